@@ -1,0 +1,145 @@
+"""CSV as text: which dialect a file has, and its records with their line numbers, one by one.
+
+Pure Python, for the files that are not clean: what DuckDB reads without complaint never comes
+here.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import TextIOWrapper
+from typing import IO
+
+from app.airbyte.bronze_types import unique_names
+
+DELIMITERS = ",;\t|"
+MAX_QUOTED_LINES = 200
+"""A quoted field that does not end within so many lines is an unclosed quote."""
+
+
+@dataclass(frozen=True)
+class CsvDialect:
+    delimiter: str
+    newline: str
+    columns: tuple[str, ...]
+
+    @classmethod
+    def of(cls, head: bytes, delimiter: str | None = None) -> "CsvDialect | None":
+        """From the start of the file; None when there is no header."""
+        text = head.decode("utf-8-sig", errors="replace")
+        newline = "\r" if "\r" in text and "\n" not in text else "\n"
+        header = text.split(newline, 1)[0].rstrip("\r")
+        if not header.strip():
+            return None
+        chosen = delimiter or max(DELIMITERS, key=_outside_quotes(header).count)
+        fields = next(csv.reader([header], delimiter=chosen))
+        return cls(chosen, newline, unique_names(tuple(fields)))
+
+
+def _outside_quotes(header: str) -> str:
+    return re.sub(r'"[^"]*"', "", header)
+
+
+@dataclass(frozen=True)
+class CsvRecord:
+    line: int
+    """Where it begins; the header is line 1."""
+    values: list[str | None] | None
+    """None: broken, and `error` says why."""
+    error: str
+    raw: str
+
+
+def text_lines(file: IO[bytes], newline: str) -> TextIOWrapper:
+    """Bytes that are no UTF-8 become lone surrogates, which `is_text` finds."""
+    return TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline=newline)
+
+
+def is_text(line: str) -> bool:
+    return line.isascii() or line.isprintable() or not any("\ud800" <= c <= "\udfff" for c in line)
+
+
+def shown(line: str) -> str:
+    return line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def csv_records(lines: Iterable[str], dialect: CsvDialect) -> Iterator[CsvRecord]:
+    """Every record after the header; a broken one takes one line, and reading goes on after it."""
+    reader = _Records(lines, dialect)
+    header = True
+    while (record := reader.next()) is not None:
+        if not header:
+            yield record
+        header = False
+
+
+class _Records:
+    def __init__(self, lines: Iterable[str], dialect: CsvDialect) -> None:
+        self._lines = iter(lines)
+        self._ahead: list[str] = []
+        self._number = 0
+        self._width = len(dialect.columns)
+        self._delimiter = dialect.delimiter
+        delimiter = re.escape(dialect.delimiter)
+        self._field = re.compile(rf'(?:"((?:[^"]|"")*)"|([^"{delimiter}]*))({delimiter}|\Z)')
+
+    def next(self) -> CsvRecord | None:
+        line = self._read()
+        while line is not None and not line and self._width > 1:
+            line = self._read()
+        if line is None:
+            return None
+        number = self._number
+        if '"' not in line:
+            return self._checked(number, line, [v or None for v in line.split(self._delimiter)])
+        return self._quoted(number, line)
+
+    def _quoted(self, number: int, first: str) -> CsvRecord:
+        text = first
+        more: list[str] = []
+        while text.count('"') % 2 and len(more) < MAX_QUOTED_LINES:
+            line = self._read()
+            if line is None:
+                break
+            more.append(line)
+            text = f"{text}\n{line}"
+        values = self._split(text)
+        if values is not None and len(values) == self._width and is_text(text):
+            return CsvRecord(number, values, "", text)
+        # Only its first line is given up: the others may be records of their own.
+        self._unread(more)
+        error = "a quote is not closed, or not where a field begins"
+        if not more and values is not None:
+            return self._checked(number, first, values)
+        return CsvRecord(number, None, error, shown(first))
+
+    def _checked(self, number: int, line: str, values: list[str | None]) -> CsvRecord:
+        if not is_text(line):
+            return CsvRecord(number, None, "not UTF-8", shown(line))
+        if len(values) != self._width:
+            error = f"{len(values)} fields where the header has {self._width}"
+            return CsvRecord(number, None, error, line)
+        return CsvRecord(number, values, "", line)
+
+    def _split(self, text: str) -> list[str | None] | None:
+        values: list[str | None] = []
+        position = 0
+        while match := self._field.match(text, position):
+            quoted, plain, end = match.groups()
+            values.append(quoted.replace('""', '"') if quoted is not None else plain or None)
+            if not end:
+                return values
+            position = match.end()
+        return None
+
+    def _read(self) -> str | None:
+        line = self._ahead.pop() if self._ahead else next(self._lines, None)
+        if line is None:
+            return None
+        self._number += 1
+        return line.rstrip("\r\n")
+
+    def _unread(self, lines: list[str]) -> None:
+        self._ahead.extend(reversed(lines))
+        self._number -= len(lines)

@@ -1,0 +1,223 @@
+"""The ingestion port: what Airbyte calls sources, destinations and connections, and their syncs.
+
+The engine owns them: Airbyte has its own database, the embedded adapter keeps records. Both raise
+`NotFound` for unknown ids, `InvalidRequest` for a configuration that makes no sense and
+`NotSupported` for a connector that they cannot run.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from pydantic import Field
+
+from app.caller import Caller
+from app.runs.driver import Outcome, RunControl
+from app.runs.model import Frozen, Run
+
+DEFAULT_WORKSPACE = "default"
+S3 = "s3"
+
+
+class SyncMode(StrEnum):
+    """Airbyte's names: how the source is read, and what becomes of what was there."""
+
+    FULL_REFRESH_OVERWRITE = "full_refresh_overwrite"
+    FULL_REFRESH_APPEND = "full_refresh_append"
+    INCREMENTAL_APPEND = "incremental_append"
+    INCREMENTAL_DEDUPED_HISTORY = "incremental_deduped_history"
+
+    @property
+    def source_mode(self) -> str:
+        return "full_refresh" if self.name.startswith("FULL") else "incremental"
+
+    @property
+    def destination_mode(self) -> str:
+        by_mode = {
+            SyncMode.FULL_REFRESH_OVERWRITE: "overwrite",
+            SyncMode.INCREMENTAL_DEDUPED_HISTORY: "append_dedup",
+        }
+        return by_mode.get(self, "append")
+
+
+class IngestionStatus(StrEnum):
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+
+
+class ScheduleType(StrEnum):
+    MANUAL = "manual"
+    CRON = "cron"
+    BASIC = "basic"
+
+
+class Schedule(Frozen):
+    type: ScheduleType = ScheduleType.MANUAL
+    cron: str | None = None
+
+
+class Connector(Frozen):
+    """A type of source. `spec` is its config's JSON Schema; None: known once it is installed."""
+
+    type: str
+    version: str | None
+    spec: dict[str, Any] | None
+    installed: bool
+
+
+class SourceDraft(Frozen):
+    name: str
+    type: str
+    config: dict[str, Any] = Field(repr=False)
+    workspace: str = DEFAULT_WORKSPACE
+
+
+class Source(Frozen):
+    """`config` has its secrets masked."""
+
+    id: str
+    name: str
+    type: str
+    config: dict[str, Any]
+    workspace: str
+    created_at: datetime
+    created_by: str
+
+
+class DestinationDraft(Frozen):
+    name: str
+    config: dict[str, Any] | None = Field(default=None, repr=False)
+    """None: the gateway's own lake. Always of type `s3`."""
+    workspace: str = DEFAULT_WORKSPACE
+
+
+class Destination(Frozen):
+    id: str
+    name: str
+    config: dict[str, Any]
+    workspace: str
+    created_at: datetime
+    created_by: str
+
+
+class Column(Frozen):
+    name: str
+    type: str
+
+
+class Stream(Frozen):
+    """A stream that a source has. `json_schema` is what the connector says of its records."""
+
+    name: str
+    namespace: str | None = None
+    columns: tuple[Column, ...] = ()
+    sync_modes: tuple[SyncMode, ...] = ()
+    primary_key: tuple[tuple[str, ...], ...] = ()
+    cursor: tuple[str, ...] = ()
+    source_defined_cursor: bool = False
+    json_schema: dict[str, Any] = Field(default_factory=dict)
+
+
+class StreamChoice(Frozen):
+    """What a client asks for. Without cursor and key: the source's own."""
+
+    name: str
+    namespace: str | None = None
+    sync_mode: SyncMode = SyncMode.FULL_REFRESH_OVERWRITE
+    cursor_field: tuple[str, ...] = ()
+    primary_key: tuple[tuple[str, ...], ...] = ()
+
+
+class ConfiguredStream(StreamChoice):
+    """`path` is where its files are: `bronze/{namespace}/{name}`."""
+
+    path: str
+    json_schema: dict[str, Any] = Field(default_factory=dict)
+
+
+class IngestionDraft(Frozen):
+    """`streams` None: all that the source has, as full refresh, overwriting."""
+
+    name: str
+    source_id: str
+    destination_id: str
+    schedule: Schedule = Schedule()
+    status: IngestionStatus = IngestionStatus.ACTIVE
+    streams: tuple[StreamChoice, ...] | None = None
+
+
+class IngestionChange(Frozen):
+    """None leaves what is there."""
+
+    name: str | None = None
+    schedule: Schedule | None = None
+    status: IngestionStatus | None = None
+    streams: tuple[StreamChoice, ...] | None = None
+    all_streams: bool = False
+    """Back to all that the source has."""
+
+
+class Ingestion(Frozen):
+    id: str
+    name: str
+    source_id: str
+    destination_id: str
+    schedule: Schedule
+    status: IngestionStatus
+    streams: tuple[ConfiguredStream, ...]
+    created_at: datetime
+    created_by: str
+
+
+class CheckResult(Frozen):
+    succeeded: bool
+    message: str
+
+
+class IngestionEngine(Protocol):
+    async def connectors(self) -> tuple[Connector, ...]: ...
+
+    async def missing_connector(self, source_type: str) -> str | None:
+        """The connector that `install` must install before such a source can be read."""
+
+    async def vet_source(self, draft: SourceDraft) -> None:
+        """Raises what `create_source` would, and changes nothing."""
+
+    async def create_source(self, source_id: str, draft: SourceDraft, caller: Caller) -> Source: ...
+    async def sources(self) -> list[Source]: ...
+    async def source(self, source_id: str) -> Source: ...
+    async def delete_source(self, source_id: str, caller: Caller) -> None: ...
+    async def check_source(self, source_id: str) -> CheckResult: ...
+    async def discover(self, source_id: str) -> tuple[Stream, ...]: ...
+
+    async def vet_destination(self, draft: DestinationDraft) -> None: ...
+    async def create_destination(
+        self, destination_id: str, draft: DestinationDraft, caller: Caller
+    ) -> Destination: ...
+    async def destinations(self) -> list[Destination]: ...
+    async def destination(self, destination_id: str) -> Destination: ...
+    async def delete_destination(self, destination_id: str, caller: Caller) -> None: ...
+
+    async def vet_ingestion(self, draft: IngestionDraft) -> None: ...
+    async def create_ingestion(
+        self, ingestion_id: str, draft: IngestionDraft, caller: Caller
+    ) -> Ingestion:
+        """Raises `Conflict` when another ingestion writes one of its paths."""
+
+    async def ingestions(self) -> list[Ingestion]: ...
+    async def ingestion(self, ingestion_id: str) -> Ingestion: ...
+    async def update_ingestion(
+        self, ingestion_id: str, change: IngestionChange, caller: Caller
+    ) -> Ingestion: ...
+    async def delete_ingestion(self, ingestion_id: str, caller: Caller) -> None:
+        """Keeps the files that it wrote."""
+
+    async def install(self, connector: str, control: RunControl) -> Mapping[str, Any]:
+        """Installs a connector; returns what the run records of it. Repeatable."""
+
+    async def sync(self, ingestion_id: str, control: RunControl) -> Outcome:
+        """Reads the source into bronze: all of it becomes visible at once, or nothing does."""
+
+    async def settle_sync(self, run: Run, ingestion_id: str) -> Outcome | None:
+        """See `RunDriver.settle`."""

@@ -1,0 +1,59 @@
+"""What the embedded engine needs of a kind of source: files, and Airbyte connectors."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from app.airbyte.engine import CheckResult, ConfiguredStream, Stream
+from app.airbyte.secrets import Pointer
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A finished Parquet file of one stream, on the local disk."""
+
+    bronze_path: str
+    path: Path
+    part: int
+    rows: int
+    bytes: int
+    broken_rows: int = 0
+
+
+class Sink(Protocol):
+    """Where a read goes. What it is given comes in the source's order."""
+
+    async def file(self, file: LocalFile) -> None: ...
+    async def checkpoint(self, state: dict[str, Any], paths: frozenset[str]) -> None:
+        """The files so far at these bronze paths hold exactly what these states cover."""
+
+    async def progress(self, rows: dict[str, int]) -> None: ...
+    def log(self, text: str) -> None: ...
+    async def config_changed(self, config: dict[str, Any]) -> None:
+        """The connector has renewed its own credentials."""
+
+
+@dataclass(frozen=True)
+class ReadOrder:
+    run_id: str
+    source_type: str
+    config: dict[str, Any] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+    """Values that no log may show."""
+    streams: tuple[ConfiguredStream, ...]
+    state: dict[str, Any]
+
+
+class LocalSource(Protocol):
+    """`type_` is a source's type, `config` holds its secrets."""
+
+    def secret_pointers(self, type_: str, config: dict[str, Any]) -> set[Pointer]: ...
+    async def vet(self, type_: str, config: dict[str, Any]) -> None: ...
+    async def check(
+        self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
+    ) -> CheckResult: ...
+    async def discover(
+        self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
+    ) -> tuple[Stream, ...]: ...
+    async def read(self, order: ReadOrder, sink: Sink) -> dict[str, Any]:
+        """To the end; returns the states after it, by stream."""

@@ -1,0 +1,205 @@
+"""`/airbyte`: HTTP only."""
+
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from app.airbyte.schemas import IngestionCreate, IngestionPatch, SinkCreate, SourceCreate
+from app.airbyte.service import AirbyteService
+from app.airbyte.views import (
+    CheckView,
+    ConnectorList,
+    ConnectorView,
+    IngestionList,
+    IngestionStatusView,
+    IngestionView,
+    SinkList,
+    SinkView,
+    SourceList,
+    SourceView,
+    StreamList,
+    StreamView,
+)
+from app.http import (
+    CallerDep,
+    IdempotencyDep,
+    RequestIdDep,
+    WaitDep,
+    accepted,
+    context,
+    set_replayed,
+)
+from app.runs.schemas import RunView
+
+router = APIRouter(prefix="/airbyte", tags=["airbyte"])
+
+
+def _service(request: Request) -> AirbyteService:
+    return context(request).airbyte
+
+
+ServiceDep = Annotated[AirbyteService, Depends(_service)]
+
+
+@router.get("/connectors")
+async def list_connectors(service: ServiceDep, _: CallerDep) -> ConnectorList:
+    """The types of sources that the configured engine can run."""
+    connectors = await service.connectors()
+    return ConnectorList(connectors=[ConnectorView.of(connector) for connector in connectors])
+
+
+@router.post(
+    "/datasource",
+    status_code=201,
+    responses={202: {"model": SourceView, "description": "The connector is being installed."}},
+)
+async def create_source(
+    body: SourceCreate,
+    response: Response,
+    service: ServiceDep,
+    caller: CallerDep,
+    key: IdempotencyDep,
+    request_id: RequestIdDep,
+    wait: WaitDep,
+) -> SourceView:
+    """Registers a source. One whose connector is not installed yet is 202, with the run that
+    installs it in `run` and `Location`; the source itself is there at once."""
+    created = await service.create_source(
+        body.draft(),
+        caller,
+        request_id=request_id,
+        key=key,
+        wait_seconds=wait.seconds if wait.explicit else 0,
+    )
+    set_replayed(response, created.claim)
+    if created.install is not None:
+        accepted(response, created.install, replace(wait, explicit=True))
+    return SourceView.of(created.source, created.install)
+
+
+@router.get("/datasource")
+async def list_sources(service: ServiceDep, _: CallerDep) -> SourceList:
+    return SourceList.of(await service.sources())
+
+
+@router.get("/datasource/{source_id}")
+async def get_source(source_id: str, service: ServiceDep, _: CallerDep) -> SourceView:
+    return SourceView.of(await service.source(source_id))
+
+
+@router.delete("/datasource/{source_id}", status_code=204)
+async def delete_source(source_id: str, service: ServiceDep, caller: CallerDep) -> None:
+    """409 while an ingestion reads it."""
+    await service.delete_source(source_id, caller)
+
+
+@router.post("/datasource/{source_id}/check")
+async def check_source(source_id: str, service: ServiceDep, caller: CallerDep) -> CheckView:
+    """Whether the source can be reached and read with its config."""
+    result = await service.check_source(source_id, caller)
+    return CheckView(succeeded=result.succeeded, message=result.message)
+
+
+@router.get("/datasource/{source_id}/streams")
+async def list_streams(source_id: str, service: ServiceDep, caller: CallerDep) -> StreamList:
+    """What the source has, as it says now."""
+    streams = await service.streams(source_id, caller)
+    return StreamList(streams=[StreamView.of(stream) for stream in streams])
+
+
+@router.post("/sink", status_code=201)
+async def create_sink(
+    body: SinkCreate,
+    response: Response,
+    service: ServiceDep,
+    caller: CallerDep,
+    key: IdempotencyDep,
+) -> SinkView:
+    """Without `config` a destination is the gateway's own lake."""
+    destination, claim = await service.create_destination(body.draft(), caller, key)
+    set_replayed(response, claim)
+    return SinkView.of(destination)
+
+
+@router.get("/sink")
+async def list_sinks(service: ServiceDep, _: CallerDep) -> SinkList:
+    return SinkList.of(await service.destinations())
+
+
+@router.get("/sink/{destination_id}")
+async def get_sink(destination_id: str, service: ServiceDep, _: CallerDep) -> SinkView:
+    return SinkView.of(await service.destination(destination_id))
+
+
+@router.delete("/sink/{destination_id}", status_code=204)
+async def delete_sink(destination_id: str, service: ServiceDep, caller: CallerDep) -> None:
+    """409 while an ingestion writes to it."""
+    await service.delete_destination(destination_id, caller)
+
+
+@router.post("/ingestion", status_code=201)
+async def create_ingestion(
+    body: IngestionCreate,
+    response: Response,
+    service: ServiceDep,
+    caller: CallerDep,
+    key: IdempotencyDep,
+) -> IngestionView:
+    """Two ingestions never write the same bronze path: 409 names the other one."""
+    ingestion, claim = await service.create_ingestion(body.draft(), caller, key)
+    set_replayed(response, claim)
+    return IngestionView.of(ingestion)
+
+
+@router.get("/ingestion")
+async def list_ingestions(service: ServiceDep, _: CallerDep) -> IngestionList:
+    views = [IngestionView.of(ingestion) for ingestion in await service.ingestions()]
+    return IngestionList(ingestions=views, total=len(views))
+
+
+@router.get("/ingestion/{ingestion_id}")
+async def get_ingestion(ingestion_id: str, service: ServiceDep, _: CallerDep) -> IngestionView:
+    return IngestionView.of(await service.ingestion(ingestion_id))
+
+
+@router.patch("/ingestion/{ingestion_id}")
+async def update_ingestion(
+    ingestion_id: str, body: IngestionPatch, service: ServiceDep, caller: CallerDep
+) -> IngestionView:
+    return IngestionView.of(await service.update_ingestion(ingestion_id, body.change(), caller))
+
+
+@router.delete("/ingestion/{ingestion_id}", status_code=204)
+async def delete_ingestion(ingestion_id: str, service: ServiceDep, caller: CallerDep) -> None:
+    """Keeps what it has written. 409 while it syncs."""
+    await service.delete_ingestion(ingestion_id, caller)
+
+
+@router.get("/ingestion/{ingestion_id}/status")
+async def get_ingestion_status(
+    ingestion_id: str, service: ServiceDep, _: CallerDep
+) -> IngestionStatusView:
+    return IngestionStatusView.of(*await service.last_run(ingestion_id))
+
+
+@router.post(
+    "/ingestion/{ingestion_id}/sync",
+    responses={202: {"model": RunView, "description": "The sync is still going on."}},
+)
+async def sync_ingestion(
+    ingestion_id: str,
+    response: Response,
+    service: ServiceDep,
+    caller: CallerDep,
+    key: IdempotencyDep,
+    request_id: RequestIdDep,
+    wait: WaitDep,
+) -> RunView:
+    """Starts a sync, or joins the one that is running, and waits for it."""
+    run, claim = await service.sync(
+        ingestion_id, caller, request_id=request_id, key=key, wait_seconds=wait.seconds
+    )
+    set_replayed(response, claim)
+    accepted(response, run, wait)
+    return RunView.of(run)

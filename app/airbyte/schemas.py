@@ -1,0 +1,186 @@
+"""What clients send to `/airbyte`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core.core_schema import ValidationInfo
+
+from app.airbyte.engine import (
+    DEFAULT_WORKSPACE,
+    DestinationDraft,
+    IngestionChange,
+    IngestionDraft,
+    IngestionStatus,
+    Schedule,
+    ScheduleType,
+    SourceDraft,
+    StreamChoice,
+    SyncMode,
+)
+from app.airbyte.typed_configs import TYPED, S3Config
+
+Name = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, max_length=100, strip_whitespace=True, pattern=r"^[^\x00-\x1f]+$"
+    ),
+]
+ConnectorName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$")]
+FieldName = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+Workspace = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+
+
+class SourceCreate(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"name": "flights", "type": "file", "config": {"url": "nycflights13/"}},
+                {"name": "users", "type": "faker", "config": {"count": 5000, "seed": 7}},
+            ]
+        }
+    )
+
+    name: Name
+    type: ConnectorName = Field(
+        description="file, postgres, mysql, mongodb, kafka, or a connector by its Airbyte name."
+    )
+    config: dict[str, Any] = Field(description="GET /airbyte/connectors has each type's schema.")
+    workspace: Workspace = DEFAULT_WORKSPACE
+
+    @field_validator("config")
+    @classmethod
+    def _typed(cls, config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        model = TYPED.get(info.data.get("type", ""))
+        if model is None:
+            return config
+        try:
+            return {**config, **model.model_validate(config).model_dump(exclude_none=True)}
+        except ValidationError as error:
+            # pydantic's own text quotes the values, which may be secrets.
+            wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            raise ValueError("; ".join(wrong)) from None
+
+    def draft(self) -> SourceDraft:
+        return SourceDraft(**self.model_dump())
+
+
+class SinkCreate(BaseModel):
+    name: Name
+    type: Literal["s3"]
+    config: S3Config | None = Field(None, description="Without it: the gateway's own lake.")
+    workspace: Workspace = DEFAULT_WORKSPACE
+
+    def draft(self) -> DestinationDraft:
+        config = self.config.model_dump() if self.config else None
+        return DestinationDraft(name=self.name, config=config, workspace=self.workspace)
+
+
+class ScheduleBody(BaseModel):
+    scheduleType: ScheduleType = ScheduleType.MANUAL  # noqa: N815
+    cronExpression: Annotated[str, StringConstraints(max_length=200)] | None = None  # noqa: N815
+
+    @model_validator(mode="after")
+    def _cron(self) -> "ScheduleBody":
+        if self.scheduleType is not ScheduleType.CRON:
+            return self
+        from croniter import croniter
+
+        # Airbyte takes Quartz expressions: with seconds, and a time zone after them.
+        fields = (self.cronExpression or "").split()
+        if not croniter.is_valid(" ".join(fields[:5])) and not croniter.is_valid(
+            " ".join(fields[1:6]).replace("?", "*")
+        ):
+            raise ValueError("cronExpression is no cron expression")
+        return self
+
+    def schedule(self) -> Schedule:
+        return Schedule(type=self.scheduleType, cron=self.cronExpression)
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> "ScheduleBody":
+        return cls.model_construct(scheduleType=schedule.type, cronExpression=schedule.cron)
+
+
+class StreamBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: FieldName
+    namespace: FieldName | None = None
+    sync_mode: SyncMode = SyncMode.FULL_REFRESH_OVERWRITE
+    cursor_field: list[FieldName] = Field([], description="A field, or the path to a nested one.")
+    primary_key: list[list[FieldName]] = Field([], description="Fields, or paths to nested ones.")
+
+    @field_validator("cursor_field", mode="before")
+    @classmethod
+    def _path(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("primary_key", mode="before")
+    @classmethod
+    def _paths(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return [[value]]
+        if isinstance(value, list):
+            return [[item] if isinstance(item, str) else item for item in value]
+        return value
+
+    def choice(self) -> StreamChoice:
+        return StreamChoice.model_validate(self.model_dump())
+
+
+Streams = Annotated[list[StreamBody], Field(min_length=1, max_length=1000)]
+
+
+class IngestionCreate(BaseModel):
+    name: Name
+    sourceId: Name  # noqa: N815
+    destinationId: Name  # noqa: N815
+    schedule: ScheduleBody | None = Field(None, description="Default: manual.")
+    status: IngestionStatus = IngestionStatus.ACTIVE
+    streams: Streams | None = Field(
+        None, description="Default: all of the source's, as full_refresh_overwrite."
+    )
+
+    def draft(self) -> IngestionDraft:
+        return IngestionDraft(
+            name=self.name,
+            source_id=self.sourceId,
+            destination_id=self.destinationId,
+            schedule=(self.schedule or ScheduleBody()).schedule(),
+            status=self.status,
+            streams=_choices(self.streams),
+        )
+
+
+class IngestionPatch(BaseModel):
+    """What is absent stays. `schedule` null: manual; `streams` null: all of the source's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name = ""
+    status: IngestionStatus = IngestionStatus.ACTIVE
+    schedule: ScheduleBody | None = None
+    streams: Streams | None = None
+
+    def change(self) -> IngestionChange:
+        given = self.model_fields_set
+        schedule = (self.schedule or ScheduleBody()).schedule()
+        return IngestionChange(
+            name=self.name if "name" in given else None,
+            status=self.status if "status" in given else None,
+            schedule=schedule if "schedule" in given else None,
+            streams=_choices(self.streams),
+            all_streams="streams" in given and self.streams is None,
+        )
+
+
+def _choices(streams: list[StreamBody] | None) -> tuple[StreamChoice, ...] | None:
+    return None if streams is None else tuple(stream.choice() for stream in streams)

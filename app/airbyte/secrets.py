@@ -1,0 +1,153 @@
+"""Secrets of sources: one 0600 file under `ASGARD_HOME`, never a record.
+
+Records are append-only and cannot forget. They hold a configuration with its secrets masked, and
+the paths at which the secrets stand; this file holds the values.
+"""
+
+import copy
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+MASK = "**********"
+TYPED_SECRETS = frozenset({"password", "secret_access_key", "connection_string"})
+
+SHORTEST_SECRET = 4
+
+Pointer = tuple[str | int, ...]
+
+
+def secret_pointers(schema: Mapping[str, Any], config: Any) -> set[Pointer]:
+    """Where in the config the values are that the JSON Schema marks `airbyte_secret`."""
+    found: set[Pointer] = set()
+    if schema.get("airbyte_secret"):
+        found.add(())
+    for key in ("oneOf", "anyOf", "allOf"):
+        for branch in schema.get(key) or ():
+            found |= secret_pointers(branch, config)
+    if isinstance(config, dict):
+        for name, inner in (schema.get("properties") or {}).items():
+            if name in config and isinstance(inner, dict):
+                found |= {(name, *rest) for rest in secret_pointers(inner, config[name])}
+    if isinstance(config, list) and isinstance(schema.get("items"), dict):
+        for position, value in enumerate(config):
+            below = secret_pointers(schema["items"], value)
+            found |= {(position, *rest) for rest in below}
+    return found
+
+
+def every_pointer(config: Any) -> set[Pointer]:
+    """For a connector whose spec is not known yet: anything may be a secret."""
+    match config:
+        case dict():
+            return {(k, *rest) for k, value in config.items() for rest in every_pointer(value)}
+        case list():
+            return {(i, *rest) for i, value in enumerate(config) for rest in every_pointer(value)}
+        case _:
+            return {()}
+
+
+def split(
+    config: Mapping[str, Any], pointers: set[Pointer]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The config with the secrets masked, and the secrets by their JSON Pointers."""
+    masked: Any = copy.deepcopy(dict(config))
+    secrets: dict[str, Any] = {}
+    for pointer in sorted(pointers, key=len):
+        holder, value = None, masked
+        for step in pointer:
+            holder, value = value, value[step]
+        if value == MASK or holder is None:
+            continue
+        secrets[_written(pointer)] = value
+        holder[pointer[-1]] = MASK
+    return masked, secrets
+
+
+def joined(masked: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
+    config: Any = copy.deepcopy(dict(masked))
+    for written, value in secrets.items():
+        holder, last = config, None
+        for step in _read(written):
+            if last is not None:
+                holder = holder[_index(holder, last)]
+            last = step
+        if last is not None:
+            holder[_index(holder, last)] = value
+    return dict(config)
+
+
+def _written(pointer: Pointer) -> str:
+    return "".join("/" + str(s).replace("~", "~0").replace("/", "~1") for s in pointer)
+
+
+def _read(written: str) -> Iterator[str]:
+    for step in written.split("/")[1:]:
+        yield step.replace("~1", "/").replace("~0", "~")
+
+
+def _index(holder: Any, step: str) -> str | int:
+    return int(step) if isinstance(holder, list) else step
+
+
+def secret_values(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """What must be hidden, longest first; a very short value would hide half of every log."""
+    texts = {str(v) for v in values.values() if len(str(v)) >= SHORTEST_SECRET}
+    return tuple(sorted(texts, key=len, reverse=True))
+
+
+class SecretStore:
+    """Blocks, for a few milliseconds: call it in a thread. Safe for several gateways at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get(self, owner: str) -> dict[str, Any]:
+        return dict(self._load().get(owner, {}))
+
+    def put(self, owner: str, secrets: Mapping[str, Any]) -> None:
+        def change(all_: dict[str, Any]) -> None:
+            all_[owner] = dict(secrets)
+
+        if secrets:
+            self._change(change)
+
+    def delete(self, owner: str) -> None:
+        if owner in self._load():
+            self._change(lambda all_: all_.pop(owner, None))
+
+    def _load(self) -> dict[str, Any]:
+        try:
+            loaded: dict[str, Any] = json.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        return loaded
+
+    def _change(self, change: Callable[[dict[str, Any]], Any]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with locked(self._path.with_suffix(".lock")):
+            secrets = self._load()
+            change(secrets)
+            temporary = self._path.with_suffix(".new")
+            temporary.unlink(missing_ok=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(secrets, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._path)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds a file lock, waiting for it. The kernel lets it go when the process dies."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

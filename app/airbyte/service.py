@@ -1,0 +1,297 @@
+"""The rules of `/airbyte`, whichever engine ingests."""
+
+import hashlib
+from dataclasses import dataclass
+from uuid import uuid4
+
+from app.airbyte.driver import InstallWork, SyncWork
+from app.airbyte.engine import (
+    CheckResult,
+    Connector,
+    Destination,
+    DestinationDraft,
+    Ingestion,
+    IngestionChange,
+    IngestionDraft,
+    IngestionEngine,
+    IngestionStatus,
+    Source,
+    SourceDraft,
+    Stream,
+)
+from app.caller import Caller
+from app.config import Settings
+from app.errors import Conflict, EngineFailed, EngineUnreachable, NotFound
+from app.runs.idempotency import Claim, IdempotencyKey, IdempotencyStore
+from app.runs.model import Run, RunKind, RunState
+from app.runs.service import RunRequest, RunService
+from app.sql.jinja import check_text
+
+INSTALL_RETRY_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class CreatedSource:
+    """`install` is the run that installs its connector, when that is still to be done."""
+
+    source: Source
+    claim: Claim
+    install: Run | None
+
+
+class AirbyteService:
+    def __init__(
+        self,
+        *,
+        engine: IngestionEngine,
+        runs: RunService,
+        idempotency: IdempotencyStore,
+        settings: Settings,
+    ) -> None:
+        self._engine = engine
+        self._runs = runs
+        self._idempotency = idempotency
+        self._patience = settings.wait_seconds
+
+    async def connectors(self) -> tuple[Connector, ...]:
+        return await self._engine.connectors()
+
+    async def create_source(
+        self,
+        draft: SourceDraft,
+        caller: Caller,
+        *,
+        request_id: str | None = None,
+        key: IdempotencyKey | None = None,
+        wait_seconds: float = 0,
+    ) -> CreatedSource:
+        """The source is there at once; its connector is installed by a run of its own.
+
+        Raises:
+            NotSupported: the configured engine has no such connector.
+            InvalidBody: the config does not fit the connector's spec.
+            PathRefused, SourceNotFound: of file sources.
+        """
+        check_text(draft.name, "name")
+        await self._engine.vet_source(draft)
+        claim = await self._idempotency.claim(key, str(uuid4()))
+        source = await self._earlier_source(claim)
+        if source is None:
+            source = await self._engine.create_source(claim.id, draft, caller)
+        install = await self._start_install(source.type, caller, request_id)
+        if install is not None and wait_seconds:
+            install = await self._runs.wait(install.run_id, wait_seconds)
+        return CreatedSource(source, claim, install)
+
+    async def sources(self) -> list[Source]:
+        return await self._engine.sources()
+
+    async def source(self, source_id: str) -> Source:
+        return await self._engine.source(source_id)
+
+    async def delete_source(self, source_id: str, caller: Caller) -> None:
+        await self._engine.source(source_id)
+        for ingestion in await self._engine.ingestions():
+            if ingestion.source_id == source_id:
+                raise _in_use("source", ingestion)
+        await self._engine.delete_source(source_id, caller)
+
+    async def check_source(self, source_id: str, caller: Caller) -> CheckResult:
+        await self._require_connector(await self._engine.source(source_id), caller)
+        return await self._engine.check_source(source_id)
+
+    async def streams(self, source_id: str, caller: Caller) -> tuple[Stream, ...]:
+        await self._require_connector(await self._engine.source(source_id), caller)
+        return await self._engine.discover(source_id)
+
+    async def create_destination(
+        self, draft: DestinationDraft, caller: Caller, key: IdempotencyKey | None = None
+    ) -> tuple[Destination, Claim]:
+        check_text(draft.name, "name")
+        await self._engine.vet_destination(draft)
+        claim = await self._idempotency.claim(key, str(uuid4()))
+        if claim.replayed:
+            try:
+                return await self._engine.destination(claim.id), claim
+            except NotFound:
+                pass  # the first request died between its claim and its record
+        return await self._engine.create_destination(claim.id, draft, caller), claim
+
+    async def destinations(self) -> list[Destination]:
+        return await self._engine.destinations()
+
+    async def destination(self, destination_id: str) -> Destination:
+        return await self._engine.destination(destination_id)
+
+    async def delete_destination(self, destination_id: str, caller: Caller) -> None:
+        await self._engine.destination(destination_id)
+        for ingestion in await self._engine.ingestions():
+            if ingestion.destination_id == destination_id:
+                raise _in_use("destination", ingestion)
+        await self._engine.delete_destination(destination_id, caller)
+
+    async def create_ingestion(
+        self, draft: IngestionDraft, caller: Caller, key: IdempotencyKey | None = None
+    ) -> tuple[Ingestion, Claim]:
+        """Raises `Conflict` when another ingestion writes one of its bronze paths."""
+        check_text(draft.name, "name")
+        await self._engine.destination(draft.destination_id)
+        await self._require_connector(await self._engine.source(draft.source_id), caller)
+        if key is None:
+            claim = Claim(str(uuid4()), replayed=False)
+        else:
+            claim = await self._claim_ingestion(draft, key)
+        if claim.replayed:
+            try:
+                return await self._engine.ingestion(claim.id), claim
+            except NotFound:
+                pass
+        return await self._engine.create_ingestion(claim.id, draft, caller), claim
+
+    async def ingestions(self) -> list[Ingestion]:
+        return await self._engine.ingestions()
+
+    async def ingestion(self, ingestion_id: str) -> Ingestion:
+        return await self._engine.ingestion(ingestion_id)
+
+    async def update_ingestion(
+        self, ingestion_id: str, change: IngestionChange, caller: Caller
+    ) -> Ingestion:
+        ingestion = await self._engine.ingestion(ingestion_id)
+        if change.name is not None:
+            check_text(change.name, "name")
+        if change.streams is not None or change.all_streams:
+            await self._refuse_while_running(ingestion)
+            await self._require_connector(await self._engine.source(ingestion.source_id), caller)
+        return await self._engine.update_ingestion(ingestion_id, change, caller)
+
+    async def delete_ingestion(self, ingestion_id: str, caller: Caller) -> None:
+        await self._refuse_while_running(await self._engine.ingestion(ingestion_id))
+        await self._engine.delete_ingestion(ingestion_id, caller)
+
+    async def last_run(self, ingestion_id: str) -> tuple[Ingestion, Run | None]:
+        ingestion = await self._engine.ingestion(ingestion_id)
+        return ingestion, (await self._runs.latest({ingestion_id})).get(ingestion_id)
+
+    async def sync(
+        self,
+        ingestion_id: str,
+        caller: Caller,
+        *,
+        request_id: str | None = None,
+        key: IdempotencyKey | None = None,
+        wait_seconds: float = 0,
+    ) -> tuple[Run, Claim]:
+        """A sync that runs already is joined. Raises `Conflict` for an inactive ingestion."""
+        ingestion = await self._engine.ingestion(ingestion_id)
+        if ingestion.status is IngestionStatus.INACTIVE:
+            raise Conflict(
+                f"The ingestion {ingestion.name} is inactive.",
+                hint='PATCH it with {"status": "active"} first.',
+                conflicting_id=ingestion_id,
+            )
+        claim = await self._idempotency.claim(key, uuid4().hex)
+        work = SyncWork(ingestion_id=ingestion_id)
+        request = RunRequest(
+            kind=RunKind.INGESTION,
+            target=work.target,
+            spec=work.model_dump(),
+            caller=caller,
+            request_id=request_id,
+            subject_id=ingestion_id,
+            fingerprint=_fingerprint(work.target),
+            run_id=claim.id,
+            idempotency_key=key.key if key else None,
+        )
+        run = await self._earlier_run(claim) or (await self._runs.start(request)).run
+        return await self._runs.wait(run.run_id, wait_seconds), claim
+
+    async def _claim_ingestion(self, draft: IngestionDraft, key: IdempotencyKey) -> Claim:
+        """A key is claimed only for what makes sense; but what it already made may conflict with
+        its own repetition."""
+        try:
+            await self._engine.vet_ingestion(draft)
+        except Conflict as conflict:
+            made = str(conflict.members.get("conflicting_id"))
+            claim = await self._idempotency.claim(key, str(uuid4()))
+            if claim.id != made:
+                raise
+            return claim
+        return await self._idempotency.claim(key, str(uuid4()))
+
+    async def _earlier_source(self, claim: Claim) -> Source | None:
+        if not claim.replayed:
+            return None
+        try:
+            return await self._engine.source(claim.id)
+        except NotFound:
+            return None  # the first request died between its claim and its record
+
+    async def _earlier_run(self, claim: Claim) -> Run | None:
+        if not claim.replayed:
+            return None
+        try:
+            return await self._runs.get(claim.id)
+        except NotFound:
+            return None
+
+    async def _refuse_while_running(self, ingestion: Ingestion) -> None:
+        run = await self._runs.using(ingestion.id)
+        if run is not None:
+            raise Conflict(
+                f"The ingestion {ingestion.name} is syncing.",
+                hint=f"Wait for the run {run.run_id}, or cancel it.",
+                conflicting_id=run.run_id,
+            )
+
+    async def _start_install(
+        self, source_type: str, caller: Caller, request_id: str | None = None
+    ) -> Run | None:
+        """A run that installs the connector, or is at it; None when it is installed."""
+        connector = await self._engine.missing_connector(source_type)
+        if connector is None:
+            return None
+        work = InstallWork(connector=connector)
+        started = await self._runs.start(
+            RunRequest(
+                kind=RunKind.INGESTION,
+                target=work.target,
+                spec=work.model_dump(),
+                caller=caller,
+                request_id=request_id,
+                fingerprint=_fingerprint(work.target),
+            )
+        )
+        return started.run
+
+    async def _require_connector(self, source: Source, caller: Caller) -> None:
+        """Raises `EngineUnreachable` (come again) while it is still being installed."""
+        run = await self._start_install(source.type, caller)
+        if run is None:
+            return
+        run = await self._runs.wait(run.run_id, self._patience)
+        if run.failure is not None:
+            raise EngineFailed(
+                f"The connector {source.type} could not be installed: {run.failure.message}",
+                cause=run.failure.cause,
+                hint=run.failure.hint,
+                run_id=run.run_id,
+            )
+        if run.state is not RunState.SUCCEEDED:
+            raise EngineUnreachable(
+                f"The connector {source.type} is being installed.",
+                retry_after=INSTALL_RETRY_SECONDS,
+                run_id=run.run_id,
+            )
+
+
+def _in_use(what: str, ingestion: Ingestion) -> Conflict:
+    return Conflict(
+        f"The {what} is used by the ingestion {ingestion.name}.",
+        hint="Delete that ingestion first.",
+        conflicting_id=ingestion.id,
+    )
+
+
+def _fingerprint(target: str) -> str:
+    return hashlib.sha256(target.encode()).hexdigest()

@@ -1,0 +1,88 @@
+"""The configs of sources and destinations that Asgard types itself; others have their spec."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from app.airbyte.file_formats import FORMAT_NAMES, FileFormat
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class FileConfig(BaseModel):
+    """A file, or a directory whose files are each a stream, named up to the first dot."""
+
+    model_config = ConfigDict(extra="forbid", title="File source")
+
+    url: Annotated[str, StringConstraints(min_length=1, max_length=4096)] = Field(
+        description="A local path (relative: below $ASGARD_HOME/data), or s3://bucket/bronze/…"
+    )
+    dataset_name: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = Field(
+        None, description="The stream's name, when the url is a single file."
+    )
+    format: str | None = Field(
+        None, description=f"When the file's name does not tell it: {', '.join(FORMAT_NAMES)}."
+    )
+
+    @field_validator("format")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None and FileFormat.named(value) is None:
+            raise ValueError(f"is one of {', '.join(FORMAT_NAMES)}")
+        return value
+
+
+class PostgresConfig(BaseModel):
+    host: Text
+    port: Port = 5432
+    database: Text
+    username: Text
+    password: str
+    ssl_mode: dict[str, Any] = {"mode": "require"}
+    replication_method: dict[str, Any] = {"method": "Standard"}
+
+
+class MySqlConfig(BaseModel):
+    host: Text
+    port: Port = 3306
+    database: Text
+    username: Text
+    password: str
+
+
+class MongoDbConfig(BaseModel):
+    connection_string: Text
+    database: Text
+    auth_source: Text = "admin"
+
+
+class KafkaConfig(BaseModel):
+    bootstrap_servers: Annotated[list[Text], Field(min_length=1)]
+    security_protocol: Text = "PLAINTEXT"
+    topic: Text
+    group_id: Text
+
+
+TYPED: Mapping[str, type[BaseModel]] = {
+    "postgres": PostgresConfig,
+    "mysql": MySqlConfig,
+    "mongodb": MongoDbConfig,
+    "kafka": KafkaConfig,
+    "file": FileConfig,
+}
+
+
+class S3Config(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    s3_bucket_name: Text
+    s3_bucket_region: Text
+    access_key_id: Text
+    secret_access_key: Text
+    s3_bucket_path: Annotated[str, StringConstraints(max_length=1024)] = ""
+    format: dict[str, Any] = {"format_type": "Parquet", "flattening": "No flattening"}
+
+
+FILE_SPEC: dict[str, Any] = FileConfig.model_json_schema()

@@ -1,0 +1,64 @@
+"""The console command: `asgard serve | demo | doctor | openapi`."""
+
+import json
+import socket
+from typing import Annotated
+
+import typer
+
+main = typer.Typer(
+    name="asgard", no_args_is_help=True, add_completion=False, help="The lakehouse gateway."
+)
+
+
+@main.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, envvar="PORT")] = 8000,
+) -> None:
+    """Serve the API until it is interrupted."""
+    _refuse_taken_port(host, port)
+    import uvicorn
+
+    uvicorn.run(
+        "app.main:app", host=host, port=port, access_log=False, log_config=None, server_header=False
+    )
+
+
+@main.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    from app.main import app
+
+    typer.echo(json.dumps(app.openapi(), indent=2))
+
+
+@main.command()
+def doctor() -> None:
+    """Check the settings, then reach every dependency; exit 1 when one of them fails."""
+    from app.doctor import examine
+
+    raise typer.Exit(examine())
+
+
+@main.command()
+def demo(
+    port: Annotated[int, typer.Option(min=1, max=65535, envvar="PORT")] = 8000,
+    check: Annotated[bool, typer.Option("--check", help="Compare all figures, then stop.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Alter the data at random first.")] = None,
+) -> None:
+    """Carry real data from a source to a data product, as a REST client would."""
+    from app.demo.run import run
+
+    raise typer.Exit(run(port=port, check=check, seed=seed))
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            typer.echo(f"Port {port} on {host} cannot be used: {error.strerror}.", err=True)
+            typer.echo(f"Choose another: PORT={port + 1} asgard serve", err=True)
+            raise typer.Exit(2) from None

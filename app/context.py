@@ -1,0 +1,180 @@
+"""Builds, owns and closes every client, engine and background task; nothing else makes one."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from app.airbyte.driver import IngestionDriver
+from app.airbyte.local_connectors import LocalConnectors
+from app.airbyte.service import AirbyteService
+from app.config import Settings
+from app.data_products.record import ProductDoc
+from app.data_products.service import DataProductService
+from app.data_transformation.driver import SparkDriver
+from app.data_transformation.service import SparkService
+from app.data_transformation.sources import SourceResolver
+from app.data_transformation.spark_connect import SparkConnectEngine
+from app.dbt_transformations.record import TransformationDoc
+from app.dbt_transformations.service import DbtService
+from app.lakehouse.bronze import BronzeManifests
+from app.lakehouse.catalog import Catalog
+from app.lakehouse.connection import Lake
+from app.lakehouse.embedded import embedded_lakehouse
+from app.lakehouse.records import RecordTable
+from app.lakehouse.storage import ObjectStore
+from app.runs.driver import RunDriver
+from app.runs.idempotency import IdempotencyStore
+from app.runs.model import RunKind
+from app.runs.service import RunService
+from app.sql.judge import SqlJudge
+from app.sql.model import SqlPolicy
+from app.telemetry import Metrics
+from app.warehouse.dbt.project import DbtProject
+from app.warehouse.driver import ModelDriver
+from app.warehouse.duckdb import DuckDbEngine
+
+log = logging.getLogger(__name__)
+
+Probe = Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class ProcessContext:
+    settings: Settings
+    lake: Lake
+    store: ObjectStore
+    catalog: Catalog
+    runs: RunService
+    idempotency: IdempotencyStore
+    airbyte: AirbyteService
+    spark: SparkService
+    dbt: DbtService
+    data_products: DataProductService
+    probes: Mapping[str, Probe]
+
+
+@asynccontextmanager
+async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[ProcessContext]:
+    """Opens everything in order and closes it in reverse, also when opening fails half-way."""
+    async with AsyncExitStack() as stack:
+        lakehouse = await stack.enter_async_context(embedded_lakehouse(settings))
+        lake, store, catalog = lakehouse.lake, lakehouse.store, lakehouse.catalog
+        logs = settings.home / "logs"
+        policy = SqlPolicy(
+            silver_schema=settings.silver_schema,
+            gold_schema=settings.gold_schema,
+            bucket=lake.s3.bucket,
+            allowed_prefixes=("bronze/", *settings.s3_allowed_prefixes),
+        )
+        judge = SqlJudge(policy, log_path=logs / "sql-judge.log")
+        stack.push_async_callback(judge.close)
+        manifests = BronzeManifests(store)
+        ingestion = LocalConnectors(
+            settings=settings, lake=lake, store=store, catalog=catalog, manifests=manifests
+        )
+        await ingestion.open()
+        stack.push_async_callback(ingestion.close)
+        spark = SparkConnectEngine(lake, store, catalog, log_path=logs / "spark-worker.log")
+        stack.push_async_callback(spark.close)
+        warehouse = DuckDbEngine(
+            lake=lake,
+            catalog=catalog,
+            store=store,
+            judge=judge,
+            home=settings.home,
+            workers=settings.dbt_workers,
+        )
+        stack.push_async_callback(warehouse.close)
+        sources = SourceResolver(store, manifests)
+        models = ModelDriver(warehouse)
+        drivers: dict[RunKind, RunDriver] = {
+            RunKind.INGESTION: IngestionDriver(ingestion),
+            RunKind.SPARK: SparkDriver(spark, catalog, sources),
+            RunKind.DBT: models,
+            RunKind.DATA_PRODUCT: models,
+        }
+        runs = RunService(
+            store=store,
+            catalog=catalog,
+            settings=settings,
+            drivers=drivers,
+            observers=[metrics.run_ended],
+        )
+        idempotency = IdempotencyStore(store)
+        project = DbtProject(
+            lake=lake,
+            judge=judge,
+            project_dir=settings.project_dir,
+            profiles_dir=settings.profiles_dir,
+        )
+        dbt = DbtService(
+            records=RecordTable(catalog, "transformations", TransformationDoc),
+            runs=runs,
+            judge=judge,
+            engine=warehouse,
+            catalog=catalog,
+            idempotency=idempotency,
+            project=project,
+        )
+        data_products = DataProductService(
+            records=RecordTable(catalog, "data_products", ProductDoc),
+            runs=runs,
+            judge=judge,
+            engine=warehouse,
+            catalog=catalog,
+            idempotency=idempotency,
+            silver_schema=settings.silver_schema,
+            gold_schema=settings.gold_schema,
+            on_change=project.changed,
+        )
+        project.follow(dbt.models)
+        project.follow(data_products.models)
+        await project.open()
+        stack.push_async_callback(project.close)
+        await runs.open()
+        stack.push_async_callback(runs.close)
+        warming = asyncio.create_task(_warm(judge.warm, spark.warm, warehouse.warm))
+        stack.push_async_callback(_stop, warming)
+        yield ProcessContext(
+            settings=settings,
+            lake=lake,
+            store=store,
+            catalog=catalog,
+            runs=runs,
+            idempotency=idempotency,
+            airbyte=AirbyteService(
+                engine=ingestion, runs=runs, idempotency=idempotency, settings=settings
+            ),
+            spark=SparkService(
+                settings=settings,
+                lake=lake,
+                policy=policy,
+                catalog=catalog,
+                judge=judge,
+                sources=sources,
+                runs=runs,
+                idempotency=idempotency,
+            ),
+            dbt=dbt,
+            data_products=data_products,
+            probes={
+                "s3": lambda: store.get("asgard/health"),
+                "catalog": lambda: catalog.run(lambda rest: rest.list_namespaces()),
+            },
+        )
+
+
+async def _warm(*starts: Callable[[], Awaitable[None]]) -> None:
+    """Starts workers one after the other, so that the first requests do not wait for theirs."""
+    for start in starts:
+        try:
+            await start()
+        except Exception:
+            log.exception("a worker did not start; it is tried again when it is needed")
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,180 @@
+"""Lineage of one product's table, from what the runs on record really read and wrote.
+
+Pure: the service gathers the runs, this walks them. A table's producer is the run that wrote the
+very snapshot that was read; where no run on record did (a view, an expired history), the newest
+that had ended before the reader began.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from app.runs.model import Run, RunInput, RunKind
+
+BRONZE = "bronze/"
+
+
+class NodeType(StrEnum):
+    SOURCE = "source"
+    BRONZE = "bronze"
+    SILVER = "silver"
+    GOLD = "gold"
+    DATA_PRODUCT = "data_product"
+    CONSUMER = "consumer"
+
+
+@dataclass(frozen=True)
+class Node:
+    id: str
+    type: NodeType
+    name: str
+    product_id: str | None = None
+    """The data product that a table belongs to, if it does."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Data went from one node into another in the run `run_id`; None: declared, not observed."""
+
+    from_: str
+    to: str
+    run_id: str | None
+
+
+@dataclass(frozen=True)
+class ProductTable:
+    product_id: str
+    name: str
+    consumers: tuple[str, ...]
+
+
+@dataclass
+class Graph:
+    nodes: dict[str, Node] = field(default_factory=dict)
+    edges: dict[Edge, None] = field(default_factory=dict)
+
+    def add(self, node: Node) -> bool:
+        """True when the node is new."""
+        return self.nodes.setdefault(node.id, node) is node
+
+    def connect(self, start: Node, end: Node, run_id: str | None) -> None:
+        self.edges.setdefault(Edge(start.id, end.id, run_id))
+
+
+@dataclass(frozen=True)
+class Lineage:
+    upstream: tuple[Node, ...]
+    downstream: tuple[Node, ...]
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    unseen_tables: frozenset[str] = frozenset()
+    """Tables that were read at a snapshot which none of the given runs wrote."""
+    unseen_runs: frozenset[str] = frozenset()
+    """Syncs whose files were read and that are not among the given runs."""
+
+
+class Tracer:
+    """Walks from one table. `writers` are succeeded runs, newest first: all, or those that are
+    known so far; the lineage says which others would make it exact."""
+
+    def __init__(
+        self, writers: Iterable[Run], products: Mapping[str, ProductTable], silver_schema: str
+    ) -> None:
+        self._by_id: dict[str, Run] = {}
+        self._by_table: dict[str, list[Run]] = {}
+        self._by_path: dict[str, Run] = {}
+        for run in writers:
+            self._by_id[run.run_id] = run
+            if run.kind is not RunKind.INGESTION and run.output is not None:
+                self._by_table.setdefault(run.output.table, []).append(run)
+            for stream in run.output.streams if run.output else ():
+                self._by_path.setdefault(stream.path.strip("/"), run)
+        self._products = products
+        self._silver = f"{silver_schema}."
+        self._unseen_tables: set[str] = set()
+        self._unseen_runs: set[str] = set()
+
+    def trace(self, table: str) -> Lineage:
+        start = self._node(table)
+        up, down = Graph({start.id: start}), Graph({start.id: start})
+        self._upstream(start, self._current(table), up)
+        self._downstream(start, down)
+        return Lineage(
+            upstream=tuple(up.nodes.values())[1:],
+            downstream=tuple(down.nodes.values())[1:],
+            nodes=tuple((up.nodes | down.nodes).values()),
+            edges=tuple(up.edges | down.edges),
+            unseen_tables=frozenset(self._unseen_tables),
+            unseen_runs=frozenset(self._unseen_runs),
+        )
+
+    def _upstream(self, end: Node, writer: Run | None, graph: Graph) -> None:
+        if writer is None:
+            return
+        for read in writer.inputs:
+            if read.table.startswith(BRONZE):
+                self._bronze(end, read, writer, graph)
+                continue
+            node = self._node(read.table)
+            graph.connect(node, end, writer.run_id)
+            if graph.add(node):
+                self._upstream(node, self._writer_of(read, writer), graph)
+
+    def _bronze(self, end: Node, read: RunInput, reader: Run, graph: Graph) -> None:
+        path = read.table.rstrip("/")
+        node = Node(path, NodeType.BRONZE, path)
+        graph.connect(node, end, reader.run_id)
+        if not graph.add(node):
+            return
+        for sync in self._syncs_of(path, read.run_ids):
+            for name in dict.fromkeys(item.source or item.table for item in sync.inputs):
+                source = _source(name)
+                graph.add(source)
+                graph.connect(source, node, sync.run_id)
+
+    def _downstream(self, start: Node, graph: Graph) -> None:
+        product = self._products.get(start.id)
+        for consumer in product.consumers if product else ():
+            node = Node(f"consumer:{consumer}", NodeType.CONSUMER, consumer)
+            graph.add(node)
+            graph.connect(start, node, None)
+        for table in self._by_table:
+            run = self._current(table)
+            if table != start.id and run and any(read.table == start.id for read in run.inputs):
+                node = self._node(table)
+                graph.connect(start, node, run.run_id)
+                if graph.add(node):
+                    self._downstream(node, graph)
+
+    def _current(self, table: str) -> Run | None:
+        """The run behind the table as it is now."""
+        return next(iter(self._by_table.get(table, ())), None)
+
+    def _writer_of(self, read: RunInput, reader: Run) -> Run | None:
+        runs = self._by_table.get(read.table, [])
+        for run in runs:
+            if read.snapshot_id and run.output and run.output.snapshot_id == read.snapshot_id:
+                return run
+        if read.snapshot_id:
+            self._unseen_tables.add(read.table)
+        began = reader.started_at or reader.created_at
+        return next((run for run in runs if run.finished_at and run.finished_at <= began), None)
+
+    def _syncs_of(self, path: str, run_ids: tuple[str, ...]) -> list[Run]:
+        if run_ids:
+            self._unseen_runs.update(set(run_ids) - set(self._by_id))
+            return [self._by_id[run_id] for run_id in run_ids if run_id in self._by_id]
+        below = (run for key, run in self._by_path.items() if f"{key}/".startswith(f"{path}/"))
+        return list({run.run_id: run for run in below}.values())
+
+    def _node(self, table: str) -> Node:
+        product = self._products.get(table)
+        if product is not None:
+            return Node(table, NodeType.DATA_PRODUCT, table, product.product_id)
+        if table.startswith(self._silver):
+            return Node(table, NodeType.SILVER, table)
+        return Node(table, NodeType.GOLD, table)
+
+
+def _source(name: str) -> Node:
+    return Node(f"source:{name}", NodeType.SOURCE, name)

@@ -1,0 +1,83 @@
+"""What is kept of a data product, and the little that follows from it alone."""
+
+from enum import StrEnum
+from typing import Any
+
+from app.runs.model import Frozen, Run, RunState
+
+
+class DataProductType(StrEnum):
+    CUSTOMER_360 = "CUSTOMER_360"
+    PRODUCT_ANALYTICS = "PRODUCT_ANALYTICS"
+    FINANCIAL_REPORTING = "FINANCIAL_REPORTING"
+    OPERATIONAL_METRICS = "OPERATIONAL_METRICS"
+    MARKETING_ANALYTICS = "MARKETING_ANALYTICS"
+    CUSTOM = "CUSTOM"
+
+
+class UpdateFrequency(StrEnum):
+    REALTIME = "realtime"
+    HOURLY = "hourly"
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+
+    @property
+    def limit_seconds(self) -> int:
+        """A table older than this is stale. Real time means five minutes: a build takes time."""
+        return _LIMITS[self]
+
+
+_HOUR, _DAY = 3600, 86_400
+_LIMITS = {
+    UpdateFrequency.REALTIME: 300,
+    UpdateFrequency.HOURLY: _HOUR,
+    UpdateFrequency.DAILY: _DAY,
+    UpdateFrequency.WEEKLY: 7 * _DAY,
+    UpdateFrequency.MONTHLY: 31 * _DAY,
+}
+
+
+class ProductStatus(StrEnum):
+    """`created`: never run. `active`: the last run succeeded."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    ACTIVE = "active"
+    FAILED = "failed"
+
+    @classmethod
+    def after(cls, run: Run | None, built_before: bool) -> "ProductStatus":
+        """What the newest run makes of a product; a cancelled one leaves it as it was before."""
+        match run.state if run else None:
+            case None:
+                return cls.CREATED
+            case RunState.QUEUED | RunState.RUNNING:
+                return cls.RUNNING
+            case RunState.SUCCEEDED:
+                return cls.ACTIVE
+            case RunState.FAILED:
+                return cls.FAILED
+            case RunState.CANCELLED:
+                return cls.ACTIVE if built_before else cls.CREATED
+
+
+class ProductDoc(Frozen):
+    """`sql_query` is the client's text; `guarded_sql` the canonical SQL that the guard let pass."""
+
+    name: str
+    table_name: str
+    schema_name: str
+    description: str
+    data_product_type: DataProductType
+    owner: str
+    consumers: tuple[str, ...]
+    update_frequency: UpdateFrequency
+    tags: tuple[str, ...]
+    sql_query: str
+    guarded_sql: str
+    metadata: dict[str, Any]
+
+    @property
+    def table(self) -> str:
+        return f"{self.schema_name}.{self.table_name}"

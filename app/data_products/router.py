@@ -1,0 +1,197 @@
+"""`/data-products`: HTTP only."""
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+
+from app.data_products.record import DataProductType, ProductStatus
+from app.data_products.rules import ProductFilter
+from app.data_products.schemas import (
+    FreshnessView,
+    LineageView,
+    PreviewView,
+    ProductCreate,
+    ProductPage,
+    ProductRunView,
+    ProductUpdate,
+    ProductView,
+    StatsView,
+)
+from app.data_products.service import DataProductService, Product
+from app.errors import VersionMismatch
+from app.http import (
+    CallerDep,
+    IdempotencyDep,
+    PageDep,
+    RequestIdDep,
+    WaitDep,
+    accepted,
+    context,
+    set_replayed,
+)
+from app.runs.schemas import RunView
+
+router = APIRouter(prefix="/data-products", tags=["data products"])
+
+
+def _service(request: Request) -> DataProductService:
+    return context(request).data_products
+
+
+def _expected_version(
+    if_match: Annotated[
+        str | None, Header(description='The `ETag` that the change is based on: `"3"`.')
+    ] = None,
+) -> int | None:
+    """None when any version will do. A tag that no version ever has cannot match (RFC 9110)."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    tag = re.fullmatch(r'\s*"(\d{1,18})"\s*', if_match)
+    if tag is None:
+        raise VersionMismatch(f'If-Match is {if_match!r}; an ETag here looks like "3".')
+    return int(tag[1])
+
+
+ServiceDep = Annotated[DataProductService, Depends(_service)]
+VersionDep = Annotated[int | None, Depends(_expected_version)]
+
+
+@router.post("", status_code=201)
+async def create_data_product(
+    body: ProductCreate,
+    response: Response,
+    service: ServiceDep,
+    caller: CallerDep,
+    key: IdempotencyDep,
+) -> ProductView:
+    """Registers a data product. Its query is checked now and built by the first run."""
+    product, claim = await service.create(body.model_dump(), caller, key)
+    set_replayed(response, claim)
+    return _view(product, response)
+
+
+@router.get("")
+async def list_data_products(
+    service: ServiceDep,
+    page: PageDep,
+    owner: Annotated[str | None, Query(max_length=100)] = None,
+    data_product_type: DataProductType | None = None,
+    tag: Annotated[str | None, Query(max_length=100)] = None,
+    status: ProductStatus | None = None,
+    search: Annotated[str | None, Query(max_length=200)] = None,
+) -> ProductPage:
+    """The newest first. `search` looks into names, descriptions and tags."""
+    found = await service.search(ProductFilter(owner, data_product_type, tag, status, search))
+    return ProductPage(
+        data_products=[
+            ProductView(**_fields(product))
+            for product in found[page.offset : page.offset + page.page_size]
+        ],
+        total_count=len(found),
+        page=page.page,
+        page_size=page.page_size,
+    )
+
+
+@router.get("/{product_id}")
+async def get_data_product(product_id: str, response: Response, service: ServiceDep) -> ProductView:
+    return _view(await service.get(product_id), response)
+
+
+@router.put("/{product_id}")
+async def update_data_product(
+    product_id: str,
+    body: ProductUpdate,
+    response: Response,
+    service: ServiceDep,
+    caller: CallerDep,
+    version: VersionDep,
+) -> ProductView:
+    """Changes the fields that are given. Once its table has been built, a data product can only
+    take a name that gives the same table."""
+    product = await service.update(product_id, body.changes(), caller, version)
+    return _view(product, response)
+
+
+@router.delete("/{product_id}", status_code=204)
+async def delete_data_product(
+    product_id: str,
+    service: ServiceDep,
+    caller: CallerDep,
+    version: VersionDep,
+    drop_table: bool = False,
+) -> None:
+    """Keeps the table unless `drop_table` is true."""
+    await service.delete(product_id, caller, drop_table=drop_table, expected_version=version)
+
+
+@router.post("/{product_id}/run")
+async def run_data_product(
+    product_id: str,
+    response: Response,
+    service: ServiceDep,
+    caller: CallerDep,
+    key: IdempotencyDep,
+    request_id: RequestIdDep,
+    wait: WaitDep,
+) -> ProductRunView:
+    """Builds the table, and waits for it. A failed run leaves the former table as it was."""
+    product, run, claim = await service.run(
+        product_id, caller, request_id=request_id, key=key, wait_seconds=wait.seconds
+    )
+    set_replayed(response, claim)
+    accepted(response, run, wait)
+    return ProductRunView(**_fields(product), run=RunView.of(run))
+
+
+@router.get("/{product_id}/lineage")
+async def get_lineage(product_id: str, service: ServiceDep) -> LineageView:
+    record, lineage = await service.lineage(product_id)
+    return LineageView.of(record.id, record.doc.table, lineage)
+
+
+@router.get("/{product_id}/stats")
+async def get_stats(product_id: str, service: ServiceDep) -> StatsView:
+    stats = await service.stats(product_id)
+    table, doc = stats.table, stats.product.doc
+    return StatsView(
+        data_product_id=product_id,
+        table=doc.table,
+        row_count=table.rows if table else None,
+        size_bytes=table.bytes if table else None,
+        file_count=table.files if table else None,
+        last_updated=table.last_updated if table else None,
+        snapshot_id=table.snapshot_id if table else None,
+        freshness=FreshnessView(
+            status=stats.freshness,
+            age_seconds=stats.age_seconds,
+            limit_seconds=doc.update_frequency.limit_seconds,
+        ),
+    )
+
+
+@router.get("/{product_id}/preview")
+async def preview_data_product(
+    product_id: str,
+    service: ServiceDep,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> PreviewView:
+    """The first rows of the table, in no particular order."""
+    record, preview = await service.preview(product_id, limit)
+    return PreviewView(
+        data_product_id=product_id,
+        table=record.doc.table,
+        columns=[{"name": column.name, "type": column.type} for column in preview.columns],
+        rows=[list(row) for row in preview.rows],
+    )
+
+
+def _fields(product: Product) -> dict[str, Any]:
+    run_id = product.last_run.run_id if product.last_run else None
+    return ProductView.fields_of(product.record, product.status, run_id)
+
+
+def _view(product: Product, response: Response) -> ProductView:
+    response.headers["ETag"] = f'"{product.record.version}"'
+    return ProductView(**_fields(product))

@@ -1,0 +1,104 @@
+"""What holds for a data product by itself or among the others: pure functions."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.data_products.record import DataProductType, ProductDoc, ProductStatus
+from app.errors import Conflict, InvalidRequest, VersionMismatch
+from app.lakehouse.records import Record
+from app.sql.jinja import check_text
+from app.warehouse.engine import ExtraColumn, Materialization, ModelSpec
+
+ProductRecord = Record[ProductDoc]
+ADDED_COLUMNS = (
+    "data_product_id",
+    "data_product_type",
+    "data_product_owner",
+    "data_product_updated_at",
+)
+
+
+@dataclass(frozen=True)
+class ProductFilter:
+    owner: str | None = None
+    data_product_type: DataProductType | None = None
+    tag: str | None = None
+    status: ProductStatus | None = None
+    search: str | None = None
+    """Found in the name, the description or a tag, in any case of letters."""
+
+
+def model_spec(record: ProductRecord, guarded_sql: str) -> ModelSpec:
+    doc = record.doc
+    return ModelSpec(
+        schema_name=doc.schema_name,
+        name=doc.table_name,
+        sql=guarded_sql,
+        materialization=Materialization.TABLE,
+        description=doc.description,
+        tags=doc.tags,
+        owner=doc.owner,
+        extra_columns=(
+            ExtraColumn(name="data_product_id", value=record.id),
+            ExtraColumn(name="data_product_type", value=doc.data_product_type.value),
+            ExtraColumn(name="data_product_owner", value=doc.owner),
+            ExtraColumn(name="data_product_updated_at", value=None),
+        ),
+    )
+
+
+def fingerprint(table: str, work: Mapping[str, Any]) -> str:
+    return hashlib.sha256(f"{table}\n{json.dumps(work, sort_keys=True)}".encode()).hexdigest()
+
+
+def fits(record: ProductRecord, wanted: ProductFilter) -> bool:
+    doc = record.doc
+    text = "\n".join((doc.name, doc.description, *doc.tags)).casefold()
+    return (
+        wanted.owner in (None, doc.owner)
+        and wanted.data_product_type in (None, doc.data_product_type)
+        and (wanted.tag is None or wanted.tag in doc.tags)
+        and (wanted.search is None or wanted.search.casefold() in text)
+    )
+
+
+def refuse_same_table(
+    doc: ProductDoc, product_id: str, others: Mapping[str, ProductRecord]
+) -> None:
+    for other in others.values():
+        if other.id != product_id and other.doc.table == doc.table:
+            raise Conflict(
+                f"{doc.name!r} gives the table {doc.table}, which belongs to the data product "
+                f"{other.doc.name!r}.",
+                hint="Choose a name that differs in letters or digits.",
+                conflicting_id=other.id,
+            )
+
+
+def refuse_jinja(fields: Mapping[str, Any]) -> None:
+    """These texts go into the generated dbt project. The query is left to the guard."""
+    for name in ("name", "description", "owner", "consumers", "tags"):
+        value = fields.get(name) or ()
+        for text in (value,) if isinstance(value, str) else value:
+            check_text(text, name)
+
+
+def refuse_added_columns(columns: Iterable[str]) -> None:
+    if clash := sorted({name.lower() for name in columns}.intersection(ADDED_COLUMNS)):
+        raise InvalidRequest(
+            f"The query has the column(s) {', '.join(clash)}, which every data product's "
+            "table gets of its own.",
+            hint="Give them other names with AS.",
+            field="sql_query",
+        )
+
+
+def refuse_version(record: ProductRecord, expected: int | None) -> None:
+    if expected not in (None, record.version):
+        raise VersionMismatch(
+            f"The data product is at version {record.version}, not {expected}. Read it again.",
+            current_version=record.version,
+        )

@@ -1,0 +1,272 @@
+"""Data products: gold tables that somebody answers for. The domain's rules."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from app.caller import Caller
+from app.data_products.lineage import Lineage, ProductTable
+from app.data_products.naming import table_name
+from app.data_products.record import ProductDoc, ProductStatus
+from app.data_products.rules import (
+    ProductFilter,
+    ProductRecord,
+    fingerprint,
+    fits,
+    model_spec,
+    refuse_added_columns,
+    refuse_jinja,
+    refuse_same_table,
+    refuse_version,
+)
+from app.data_products.tracing import run_or_none, trace
+from app.errors import Conflict, NotFound
+from app.lakehouse.catalog import Catalog, TableInfo
+from app.lakehouse.records import RecordTable
+from app.runs.idempotency import Claim, IdempotencyKey, IdempotencyStore
+from app.runs.model import Run, RunKind, RunState
+from app.runs.service import RunRequest, RunService
+from app.sql.judge import SqlJudge
+from app.sql.model import GuardedQuery
+from app.warehouse.engine import ModelSpec, Preview, SqlEngine
+
+
+@dataclass(frozen=True)
+class Product:
+    """A record and what its runs say of it."""
+
+    record: ProductRecord
+    status: ProductStatus
+    last_run: Run | None
+
+
+@dataclass(frozen=True)
+class Stats:
+    product: ProductRecord
+    table: TableInfo | None
+    freshness: str
+    age_seconds: float | None
+
+
+class DataProductService:
+    def __init__(
+        self,
+        *,
+        records: RecordTable[ProductDoc],
+        runs: RunService,
+        judge: SqlJudge,
+        engine: SqlEngine,
+        catalog: Catalog,
+        idempotency: IdempotencyStore,
+        silver_schema: str,
+        gold_schema: str,
+        on_change: Callable[[], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`on_change` is told when `models()` gives something else than before."""
+        self._records = records
+        self._runs = runs
+        self._judge = judge
+        self._engine = engine
+        self._catalog = catalog
+        self._idempotency = idempotency
+        self._silver = silver_schema
+        self._gold = gold_schema
+        self._on_change = on_change
+        self._now = now
+
+    async def create(
+        self, fields: Mapping[str, Any], caller: Caller, key: IdempotencyKey | None
+    ) -> tuple[Product, Claim]:
+        """Raises a 400 for SQL that cannot run, `Conflict` when another table has the name."""
+        refuse_jinja(fields)
+        guarded = await self._judged(fields["sql_query"])
+        doc = ProductDoc(
+            **fields,
+            table_name=table_name(fields["name"]),
+            schema_name=self._gold,
+            guarded_sql=guarded.sql,
+        )
+        claim = await self._idempotency.claim(key, str(uuid.uuid4()))
+        if claim.replayed and (known := await self._records.get(claim.id)) is not None:
+            return await self.get(known.id), claim
+        try:
+            record = await self._records.insert(
+                claim.id,
+                doc,
+                caller.subject,
+                check=lambda others: refuse_same_table(doc, claim.id, others),
+            )
+        except Conflict as conflict:
+            if conflict.members.get("conflicting_id") != claim.id:
+                raise
+            record = await self._record(claim.id)  # the same request, sent twice at once
+        self._on_change()
+        return Product(record, ProductStatus.CREATED, None), claim
+
+    async def get(self, product_id: str) -> Product:
+        # Asked at once: each asks the lake whether there is anything new.
+        record, latest = await asyncio.gather(
+            self._record(product_id), self._runs.latest([product_id])
+        )
+        return (await self._products([record], latest))[0]
+
+    async def search(self, wanted: ProductFilter) -> list[Product]:
+        """The newest first."""
+        records = [record for record in await self._records.all() if fits(record, wanted)]
+        records.sort(key=lambda record: (record.created_at, record.id), reverse=True)
+        products = await self._products(records, await self._runs.latest())
+        return [item for item in products if wanted.status in (None, item.status)]
+
+    async def update(
+        self,
+        product_id: str,
+        changes: Mapping[str, Any],
+        caller: Caller,
+        expected_version: int | None,
+    ) -> Product:
+        """A new query is judged now and built by the next run. A new name moves the table's name
+        along only while nothing has been built: readers of a table must not lose it by a PUT."""
+        current = await self.get(product_id)
+        refuse_jinja(changes)
+        update = dict(changes)
+        if "sql_query" in update:
+            update["guarded_sql"] = (await self._judged(update["sql_query"])).sql
+        if "name" in update:
+            update["table_name"] = table_name(update["name"])
+            if update["table_name"] != current.record.doc.table_name:
+                await self._refuse_rename(current)
+        record = await self._records.update(
+            product_id,
+            lambda doc: doc.model_copy(update=update),
+            caller,
+            expected_version,
+            check=lambda others: refuse_same_table(
+                others[product_id].doc.model_copy(update=update), product_id, others
+            ),
+        )
+        self._on_change()
+        return Product(record, current.status, current.last_run)
+
+    async def delete(
+        self, product_id: str, caller: Caller, *, drop_table: bool, expected_version: int | None
+    ) -> None:
+        """The table goes first: a product whose table is gone can be deleted again, a table
+        whose product is gone belongs to nobody."""
+        record = await self._record(product_id)
+        refuse_version(record, expected_version)
+        await self._refuse_running(product_id)
+        if drop_table:
+            await self._catalog.drop_table(record.doc.table)
+        await self._records.delete(product_id, caller, expected_version)
+        self._on_change()
+
+    async def run(
+        self,
+        product_id: str,
+        caller: Caller,
+        *,
+        request_id: str | None,
+        key: IdempotencyKey | None,
+        wait_seconds: float,
+    ) -> tuple[Product, Run, Claim]:
+        """Builds the table. The same product in the same state, while it runs, is joined."""
+        record = await self._record(product_id)
+        spec = model_spec(record, (await self._judge.check_query(record.doc.sql_query)).sql)
+        claim = await self._idempotency.claim(key, uuid.uuid4().hex)
+        # A replay finds no run when the first request died between its claim and its run.
+        run = await run_or_none(self._runs, claim.id) if claim.replayed else None
+        if run is None:
+            work = spec.model_dump(mode="json")
+            started = await self._runs.start(
+                RunRequest(
+                    kind=RunKind.DATA_PRODUCT,
+                    target=record.doc.table,
+                    spec=work,
+                    caller=caller,
+                    request_id=request_id,
+                    subject_id=product_id,
+                    fingerprint=fingerprint(record.doc.table, work),
+                    run_id=claim.id,
+                    idempotency_key=key.key if key else None,
+                )
+            )
+            run = started.run
+        run = await self._runs.wait(run.run_id, wait_seconds)
+        return (await self._products([record], {product_id: run}))[0], run, claim
+
+    async def lineage(self, product_id: str) -> tuple[ProductRecord, Lineage]:
+        record = await self._record(product_id)
+        products = {
+            other.doc.table: ProductTable(other.id, other.doc.name, other.doc.consumers)
+            for other in await self._records.all()
+        }
+        return record, await trace(self._runs, record.doc.table, products, self._silver)
+
+    async def stats(self, product_id: str) -> Stats:
+        record = await self._record(product_id)
+        table = await self._catalog.table(record.doc.table)
+        if table is None:
+            built = await self._runs.latest_success([record.doc.table])
+            return Stats(record, None, "missing" if built else "never_built", None)
+        age = max(0.0, (self._now() - table.last_updated).total_seconds())
+        stale = age > record.doc.update_frequency.limit_seconds
+        return Stats(record, table, "stale" if stale else "fresh", age)
+
+    async def preview(self, product_id: str, limit: int) -> tuple[ProductRecord, Preview]:
+        record = await self._record(product_id)
+        if await self._catalog.table(record.doc.table) is None:
+            raise NotFound(
+                f"{record.doc.table} does not exist yet.",
+                hint=f"POST /api/v1/data-products/{product_id}/run builds it.",
+            )
+        return record, await self._engine.preview(record.doc.table, limit)
+
+    async def models(self) -> list[ModelSpec]:
+        """Every product as a model of the generated dbt project."""
+        return [model_spec(record, record.doc.guarded_sql) for record in await self._records.all()]
+
+    async def _judged(self, sql: str) -> GuardedQuery:
+        guarded = await self._judge.check_query(sql)
+        refuse_added_columns(column.name for column in await self._engine.validate(guarded))
+        return guarded
+
+    async def _record(self, product_id: str) -> ProductRecord:
+        record = await self._records.get(product_id)
+        if record is None:
+            raise NotFound(f"There is no data product {product_id}.")
+        return record
+
+    async def _products(
+        self, records: Sequence[ProductRecord], latest: Mapping[str, Run]
+    ) -> list[Product]:
+        runs = [latest.get(record.id) for record in records]
+        # A cancelled run changes nothing: what counts is whether there was a table before.
+        unsure = {run.target for run in runs if run and run.state is RunState.CANCELLED}
+        built = await self._runs.latest_success(unsure) if unsure else {}
+        return [
+            Product(record, ProductStatus.after(run, run.target in built if run else False), run)
+            for record, run in zip(records, runs, strict=True)
+        ]
+
+    async def _refuse_running(self, product_id: str) -> None:
+        run = await self._runs.using(product_id)
+        if run is not None:
+            raise Conflict(
+                f"Run {run.run_id} is building this data product.",
+                hint="Wait for its end, or cancel it.",
+                conflicting_id=run.run_id,
+            )
+
+    async def _refuse_rename(self, product: Product) -> None:
+        await self._refuse_running(product.record.id)
+        table = product.record.doc.table
+        if product.last_run is not None:
+            raise Conflict(
+                f"This name would give another table, and {table} has been built already.",
+                hint="Create a new data product, or choose a name that gives the same table.",
+                conflicting_id=product.last_run.run_id,
+            )

@@ -1,0 +1,40 @@
+"""Gathers the runs that a lineage needs, few of many."""
+
+from collections.abc import Mapping
+
+from app.data_products.lineage import Lineage, ProductTable, Tracer
+from app.errors import NotFound
+from app.runs.model import Run, RunState
+from app.runs.service import RunService
+
+RUNS_OF_A_TABLE = 200
+"""How many runs of a table are searched for the one that wrote the snapshot that was read."""
+
+
+async def trace(
+    runs: RunService, table: str, products: Mapping[str, ProductTable], silver_schema: str
+) -> Lineage:
+    """Begins with the newest run of each table, and asks for older ones only where a table was
+    read at an older snapshot."""
+    known = {run.run_id: run for run in (await runs.latest_success()).values()}
+    asked: set[str] = set()
+    while True:
+        newest_first = sorted(known.values(), key=lambda run: run.created_at, reverse=True)
+        lineage = Tracer(newest_first, products, silver_schema).trace(table)
+        tables, syncs = lineage.unseen_tables - asked, lineage.unseen_runs - asked
+        if not tables and not syncs:
+            return lineage
+        asked |= tables | syncs
+        for name in tables:
+            page = await runs.list(target=name, state=RunState.SUCCEEDED, limit=RUNS_OF_A_TABLE)
+            known |= {run.run_id: run for run in page.runs}
+        for run_id in syncs:
+            run = await run_or_none(runs, run_id)
+            known |= {run_id: run} if run else {}
+
+
+async def run_or_none(runs: RunService, run_id: str) -> Run | None:
+    try:
+        return await runs.get(run_id)
+    except NotFound:
+        return None

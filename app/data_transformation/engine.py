@@ -1,0 +1,101 @@
+"""The port to Spark, and the values that cross it."""
+
+from enum import StrEnum
+from typing import Any, Protocol
+
+from app.data_transformation.resources import Resources
+from app.runs.driver import Outcome, RunControl
+from app.runs.model import Frozen, Run
+
+
+class WriteMode(StrEnum):
+    OVERWRITE = "overwrite"
+    APPEND = "append"
+
+
+class Reading(Frozen):
+    """Files that the SQL reads through a view: resolved anew whenever the run starts, since a
+    sync may have replaced them while it was queued. `format` None: whatever the files have."""
+
+    view: str
+    path: str
+    format: str | None = None
+
+
+class SparkWork(Frozen):
+    """What was asked for: the `spec` of a Spark run. Tables are `schema.table`."""
+
+    sql: str
+    source_path: str | None
+    destination: str
+    write_mode: WriteMode
+    readings: tuple[Reading, ...]
+    views: tuple[tuple[str, str], ...]
+    select: str
+    tables: tuple[str, ...]
+    resources: Resources
+
+
+class Source(Frozen):
+    """The files behind a view; `keys` are keys in the bucket."""
+
+    view: str
+    format: str
+    keys: tuple[str, ...]
+
+
+class SparkJob(Frozen):
+    """Everything an engine needs to run `job.py`."""
+
+    run_id: str
+    sources: tuple[Source, ...]
+    views: tuple[tuple[str, str], ...]
+    select: str
+    destination: str
+    write_mode: WriteMode
+    resources: Resources
+
+    def description(
+        self, bucket: str, *, destination: str, mode: str, align_with: str | None
+    ) -> dict[str, Any]:
+        """The JSON that `job.py` reads; tables with their catalog."""
+        return {
+            "run_id": self.run_id,
+            "sources": [
+                {
+                    "view": source.view,
+                    "format": source.format,
+                    "paths": [f"s3a://{bucket}/{key}" for key in source.keys],
+                }
+                for source in self.sources
+            ],
+            "statements": [
+                f"CREATE OR REPLACE TEMPORARY VIEW {_quoted(name)} AS {sql}"
+                for name, sql in self.views
+            ],
+            "select": self.select,
+            "destination": destination,
+            "mode": mode,
+            "align_with": align_with,
+        }
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+class SparkEngine(Protocol):
+    """Both adapters publish under the run's id: it stands in the snapshot's summary."""
+
+    async def run(self, job: SparkJob, control: RunControl) -> Outcome:
+        """Runs to the end; nothing of it is seen in the destination unless all of it is.
+
+        Raises:
+            EngineFailed: the SQL, the data or the engine failed.
+            EngineTimeout: it took longer than a run may.
+        """
+        ...
+
+    async def settle(self, run: Run) -> Outcome | None:
+        """What a run did that nobody followed to its end; clears what it left behind."""
+        ...

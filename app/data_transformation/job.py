@@ -1,0 +1,190 @@
+"""The Spark job: reads files, runs SQL, writes one Iceberg table.
+
+Plain PySpark that imports nothing of Asgard, so that the same file is what `spark-submit` gets
+(`job.py s3a://bucket/job.json`, or a local path) and what the embedded worker calls (`run`).
+The job description is JSON:
+
+    {"run_id": "…",
+     "sources": [{"view": "…", "format": "parquet", "paths": ["s3a://…"]}],
+     "statements": ["CREATE OR REPLACE TEMPORARY VIEW …"],
+     "select": "SELECT …",
+     "destination": "iceberg.silver.t",
+     "mode": "create" | "overwrite" | "append",
+     "align_with": null | "iceberg.silver.t"}
+
+`align_with` names a table whose columns the result must fit; it is given for appends.
+"""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RUN_ID_PROPERTY = "asgard.run_id"
+READ_OPTIONS: dict[str, dict[str, str]] = {
+    "csv": {"header": "true", "inferSchema": "true"},
+    "parquet": {"mergeSchema": "true"},
+    "json": {},
+}
+WIDER = {
+    "tinyint": {"smallint", "int", "bigint"},
+    "smallint": {"int", "bigint"},
+    "int": {"bigint"},
+    "float": {"double"},
+}
+DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
+UNSTORABLE = re.compile(r"\b(void|interval[a-z ]*)")
+
+
+class JobError(Exception):
+    """The result cannot be written as it is; the message tells the author of the SQL why."""
+
+
+def run(spark: Any, job: dict[str, Any], log: Callable[[str], None]) -> list[dict[str, str]]:
+    """Does the whole job and returns the columns of the result."""
+    # Iceberg stores instants; a session in another zone would read "05:00" as another instant.
+    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    for source in job["sources"]:
+        _read(spark, source).createOrReplaceTempView(source["view"])
+        log(f"reading {len(source['paths'])} {source['format']} file(s) as {source['view']}")
+    for statement in job["statements"]:
+        spark.sql(statement)
+    frame = spark.sql(job["select"])
+    _check(frame.schema)
+    if job.get("align_with"):
+        frame = _aligned(frame, job["align_with"], spark.table(job["align_with"]).schema)
+    columns = [{"name": f.name, "type": f.dataType.simpleString()} for f in frame.schema.fields]
+    log("columns: " + ", ".join(f"{c['name']} {c['type']}" for c in columns))
+    _write(frame, job)
+    log(f"written: {job['destination']} ({job['mode']})")
+    return columns
+
+
+def _read(spark: Any, source: dict[str, Any]) -> Any:
+    """One reader for each compression: not every Spark mixes plain and gzipped files in one."""
+    reader = spark.read.format(source["format"]).options(**READ_OPTIONS[source["format"]])
+    plain = [path for path in source["paths"] if not path.endswith(".gz")]
+    zipped = [path for path in source["paths"] if path.endswith(".gz")]
+    frames = [reader.load(paths) for paths in (plain, zipped) if paths]
+    if len(frames) == 1:
+        return frames[0]
+    left, right = frames
+    return _with_columns_of(left, right).unionByName(_with_columns_of(right, left))
+
+
+def _with_columns_of(frame: Any, other: Any) -> Any:
+    """With nulls for the columns that only the other has. (Sail's unionByName can add them, too,
+    but then does not know the fields of structs.)"""
+    from pyspark.sql import functions
+
+    mine = {field.name for field in frame.schema.fields}
+    for field in other.schema.fields:
+        if field.name not in mine:
+            frame = frame.withColumn(field.name, functions.lit(None).cast(field.dataType))
+    return frame
+
+
+def _check(schema: Any) -> None:
+    seen: set[str] = set()
+    for field in schema.fields:
+        if field.name.lower() in seen:
+            raise JobError(
+                f"The result has more than one column called {field.name}: "
+                "give each a name of its own with AS."
+            )
+        seen.add(field.name.lower())
+        kind = field.dataType.simpleString()
+        if UNSTORABLE.search(kind):
+            raise JobError(
+                f"The column {field.name} has the type {kind}, which a table cannot hold: "
+                "give it another with CAST."
+            )
+
+
+def _aligned(frame: Any, table: str, schema: Any) -> Any:
+    """The result with the table's columns, in its order and types; missing ones are null."""
+    from pyspark.sql import functions
+
+    name = table.split(".", 1)[1]
+    given = {field.name.lower(): field for field in frame.schema.fields}
+    known = {field.name.lower() for field in schema.fields}
+    unknown = [field.name for key, field in given.items() if key not in known]
+    if unknown:
+        raise JobError(
+            f"{name} has no column {', '.join(unknown)}. Leave it out, or write the table anew "
+            "with write_mode overwrite."
+        )
+    columns = []
+    for field in schema.fields:
+        mine, kind = given.get(field.name.lower()), field.dataType.simpleString()
+        if mine is None:
+            if not field.nullable:
+                raise JobError(f"{name} requires the column {field.name}, which is missing.")
+            column = functions.lit(None).cast(field.dataType)
+        else:
+            has = mine.dataType.simpleString()
+            if not _fits(has, kind):
+                raise JobError(
+                    f"The column {mine.name} is {has}, but in {name} it is {kind}: "
+                    f"write CAST({mine.name} AS {kind}) AS {mine.name}."
+                )
+            column = functions.col("`" + mine.name.replace("`", "``") + "`").cast(field.dataType)
+        columns.append(column.alias(field.name))
+    return frame.select(*columns)
+
+
+def _fits(has: str, wanted: str) -> bool:
+    """Whether every value of one type is one of the other, by Iceberg's rules of promotion."""
+    if has == wanted or wanted in WIDER.get(has, ()):
+        return True
+    mine, theirs = DECIMAL.fullmatch(has), DECIMAL.fullmatch(wanted)
+    if mine is None or theirs is None:
+        return False
+    return mine[2] == theirs[2] and int(mine[1]) <= int(theirs[1])
+
+
+def _write(frame: Any, job: dict[str, Any]) -> None:
+    writer = frame.writeTo(job["destination"]).using("iceberg")
+    writer = writer.option(f"snapshot-property.{RUN_ID_PROPERTY}", job["run_id"])
+    match job["mode"]:
+        case "create":
+            writer.tableProperty(RUN_ID_PROPERTY, job["run_id"]).create()
+        case "overwrite":
+            writer.tableProperty("format-version", "2").createOrReplace()
+        case "append":
+            writer.append()
+        case mode:
+            raise JobError(f"There is no write mode {mode}.")
+
+
+def _described(spark: Any, path: str) -> dict[str, Any]:
+    if "://" in path:
+        text = spark.read.text(path, wholetext=True).first()[0]
+    else:
+        text = Path(path).read_text("utf-8")
+    description: dict[str, Any] = json.loads(text)
+    return description
+
+
+def main(path: str) -> None:
+    from pyspark.sql import SparkSession
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(message)s")
+    log = logging.getLogger("asgard.job").info
+    spark = SparkSession.builder.getOrCreate()
+    try:
+        job = _described(spark, path)
+        run(spark, job, log)
+        snapshots = spark.table(f"{job['destination']}.snapshots")
+        mine = snapshots.orderBy(snapshots.committed_at.desc()).first()
+        if mine is not None:
+            log("snapshot %s, rows %s", mine.snapshot_id, mine.summary.get("total-records"))
+    finally:
+        spark.stop()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

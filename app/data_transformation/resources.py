@@ -1,0 +1,50 @@
+"""Sizes of drivers and executors, as the JVM and Kubernetes write them, judged as Spark would."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+MEMORY = re.compile(r"([1-9]\d{0,8})(k|kb|ki|m|mb|mi|g|gb|gi|t|tb|ti)", re.IGNORECASE)
+BYTES = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+LEAST_MIB, MOST_MIB = 450, 1024 * 1024
+"""Spark refuses an executor or driver with less: 1.5 times its reserved 300 MiB."""
+
+
+def memory_bytes(text: str) -> int:
+    """`512m`, `2g`, `1Gi`: the JVM's units and Kubernetes' binary ones are the same powers of two.
+
+    Raises:
+        ValueError: it is no such size, or one with which Spark does not start.
+    """
+    match = MEMORY.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("memory is a whole number with a unit: 512m, 2g, 512Mi or 1Gi")
+    size = int(match[1]) * BYTES[match[2][0].lower()]
+    if not LEAST_MIB * 2**20 <= size <= MOST_MIB * 2**20:
+        raise ValueError(f"memory is between {LEAST_MIB}m (Spark's least) and 1t")
+    return size
+
+
+def _memory(text: str) -> str:
+    memory_bytes(text)
+    return text.strip()
+
+
+Memory = Annotated[str, AfterValidator(_memory), Field(max_length=16, examples=["512m", "2g"])]
+Cores = Annotated[int, Field(ge=1, le=64)]
+Instances = Annotated[int, Field(ge=1, le=100)]
+
+
+class Resources(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    executor_instances: Instances = 1
+    executor_cores: Cores = 1
+    executor_memory: Memory = "512m"
+    driver_cores: Cores = 1
+    driver_memory: Memory = "512m"
+
+    @property
+    def executors_bytes(self) -> int:
+        return self.executor_instances * memory_bytes(self.executor_memory)

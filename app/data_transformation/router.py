@@ -1,0 +1,101 @@
+"""`/spark`: bronze → silver."""
+
+from typing import TYPE_CHECKING, Annotated, cast
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from app.data_transformation import answers
+from app.data_transformation.schemas import (
+    Cancelled,
+    Events,
+    Jobs,
+    Logs,
+    Metrics,
+    Status,
+    Submitted,
+    TransformRequest,
+)
+from app.data_transformation.service import SparkService
+from app.http import CallerDep, IdempotencyDep, RequestIdDep, WaitDep, accepted, set_replayed
+
+if TYPE_CHECKING:
+    from app.context import ProcessContext
+
+router = APIRouter(prefix="/spark", tags=["spark"])
+
+
+def service(request: Request) -> SparkService:
+    return cast("ProcessContext", request.app.state.context).spark
+
+
+ServiceDep = Annotated[SparkService, Depends(service)]
+RunId = Annotated[str, Path(max_length=64)]
+
+
+@router.post("/transform", summary="Run Spark SQL and write its result as a silver table")
+async def submit(
+    body: TransformRequest,
+    spark: ServiceDep,
+    caller: CallerDep,
+    key: IdempotencyDep,
+    request_id: RequestIdDep,
+    wait: WaitDep,
+    response: Response,
+) -> Submitted:
+    """Answers once the job is recorded. Without `wait_seconds` it does not wait for its end."""
+    run, claim = await spark.submit_transformation(body, caller, request_id=request_id, key=key)
+    if wait.explicit:
+        run = await spark.wait(run, wait.seconds)
+        accepted(response, run, wait)
+    set_replayed(response, claim)
+    return answers.submitted(
+        run,
+        waited=wait.explicit,
+        namespace=spark.namespace,
+        catalog=spark.catalog_name,
+        bucket=spark.bucket,
+    )
+
+
+@router.get("/transform/jobs", summary="The newest jobs")
+async def jobs(
+    spark: ServiceDep,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    status_filter: Annotated[str | None, Query(max_length=40)] = None,
+) -> Jobs:
+    runs, total = await spark.jobs(limit, status_filter)
+    return Jobs(
+        jobs=[answers.job(run, spark.namespace) for run in runs],
+        total_count=total,
+        filter_applied=status_filter,
+    )
+
+
+@router.get("/transform/{run_id}/status", summary="The state of a job")
+async def status(run_id: RunId, spark: ServiceDep) -> Status:
+    return answers.status(await spark.get(run_id), spark.namespace)
+
+
+@router.get("/transform/{run_id}/logs", summary="The log of a job, kept after it ended")
+async def logs(
+    run_id: RunId,
+    spark: ServiceDep,
+    tail_lines: Annotated[int | None, Query(ge=1, le=100_000)] = None,
+) -> Logs:
+    run, text = await spark.logs(run_id, tail_lines)
+    return Logs(run_id=run_id, driver_pod=answers.driver_pod(run), logs=text)
+
+
+@router.get("/transform/{run_id}/events", summary="What happened to a job")
+async def events(run_id: RunId, spark: ServiceDep) -> Events:
+    return answers.events(await spark.get(run_id))
+
+
+@router.get("/transform/{run_id}/metrics", summary="Times, resources and output of a job")
+async def metrics(run_id: RunId, spark: ServiceDep) -> Metrics:
+    return answers.metrics(await spark.get(run_id))
+
+
+@router.post("/transform/{run_id}/cancel", summary="Ask a job to stop")
+async def cancel(run_id: RunId, spark: ServiceDep, caller: CallerDep) -> Cancelled:
+    return answers.cancelled(await spark.cancel(run_id, caller))

@@ -1,0 +1,236 @@
+"""The rules of `/spark`: what may be submitted, and how runs of it are told."""
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from app.caller import Caller
+from app.config import Settings
+from app.data_transformation.driver import path_input, table_input
+from app.data_transformation.engine import Reading, SparkWork, WriteMode
+from app.data_transformation.resources import Resources
+from app.data_transformation.schemas import TransformRequest
+from app.data_transformation.sources import SourceResolver
+from app.data_transformation.states import SparkState
+from app.errors import Conflict, InvalidRequest, NotFound, NotSupported, TableNotFound
+from app.runs.idempotency import Claim, IdempotencyKey, IdempotencyStore
+from app.runs.model import Run, RunInput, RunKind, RunState
+from app.runs.service import RunRequest, RunService
+from app.sql.judge import SqlJudge
+from app.sql.model import GuardedScript, SqlPolicy
+from app.sql.paths import normalise_path
+
+if TYPE_CHECKING:
+    from app.lakehouse.catalog import Catalog
+    from app.lakehouse.connection import Lake
+
+SOURCE_VIEW = "source_data"
+PAGE = 100
+
+
+class SparkService:
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        lake: "Lake",
+        policy: SqlPolicy,
+        catalog: "Catalog",
+        judge: SqlJudge,
+        sources: SourceResolver,
+        runs: RunService,
+        idempotency: IdempotencyStore,
+    ) -> None:
+        self._lake = lake
+        self._policy = policy
+        self._catalog = catalog
+        self._judge = judge
+        self._sources = sources
+        self._runs = runs
+        self._idempotency = idempotency
+        self.namespace = settings.spark_namespace
+        self.catalog_name = lake.catalog_name
+        self.bucket = lake.s3.bucket
+
+    async def submit_transformation(
+        self,
+        request: TransformRequest,
+        caller: Caller,
+        *,
+        request_id: str | None,
+        key: IdempotencyKey | None,
+    ) -> tuple[Run, Claim]:
+        """Checks everything that can be known beforehand, records the run and lets it go.
+
+        Raises:
+            SqlRefused: the SQL does not parse or may not run.
+            SourceNotFound, TableNotFound: it reads something that does not exist.
+            IdempotencyMismatch: the key was used with another body.
+        """
+        source = self._source_path(request)
+        script = await self._judge.check_script(request.sql, has_source_path=source is not None)
+        readings, bound = await self._bound(script, source)
+        inputs = (
+            *[
+                path_input(await self._sources.resolve(reading.path, reading.format))
+                for reading in readings
+            ],
+            *[await self._table(name.qualified) for name in script.tables],
+        )
+        if source and not script.reads_source:
+            await self._sources.resolve(source, None)
+        destination = await self._destination(request)
+
+        claim = await self._idempotency.claim(key, uuid4().hex)
+        if claim.replayed and (run := await self._earlier(claim.id)):
+            return run, claim
+        views, select = bound
+        work = SparkWork(
+            sql=request.sql,
+            source_path=source,
+            destination=destination or f"{self._lake.silver_schema}.sql_exec_{claim.id}",
+            write_mode=request.write_mode,
+            readings=readings,
+            views=tuple(views),
+            select=select,
+            tables=tuple(name.qualified for name in script.tables),
+            resources=Resources.model_validate(
+                request.model_dump(include=set(Resources.model_fields))
+            ),
+        )
+        started = await self._runs.start(
+            RunRequest(
+                kind=RunKind.SPARK,
+                target=work.destination,
+                spec=work.model_dump(mode="json"),
+                caller=caller,
+                request_id=request_id,
+                fingerprint=_fingerprint(work) if destination else None,
+                run_id=claim.id,
+                idempotency_key=key.key if key else None,
+                inputs=inputs,
+            )
+        )
+        return started.run, claim
+
+    async def wait(self, run: Run, seconds: float) -> Run:
+        return await self._runs.wait(run.run_id, seconds)
+
+    async def get(self, run_id: str) -> Run:
+        """Raises `NotFound` for runs of other kinds, too."""
+        run = await self._runs.get(run_id)
+        if run.kind is not RunKind.SPARK:
+            raise NotFound(f"There is no Spark run {run_id}.")
+        return run
+
+    async def logs(self, run_id: str, tail_lines: int | None) -> tuple[Run, str]:
+        run = await self.get(run_id)
+        return run, await self._runs.logs(run_id, tail_lines)
+
+    async def cancel(self, run_id: str, caller: Caller) -> Run:
+        await self.get(run_id)
+        return await self._runs.cancel(run_id, caller)
+
+    async def jobs(self, limit: int, status_filter: str | None) -> tuple[list[Run], int]:
+        """The newest runs and how many there are of them in all."""
+        if status_filter is None:
+            page = await self._runs.list(kind=RunKind.SPARK, limit=limit)
+            return list(page.runs), page.total_count
+        wanted = _state(status_filter)
+        found = [
+            run
+            for state in sorted(wanted.run_states)
+            for run in await self._all(state)
+            if SparkState.of(run) is wanted
+        ]
+        found.sort(key=lambda run: run.created_at, reverse=True)
+        return found[:limit], len(found)
+
+    async def _all(self, state: RunState) -> list[Run]:
+        runs: list[Run] = []
+        cursor: str | None = None
+        while True:
+            page = await self._runs.list(kind=RunKind.SPARK, state=state, cursor=cursor, limit=PAGE)
+            runs.extend(page.runs)
+            cursor = page.next_cursor
+            if cursor is None:
+                return runs
+
+    def _source_path(self, request: TransformRequest) -> str | None:
+        if request.source_path is None:
+            return None
+        return normalise_path(request.source_path, self._policy)
+
+    async def _bound(
+        self, script: GuardedScript, source: str | None
+    ) -> tuple[tuple[Reading, ...], tuple[tuple[tuple[str, str], ...], str]]:
+        """The files that the script reads, each through a view, and its SQL over these views."""
+        names = {path: f"asgard_path_{number}" for number, path in enumerate(script.paths, 1)}
+        readings = [
+            Reading(view=view, path=path.path, format=path.format) for path, view in names.items()
+        ]
+        view = None
+        if source and script.reads_source:
+            view = SOURCE_VIEW
+            readings.insert(0, Reading(view=view, path=source))
+        bound = await self._judge.bind_script(script, names, view, self.catalog_name)
+        return tuple(readings), bound
+
+    async def _table(self, name: str) -> RunInput:
+        table = await self._catalog.table(name)
+        if table is not None:
+            return table_input(table, self._lake)
+        if await self._catalog.view(name) is not None:
+            raise NotSupported(
+                f"{name} is a view, and Spark reads tables only. Read the tables that the view "
+                "reads, or materialize it as a table."
+            )
+        from app.sql.suggest import near_matches
+
+        existing = [
+            table
+            for schema in (self._lake.silver_schema, self._lake.gold_schema)
+            for table in await self._catalog.list_tables(schema)
+        ]
+        near = near_matches(name, existing)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise TableNotFound(f"There is no table {name}.{hint}", missing=name, suggested_tables=near)
+
+    async def _destination(self, request: TransformRequest) -> str | None:
+        """The table to write, `schema.table`; None: one that is named after the run."""
+        if request.destination_table is None:
+            if request.write_mode is WriteMode.APPEND:
+                raise InvalidRequest("An append needs the destination_table to append to.")
+            return None
+        schema, _, table = request.destination_table.lower().rpartition(".")
+        if schema not in {"", "silver", self._lake.silver_schema.lower()}:
+            raise InvalidRequest(
+                f"Spark writes tables in {self._lake.silver_schema}, not in {schema}."
+            )
+        name = f"{self._lake.silver_schema}.{table}"
+        if await self._catalog.view(name) is not None:
+            raise Conflict(
+                f"{name} is a view; choose another destination_table.", conflicting_id=name
+            )
+        return name
+
+    async def _earlier(self, run_id: str) -> Run | None:
+        try:
+            return await self._runs.get(run_id)
+        except NotFound:
+            return None  # the first request died between its claim and its run
+
+
+def _state(name: str) -> SparkState:
+    try:
+        return SparkState(name.upper())
+    except ValueError:
+        raise InvalidRequest(
+            f"There is no state {name}. status_filter is one of {', '.join(SparkState)}."
+        ) from None
+
+
+def _fingerprint(work: SparkWork) -> str:
+    what = [work.destination, work.sql, work.source_path, work.write_mode]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()

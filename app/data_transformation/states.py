@@ -1,0 +1,59 @@
+"""The Spark operator's names for states, which clients of `/spark` know."""
+
+from enum import StrEnum
+from typing import Self
+
+from app.runs.model import Run, RunState
+
+
+class SparkState(StrEnum):
+    """`status.applicationState.state` of a SparkApplication."""
+
+    SUBMITTED = "SUBMITTED"
+    RUNNING = "RUNNING"
+    SUCCEEDING = "SUCCEEDING"
+    COMPLETED = "COMPLETED"
+    FAILING = "FAILING"
+    FAILED = "FAILED"
+    SUBMISSION_FAILED = "SUBMISSION_FAILED"
+    PENDING_RERUN = "PENDING_RERUN"
+    INVALIDATING = "INVALIDATING"
+    SUSPENDING = "SUSPENDING"
+    SUSPENDED = "SUSPENDED"
+    RESUMING = "RESUMING"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in {SparkState.COMPLETED, SparkState.FAILED, SparkState.SUBMISSION_FAILED}
+
+    @property
+    def run_states(self) -> frozenset[RunState]:
+        """The run states in which a run can have this state."""
+        match self:
+            case SparkState.COMPLETED:
+                return frozenset({RunState.SUCCEEDED})
+            case SparkState.FAILED | SparkState.SUBMISSION_FAILED:
+                return frozenset({RunState.FAILED, RunState.CANCELLED})
+            case SparkState.SUBMITTED:
+                return frozenset({RunState.QUEUED, RunState.RUNNING})
+            case _:
+                return frozenset({RunState.RUNNING})
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """The state of a run. The record of its end outranks what the engine said last.
+
+        The operator knows no cancelled applications: to its clients they have failed, and the
+        cause says `cancelled`.
+        """
+        said = cls(run.engine_state) if run.engine_state in set(cls) else None
+        match run.state:
+            case RunState.QUEUED:
+                return cls("SUBMITTED")
+            case RunState.RUNNING:
+                return said if said and not said.is_terminal else cls("SUBMITTED")
+            case RunState.SUCCEEDED:
+                return cls("COMPLETED")
+            case _:
+                return said if said == "SUBMISSION_FAILED" else cls("FAILED")

@@ -1,0 +1,87 @@
+"""What is kept of a transformation, and what follows from it alone."""
+
+import hashlib
+import json
+from enum import StrEnum
+from uuid import NAMESPACE_URL, uuid5
+
+from app.lakehouse.records import Record
+from app.runs.model import Frozen, Run, RunState
+from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
+
+PRODUCT_PREFIX = "dp_"
+"""The tables of data products begin with it, and no others."""
+
+
+class TransformationStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @classmethod
+    def of(cls, run: Run | None) -> "TransformationStatus":
+        """Without a run (a crash came between the record and its first run) it is pending."""
+        return _STATUS[run.state] if run else cls.PENDING
+
+
+_STATUS = {
+    RunState.QUEUED: TransformationStatus.PENDING,
+    RunState.RUNNING: TransformationStatus.RUNNING,
+    RunState.SUCCEEDED: TransformationStatus.COMPLETED,
+    RunState.FAILED: TransformationStatus.FAILED,
+    RunState.CANCELLED: TransformationStatus.CANCELLED,
+}
+
+
+class TransformationDoc(Frozen):
+    """`sql_query` is the client's text; `guarded_sql` the canonical SQL that the guard let pass."""
+
+    name: str
+    schema_name: str
+    sql_query: str
+    guarded_sql: str
+    materialization: Materialization
+    incremental_strategy: IncrementalStrategy | None
+    unique_key: tuple[str, ...]
+    description: str
+    tags: tuple[str, ...]
+    owner: str
+
+    @property
+    def table_name(self) -> str:
+        """Lower case, as Trino folds it and the embedded catalog wants it."""
+        return self.name.lower()
+
+    @property
+    def table(self) -> str:
+        return f"{self.schema_name}.{self.table_name}"
+
+    def model(self, *, full_refresh: bool = False, replace: bool = False) -> ModelSpec:
+        return ModelSpec(
+            schema_name=self.schema_name,
+            name=self.table_name,
+            sql=self.guarded_sql,
+            materialization=self.materialization,
+            incremental_strategy=self.incremental_strategy,
+            unique_key=self.unique_key,
+            description=self.description,
+            tags=self.tags,
+            owner=self.owner,
+            full_refresh=full_refresh,
+            replace=replace,
+        )
+
+
+TransformationRecord = Record[TransformationDoc]
+
+
+def transformation_id(name: str) -> str:
+    """The same for the same name, so that two requests that make it at once make one."""
+    return str(uuid5(NAMESPACE_URL, f"asgard:transformation:{name}"))
+
+
+def fingerprint(spec: ModelSpec) -> str:
+    work = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(work.encode()).hexdigest()

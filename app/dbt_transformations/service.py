@@ -1,0 +1,292 @@
+"""Transformations: SQL that turns silver into gold, as dbt models. The domain's rules."""
+
+import asyncio
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.caller import Caller
+from app.dbt_transformations.record import (
+    PRODUCT_PREFIX,
+    TransformationDoc,
+    TransformationRecord,
+    TransformationStatus,
+    fingerprint,
+    transformation_id,
+)
+from app.dbt_transformations.tables import GoldTable, gold_tables, tables_of
+from app.errors import AsgardError, Conflict, InvalidRequest, NotFound, SqlInvalid
+from app.lakehouse.catalog import Catalog, Column, TableInfo
+from app.lakehouse.records import RecordTable
+from app.runs.idempotency import Claim, IdempotencyKey, IdempotencyStore
+from app.runs.model import Run, RunKind
+from app.runs.service import RunRequest, RunService
+from app.sql.jinja import check_text
+from app.sql.judge import SqlJudge
+from app.warehouse.dbt.project import DbtProject
+from app.warehouse.engine import ModelSpec, SqlEngine
+
+RUNS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Transformation:
+    record: TransformationRecord
+    run: Run | None
+    """The newest one."""
+
+    @property
+    def seconds(self) -> float | None:
+        if self.run is None or self.run.started_at is None or self.run.finished_at is None:
+            return None
+        return (self.run.finished_at - self.run.started_at).total_seconds()
+
+
+@dataclass(frozen=True)
+class Validation:
+    message: str
+    columns: list[Column] | None = None
+    """None: the SQL cannot run."""
+    suggested_tables: tuple[str, ...] = ()
+    position: dict[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What every request for a run brings along."""
+
+    caller: Caller
+    key: IdempotencyKey | None
+    request_id: str | None
+    wait_seconds: float
+
+
+class DbtService:
+    def __init__(
+        self,
+        *,
+        records: RecordTable[TransformationDoc],
+        runs: RunService,
+        judge: SqlJudge,
+        engine: SqlEngine,
+        catalog: Catalog,
+        idempotency: IdempotencyStore,
+        project: DbtProject,
+    ) -> None:
+        self._records = records
+        self._runs = runs
+        self._judge = judge
+        self._engine = engine
+        self._catalog = catalog
+        self._idempotency = idempotency
+        self._project = project
+        self._gold = catalog.lake.gold_schema
+        self._silver = catalog.lake.silver_schema
+
+    async def create_transformation(
+        self, fields: Mapping[str, Any], asked: Asked, *, replace: bool
+    ) -> tuple[Transformation, Claim]:
+        """The definition is recorded, and its first run (or the next, for a name that exists)
+        started and waited for. Whatever is refused here changes nothing."""
+        _refuse_templates(fields)
+        doc = await self._judged(fields)
+        await self._refuse_taken(doc, replace)
+        claim = await self._idempotency.claim(asked.key, uuid.uuid4().hex)
+        if claim.replayed and (run := await self._run_or_none(claim.id)):
+            record = await self._record(str(run.subject_id))
+        else:
+            record = await self._put(doc, asked.caller)
+            run = await self._start(record, doc.model(replace=replace), asked, claim)
+            self._project.changed()
+        run = await self._runs.wait(run.run_id, asked.wait_seconds)
+        return Transformation(record, run), claim
+
+    async def run_again(
+        self, record_id: str, asked: Asked, *, full_refresh: bool
+    ) -> tuple[Transformation, Claim]:
+        record = await self._record(record_id)
+        claim = await self._idempotency.claim(asked.key, uuid.uuid4().hex)
+        run = await self._run_or_none(claim.id) if claim.replayed else None
+        if run is None:
+            spec = record.doc.model(full_refresh=full_refresh)
+            run = await self._start(record, spec, asked, claim)
+        run = await self._runs.wait(run.run_id, asked.wait_seconds)
+        return Transformation(record, run), claim
+
+    async def search(self, status: TransformationStatus | None) -> list[Transformation]:
+        """The newest first."""
+        records = sorted(
+            await self._records.all(), key=lambda r: (r.created_at, r.id), reverse=True
+        )
+        latest = await self._runs.latest([r.id for r in records]) if records else {}
+        found = [Transformation(record, latest.get(record.id)) for record in records]
+        return [i for i in found if status in (None, TransformationStatus.of(i.run))]
+
+    async def get(self, record_id: str) -> tuple[Transformation, str | None, Sequence[Run]]:
+        """With its SQL as the engine runs it, and its newest runs."""
+        record = await self._record(record_id)
+        compiled, page = await asyncio.gather(
+            self._compiled(record.doc), self._runs.list(subject_id=record_id, limit=RUNS_SHOWN)
+        )
+        return Transformation(record, next(iter(page.runs), None)), compiled, page.runs
+
+    async def delete(self, record_id: str, caller: Caller, *, drop_table: bool) -> None:
+        """The table goes first: a record whose table is gone can be deleted again."""
+        record = await self._record(record_id)
+        if run := await self._runs.using(record_id):
+            raise Conflict(
+                f"Run {run.run_id} is building this transformation.",
+                hint="Wait for its end, or cancel it.",
+                conflicting_id=run.run_id,
+            )
+        if drop_table:
+            if record.doc.materialization.is_view:
+                await self._catalog.drop_view(record.doc.table)
+            else:
+                await self._catalog.drop_table(record.doc.table)
+        await self._records.delete(record_id, caller)
+        self._project.changed()
+
+    async def validate(self, sql: str) -> Validation:
+        try:
+            columns = await self._engine.validate(await self._judge.check_query(sql))
+        except InvalidRequest as error:
+            return Validation(
+                error.detail,
+                suggested_tables=tuple(error.members.get("suggested_tables", ())),
+                position=error.members.get("position"),
+            )
+        return Validation("The SQL is valid.", columns)
+
+    async def silver_sources(self) -> list[TableInfo]:
+        return await tables_of(self._catalog, self._silver)
+
+    async def gold_tables(self) -> list[GoldTable]:
+        docs = [record.doc for record in await self._records.all()]
+        return await gold_tables(self._catalog, self._gold, docs)
+
+    async def project_archive(self) -> bytes:
+        return await self._project.archive()
+
+    async def models(self) -> list[ModelSpec]:
+        """Every transformation as a model of the generated dbt project."""
+        return [record.doc.model() for record in await self._records.all()]
+
+    @property
+    def catalog_name(self) -> str:
+        return self._catalog.lake.catalog_name
+
+    async def _judged(self, fields: Mapping[str, Any]) -> TransformationDoc:
+        guarded = await self._judge.check_query(fields["sql_query"])
+        doc = TransformationDoc(**fields, schema_name=self._gold, guarded_sql=guarded.sql)
+        target = doc.table if doc.materialization.is_view else None
+        names = {column.name for column in await self._engine.validate(guarded, target)}
+        if missing := [name for name in doc.unique_key if name not in names]:
+            raise SqlInvalid(
+                f"unique_key names {', '.join(missing)}, which the query does not give.",
+                missing_columns=missing,
+            )
+        return doc
+
+    async def _refuse_taken(self, doc: TransformationDoc, replace: bool) -> None:
+        table = doc.table
+        if doc.name.lower().startswith(PRODUCT_PREFIX):
+            raise Conflict(
+                f"Names that begin with {PRODUCT_PREFIX} are those of data products' tables.",
+                hint="Choose another name.",
+            )
+        writers, as_table, as_view = await asyncio.gather(
+            self._runs.latest_success([table]),
+            self._catalog.table(table),
+            self._catalog.view(table),
+        )
+        writer = writers.get(table)
+        if writer and writer.kind is not RunKind.DBT:
+            raise Conflict(
+                f"{table} was built by a {writer.kind} run, not by a transformation.",
+                hint="Choose another name.",
+                conflicting_id=writer.subject_id or writer.run_id,
+            )
+        if replace or not (as_table or as_view):
+            return
+        if writer is None:
+            raise Conflict(
+                f"{table} exists, and no transformation made it.",
+                hint="Choose another name, or pass replace=true to let it be replaced.",
+            )
+        if (as_table if doc.materialization.is_view else as_view) is not None:
+            raise Conflict(
+                f"{table} is a {'table' if as_table else 'view'} and would become a "
+                f"{doc.materialization}.",
+                hint="Pass replace=true: for a moment there will be neither.",
+                conflicting_id=transformation_id(doc.name),
+            )
+
+    async def _put(self, doc: TransformationDoc, caller: Caller) -> TransformationRecord:
+        record_id = transformation_id(doc.name)
+
+        def check(others: Mapping[str, TransformationRecord]) -> None:
+            for other in others.values():
+                if other.id != record_id and other.doc.name.lower() == doc.name.lower():
+                    raise Conflict(
+                        f"{doc.name} differs from the transformation {other.doc.name} in the case "
+                        "of letters only: their tables would be the same.",
+                        conflicting_id=other.id,
+                    )
+
+        while True:
+            if await self._records.get(record_id) is None:
+                try:
+                    return await self._records.insert(record_id, doc, caller.subject, check)
+                except Conflict as conflict:
+                    if conflict.members.get("conflicting_id") != record_id:
+                        raise
+            try:
+                return await self._records.update(record_id, lambda _: doc, caller, check=check)
+            except NotFound:
+                continue  # deleted at this very moment: made anew
+
+    async def _start(
+        self, record: TransformationRecord, spec: ModelSpec, asked: Asked, claim: Claim
+    ) -> Run:
+        started = await self._runs.start(
+            RunRequest(
+                kind=RunKind.DBT,
+                target=spec.table,
+                spec=spec.model_dump(mode="json"),
+                caller=asked.caller,
+                request_id=asked.request_id,
+                subject_id=record.id,
+                fingerprint=fingerprint(spec),
+                run_id=claim.id,
+                idempotency_key=asked.key.key if asked.key else None,
+            )
+        )
+        return started.run
+
+    async def _record(self, record_id: str) -> TransformationRecord:
+        record = await self._records.get(record_id)
+        if record is None:
+            raise NotFound(f"There is no transformation {record_id}.")
+        return record
+
+    async def _run_or_none(self, run_id: str) -> Run | None:
+        try:
+            return await self._runs.get(run_id)
+        except NotFound:
+            return None
+
+    async def _compiled(self, doc: TransformationDoc) -> str | None:
+        try:
+            return await self._engine.compiled_sql(doc.model())
+        except AsgardError:
+            return None
+
+
+def _refuse_templates(fields: Mapping[str, Any]) -> None:
+    for name in ("name", "description", "owner", "tags", "unique_key"):
+        value = fields[name]
+        texts: Iterable[str] = (value,) if isinstance(value, str) else value
+        for text in texts:
+            check_text(text, name)

@@ -1,0 +1,102 @@
+"""`asgard doctor`: says of each dependency what was reached and what to do about a failure."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from app.config import ConfigurationError, Settings, check_choice
+from app.lakehouse.catalog import Catalog
+from app.lakehouse.embedded import embedded_lakehouse
+from app.lakehouse.storage import ObjectStore, PreconditionFailed
+from app.telemetry import configure_logging
+
+BUDGET = 5.0
+"""Seconds that each check may take."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    what: str
+    ok: bool
+    said: str
+    advice: str = ""
+
+
+def examine() -> int:
+    """Prints a table of what works; returns 0, or 1 when something does not."""
+    try:
+        settings = Settings()
+        check_choice(settings)
+    except (ConfigurationError, ValidationError) as error:
+        return _show([Finding("settings", False, str(error), "Correct the variable it names.")])
+    configure_logging("ERROR")
+    return _show(asyncio.run(_examine(settings)))
+
+
+async def _examine(settings: Settings) -> list[Finding]:
+    findings = [Finding("settings", True, f"embedded engines under {settings.home}")]
+    try:
+        async with embedded_lakehouse(settings) as lakehouse:
+            store, catalog = ObjectStore(lakehouse.lake.s3), Catalog(lakehouse.lake)
+            for what, check, advice in (
+                ("S3 put, get, delete", lambda: _round_trip(store), "Is the disk full?"),
+                ("S3 conditional PUT", lambda: _conditional_put(store), "Runs need it: see docs."),
+                ("Iceberg catalog", lambda: _namespaces(catalog), "See the SeaweedFS log."),
+            ):
+                findings.append(await _finding(what, check, advice))
+            await store.close()
+    except Exception as error:  # noqa: BLE001 — a doctor reports whatever it met
+        findings.append(Finding("SeaweedFS", False, str(error), f"See {settings.home}/logs."))
+    return findings
+
+
+async def _finding(what: str, check: Callable[[], Awaitable[str]], advice: str) -> Finding:
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(BUDGET):
+            said = await check()
+    except Exception as error:  # noqa: BLE001
+        return Finding(what, False, str(error) or type(error).__name__, advice)
+    return Finding(what, True, f"{said} ({(time.perf_counter() - started) * 1000:.0f} ms)")
+
+
+async def _round_trip(store: ObjectStore) -> str:
+    key, body = f"asgard/doctor/{uuid.uuid4().hex}", b"scratch"
+    await store.put(key, body)
+    found = await store.get(key)
+    await store.delete(key)
+    if found is None or found.body != body:
+        raise RuntimeError("what was written could not be read back")
+    return f"bucket {store.bucket}"
+
+
+async def _conditional_put(store: ObjectStore) -> str:
+    key = f"asgard/doctor/{uuid.uuid4().hex}"
+    await store.create(key, b"first")
+    try:
+        await store.create(key, b"second")
+    except PreconditionFailed:
+        return "a second writer is refused"
+    finally:
+        await store.delete(key)
+    raise RuntimeError("the bucket ignores If-None-Match: two writers would both win")
+
+
+async def _namespaces(catalog: Catalog) -> str:
+    found = await catalog.run(lambda rest: rest.list_namespaces())
+    return "namespaces " + ", ".join(sorted(".".join(name) for name in found))
+
+
+def _show(findings: list[Finding]) -> int:
+    table = Table("check", "result", "what was seen", "what to do")
+    for finding in findings:
+        result = "[green]ok" if finding.ok else "[red]failed"
+        table.add_row(finding.what, result, finding.said, "" if finding.ok else finding.advice)
+    Console().print(table)
+    return 0 if all(finding.ok for finding in findings) else 1

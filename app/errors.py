@@ -1,0 +1,211 @@
+"""The one error tree. Each class knows its HTTP status and its problem type (RFC 9457).
+
+Services and adapters raise these; `main.py` turns them into `application/problem+json` in one
+handler. Both adapters of a port raise the same class for the same fault. `members` become
+extension members of the problem document and must never hold a secret.
+"""
+
+from typing import Any, ClassVar
+
+from app.runs.failure import FailureCause
+
+
+class AsgardError(Exception):
+    """Root of the tree. `detail` is a sentence for people; `problem` is the stable URI path."""
+
+    status: ClassVar[int] = 500
+    problem: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+    cause: ClassVar[FailureCause] = FailureCause.INTERNAL
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        hint: str | None = None,
+        retry_after: int | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.hint = hint
+        self.retry_after = retry_after
+        self.members = {name: value for name, value in members.items() if value is not None}
+
+
+class InvalidRequest(AsgardError):
+    """The body has the right shape, but what it asks for makes no sense."""
+
+    status = 400
+    problem = "invalid-request"
+    title = "The request makes no sense"
+
+
+class SqlRefused(InvalidRequest):
+    """SQL that does not parse or may not run. `position` is `{line, column}`, both from 1."""
+
+    problem = "sql-refused"
+    title = "The SQL was refused"
+    cause = FailureCause.SQL_ERROR
+
+
+class SqlNotParsed(SqlRefused):
+    problem = "sql-not-parsed"
+    title = "The SQL does not parse"
+
+
+class SqlNotSelect(SqlRefused):
+    problem = "sql-not-select"
+    title = "The SQL is not a SELECT"
+
+
+class SqlTooLarge(SqlRefused):
+    problem = "sql-too-large"
+    title = "The SQL is too large or too deep"
+
+
+class SqlJinja(SqlRefused):
+    problem = "sql-jinja"
+    title = "Template syntax is not allowed"
+
+
+class SqlFunctionRefused(SqlRefused):
+    problem = "sql-function-not-allowed"
+    title = "The SQL calls a function that is not allowed"
+
+
+class SqlTableRefused(SqlRefused):
+    """A table, schema, catalog or path that clients may not read."""
+
+    problem = "sql-table-not-allowed"
+    title = "The SQL reads something that is not allowed"
+    cause = FailureCause.PERMISSION_DENIED
+
+
+class SqlInvalid(SqlRefused):
+    """The engine's planner refuses it: an unknown column, a type mismatch, …"""
+
+    problem = "sql-invalid"
+    title = "The SQL cannot be planned"
+
+
+class TableNotFound(InvalidRequest):
+    """SQL names a table that does not exist. `missing` names it, `suggested_tables` near ones."""
+
+    problem = "table-not-found"
+    title = "The table does not exist"
+    cause = FailureCause.TABLE_NOT_FOUND
+
+
+class SourceNotFound(InvalidRequest):
+    """A file or path that is to be read does not exist or has no readable files."""
+
+    problem = "source-not-found"
+    title = "There is nothing to read at that path"
+    cause = FailureCause.TABLE_NOT_FOUND
+
+
+class PathRefused(InvalidRequest):
+    problem = "path-not-allowed"
+    title = "The path is not allowed"
+    cause = FailureCause.PERMISSION_DENIED
+
+
+class InvalidBody(AsgardError):
+    """The body has the wrong shape."""
+
+    status = 422
+    problem = "invalid-body"
+    title = "The body has the wrong shape"
+
+
+class IdempotencyMismatch(InvalidBody):
+    problem = "idempotency-key-reused"
+    title = "The idempotency key was used with another body"
+
+
+class NotFound(AsgardError):
+    status = 404
+    problem = "not-found"
+    title = "Not found"
+
+
+class Conflict(AsgardError):
+    """`conflicting_id` names what is in the way."""
+
+    status = 409
+    problem = "conflict"
+    title = "Conflict"
+
+
+class VersionMismatch(AsgardError):
+    status = 412
+    problem = "version-mismatch"
+    title = "The version is not the current one"
+
+
+class BodyTooLarge(AsgardError):
+    status = 413
+    problem = "body-too-large"
+    title = "The body is too large"
+
+
+class TooManyRequests(AsgardError):
+    status = 429
+    problem = "too-many-requests"
+    title = "Too many requests"
+    retryable = True
+
+
+class EngineFailed(AsgardError):
+    """An engine answered, with a failure."""
+
+    status = 424
+    problem = "engine-failed"
+    title = "The engine failed"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        cause: FailureCause = FailureCause.INTERNAL,
+        hint: str | None = None,
+        retryable: bool = False,
+        **members: Any,
+    ) -> None:
+        super().__init__(detail, hint=hint, **members)
+        self.failure_cause = cause
+        self.can_retry = retryable
+
+
+class NotSupported(AsgardError):
+    """The configured engine cannot do this; `setting` names the variable that brings it."""
+
+    status = 501
+    problem = "not-supported"
+    title = "Not supported by the configured engine"
+
+    def __init__(self, detail: str, *, setting: str | None = None, **members: Any) -> None:
+        super().__init__(detail, setting=setting, **members)
+
+
+class EngineUnreachable(AsgardError):
+    """A dependency (S3, catalog, engine) cannot be reached, for now."""
+
+    status = 503
+    problem = "engine-unreachable"
+    title = "A dependency cannot be reached"
+    cause = FailureCause.ENGINE_UNREACHABLE
+    retryable = True
+
+    def __init__(self, detail: str, *, retry_after: int = 5, **members: Any) -> None:
+        super().__init__(detail, retry_after=retry_after, **members)
+
+
+class EngineTimeout(AsgardError):
+    status = 504
+    problem = "engine-timeout"
+    title = "A dependency did not answer in time"
+    cause = FailureCause.TIMEOUT
+    retryable = True

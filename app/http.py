@@ -1,0 +1,109 @@
+"""What routers share: the caller, waiting, idempotency keys, pages and their headers."""
+
+import hashlib
+import re
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, cast
+
+from fastapi import Depends, Header, Query, Request, Response
+
+from app.auth import current_caller
+from app.caller import Caller
+from app.errors import InvalidRequest
+from app.runs.idempotency import Claim, IdempotencyKey
+from app.runs.model import Run
+
+if TYPE_CHECKING:
+    from app.context import ProcessContext
+
+REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+IDEMPOTENCY_KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
+
+request_id_of_task: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How long to wait for a run, in seconds; `explicit` when the caller asked for it."""
+
+    seconds: float
+    explicit: bool
+    runs_path: str
+
+
+@dataclass(frozen=True)
+class Page:
+    page: int
+    page_size: int
+
+    @property
+    def offset(self) -> int:
+        return (self.page - 1) * self.page_size
+
+
+def context(request: Request) -> "ProcessContext":
+    return cast("ProcessContext", request.app.state.context)
+
+
+def _request_id() -> str | None:
+    return request_id_of_task.get()
+
+
+def _page(
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    page_size: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> Page:
+    return Page(page, page_size)
+
+
+def _wait(
+    request: Request,
+    wait_seconds: Annotated[
+        float | None,
+        Query(ge=0, le=300, description="How long to wait for the run, in seconds."),
+    ] = None,
+    prefer: Annotated[str | None, Header(description="`respond-async` answers at once.")] = None,
+) -> Wait:
+    settings = context(request).settings
+    runs_path = f"/api/{settings.api_version}/runs"
+    if wait_seconds is not None:
+        return Wait(wait_seconds, True, runs_path)
+    if prefer is not None and "respond-async" in prefer.lower():
+        return Wait(0, True, runs_path)
+    return Wait(settings.wait_seconds, False, runs_path)
+
+
+async def _idempotency_key(
+    request: Request,
+    caller: Annotated[Caller, Depends(current_caller)],
+    idempotency_key: Annotated[
+        str | None,
+        Header(description="The same key and body give the same resource, for 24 hours."),
+    ] = None,
+) -> IdempotencyKey | None:
+    if idempotency_key is None:
+        return None
+    if not IDEMPOTENCY_KEY.match(idempotency_key):
+        raise InvalidRequest("Idempotency-Key is 1 to 255 visible ASCII characters.")
+    what = f"{request.method} {request.url.path.rstrip('/')}\n".encode() + await request.body()
+    return IdempotencyKey(idempotency_key, caller, hashlib.sha256(what).hexdigest())
+
+
+CallerDep = Annotated[Caller, Depends(current_caller)]
+RequestIdDep = Annotated[str | None, Depends(_request_id)]
+IdempotencyDep = Annotated[IdempotencyKey | None, Depends(_idempotency_key)]
+WaitDep = Annotated[Wait, Depends(_wait)]
+PageDep = Annotated[Page, Depends(_page)]
+
+
+def set_replayed(response: Response, claim: Claim) -> None:
+    if claim.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+
+
+def accepted(response: Response, run: Run, wait: Wait) -> None:
+    """202 with `Location`, only for a caller who chose how long to wait (see the contract)."""
+    if wait.explicit and not run.state.is_terminal:
+        response.status_code = 202
+        response.headers["Location"] = f"{wait.runs_path}/{run.run_id}"

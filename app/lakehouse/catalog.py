@@ -1,0 +1,281 @@
+"""The Iceberg REST catalog, for the event loop: pyiceberg in threads, our errors, our values."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+import anyio.to_thread
+
+from app.errors import AsgardError, EngineFailed, EngineUnreachable, NotFound
+from app.lakehouse.connection import Lake
+from app.lakehouse.tables import (
+    DIALECT,
+    Column,
+    TableInfo,
+    ViewInfo,
+    schema_of,
+    table_info,
+    view_info,
+)
+from app.runs.failure import FailureCause
+from app.runs.model import TableState
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog.rest import RestCatalog
+    from pyiceberg.schema import Schema
+    from pyiceberg.view import View
+    from pyiceberg.view.metadata import ViewVersion
+
+__all__ = ["RUN_ID_PROPERTY", "Catalog", "Column", "TableInfo", "ViewInfo"]
+
+T = TypeVar("T")
+
+RUN_ID_PROPERTY = "asgard.run_id"
+"""In the summary of every snapshot that a run wrote."""
+CONCURRENCY = 8
+NETWORK_FAULTS = ("NETWORK_CONNECTION", "connect", "timeout", "timed out", "Timeout")
+SERVER_FAULTS = ("INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "SLOW_DOWN")
+"""As Arrow's S3 names them; SeaweedFS answers so when its disk is full, for example."""
+
+
+class Catalog:
+    """Names are `schema.name`. Raises `EngineUnreachable` while the catalog cannot be reached."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+        self._limiter = anyio.CapacityLimiter(CONCURRENCY)
+        self._opening = threading.Lock()
+        self._catalog: RestCatalog | None = None
+
+    async def run(self, work: "Callable[[RestCatalog], T]") -> T:
+        """`work` in a thread of this catalog's own few. What it raises of pyiceberg's commit
+        errors (`CommitFailedException`, `CommitStateUnknownException`) comes through as it is;
+        after `EngineUnreachable` a commit may have happened."""
+        return await anyio.to_thread.run_sync(self._call, work, limiter=self._limiter)
+
+    async def ensure_namespaces(self) -> None:
+        await self.run(lambda catalog: _ensure_namespaces(catalog, self.lake.namespaces))
+
+    async def list_tables(self, schema: str) -> list[str]:
+        found = await self.run(lambda catalog: catalog.list_tables(schema))
+        return sorted(".".join(name) for name in found)
+
+    async def list_views(self, schema: str) -> list[str]:
+        found = await self.run(lambda catalog: catalog.list_views(schema))
+        return sorted(".".join(name) for name in found)
+
+    async def table(self, name: str) -> TableInfo | None:
+        return await self.run(
+            lambda catalog: _if_found(lambda: table_info(name, catalog.load_table(name)))
+        )
+
+    async def view(self, name: str) -> ViewInfo | None:
+        return await self.run(
+            lambda catalog: _if_found(lambda: view_info(name, catalog.load_view(name)))
+        )
+
+    async def drop_table(self, name: str) -> bool:
+        """With its files. False when there was none, which is no error."""
+        return await self.run(
+            lambda catalog: _if_found(lambda: _done(catalog.purge_table(name))) or False
+        )
+
+    async def drop_view(self, name: str) -> bool:
+        """False when there was none, which is no error."""
+        return await self.run(
+            lambda catalog: _if_found(lambda: _done(catalog.drop_view(name))) or False
+        )
+
+    async def replace_view(
+        self, name: str, sql: str, columns: Sequence[Column], properties: Mapping[str, str]
+    ) -> ViewInfo:
+        """Makes the view, or gives it a new version in one commit: readers never miss it."""
+        return await self.run(
+            lambda catalog: view_info(name, _replace_view(catalog, name, sql, columns, properties))
+        )
+
+    async def find_snapshot(self, table: str, run_id: str) -> TableInfo | None:
+        """The table as this run left it, found in the whole history that the catalog shows."""
+        return await self.run(lambda catalog: _find_snapshot(catalog, table, run_id))
+
+    async def state(self, name: str) -> TableState | None:
+        """What to record of a table or a view that was read or published."""
+        ref = self.lake.catalog.ref
+        if found := await self.table(name):
+            return TableState(
+                table=name,
+                table_uuid=found.table_uuid,
+                snapshot_id=found.snapshot_id,
+                metadata_location=found.metadata_location,
+                catalog_ref=ref,
+            )
+        if view := await self.view(name):
+            return TableState(table=name, table_uuid=view.view_uuid, catalog_ref=ref)
+        return None
+
+    async def close(self) -> None:
+        with self._opening:
+            catalog, self._catalog = self._catalog, None
+        if catalog is not None:
+            catalog.close()
+
+    def _call(self, work: "Callable[[RestCatalog], T]") -> T:
+        import requests
+        from pyiceberg import exceptions as iceberg
+
+        try:
+            return work(self._open())
+        except (requests.ConnectionError, requests.Timeout) as error:
+            raise _unreachable(error) from error
+        except iceberg.CommitStateUnknownException:
+            raise
+        except (iceberg.ServerError, iceberg.ServiceUnavailableError) as error:
+            raise _unreachable(error) from error
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else 500
+            raise (_unreachable(error) if status >= 500 else _refused(error)) from error
+        except (iceberg.RESTError, requests.RequestException) as error:
+            raise _refused(error) from error
+        except (
+            iceberg.NoSuchTableError,
+            iceberg.NoSuchViewError,
+            iceberg.NoSuchNamespaceError,
+        ) as error:
+            raise NotFound(str(error)) from error
+        except OSError as error:
+            if any(sign in str(error) for sign in (*NETWORK_FAULTS, *SERVER_FAULTS)):
+                raise _unreachable(error) from error
+            raise
+
+    def _open(self) -> "RestCatalog":
+        with self._opening:
+            if self._catalog is None:
+                self._catalog = self.lake.open_catalog()
+            return self._catalog
+
+
+def _unreachable(error: Exception) -> AsgardError:
+    return EngineUnreachable(f"the catalog cannot be reached: {error}", dependency="catalog")
+
+
+def _refused(error: Exception) -> AsgardError:
+    from pyiceberg.exceptions import ForbiddenError, OAuthError, UnauthorizedError
+
+    denied = isinstance(error, (ForbiddenError, OAuthError, UnauthorizedError))
+    cause = FailureCause.PERMISSION_DENIED if denied else FailureCause.INTERNAL
+    return EngineFailed(f"the catalog refused a request: {error}", cause=cause)
+
+
+def _if_found(work: Callable[[], T]) -> T | None:
+    from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError, NoSuchViewError
+
+    try:
+        return work()
+    except (NoSuchTableError, NoSuchViewError, NoSuchNamespaceError):
+        return None
+
+
+def _done(_: None) -> bool:
+    return True
+
+
+def _ensure_namespaces(catalog: "RestCatalog", wanted: Sequence[str]) -> None:
+    from pyiceberg.exceptions import NamespaceAlreadyExistsError
+
+    existing = {".".join(name) for name in catalog.list_namespaces()}
+    for name in wanted:
+        if name not in existing:
+            try:
+                catalog.create_namespace(name)
+            except NamespaceAlreadyExistsError:
+                continue
+
+
+def _find_snapshot(catalog: "RestCatalog", name: str, run_id: str) -> TableInfo | None:
+    table = _if_found(lambda: catalog.load_table(name))
+    if table is None:
+        return None
+    for snapshot in sorted(table.snapshots(), key=lambda s: s.timestamp_ms, reverse=True):
+        summary = snapshot.summary.additional_properties if snapshot.summary else {}
+        if summary.get(RUN_ID_PROPERTY) == run_id:
+            return table_info(name, table, snapshot)
+    return None
+
+
+def _new_version(current: "View", schema: "Schema", version: "ViewVersion") -> list[dict[str, Any]]:
+    """A catalog drops a schema or version that equals one it has, and "the last added" is then
+    nothing: so a known schema is named by its id, and an equal version is left as it is."""
+    schemas = [had for had in current.metadata.schemas if had.as_struct() == schema.as_struct()]
+    schema_id = schemas[-1].schema_id if schemas else -1
+    versions = [
+        had
+        for had in current.metadata.versions
+        if (had.schema_id, had.representations) == (schema_id, version.representations)
+    ]
+    if versions:
+        known_id = versions[-1].version_id
+        return [{"action": "set-current-view-version", "view-version-id": known_id}]
+    updates: list[dict[str, Any]] = []
+    if not schemas:
+        schema_json = schema.model_dump(mode="json", by_alias=True)
+        updates.append({"action": "add-schema", "schema": schema_json})
+    added = version.model_copy(update={"schema_id": schema_id})
+    version_json = added.model_dump(mode="json", by_alias=True, exclude_none=True)
+    updates.append({"action": "add-view-version", "view-version": version_json})
+    updates.append({"action": "set-current-view-version", "view-version-id": -1})
+    return updates
+
+
+def _replace_view(
+    catalog: "RestCatalog",
+    name: str,
+    sql: str,
+    columns: Sequence[Column],
+    properties: Mapping[str, str],
+) -> "View":
+    import requests
+    from pyiceberg.exceptions import ViewAlreadyExistsError
+    from pyiceberg.view.metadata import SQLViewRepresentation, ViewRepresentation, ViewVersion
+
+    namespace, _, short_name = name.rpartition(".")
+    schema = schema_of(columns)
+    current = _if_found(lambda: catalog.load_view(name))
+    versions = [version.version_id for version in current.versions] if current else [0]
+    version = ViewVersion.model_validate(
+        {
+            "version-id": max(versions) + 1,
+            "schema-id": 0,
+            "timestamp-ms": int(time.time() * 1000),
+            "summary": {"engine-name": "asgard"},
+            "representations": [
+                ViewRepresentation(root=SQLViewRepresentation(type="sql", sql=sql, dialect=DIALECT))
+            ],
+            "default-namespace": (namespace,),
+        }
+    )
+    if current is None:
+        try:
+            created: View = catalog.create_view(name, schema, version, properties=dict(properties))
+            return created
+        except ViewAlreadyExistsError:
+            return _replace_view(catalog, name, sql, columns, properties)
+    updates = _new_version(current, schema, version)
+    updates.append({"action": "set-properties", "updates": dict(properties)})
+    if removed := sorted(set(current.properties) - set(properties)):
+        updates.append({"action": "remove-properties", "removals": removed})
+    # pyiceberg has no call for this; the request is the REST specification's `replaceView`.
+    response = catalog._session.post(
+        catalog.url(f"namespaces/{quote(namespace)}/views/{quote(short_name)}"),
+        json={
+            "identifier": {"namespace": [namespace], "name": short_name},
+            "requirements": [{"type": "assert-view-uuid", "uuid": current.metadata.view_uuid}],
+            "updates": updates,
+        },
+    )
+    if response.status_code == requests.codes.bad_request:
+        raise EngineFailed(f"the catalog refused the view: {response.text[:500]}")
+    response.raise_for_status()
+    replaced: View = catalog.load_view(name)
+    return replaced

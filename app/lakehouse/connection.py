@@ -1,0 +1,91 @@
+"""Where the lake is and how to get in: plain values that also child processes can be given."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog.rest import RestCatalog
+
+CONNECT_TIMEOUT = 2.0
+"""Seconds until a server that does not accept is given up; S3 and catalog alike."""
+READ_TIMEOUT = 10.0
+"""Seconds until a server that accepted and stays mute is given up."""
+
+
+@dataclass(frozen=True)
+class S3Connection:
+    """`endpoint` is None for AWS itself; with one, buckets are addressed by path."""
+
+    endpoint: str | None
+    region: str
+    access_key: str
+    secret_key: str = field(repr=False)
+    bucket: str
+
+
+@dataclass(frozen=True)
+class CatalogConnection:
+    """An Iceberg REST catalog. `credential` is `CLIENT_ID:CLIENT_SECRET`, for OAuth2."""
+
+    uri: str
+    warehouse: str
+    ref: str = "main"
+    credential: str | None = field(default=None, repr=False)
+    oauth2_server_uri: str | None = None
+
+
+@dataclass(frozen=True)
+class Lake:
+    s3: S3Connection
+    catalog: CatalogConnection
+    catalog_name: str = "iceberg"
+    silver_schema: str = "silver"
+    gold_schema: str = "gold"
+    staging_schema: str = "asgard_staging"
+    records_schema: str = "asgard"
+
+    def to_json(self) -> str:
+        """Holds secrets: hand it to a child over its stdin, never by argv or environment."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Lake":
+        values = json.loads(text)
+        s3 = S3Connection(**values.pop("s3"))
+        catalog = CatalogConnection(**values.pop("catalog"))
+        return cls(s3=s3, catalog=catalog, **values)
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Every namespace that has to exist in the catalog."""
+        schemas = ("bronze", self.silver_schema, self.gold_schema)
+        return tuple(dict.fromkeys((*schemas, self.records_schema, self.staging_schema)))
+
+    def pyiceberg_properties(self) -> dict[str, str]:
+        """For `load_catalog("lake", **properties)`."""
+        properties = {
+            "type": "rest",
+            "uri": self.catalog.uri,
+            "warehouse": self.catalog.warehouse,
+            "view-endpoints-supported": "true",
+            "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
+            "s3.region": self.s3.region,
+            "s3.access-key-id": self.s3.access_key,
+            "s3.secret-access-key": self.s3.secret_key,
+            "s3.connect-timeout": str(CONNECT_TIMEOUT),
+            "s3.request-timeout": str(READ_TIMEOUT),
+        }
+        if self.s3.endpoint:
+            properties |= {"s3.endpoint": self.s3.endpoint, "s3.path-style-access": "true"}
+        if self.catalog.credential:
+            properties["credential"] = self.catalog.credential
+        if self.catalog.oauth2_server_uri:
+            properties["oauth2-server-uri"] = self.catalog.oauth2_server_uri
+        return properties
+
+    def open_catalog(self) -> "RestCatalog":
+        """Blocks for a round trip or two. Its HTTP session has time-outs, and renews its token."""
+        from app.lakehouse.rest_catalog import TimedRestCatalog
+
+        return TimedRestCatalog("lake", **self.pyiceberg_properties())

@@ -1,0 +1,152 @@
+"""What gateways on one `ASGARD_HOME` share: ports and keys, and who runs SeaweedFS."""
+
+import fcntl
+import json
+import os
+import random
+import secrets
+import socket
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+LISTENERS = (
+    "s3.port",
+    "s3.port.grpc",
+    "s3.port.iceberg",
+    "master.port",
+    "master.port.grpc",
+    "volume.port",
+    "volume.port.grpc",
+    "filer.port",
+    "filer.port.grpc",
+    "webdav.port",
+)
+"""Besides `admin.port` and `admin.port.grpc`, which depend on one another."""
+ADMIN_GRPC_OFFSET = 10_000
+"""SeaweedFS's own worker looks for the admin server's gRPC there, whatever is configured."""
+LOWEST, HIGHEST = 20_000, 30_000
+"""Below the ports that Linux and macOS give to outgoing connections: those would take a kept port
+away while SeaweedFS is down."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    access_key: str
+    secret_key: str = field(repr=False)
+    ports: dict[str, int]
+
+
+class Home:
+    """The directory (0700) and its state file (0600), written only by the owner."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o700)
+        self.owner = FileLock(path / "owner.lock")
+        self.attached = FileLock(path / "attached.lock")
+        self._file = path / "lakehouse.json"
+        self._child_file = path / "seaweedfs.pid"
+
+    def read(self) -> Shared | None:
+        if not self._file.exists():
+            return None
+        return Shared(**json.loads(self._file.read_text()))
+
+    def write(self, shared: Shared) -> None:
+        _write_private(self._file, json.dumps(asdict(shared), indent=2))
+
+    def remember_child(self, pid: int) -> None:
+        import psutil
+
+        _write_private(self._child_file, f"{pid} {psutil.Process(pid).create_time()}")
+
+    def forget_child(self) -> None:
+        self._child_file.unlink(missing_ok=True)
+
+    def leftover_child(self) -> int | None:
+        """The pid of a SeaweedFS that a dead gateway left, if the system did not end it."""
+        import psutil
+
+        if not self._child_file.exists():
+            return None
+        pid, started = self._child_file.read_text().split()
+        try:
+            child = psutil.Process(int(pid))
+            same = child.create_time() == float(started)
+            # In a container nobody may be there to reap it.
+            alive = child.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return None
+        return child.pid if same and alive else None
+
+
+class FileLock:
+    """`flock`: the kernel gives it up with the process, however that ends. Its descriptor is not
+    inherited by children, so none of them can keep the lock alive."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def try_exclusive(self) -> bool:
+        """False when others hold it; a shared lock that was held is lost then."""
+        return self._try(fcntl.LOCK_EX)
+
+    def try_shared(self) -> bool:
+        return self._try(fcntl.LOCK_SH)
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _try(self, kind: int) -> bool:
+        if self._descriptor is None:
+            raise ValueError("the lock is closed")
+        try:
+            fcntl.flock(self._descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def new_shared(former: Shared | None = None) -> Shared:
+    """Fresh ports; the keys stay, since SeaweedFS keeps the former ones with its data."""
+    return Shared(
+        access_key=former.access_key if former else f"asgard-{secrets.token_hex(8)}",
+        secret_key=former.secret_key if former else secrets.token_urlsafe(32),
+        ports=free_ports(),
+    )
+
+
+def free_ports() -> dict[str, int]:
+    candidates = random.sample(range(LOWEST, HIGHEST), HIGHEST - LOWEST)
+    free = (port for port in candidates if is_free(port))
+    ports = {name: next(free) for name in LISTENERS}
+    taken = set(ports.values())
+    for port in free:
+        above = port + ADMIN_GRPC_OFFSET
+        if port < LOWEST + 2_000 and port not in taken and is_free(above):
+            return ports | {"admin.port": port, "admin.port.grpc": above}
+    raise OSError(f"no free ports are left between {LOWEST} and {HIGHEST}")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Whole or not at all, and never readable by others, not even for a moment."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

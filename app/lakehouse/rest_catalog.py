@@ -1,0 +1,105 @@
+"""pyiceberg's REST catalog with time-outs, and a token that is renewed before it expires.
+
+pyiceberg alone waits for ever on a catalog that accepts and stays mute, renews a token only after
+it was refused, and for some calls (views) not even then.
+"""
+
+import threading
+import time
+from typing import Any
+
+import requests
+from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.catalog.rest.auth import AuthManager, AuthManagerAdapter
+from pyiceberg.exceptions import OAuthError
+from requests.adapters import HTTPAdapter
+
+from app.lakehouse.connection import CONNECT_TIMEOUT, READ_TIMEOUT
+
+POOL_SIZE = 16
+RENEWAL_MARGIN = 300.0
+"""Seconds before its expiry at which a token is renewed: longer than any one commit."""
+DEFAULT_LIFETIME = 900.0
+REFUSED_TOKEN = frozenset({401, 419})
+
+
+class TimedAdapter(HTTPAdapter):
+    """Gives every request a time-out, and one whose token was refused a second try."""
+
+    def __init__(self, credentials: "ClientCredentials | None") -> None:
+        super().__init__(pool_connections=2, pool_maxsize=POOL_SIZE)
+        self._credentials = credentials
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
+        response = super().send(request, *args, **kwargs)
+        if self._credentials is None or response.status_code not in REFUSED_TOKEN:
+            return response
+        response.close()
+        self._credentials.forget(request.headers.get("Authorization"))
+        request.headers["Authorization"] = self._credentials.auth_header()
+        return super().send(request, *args, **kwargs)
+
+
+class ClientCredentials(AuthManager):
+    """OAuth2 client credentials (RFC 6749, 4.4). Thread-safe."""
+
+    def __init__(self, url: str, credential: str) -> None:
+        self._url = url
+        self._client_id, _, self._client_secret = credential.partition(":")
+        self._renewing = threading.Lock()
+        self._token: str | None = None
+        self._renew_at = 0.0
+
+    def auth_header(self) -> str:
+        with self._renewing:
+            if self._token is None or time.monotonic() >= self._renew_at:
+                self._fetch()
+            return f"Bearer {self._token}"
+
+    def forget(self, header: str | bytes | None) -> None:
+        """This header was refused; nothing happens if its token has been renewed since."""
+        with self._renewing:
+            if header == f"Bearer {self._token}":
+                self._token = None
+
+    def _fetch(self) -> None:
+        response = requests.post(
+            self._url,
+            data={
+                "grant_type": "client_credentials",
+                "client_id": self._client_id,
+                "client_secret": self._client_secret,
+                "scope": "catalog",
+            },
+            timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+        )
+        if response.status_code in {400, 401, 403}:
+            raise OAuthError(f"the catalog refused the credential: {response.text[:200]}")
+        response.raise_for_status()
+        answer = response.json()
+        lifetime = float(answer.get("expires_in") or DEFAULT_LIFETIME)
+        self._token = answer["access_token"]
+        self._renew_at = time.monotonic() + max(lifetime - RENEWAL_MARGIN, lifetime / 2)
+
+
+class TimedRestCatalog(RestCatalog):
+    def __init__(self, name: str, **properties: str) -> None:
+        self._credentials: ClientCredentials | None = None
+        if credential := properties.get("credential"):
+            url = properties.get("oauth2-server-uri")
+            url = url or f"{properties['uri'].rstrip('/')}/v1/oauth/tokens"
+            self._credentials = ClientCredentials(url, credential)
+        # The credential stays with us, or pyiceberg would ask for tokens by itself as well.
+        rest = {key: value for key, value in properties.items() if key != "credential"}
+        super().__init__(name, **rest)
+
+    def _create_session(self) -> requests.Session:
+        session = super()._create_session()
+        session.mount("http://", TimedAdapter(self._credentials))
+        session.mount("https://", TimedAdapter(self._credentials))
+        if self._credentials:
+            self._auth_manager = self._credentials
+            session.auth = AuthManagerAdapter(self._credentials)
+        return session

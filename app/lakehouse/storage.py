@@ -1,0 +1,286 @@
+"""Objects in the lake's bucket, with the conditional writes that runs and locks are built on."""
+
+import asyncio
+import hashlib
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+import anyio.to_thread
+
+from app.errors import EngineFailed, EngineUnreachable
+from app.lakehouse.connection import CONNECT_TIMEOUT, READ_TIMEOUT, S3Connection
+from app.runs.failure import FailureCause
+
+T = TypeVar("T")
+
+CONCURRENCY = 16
+ATTEMPTS = 2
+RETRY_AFTER = 0.1
+DELETE_BATCH = 1000
+GONE = frozenset({"NoSuchKey", "404", "NotFound"})
+LOST_RACE = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
+
+
+class PreconditionFailed(Exception):
+    """The object is not in the state that the write was for. Read it again."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    key: str
+    size: int
+    etag: str
+    last_modified: datetime
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    key: str
+    body: bytes
+    etag: str
+    last_modified: datetime
+    answered_at: datetime
+    """The server's own time: `answered_at - last_modified` is an age free of local clocks."""
+
+
+class ObjectStore:
+    """Keys are relative to the bucket. Raises `EngineUnreachable` while S3 cannot be reached.
+
+    One boto3 client (they are thread-safe) in at most `CONCURRENCY` threads. boto3's own retries
+    are off: it would repeat a conditional write that had been made, and call it lost.
+    """
+
+    def __init__(self, connection: S3Connection) -> None:
+        self.bucket = connection.bucket
+        self._connection = connection
+        self._limiter = anyio.CapacityLimiter(CONCURRENCY)
+        self._opening = threading.Lock()
+        self._client: Any = None
+        self._writing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def get(self, key: str) -> StoredObject | None:
+        return await self._run(lambda s3: _get(s3, self.bucket, key))
+
+    async def put(
+        self, key: str, body: bytes, content_type: str = "application/octet-stream"
+    ) -> str:
+        """Whatever was there; returns the new etag."""
+
+        def write(s3: Any) -> str:
+            return _put(s3, self.bucket, key, body, {"ContentType": content_type})
+
+        return await self._run(write)
+
+    async def create(self, key: str, body: bytes) -> str:
+        """Only when there is no such object, else `PreconditionFailed`. One of many wins.
+
+        The body has to tell its writer (an id, an owner): after a time-out it is read back, and
+        the write counts as done when exactly this body is there.
+        """
+        return await self._write_if(key, body, {"IfNoneMatch": "*"})
+
+    async def replace(self, key: str, body: bytes, etag: str) -> str:
+        """Only while the object's etag is this one, else `PreconditionFailed`; see `create`."""
+        return await self._write_if(key, body, {"IfMatch": etag})
+
+    async def delete(self, key: str) -> None:
+        """It is no error when there is no such object."""
+        await self._run(lambda s3: s3.delete_object(Bucket=self.bucket, Key=key))
+
+    async def delete_many(self, keys: Iterable[str]) -> None:
+        doomed = list(keys)
+        for start in range(0, len(doomed), DELETE_BATCH):
+            batch = doomed[start : start + DELETE_BATCH]
+            await self._run(partial(_delete_batch, bucket=self.bucket, keys=batch))
+
+    async def list(self, prefix: str) -> list[ObjectInfo]:
+        return await self._run(lambda s3: _list(s3, self.bucket, prefix))
+
+    async def upload(self, path: Path, key: str) -> None:
+        """A file of any size, in parts when it is large."""
+        await self._run(lambda s3: _upload(s3, path, self.bucket, key))
+
+    async def close(self) -> None:
+        with self._opening:
+            client, self._client = self._client, None
+        if client is not None:
+            await anyio.to_thread.run_sync(client.close)
+
+    async def _write_if(self, key: str, body: bytes, condition: Mapping[str, str]) -> str:
+        """One at a time for a key: SeaweedFS lets writers that meet wait for whole seconds."""
+        async with self._writing.setdefault(key, asyncio.Lock()):
+            return await self._run(
+                lambda s3: _put_if(s3, self.bucket, key, body, condition), attempts=1
+            )
+
+    async def _run(self, call: Callable[[Any], T], attempts: int = ATTEMPTS) -> T:
+        return await anyio.to_thread.run_sync(self._attempt, call, attempts, limiter=self._limiter)
+
+    def _attempt(self, call: Callable[[Any], T], attempts: int) -> T:
+        """One that is mute is not asked twice: its caller has waited long enough."""
+        from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
+
+        client = self._open()
+        for left in reversed(range(attempts)):
+            try:
+                return call(client)
+            except (BotoCoreError, ClientError) as error:
+                if left and _is_transient(error) and not isinstance(error, ReadTimeoutError):
+                    time.sleep(RETRY_AFTER)
+                    continue
+                raise _translated(error, self.bucket) from error
+        raise AssertionError("unreachable")
+
+    def _open(self) -> Any:
+        with self._opening:
+            if self._client is None:
+                self._client = open_client(self._connection)
+            return self._client
+
+
+def open_client(connection: S3Connection) -> Any:
+    """A boto3 client with short time-outs and no retries of its own."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+        retries={"total_max_attempts": 1},
+        max_pool_connections=CONCURRENCY,
+        s3={"addressing_style": "path" if connection.endpoint else "auto"},
+        signature_version="s3v4",
+        # Checksum trailers are new in S3 and unknown to some of its relatives.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=connection.endpoint,
+        region_name=connection.region,
+        aws_access_key_id=connection.access_key,
+        aws_secret_access_key=connection.secret_key,
+        config=config,
+    )
+
+
+def _get(s3: Any, bucket: str, key: str) -> StoredObject | None:
+    from botocore.exceptions import ClientError
+
+    try:
+        answer = s3.get_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if _code(error) in GONE:
+            return None
+        raise
+    return StoredObject(
+        key=key,
+        body=answer["Body"].read(),
+        etag=answer["ETag"],
+        last_modified=answer["LastModified"],
+        answered_at=_server_time(answer["ResponseMetadata"]["HTTPHeaders"]),
+    )
+
+
+def _put(s3: Any, bucket: str, key: str, body: bytes, options: Mapping[str, str]) -> str:
+    """The sum makes it all or nothing: SeaweedFS stores an empty object when a writer is killed
+    between the headers and the body."""
+    md5 = b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    answer = s3.put_object(Bucket=bucket, Key=key, Body=body, ContentMD5=md5, **options)
+    etag: str = answer["ETag"]
+    return etag
+
+
+def _put_if(s3: Any, bucket: str, key: str, body: bytes, condition: Mapping[str, str]) -> str:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return _put(s3, bucket, key, body, condition)
+    except ClientError as error:
+        code = _code(error)
+        if code in LOST_RACE or (code in GONE and "IfMatch" in condition):
+            raise PreconditionFailed(key) from error
+        if not _is_transient(error):
+            raise
+        unknown: Exception = error
+    except BotoCoreError as error:
+        unknown = error
+    # No answer says nothing about the write: what is there now does.
+    found = _get(s3, bucket, key)
+    if found is not None and found.body == body:
+        return found.etag
+    if found is None and "IfMatch" not in condition:
+        raise unknown
+    if found is not None and found.etag == condition.get("IfMatch"):
+        raise unknown
+    raise PreconditionFailed(key) from unknown
+
+
+def _delete_batch(s3: Any, bucket: str, keys: list[str]) -> None:
+    answer = s3.delete_objects(
+        Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+    )
+    if errors := answer.get("Errors"):
+        first = errors[0]
+        raise EngineFailed(
+            f"S3 did not delete {len(errors)} objects, the first {first.get('Key')}: "
+            f"{first.get('Message')}"
+        )
+
+
+def _list(s3: Any, bucket: str, prefix: str) -> list[ObjectInfo]:
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return [
+        ObjectInfo(found["Key"], found["Size"], found["ETag"], found["LastModified"])
+        for page in pages
+        for found in page.get("Contents", ())
+    ]
+
+
+def _upload(s3: Any, path: Path, bucket: str, key: str) -> None:
+    from boto3.exceptions import S3UploadFailedError
+    from boto3.s3.transfer import TransferConfig
+
+    parts = TransferConfig(multipart_threshold=64 * 1024**2, max_concurrency=4)
+    try:
+        s3.upload_file(str(path), bucket, key, Config=parts)
+    except S3UploadFailedError as error:
+        raise EngineUnreachable(f"S3 did not take {key}: {error}") from error
+
+
+def _server_time(headers: Mapping[str, str]) -> datetime:
+    date = headers.get("date")
+    return parsedate_to_datetime(date).astimezone(UTC) if date else datetime.now(UTC)
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _is_transient(error: Exception) -> bool:
+    from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return bool(status >= 500 or status == 429)
+    return isinstance(error, (ConnectionError, HTTPClientError))
+
+
+def _translated(error: Exception, bucket: str) -> Exception:
+    if _is_transient(error):
+        return EngineUnreachable(f"S3 cannot be reached: {error}", dependency="s3")
+    code = _code(error) if hasattr(error, "response") else ""
+    denied = code in {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+    return EngineFailed(
+        f"S3 refused a request for bucket {bucket}: {error}",
+        cause=FailureCause.PERMISSION_DENIED if denied else FailureCause.INTERNAL,
+    )

@@ -1,0 +1,135 @@
+"""The application: `uvicorn app.main:app`."""
+
+import importlib.metadata
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import fastapi_offline
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from pydantic import ValidationError
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+from app import health, problems
+from app.airbyte import router as airbyte
+from app.config import ConfigurationError, Settings, check_choice
+from app.context import open_context
+from app.data_products import router as data_products
+from app.data_transformation import router as data_transformation
+from app.dbt_transformations import router as dbt_transformations
+from app.draining import on_signals
+from app.middleware import Edge
+from app.runs import router as runs
+from app.telemetry import Metrics, configure_logging
+
+DESCRIPTION = """One REST API over a lakehouse: Airbyte brings data into bronze, Spark turns it
+into silver, dbt into gold, and data products make gold tables somebody answers for."""
+
+ROUTERS = (
+    airbyte.router,
+    data_transformation.router,
+    dbt_transformations.router,
+    data_products.router,
+    runs.router,
+)
+
+
+class Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Made when it is first asked for: that takes longer than the rest of the start."""
+        if self.openapi_schema is None:
+            problems.describe(super().openapi())
+        return super().openapi()
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Builds the application; its engines open in the lifespan. Raises `ConfigurationError`."""
+    check_choice(settings)
+    configure_logging(settings.log_level)
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(api: FastAPI) -> AsyncIterator[None]:
+        async with open_context(settings, metrics) as context:
+            api.state.context = context
+            metrics.ready.set(1)
+
+            def drain() -> None:
+                api.state.draining = True
+                metrics.ready.set(0)
+                context.runs.drain()
+
+            try:
+                with on_signals(drain):
+                    yield
+            finally:
+                drain()
+
+    api = Api(
+        title="Asgard",
+        version=importlib.metadata.version("asgard"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    api.state.metrics = metrics
+    api.state.draining = False
+    problems.install(api)
+    api.include_router(health.router)
+    for router in ROUTERS:
+        api.include_router(router, prefix=f"/api/{settings.api_version}")
+    _add_docs(api)
+    api.add_middleware(
+        Edge,
+        metrics=metrics,
+        trusted_hosts=settings.trusted_hosts,
+        max_body=settings.max_body_bytes,
+    )
+    return api
+
+
+def _add_docs(api: FastAPI) -> None:
+    """Swagger UI and ReDoc from the package's own files: they work with no internet."""
+    files = Path(fastapi_offline.__file__).parent / "static"
+    api.mount("/static", StaticFiles(directory=files), name="static")
+    icon = "/static/favicon.png"
+
+    @api.get("/docs", include_in_schema=False)
+    def swagger() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Asgard",
+            swagger_js_url="/static/swagger-ui-bundle.js",
+            swagger_css_url="/static/swagger-ui.css",
+            swagger_favicon_url=icon,
+        )
+
+    @api.get("/redoc", include_in_schema=False)
+    def redoc() -> HTMLResponse:
+        return get_redoc_html(
+            openapi_url="/openapi.json",
+            title="Asgard",
+            redoc_js_url="/static/redoc.standalone.js",
+            redoc_favicon_url=icon,
+            with_google_fonts=False,
+        )
+
+    @api.get("/problems", tags=["problems"])
+    def list_problems() -> list[dict[str, object]]:
+        """Every `type` that an error can carry, and what it means."""
+        return problems.catalogue()
+
+
+def _app_from_environment() -> FastAPI:
+    try:
+        return create_app(Settings())
+    except (ConfigurationError, ValidationError) as error:
+        raise SystemExit(f"Asgard cannot start: {error}") from None
+
+
+app = _app_from_environment()

@@ -1,0 +1,149 @@
+"""Errors as `application/problem+json` (RFC 9457): the one place where it happens."""
+
+import inspect
+import json
+import shutil
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+import app.errors as errors
+from app.errors import AsgardError, EngineUnreachable, InvalidBody
+from app.http import request_id_of_task
+
+if TYPE_CHECKING:
+    from app.context import ProcessContext
+
+FULL_DISK = 0.01
+"""The part of a disk that SeaweedFS leaves free."""
+MEDIA_TYPE = "application/problem+json"
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "instance", "request_id"],
+    "properties": {
+        "type": {"type": "string", "examples": ["/problems/sql-not-select"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "request_id": {"type": ["string", "null"]},
+        "hint": {"type": "string"},
+    },
+}
+
+
+def problem_response(error: AsgardError, instance: str) -> Response:
+    document: dict[str, Any] = {
+        **error.members,
+        "type": f"/problems/{error.problem}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "instance": instance,
+        "request_id": request_id_of_task.get(),
+    }
+    if error.hint:
+        document["hint"] = error.hint
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
+    return _json(document, error.status, headers)
+
+
+def http_problem(status: int, detail: str, instance: str, headers: Any = None) -> Response:
+    """A problem for the faults that the framework finds: no such path, no such method."""
+    title = HTTPStatus(status).phrase
+    document = {
+        "type": f"/problems/{title.lower().replace(' ', '-')}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+        "request_id": request_id_of_task.get(),
+    }
+    return _json(document, status, headers)
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(AsgardError, _asgard_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+
+
+def describe(document: dict[str, Any]) -> dict[str, Any]:
+    """Gives every operation of an OpenAPI document the problem as its answer to all faults."""
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas["Problem"] = PROBLEM_SCHEMA
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = {
+                "description": "A problem (RFC 9457); `GET /problems` lists the types",
+                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            }
+    return document
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """Every problem type that the service can answer with, for `GET /problems`."""
+    return [
+        {
+            "type": f"/problems/{error.problem}",
+            "title": error.title,
+            "status": error.status,
+            "meaning": inspect.getdoc(error) if error.__doc__ else error.title,
+        }
+        for error in sorted(_tree(AsgardError), key=lambda error: (error.status, error.problem))
+    ]
+
+
+def _disk_hint(request: Request) -> str | None:
+    """The embedded lakehouse cannot say that its disk is full; it only fails."""
+    home = cast("ProcessContext", request.app.state.context).settings.home
+    if not home.exists():
+        return None
+    disk = shutil.disk_usage(home)
+    if disk.free > disk.total * FULL_DISK:
+        return None
+    return f"The disk of ASGARD_HOME has {disk.free >> 20} MB left: free some space."
+
+
+def _tree(root: type[AsgardError]) -> Iterator[type[AsgardError]]:
+    yield root
+    for child in root.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from _tree(child)
+
+
+async def _asgard_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AsgardError)  # noqa: S101 — what the registration guarantees
+    if isinstance(error, EngineUnreachable) and error.hint is None:
+        error.hint = _disk_hint(request)
+    return problem_response(error, request.url.path)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    """Names each wrong field, never its value: it may be a secret."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    found = [
+        {"field": ".".join(str(part) for part in item["loc"]), "problem": item["msg"]}
+        for item in error.errors()
+    ]
+    detail = "; ".join(f"{item['field']}: {item['problem']}" for item in found[:10])
+    return problem_response(InvalidBody(detail, errors=found), request.url.path)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    return http_problem(error.status_code, str(error.detail), request.url.path, error.headers)
+
+
+def _json(document: dict[str, Any], status: int, headers: Any) -> Response:
+    body = json.dumps(document, ensure_ascii=False, default=str)
+    return Response(body, status, headers=headers, media_type=MEDIA_TYPE)

@@ -1,0 +1,15 @@
+"""Child processes: SeaweedFS, connectors, and warm workers that speak JSON lines."""
+
+from app.processes.child import ChildProcess, Limits
+from app.processes.pool import WorkerPool
+from app.processes.worker import WorkerDied, WorkerError, WorkerProcess, WorkerTimeout
+
+__all__ = [
+    "ChildProcess",
+    "Limits",
+    "WorkerDied",
+    "WorkerError",
+    "WorkerPool",
+    "WorkerProcess",
+    "WorkerTimeout",
+]

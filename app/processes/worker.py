@@ -1,0 +1,195 @@
+"""A warm worker: one Python process that answers one message after the other."""
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import app.errors
+from app.processes.child import ChildProcess, Limits
+from app.runs.failure import FailureCause
+
+Message = dict[str, Any]
+OnEvent = Callable[[Message], None]
+
+START_TIMEOUT = 60.0
+CLOSE_GRACE = 3.0
+
+
+class WorkerDied(Exception):
+    """The process ended in the middle of a call; `log_tail` says what it last said."""
+
+    def __init__(self, name: str, exit_code: int, log_tail: str) -> None:
+        super().__init__(f"{name} ended with exit code {exit_code}")
+        self.exit_code = exit_code
+        self.log_tail = log_tail
+
+
+class WorkerTimeout(Exception):
+    """The call took longer than it may; the process was killed."""
+
+
+class WorkerError(Exception):
+    """The worker answered with an error: `{type, message}` and what else its class carries."""
+
+    def __init__(self, error: Message) -> None:
+        super().__init__(f"{error.get('type')}: {error.get('message')}")
+        self.error = error
+
+    def to_asgard(self) -> app.errors.AsgardError | None:
+        """The same error of our tree, when the worker raised one of them."""
+        kind = getattr(app.errors, str(self.error.get("type")), None)
+        if not (isinstance(kind, type) and issubclass(kind, app.errors.AsgardError)):
+            return None
+        error = kind.__new__(kind)
+        app.errors.AsgardError.__init__(
+            error,
+            str(self.error.get("message")),
+            hint=self.error.get("hint"),
+            retry_after=self.error.get("retry_after"),
+            **self.error.get("members", {}),
+        )
+        if isinstance(error, app.errors.EngineFailed):
+            error.failure_cause = FailureCause(self.error.get("cause", "internal"))
+            error.can_retry = bool(self.error.get("retryable"))
+        return error
+
+
+class WorkerProcess:
+    """One call at a time. A call that is cancelled, or takes too long, kills the process: there
+    is no other way to stop what it does."""
+
+    def __init__(self, child: ChildProcess) -> None:
+        self._child = child
+        self._busy = False
+        self._killed = False
+        self.calls = 0
+        self.started_at = time.monotonic()
+
+    @classmethod
+    async def start(
+        cls,
+        module: str,
+        *,
+        name: str,
+        log_path: Path,
+        hello: Message,
+        env: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+        timeout: float = START_TIMEOUT,  # noqa: ASYNC109 — it kills the process, too
+    ) -> "WorkerProcess":
+        """`module` calls `app.worker_loop.serve`. Secrets belong into `hello`, not into `env`."""
+        root = Path(app.errors.__file__).parents[1]
+        child = await ChildProcess.start(
+            [sys.executable, "-m", module],
+            name=name,
+            env={"PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1", **(env or {})},
+            log_path=log_path,
+            pipe_stdin=True,
+            pipe_stdout=True,
+            limits=limits,
+            protocol=True,
+        )
+        worker = cls(child)
+        await worker._talk(hello, "ready", timeout, None)
+        return worker
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def alive(self) -> bool:
+        return not self._killed and self._child.alive
+
+    @property
+    def age(self) -> float:
+        return time.monotonic() - self.started_at
+
+    def rss(self) -> int:
+        """Resident bytes of the process and its own children; 0 when it is gone."""
+        import psutil
+
+        try:
+            process = psutil.Process(self.pid)
+            family = [process, *process.children(recursive=True)]
+            return sum(member.memory_info().rss for member in family)
+        except psutil.NoSuchProcess:
+            return 0
+
+    async def call(
+        self,
+        message: Message,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 — it kills the process, too
+        on_event: OnEvent | None = None,
+    ) -> Message:
+        """Raises `WorkerError` (the worker lives on), `WorkerDied` or `WorkerTimeout`."""
+        self.calls += 1
+        result: Message = await self._talk(message, "result", timeout, on_event)
+        return result
+
+    def kill(self) -> None:
+        self._killed = True
+        self._child.kill()
+
+    async def close(self) -> None:
+        """The end of its stdin tells the worker to go."""
+        with contextlib.suppress(OSError):
+            self._child.stdin.close()
+        try:
+            async with asyncio.timeout(CLOSE_GRACE):
+                await self._child.wait()
+        except TimeoutError:
+            await self._child.terminate(grace=0.5)
+        except asyncio.CancelledError:
+            self.kill()
+            raise
+
+    def log_tail(self, lines: int = 50) -> str:
+        return self._child.log_tail(lines)
+
+    async def _talk(
+        self, message: Message, until: str, seconds: float | None, on_event: OnEvent | None
+    ) -> Any:
+        if self._busy:
+            raise RuntimeError(f"{self._child.name} is in the middle of another call")
+        self._busy = True
+        intact = False
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                answer = await self._exchange(message, until, on_event)
+            intact = True
+        except TimeoutError:
+            if deadline.expired():
+                raise WorkerTimeout(f"{self._child.name} took longer than {seconds} s") from None
+            raise
+        except WorkerError:
+            intact = until != "ready"
+            raise
+        finally:
+            self._busy = False
+            if not intact:
+                self.kill()
+        return answer
+
+    async def _exchange(self, message: Message, until: str, on_event: OnEvent | None) -> Any:
+        with contextlib.suppress(ConnectionError):  # its death shows as the end of its answers
+            self._child.stdin.write(json.dumps(message).encode() + b"\n")
+            await self._child.stdin.drain()
+        while line := await self._child.stdout.readline():
+            answer: Message = json.loads(line)
+            if "event" in answer:
+                if on_event:
+                    on_event(answer["event"])
+            elif "error" in answer:
+                raise WorkerError(answer["error"])
+            else:
+                return answer[until]
+        self.kill()
+        exit_code = await self._child.wait()
+        raise WorkerDied(self._child.name, exit_code, self._child.log_tail())

@@ -1,0 +1,75 @@
+"""The port of the supervisor: what a kind of run has to know to be run, cancelled and settled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.runs.model import Run, RunInput, RunOutput
+
+
+class RunStopped(Exception):
+    """Raised into a driver that must not go on: let it pass."""
+
+
+class Superseded(RunStopped):
+    """Another replica owns this run now; nothing that this process does may count."""
+
+
+class CancelRequested(RunStopped):
+    """Someone wished to cancel, and the driver had not yet published."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did. None leaves what `progress` already recorded."""
+
+    output: RunOutput | None
+    inputs: tuple[RunInput, ...] | None = None
+    engine: Mapping[str, Any] | None = None
+    engine_state: str | None = None
+
+
+class RunControl(Protocol):
+    """Given to `RunDriver.execute`: how a run reports and asks whether it may go on."""
+
+    @property
+    def run(self) -> Run:
+        """The run as it stands now."""
+
+    async def progress(
+        self,
+        *,
+        engine_state: str | None = None,
+        inputs: tuple[RunInput, ...] | None = None,
+        engine: Mapping[str, Any] | None = None,
+        reason: str | None = None,
+        message: str | None = None,
+        warning: bool = False,
+    ) -> None:
+        """One durable write (about 3 ms). `engine` is merged; `reason` or `message` add an event.
+
+        Waits out an outage of S3. Raises `Superseded`.
+        """
+
+    def log(self, text: str) -> None:
+        """Adds to the run's log: readable at once, archived at the end. Never log a secret."""
+
+    async def fence(self) -> None:
+        """Call just before publishing. Raises `Superseded` or `CancelRequested`."""
+
+
+class RunDriver(Protocol):
+    async def execute(self, run: Run, control: RunControl) -> Outcome:
+        """Runs to the end. Raises an `AsgardError` on failure.
+
+        When the run is cancelled or times out, its task is cancelled: stop the engine in
+        `finally`. What the run did all the same is then asked of `settle`.
+        """
+
+    async def settle(self, run: Run) -> Outcome | None:
+        """Finds out what a run did that has no known end: after a crash, a cancel, a time-out.
+
+        Stops and cleans what the run left behind and looks for its id in the target's
+        snapshots. `Outcome`: it took effect. None: it did not and never will. Idempotent.
+        Raises `EngineUnreachable` when it cannot know yet; it is then asked again.
+        """

@@ -1,0 +1,136 @@
+"""Ended runs: the Iceberg table `asgard.runs`, held in memory as far as it has been read."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from app.lakehouse.record_log import RecordLog, Row, new_commit_id
+from app.lakehouse.shared_log import SharedLog
+from app.runs.model import Run, RunState
+
+if TYPE_CHECKING:
+    from app.lakehouse.catalog import Catalog
+
+KIND = "runs"
+EXTRA = ("kind", "state", "target", "subject_id", "finished_at")
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """A run as it is kept in memory: what is filtered on, and the rest as JSON."""
+
+    run_id: str
+    version: int
+    created_at: datetime
+    kind: str
+    state: str
+    target: str
+    subject_id: str | None
+    doc: str
+
+    def read(self) -> Run:
+        return Run.model_validate_json(self.doc)
+
+
+class RunHistory:
+    """Runs in it never change: what memory holds of one is true whatever the catalog says."""
+
+    def __init__(self, catalog: "Catalog", namespace: str = "asgard") -> None:
+        self._log = SharedLog(catalog, RecordLog(namespace, KIND, EXTRA), self._apply)
+        self._runs: dict[str, EndedRun] = {}
+        self._latest_of_subject: dict[str, EndedRun] = {}
+        self._latest_success: dict[str, EndedRun] = {}
+
+    async def refresh(self) -> None:
+        """Raises `EngineUnreachable` while the catalog cannot say whether there is more."""
+        await self._log.refresh()
+
+    def known(self, run_id: str) -> Run | None:
+        found = self._runs.get(run_id)
+        return found.read() if found else None
+
+    def __contains__(self, run_id: str) -> bool:
+        return run_id in self._runs
+
+    def all(self) -> Iterable[EndedRun]:
+        return self._runs.values()
+
+    def latest_of_subject(self) -> dict[str, EndedRun]:
+        return dict(self._latest_of_subject)
+
+    def latest_success(self) -> dict[str, EndedRun]:
+        """By the name of what the run wrote: a table, or the bronze path of a stream."""
+        return dict(self._latest_success)
+
+    async def append(self, runs: Sequence[Run]) -> None:
+        """In one commit. Runs that are in the table already are left out: repeats are harmless."""
+        commit_id = new_commit_id()
+
+        def rows(_: Sequence[Row]) -> Sequence[Row]:
+            return [_row(run, commit_id) for run in runs if run.run_id not in self._runs]
+
+        await self._log.write(commit_id, rows)
+
+    def _apply(self, rows: Sequence[Row], anew: bool) -> None:
+        if anew:
+            self._runs.clear()
+            self._latest_of_subject.clear()
+            self._latest_success.clear()
+        for row in rows:
+            known = self._runs.get(row.id)
+            if known is None or known.version < row.version:
+                self._index(row)
+
+    def _index(self, row: Row) -> None:
+        ended = EndedRun(
+            run_id=row.id,
+            version=row.version,
+            created_at=row.created_at,
+            kind=row.extra["kind"] or "",
+            state=row.extra["state"] or "",
+            target=row.extra["target"] or "",
+            subject_id=row.extra["subject_id"],
+            doc=row.doc,
+        )
+        self._runs[row.id] = ended
+        if ended.subject_id is not None:
+            _keep_newest(self._latest_of_subject, ended.subject_id, ended)
+        if ended.state == RunState.SUCCEEDED:
+            for name in outputs_of(ended.read()):
+                _keep_newest(self._latest_success, name, ended)
+
+
+def outputs_of(run: Run) -> set[str]:
+    if run.output is None:
+        return set()
+    return {run.output.table, *(stream.path for stream in run.output.streams)}
+
+
+def _keep_newest(index: dict[str, EndedRun], name: str, run: EndedRun) -> None:
+    if name not in index or index[name].created_at <= run.created_at:
+        index[name] = run
+
+
+def _row(run: Run, commit_id: str) -> Row:
+    finished_at = run.finished_at or run.created_at
+    return Row(
+        id=run.run_id,
+        version=run.version,
+        op="put",
+        created_at=run.created_at,
+        created_by=run.created_by,
+        updated_at=finished_at,
+        updated_by=run.created_by,
+        commit_id=commit_id,
+        schema_version=SCHEMA_VERSION,
+        doc=run.model_dump_json(),
+        extra={
+            "kind": run.kind.value,
+            "state": run.state.value,
+            "target": run.target,
+            "subject_id": run.subject_id,
+            "finished_at": finished_at.isoformat(),
+        },
+    )

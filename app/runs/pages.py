@@ -1,0 +1,78 @@
+"""Lists of runs, newest first, with an opaque cursor that stays right while runs come and end."""
+
+import base64
+import binascii
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.errors import InvalidRequest
+from app.runs.history import EndedRun
+from app.runs.model import Run
+
+Position = tuple[datetime, str]
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    kind: str | None = None
+    state: str | None = None
+    target: str | None = None
+    subject_id: str | None = None
+
+    def matches(self, run: Run | EndedRun) -> bool:
+        return (
+            (self.kind is None or run.kind == self.kind)
+            and (self.state is None or run.state == self.state)
+            and (self.target is None or run.target == self.target)
+            and (self.subject_id is None or run.subject_id == self.subject_id)
+        )
+
+
+@dataclass(frozen=True)
+class RunPage:
+    runs: tuple[Run, ...]
+    next_cursor: str | None
+    total_count: int
+
+
+def position(run: Run | EndedRun) -> Position:
+    return run.created_at, run.run_id
+
+
+def page_of(runs: Iterable[Run | EndedRun], cursor: str | None, limit: int) -> RunPage:
+    """Raises `InvalidRequest` for a cursor that no page gave."""
+    below = decode_cursor(cursor) if cursor is not None else None
+    ordered = sorted(runs, key=position, reverse=True)
+    rest = [run for run in ordered if below is None or position(run) < below]
+    shown = rest[:limit]
+    more = len(rest) > limit
+    return RunPage(
+        runs=tuple(run.read() if isinstance(run, EndedRun) else run for run in shown),
+        next_cursor=encode_cursor(position(shown[-1])) if more and shown else None,
+        total_count=len(ordered),
+    )
+
+
+def encode_cursor(at: Position) -> str:
+    text = f"{at[0].isoformat()}|{at[1]}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> Position:
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        when, separator, run_id = base64.b64decode(padded, b"-_", True).decode().partition("|")
+        created_at = datetime.fromisoformat(when)
+    except (UnicodeError, binascii.Error, ValueError) as error:
+        raise _unknown_cursor() from error
+    if not separator or created_at.tzinfo is None:
+        raise _unknown_cursor()
+    return created_at, run_id
+
+
+def _unknown_cursor() -> InvalidRequest:
+    return InvalidRequest(
+        "The cursor is not one that a list of runs gave.",
+        hint="Pass next_cursor of the page before as it is, or leave cursor out.",
+    )

@@ -1,0 +1,34 @@
+"""Waiting out an outage: bounded back-off with jitter, until it is over."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
+
+import structlog
+
+from app.errors import EngineTimeout, EngineUnreachable
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+
+
+def pauses(first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE) -> Iterator[float]:
+    pause = first
+    while True:
+        yield pause * random.uniform(0.7, 1.3)  # noqa: S311
+        pause = min(longest, pause * 2)
+
+
+async def until_reachable(call: Callable[[], Awaitable[T]], what: str) -> T:
+    """Only for calls that may be repeated."""
+    for pause in pauses():
+        try:
+            return await call()
+        except (EngineUnreachable, EngineTimeout) as error:
+            log.warning("waiting_out_an_outage", doing=what, error=error.detail)
+        await asyncio.sleep(pause)
+    raise AssertionError("unreachable")

@@ -1,0 +1,180 @@
+"""Reads runs wherever they are: in this process, in S3, in history. None twice, none missed."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass
+from time import monotonic
+
+from app.errors import NotFound
+from app.runs.archive import RunArchive
+from app.runs.bells import Bells, ring_within
+from app.runs.history import EndedRun, RunHistory, outputs_of
+from app.runs.model import Run, RunEvent, RunKind, RunState
+from app.runs.pages import RunFilter, RunPage, page_of, position
+from app.runs.patience import until_reachable
+from app.runs.store import RunStore
+from app.runs.supervisor import Supervisor
+from app.runs.watcher import Watcher
+
+RUN_ID = re.compile(r"^[0-9a-f]{12,64}$")
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """The last of a run's events: how it ended."""
+
+    run: Run
+
+
+class RunReader:
+    def __init__(
+        self,
+        runs: RunStore,
+        history: RunHistory,
+        archive: RunArchive,
+        supervisor: Supervisor,
+        watcher: Watcher,
+        bells: Bells,
+    ) -> None:
+        self._runs = runs
+        self._history = history
+        self._archive = archive
+        self._supervisor = supervisor
+        self._watcher = watcher
+        self._bells = bells
+        self._stopping = False
+
+    async def get(self, run_id: str) -> Run:
+        """Raises `NotFound`."""
+        if (known := self._in_memory(run_id)) is not None:
+            return known
+        if RUN_ID.match(run_id):
+            # First S3, then history: a run moves from the one to the other, never back.
+            stored = await self._runs.load(run_id)
+            if (known := self._in_memory(run_id)) is not None:
+                return known
+            if stored is not None:
+                return stored.run
+            await self._history.refresh()
+            if (known := self._in_memory(run_id)) is not None:
+                return known
+        raise NotFound(f"There is no run {run_id}.")
+
+    async def wait(self, run_id: str, seconds: float) -> Run:
+        """The run at its end, or as it is after so many seconds."""
+        deadline = monotonic() + seconds
+        bell = self._bells.of(run_id)
+        while True:
+            rung = bell.rung
+            run = await self.get(run_id)
+            left = deadline - monotonic()
+            if run.state.is_terminal or left <= 0 or self._stopping:
+                return run
+            await ring_within(rung, left)
+
+    async def list(
+        self,
+        *,
+        kind: RunKind | None = None,
+        state: RunState | None = None,
+        target: str | None = None,
+        subject_id: str | None = None,
+        cursor: str | None = None,
+        limit: int = 20,
+    ) -> RunPage:
+        """Newest first. Raises `InvalidRequest` for a cursor that it never gave."""
+        wanted = RunFilter(kind, state, target, subject_id)
+        runs: dict[str, Run | EndedRun] = {}
+        runs.update(await self._open_runs())
+        for ended in self._history.all():
+            known = runs.get(ended.run_id)
+            if known is None or known.version < ended.version:
+                runs[ended.run_id] = ended
+        return page_of((run for run in runs.values() if wanted.matches(run)), cursor, limit)
+
+    async def latest(
+        self, subject_ids: Collection[str] | None = None, kind: RunKind | None = None
+    ) -> dict[str, Run]:
+        """The newest run of each subject, open or ended."""
+        open_runs = await self._open_runs()
+        return _newest(
+            self._history.latest_of_subject(),
+            [(run.subject_id, run) for run in open_runs.values() if run.subject_id is not None],
+            subject_ids,
+            kind,
+        )
+
+    async def latest_success(self, targets: Collection[str] | None = None) -> dict[str, Run]:
+        """By table or bronze path: the newest run that succeeded in writing it."""
+        open_runs = await self._open_runs()
+        succeeded = [run for run in open_runs.values() if run.state is RunState.SUCCEEDED]
+        return _newest(
+            self._history.latest_success(),
+            [(name, run) for run in succeeded for name in outputs_of(run)],
+            targets,
+        )
+
+    async def using(self, subject_id: str) -> Run | None:
+        """A run of that subject that has not ended."""
+        for run in (await self._watcher.list_open()).values():
+            if run.subject_id == subject_id and not run.state.is_terminal:
+                return run
+        return None
+
+    async def logs(self, run_id: str, tail_lines: int | None = None) -> str:
+        active = self._supervisor.active.get(run_id)
+        if active is not None:
+            text = active.log_text()
+        else:
+            await self.get(run_id)
+            text = await self._runs.read_log(run_id)
+        if tail_lines is None:
+            return text
+        return "".join(text.splitlines(keepends=True)[-tail_lines:]) if tail_lines else ""
+
+    async def events(self, run_id: str, after: int = 0) -> AsyncIterator[RunEvent | RunEnd]:
+        """Those whose id is greater than `after`, as they happen; the last one is a `RunEnd`."""
+        bell = self._bells.of(run_id)
+        while True:
+            rung = bell.rung
+            run = await until_reachable(lambda: self.get(run_id), "follow run")
+            for event in run.events:
+                if event.id > after:
+                    after = event.id
+                    yield event
+            if run.state.is_terminal:
+                yield RunEnd(run)
+                return
+            if self._stopping:
+                return
+            await ring_within(rung, None)
+
+    async def _open_runs(self) -> dict[str, Run]:
+        """With history up to date as well. Both are asked at once: no run can be in neither, for
+        its object stays for `KEPT_ENDED` after history has it, longer than a listing takes."""
+        open_runs, _ = await asyncio.gather(self._watcher.list_open(), self._history.refresh())
+        return open_runs
+
+    def _in_memory(self, run_id: str) -> Run | None:
+        active = self._supervisor.active.get(run_id)
+        if active is not None:
+            return active.run
+        return self._archive.get(run_id) or self._history.known(run_id)
+
+
+def _newest(
+    ended: Mapping[str, EndedRun],
+    open_runs: list[tuple[str, Run]],
+    names: Collection[str] | None,
+    kind: RunKind | None = None,
+) -> dict[str, Run]:
+    newest: dict[str, Run | EndedRun] = {}
+    candidates: list[tuple[str, Run | EndedRun]] = [*ended.items(), *open_runs]
+    for name, run in candidates:
+        if (names is not None and name not in names) or kind not in {None, run.kind}:
+            continue
+        former = newest.get(name)
+        if former is None or (position(former), former.version) < (position(run), run.version):
+            newest[name] = run
+    return {name: run.read() if isinstance(run, EndedRun) else run for name, run in newest.items()}

@@ -1,0 +1,158 @@
+"""Who is alive: one S3 object a replica, refreshed every few seconds."""
+
+import asyncio
+import json
+import os
+import socket
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from app.errors import EngineUnreachable
+
+if TYPE_CHECKING:
+    from app.lakehouse.storage import ObjectStore
+
+PREFIX = "asgard/replicas/"
+BEAT = 5.0
+DEAD_AFTER = timedelta(seconds=30)
+CONFIRMED_AFTER = 2 * BEAT
+"""Seconds for which a stale object has to stay as it is: after an outage of S3 they all are."""
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """Says on the same host, at once and for certain, that a process is gone."""
+
+    host: str
+    boot_id: str
+    pid_namespace: str
+    pid: int
+    started: str
+
+    @classmethod
+    def own(cls) -> "ProcessIdentity":
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> "ProcessIdentity":
+        """Of a process on this host."""
+        return cls(
+            host=socket.gethostname(),
+            boot_id=_boot_id(),
+            pid_namespace=_pid_namespace(),
+            pid=pid,
+            started=_start_time(pid) or "",
+        )
+
+    def is_gone(self) -> bool:
+        """False when it cannot be known from here."""
+        here = (socket.gethostname(), _boot_id(), _pid_namespace())
+        if here != (self.host, self.boot_id, self.pid_namespace):
+            return False
+        return _start_time(self.pid) != self.started
+
+
+class Replicas:
+    """This replica's beat, and the judgement of others'."""
+
+    def __init__(self, store: "ObjectStore") -> None:
+        self.id = uuid.uuid4().hex[:12]
+        self._store = store
+        self._beating: asyncio.Task[None] | None = None
+        self._stale: dict[str, tuple[str, float]] = {}
+        self._dead: set[str] = set()
+
+    async def open(self) -> None:
+        await self._beat()
+        self._beating = asyncio.create_task(self._beat_for_ever())
+
+    async def close(self) -> None:
+        """Says at once that this replica is gone, if S3 can be reached."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+        try:
+            await self._store.delete(PREFIX + self.id)
+        except EngineUnreachable as error:
+            log.warning("replica_not_signed_off", error=error.detail)
+
+    async def is_dead(self, owner: str | None) -> bool:
+        """No owner counts as a dead one. Raises `EngineUnreachable` when it cannot be known."""
+        if owner is None or owner in self._dead:
+            return True
+        if owner == self.id:
+            return False
+        found = await self._store.get(PREFIX + owner)
+        if found is None or ProcessIdentity(**json.loads(found.body)).is_gone():
+            self._dead.add(owner)
+            await self._store.delete(PREFIX + owner)
+            return True
+        # Both times are the storage's own: no local clock can kill a replica.
+        if found.answered_at - found.last_modified <= DEAD_AFTER:
+            self._stale.pop(owner, None)
+            return False
+        now = time.monotonic()
+        version = found.last_modified.isoformat()
+        seen, since = self._stale.get(owner, (version, now))
+        self._stale[owner] = (version, now if seen != version else since)
+        return now - self._stale[owner][1] >= CONFIRMED_AFTER
+
+    async def _beat(self) -> None:
+        body = json.dumps(asdict(ProcessIdentity.own())).encode()
+        await self._store.put(PREFIX + self.id, body, content_type="application/json")
+
+    async def _bury(self) -> None:
+        """Removes what dead replicas left, those that owned no run and whom nobody asks after."""
+        for found in await self._store.list(PREFIX):
+            replica = found.key.removeprefix(PREFIX)
+            if await self.is_dead(replica):
+                await self._store.delete(found.key)
+
+    async def _beat_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT)
+            try:
+                await self._beat()
+                await self._bury()
+            except EngineUnreachable as error:
+                log.warning("beat_missed", error=error.detail)
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except FileNotFoundError:
+        import psutil
+
+        return str(psutil.boot_time())
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except FileNotFoundError:
+        return ""
+
+
+def _start_time(pid: int) -> str | None:
+    """None when there is no such process, or only its zombie."""
+    if Path("/proc/self/stat").exists():
+        try:
+            # The name, in parentheses, may hold anything: what counts comes after it.
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return None if fields[0] in "ZX" else fields[19]
+    import psutil
+
+    try:
+        return str(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return None

@@ -1,0 +1,116 @@
+"""`/runs`: the runs of all engines."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, cast
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+
+from app.http import CallerDep
+from app.runs.model import RunKind, RunState
+from app.runs.reader import RunEnd
+from app.runs.schemas import RunEvents, RunList, RunLogs, RunView
+from app.runs.service import RunService
+
+if TYPE_CHECKING:
+    from sse_starlette import ServerSentEvent
+
+    from app.context import ProcessContext
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+
+EVENT_ID = re.compile(r"^\d{1,12}$")
+CANCEL_SHOWN_WITHIN = 2.0
+"""Seconds that a cancel waits, so that its answer shows the end when that comes at once."""
+PING = 15
+
+
+def service(request: Request) -> RunService:
+    return cast("ProcessContext", request.app.state.context).runs
+
+
+RunsDep = Annotated[RunService, Depends(service)]
+
+
+@router.get("")
+async def list_runs(
+    runs: RunsDep,
+    _: CallerDep,
+    kind: RunKind | None = None,
+    state: RunState | None = None,
+    target: Annotated[str | None, Query(max_length=500)] = None,
+    subject_id: Annotated[str | None, Query(max_length=100)] = None,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
+    page_size: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> RunList:
+    """Newest first."""
+    page = await runs.list(
+        kind=kind,
+        state=state,
+        target=target,
+        subject_id=subject_id,
+        cursor=cursor,
+        limit=page_size,
+    )
+    return RunList.of(page)
+
+
+@router.get("/{run_id}")
+async def get_run(run_id: str, runs: RunsDep, _: CallerDep) -> RunView:
+    return RunView.of(await runs.get(run_id))
+
+
+@router.post("/{run_id}/cancel")
+async def cancel_run(run_id: str, runs: RunsDep, caller: CallerDep) -> RunView:
+    """Puts the wish on record. The engine's own ending wins, and an ended run stays as it is."""
+    await runs.cancel(run_id, caller)
+    return RunView.of(await runs.wait(run_id, CANCEL_SHOWN_WITHIN))
+
+
+@router.get("/{run_id}/logs")
+async def get_logs(
+    run_id: str,
+    runs: RunsDep,
+    _: CallerDep,
+    tail_lines: Annotated[int | None, Query(ge=0, le=1_000_000)] = None,
+) -> RunLogs:
+    return RunLogs(run_id=run_id, logs=await runs.logs(run_id, tail_lines))
+
+
+@router.get(
+    "/{run_id}/events",
+    response_model=RunEvents,
+    responses={
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        204: {"description": "The run has ended and all its events were seen: do not reconnect."},
+    },
+)
+async def get_events(
+    run_id: str,
+    runs: RunsDep,
+    _: CallerDep,
+    accept: Annotated[str, Header()] = "",
+    last_event_id: Annotated[str | None, Header(max_length=100)] = None,
+) -> RunEvents | Response:
+    """As JSON; with `Accept: text/event-stream` as they happen, from `Last-Event-ID` on."""
+    run = await runs.get(run_id)
+    if "text/event-stream" not in accept.lower():
+        return RunEvents(run_id=run_id, state=run.state, events=list(run.events))
+    # An id that we never gave starts the stream anew, as the standard's clients expect.
+    after = int(last_event_id) if last_event_id and EVENT_ID.match(last_event_id) else 0
+    if run.state.is_terminal and after >= run.version:
+        return Response(status_code=204)
+    from sse_starlette import EventSourceResponse
+
+    return EventSourceResponse(_stream(runs, run_id, after), ping=PING)
+
+
+async def _stream(runs: RunService, run_id: str, after: int) -> "AsyncIterator[ServerSentEvent]":
+    from sse_starlette import ServerSentEvent
+
+    async for event in runs.events(run_id, after):
+        if isinstance(event, RunEnd):
+            view = RunView.of(event.run).model_dump_json()
+            yield ServerSentEvent(view, event="end", id=str(event.run.version))
+        else:
+            yield ServerSentEvent(event.model_dump_json(), event="run", id=str(event.id))

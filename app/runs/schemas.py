@@ -1,0 +1,64 @@
+"""What a client sees of runs. The run's owner, epoch, spec and fingerprint stay inside."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from app.runs.failure import Failure
+from app.runs.model import Run, RunEvent, RunInput, RunKind, RunOutput, RunState
+from app.runs.pages import RunPage
+
+
+class RunView(BaseModel):
+    run_id: str
+    kind: RunKind
+    target: str = Field(description="What the run writes: `gold.t`, `silver.t`, `ingestion/{id}`.")
+    subject_id: str | None = Field(
+        description="The transformation, data product or ingestion that the run belongs to."
+    )
+    state: RunState
+    engine_state: str | None = Field(description="The engine's own word for the state.")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempt: int
+    request_id: str | None
+    idempotency_key: str | None
+    failure: Failure | None
+    inputs: Sequence[RunInput]
+    output: RunOutput | None
+    engine: dict[str, Any] = Field(description="What the engine says of itself.")
+    created_by: str
+    cancel_requested_at: datetime | None
+    version: int = Field(description="Grows with every change; ids of events are versions.")
+
+    @classmethod
+    def of(cls, run: Run) -> "RunView":
+        return cls.model_construct(**{name: getattr(run, name) for name in cls.model_fields})
+
+
+class RunList(BaseModel):
+    runs: list[RunView]
+    next_cursor: str | None = Field(description="Pass it as `cursor`; null on the last page.")
+    total_count: int
+
+    @classmethod
+    def of(cls, page: RunPage) -> "RunList":
+        return cls(
+            runs=[RunView.of(run) for run in page.runs],
+            next_cursor=page.next_cursor,
+            total_count=page.total_count,
+        )
+
+
+class RunLogs(BaseModel):
+    run_id: str
+    logs: str
+
+
+class RunEvents(BaseModel):
+    run_id: str
+    state: RunState
+    events: list[RunEvent]

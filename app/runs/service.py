@@ -1,0 +1,232 @@
+"""Starting and cancelling runs, and the parts that runs are made of, put together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from app.caller import Caller
+from app.config import Settings
+from app.errors import EngineUnreachable, NotSupported, TooManyRequests
+from app.runs.active import ActiveRun, Stop, now, with_event
+from app.runs.archive import RunArchive
+from app.runs.bells import Bells
+from app.runs.driver import RunDriver, Superseded
+from app.runs.history import RunHistory
+from app.runs.joins import Joins, is_joinable
+from app.runs.locks import TargetLocks
+from app.runs.model import Run, RunInput, RunKind, RunState
+from app.runs.reader import RunReader
+from app.runs.replicas import Replicas
+from app.runs.store import RunStore, StoredRun
+from app.runs.supervisor import Observer, Supervisor
+from app.runs.watcher import Watcher
+
+if TYPE_CHECKING:
+    from app.lakehouse.catalog import Catalog
+    from app.lakehouse.storage import ObjectStore
+
+FULL_RETRY_AFTER = 5
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """`fingerprint`: equal work for the same target joins an open run, unless it has a key."""
+
+    kind: RunKind
+    target: str
+    spec: dict[str, Any]
+    caller: Caller
+    request_id: str | None = None
+    subject_id: str | None = None
+    fingerprint: str | None = None
+    run_id: str | None = None
+    idempotency_key: str | None = None
+    inputs: tuple[RunInput, ...] = ()
+    engine: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Started:
+    run: Run
+    joined: bool
+
+
+class AlreadyEnded(Exception):
+    pass
+
+
+class RunService(RunReader):
+    def __init__(
+        self,
+        *,
+        store: "ObjectStore",
+        catalog: "Catalog",
+        settings: Settings,
+        drivers: Mapping[RunKind, RunDriver],
+        namespace: str = "asgard",
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        """`observers` are told of every run that ends in this process."""
+        runs, bells = RunStore(store), Bells()
+        history = RunHistory(catalog, namespace)
+        archive = RunArchive(runs, history)
+        replicas = Replicas(store)
+        locks = TargetLocks(store, runs, replicas.id, lambda run: self._watcher.is_behind(run))
+        supervisor = Supervisor(
+            runs=runs,
+            locks=locks,
+            archive=archive,
+            bells=bells,
+            owner=replicas.id,
+            drivers=drivers,
+            max_running=settings.max_running_per_engine,
+            run_timeout=settings.run_timeout,
+            observers=observers,
+        )
+        watcher = Watcher(
+            runs=runs, replicas=replicas, supervisor=supervisor, archive=archive, bells=bells
+        )
+        super().__init__(runs, history, archive, supervisor, watcher, bells)
+        self._joins = Joins(store, runs)
+        self._replicas = replicas
+        self._max_queued = settings.max_queued
+
+    async def open(self) -> None:
+        """Needs S3, not the catalog. Runs whose owner is gone are taken over from here on."""
+        await self._replicas.open()
+        self._archive.open()
+        self._watcher.open()
+
+    def drain(self) -> None:
+        """Takes no more runs, and answers those who wait for one with the run as it is."""
+        self._stopping = True
+        self._bells.ring_all()
+
+    async def close(self, grace: float = 5.0) -> None:
+        """Runs that do not end within `grace` seconds are left to the next replica."""
+        self.drain()
+        await self._watcher.close()
+        await self._supervisor.close(grace)
+        await self._archive.close(grace)
+        await self._replicas.close()
+
+    def counts(self) -> dict[tuple[RunKind, RunState], int]:
+        """The runs that this process owns, for gauges."""
+        counts = {
+            (kind, state): 0 for kind in RunKind for state in RunState if not state.is_terminal
+        }
+        for active in self._supervisor.active.values():
+            if not active.run.state.is_terminal:
+                counts[active.run.kind, active.run.state] += 1
+        return counts
+
+    async def start(self, request: RunRequest) -> Started:
+        """Records the run, then lets it go. Raises `TooManyRequests` beyond MAX_QUEUED."""
+        if self._stopping:
+            raise EngineUnreachable("This gateway is stopping; ask again.", retry_after=2)
+        joins = request.fingerprint is not None and request.idempotency_key is None
+        if joins and (equal := self._equal_work(request)) is not None:
+            return Started(equal.run, joined=True)
+        if not self._supervisor.drives(request.kind):
+            raise NotSupported(f"No engine is configured for {request.kind.value} runs.")
+        self._require_room()
+        run_id = request.run_id or uuid4().hex
+        if joins and request.fingerprint is not None:
+            found = await self._joins.run_id_for(request.target, request.fingerprint, run_id)
+            if isinstance(found, StoredRun):
+                known = self._in_memory(found.run.run_id)
+                return Started(known or found.run, joined=True)
+            run_id = found
+        return await self._create(self._new(request, run_id))
+
+    async def cancel(self, run_id: str, caller: Caller) -> Run:
+        """Records the wish. An ended run is returned as it is; the engine's ending wins."""
+        while True:
+            active = self._supervisor.active.get(run_id)
+            run = active.run if active is not None else await self.get(run_id)
+            if run.state.is_terminal or run.cancel_requested_at is not None:
+                return run
+            try:
+                if active is not None:
+                    return await self._cancel_own(active, caller)
+                if await self._cancel_elsewhere(run_id, caller):
+                    return await self.get(run_id)
+            except (AlreadyEnded, Superseded):
+                continue
+
+    def _equal_work(self, request: RunRequest) -> ActiveRun | None:
+        for active in self._supervisor.active.values():
+            run = active.run
+            same = (run.target, run.fingerprint) == (request.target, request.fingerprint)
+            if same and is_joinable(run):
+                return active
+        return None
+
+    def _require_room(self) -> None:
+        elsewhere = (stored.run for stored in self._watcher.elsewhere.values())
+        waiting = sum(not run.state.is_terminal for run in elsewhere)
+        if len(self._supervisor.active) + waiting >= self._max_queued:
+            raise TooManyRequests(
+                f"{self._max_queued} runs are open (MAX_QUEUED).",
+                hint="Ask again when some of them have ended.",
+                retry_after=FULL_RETRY_AFTER,
+            )
+
+    def _new(self, request: RunRequest, run_id: str) -> Run:
+        return Run(
+            run_id=run_id,
+            kind=request.kind,
+            target=request.target,
+            subject_id=request.subject_id,
+            created_at=now(),
+            request_id=request.request_id,
+            idempotency_key=request.idempotency_key,
+            fingerprint=request.fingerprint,
+            inputs=request.inputs,
+            created_by=request.caller.subject,
+            owner=self._replicas.id,
+            spec=request.spec,
+            engine=request.engine,
+        )
+
+    async def _create(self, run: Run) -> Started:
+        from app.lakehouse.storage import PreconditionFailed
+
+        try:
+            stored = await self._runs.create(run)
+        except PreconditionFailed:
+            # The same id was chosen for two requests: they are one.
+            return Started(await self.get(run.run_id), joined=True)
+        return Started(self._supervisor.adopt(stored).run, joined=False)
+
+    async def _cancel_own(self, active: ActiveRun, caller: Caller) -> Run:
+        run = await active.change(
+            _wish, reason="CancelRequested", message=_asked(caller), patient=False
+        )
+        active.stop(Stop.CANCEL)
+        return run
+
+    async def _cancel_elsewhere(self, run_id: str, caller: Caller) -> bool:
+        """False when the run changed meanwhile. Its owner sees the wish within a second."""
+        from app.lakehouse.storage import PreconditionFailed
+
+        stored = await self._runs.load(run_id)
+        if stored is None:
+            return False
+        wished = with_event(_wish(stored.run), "CancelRequested", _asked(caller))
+        try:
+            await self._runs.replace(wished, stored.etag)
+        except PreconditionFailed:
+            return False
+        return True
+
+
+def _wish(run: Run) -> Run:
+    if run.state.is_terminal:
+        raise AlreadyEnded
+    return run.model_copy(update={"cancel_requested_at": run.cancel_requested_at or now()})
+
+
+def _asked(caller: Caller) -> str:
+    return f"{caller.subject} asked to cancel the run."

@@ -1,0 +1,228 @@
+"""Owns the runs of this process: gives each its turn, follows it, finds out how it ended."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from app.errors import AsgardError, EngineTimeout, EngineUnreachable
+from app.runs.active import ActiveRun, Stop, now
+from app.runs.archive import RunArchive
+from app.runs.bells import Bells
+from app.runs.driver import CancelRequested, Outcome, RunDriver, Superseded
+from app.runs.endings import CANCELLED, LOST, Ending, broken, failed, succeeded, timed_out
+from app.runs.locks import TargetLocks
+from app.runs.model import Run, RunKind, RunState
+from app.runs.patience import pauses, until_reachable
+from app.runs.store import RunStore, StoredRun
+
+SETTLE_TRIES = 5
+"""How often `settle` may fail for another reason than an outage before the run is given up."""
+STRAGGLERS = 1.0
+"""Seconds in which what a dead owner had sent off, a commit above all, still arrives."""
+UNKNOWN_ENDS = (EngineUnreachable, EngineTimeout)
+"""After these an engine may have done its work all the same."""
+log = structlog.get_logger()
+Observer = Callable[[Run], None]
+
+
+class Supervisor:
+    def __init__(
+        self,
+        *,
+        runs: RunStore,
+        locks: TargetLocks,
+        archive: RunArchive,
+        bells: Bells,
+        owner: str,
+        drivers: Mapping[RunKind, RunDriver],
+        max_running: int,
+        run_timeout: float,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self.active: dict[str, ActiveRun] = {}
+        self._runs = runs
+        self._locks = locks
+        self._archive = archive
+        self._bells = bells
+        self._owner = owner
+        self._drivers = drivers
+        self._slots = {kind: asyncio.Semaphore(max_running) for kind in RunKind}
+        self._run_timeout = run_timeout
+        self._observers = observers
+
+    def drives(self, kind: RunKind) -> bool:
+        return kind in self._drivers
+
+    def adopt(self, stored: StoredRun) -> ActiveRun:
+        """A run just made by this process."""
+        return self._begin(stored, taken_over=False)
+
+    async def take_over(self, stored: StoredRun) -> bool:
+        """Raises the run's epoch; from then on its former owner can write nothing more of it."""
+        from app.lakehouse.storage import PreconditionFailed
+
+        run = stored.run
+        if run.run_id in self.active:
+            return False
+        changed = run.model_copy(
+            update={"owner": self._owner, "epoch": run.epoch + 1, "version": run.version + 1}
+        )
+        try:
+            taken = await self._runs.replace(changed, stored.etag)
+        except PreconditionFailed:
+            return False
+        log.info("run_taken_over", run_id=run.run_id, state=run.state, former=run.owner)
+        self._begin(taken, taken_over=True)
+        return True
+
+    async def close(self, grace: float) -> None:
+        """Gives the runs a few seconds; those that go on are left in S3, free to be taken over."""
+        owned = list(self.active.values())
+        for active in owned:
+            if active.run.state is RunState.QUEUED:
+                active.stop(Stop.RELEASE)
+        tasks = [active.task for active in owned if active.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace)
+        for active in list(self.active.values()):
+            active.stop(Stop.RELEASE)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(self._free(active) for active in owned))
+
+    def _begin(self, stored: StoredRun, *, taken_over: bool) -> ActiveRun:
+        active = ActiveRun(stored, self._runs, self._bells)
+        self.active[stored.run.run_id] = active
+        active.task = asyncio.create_task(
+            self._live(active, taken_over), name=f"run {stored.run.run_id}"
+        )
+        return active
+
+    async def _live(self, active: ActiveRun, taken_over: bool) -> None:
+        run_id = active.run.run_id
+        with structlog.contextvars.bound_contextvars(run_id=run_id):
+            try:
+                ending = await self._work(active, taken_over)
+                await self._end(active, ending)
+            except Superseded:
+                log.warning("run_superseded")
+            except asyncio.CancelledError:
+                if active.stopped is None:
+                    raise
+                log.info("run_left", why=active.stopped.value)
+            except Exception:
+                # The outer edge: the run stays open in S3, and whoever owns it next settles it.
+                log.exception("run_abandoned")
+            finally:
+                self._locks.forget(active.run)
+                self.active.pop(run_id, None)
+                self._bells.ring(run_id)
+
+    async def _work(self, active: ActiveRun, taken_over: bool) -> Ending:
+        try:
+            if taken_over:
+                ending = await self._recover(active)
+                if ending is not None:
+                    return ending
+            await self._locks.acquire(active.run)
+            async with self._slots[active.run.kind]:
+                return await self._execute(active)
+        except asyncio.CancelledError:
+            if active.stopped is not Stop.CANCEL:
+                raise
+        except CancelRequested:
+            active.stopped = Stop.CANCEL
+        if (task := asyncio.current_task()) is not None:
+            task.uncancel()
+        if active.run.started_at is None:
+            return CANCELLED
+        return await self._settled(active, CANCELLED)
+
+    async def _recover(self, active: ActiveRun) -> Ending | None:
+        """What became of a run whose owner is gone. None: it was queued, and may still run."""
+        await until_reachable(lambda: self._locks.adopt(active.run), "adopt lock")
+        await active.continue_log()
+        if active.run.state is RunState.RUNNING:
+            await asyncio.sleep(STRAGGLERS)
+        wished = active.run.cancel_requested_at is not None
+        ending = await self._settled(active, CANCELLED if wished else LOST)
+        queued = active.run.state is RunState.QUEUED
+        return None if ending is LOST and queued else ending
+
+    async def _execute(self, active: ActiveRun) -> Ending:
+        started = now()
+        await active.change(
+            lambda run: run.model_copy(update={"state": RunState.RUNNING, "started_at": started}),
+            reason="Started",
+            message="The run started.",
+        )
+        driver = self._drivers[active.run.kind]
+        try:
+            async with asyncio.timeout(self._run_timeout) as deadline:
+                return succeeded(await driver.execute(active.run, active))
+        except (Superseded, CancelRequested):
+            raise
+        except AsgardError as error:
+            late = deadline.expired()
+            ending = timed_out(self._run_timeout) if late else failed(error)
+            known = not late and not isinstance(error, UNKNOWN_ENDS)
+        except Exception as error:
+            if deadline.expired():
+                ending = timed_out(self._run_timeout)
+            else:
+                log.exception("driver_broke")
+                ending = broken(error)
+            known = False
+        if active.stopped is Stop.CANCEL:
+            ending, known = CANCELLED, False
+        return ending if known else await self._settled(active, ending)
+
+    async def _settled(self, active: ActiveRun, otherwise: Ending) -> Ending:
+        """Asks the driver what the run did, until it knows. A wish to cancel changes nothing."""
+        tries = 0
+        for pause in pauses():
+            try:
+                outcome: Outcome | None = await self._drivers[active.run.kind].settle(active.run)
+                return otherwise if outcome is None else succeeded(outcome)
+            except UNKNOWN_ENDS as error:
+                log.warning("run_not_settled", error=error.detail)
+            except Exception as error:
+                tries += 1
+                log.exception("settle_broke", tries=tries)
+                if tries >= SETTLE_TRIES:
+                    return broken(error)
+            await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
+    async def _end(self, active: ActiveRun, ending: Ending) -> None:
+        active.ending = True
+        finished_at = now()
+        await asyncio.gather(
+            until_reachable(active.archive_log, "archive log"),
+            until_reachable(lambda: self._locks.release(active.run), "release lock"),
+        )
+        run = await active.change(
+            lambda run: ending.apply(run, finished_at),
+            reason=ending.state.value.capitalize(),
+            message=ending.message,
+            warning=ending.failure is not None,
+        )
+        self._archive.add(active.stored)
+        log.info("run_ended", state=run.state, cause=run.failure.cause if run.failure else None)
+        for observer in self._observers:
+            observer(run)
+
+    async def _free(self, active: ActiveRun) -> None:
+        """Without an owner the next replica takes it over at once."""
+        if active.run.state.is_terminal:
+            return
+        try:
+            await active.archive_log()
+            await active.change(
+                lambda run: run.model_copy(update={"owner": None}),
+                reason="Released",
+                message="The gateway that ran it stopped.",
+                patient=False,
+            )
+        except (AsgardError, Superseded) as error:
+            log.warning("run_not_released", run_id=active.run.run_id, error=str(error))

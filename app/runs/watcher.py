@@ -1,0 +1,145 @@
+"""The one poller of a process: wishes to cancel, runs without a living owner, others' news."""
+
+import asyncio
+import random
+
+import structlog
+
+from app.errors import AsgardError
+from app.runs.active import ActiveRun, Stop
+from app.runs.archive import RunArchive
+from app.runs.bells import Bells
+from app.runs.driver import Superseded
+from app.runs.model import Run, RunState
+from app.runs.replicas import Replicas
+from app.runs.store import RunStore, StoredRun
+from app.runs.supervisor import Supervisor
+
+BUSY_PAUSE = 0.8
+IDLE_PAUSE = 2.0
+log = structlog.get_logger()
+
+
+class Watcher:
+    def __init__(
+        self,
+        *,
+        runs: RunStore,
+        replicas: Replicas,
+        supervisor: Supervisor,
+        archive: RunArchive,
+        bells: Bells,
+    ) -> None:
+        self.elsewhere: dict[str, StoredRun] = {}
+        """Runs that this process does not own, as the last look showed them."""
+        self._runs = runs
+        self._replicas = replicas
+        self._supervisor = supervisor
+        self._archive = archive
+        self._bells = bells
+        self._task: asyncio.Task[None] | None = None
+        self._strays: set[str] = set()
+
+    def open(self) -> None:
+        self._task = asyncio.create_task(self._look_for_ever())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def list_open(self) -> dict[str, Run]:
+        """Every run whose object is in S3, now; this process's own as it knows them."""
+        return {run_id: stored.run for run_id, stored in (await self._list()).items()}
+
+    async def _list(self) -> dict[str, StoredRun]:
+        found = await self._runs.list(self._own())
+        # Own runs last: they may have changed, or come to be, since the listing.
+        return {**found, **self._own()}
+
+    def _own(self) -> dict[str, StoredRun]:
+        active = {run_id: active.stored for run_id, active in self._supervisor.active.items()}
+        return {**self._archive.objects(), **active}
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except AsgardError as error:
+                log.warning("runs_not_seen", error=error.detail)
+            except Exception:
+                # The outer edge of a task that has to outlive every fault.
+                log.exception("watcher_failed")
+            busy = self._supervisor.active or self.elsewhere or len(self._bells)
+            pause = BUSY_PAUSE if busy else IDLE_PAUSE
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
+
+    async def look(self) -> None:
+        found = await self._runs.list(self._own())
+        elsewhere: dict[str, StoredRun] = {}
+        for run_id, stored in found.items():
+            active = self._supervisor.active.get(run_id)
+            if active is not None:
+                await self._notice(active, stored)
+            elif self._archive.get(run_id) is None:
+                elsewhere[run_id] = stored
+        self._tell(elsewhere)
+        await self._adopt_orphans(elsewhere)
+        for active in list(self._supervisor.active.values()):
+            await active.archive_log()
+
+    async def is_behind(self, run: Run) -> bool:
+        """Whether another replica has an earlier run waiting for the same target, still."""
+        earlier = sorted(
+            (other.run.created_at, run_id)
+            for run_id, other in self.elsewhere.items()
+            if other.run.target == run.target and _waits(other.run)
+        )
+        for at, run_id in earlier:
+            if (at, run_id) > (run.created_at, run.run_id):
+                return False
+            stored = await self._runs.load(run_id)
+            if stored is not None and _waits(stored.run):
+                return True
+            self.elsewhere.pop(run_id, None)
+        return False
+
+    async def _notice(self, active: ActiveRun, stored: StoredRun) -> None:
+        try:
+            await active.absorb(stored)
+        except Superseded:
+            active.stop(Stop.SUPERSEDED)
+            return
+        if active.run.cancel_requested_at is not None and active.stopped is None:
+            active.stop(Stop.CANCEL)
+
+    def _tell(self, elsewhere: dict[str, StoredRun]) -> None:
+        former, self.elsewhere = self.elsewhere, elsewhere
+        for run_id in former.keys() | elsewhere.keys():
+            if former.get(run_id) != elsewhere.get(run_id):
+                self._bells.ring(run_id)
+
+    async def _adopt_orphans(self, elsewhere: dict[str, StoredRun]) -> None:
+        dead: dict[str | None, bool] = {}
+        strays: set[str] = set()
+        for run_id, stored in elsewhere.items():
+            owner = stored.run.owner
+            if owner == self._replicas.id:
+                # Ours, yet nobody works on it. Seen twice, or it is only just being made.
+                strays.add(run_id)
+                dead_or_stray = run_id in self._strays
+            else:
+                if owner not in dead:
+                    dead[owner] = await self._replicas.is_dead(owner)
+                dead_or_stray = dead[owner]
+            if not dead_or_stray:
+                continue
+            if stored.run.state.is_terminal:
+                self._archive.add(stored)
+            elif self._supervisor.drives(stored.run.kind):
+                await self._supervisor.take_over(stored)
+        self._strays = strays
+
+
+def _waits(run: Run) -> bool:
+    return run.state is RunState.QUEUED and run.cancel_requested_at is None

@@ -1,0 +1,244 @@
+"""How each function of Trino is said in DuckDB, and with that what may stand in SQL for DuckDB.
+
+What is in none of these tables has no equivalent that gives the same values: the embedded engine
+answers that it is not supported. `tests/unit/test_sql_semantics.py` runs each on a real DuckDB and
+compares with the values that Trino's documentation gives.
+
+Known differences that remain: decimals divide and average as doubles; `x / 0` of integers is NULL,
+not an error; `sum` of integers is a HUGEINT, which the warehouse casts; a subscript out of range is
+NULL, not an error; `x AT TIME ZONE z` is a timestamp without zone, of the same wall clock.
+"""
+
+import re
+
+# Same name, same arguments, same values.
+SAME = frozenset(
+    """
+    abs acos array_agg asin atan atan2 avg bool_and bool_or cbrt ceil ceiling chr coalesce concat_ws
+    corr cos cosh count covar_pop covar_samp cume_dist day degrees dense_rank exp first_value
+    flatten floor from_base64 grouping hour kurtosis lag last_value lead length ln lower lpad ltrim
+    map map_entries map_from_entries map_keys map_values max md5 min minute mod month now nth_value
+    ntile nullif percent_rank pi pow power quarter radians random rank regr_avgx regr_avgy
+    regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy replace reverse round
+    row row_number rpad rtrim second sign sin sinh skewness sqrt starts_with stddev stddev_pop
+    stddev_samp strpos substr substring sum tan tanh to_base64 translate try upper uuid var_pop
+    var_samp variance year
+    """.split()  # noqa: SIM905
+)
+
+RENAMED = {
+    "any_value": "any_value",
+    "arbitrary": "any_value",
+    "arrays_overlap": "list_has_any",
+    "bitwise_and_agg": "bit_and",
+    "bitwise_or_agg": "bit_or",
+    "bitwise_xor": "xor",
+    "bitwise_xor_agg": "bit_xor",
+    "char_length": "length",
+    "character_length": "length",
+    "codepoint": "unicode",
+    "contains": "list_contains",
+    "day_of_month": "day",
+    "day_of_week": "isodow",
+    "day_of_year": "dayofyear",
+    "dow": "isodow",
+    "doy": "dayofyear",
+    "every": "bool_and",
+    "filter": "list_filter",
+    "from_hex": "unhex",
+    "from_utf8": "decode",
+    "geometric_mean": "geomean",
+    "hamming_distance": "hamming",
+    "is_finite": "isfinite",
+    "is_infinite": "isinf",
+    "is_nan": "isnan",
+    "last_day_of_month": "last_day",
+    "levenshtein_distance": "levenshtein",
+    "rand": "random",
+    "regexp_like": "regexp_matches",
+    "regexp_split": "regexp_split_to_array",
+    "split": "str_split",
+    "to_hex": "hex",
+    "to_unixtime": "epoch",
+    "to_utf8": "encode",
+    "transform": "list_transform",
+    "week": "weekofyear",
+    "week_of_year": "weekofyear",
+    "year_of_week": "isoyear",
+    "yow": "isoyear",
+}
+
+# By the number of arguments, which are _0, _1, …
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "all_match": ("len(list_filter(_0, _1)) = len(_0)",),
+    "any_match": ("len(list_filter(_0, _1)) > 0",),
+    "none_match": ("len(list_filter(_0, _1)) = 0",),
+    "approx_percentile": ("approx_quantile(_0, _1)",),
+    "array_distinct": (
+        "CASE WHEN list_count(_0) < len(_0) THEN list_append(list_distinct(_0), NULL) "
+        "ELSE list_distinct(_0) END",
+    ),
+    "array_except": (
+        "list_distinct(list_filter(_0, LAMBDA asgard_x : NOT list_contains(_1, asgard_x)))",
+    ),
+    "array_intersect": ("list_intersect(_0, _1)",),
+    "array_join": (
+        "array_to_string(_0, _1)",
+        "array_to_string(list_transform(_0, "
+        "LAMBDA asgard_x : coalesce(CAST(asgard_x AS VARCHAR), _2)), _1)",
+    ),
+    "array_max": ("CASE WHEN list_count(_0) = len(_0) THEN list_max(_0) END",),
+    "array_min": ("CASE WHEN list_count(_0) = len(_0) THEN list_min(_0) END",),
+    "array_position": (
+        "CASE WHEN _0 IS NOT NULL AND _1 IS NOT NULL "
+        "THEN coalesce(CAST(list_position(_0, _1) AS BIGINT), 0) END",
+    ),
+    "array_remove": ("list_filter(_0, LAMBDA asgard_x : asgard_x IS DISTINCT FROM _1)",),
+    "array_sort": ("list_sort(_0, 'ASC', 'NULLS LAST')",),
+    "array_sum": ("coalesce(list_sum(_0), 0)",),
+    "array_union": ("list_distinct(list_concat(_0, _1))",),
+    "at_timezone": ("timezone(_1, CAST(_0 AS TIMESTAMPTZ))",),
+    "bitwise_and": ("_0 & _1",),
+    "bitwise_left_shift": ("CAST(_0 AS BIGINT) << _1",),
+    "bitwise_not": ("~_0",),
+    "bitwise_or": ("_0 | _1",),
+    "bitwise_right_shift_arithmetic": ("CAST(_0 AS BIGINT) >> _1",),
+    "cardinality": ("len(_0)",),
+    "count_if": ("count(CASE WHEN _0 THEN 1 END)",),
+    "date": ("CAST(_0 AS DATE)",),
+    "date_trunc": ("cast_to_type(date_trunc(_0, _1), asgard_witness(_1))",),
+    "e": ("exp(1.0)",),
+    "element_at": ("_0[_1]",),
+    "from_iso8601_date": ("CAST(_0 AS DATE)",),
+    "from_iso8601_timestamp": ("CAST(_0 AS TIMESTAMPTZ)",),
+    "from_unixtime": ("to_timestamp(CAST(_0 AS DOUBLE))",),
+    "histogram": ("histogram(_0)",),
+    "infinity": ("CAST('inf' AS DOUBLE)",),
+    "json_array_length": ("CAST(json_array_length(_0) AS BIGINT)",),
+    "json_extract": ("CASE WHEN json_valid(CAST(_0 AS VARCHAR)) THEN json_extract(_0, _1) END",),
+    "json_extract_scalar": (
+        "CASE WHEN json_valid(CAST(_0 AS VARCHAR)) THEN CASE WHEN json_type(_0, _1) "
+        "NOT IN ('OBJECT', 'ARRAY') THEN json_extract_string(_0, _1) END END",
+    ),
+    "json_format": ("CAST(_0 AS VARCHAR)",),
+    "json_parse": ("CAST(_0 AS JSON)",),
+    "log": ("log(_0, _1)",),
+    "log10": ("log10(_0)",),
+    "log2": ("log2(_0)",),
+    "map_agg": (
+        "map(array_agg(_0) FILTER (WHERE _0 IS NOT NULL), "
+        "array_agg(_1) FILTER (WHERE _0 IS NOT NULL))",
+    ),
+    "map_concat": ("map_concat(_0, _1)", "map_concat(_0, _1, _2)"),
+    "max_by": ("arg_max_null(_0, _1)", "arg_max(_0, _1, _2)"),
+    "md5": ("unhex(md5(_0))",),
+    "millisecond": ("millisecond(_0) % 1000",),
+    "min_by": ("arg_min_null(_0, _1)", "arg_min(_0, _1, _2)"),
+    "nan": ("CAST('nan' AS DOUBLE)",),
+    "normalize": ("nfc_normalize(_0)",),
+    "random": ("random()", "CAST(floor(random() * _0) AS BIGINT)"),
+    "regexp_count": ("CAST(len(regexp_extract_all(_0, _1)) AS BIGINT)",),
+    "regexp_extract": (
+        "CASE WHEN regexp_matches(_0, _1) THEN regexp_extract(_0, _1) END",
+        "CASE WHEN regexp_matches(_0, _1) THEN regexp_extract(_0, _1, _2) END",
+    ),
+    "regexp_extract_all": ("regexp_extract_all(_0, _1)", "regexp_extract_all(_0, _1, _2)"),
+    "reduce": ("list_transform([list_reduce(_0, _2, _1)], _3)[1]",),
+    "repeat": ("repeat([_0], _1)",),
+    "replace": ("replace(_0, _1, '')", "replace(_0, _1, _2)"),
+    "sequence": (
+        "generate_series(_0, _1, CASE WHEN _0 <= _1 THEN 1 ELSE -1 END)",
+        "cast_to_type(generate_series(_0, _1, _2), [asgard_witness(_0)])",
+    ),
+    "sha1": ("unhex(sha1(_0))",),
+    "sha256": ("unhex(sha256(_0))",),
+    "slice": ("list_slice(_0, _1, _1 + _2 - 1)",),
+    "split_part": ("str_split(_0, _1)[_2]",),
+    "to_base": ("lower(to_base(_0, _1))",),
+    "truncate": ("trunc(_0)", "trunc(_0, _1)"),
+    "with_timezone": ("timezone(_1, CAST(_0 AS TIMESTAMP))",),
+}
+# concat_ws of two arguments joins an array in Trino; DuckDB would print the array.
+TEMPLATES["concat_ws"] = tuple(
+    f"concat_ws({', '.join(f'_{number}' for number in range(count))})" for count in range(3, 33)
+)
+
+DATE_UNITS = {
+    "millisecond": "to_milliseconds(CAST(_1 AS BIGINT))",
+    "second": "to_seconds(CAST(_1 AS BIGINT))",
+    "minute": "to_minutes(CAST(_1 AS BIGINT))",
+    "hour": "to_hours(CAST(_1 AS BIGINT))",
+    "day": "to_days(CAST(_1 AS INTEGER))",
+    "week": "to_days(CAST(_1 AS INTEGER) * 7)",
+    "month": "to_months(CAST(_1 AS INTEGER))",
+    "quarter": "to_months(CAST(_1 AS INTEGER) * 3)",
+    "year": "to_years(CAST(_1 AS INTEGER))",
+}
+EXTRACT_FIELDS = {
+    "day_of_month": "day",
+    "day_of_week": "isodow",
+    "day_of_year": "doy",
+    "dow": "isodow",
+    "year_of_week": "isoyear",
+    "yow": "isoyear",
+}
+MYSQL_DATE_FORMAT = {
+    **{letter: f"%{letter}" for letter in "aAbdfHIjmpSYy%"},
+    "c": "%-m",
+    "e": "%-d",
+    "h": "%I",
+    "i": "%M",
+    "k": "%-H",
+    "l": "%-I",
+    "M": "%B",
+    "r": "%I:%M:%S %p",
+    "s": "%S",
+    "T": "%H:%M:%S",
+    "v": "%V",
+    "W": "%A",
+    "x": "%G",
+}
+JODA_DATE_FORMAT = {
+    "yyyy": "%Y",
+    "yy": "%y",
+    "MMMM": "%B",
+    "MMM": "%b",
+    "MM": "%m",
+    "M": "%-m",
+    "dd": "%d",
+    "d": "%-d",
+    "HH": "%H",
+    "H": "%-H",
+    "hh": "%I",
+    "mm": "%M",
+    "ss": "%S",
+    "SSS": "%g",
+    "EEEE": "%A",
+    "EEE": "%a",
+    "a": "%p",
+}
+
+_CALLED = re.compile(r"\b([a-z_0-9]+)\(")
+_BUILT = """
+approx_count_distinct array case cast current_date
+current_time current_timestamp date_sub exists extract greatest if json_extract least left list
+list_value listagg localtime localtimestamp regexp_replace strftime
+string_agg strptime to_json trim try_cast unhex unnest
+"""
+
+DUCKDB: frozenset[str] = frozenset(
+    {
+        *SAME,
+        *RENAMED.values(),
+        *_BUILT.split(),
+        *(
+            name
+            for template in (
+                *(t for some in TEMPLATES.values() for t in some),
+                *DATE_UNITS.values(),
+            )
+            for name in _CALLED.findall(template)
+            if name != "asgard_witness"
+        ),
+    }
+)

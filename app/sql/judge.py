@@ -1,0 +1,111 @@
+"""The guard and the rewriting for the gateway: in warm workers, each call with a deadline."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from app.errors import SqlTooLarge
+from app.processes import WorkerDied, WorkerError, WorkerPool, WorkerProcess, WorkerTimeout
+from app.sql.limits import DEADLINE_SECONDS, check_size
+from app.sql.model import GuardedQuery, GuardedScript, PathTable, SqlPolicy
+
+WORKERS = 2
+NO_VIEWS: Mapping[str, str] = {}
+
+
+class SqlJudge:
+    """Every method raises what the function of `guard` or `rewrite` of its name raises, and
+    `SqlTooLarge` when that takes too long or takes the worker with it."""
+
+    def __init__(
+        self, policy: SqlPolicy, *, log_path: Path, deadline: float = DEADLINE_SECONDS
+    ) -> None:
+        self._policy = policy
+        self._log_path = log_path
+        self._deadline = deadline
+        self._replacing: set[asyncio.Task[None]] = set()
+        self._pool = WorkerPool(self._start, WORKERS, max_calls=100_000, max_age=24 * 3600)
+
+    async def warm(self) -> None:
+        """Has a worker ready: the first one takes about a second to start."""
+        await self._pool.warm()
+
+    async def close(self) -> None:
+        for task in self._replacing:
+            task.cancel()
+        await asyncio.gather(*self._replacing, return_exceptions=True)
+        await self._pool.close()
+
+    async def check_query(self, sql: str) -> GuardedQuery:
+        check_size(sql)
+        return GuardedQuery.from_json(await self._ask("check_query", sql=sql))
+
+    async def check_script(self, sql: str, has_source_path: bool) -> GuardedScript:
+        check_size(sql)
+        answer = await self._ask("check_script", sql=sql, has_source_path=has_source_path)
+        return GuardedScript.from_json(answer)
+
+    async def to_duckdb(
+        self, sql: str, views: Mapping[str, str] = NO_VIEWS, catalog: str = "iceberg"
+    ) -> str:
+        answer = await self._ask("to_duckdb", sql=sql, views=dict(views), catalog=catalog)
+        return str(answer)
+
+    async def to_dbt_model(self, sql: str, refs: Collection[str], dialect: str = "duckdb") -> str:
+        answer = await self._ask("to_dbt_model", sql=sql, refs=sorted(refs), dialect=dialect)
+        return str(answer)
+
+    async def bind_script(
+        self,
+        script: GuardedScript,
+        names: Mapping[PathTable, str],
+        source_view: str | None,
+        catalog: str,
+    ) -> tuple[tuple[tuple[str, str], ...], str]:
+        views, select = await self._ask(
+            "bind_script",
+            script=script.to_json(),
+            names=[[path.format, path.path, view] for path, view in names.items()],
+            source_view=source_view,
+            catalog=catalog,
+        )
+        return tuple((name, sql) for name, sql in views), select
+
+    async def _start(self) -> WorkerProcess:
+        return await WorkerProcess.start(
+            "app.sql.worker",
+            name="sql judge",
+            log_path=self._log_path,
+            hello={"policy": self._policy.to_json()},
+        )
+
+    async def _ask(self, op: str, **message: Any) -> Any:
+        """Asked again when the worker died, for it may have been killed: SQL that ends a second
+        one is at fault itself."""
+        try:
+            try:
+                answer = await self._answer({"op": op, **message})
+            except WorkerDied:
+                answer = await self._answer({"op": op, **message})
+        except (WorkerTimeout, WorkerDied) as error:
+            self._replace()
+            raise SqlTooLarge(
+                "The SQL takes too long to read: it is too large or nested too deep.",
+                hint="Take inner queries out into WITH clauses, or split it into several steps.",
+            ) from error
+        refused = answer.get("refused")
+        if refused is None:
+            return answer["value"]
+        told = WorkerError(refused)
+        raise told.to_asgard() or told
+
+    async def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        async with self._pool.acquire() as worker:
+            return await worker.call(message, timeout=self._deadline)
+
+    def _replace(self) -> None:
+        """Starts the next worker now, not in the next caller's time."""
+        task = asyncio.create_task(self._pool.warm())
+        self._replacing.add(task)
+        task.add_done_callback(self._replacing.discard)

@@ -1,0 +1,18 @@
+"""How much SQL is taken. Nothing heavy is imported: the gateway checks before it asks a worker."""
+
+from app.errors import SqlTooLarge
+
+MAX_BYTES = 256 * 1024
+CPU_SECONDS = 2.0
+"""Of one call in the worker, which the kernel ends then."""
+DEADLINE_SECONDS = 10.0
+"""Of one call by the clock: for a machine that is too busy to give those two seconds."""
+
+
+def check_size(sql: str) -> None:
+    """Raises `SqlTooLarge` beyond `MAX_BYTES` of UTF-8."""
+    if len(sql) > MAX_BYTES or len(sql.encode(errors="replace")) > MAX_BYTES:
+        raise SqlTooLarge(
+            f"The SQL is longer than {MAX_BYTES // 1024} KiB.",
+            hint="Put constants into a table, or split it into several steps.",
+        )

@@ -1,0 +1,103 @@
+"""What the guard hands on: text and names, never trees, so that it crosses processes as JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TableName:
+    """A table of the lake, by the real name of its schema."""
+
+    schema: str
+    name: str
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @classmethod
+    def parse(cls, qualified: str) -> "TableName":
+        schema, _, name = qualified.partition(".")
+        return cls(schema, name)
+
+
+@dataclass(frozen=True)
+class PathTable:
+    """Files that are read as a table; `path` is a normalised key prefix: `bronze/flights`."""
+
+    format: str
+    path: str
+
+
+@dataclass(frozen=True)
+class SqlPolicy:
+    """What clients' SQL may read."""
+
+    catalog: str = "iceberg"
+    silver_schema: str = "silver"
+    gold_schema: str = "gold"
+    bucket: str = "lake"
+    allowed_prefixes: tuple[str, ...] = ("bronze/",)
+
+    @property
+    def schemas(self) -> tuple[str, ...]:
+        return (self.silver_schema, self.gold_schema)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "catalog": self.catalog,
+            "silver_schema": self.silver_schema,
+            "gold_schema": self.gold_schema,
+            "bucket": self.bucket,
+            "allowed_prefixes": list(self.allowed_prefixes),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "SqlPolicy":
+        return cls(**{**value, "allowed_prefixes": tuple(value["allowed_prefixes"])})
+
+
+@dataclass(frozen=True)
+class GuardedQuery:
+    """One reading query in Trino's dialect: every name quoted, real schemas, no catalog."""
+
+    sql: str
+    tables: tuple[TableName, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"sql": self.sql, "tables": [table.qualified for table in self.tables]}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "GuardedQuery":
+        return cls(value["sql"], tuple(TableName.parse(name) for name in value["tables"]))
+
+
+@dataclass(frozen=True)
+class GuardedScript:
+    """Temporary views in their order and the final query, in Spark's dialect."""
+
+    views: tuple[tuple[str, str], ...]
+    select: str
+    tables: tuple[TableName, ...]
+    paths: tuple[PathTable, ...]
+    reads_source: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "views": [list(view) for view in self.views],
+            "select": self.select,
+            "tables": [table.qualified for table in self.tables],
+            "paths": [[path.format, path.path] for path in self.paths],
+            "reads_source": self.reads_source,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "GuardedScript":
+        return cls(
+            views=tuple((name, sql) for name, sql in value["views"]),
+            select=value["select"],
+            tables=tuple(TableName.parse(name) for name in value["tables"]),
+            paths=tuple(PathTable(format, path) for format, path in value["paths"]),
+            reads_source=value["reads_source"],
+        )

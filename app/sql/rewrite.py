@@ -1,0 +1,152 @@
+"""Guarded SQL for the engines: names bound, views expanded, Trino's dialect said in DuckDB's."""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+from sqlglot import exp
+from sqlglot.errors import ErrorLevel, UnsupportedError
+
+from app.errors import NotSupported
+from app.sql.calls import as_calls
+from app.sql.guard import PATH_FORMATS, check_duckdb, check_query
+from app.sql.jinja import check_sql_text
+from app.sql.model import GuardedScript, PathTable, SqlPolicy, TableName
+from app.sql.parse import DuckDBSql, SparkSql, TrinoSql, generate, parse, too_deep
+from app.sql.script import SOURCE_NAMES
+from app.sql.tables import fold, physical_tables
+from app.sql.translate import translate
+from app.sql.views import expand
+
+NO_VIEWS: Mapping[str, str] = {}
+_PLAIN = re.compile(r"[A-Za-z0-9_]+")
+
+
+def to_duckdb(
+    query_sql: str,
+    policy: SqlPolicy,
+    catalog_alias: str = "iceberg",
+    views: Mapping[str, str] = NO_VIEWS,
+) -> str:
+    """The query over `catalog_alias.schema.table` for DuckDB, with `views` expanded.
+
+    Raises:
+        NotSupported: DuckDB has no equivalent of something in it.
+        SqlRefused: it, or a view, does not pass the guard.
+    """
+    tree = _duckdb_tree(query_sql, policy, catalog_alias, views)
+    sql = _duckdb_text(tree)
+    check_duckdb(sql, policy, catalog_alias)
+    check_sql_text(sql)
+    return sql
+
+
+def to_dbt_model(
+    query_sql: str,
+    refs: Collection[str],
+    dialect: Literal["trino", "duckdb"],
+    policy: SqlPolicy,
+    views: Mapping[str, str] = NO_VIEWS,
+) -> str:
+    """The query as the text of a dbt model.
+
+    `refs` are the names of gold tables that are models. They become `{{ ref('x') }}`, every other
+    table `{{ source('schema', 't') }}` with the schema's real name. In all other text each brace
+    is written so that Jinja prints it and reads nothing into it.
+    """
+    if dialect == "duckdb":
+        to_duckdb(query_sql, policy, views=views)  # judges what runs
+        tree = _duckdb_tree(query_sql, policy, "", views)
+    else:
+        tree = _judged(query_sql, policy)
+    salt = "asgard_relation_"
+    while salt in query_sql or any(salt in sql for sql in views.values()):
+        salt += "_"
+    calls: dict[str, str] = {}
+    for table in list(physical_tables(tree)):
+        name = TableName(table.db, table.name)
+        call = calls.setdefault(_relation(name, refs, policy.gold_schema), f"{salt}{len(calls)}")
+        if not table.args.get("alias"):
+            table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
+        table.set("this", exp.to_identifier(call, quoted=True))
+        table.set("db", None)
+        table.set("catalog", None)
+    sql = _duckdb_text(tree) if dialect == "duckdb" else generate(tree, TrinoSql)
+    relations = {mark: call for call, mark in calls.items()}
+    pieces = re.split(f'"({re.escape(salt)}[0-9]+)"', sql)
+    return "".join(
+        relations[piece] if number % 2 else _escaped(piece) for number, piece in enumerate(pieces)
+    )
+
+
+def bind_script(
+    script: GuardedScript,
+    names: Mapping[PathTable, str],
+    source_view: str | None,
+    catalog: str,
+) -> tuple[tuple[tuple[str, str], ...], str]:
+    """The script with `catalog.schema.table` for tables and views for paths and the source."""
+    views = {fold(name) for name, _ in script.views}
+
+    def bind(sql: str) -> str:
+        tree = parse(sql, SparkSql).trees[0]
+        for table in list(physical_tables(tree)):
+            if not isinstance(table.this, exp.Identifier):
+                continue
+            if not table.db:
+                if fold(table.name) in SOURCE_NAMES and fold(table.name) not in views:
+                    table.set("this", exp.to_identifier(source_view, quoted=True))
+            elif table.db in PATH_FORMATS:
+                key = table.name.removeprefix("s3://").partition("/")[2]
+                table.set("this", exp.to_identifier(names[PathTable(table.db, key)], quoted=True))
+                table.set("db", None)
+            else:
+                table.set("catalog", exp.to_identifier(catalog, quoted=True))
+        return generate(tree, SparkSql)
+
+    return tuple((name, bind(sql)) for name, sql in script.views), bind(script.select)
+
+
+def _judged(sql: str, policy: SqlPolicy) -> exp.Expr:
+    tree = parse(check_query(sql, policy).sql, TrinoSql).trees[0]
+    as_calls(tree)
+    return tree
+
+
+def _duckdb_tree(sql: str, policy: SqlPolicy, catalog: str, views: Mapping[str, str]) -> exp.Expr:
+    try:
+        tree = expand(_judged(sql, policy), views, lambda view: _judged(view, policy))
+        tree = translate(tree)
+    except RecursionError as error:
+        raise too_deep() from error
+    if catalog:
+        for table in list(physical_tables(tree)):
+            table.set("catalog", exp.to_identifier(catalog, quoted=True))
+    return tree
+
+
+def _duckdb_text(tree: exp.Expr) -> str:
+    try:
+        return generate(tree, DuckDBSql, unsupported_level=ErrorLevel.RAISE)
+    except UnsupportedError as error:
+        raise NotSupported(
+            f"The embedded SQL engine does not support this: {error}", setting="TRINO_HOST"
+        ) from error
+
+
+def _relation(name: TableName, refs: Collection[str], gold_schema: str) -> str:
+    if name.schema == gold_schema and name.name in refs:
+        return f"{{{{ ref({_jinja_string(name.name)}) }}}}"
+    return f"{{{{ source({_jinja_string(name.schema)}, {_jinja_string(name.name)}) }}}}"
+
+
+def _jinja_string(text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return f"'{text}'"
+    # Jinja reads a string's escapes as Python does.
+    return "'" + "".join(f"\\U{ord(char):08x}" for char in text) + "'"
+
+
+def _escaped(text: str) -> str:
+    """Braces as Jinja's own strings, and the line ends that Jinja would turn into others."""
+    return re.sub(r"[{}\r]", lambda found: f"{{{{ '\\x{ord(found.group()):02x}' }}}}", text)

@@ -1,0 +1,27 @@
+"""Names that somebody may have meant."""
+
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+
+CUTOFF = 0.7
+
+
+def near_matches(missing: str, existing: Iterable[str], limit: int = 3) -> list[str]:
+    """The existing names nearest to `missing`, best first.
+
+    `silver.fligths` is compared by its last part first, so that a table of the same or nearly the
+    same name in another schema is found as well.
+    """
+    wanted = missing.lower()
+    last = wanted.rpartition(".")[2]
+    compare = SequenceMatcher(b=last)  # what it learns about `b` serves every comparison
+    scored = []
+    for name in set(existing):
+        lowered = name.lower()
+        compare.set_seq1(lowered.rpartition(".")[2])
+        if compare.real_quick_ratio() < CUTOFF or compare.quick_ratio() < CUTOFF:
+            continue
+        if (likeness := compare.ratio()) >= CUTOFF:
+            whole = SequenceMatcher(None, lowered, wanted).ratio()
+            scored.append((-likeness, -whole, name))
+    return [name for _, _, name in sorted(scored)[:limit]]

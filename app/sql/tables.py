@@ -1,0 +1,113 @@
+"""Which tables a tree names, and which of its names are CTEs.
+
+Names are compared as engines compare them: letters of ASCII without regard to case. (Python's
+`lower` would take the Kelvin sign for a `k`, and so a file's name for the name of a CTE.)
+"""
+
+import re
+from collections.abc import Iterator
+
+from sqlglot import exp
+
+from app.errors import SqlTableRefused
+from app.sql.model import SqlPolicy, TableName
+from app.sql.parse import Parsed
+
+_ASCII_UPPER = re.compile(r"[A-Z]+")
+_NEVER_IN_NAMES = re.compile(r'[$@/\\."`\x00-\x1f\x7f]')
+HIDDEN_SCHEMAS = frozenset({"asgard", "asgard_staging", "system", "information_schema"})
+
+
+def fold(name: str) -> str:
+    return _ASCII_UPPER.sub(lambda found: found.group().lower(), name)
+
+
+def cte_of(table: exp.Table) -> exp.CTE | None:
+    """The CTE that a one-part name means where it stands."""
+    if table.args.get("db") or not isinstance(table.this, exp.Identifier):
+        return None
+    wanted = fold(table.name)
+    below: exp.Expr = table
+    while (scope := below.parent) is not None:
+        with_ = scope.args.get("with_")
+        if isinstance(with_, exp.With) and with_ is not below:
+            for cte in reversed(with_.expressions):
+                if fold(cte.alias) == wanted:
+                    return cte if isinstance(cte, exp.CTE) else None
+        if isinstance(scope, exp.With):
+            found = _earlier(scope, below, wanted)
+            if found is not None:
+                return found
+            below = scope.parent or scope
+            continue
+        below = scope
+    return None
+
+
+def _earlier(with_: exp.With, inside: exp.Expr, wanted: str) -> exp.CTE | None:
+    """A CTE sees the ones before it, and itself when the WITH is recursive."""
+    found = None
+    for cte in with_.expressions:
+        if cte is inside and not with_.args.get("recursive"):
+            break
+        if isinstance(cte, exp.CTE) and fold(cte.alias) == wanted:
+            found = cte
+        if cte is inside:
+            break
+    return found
+
+
+def physical_tables(tree: exp.Expr) -> Iterator[exp.Table]:
+    for table in tree.find_all(exp.Table):
+        if cte_of(table) is None:
+            yield table
+
+
+def resolve(parsed: Parsed, table: exp.Table, policy: SqlPolicy) -> TableName:
+    """The table of the lake that a two- or three-part name means.
+
+    Raises:
+        SqlTableRefused: it is no table that clients' SQL may read.
+    """
+    position = parsed.position(table)
+
+    def refused(why: str, hint: str | None = None) -> SqlTableRefused:
+        return SqlTableRefused(
+            why,
+            hint=hint or "SQL may read tables of silver and gold: name them silver.t or gold.t.",
+            position=position,
+        )
+
+    if not isinstance(table.this, exp.Identifier):
+        raise refused("A table's name has at most three parts: catalog.schema.table.")
+    name, schema, catalog = table.name, table.db, table.catalog
+    if not schema:
+        raise refused(
+            f"The table {name[:100]!r} has no schema, and no CTE has that name.",
+            hint=f"Write silver.{name} or gold.{name}." if name.isidentifier() else None,
+        )
+    if catalog and fold(catalog) != fold(policy.catalog):
+        raise refused(
+            f"The catalog {catalog[:100]!r} may not be read; the catalog here is {policy.catalog}."
+        )
+    real = _schema(schema, policy)
+    if real is None:
+        raise refused(f"The schema {schema[:100]!r} may not be read.")
+    if _NEVER_IN_NAMES.search(name) or not name.strip():
+        raise refused(
+            f"The name {name[:100]!r} may not be read.",
+            hint="Metadata tables (t$snapshots, t$files, …) cannot be read in SQL."
+            if "$" in name
+            else None,
+        )
+    return TableName(real, name)
+
+
+def _schema(name: str, policy: SqlPolicy) -> str | None:
+    wanted = fold(name)
+    for real in policy.schemas:
+        if fold(real) == wanted:
+            return real
+    if wanted in HIDDEN_SCHEMAS:
+        return None
+    return {"silver": policy.silver_schema, "gold": policy.gold_schema}.get(wanted)

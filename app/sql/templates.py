@@ -1,0 +1,68 @@
+"""Pieces of DuckDB's SQL with places for arguments: `_0`, `_1`, …"""
+
+from collections.abc import Sequence
+from functools import cache
+
+from sqlglot import exp
+
+from app.errors import NotSupported
+from app.sql.parse import DuckDBSql, parse, too_deep
+
+MAX_NODES = 20_000
+"""Of one translated call: templates repeat their arguments."""
+WITNESS = "asgard_witness"
+_BARE_ARGUMENTS = (exp.Paren, exp.Lambda, exp.Distinct, exp.Order, exp.Subquery, exp.IgnoreNulls)
+
+
+def filled(template: str, args: Sequence[exp.Expr]) -> exp.Expr:
+    sizes = [sum(1 for _ in arg.walk()) for arg in args]
+    pattern = _pattern(template)
+    uses = [column.name for column in pattern.find_all(exp.Column)]
+    if sum(size * uses.count(f"_{number}") for number, size in enumerate(sizes)) > MAX_NODES:
+        raise too_deep()
+    root = exp.Paren(this=pattern.copy())
+    for column in list(root.find_all(exp.Column)):
+        number = column.name.removeprefix("_")
+        if number.isdigit():
+            column.replace(operand(args[int(number)]))
+    for call in list(root.find_all(exp.Anonymous)):
+        if call.name == WITNESS:
+            call.replace(witness(call.expressions[0]))
+    filled: exp.Expr = root.this.pop()
+    return operand(filled)
+
+
+def witness(value: exp.Expr) -> exp.Expr:
+    """What has the type of `value`, without repeating what was cast to it."""
+    inner = value.unnest()
+    if isinstance(inner, exp.Anonymous) and inner.name == "cast_to_type":
+        value = inner.expressions[1]
+    return value.copy()
+
+
+def operand(value: exp.Expr) -> exp.Expr:
+    operator = exp.Binary | exp.Unary | exp.Between | exp.In | exp.Interval | exp.Is
+    if isinstance(value, operator) and not isinstance(value, _BARE_ARGUMENTS):
+        return exp.Paren(this=value.copy())
+    return value.copy()
+
+
+@cache
+def _pattern(template: str) -> exp.Expr:
+    query = parse(f"SELECT {template}", DuckDBSql).trees[0]
+    pattern: exp.Expr = query.expressions[0]
+    return pattern
+
+
+@cache
+def arity(template: str) -> int:
+    names = {column.name for column in _pattern(template).find_all(exp.Column)}
+    numbers = [int(name[1:]) for name in names if name[1:].isdigit()]
+    return max(numbers, default=-1) + 1
+
+
+def unsupported(what: str) -> NotSupported:
+    return NotSupported(
+        f"{what} is not supported by the embedded SQL engine; Trino has it.",
+        setting="TRINO_HOST",
+    )

@@ -1,0 +1,68 @@
+"""`python -m app.sql.worker`: the guard and the rewriting in a process that may be killed.
+
+A parser cannot be interrupted; a process can. Here the kernel kills it after so much processor
+time, which a busy machine does not shorten. A refusal is a result here, not an error, so that
+the log keeps to what went wrong.
+"""
+
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from app.errors import AsgardError
+from app.sql import guard, rewrite
+from app.sql.limits import CPU_SECONDS
+from app.sql.model import GuardedScript, PathTable, SqlPolicy
+from app.worker_loop import Emit, Handler, Message, serve
+
+
+def open_worker(hello: Message) -> Mapping[str, Handler]:
+    policy = SqlPolicy.from_json(hello["policy"])
+
+    def check_query(message: Message) -> Any:
+        return guard.check_query(message["sql"], policy).to_json()
+
+    def check_script(message: Message) -> Any:
+        return guard.check_script(message["sql"], policy, message["has_source_path"]).to_json()
+
+    def to_duckdb(message: Message) -> Any:
+        return rewrite.to_duckdb(message["sql"], policy, message["catalog"], message["views"])
+
+    def to_dbt_model(message: Message) -> Any:
+        refs = set(message["refs"])
+        return rewrite.to_dbt_model(message["sql"], refs, message["dialect"], policy)
+
+    def bind_script(message: Message) -> Any:
+        names = {PathTable(format, path): view for format, path, view in message["names"]}
+        script = GuardedScript.from_json(message["script"])
+        return rewrite.bind_script(script, names, message["source_view"], message["catalog"])
+
+    handlers = (check_query, check_script, to_duckdb, to_dbt_model, bind_script)
+    # The first parse builds sqlglot's tables: not in a client's time.
+    rewrite.to_duckdb(guard.check_query("SELECT 1 AS one", policy).sql, policy)
+    guard.check_script("SELECT 1 AS one", policy, has_source_path=False)
+    return {handler.__name__: _answering(handler) for handler in handlers}
+
+
+def _answering(handler: Callable[[Message], Any]) -> Handler:
+    def answer(message: Message, _emit: Emit) -> Message:
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+        try:
+            return {"value": handler(message)}
+        except AsgardError as error:
+            return {
+                "refused": {
+                    "type": type(error).__name__,
+                    "message": error.detail,
+                    "hint": error.hint,
+                    "members": error.members,
+                }
+            }
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
+    return answer
+
+
+if __name__ == "__main__":
+    serve(open_worker)

@@ -1,0 +1,238 @@
+"""The text of the generated dbt project: pure functions from models to files."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from app.lakehouse.connection import Lake
+from app.sql.model import TableName
+from app.warehouse.duckdb_types import literal, quoted
+from app.warehouse.engine import IncrementalStrategy, ModelSpec
+
+PROJECT = "asgard"
+VIEWS_DATABASE = "asgard"
+"""DuckDB cannot make Iceberg views: by hand, views are made in the profile's own database file,
+which is called after the project."""
+STRATEGIES = {IncrementalStrategy.DELETE_INSERT: "delete+insert"}
+
+README = """\
+# The dbt project that Asgard keeps
+
+Written by Asgard from its transformations and data products: changes made here are overwritten.
+
+    dbt build --profiles-dir . --project-dir .
+
+builds every model as Asgard does, on DuckDB (`pip install dbt-core dbt-duckdb pytz`), into the
+Iceberg catalog that `profiles.yml` names. A table that is built by hand is missing for a moment;
+Asgard itself replaces tables in one commit. Views are made in `asgard.duckdb` by hand, and in the
+catalog by Asgard.
+"""
+VARIABLES = """
+`profiles.yml` reads these environment variables: {names}.
+"""
+
+
+@dataclass(frozen=True)
+class ModelText:
+    """A model and its SQL with `ref()` and `source()`, in the dialect of the project's engine."""
+
+    spec: ModelSpec
+    sql: str
+
+
+def allowed_refs(reads: Mapping[str, Sequence[str]], views: set[str]) -> dict[str, set[str]]:
+    """Which other models each model may `ref()`, so that dbt finds an order to build them in.
+
+    Tables may read one another in a circle, each as the other one is now; one edge of such a
+    circle has to be a `source()`. Never one to a view: views exist as models only.
+    """
+    refs: dict[str, set[str]] = {name: set() for name in reads}
+    edges = [(a, b) for a in sorted(reads) for b in sorted(set(reads[a])) if b in reads and a != b]
+    for reader, read in sorted(edges, key=lambda edge: edge[1] not in views):
+        if read in views or not _reaches(refs, read, reader):
+            refs[reader].add(read)
+    return refs
+
+
+def _reaches(refs: Mapping[str, set[str]], start: str, goal: str) -> bool:
+    seen, waiting = set(), [start]
+    while waiting:
+        name = waiting.pop()
+        if name == goal:
+            return True
+        if name not in seen:
+            seen.add(name)
+            waiting.extend(refs[name])
+    return False
+
+
+def model_file(model: ModelText) -> str:
+    return f"{with_extra_columns(model)}\n"
+
+
+def with_extra_columns(model: ModelText) -> str:
+    if not model.spec.extra_columns:
+        return model.sql
+    added = ",\n    ".join(
+        f"{'now()' if extra.value is None else harmless(literal(extra.value))} as "
+        f"{quoted(extra.name)}"
+        for extra in model.spec.extra_columns
+    )
+    return f"select\n    *,\n    {added}\nfrom (\n{model.sql}\n) as query"
+
+
+def harmless(text_literal: str) -> str:
+    """A SQL string literal in which nothing can be read as a template."""
+    return re.sub(r"\{(?=[{%#])", "{' || '", text_literal)
+
+
+def properties_file(models: Iterable[ModelText]) -> str:
+    """Here and not in the models: dbt's static parser does not unescape strings in `config()`."""
+    described = [
+        {
+            "name": model.spec.name,
+            "description": model.spec.description,
+            "config": _config(model.spec),
+        }
+        for model in models
+    ]
+    return _yaml({"version": 2, "models": described})
+
+
+def _config(spec: ModelSpec) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "materialized": spec.materialization.value,
+        "tags": list(spec.tags),
+        "meta": {"owner": spec.owner},
+    }
+    if spec.materialization.is_view:
+        config["database"] = VIEWS_DATABASE
+    if spec.strategy:
+        config["incremental_strategy"] = STRATEGIES.get(spec.strategy, spec.strategy.value)
+        config["unique_key"] = list(spec.unique_key)
+    return config
+
+
+def sources_file(tables: Iterable[TableName], lake: Lake) -> str:
+    schemas: dict[str, list[str]] = {}
+    for table in sorted(set(tables), key=lambda t: t.qualified):
+        schemas.setdefault(table.schema, []).append(table.name)
+    sources = [
+        {
+            "name": schema,
+            "database": lake.catalog_name,
+            "schema": schema,
+            "quoting": {"database": True, "schema": True, "identifier": True},
+            "tables": [{"name": name} for name in names],
+        }
+        for schema, names in schemas.items()
+    ]
+    return _yaml({"version": 2, "sources": sources})
+
+
+def project_file(lake: Lake) -> str:
+    return _yaml(
+        {
+            "name": PROJECT,
+            "version": "1.0.0",
+            "profile": PROJECT,
+            "model-paths": ["models"],
+            "macro-paths": ["macros"],
+            "models": {
+                PROJECT: {"+database": lake.catalog_name, "+schema": lake.gold_schema},
+            },
+            "flags": {"send_anonymous_usage_stats": False},
+        }
+    )
+
+
+def profile(
+    lake: Lake, values: Mapping[str, str], database: str, extensions: list[str], more: Any = None
+) -> dict[str, Any]:
+    """`values` by the names of `secret_values`: the secrets themselves, or where to find them."""
+    return {
+        "target": "lake",
+        "outputs": {
+            "lake": {
+                "type": "duckdb",
+                "path": database,
+                "schema": lake.gold_schema,
+                "threads": 1,
+                "extensions": extensions,
+                "settings": {"TimeZone": "UTC"},
+                "secrets": [
+                    {
+                        "type": "s3",
+                        "name": "lake_s3",
+                        "key_id": values["AWS_ACCESS_KEY_ID"],
+                        "secret": values["AWS_SECRET_ACCESS_KEY"],
+                        "region": values["AWS_REGION"],
+                        **_endpoint(lake, values),
+                    },
+                    {
+                        "type": "iceberg",
+                        "name": "lake_catalog",
+                        "client_id": values["ICEBERG_CLIENT_ID"],
+                        "client_secret": values["ICEBERG_CLIENT_SECRET"],
+                        "oauth2_server_uri": values["ICEBERG_OAUTH2_URI"],
+                    },
+                ],
+                "attach": [
+                    {
+                        "path": lake.catalog.warehouse,
+                        "alias": lake.catalog_name,
+                        "type": "iceberg",
+                        "options": {
+                            "endpoint": values["ICEBERG_REST_URI"],
+                            "secret": "lake_catalog",
+                            # dbt-duckdb drops the lower-case option when it is false.
+                            "READ_ONLY": "false",
+                        },
+                    }
+                ],
+                **(more or {}),
+            }
+        },
+    }
+
+
+def secret_values(lake: Lake) -> dict[str, str]:
+    client, _, secret = (lake.catalog.credential or "").partition(":")
+    uri = lake.catalog.uri.rstrip("/")
+    values = {
+        "AWS_ACCESS_KEY_ID": lake.s3.access_key,
+        "AWS_SECRET_ACCESS_KEY": lake.s3.secret_key,
+        "AWS_REGION": lake.s3.region,
+        "ICEBERG_CLIENT_ID": client,
+        "ICEBERG_CLIENT_SECRET": secret,
+        "ICEBERG_REST_URI": uri,
+        "ICEBERG_OAUTH2_URI": lake.catalog.oauth2_server_uri or f"{uri}/v1/oauth/tokens",
+    }
+    if lake.s3.endpoint:
+        values["S3_ENDPOINT"] = urlsplit(lake.s3.endpoint).netloc
+    return values
+
+
+def variables(lake: Lake) -> dict[str, str]:
+    """Instead of each value, the environment variable that has to hold it."""
+    return {name: f"{{{{ env_var('{name}') }}}}" for name in secret_values(lake)}
+
+
+def _endpoint(lake: Lake, values: Mapping[str, str]) -> dict[str, str]:
+    if not lake.s3.endpoint:
+        return {}
+    tls = urlsplit(lake.s3.endpoint).scheme == "https"
+    return {
+        "endpoint": values["S3_ENDPOINT"],
+        "url_style": "path",
+        "use_ssl": "true" if tls else "false",
+    }
+
+
+def _yaml(value: Any) -> str:
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    return text

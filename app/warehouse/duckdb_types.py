@@ -1,0 +1,106 @@
+# ruff: noqa: S608 — identifiers are quoted, and the SQL has passed the guard
+"""DuckDB's types: what an Iceberg table holds them as, and how Trino spells that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from app.errors import SqlInvalid
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+    from duckdb.sqltypes import DuckDBPyType
+
+_AS_HELD = {
+    "boolean": ("BOOLEAN", "boolean"),
+    "float": ("FLOAT", "real"),
+    "double": ("DOUBLE", "double"),
+    "blob": ("BLOB", "varbinary"),
+    "date": ("DATE", "date"),
+    "timestamp with time zone": ("TIMESTAMPTZ", "timestamp(6) with time zone"),
+    **dict.fromkeys(("tinyint", "smallint", "utinyint", "usmallint"), ("INTEGER", "integer")),
+    "integer": ("INTEGER", "integer"),
+    # Sums of BIGINT are HUGEINT in DuckDB; one that does not fit fails, as it does in Trino.
+    **dict.fromkeys(("uinteger", "bigint", "ubigint", "hugeint", "uhugeint"), ("BIGINT", "bigint")),
+    **dict.fromkeys(("varchar", "enum", "json", "uuid", "bit", "sqlnull"), ("VARCHAR", "varchar")),
+    **dict.fromkeys(("time", "time_ns"), ("TIME", "time(6)")),
+    **dict.fromkeys(
+        ("timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"), ("TIMESTAMP", "timestamp(6)")
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ResultColumn:
+    name: str
+    duckdb_type: str
+    """As the query gives it."""
+    held_as: str
+    """As the table holds it, in DuckDB's spelling: cast to this before it is written."""
+    trino_type: str
+
+    @property
+    def quoted(self) -> str:
+        return quoted(self.name)
+
+    @property
+    def projection(self) -> str:
+        if self.duckdb_type == self.held_as:
+            return self.quoted
+        return f"CAST({self.quoted} AS {self.held_as}) AS {self.quoted}"
+
+
+def quoted(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def describe(connection: DuckDBPyConnection, sql: str) -> list[ResultColumn]:
+    """Plans the SELECT without running it. Raises what DuckDB raises, and `SqlInvalid`."""
+    relation = connection.sql(f"SELECT * FROM (\n{sql}\n) AS described LIMIT 0")
+    names = [row[0] for row in connection.execute(f"DESCRIBE {sql}").fetchall()]
+    twice = {name for name in names if [n.lower() for n in names].count(name.lower()) > 1}
+    if twice:
+        raise SqlInvalid(
+            f"The query gives two columns the name {sorted(twice)[0]!r}.",
+            hint="Give each column a name of its own with AS.",
+        )
+    return [_column(name, kind) for name, kind in zip(names, relation.types, strict=True)]
+
+
+def _column(name: str, kind: DuckDBPyType) -> ResultColumn:
+    held_as, trino = _held(kind, name)
+    return ResultColumn(name, str(kind), held_as, trino)
+
+
+def _held(kind: DuckDBPyType, column: str) -> tuple[str, str]:
+    if kind.id in _AS_HELD:
+        return _AS_HELD[kind.id]
+    match kind.id:
+        case "decimal":
+            precision, scale = (value for _, value in kind.children)
+            return f"DECIMAL({precision},{scale})", f"decimal({precision},{scale})"
+        case "list" | "array":
+            held, trino = _held(_types(kind)[0][1], column)
+            return f"{held}[]", f"array({trino})"
+        case "map":
+            key, value = (_held(child, column) for _, child in _types(kind))
+            return f"MAP({key[0]}, {value[0]})", f"map({key[1]}, {value[1]})"
+        case "struct":
+            fields = [(quoted(name), _held(child, column)) for name, child in _types(kind)]
+            held = ", ".join(f"{name} {types[0]}" for name, types in fields)
+            trino = ", ".join(f"{name} {types[1]}" for name, types in fields)
+            return f"STRUCT({held})", f"row({trino})"
+        case _:
+            raise SqlInvalid(
+                f"Column {column!r} has the type {kind}, which an Iceberg table cannot hold.",
+                hint="Cast it in the SQL, for example to varchar.",
+            )
+
+
+def _types(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
+    return cast("list[tuple[str, DuckDBPyType]]", kind.children)

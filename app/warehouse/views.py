@@ -1,0 +1,94 @@
+"""Views that a query reads, down to their tables: what has to be known to expand them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from app.errors import NotSupported, SqlInvalid, TableNotFound
+from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
+from app.lakehouse.tables import TableInfo, ViewInfo
+from app.sql.model import GuardedQuery
+from app.sql.suggest import near_matches
+
+MAX_DEPTH = 10
+
+Guard = Callable[[str], Awaitable[GuardedQuery]]
+
+
+async def find_relations(
+    catalog: Catalog, tables: Sequence[str]
+) -> dict[str, TableInfo | ViewInfo]:
+    """The tables and views of these names. Raises `TableNotFound` with near matches."""
+    found = await asyncio.gather(*(_find(catalog, name) for name in tables))
+    missing = [name for name, info in zip(tables, found, strict=True) if info is None]
+    if missing:
+        raise await table_not_found(catalog, missing)
+    return {name: info for name, info in zip(tables, found, strict=True) if info is not None}
+
+
+async def _find(catalog: Catalog, name: str) -> TableInfo | ViewInfo | None:
+    return await catalog.table(name) or await catalog.view(name)
+
+
+async def table_not_found(catalog: Catalog, missing: Sequence[str]) -> TableNotFound:
+    schemas = (catalog.lake.silver_schema, catalog.lake.gold_schema)
+    listed = [catalog.list_tables(s) for s in schemas] + [catalog.list_views(s) for s in schemas]
+    existing = sorted({name for names in await asyncio.gather(*listed) for name in names})
+    near = list(dict.fromkeys(n for name in missing for n in near_matches(name, existing)))
+    known = f" Near matches: {', '.join(near)}." if near else ""
+    return TableNotFound(
+        f"There is no table {', '.join(missing)}.{known}",
+        missing=list(missing),
+        suggested_tables=near,
+    )
+
+
+async def expand_views(
+    catalog: Catalog,
+    relations: Mapping[str, TableInfo | ViewInfo],
+    guard: Guard,
+    target: str | None = None,
+) -> dict[str, str]:
+    """The SQL of every view among the relations and below them, in Trino's dialect, judged again.
+
+    Only views that Asgard made; none may, over others, read itself or `target`, the view that is
+    about to be made.
+    """
+    views: dict[str, str] = {}
+    reads: dict[str, tuple[str, ...]] = {}
+    level = dict(relations)
+    for _ in range(MAX_DEPTH):
+        wanted = {
+            name: view
+            for name, view in level.items()
+            if isinstance(view, ViewInfo) and name not in views
+        }
+        if not wanted:
+            _refuse_cycles(reads, target, tuple(relations))
+            return views
+        below: set[str] = set()
+        for name, view in wanted.items():
+            if RUN_ID_PROPERTY not in view.properties or not view.sql:
+                raise NotSupported(
+                    f"{name} is a view that Asgard did not make; the embedded engine cannot read "
+                    "it.",
+                    setting="TRINO_HOST",
+                )
+            guarded = await guard(view.sql)
+            views[name] = guarded.sql
+            reads[name] = tuple(table.qualified for table in guarded.tables)
+            below.update(reads[name])
+        level = await find_relations(catalog, sorted(below - {target} - set(views)))
+    raise SqlInvalid(f"The query reads views that are more than {MAX_DEPTH} views deep.")
+
+
+def _refuse_cycles(
+    reads: Mapping[str, tuple[str, ...]], target: str | None, start: Sequence[str]
+) -> None:
+    def walk(name: str, path: tuple[str, ...]) -> None:
+        if name in path or name == target:
+            raise SqlInvalid(f"A view would read itself: {' → '.join((*path, name))}.")
+        for below in reads.get(name, ()):
+            walk(below, (*path, name))
+
+    for name in start:
+        walk(name, ())

@@ -1,0 +1,78 @@
+"""The embedded SQL engine's processes: planners, which answer at once, and builders, with dbt."""
+
+import asyncio
+import os
+import shutil
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+from app.lakehouse.connection import Lake
+from app.processes import WorkerPool, WorkerProcess
+
+PLANNERS = 2
+BUILDER_RSS = 512 * 1024 * 1024
+"""dbt, DuckDB and pyiceberg take 340 MB; DuckDB keeps what a large query made it take."""
+
+
+class Workers:
+    def __init__(self, lake: Lake, home: Path, builders: int) -> None:
+        self._lake = lake
+        self._logs = home / "logs"
+        self._folders = home / "warehouse"
+        self._numbers = count(1)
+        self._used: dict[Path, WorkerProcess] = {}
+        self._builders = WorkerPool(
+            partial(self._start, "app.warehouse.dbt.worker", "dbt-worker"),
+            builders,
+            max_rss=BUILDER_RSS,
+        )
+        self._planners = WorkerPool(
+            partial(self._start, "app.warehouse.duckdb_worker", "duckdb-worker"), PLANNERS
+        )
+
+    def builder(self) -> AbstractAsyncContextManager[WorkerProcess]:
+        return self._builders.acquire()
+
+    def planner(self) -> AbstractAsyncContextManager[WorkerProcess]:
+        return self._planners.acquire()
+
+    async def warm(self) -> None:
+        await asyncio.gather(self._planners.warm(), self._builders.warm())
+
+    async def close(self) -> None:
+        await asyncio.gather(self._planners.close(), self._builders.close())
+        await asyncio.to_thread(self._remove_unused, closing=True)
+
+    async def _start(self, module: str, name: str) -> WorkerProcess:
+        folder = self._folders / f"{os.getpid()}-{next(self._numbers)}"
+        await asyncio.to_thread(self._remove_unused)
+        await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True)
+        worker = await WorkerProcess.start(
+            module,
+            name=name,
+            log_path=self._logs / f"{name}.log",
+            hello={"lake": self._lake.to_json(), "folder": str(folder)},
+            env={"MALLOC_ARENA_MAX": "2"},
+        )
+        self._used[folder] = worker
+        return worker
+
+    def _remove_unused(self, closing: bool = False) -> None:
+        """Folders of workers that are gone, also those of gateways that were killed."""
+        if not self._folders.exists():
+            return
+        for folder in self._folders.iterdir():
+            owner = int(folder.name.partition("-")[0])
+            worker = self._used.get(folder)
+            mine = owner == os.getpid()
+            if (worker and not worker.alive) or (mine and closing) or not _is_alive(owner):
+                shutil.rmtree(folder, ignore_errors=True)
+                self._used.pop(folder, None)
+
+
+def _is_alive(pid: int) -> bool:
+    import psutil
+
+    return bool(psutil.pid_exists(pid))

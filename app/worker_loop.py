@@ -1,0 +1,95 @@
+"""The worker's side of `app.processes.WorkerProcess`: JSON lines in, JSON lines out.
+
+    if __name__ == "__main__":
+        serve(open_worker)
+
+`open_worker(hello)` gets the first message and returns the handlers by name; a message
+`{"op": name, …}` is given to its handler, whose result is the answer. Nothing heavy is imported
+here, and whatever prints, prints to the log.
+"""
+
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from app.child_launch import PROTOCOL_FD
+
+Message = dict[str, Any]
+Emit = Callable[[Message], None]
+Handler = Callable[[Message, Emit], Message]
+Handlers = Mapping[str, Handler]
+
+LAST_WORDS_SECONDS = 1.0
+
+
+def serve(open_worker: Callable[[Message], Handlers]) -> None:
+    """Returns when the gateway closes stdin; ends the process when that finds it at work."""
+    channel = _Channel()
+    hello = channel.receive()
+    if hello is None:
+        return
+    try:
+        handlers = open_worker(hello)
+    except Exception as error:  # noqa: BLE001 — the worker's outer edge
+        channel.send({"error": _described(error)})
+        return
+    channel.send({"ready": True})
+    while (message := channel.receive()) is not None:
+        try:
+            result = handlers[message["op"]](message, lambda event: channel.send({"event": event}))
+            answer = json.dumps({"result": result})
+        except Exception as error:  # noqa: BLE001 — the worker's outer edge
+            answer = json.dumps({"error": _described(error)})
+        channel.send_line(answer)
+
+
+class _Channel:
+    def __init__(self) -> None:
+        given = os.environ.pop(PROTOCOL_FD, None)
+        descriptor = os.dup(1) if given is None else int(given)
+        os.set_inheritable(descriptor, False)
+        os.dup2(2, 1)
+        self._out = os.fdopen(descriptor, "w", encoding="utf-8")
+        self._in = os.fdopen(os.dup(0), "rb")
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._writing = threading.Lock()
+        threading.Thread(target=self._read, name="worker stdin", daemon=True).start()
+
+    def receive(self) -> Message | None:
+        return self._messages.get()
+
+    def send(self, message: Message) -> None:
+        self.send_line(json.dumps(message))
+
+    def send_line(self, line: str) -> None:
+        with self._writing:
+            self._out.write(line + "\n")
+            self._out.flush()
+
+    def _read(self) -> None:
+        for line in self._in:
+            self._messages.put(json.loads(line))
+        self._messages.put(None)
+        # Nobody is left to answer: what is still at work after this is an orphan.
+        threading.Event().wait(LAST_WORDS_SECONDS)
+        os._exit(1)
+
+
+def _described(error: Exception) -> Message:
+    traceback.print_exception(error, file=sys.stderr)
+    described: Message = {"type": type(error).__name__, "message": str(error)}
+    for name in ("hint", "retry_after", "members"):
+        if (value := getattr(error, name, None)) is not None:
+            described[name] = value
+    cause = getattr(error, "failure_cause", None)
+    if cause is not None:
+        described |= {"cause": str(cause), "retryable": bool(getattr(error, "can_retry", False))}
+    return described

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Makes .venv with the pinned packages of a requirements file, every one checked by its hash.
+# Usage: script/setup.sh [requirements.txt | requirements-dev.txt | requirements-production.txt]
+# Does nothing when that has been done already, else prints "installed" at the end. PYTHON= chooses the interpreter (3.11 or newer).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+requirements=${1:-requirements.txt}
+stamp=.venv/.installed-$requirements
+venv=$PWD/.venv/bin
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+  say "$@"
+  exit 1
+}
+
+# What the environment is made from; its own path, since a virtual environment cannot be moved.
+fingerprint() {
+  { pwd && cat requirements-bootstrap.txt "$requirements" pyproject.toml; } | cksum
+}
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3 python3.11 python3.12 python3.13 python}; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      printf '%s' "$candidate"
+      return
+    fi
+  done
+  fail "Asgard needs Python 3.11 or newer, and ${PYTHON:-python3} is not." \
+    "Install it, or say where it is: PYTHON=/path/to/python3.11 $0"
+}
+
+[[ -f $requirements ]] || fail "There is no $requirements here."
+wanted=$(fingerprint)
+if [[ -f $stamp && $(<"$stamp") == "$wanted" ]] && "$venv/python" -c '' 2>/dev/null; then
+  exit 0
+fi
+
+started=$SECONDS
+if ! "$venv/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+  python=$(find_python)
+  say "Making .venv with $("$python" --version)"
+  "$python" -m venv --clear .venv ||
+    fail "The virtual environment could not be made. On Debian and Ubuntu: apt install python3-venv"
+fi
+say "Installing the packages of $requirements, each checked by its hash"
+"$venv/python" -m pip --version >/dev/null 2>&1 || "$venv/python" -m ensurepip >/dev/null
+"$venv/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+  -r requirements-bootstrap.txt
+
+# uv does not read pip's configuration: whoever has set up a mirror for pip means it for both.
+if [[ -z ${UV_DEFAULT_INDEX:-} ]]; then
+  index=${PIP_INDEX_URL:-$("$venv/python" -m pip config get global.index-url 2>/dev/null || true)}
+  [[ -z $index ]] || export UV_DEFAULT_INDEX=$index
+fi
+export VIRTUAL_ENV=$PWD/.venv
+"$venv/uv" pip install --quiet --no-deps --require-hashes -r "$requirements"
+"$venv/uv" pip install --quiet --no-deps --no-build-isolation --editable .
+printf '%s\n' "$wanted" >"$stamp"
+say "Ready in $((SECONDS - started)) s"
+echo installed

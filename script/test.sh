@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Sets everything up, then runs the default tests: unit, contract and embedded end to end.
+# Arguments go to pytest: ./script/test.sh tests/unit -k guard
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if [[ "${1:-}" == "--help" ]]; then sed -n '2,3s/^# //p' "$0"; exit 0; fi
+./script/setup.sh requirements-dev.txt >/dev/null
+# Two workers: most tests wait for real engines. A file stays with one worker and its lakehouse.
+exec .venv/bin/python -m pytest -n 2 --dist loadfile "$@"

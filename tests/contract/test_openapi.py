@@ -1,0 +1,84 @@
+"""The API does what its own document says, whatever it is sent."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis import Case
+from schemathesis.checks import CheckContext
+from schemathesis.core.transport import Response
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from app.config import Settings
+from app.main import create_app
+from tests.live_gateway import live_gateway
+
+document = create_app(Settings(_env_file=None)).openapi()
+schema = schemathesis.openapi.from_dict(document)
+
+MEANT = {501, 503, 504}
+"""Server errors that are answers: not supported, not reachable, not in time."""
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with live_gateway(tmp_path_factory.mktemp("openapi"), WAIT_SECONDS="5") as base:
+        yield base
+
+
+def no_server_error(context: CheckContext, response: Response, case: Case) -> None:
+    if response.status_code >= 500 and response.status_code not in MEANT:
+        raise AssertionError(f"{response.status_code}: {response.text}")
+
+
+@schema.parametrize()
+@settings(
+    max_examples=8,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+def test_every_answer_is_as_documented(gateway: str, case: Case) -> None:
+    case.call_and_validate(
+        base_url=gateway,
+        checks=[
+            no_server_error,
+            status_code_conformance,
+            content_type_conformance,
+            response_schema_conformance,
+        ],
+        timeout=60,
+    )
+
+
+def test_docs_work_without_the_internet(gateway: str) -> None:
+    for page in ("/docs", "/redoc"):
+        text = httpx.get(gateway + page).text
+        assert "https://" not in text.replace("https://fastapi.tiangolo.com", "")
+        for asset in ("/static/swagger-ui-bundle.js", "/static/redoc.standalone.js"):
+            assert httpx.get(gateway + asset).status_code == 200
+
+
+def test_every_problem_type_is_told(gateway: str) -> None:
+    told = {item["type"] for item in httpx.get(f"{gateway}/problems").json()}
+    assert {"/problems/sql-not-select", "/problems/not-found", "/problems/conflict"} <= told
+
+
+def test_the_document_names_the_documented_routes() -> None:
+    documented = Path(__file__).with_name("documented_routes.json")
+    for method, path in json.loads(documented.read_text()):
+        assert method in document["paths"][path], (method, path)
+
+
+def test_metrics_are_in_prometheus_format(gateway: str) -> None:
+    answer = httpx.get(f"{gateway}/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert "asgard_http_requests_total" in answer.text

@@ -1,0 +1,363 @@
+"""Transformations: what the service promises, from definition to deletion."""
+
+import asyncio
+import gzip
+import io
+import sys
+import tarfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import yaml
+
+from app.caller import ANONYMOUS
+from app.config import ConfigurationError
+from app.dbt_transformations.record import TransformationStatus, transformation_id
+from app.dbt_transformations.schemas import TransformationCreate, TransformationView
+from app.dbt_transformations.service import Asked
+from app.errors import (
+    Conflict,
+    IdempotencyMismatch,
+    NotFound,
+    SqlInvalid,
+    SqlJinja,
+    SqlRefused,
+    TableNotFound,
+)
+from app.runs.idempotency import IdempotencyKey
+from app.runs.model import RunState
+from app.warehouse.dbt.project import DbtProject
+from tests.conftest import Lakehouse
+from tests.embedded.warehouse_world import ENDLESS, NUMBERS, World, open_world, unique
+
+FIRST = "SELECT * FROM (VALUES (1, 'a'), (2, 'b')) AS t (k, v)"
+SECOND = "SELECT * FROM (VALUES (2, 'B'), (3, 'C')) AS t (k, v)"
+
+
+@pytest.fixture(scope="module")
+async def world(
+    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    async with open_world(lakehouse, tmp_path_factory.mktemp("dbt")) as world:
+        yield world
+
+
+async def test_a_transformation_is_built_and_told_of(world: World) -> None:
+    name = unique("made")
+    sql = "SELECT n % 10 AS digit, count(*) AS numbers FROM silver.wh_numbers GROUP BY n % 10"
+    item = await world.transform(name, sql, description="Last digits", tags=("x",), owner="me")
+    view = TransformationView.of(item)
+    assert (view.status, view.row_count) == (TransformationStatus.COMPLETED, 10)
+    assert (view.gold_table_name, view.description, view.owner) == (
+        f"gold.{name}",
+        "Last digits",
+        "me",
+    )
+    assert view.execution_time_seconds is not None
+    assert 0 < view.execution_time_seconds < 60
+    again, compiled, runs = await world.service.get(view.transformation_id)
+    assert again.record.doc.sql_query == sql
+    assert compiled is not None
+    assert "iceberg" in compiled
+    assert [run.run_id for run in runs] == [view.run_id]
+    listed = await world.service.search(TransformationStatus.COMPLETED)
+    assert view.transformation_id in {item.record.id for item in listed}
+
+
+async def test_the_same_name_is_a_new_version_with_the_same_id(world: World) -> None:
+    name = unique("again")
+    first = await world.transform(name, "SELECT 1 AS a")
+    second = await world.transform(name, "SELECT 2 AS b")
+    assert second.record.id == first.record.id == transformation_id(name)
+    assert second.record.version == first.record.version + 1
+    assert await world.rows(name) == [{"b": 2}]
+
+
+async def test_an_incremental_merge_run_twice_changes_rows_and_doubles_none(world: World) -> None:
+    name = unique("merge")
+    how: dict[str, Any] = {
+        "materialization": "incremental",
+        "incremental_strategy": "merge",
+        "unique_key": ("k",),
+    }
+    await world.transform(name, FIRST, **how)
+    item = await world.transform(name, SECOND, **how)
+    assert TransformationView.of(item).row_count == 3
+    asked = Asked(ANONYMOUS, None, None, 60)
+    await world.service.run_again(item.record.id, asked, full_refresh=False)
+    assert await world.rows(name) == [{"k": 1, "v": "a"}, {"k": 2, "v": "B"}, {"k": 3, "v": "C"}]
+    again, _ = await world.service.run_again(item.record.id, asked, full_refresh=True)
+    assert TransformationView.of(again).row_count == 2
+
+
+async def test_a_failed_run_is_told_with_its_cause(world: World) -> None:
+    name = unique("fails")
+    item = await world.transform(
+        name, "SELECT CAST(x AS integer) AS a FROM (VALUES 'no number') AS t (x)"
+    )
+    view = TransformationView.of(item)
+    assert view.status is TransformationStatus.FAILED
+    assert view.failure is not None
+    assert view.failure.cause == "sql_error"
+    assert view.error_message == view.failure.message
+    assert "no number" in view.failure.message
+    assert view.row_count is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"sql_query": "SELECT 1 AS a FROM silver.wh_nubers"}, TableNotFound),
+        ({"sql_query": "SELECT nothing FROM silver.wh_numbers"}, SqlInvalid),
+        ({"sql_query": "SELECT FROM FROM x"}, SqlRefused),
+        ({"description": "{{ env_var('AWS_SECRET_ACCESS_KEY') }}"}, SqlJinja),
+        ({"tags": ("{% raw %}",)}, SqlJinja),
+        ({"owner": "{# x #}"}, SqlJinja),
+        ({"materialization": "incremental", "unique_key": ("zz",)}, SqlInvalid),
+    ],
+)
+async def test_what_cannot_be_built_is_refused_and_changes_nothing(
+    world: World, fields: dict[str, Any], error: type[Exception]
+) -> None:
+    name = unique("refused")
+    with pytest.raises(error):
+        await world.transform(name, **{"sql": fields.pop("sql_query", "SELECT 1 AS a"), **fields})
+    with pytest.raises(NotFound):
+        await world.service.get(transformation_id(name))
+
+
+async def test_a_view_and_a_table_change_into_one_another_only_when_asked(world: World) -> None:
+    name = unique("both")
+    await world.transform(name, "SELECT 1 AS a")
+    with pytest.raises(Conflict, match="would become a view"):
+        await world.transform(name, "SELECT 2 AS a", materialization="view")
+    await world.transform(name, "SELECT 2 AS a", materialization="view", replace=True)
+    with pytest.raises(Conflict, match="would become a table"):
+        await world.transform(name, "SELECT 3 AS a")
+    assert (await world.engine.preview(f"gold.{name}", 1)).rows == [[2]]
+
+
+async def test_names_of_others_are_refused(world: World) -> None:
+    with pytest.raises(Conflict, match="data products"):
+        await world.transform("dp_sales", "SELECT 1 AS a")
+    name = unique("Case")
+    await world.transform(name, "SELECT 1 AS a")
+    with pytest.raises(Conflict):
+        await world.transform(name.lower(), "SELECT 1 AS a")
+    foreign = unique("foreign")
+    await world.lakehouse.catalog.run(lambda c: c.create_table(f"gold.{foreign}", _one_column()))
+    with pytest.raises(Conflict, match="no transformation made it"):
+        await world.transform(foreign, "SELECT 1 AS a")
+    taken = await world.transform(foreign, "SELECT 1 AS a", replace=True)
+    assert TransformationView.of(taken).status is TransformationStatus.COMPLETED
+
+
+async def test_twenty_requests_for_one_name_at_once_make_one_transformation(world: World) -> None:
+    name = unique("race")
+    items = await asyncio.gather(
+        *(world.transform(name, f"SELECT {i % 2} AS a", wait=0) for i in range(6))
+    )
+    assert {item.record.id for item in items} == {transformation_id(name)}
+    ends = [await world.runs.wait(i.run.run_id, 60) for i in items if i.run]
+    assert {run.state for run in ends} == {RunState.SUCCEEDED}
+    assert len(await world.rows(name)) == 1
+
+
+async def test_a_key_gives_the_same_run_and_another_body_is_refused(world: World) -> None:
+    name, key = unique("key"), uuid4().hex
+    body = TransformationCreate(name=name, sql_query="SELECT 1 AS a").fields()
+
+    async def create(body_hash: str) -> tuple[str, bool]:
+        asked = Asked(ANONYMOUS, IdempotencyKey(key, ANONYMOUS, body_hash), None, 60)
+        item, claim = await world.service.create_transformation(body, asked, replace=False)
+        assert item.run is not None
+        return item.run.run_id, claim.replayed
+
+    first, replayed = await create("same")
+    assert not replayed
+    assert await create("same") == (first, True)
+    with pytest.raises(IdempotencyMismatch):
+        await create("other")
+
+
+async def test_what_a_run_uses_cannot_be_deleted(world: World) -> None:
+    item = await world.transform(unique("busy"), ENDLESS, wait=0)
+    assert item.run is not None
+    with pytest.raises(Conflict) as refused:
+        await world.service.delete(item.record.id, ANONYMOUS, drop_table=False)
+    assert refused.value.members["conflicting_id"] == item.run.run_id
+    await world.runs.cancel(item.run.run_id, ANONYMOUS)
+    ended = await world.runs.wait(item.run.run_id, 30)
+    assert ended.state is RunState.CANCELLED
+    await world.service.delete(item.record.id, ANONYMOUS, drop_table=False)
+
+
+async def test_a_deleted_transformation_keeps_its_table_unless_told(world: World) -> None:
+    kept, dropped, view = unique("kept"), unique("dropped"), unique("view")
+    for name in (kept, dropped):
+        await world.transform(name, "SELECT 1 AS a")
+    await world.transform(view, "SELECT 1 AS a", materialization="view")
+    await world.service.delete(transformation_id(kept), ANONYMOUS, drop_table=False)
+    for name in (dropped, view):
+        await world.service.delete(transformation_id(name), ANONYMOUS, drop_table=True)
+    catalog = world.lakehouse.catalog
+    assert await catalog.table(f"gold.{kept}") is not None
+    assert await catalog.table(f"gold.{dropped}") is None
+    assert await catalog.view(f"gold.{view}") is None
+    with pytest.raises(NotFound):
+        await world.service.get(transformation_id(kept))
+    back = await world.transform(kept, "SELECT 2 AS a")
+    assert TransformationView.of(back).status is TransformationStatus.COMPLETED
+
+
+async def test_validation_says_why_and_suggests(world: World) -> None:
+    good = await world.service.validate("SELECT n FROM silver.wh_numbers")
+    assert good.columns is not None
+    assert [(c.name, c.type) for c in good.columns] == [("n", "bigint")]
+    missing = await world.service.validate("SELECT n FROM silver.wh_nubers")
+    assert missing.columns is None
+    assert "silver.wh_numbers" in missing.suggested_tables
+    broken = await world.service.validate("SELECT 1 AS a,\n FROM FROM")
+    assert broken.columns is None
+    assert broken.position is not None
+
+
+async def test_silver_and_gold_are_listed_from_their_metadata(world: World) -> None:
+    name, view = unique("listed"), unique("listed")
+    await world.transform(name, "SELECT 1 AS a, 'x' AS b", tags=("t",))
+    await world.transform(view, f"SELECT a FROM gold.{name}", materialization="view")
+    silver = {info.table: info for info in await world.service.silver_sources()}
+    assert silver["silver.wh_numbers"].rows == NUMBERS
+    gold = {table.info.table: table for table in await world.service.gold_tables()}
+    assert gold[f"gold.{name}"].doc is not None
+    assert gold[f"gold.{name}"].materialization == "table"
+    assert gold[f"gold.{view}"].materialization == "view"
+    assert [c.name for c in gold[f"gold.{view}"].info.columns] == ["a"]
+
+
+async def test_the_project_builds_by_hand_and_gives_the_same_rows(
+    lakehouse: Lakehouse, world: World, tmp_path: Path
+) -> None:
+    world = world.apart(tmp_path)
+    base, view, merged, kept, top = (unique(n) for n in ("base", "view", "merged", "kept", "top"))
+    key: dict[str, Any] = {"materialization": "incremental", "unique_key": ("digit",)}
+    await world.transform(
+        base, "SELECT n % 3 AS digit, sum(n) AS total FROM silver.wh_numbers GROUP BY n % 3"
+    )
+    await world.transform(
+        view,
+        f"SELECT digit, total / 2 AS half, 'it''s' AS word FROM gold.{base}",
+        materialization="view",
+    )
+    await world.transform(merged, f"SELECT digit, half FROM gold.{view}", **key)
+    await world.transform(
+        kept,
+        f"SELECT digit FROM gold.{base}",
+        incremental_strategy="delete_insert",
+        **key,
+    )
+    await world.transform(
+        top, f"SELECT m.digit, m.half, v.word FROM gold.{merged} m JOIN gold.{view} v "
+        "ON m.digit = v.digit", description="Made of é, \"quotes\" and 'more'", tags=("t",)
+    )  # fmt: skip
+    tables = (base, merged, kept, top)
+    ours = {name: await world.rows(name) for name in tables}
+    for name in tables:
+        await lakehouse.catalog.drop_table(f"gold.{name}")
+    await lakehouse.catalog.drop_view(f"gold.{view}")
+
+    await world.project.open()
+    await world.project.write()
+    folder = tmp_path / "dbt"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "profiles.yml").stat().st_mode & 0o777 == 0o600
+    for _ in range(2):
+        await dbt("build", folder)
+        assert {name: await world.rows(name) for name in tables} == ours
+    await dbt("run", folder, "--full-refresh")
+    assert {name: await world.rows(name) for name in tables} == ours
+
+    await world.service.delete(transformation_id(top), ANONYMOUS, drop_table=True)
+    await world.project.write()
+    assert not (folder / "models" / "gold" / f"{top}.sql").exists()
+    assert (folder / "models" / "gold" / f"{base}.sql").exists()
+    await world.project.close()
+
+
+async def test_the_archive_is_the_project_without_its_secrets(world: World) -> None:
+    name = unique("packed")
+    await world.transform(name, "SELECT n FROM silver.wh_numbers")
+    packed = await world.service.project_archive()
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(packed))) as archive:
+        texts = {
+            member.name.removeprefix("asgard-dbt/"): file.read().decode()
+            for member in archive.getmembers()
+            if (file := archive.extractfile(member))
+        }
+    assert "{{ source('silver', 'wh_numbers') }}" in texts[f"models/gold/{name}.sql"]
+    assert {"dbt_project.yml", "profiles.yml", "macros/lake.sql", "README.md"} <= set(texts)
+    whole = "".join(texts.values())
+    lake = world.lakehouse.lake
+    assert lake.s3.secret_key not in whole
+    assert lake.s3.access_key not in whole
+    assert str(world.lakehouse.home) not in whole
+
+
+async def test_a_directory_that_cannot_be_written_is_named_at_the_start(
+    world: World, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    for number, variable in enumerate(("DBT_PROJECT_DIR", "DBT_PROFILES_DIR")):
+        folders = [tmp_path / "one", tmp_path / "two"]
+        folders[number] = tmp_path / "file" / "below"
+        project = DbtProject(
+            lake=world.lakehouse.lake,
+            judge=world.judge,
+            project_dir=folders[0],
+            profiles_dir=folders[1],
+        )
+        with pytest.raises(ConfigurationError, match=variable):
+            await project.open()
+
+
+async def test_other_profiles_are_left_alone(world: World, tmp_path: Path) -> None:
+    (tmp_path / "profiles.yml").write_text("mine: {target: x}\n")
+    project = DbtProject(
+        lake=world.lakehouse.lake,
+        judge=world.judge,
+        project_dir=tmp_path / "project",
+        profiles_dir=tmp_path,
+    )
+    await project.open()
+    try:
+        await project.write()
+    finally:
+        await project.close()
+    profiles = yaml.safe_load((tmp_path / "profiles.yml").read_text())
+    assert profiles["mine"] == {"target": "x"}
+    assert profiles["asgard"]["outputs"]["lake"]["type"] == "duckdb"
+
+
+async def dbt(command: str, folder: Path, *more: str) -> None:
+    """The stock command, in an environment with nothing of ours in it."""
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("dbt"),
+        command,
+        *("--project-dir", folder, "--profiles-dir", folder),
+        *more,
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "DO_NOT_TRACK": "1"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+
+
+def _one_column() -> Any:
+    import pyarrow as pa
+
+    return pa.schema([("a", pa.int64())])

@@ -1,0 +1,228 @@
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import stat
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pytest
+
+from app.config import Settings
+from app.errors import EngineUnreachable
+from app.lakehouse.embedded import EmbeddedLakehouse, embedded_lakehouse
+from app.lakehouse.home import Home
+
+ROOT = Path(__file__).parents[2]
+ROWS = pa.table({"id": [1, 2, 3]})
+
+GATEWAY = """
+import asyncio, json, signal, sys
+from app.config import Settings
+from app.lakehouse.embedded import embedded_lakehouse
+
+async def main():
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with embedded_lakehouse(Settings(_env_file=None, asgard_home=sys.argv[1])) as lakehouse:
+        print(json.dumps({"weed": lakehouse.pid, "s3": lakehouse.lake.s3.endpoint}), flush=True)
+        await stop.wait()
+
+asyncio.run(main())
+"""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Another process that runs the lakehouse, as a gateway does."""
+
+    process: asyncio.subprocess.Process
+    weed: int | None
+    s3: str
+
+
+@asynccontextmanager
+async def gateway(home: Path) -> AsyncIterator[Gateway]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        GATEWAY,
+        str(home),
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(30):
+            yield Gateway(process, **json.loads(await process.stdout.readline()))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
+def opened(home: Path) -> contextlib.AbstractAsyncContextManager[EmbeddedLakehouse]:
+    return embedded_lakehouse(Settings(_env_file=None, asgard_home=home))
+
+
+def is_running(pid: int | None) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+async def until(condition: Callable[[], bool], within: float) -> None:
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def until_healthy(lakehouse: EmbeddedLakehouse, within: float) -> None:
+    async with asyncio.timeout(within):
+        while not await lakehouse.healthy():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+def sockets(ports: set[int]) -> list[Path]:
+    return [path for port in ports for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")]
+
+
+async def write_data(lakehouse: EmbeddedLakehouse) -> None:
+    await lakehouse.store.put("bronze/kept", b"kept")
+
+    def make(catalog) -> None:
+        catalog.create_table("gold.kept", ROWS.schema).append(ROWS)
+
+    await lakehouse.catalog.run(make)
+
+
+async def assert_data_is_there(lakehouse: EmbeddedLakehouse) -> None:
+    assert (await lakehouse.store.get("bronze/kept")).body == b"kept"
+    rows = await lakehouse.catalog.run(lambda c: c.load_table("gold.kept").scan().to_arrow())
+    assert rows.to_pydict() == {"id": [1, 2, 3]}
+
+
+async def test_when_seaweedfs_is_killed_it_comes_back_with_its_data(tmp_path):
+    async with opened(tmp_path) as lakehouse:
+        await write_data(lakehouse)
+        for _ in range(2):
+            killed = lakehouse.pid
+            os.kill(killed, 9)
+            await until(lambda: lakehouse.pid is None, within=5)
+            with pytest.raises(EngineUnreachable):
+                await lakehouse.store.get("bronze/kept")
+            with pytest.raises(EngineUnreachable):
+                await lakehouse.catalog.table("gold.kept")
+            await until_healthy(lakehouse, within=10)
+            assert lakehouse.pid != killed
+            await assert_data_is_there(lakehouse)
+        assert lakehouse.restarts == 2
+
+
+async def test_a_clean_stop_leaves_no_process_and_no_lock(tmp_path):
+    async with opened(tmp_path) as lakehouse:
+        await write_data(lakehouse)
+        pid, lake = lakehouse.pid, lakehouse.lake
+        ports = set(json.loads((tmp_path / "lakehouse.json").read_text())["ports"].values())
+    assert not is_running(pid)
+    assert sockets(ports) == []
+    begun = time.monotonic()
+    async with opened(tmp_path) as lakehouse:
+        assert time.monotonic() - begun < 15  # a second or two on a quiet machine
+        assert lakehouse.is_owner
+        assert lakehouse.lake == lake
+        await assert_data_is_there(lakehouse)
+
+
+async def test_only_we_can_read_the_keys_and_every_listener_is_on_this_machine(tmp_path):
+    home = tmp_path / "home"
+    async with opened(home) as lakehouse:
+        secret = lakehouse.lake.s3.secret_key
+        assert stat.S_IMODE(home.stat().st_mode) == 0o700
+        for path in home.iterdir():
+            if path.is_file():
+                assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+        assert len(secret) >= 32
+        assert not any(secret in part for part in psutil.Process(lakehouse.pid).cmdline())
+        assert secret not in (home / "logs" / "seaweedfs.log").read_text()
+        ports = set(json.loads((home / "lakehouse.json").read_text())["ports"].values())
+        listening = {
+            connection.laddr
+            for connection in psutil.Process(lakehouse.pid).net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert {address.ip for address in listening} == {"127.0.0.1"}
+        assert {address.port for address in listening} <= ports
+        assert len(listening) >= 9
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a parent-death signal")
+async def test_when_the_gateway_is_killed_seaweedfs_goes_with_it_and_the_next_start_has_all(
+    tmp_path,
+):
+    async with gateway(tmp_path) as first:
+        async with opened(tmp_path) as lakehouse:
+            await write_data(lakehouse)
+        first.process.kill()
+        await first.process.wait()
+        await until(lambda: not is_running(first.weed), within=5)
+    async with opened(tmp_path) as lakehouse:
+        assert lakehouse.lake.s3.endpoint == first.s3
+        await assert_data_is_there(lakehouse)
+
+
+@pytest.mark.parametrize("how", ["kill", "terminate"])
+async def test_when_the_owner_ends_the_attached_gateway_takes_over(tmp_path, how):
+    async with gateway(tmp_path) as owner, opened(tmp_path) as lakehouse:
+        assert lakehouse.pid is None
+        assert not lakehouse.is_owner
+        assert lakehouse.lake.s3.endpoint == owner.s3
+        await write_data(lakehouse)
+        getattr(owner.process, how)()
+        await owner.process.wait()
+        await until(lambda: not is_running(owner.weed), within=5)
+        await until(lambda: lakehouse.is_owner and lakehouse.pid is not None, within=5)
+        await until_healthy(lakehouse, within=10)
+        await assert_data_is_there(lakehouse)
+        async with opened(tmp_path) as third:
+            assert not third.is_owner
+            await assert_data_is_there(third)
+
+
+async def test_gateways_that_start_together_share_one_seaweedfs(tmp_path):
+    async with contextlib.AsyncExitStack() as stack:
+        lakehouses = await asyncio.gather(
+            *(stack.enter_async_context(opened(tmp_path)) for _ in range(3))
+        )
+        assert sorted(lakehouse.is_owner for lakehouse in lakehouses) == [False, False, True]
+        assert len({lakehouse.lake.s3.endpoint for lakehouse in lakehouses}) == 1
+
+
+async def test_ports_that_strangers_took_are_chosen_again(tmp_path):
+    async with opened(tmp_path) as lakehouse:
+        await write_data(lakehouse)
+        former = lakehouse.lake
+    with socket.create_server(("127.0.0.1", int(former.s3.endpoint.rpartition(":")[2]))):
+        async with opened(tmp_path) as lakehouse:
+            assert lakehouse.lake.s3.endpoint != former.s3.endpoint
+            assert lakehouse.lake.s3.secret_key == former.s3.secret_key
+            await assert_data_is_there(lakehouse)
+
+
+async def test_a_seaweedfs_that_the_kernel_left_running_is_ended_by_the_next_owner(tmp_path):
+    leftover = await asyncio.create_subprocess_exec("sleep", "600")
+    started = psutil.Process(leftover.pid).create_time()
+    (tmp_path / "seaweedfs.pid").write_text(f"{leftover.pid} {started}")
+    async with opened(tmp_path):
+        assert await leftover.wait() == -9
+
+
+async def test_a_process_that_only_has_the_number_of_our_seaweedfs_is_left_alone(tmp_path):
+    (tmp_path / "seaweedfs.pid").write_text(f"{os.getpid()} 1.0")
+    assert Home(tmp_path).leftover_child() is None

@@ -1,0 +1,63 @@
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from app.caller import Caller
+from app.errors import IdempotencyMismatch
+from app.runs import idempotency
+from app.runs.idempotency import Claim, IdempotencyKey, IdempotencyStore
+
+
+@pytest.fixture
+def key() -> IdempotencyKey:
+    return IdempotencyKey(uuid4().hex, Caller("me"), "hash of the body")
+
+
+@pytest.fixture
+def keys(lakehouse) -> IdempotencyStore:
+    return IdempotencyStore(lakehouse.store)
+
+
+async def test_without_a_key_every_request_keeps_its_own_id(keys):
+    assert await keys.claim(None, "a") == Claim("a", replayed=False)
+
+
+async def test_the_same_key_and_body_give_the_first_id_again(keys, key):
+    assert await keys.claim(key, "first") == Claim("first", replayed=False)
+    assert await keys.claim(key, "second") == Claim("first", replayed=True)
+
+
+async def test_of_requests_in_flight_at_once_one_chooses_the_id(keys, key):
+    claims = await asyncio.gather(*(keys.claim(key, f"id{number}") for number in range(12)))
+    assert len({claim.id for claim in claims}) == 1
+    assert sum(not claim.replayed for claim in claims) == 1
+
+
+async def test_the_same_key_with_another_body_is_refused(keys, key):
+    await keys.claim(key, "first")
+    with pytest.raises(IdempotencyMismatch, match="used with another request"):
+        await keys.claim(replace(key, body_hash="other"), "second")
+    assert await keys.claim(key, "third") == Claim("first", replayed=True)
+
+
+async def test_keys_of_other_callers_are_other_keys(keys, key):
+    await keys.claim(key, "mine")
+    theirs = replace(key, caller=Caller("them"), body_hash="other")
+    assert await keys.claim(theirs, "theirs") == Claim("theirs", replayed=False)
+
+
+async def test_a_repeat_of_our_own_lost_answer_is_no_replay(keys, key):
+    await keys.claim(key, "first")
+    assert await keys.claim(key, "first") == Claim("first", replayed=False)
+
+
+async def test_an_expired_key_is_free_for_one_new_request(keys, key, monkeypatch):
+    await keys.claim(key, "old")
+    monkeypatch.setattr(idempotency, "KEPT", timedelta(seconds=-1))
+    other = replace(key, body_hash="other")
+    assert await keys.claim(other, "new") == Claim("new", replayed=False)
+    monkeypatch.undo()
+    assert await keys.claim(other, "newer") == Claim("new", replayed=True)

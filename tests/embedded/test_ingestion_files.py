@@ -1,0 +1,219 @@
+"""File sources, from the file to what a reader of bronze sees."""
+
+import gzip
+import io
+import zipfile
+from pathlib import Path
+
+import duckdb
+import pytest
+from ingestion_world import CALLER, World, ingestion_world, stream  # noqa: F401
+
+from app.airbyte.engine import SyncMode
+from app.errors import InvalidRequest, PathRefused, SourceNotFound
+from app.runs.model import RunState
+
+CSV = 'id,name\n1,Ada\n2,NA\n3,\n4,""\n'
+ROWS = [("1", "Ada"), ("2", "NA"), ("3", None), ("4", "")]
+
+
+def zipped(name: str, text: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, text)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("plain.csv", CSV.encode()),
+        ("semicolons.csv", CSV.replace(",", ";").encode()),
+        ("tabs.tsv", CSV.replace(",", "\t").encode()),
+        ("windows.csv", b"\xef\xbb\xbf" + CSV.replace("\n", "\r\n").encode()),
+        ("mixed_newlines.csv", CSV.replace("\n", "\r\n", 2).encode()),
+        ("packed.csv.gz", gzip.compress(CSV.encode())),
+        ("archive.csv.zip", zipped("inner.csv", CSV)),
+    ],
+)
+async def test_text_files_stay_raw(world: World, name: str, content: bytes) -> None:
+    path, run = await world.ingest(name, content)
+    assert path == f"bronze/{name.split('.')[0]}"
+    assert run.state is RunState.SUCCEEDED, run.failure
+    assert await world.rows(path) == ROWS
+    assert run.output is not None
+    assert [(s.rows, s.broken_rows) for s in run.output.streams] == [(4, 0)]
+
+
+async def test_every_row_gets_airbyte_columns(world: World) -> None:
+    path, run = await world.ingest("columns.csv", CSV)
+    columns = "typeof(_airbyte_raw_id), typeof(_airbyte_extracted_at), length(_airbyte_raw_id)"
+    assert set(await world.rows(path, columns)) == {("VARCHAR", "TIMESTAMP WITH TIME ZONE", 36)}
+    assert len(set(await world.rows(path, "_airbyte_raw_id"))) == 4
+    assert await world.meta(path) == [{"changes": [], "sync_id": run.run_id}] * 4
+
+
+async def test_json_lines_get_the_types_that_hold_every_value(world: World) -> None:
+    text = '{"a": 1, "b": true, "c": {"d": [1]}}\n{"a": 2.5, "B": "x"}\n\n{"a": null, "c": "s"}\n'
+    path, _ = await world.ingest("events.ndjson", text)
+    assert await world.rows(path) == [
+        (1.0, True, '{"d":[1]}', None),
+        (2.5, None, None, "x"),
+        (None, None, '"s"', None),
+    ]
+    assert (await world.rows(path, "typeof(a), typeof(b), typeof(c)"))[0] == (
+        "DOUBLE",
+        "BOOLEAN",
+        "VARCHAR",
+    )
+
+
+async def test_parquet_keeps_its_types(world: World, tmp_path: Path) -> None:
+    query = "SELECT 7::UTINYINT AS n, DATE '2024-02-29' AS day, {'x': 1.5::DOUBLE} AS point"
+    duckdb.sql(f"COPY ({query}) TO '{tmp_path}/t.parquet' (FORMAT parquet)")
+    path, _ = await world.ingest("typed.parquet", (tmp_path / "t.parquet").read_bytes())
+    [row] = await world.rows(path, "n, typeof(n), typeof(day), point")
+    assert row == (7, "INTEGER", "DATE", {"x": 1.5})
+
+
+async def test_broken_lines_are_kept_counted_and_named(world: World) -> None:
+    text = 'id,name\n1,Ada\n2\n3,x,y\n4,"open\n5,Bob\n6,"two\nlines"\n'
+    path, run = await world.ingest("broken.csv", text)
+    assert run.output is not None
+    [output] = run.output.streams
+    assert (output.rows, output.broken_rows) == (6, 3)
+    nothing = (None, None)
+    assert await world.rows(path) == [
+        ("1", "Ada"), nothing, nothing, nothing, ("5", "Bob"), ("6", "two\nlines"),
+    ]  # fmt: skip
+    changes = [meta["changes"][0] for meta in await world.meta(path) if meta["changes"]]
+    assert [(c["line"], c["raw"]) for c in changes] == [(3, "2"), (4, "3,x,y"), (5, '4,"open')]
+    assert changes[0]["error"] == "1 fields where the header has 2"
+    assert "3 broken lines" in await world.runs.logs(run.run_id)
+
+
+async def test_broken_json_lines_are_kept_too(world: World) -> None:
+    path, run = await world.ingest("broken_events.jsonl", '{"a": 1}\n{"a": \n[2]\n{"a": 3}\n')
+    assert run.output is not None
+    assert run.output.streams[0].broken_rows == 2
+    assert await world.rows(path) == [(1,), (None,), (None,), (3,)]
+
+
+async def test_each_file_of_a_directory_is_a_stream(world: World) -> None:
+    world.write("many/one.csv", "a\n1\n")
+    world.write("many/two.jsonl", '{"b": 2}\n')
+    world.write("many/notes.md", "not data")
+    source = await world.source("file", url=str(world.data / "many"))
+    streams = await world.service.streams(source.id, CALLER)
+    assert {s.name: [(c.name, c.type) for c in s.columns] for s in streams} == {
+        "one": [("a", "string")],
+        "two": [("b", "integer")],
+    }
+    check = await world.service.check_source(source.id, CALLER)
+    assert (check.succeeded, check.message) == (True, "Can be read: one, two.")
+    run = await world.sync(await world.ingestion(source))
+    assert run.output is not None
+    assert [(s.stream, s.rows) for s in run.output.streams] == [("one", 1), ("two", 1)]
+
+
+async def test_dataset_name_and_format_overrule_the_file_name(world: World) -> None:
+    path, _ = await world.ingest("export-7", CSV, dataset_name="people", format="csv")
+    assert path == "bronze/people"
+    assert len(await world.rows(path)) == 4
+
+
+async def test_a_file_of_the_bucket_is_a_source_too(world: World) -> None:
+    await world.lakehouse.store.put("bronze/landing/drop.csv", CSV.encode())
+    url = f"s3://{world.lakehouse.lake.s3.bucket}/bronze/landing"
+    ingestion = await world.ingestion(await world.source("file", url=url))
+    await world.sync(ingestion)
+    assert await world.rows("bronze/drop") == ROWS
+
+
+async def test_a_full_refresh_hides_the_files_that_it_replaces(world: World) -> None:
+    world.write("again.csv", "n\n1\n2\n")
+    ingestion = await world.ingestion(await world.source("file", url=str(world.data / "again.csv")))
+    await world.sync(ingestion)
+    first = await world.keys("bronze/again")
+    world.write("again.csv", "n\n3\n")
+    await world.sync(ingestion)
+    assert await world.rows("bronze/again") == [("3",)]
+    assert first < await world.keys("bronze/again"), "readers of the former version still can"
+    await world.sync(ingestion)
+    assert not first & await world.keys("bronze/again")
+
+
+async def test_an_appending_refresh_keeps_them(world: World) -> None:
+    path = world.write("more.csv", "n\n1\n")
+    source = await world.source("file", url=str(path))
+    ingestion = await world.ingestion(source, stream("more", SyncMode.FULL_REFRESH_APPEND))
+    runs = [await world.sync(ingestion), await world.sync(ingestion)]
+    assert await world.rows("bronze/more") == [("1",), ("1",)]
+    found = await world.manifests.resolve("bronze/more")
+    assert found is not None
+    assert found.run_ids == tuple(run.run_id for run in runs)
+    assert found.source == source.name
+
+
+async def test_a_file_that_is_gone_fails_the_sync_and_leaves_bronze(world: World) -> None:
+    path = world.write("fleeting.csv", "n\n1\n")
+    ingestion = await world.ingestion(await world.source("file", url=str(path)))
+    await world.sync(ingestion)
+    path.unlink()
+    run = await world.sync(ingestion)
+    assert run.state is RunState.FAILED
+    assert run.failure is not None
+    assert (run.failure.cause, str(path) in run.failure.message) == ("table_not_found", True)
+    assert await world.rows("bronze/fleeting") == [("1",)]
+
+
+async def test_paths_outside_the_allowed_directories_are_refused(
+    world: World, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside.csv"
+    outside.write_text(CSV)
+    (world.data / "link.csv").symlink_to(outside)
+    (world.data / "linked").mkdir()
+    (world.data / "linked" / "a.csv").symlink_to(outside)
+    urls = [
+        outside, "/etc/passwd", f"{world.data}/../outside.csv", world.data / "link.csv",
+        world.data / "linked", "http://example.com/x.csv", "s3://other/bronze/x.csv",
+        f"s3://{world.lakehouse.lake.s3.bucket}/asgard/runs",
+        f"s3://{world.lakehouse.lake.s3.bucket}/bronze/../asgard/runs",
+    ]  # fmt: skip
+    before = await world.service.sources()
+    for url in urls:
+        with pytest.raises(PathRefused):
+            await world.source("file", url=str(url))
+    with pytest.raises(PathRefused) as refused:
+        await world.source("file", url=str(outside))
+    assert refused.value.members["setting"] == "INGESTION_ALLOWED_DIRS"
+    assert await world.service.sources() == before
+
+
+async def test_what_cannot_be_a_source_says_why(world: World) -> None:
+    (world.data / "nothing").mkdir()
+    for url in (world.data / "missing.csv", world.data / "nothing"):
+        with pytest.raises(SourceNotFound):
+            await world.source("file", url=str(url))
+    unknown = world.write("unknown.xyz", "x")
+    with pytest.raises(InvalidRequest, match="give `format`"):
+        await world.source("file", url=str(unknown))
+    for name, content, why in (
+        ("empty.csv", b"", "no header line"),
+        ("binary.csv", b"a\0b\n", "not a text file"),
+        ("fake.parquet", b"PAR?", "not a Parquet file"),
+        ("two.csv.zip", zipped("a.csv", CSV)[:-4], "cannot be unzipped"),
+    ):
+        source = await world.source("file", url=str(world.write(f"bad/{name}", content)))
+        check = await world.service.check_source(source.id, CALLER)
+        assert (check.succeeded, why in check.message) == (False, True), check.message
+        (world.data / "bad" / name).unlink()
+
+
+async def test_incremental_is_refused_for_files(world: World) -> None:
+    source = await world.source("file", url=str(world.write("inc.csv", CSV)))
+    with pytest.raises(InvalidRequest, match="cannot be read as incremental_append"):
+        await world.ingestion(source, stream("inc", SyncMode.INCREMENTAL_APPEND))
+    with pytest.raises(InvalidRequest, match="has no stream nope"):
+        await world.ingestion(source, stream("nope"))

@@ -1,0 +1,259 @@
+"""Records are never lost, doubled or overwritten, whoever writes them at the same moment."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+from pydantic import BaseModel
+from toy_processes import FORKS, create_records
+
+from app.caller import Caller
+from app.errors import Conflict, EngineUnreachable, NotFound, VersionMismatch
+from app.lakehouse import record_log, shared_log
+from app.lakehouse.catalog import Catalog
+from app.lakehouse.connection import Lake
+from app.lakehouse.record_log import Commit, RecordLog
+from app.lakehouse.records import Record, RecordTable
+
+THEM = Caller("them")
+
+
+class Doc(BaseModel):
+    name: str
+    number: int = 0
+
+
+@pytest.fixture
+def kind() -> str:
+    return f"things_{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def table(lakehouse, kind) -> RecordTable[Doc]:
+    return RecordTable(lakehouse.catalog, kind, Doc)
+
+
+@pytest.fixture
+def other(lakehouse, kind) -> RecordTable[Doc]:
+    """Another replica's view of the same table."""
+    return RecordTable(lakehouse.catalog, kind, Doc)
+
+
+def unique(name: str):
+    def check(records: Mapping[str, Record[Doc]]) -> None:
+        for record in records.values():
+            if record.doc.name == name:
+                raise Conflict(f"{name} is taken", conflicting_id=record.id)
+
+    return check
+
+
+def rename(name: str):
+    return lambda doc: doc.model_copy(update={"name": name})
+
+
+async def test_what_is_written_here_is_read_there(table, other):
+    written = await table.insert("a", Doc(name="one"), "me")
+    assert (written.version, written.created_by, written.doc) == (1, "me", Doc(name="one"))
+    assert await other.get("a") == written
+    changed = await other.update("a", rename("two"), THEM)
+    assert (changed.version, changed.created_by, changed.doc.name) == (2, "me", "two")
+    assert changed.created_at == written.created_at < changed.updated_at
+    assert await table.all() == [changed]
+
+
+async def test_history_stays_in_the_table_for_anyone_to_query(lakehouse, table, kind):
+    await table.insert("a", Doc(name="one"), "me")
+    await table.update("a", rename("two"), THEM)
+    await table.delete("a", THEM)
+    rows = await lakehouse.catalog.run(
+        lambda catalog: catalog.load_table(f"asgard.{kind}").scan().to_arrow().to_pylist()
+    )
+    rows.sort(key=lambda row: row["version"])
+    assert [(row["version"], row["op"], row["updated_by"]) for row in rows] == [
+        (1, "put", "me"),
+        (2, "put", "them"),
+        (3, "delete", "them"),
+    ]
+
+
+async def test_a_deleted_record_is_gone_and_its_id_can_be_used_again(table, other):
+    await table.insert("a", Doc(name="one"), "me")
+    await table.delete("a", THEM)
+    assert await table.get("a") is None
+    assert await other.get("a") is None
+    with pytest.raises(NotFound):
+        await other.delete("a", THEM)
+    again = await other.insert("a", Doc(name="again"), "you")
+    assert (again.version, again.created_by) == (3, "you")
+    assert await table.get("a") == again
+
+
+async def test_an_id_that_exists_is_a_conflict(table, other):
+    await table.insert("a", Doc(name="one"), "me")
+    with pytest.raises(Conflict) as refused:
+        await other.insert("a", Doc(name="two"), "me")
+    assert refused.value.members == {"conflicting_id": "a"}
+    assert (await table.get("a")).doc.name == "one"
+
+
+async def test_a_write_on_an_old_version_is_refused(table, other):
+    await table.insert("a", Doc(name="one"), "me")
+    await other.update("a", rename("two"), THEM, expected_version=1)
+    for late in (
+        table.update("a", rename("three"), THEM, expected_version=1),
+        table.delete("a", THEM, expected_version=1),
+    ):
+        with pytest.raises(VersionMismatch) as refused:
+            await late
+        assert refused.value.members == {"current_version": 2}
+    assert (await table.get("a")).doc.name == "two"
+
+
+async def test_a_refused_check_writes_nothing(lakehouse, table, kind):
+    await table.insert("a", Doc(name="one"), "me")
+    before = await lakehouse.catalog.table(f"asgard.{kind}")
+    with pytest.raises(Conflict):
+        await table.insert("b", Doc(name="one"), "me", unique("one"))
+    assert await lakehouse.catalog.table(f"asgard.{kind}") == before
+
+
+async def test_no_increment_of_concurrent_writers_is_lost(table, other):
+    await table.insert("a", Doc(name="counter"), "me")
+
+    def increment(doc: Doc) -> Doc:
+        return doc.model_copy(update={"number": doc.number + 1})
+
+    await asyncio.gather(
+        *(view.update("a", increment, THEM) for view in (table, other) for _ in range(6))
+    )
+    record = await table.get("a")
+    assert (record.doc.number, record.version) == (12, 13)
+
+
+async def test_200_concurrent_creates_of_two_processes_give_each_name_once(lakehouse, table, kind):
+    names = [f"name{number}" for number in range(25)]
+    answers, processes = [], []
+    for seed in (1, 2):
+        wanted = names * 4
+        random.Random(seed).shuffle(wanted)
+        here, there = FORKS.Pipe()
+        processes.append(
+            FORKS.Process(
+                target=create_records, args=(lakehouse.lake.to_json(), kind, wanted, there)
+            )
+        )
+        answers.append(here)
+    for process in processes:
+        process.start()
+    outcomes = await asyncio.gather(*(asyncio.to_thread(answer.recv) for answer in answers))
+    for process in processes:
+        await asyncio.to_thread(process.join)
+    created = {record_id: name for outcome in outcomes for record_id, name in outcome if record_id}
+    assert sum(len(outcome) for outcome in outcomes) == 200
+    assert Counter(created.values()) == dict.fromkeys(names, 1)
+    assert {record.id: record.doc.name for record in await table.all()} == created
+
+
+@asynccontextmanager
+async def losing_one_answer(lake: Lake, path: bytes) -> AsyncIterator[Lake]:
+    """The lake with a catalog behind a proxy, which loses the answer to one POST to `path`."""
+    host, port = lake.catalog.uri.removeprefix("http://").split(":")
+    lost = asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, sending = await asyncio.open_connection(host, int(port))
+        losing = asyncio.Event()
+
+        async def forward() -> None:
+            while data := await reader.read(65536):
+                if data.startswith(b"POST ") and path in data and not lost.is_set():
+                    lost.set()
+                    losing.set()
+                sending.write(data)
+            sending.close()
+
+        async def answer() -> None:
+            while (data := await behind.read(65536)) and not losing.is_set():
+                writer.write(data)
+            writer.close()
+
+        await asyncio.gather(forward(), answer())
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    uri = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    yield replace(lake, catalog=replace(lake.catalog, uri=uri))
+    assert lost.is_set()
+    server.close()
+
+
+async def test_a_commit_whose_answer_is_lost_is_found_and_not_repeated(lakehouse, table, kind):
+    await table.open()
+    async with losing_one_answer(lakehouse.lake, f"/tables/{kind}".encode()) as lake:
+        unlucky = RecordTable(Catalog(lake), kind, Doc)
+        record = await unlucky.insert("a", Doc(name="one"), "me")
+        changed = await unlucky.update("a", rename("two"), THEM)
+    assert (record.version, changed.version) == (1, 2)
+    assert await table.all() == [changed]
+    rows = await lakehouse.catalog.run(
+        lambda catalog: catalog.load_table(f"asgard.{kind}").scan().to_arrow().num_rows
+    )
+    assert rows == 2
+
+
+async def test_a_writer_that_never_wins_gives_up_with_503(table, monkeypatch):
+    await table.open()
+    monkeypatch.setattr(shared_log, "PATIENCE", 0.1)
+    monkeypatch.setattr(RecordLog, "append", lambda *_: Commit.STALE)
+    with pytest.raises(EngineUnreachable, match="too busy"):
+        await table.insert("a", Doc(name="one"), "me")
+
+
+async def test_snapshots_are_expired_and_nothing_is_forgotten(
+    lakehouse, table, other, kind, monkeypatch
+):
+    monkeypatch.setattr(record_log, "KEPT_SNAPSHOTS", 3)
+    monkeypatch.setattr(record_log, "EXPIRE_EVERY", 5)
+    for number in range(15):
+        await table.insert(f"r{number}", Doc(name=f"n{number}"), "me")
+
+    def snapshots(catalog) -> int:
+        return len(catalog.load_table(f"asgard.{kind}").metadata.snapshots)
+
+    assert await lakehouse.catalog.run(snapshots) <= 9
+    assert {record.id for record in await other.all()} == {f"r{number}" for number in range(15)}
+
+
+async def test_a_table_that_was_dropped_is_made_anew_and_forgotten(lakehouse, table, kind):
+    await table.insert("a", Doc(name="one"), "me")
+    await lakehouse.catalog.drop_table(f"asgard.{kind}")
+    assert await table.all() == []
+    assert (await table.insert("a", Doc(name="two"), "me")).version == 1
+
+
+async def test_readers_share_one_question_to_the_catalog(table, monkeypatch):
+    await table.insert("a", Doc(name="one"), "me")
+    asked = []
+    refresh = RecordLog.refresh
+    monkeypatch.setattr(
+        RecordLog, "refresh", lambda self, catalog: asked.append(1) or refresh(self, catalog)
+    )
+    records = await asyncio.gather(*(table.get("a") for _ in range(50)))
+    assert {record.doc.name for record in records} == {"one"}
+    assert len(asked) <= 2
+
+
+async def test_a_cancelled_writer_leaves_the_table_in_order(table, other):
+    await table.open()
+    writing = asyncio.create_task(table.insert("a", Doc(name="one"), "me"))
+    await asyncio.sleep(0.005)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    await table.insert("b", Doc(name="two"), "me")
+    assert {record.id for record in await table.all()} >= {"b"}
+    assert await table.all() == await other.all()

@@ -1,0 +1,70 @@
+"""Turns at one target, where an earlier run comes late: both gateways of two runs have died."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from app.runs.locks import TargetLocks
+from app.runs.model import Run, RunKind
+from app.runs.store import RunStore
+from tests.conftest import Lakehouse
+
+SECONDS = 5.0
+
+
+def queued(target: str, minute: int) -> Run:
+    return Run(
+        run_id=uuid4().hex,
+        kind=RunKind.DBT,
+        target=target,
+        created_at=datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=minute),
+        created_by="tester",
+    )
+
+
+async def turns(locks: TargetLocks, *runs: Run) -> list[str]:
+    order: list[str] = []
+
+    async def turn(run: Run) -> None:
+        await locks.acquire(run)
+        order.append(run.run_id)
+        await locks.release(run)
+
+    async with asyncio.timeout(SECONDS):
+        await asyncio.gather(*map(turn, runs))
+    return order
+
+
+async def test_an_earlier_run_that_comes_while_a_later_one_gives_way_stops_neither(
+    lakehouse: Lakehouse,
+) -> None:
+    target = f"gold.{uuid4().hex}"
+    earlier, later = queued(target, 1), queued(target, 2)
+    came: list[asyncio.Task[list[str]]] = []
+
+    async def is_behind(run: Run) -> bool:
+        if run == later and not came:
+            came.append(asyncio.create_task(turns(locks, earlier)))
+            await asyncio.sleep(0.01)
+            return True
+        return False
+
+    locks = TargetLocks(lakehouse.store, RunStore(lakehouse.store), "me", is_behind)
+    assert await turns(locks, later) == [later.run_id]
+    assert await came[0] == [earlier.run_id]
+
+
+async def test_a_run_whose_lock_was_taken_over_goes_before_an_earlier_one(
+    lakehouse: Lakehouse,
+) -> None:
+    target = f"gold.{uuid4().hex}"
+    earlier, holder = queued(target, 1), queued(target, 2)
+    runs = RunStore(lakehouse.store)
+
+    async def nobody_else(_: Run) -> bool:
+        return False
+
+    await TargetLocks(lakehouse.store, runs, "dead", nobody_else).acquire(holder)
+    locks = TargetLocks(lakehouse.store, runs, "heir", nobody_else)
+    await locks.adopt(holder)
+    assert await turns(locks, earlier, holder) == [holder.run_id, earlier.run_id]

@@ -1,0 +1,158 @@
+"""Runs reach a true end whatever dies: the gateway at any moment, the lake in the middle."""
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter
+
+import pytest
+from toy_processes import FORKS, serve_runs
+from toy_runs import Idle, RowWriter, ToyLake, request, running, toy_lake, until
+
+from app.config import Settings
+from app.lakehouse.embedded import embedded_lakehouse
+from app.runs.failure import FailureCause
+from app.runs.locks import PREFIX as LOCKS
+from app.runs.model import Run, RunState
+from app.runs.replicas import PREFIX as REPLICAS
+from app.runs.replicas import Replicas
+from app.runs.store import OPEN_PREFIX
+
+KILLS = 20
+TARGETS = ("one", "two", "three")
+LIFE = 0.6
+"""Seconds in which a process does all of its runs, about: a kill may come before and after."""
+
+LONG = 200
+"""Seconds: what the kills left queued for one target runs one at a time, on a busy machine."""
+
+
+async def live_and_die(toy: ToyLake, seed: int) -> set[str]:
+    """A process that is killed at a random moment; the ids that it answered for."""
+    here, there = FORKS.Pipe()
+    process = FORKS.Process(target=serve_runs, args=(toy.lake.to_json(), list(TARGETS), there))
+    process.start()
+    there.close()
+    try:
+        assert await asyncio.to_thread(here.recv) == "ready"
+        await asyncio.sleep(random.Random(seed).uniform(0, LIFE))
+    finally:
+        process.kill()
+        await asyncio.to_thread(process.join)
+    answered = set()
+    while here.poll():
+        try:
+            answered.add(here.recv())
+        except EOFError:
+            break
+    return answered
+
+
+async def ended_runs(service) -> list[Run] | None:
+    page = await service.list(limit=1000)
+    return list(page.runs) if all(run.state.is_terminal for run in page.runs) else None
+
+
+@pytest.mark.timeout(600)
+async def test_after_20_kills_every_run_has_a_true_end_and_snapshots_match_records(
+    lakehouse, monkeypatch
+):
+    monkeypatch.setattr("app.runs.archive.KEPT_ENDED", 0.1)
+    toy = await toy_lake(lakehouse.lake)
+    first_seed = int(os.environ.get("SEED", random.randrange(10**6)))
+    print(f"seeds {first_seed} to {first_seed + KILLS - 1}")
+    answered: set[str] = set()
+    for seed in range(first_seed, first_seed + KILLS):
+        answered |= await live_and_die(toy, seed)
+    async with running(toy.service(RowWriter(toy), max_running_per_engine=4)) as service:
+        runs = await until(lambda: ended_runs(service), LONG)
+        assert answered <= {run.run_id for run in runs}
+        for run in runs:
+            if run.state is RunState.FAILED:
+                assert run.failure.cause is FailureCause.LOST
+            else:
+                assert run.state is RunState.SUCCEEDED
+        for target in TARGETS:
+            succeeded = [r.run_id for r in runs if r.target == target and r.state == "succeeded"]
+            assert Counter(await toy.rows(target)) == Counter(succeeded)
+            assert Counter(await toy.snapshots(target)) == Counter(succeeded)
+        print(f"{len(runs)} runs, {Counter(run.state.value for run in runs)}")
+        assert len({run.run_id for run in runs}) == len(runs) >= len(answered)
+        try:
+            await until(lambda: is_clean(toy, service), LONG)
+        except TimeoutError:
+            assert await leftovers(toy, service) == []
+
+
+async def is_clean(toy: ToyLake, service) -> bool:
+    return not await leftovers(toy, service)
+
+
+async def leftovers(toy: ToyLake, service) -> list[str]:
+    left = [
+        *await toy.store.list(OPEN_PREFIX),
+        *await toy.store.list(LOCKS),
+        *await toy.store.list(REPLICAS),
+    ]
+    return [found.key for found in left if not found.key.endswith(service._replicas.id)]
+
+
+async def test_a_living_replica_takes_over_from_a_killed_one(lakehouse):
+    toy = await toy_lake(lakehouse.lake)
+    async with running(toy.service(RowWriter(toy))) as service:
+        answered = await live_and_die(toy, seed=4)
+        for run_id in answered:
+            run = await service.wait(run_id, 30)
+            assert run.state.is_terminal
+
+
+async def test_a_replica_on_this_host_is_dead_when_its_process_is(lakehouse):
+    toy = await toy_lake(lakehouse.lake)
+    one, two = Replicas(toy.store), Replicas(toy.store)
+    await one.open()
+    await two.open()
+    assert not await one.is_dead(two.id)
+    assert await one.is_dead(None)
+    assert await one.is_dead("never-was")
+    await two.close()
+    assert await one.is_dead(two.id)
+    await one.close()
+
+
+async def test_a_lake_that_dies_in_the_middle_loses_no_run(tmp_path):
+    settings = Settings(_env_file=None, asgard_home=tmp_path)
+    async with embedded_lakehouse(settings) as embedded:
+        toy = await toy_lake(embedded.lake)
+        async with running(toy.service(RowWriter(toy), max_running_per_engine=4)) as service:
+            started = [
+                (await service.start(request(f"t{n % 3}", spec={"seconds": 0.05 * n}))).run.run_id
+                for n in range(8)
+            ]
+            await asyncio.sleep(0.1)
+            os.kill(embedded.pid, signal.SIGKILL)
+            for run_id in started:
+                run = await service.wait(run_id, 60)
+                # A commit whose answer was lost is looked for, so both ends are true.
+                assert run.state in {RunState.SUCCEEDED, RunState.FAILED}
+            runs = await until(lambda: ended_runs(service), LONG)
+            for target in ("t0", "t1", "t2"):
+                ids = [r.run_id for r in runs if r.target == target and r.state == "succeeded"]
+                assert Counter(await toy.rows(target)) == Counter(ids)
+            for run in runs:
+                if run.failure is not None:
+                    assert run.failure.cause is FailureCause.ENGINE_UNREACHABLE
+
+
+async def test_a_run_that_ends_while_s3_is_away_ends_when_it_is_back(tmp_path):
+    settings = Settings(_env_file=None, asgard_home=tmp_path)
+    async with embedded_lakehouse(settings) as embedded:
+        toy = await toy_lake(embedded.lake)
+        idle = Idle()
+        async with running(toy.service(idle)) as service:
+            started = await service.start(request("away", spec={"seconds": 0.2, "log": "hello"}))
+            await idle.begun.wait()
+            os.kill(embedded.pid, signal.SIGKILL)
+            run = await service.wait(started.run.run_id, 60)
+            assert run.state is RunState.SUCCEEDED
+            assert await service.logs(run.run_id) == "hello\n"

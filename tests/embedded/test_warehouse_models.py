@@ -1,0 +1,466 @@
+"""Models as the embedded engine builds them: every materialization, types, failures, cut-offs."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import psutil
+import pytest
+
+from app.caller import ANONYMOUS
+from app.errors import NotFound, SqlInvalid, TableNotFound
+from app.runs.failure import FailureCause
+from app.runs.model import Run, RunState
+from app.sql.model import GuardedQuery, TableName
+from app.warehouse.engine import ExtraColumn, IncrementalStrategy, Materialization
+from tests.conftest import Lakehouse
+from tests.embedded.warehouse_world import ENDLESS, NUMBERS, World, open_world, unique
+
+VIEW = {"materialization": Materialization.VIEW}
+MERGE = {
+    "materialization": Materialization.INCREMENTAL,
+    "incremental_strategy": IncrementalStrategy.MERGE,
+    "unique_key": ("k",),
+}
+DELETE_INSERT = {**MERGE, "incremental_strategy": IncrementalStrategy.DELETE_INSERT}
+APPEND = {
+    "materialization": Materialization.INCREMENTAL,
+    "incremental_strategy": IncrementalStrategy.APPEND,
+}
+FIRST = "SELECT * FROM (VALUES (1, 'a'), (2, 'b')) AS t (k, v)"
+SECOND = "SELECT * FROM (VALUES (2, 'B'), (3, 'C')) AS t (k, v)"
+
+
+@pytest.fixture(scope="module")
+async def world(
+    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    async with open_world(lakehouse, tmp_path_factory.mktemp("warehouse")) as world:
+        yield world
+
+
+async def eventually(condition: Callable[[], Awaitable[Any]], seconds: float = 60) -> Any:
+    async with asyncio.timeout(seconds):
+        while not (found := await condition()):  # noqa: ASYNC110 — of another process
+            await asyncio.sleep(0.01)
+    return found
+
+
+async def computing(world: World, run: Run) -> bool:
+    """dbt says so before it runs the SQL."""
+    return "START" in await world.runs.logs(run.run_id)
+
+
+async def publishing(world: World, run: Run) -> bool:
+    """The engine says which it is just before it publishes."""
+    run = await world.runs.get(run.run_id)
+    return bool(run.engine) or run.state.is_terminal
+
+
+def builders(world: World) -> list[psutil.Process]:
+    children = psutil.Process().children(recursive=True)
+    return [c for c in children if "app.warehouse.dbt.worker" in c.cmdline()]
+
+
+async def test_a_table_holds_the_rows_of_its_query_and_says_what_it_read(world: World) -> None:
+    name = unique("tab")
+    run = await world.built(name, "SELECT count(*) AS n, sum(n) AS total FROM silver.wh_numbers")
+    assert await world.rows(name) == [{"n": NUMBERS, "total": NUMBERS * (NUMBERS - 1) // 2}]
+    assert run.output is not None
+    assert (run.output.rows, run.output.rows_written, run.output.files) == (1, 1, 1)
+    assert run.output.snapshot_id == await world.snapshot(name)
+    numbers = await world.lakehouse.catalog.table("silver.wh_numbers")
+    assert numbers is not None
+    assert [(i.table, i.snapshot_id) for i in run.inputs] == [
+        ("silver.wh_numbers", numbers.snapshot_id)
+    ]
+
+
+async def test_a_run_archives_what_dbt_reported(world: World) -> None:
+    name = unique("tab")
+    run = await world.built(name, "SELECT 1 AS a", tags=("x",), owner="somebody")
+    prefix = f"asgard/runs/artifacts/{run.run_id}"
+    stored = {
+        file: await world.lakehouse.store.get(f"{prefix}/{file}")
+        for file in ("manifest.json", "run_results.json")
+    }
+    manifest = json.loads(stored["manifest.json"].body)  # type: ignore[union-attr]
+    (node,) = manifest["nodes"].values()
+    assert (node["name"], node["tags"], node["config"]["materialized"]) == (name, ["x"], "table")
+    results = json.loads(stored["run_results.json"].body)  # type: ignore[union-attr]
+    assert [r["status"] for r in results["results"]] == ["success"]
+    assert str(world.lakehouse.home) not in json.dumps(results)
+
+
+async def test_a_rebuild_brings_other_columns(world: World) -> None:
+    name = unique("tab")
+    await world.built(name, "SELECT 1 AS a, 'x' AS b")
+    await world.built(name, "SELECT 'y' AS b, DATE '2013-01-01' AS c")
+    assert await world.types(name) == {"b": "varchar", "c": "date"}
+    assert [row["b"] for row in await world.rows(name)] == ["y"]
+
+
+async def test_types_are_those_of_trino(world: World) -> None:
+    name = unique("types")
+    await world.built(
+        name,
+        """SELECT CAST(1 AS tinyint) AS small, CAST(1 AS bigint) AS big, sum(n) AS total,
+        CAST(1.25 AS decimal(10, 2)) AS price, CAST('x' AS varchar) AS word, true AS yes,
+        TIMESTAMP '2013-01-01 10:00:00' AS at, DATE '2013-01-01' AS day,
+        TIMESTAMP '2013-01-01 10:00:00 UTC' AS zoned, ARRAY[1, 2] AS list,
+        MAP(ARRAY['a'], ARRAY[1]) AS lookup,
+        CAST(ROW(1, 'x') AS ROW(id integer, t varchar)) AS pair,
+        CAST(NULL AS double) AS nothing
+        FROM silver.wh_numbers""",
+    )
+    assert await world.types(name) == {
+        "small": "integer",
+        "big": "bigint",
+        "total": "bigint",
+        "price": "decimal(10,2)",
+        "word": "varchar",
+        "yes": "boolean",
+        "at": "timestamp(6)",
+        "day": "date",
+        "zoned": "timestamp(6) with time zone",
+        "list": "array(integer)",
+        "lookup": "map(varchar, integer)",
+        "pair": 'row("id" integer, "t" varchar)',
+        "nothing": "double",
+    }
+    (row,) = await world.rows(name)
+    assert row["price"] == Decimal("1.25")
+    assert row["zoned"] == datetime(2013, 1, 1, 10, tzinfo=UTC)
+    assert row["at"] == datetime(2013, 1, 1, 10)  # noqa: DTZ001 — it has no zone
+    assert row["lookup"] == [("a", 1)]
+    assert row["pair"] == {"id": 1, "t": "x"}
+    preview = await world.engine.preview(f"gold.{name}", 5)
+    values = dict(zip([c.name for c in preview.columns], preview.rows[0], strict=True))
+    assert (values["price"], values["zoned"]) == ("1.25", "2013-01-01T10:00:00Z")
+    assert values["lookup"] == {"a": 1}
+
+
+async def test_a_sum_that_no_bigint_holds_fails_and_leaves_the_table(world: World) -> None:
+    name = unique("huge")
+    await world.built(name, "SELECT CAST(1 AS bigint) AS a")
+    before = await world.snapshot(name)
+    run = await world.build(
+        name, "SELECT sum(x) AS a FROM (VALUES 9223372036854775807, 1) AS t (x)"
+    )
+    assert run.state is RunState.FAILED
+    assert run.failure is not None
+    assert run.failure.cause is FailureCause.SQL_ERROR
+    assert "INT64" in run.failure.message
+    assert await world.snapshot(name) == before
+
+
+async def test_an_empty_result_is_an_empty_table(world: World) -> None:
+    name = unique("empty")
+    run = await world.built(name, "SELECT n FROM silver.wh_numbers WHERE n < 0")
+    assert run.output is not None
+    assert run.output.rows == 0
+    assert await world.rows(name) == []
+    assert await world.types(name) == {"n": "bigint"}
+
+
+async def test_added_columns_hold_their_value_or_the_time(world: World) -> None:
+    name = unique("extra")
+    extra = (ExtraColumn(name="owner", value="it's now"), ExtraColumn(name="at", value=None))
+    started = datetime.now(UTC)
+    await world.built(name, "SELECT 1 AS a -- so", extra_columns=extra)
+    (row,) = await world.rows(name)
+    assert (row["a"], row["owner"]) == (1, "it's now")
+    assert started <= row["at"] <= datetime.now(UTC)
+
+
+async def test_an_added_column_that_the_query_has_is_refused(world: World) -> None:
+    extra = (ExtraColumn(name="a", value="x"),)
+    run = await world.build(unique("extra"), "SELECT 1 AS A", extra_columns=extra)
+    assert run.failure is not None
+    assert run.failure.cause is FailureCause.SQL_ERROR
+
+
+async def test_appends_add_rows_and_new_columns(world: World) -> None:
+    name = unique("app")
+    await world.built(name, FIRST, **APPEND)
+    run = await world.built(name, "SELECT 2 AS k, 1.5 AS extra", **APPEND)
+    assert run.output is not None
+    assert (run.output.rows, run.output.rows_written) == (3, 1)
+    assert await world.rows(name) == [
+        {"k": 1, "v": "a", "extra": None},
+        {"k": 2, "v": "b", "extra": None},
+        {"k": 2, "v": None, "extra": Decimal("1.5")},
+    ]
+
+
+async def test_a_merge_changes_rows_and_doubles_none(world: World) -> None:
+    name = unique("merge")
+    await world.built(name, FIRST, **MERGE)
+    for _ in range(2):
+        run = await world.built(name, SECOND, **MERGE)
+        assert run.output is not None
+        assert run.output.rows == 3
+        assert await world.rows(name) == [
+            {"k": 1, "v": "a"},
+            {"k": 2, "v": "B"},
+            {"k": 3, "v": "C"},
+        ]
+
+
+async def test_a_merge_keeps_what_it_has_no_column_for_and_adds_new_ones(world: World) -> None:
+    name = unique("merge")
+    await world.built(name, FIRST, **MERGE)
+    await world.built(name, "SELECT * FROM (VALUES (2, true), (3, false)) AS t (k, w)", **MERGE)
+    assert await world.rows(name) == [
+        {"k": 1, "v": "a", "w": None},
+        {"k": 2, "v": "b", "w": True},
+        {"k": 3, "v": None, "w": False},
+    ]
+
+
+@pytest.mark.parametrize(
+    "delta", ["VALUES (4, 'x'), (4, 'y')", "VALUES (CAST(NULL AS integer), 'x')"]
+)
+async def test_a_merge_refuses_keys_that_name_no_one_row(world: World, delta: str) -> None:
+    name = unique("merge")
+    await world.built(name, FIRST, **MERGE)
+    before = await world.snapshot(name)
+    run = await world.build(name, f"SELECT * FROM ({delta}) AS t (k, v)", **MERGE)
+    assert run.failure is not None
+    assert run.failure.cause is FailureCause.SQL_ERROR
+    assert "unique_key" in run.failure.message or "k = 4" in run.failure.message
+    assert await world.snapshot(name) == before
+
+
+async def test_delete_insert_replaces_the_rows_of_its_keys(world: World) -> None:
+    name = unique("di")
+    await world.built(name, FIRST, **DELETE_INSERT)
+    two = "SELECT * FROM (VALUES (2, 'x'), (2, 'y')) AS t (k, v)"
+    for _ in range(2):
+        await world.built(name, two, **DELETE_INSERT)
+    assert await world.rows(name) == [
+        {"k": 1, "v": "a"},
+        {"k": 2, "v": "x"},
+        {"k": 2, "v": "y"},
+    ]
+
+
+async def test_merges_leave_one_file_and_no_delete_files(world: World) -> None:
+    name = unique("merge")
+    for number in range(4):
+        run = await world.built(name, f"SELECT {number} AS k, 'x' AS v", **MERGE)
+    assert run.output is not None
+    assert (run.output.rows, run.output.files) == (4, 1)
+
+
+async def test_a_full_refresh_starts_an_incremental_table_anew(world: World) -> None:
+    name = unique("merge")
+    await world.built(name, FIRST, **MERGE)
+    await world.built(name, SECOND, full_refresh=True, **MERGE)
+    assert await world.rows(name) == [{"k": 2, "v": "B"}, {"k": 3, "v": "C"}]
+
+
+async def test_views_over_tables_and_views_are_read_as_what_they_are_now(world: World) -> None:
+    base, lower, upper, top = (unique(n) for n in ("base", "lower", "upper", "top"))
+    await world.built(base, "SELECT 1 AS a")
+    run = await world.built(lower, f"SELECT a + 1 AS b FROM gold.{base}", **VIEW)
+    assert run.output is not None
+    assert run.output.rows is None
+    await world.built(upper, f"SELECT b * 10 AS c FROM gold.{lower}", **VIEW)
+    await world.built(top, f"SELECT c, x.a FROM gold.{upper}, gold.{base} AS x")
+    assert await world.rows(top) == [{"c": 20, "a": 1}]
+    await world.built(base, "SELECT 5 AS a")
+    assert (await world.engine.preview(f"gold.{upper}", 10)).rows == [[60]]
+    info = await world.lakehouse.catalog.view(f"gold.{upper}")
+    assert info is not None
+    assert [(c.name, c.type) for c in info.columns] == [("c", "integer")]
+    assert base not in info.sql
+    assert lower in info.sql
+
+
+async def test_a_view_gets_a_new_version(world: World) -> None:
+    name = unique("view")
+    await world.built(name, "SELECT 1 AS a", **VIEW)
+    await world.built(name, "SELECT 'x' AS b", **VIEW)
+    preview = await world.engine.preview(f"gold.{name}", 10)
+    assert ([c.name for c in preview.columns], preview.rows) == (["b"], [["x"]])
+
+
+async def test_views_that_read_one_another_in_a_circle_are_refused(world: World) -> None:
+    one, two = unique("one"), unique("two")
+    await world.built(one, "SELECT 1 AS a", **VIEW)
+    await world.built(two, f"SELECT a FROM gold.{one}", **VIEW)
+    run = await world.build(one, f"SELECT a FROM gold.{two}", **VIEW)
+    assert run.failure is not None
+    assert "read itself" in run.failure.message
+    assert (await world.engine.preview(f"gold.{two}", 1)).rows == [[1]]
+    query = GuardedQuery(f"SELECT a FROM gold.{two}", (TableName("gold", two),))
+    with pytest.raises(SqlInvalid, match="read itself"):
+        await world.engine.validate(query, target=f"gold.{one}")
+
+
+async def test_a_table_becomes_a_view_and_back_only_when_asked(world: World) -> None:
+    name = unique("both")
+    await world.built(name, "SELECT 1 AS a")
+    refused = await world.build(name, "SELECT 2 AS a", **VIEW)
+    assert refused.state is RunState.FAILED
+    assert await world.rows(name) == [{"a": 1}]
+    await world.built(name, "SELECT 2 AS a", replace=True, **VIEW)
+    assert (await world.engine.preview(f"gold.{name}", 1)).rows == [[2]]
+    assert await world.lakehouse.catalog.table(f"gold.{name}") is None
+    await world.built(name, "SELECT 3 AS a", replace=True)
+    assert await world.rows(name) == [{"a": 3}]
+    assert await world.lakehouse.catalog.view(f"gold.{name}") is None
+
+
+@pytest.mark.parametrize(
+    ("sql", "cause"),
+    [
+        ("SELECT CAST(x AS integer) AS a FROM (VALUES 'no number') AS t (x)", "sql_error"),
+        ("SELECT nowhere AS a FROM silver.wh_numbers", "sql_error"),
+        ("SELECT a FROM silver.wh_nowhere", "table_not_found"),
+        ("SELECT (SELECT n FROM silver.wh_numbers) AS a", "sql_error"),
+        ("SELECT array_agg(CAST(a.n AS varchar) || CAST(b.n AS varchar)) AS a "
+         "FROM silver.wh_numbers a CROSS JOIN (SELECT n FROM silver.wh_numbers LIMIT 1000) b",
+         "out_of_memory"),
+    ],
+)  # fmt: skip
+async def test_a_failed_build_says_why_and_leaves_the_table(
+    world: World, sql: str, cause: str
+) -> None:
+    name = unique("bad")
+    await world.built(name, "SELECT 1 AS a")
+    before = await world.snapshot(name)
+    run = await world.build(name, sql)
+    assert run.state is RunState.FAILED
+    assert run.failure is not None
+    assert run.failure.cause == cause
+    assert str(world.lakehouse.home) not in run.failure.message
+    assert await world.snapshot(name) == before
+    assert await world.rows(name) == [{"a": 1}]
+
+
+async def test_an_unknown_table_names_its_near_matches(world: World) -> None:
+    query = GuardedQuery("SELECT 1 AS a FROM silver.wh_nubers", (TableName("silver", "wh_nubers"),))
+    with pytest.raises(TableNotFound) as refused:
+        await world.engine.validate(query)
+    assert refused.value.members["missing"] == ["silver.wh_nubers"]
+    assert "silver.wh_numbers" in refused.value.members["suggested_tables"]
+
+
+async def test_validation_gives_the_columns_and_runs_nothing(world: World) -> None:
+    query = GuardedQuery(
+        "SELECT n, half, sum(n) OVER () AS s FROM silver.wh_numbers",
+        (TableName("silver", "wh_numbers"),),
+    )
+    columns = await world.engine.validate(query)
+    assert [(c.name, c.type) for c in columns] == [
+        ("n", "bigint"),
+        ("half", "double"),
+        ("s", "bigint"),
+    ]
+    endless = GuardedQuery(ENDLESS, query.tables)
+    assert [c.name for c in await world.engine.validate(endless)] == ["n"]
+
+
+async def test_two_columns_of_one_name_are_refused(world: World) -> None:
+    with pytest.raises(SqlInvalid, match="two columns"):
+        await world.engine.validate(GuardedQuery("SELECT 1 AS a, 2 AS A", ()))
+
+
+async def test_a_table_that_is_not_there_has_no_preview(world: World) -> None:
+    with pytest.raises(NotFound):
+        await world.engine.preview("gold.wh_nowhere", 1)
+
+
+async def test_a_session_reaches_nothing_but_the_lake(lakehouse: Lakehouse, tmp_path: Any) -> None:
+    """The guard refuses such SQL; the engine would, too."""
+    import duckdb
+
+    from app.warehouse.duckdb_session import open_session
+
+    def refused() -> list[str]:
+        connection = open_session(lakehouse.lake, tmp_path / "scratch", "64MB")
+        passed = []
+        for sql in (
+            "SELECT * FROM read_text('/etc/passwd')",
+            "SELECT * FROM read_csv('http://127.0.0.1:1/x.csv')",
+            "SELECT * FROM read_parquet('s3://another/x.parquet')",
+            f"COPY (SELECT 1) TO '{tmp_path}/out.csv'",
+            f"ATTACH '{tmp_path}/x.duckdb' AS x",
+            "SET enable_external_access = true",
+            "SET lock_configuration = false",
+            "INSTALL spatial",
+            "CREATE TABLE iceberg.gold.wh_intruder AS SELECT 1 AS a",
+        ):
+            try:
+                connection.execute(sql)
+                passed.append(sql)
+            except duckdb.Error:
+                pass
+        return passed
+
+    assert await asyncio.to_thread(refused) == []
+
+
+async def test_a_cancelled_build_stops_at_once_and_changes_nothing(world: World) -> None:
+    name = unique("long")
+    await world.built(name, "SELECT 1 AS n")
+    before = await world.snapshot(name)
+    workers = builders(world)
+    run = await world.start(name, ENDLESS)
+    await eventually(lambda: computing(world, run))
+    await world.runs.cancel(run.run_id, ANONYMOUS)
+    ended = await world.runs.wait(run.run_id, 20)
+    assert ended.state is RunState.CANCELLED
+    assert await world.snapshot(name) == before
+    gone, _ = await asyncio.to_thread(psutil.wait_procs, workers, 10)
+    assert len(gone) == 1
+    await world.built(name, "SELECT 2 AS n")
+
+
+async def test_a_worker_that_is_killed_while_it_builds_fails_the_run(world: World) -> None:
+    name = unique("killed")
+    await world.built(name, "SELECT 1 AS n")
+    before = await world.snapshot(name)
+    run = await world.start(name, ENDLESS)
+    await eventually(lambda: computing(world, run))
+    for process in builders(world):
+        process.kill()
+    ended = await world.runs.wait(run.run_id, 20)
+    assert ended.failure is not None
+    assert (ended.failure.cause, ended.failure.retryable) == ("lost", True)
+    assert await world.snapshot(name) == before
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.03, 0.07])
+async def test_wherever_a_kill_hits_a_publication_the_run_ends_with_the_truth(
+    world: World, delay: float
+) -> None:
+    name = unique("killed")
+    await world.built(name, "SELECT 0 AS n")
+    run = await world.start(name, "SELECT n FROM silver.wh_numbers")
+    await eventually(lambda: publishing(world, run))
+    await asyncio.sleep(delay)
+    for process in builders(world):
+        process.kill()
+    ended = await world.runs.wait(run.run_id, 30)
+    assert ended.state.is_terminal
+    found = await world.lakehouse.catalog.find_snapshot(f"gold.{name}", run.run_id)
+    assert (ended.state is RunState.SUCCEEDED) == (found is not None), (ended, found)
+    assert len(await world.rows(name)) == (NUMBERS if found else 1)
+    left = await world.lakehouse.catalog.run(lambda catalog: data_files(catalog, f"gold.{name}"))
+    assert (run.run_id in {file[:32] for file in left}) == (found is not None)
+
+
+def data_files(catalog: Any, name: str) -> list[str]:
+    from pyarrow.fs import FileSelector
+
+    table = catalog.load_table(name)
+    scheme, netloc, path = table.io.parse_location(table.location())
+    filesystem = table.io.fs_by_scheme(scheme, netloc)
+    infos = filesystem.get_file_info(FileSelector(path, recursive=True))
+    return [info.base_name for info in infos if info.base_name.endswith(".parquet")]

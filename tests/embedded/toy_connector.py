@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""A source that speaks the Airbyte protocol: counts, and fails the way its config says.
+
+Installed by hand where the installer would put it; needs nothing but Python.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+SPEC = {
+    "type": "object",
+    "required": ["rows", "stream"],
+    "additionalProperties": False,
+    "properties": {
+        "rows": {"type": "integer", "minimum": 0},
+        "stream": {"type": "string", "description": "The name of the first of its two streams."},
+        "password": {"type": "string", "airbyte_secret": True},
+        "stop_file": {"type": "string"},
+        "hang_after": {"type": "integer"},
+        "fail_after": {"type": "integer"},
+        "renewed_password": {"type": "string", "airbyte_secret": True},
+    },
+}
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "n": {"type": "integer"},
+        "at": {"type": "string", "format": "date-time"},
+        "odd": {"type": ["null", "integer"]},
+        "inner": {"type": "object"},
+    },
+}
+
+
+def say(**message):
+    print(json.dumps(message), flush=True)
+
+
+def log(text):
+    say(type="LOG", log={"level": "INFO", "message": text})
+
+
+def option(name):
+    if name not in sys.argv:
+        return None
+    return json.loads(Path(sys.argv[sys.argv.index(name) + 1]).read_text())
+
+
+def state(name, n):
+    descriptor = {"name": name}
+    say(
+        type="STATE",
+        state={
+            "type": "STREAM",
+            "stream": {"stream_descriptor": descriptor, "stream_state": {"n": n}},
+        },
+    )
+
+
+def stops(config, n):
+    """A file that says at which row to hang, so that a test can take it away again."""
+    path = config.get("stop_file")
+    return path and Path(path).exists() and int(Path(path).read_text()) == n
+
+
+def read(config, configured, states):
+    name = configured["stream"]["name"]
+    incremental = configured["sync_mode"] == "incremental"
+    start = 0
+    for known in states if incremental else []:
+        if known["stream"]["stream_descriptor"]["name"] == name:
+            start = known["stream"]["stream_state"]["n"]
+    log(f"reading {name} from {start} with {config.get('password')}")
+    for n in range(start + 1, config["rows"] + 1):
+        record = {
+            "n": n,
+            "at": "2024-02-29T12:00:00.5Z",
+            "odd": "many" if n == 3 else n,
+            "inner": {"of": [n]},
+        }
+        say(type="RECORD", record={"stream": name, "data": record, "emitted_at": 1_700_000_000_000})
+        if n % 10 == 0:
+            state(name, n)
+        if n == config.get("hang_after") or stops(config, n):
+            time.sleep(600)
+        if n == config.get("fail_after"):
+            print(f"stderr knows {config.get('password')}", file=sys.stderr)
+            error = {
+                "message": f"no more after {n}, {config.get('password')}",
+                "failure_type": "system_error",
+            }
+            say(type="TRACE", trace={"type": "ERROR", "emitted_at": 0, "error": error})
+            sys.exit(1)
+    state(name, max(start, config["rows"]))
+
+
+def main():
+    command, config = sys.argv[1], option("--config")
+    if command == "spec":
+        say(type="SPEC", spec={"connectionSpecification": SPEC})
+    elif command == "check":
+        ok = config["rows"] != 13
+        message = None if ok else f"13 is bad luck, {config.get('password')}"
+        status = {"status": "SUCCEEDED" if ok else "FAILED", "message": message}
+        say(type="CONNECTION_STATUS", connectionStatus=status)
+    elif command == "discover":
+        stream = {
+            "name": config["stream"],
+            "json_schema": SCHEMA,
+            "supported_sync_modes": ["full_refresh", "incremental"],
+            "source_defined_cursor": True,
+            "default_cursor_field": ["n"],
+            "source_defined_primary_key": [["n"]],
+        }
+        say(
+            type="CATALOG",
+            catalog={"streams": [stream, {**stream, "name": config["stream"] + "_more"}]},
+        )
+    else:
+        print("this line is no message")
+        if "renewed_password" in config:
+            renewed = {**config, "password": config["renewed_password"]}
+            control = {
+                "type": "CONNECTOR_CONFIG",
+                "emitted_at": 0,
+                "connectorConfig": {"config": renewed},
+            }
+            say(type="CONTROL", control=control)
+        for configured in option("--catalog")["streams"]:
+            read(config, configured, option("--state") or [])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What the other processes of these tests do. Imported by name in a process of its own."""
+
+import asyncio
+import multiprocessing
+import os
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from uuid import uuid4
+
+from pydantic import BaseModel
+from toy_runs import RowWriter, open_toy_lake, request
+
+from app.errors import Conflict
+from app.lakehouse.catalog import Catalog
+from app.lakehouse.connection import Lake
+from app.lakehouse.records import Record, RecordTable
+from app.runs import supervisor
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        "app.lakehouse.rest_catalog",
+        "app.runs.service",
+        "boto3",
+        "psutil",
+        "pyarrow.parquet",
+        "pyiceberg.io.pyarrow",
+        "pyiceberg.table",
+    ]
+)
+
+
+class Named(BaseModel):
+    name: str
+    number: int = 0
+
+
+def create_records(lake: str, kind: str, names: list[str], answer: Connection) -> None:
+    """All at once; answers with (id, name) for each, the id None where the name was taken."""
+    asyncio.run(_create_records(Lake.from_json(lake), kind, names, answer))
+
+
+async def _create_records(lake: Lake, kind: str, names: list[str], answer: Connection) -> None:
+    table = RecordTable(Catalog(lake), kind, Named)
+
+    async def create(name: str) -> tuple[str | None, str]:
+        def check(records: Mapping[str, Record[Named]]) -> None:
+            if any(record.doc.name == name for record in records.values()):
+                raise Conflict(name)
+
+        record_id = str(uuid4())
+        try:
+            await table.insert(record_id, Named(name=name), f"process {os.getpid()}", check)
+        except Conflict:
+            return None, name
+        return record_id, name
+
+    answer.send(await asyncio.gather(*(create(name) for name in names)))
+
+
+def serve_runs(lake: str, targets: list[str], answer: Connection) -> None:
+    """Starts a run of each target, says which ids were answered for, and works until killed."""
+    asyncio.run(_serve_runs(Lake.from_json(lake), targets, answer))
+
+
+async def _serve_runs(lake: Lake, targets: list[str], answer: Connection) -> None:
+    supervisor.STRAGGLERS = 0.1
+    toy = open_toy_lake(lake)
+    service = toy.service(RowWriter(toy), max_running_per_engine=4)
+    await service.open()
+    answer.send("ready")
+
+    async def start(target: str) -> None:
+        started = await service.start(request(target, spec={"seconds": 0.02}))
+        answer.send(started.run.run_id)
+
+    await asyncio.gather(*(start(target) for target in targets))
+    await asyncio.Event().wait()

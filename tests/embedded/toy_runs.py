@@ -1,0 +1,170 @@
+"""A lake of their own for the tests of runs, and a driver that writes one Iceberg row a run."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from app.caller import Caller
+from app.config import Settings
+from app.errors import AsgardError, NotFound
+from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
+from app.lakehouse.connection import Lake
+from app.lakehouse.storage import ObjectStore, open_client
+from app.runs.driver import Outcome, RunControl
+from app.runs.model import Run, RunKind, RunOutput
+from app.runs.service import RunRequest, RunService
+
+ME = Caller("me")
+
+
+@dataclass(frozen=True)
+class ToyLake:
+    """A bucket and a namespace that no other service's watcher looks at."""
+
+    lake: Lake
+    store: ObjectStore
+    catalog: Catalog
+
+    @property
+    def namespace(self) -> str:
+        return self.lake.records_schema
+
+    def table(self, target: str) -> str:
+        return f"{self.namespace}.{target}"
+
+    def service(self, driver: Any, **settings: Any) -> RunService:
+        return RunService(
+            store=self.store,
+            catalog=self.catalog,
+            settings=Settings(_env_file=None, **settings),
+            drivers={RunKind.DBT: driver},
+            namespace=self.namespace,
+        )
+
+    async def rows(self, target: str) -> list[str]:
+        """The ids of the runs that wrote a row."""
+        name = self.table(target)
+        try:
+            return await self.catalog.run(
+                lambda catalog: catalog.load_table(name).scan().to_arrow()["run_id"].to_pylist()
+            )
+        except NotFound:
+            return []
+
+    async def snapshots(self, target: str) -> list[str]:
+        """The ids of runs in the target's snapshot log."""
+        name = self.table(target)
+        found = await self.catalog.run(lambda catalog: catalog.load_table(name).snapshots())
+        ids = (snapshot.summary.additional_properties.get(RUN_ID_PROPERTY) for snapshot in found)
+        return [run_id for run_id in ids if run_id is not None]
+
+
+async def toy_lake(lake: Lake, name: str | None = None) -> ToyLake:
+    name = name or f"toy{uuid4().hex[:8]}"
+    own = replace(lake, s3=replace(lake.s3, bucket=name), records_schema=name)
+    await asyncio.to_thread(lambda: open_client(own.s3).create_bucket(Bucket=name))
+    toy = open_toy_lake(own)
+    await toy.catalog.run(lambda catalog: catalog.create_namespace_if_not_exists(name))
+    return toy
+
+
+def open_toy_lake(lake: Lake) -> ToyLake:
+    return ToyLake(lake, ObjectStore(lake.s3), Catalog(lake))
+
+
+class RowWriter:
+    """Appends a row with the run's id, after `spec.seconds`; `spec.error` fails instead."""
+
+    def __init__(self, toy: ToyLake) -> None:
+        self.toy = toy
+        self.running: set[str] = set()
+        self.begun = asyncio.Event()
+
+    async def execute(self, run: Run, control: RunControl) -> Outcome:
+        self.running.add(run.run_id)
+        self.begun.set()
+        try:
+            await control.progress(engine_state="COMPUTING", engine={"toy": 1}, message="Computing")
+            control.log(f"computing {run.run_id}")
+            await asyncio.sleep(run.spec.get("seconds", 0))
+            if error := run.spec.get("error"):
+                raise error if isinstance(error, AsgardError) else AsgardError(error)
+            await control.fence()
+            # What was sent off cannot be called back: wait for it, and let `settle` look.
+            writing = asyncio.create_task(self._append(run))
+            try:
+                await asyncio.shield(writing)
+            finally:
+                await asyncio.wait({writing})
+            control.log("written")
+            return self._outcome(run)
+        finally:
+            self.running.discard(run.run_id)
+
+    async def settle(self, run: Run) -> Outcome | None:
+        found = await self.toy.catalog.find_snapshot(self.toy.table(run.target), run.run_id)
+        return self._outcome(run) if found else None
+
+    def _outcome(self, run: Run) -> Outcome:
+        output = RunOutput(table=self.toy.table(run.target), rows_written=1)
+        return Outcome(output, engine_state="DONE", engine={"done": True})
+
+    async def _append(self, run: Run) -> None:
+        import pyarrow as pa
+
+        rows = pa.table({"run_id": [run.run_id], "pid": [os.getpid()]})
+
+        def append(catalog: Any) -> None:
+            table = catalog.create_table_if_not_exists(self.toy.table(run.target), rows.schema)
+            table.append(rows, snapshot_properties={RUN_ID_PROPERTY: run.run_id})
+
+        await self.toy.catalog.run(append)
+
+
+class Idle:
+    """Writes nothing; takes `spec.seconds`, and notes when it ran."""
+
+    def __init__(self) -> None:
+        self.intervals: list[tuple[datetime, datetime, str]] = []
+        self.begun = asyncio.Event()
+
+    async def execute(self, run: Run, control: RunControl) -> Outcome:
+        self.begun.set()
+        if text := run.spec.get("log"):
+            control.log(text)
+        await asyncio.sleep(run.spec.get("seconds", 0))
+        return Outcome(None)
+
+    async def settle(self, _: Run) -> Outcome | None:
+        return None
+
+
+@asynccontextmanager
+async def running(service: RunService, grace: float = 0.1) -> AsyncIterator[RunService]:
+    await service.open()
+    try:
+        yield service
+    finally:
+        await service.close(grace)
+
+
+def request(target: str, **more: Any) -> RunRequest:
+    spec = more.pop("spec", {})
+    return RunRequest(kind=RunKind.DBT, target=target, spec=spec, caller=ME, **more)
+
+
+async def until(condition: Any, seconds: float = 30) -> Any:
+    """Polls a condition (it may be async) until it holds, and returns what it gave."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = condition()
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found:
+                return found
+            await asyncio.sleep(0.02)

@@ -1,0 +1,144 @@
+"""The SQL engine, its runs and the transformations, on the session's lakehouse."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from app.caller import ANONYMOUS
+from app.dbt_transformations.record import TransformationDoc
+from app.dbt_transformations.schemas import TransformationCreate
+from app.dbt_transformations.service import Asked, DbtService, Transformation
+from app.lakehouse.records import RecordTable
+from app.runs.idempotency import IdempotencyStore
+from app.runs.model import Run, RunKind, RunState
+from app.runs.service import RunRequest, RunService
+from app.sql.judge import SqlJudge
+from app.sql.model import SqlPolicy
+from app.warehouse.dbt.project import DbtProject
+from app.warehouse.driver import ModelDriver
+from app.warehouse.duckdb import DuckDbEngine
+from app.warehouse.engine import Materialization, ModelSpec
+from tests.conftest import Lakehouse
+
+ENDLESS = "SELECT count(*) AS n FROM silver.wh_numbers a, silver.wh_numbers b, silver.wh_numbers c"
+NUMBERS = 200_000
+
+
+def unique(name: str) -> str:
+    return f"{name}_{uuid4().hex[:8]}"
+
+
+@dataclass
+class World:
+    lakehouse: Lakehouse
+    engine: DuckDbEngine
+    runs: RunService
+    judge: SqlJudge
+    service: DbtService
+    project: DbtProject
+
+    def apart(self, home: Path) -> "World":
+        """The same engine with transformations and a project of its own."""
+        service, project = _service(self.lakehouse, self.engine, self.runs, self.judge, home)
+        return replace(self, service=service, project=project)
+
+    async def start(self, name: str, sql: str, **more: Any) -> Run:
+        spec = ModelSpec(schema_name="gold", name=name, sql=sql, **more)
+        request = RunRequest(
+            kind=RunKind.DBT,
+            target=spec.table,
+            spec=spec.model_dump(mode="json"),
+            caller=ANONYMOUS,
+        )
+        return (await self.runs.start(request)).run
+
+    async def build(self, name: str, sql: str, **more: Any) -> Run:
+        run = await self.start(name, sql, **more)
+        return await self.runs.wait(run.run_id, 60)
+
+    async def built(self, name: str, sql: str, **more: Any) -> Run:
+        run = await self.build(name, sql, **more)
+        assert run.state is RunState.SUCCEEDED, run.failure
+        return run
+
+    async def rows(self, name: str) -> list[dict[str, Any]]:
+        def read(catalog: Any) -> list[dict[str, Any]]:
+            table = catalog.load_table(f"gold.{name}")
+            rows: list[dict[str, Any]] = table.scan().to_arrow().to_pylist()
+            return sorted(rows, key=repr)
+
+        return await self.lakehouse.catalog.run(read)
+
+    async def snapshot(self, name: str) -> str | None:
+        info = await self.lakehouse.catalog.table(f"gold.{name}")
+        return info.snapshot_id if info else None
+
+    async def types(self, name: str) -> dict[str, str]:
+        info = await self.lakehouse.catalog.table(f"gold.{name}")
+        assert info is not None
+        return {column.name: column.type for column in info.columns}
+
+    async def transform(
+        self, name: str, sql: str, *, wait: float = 60, replace: bool = False, **more: Any
+    ) -> Transformation:
+        body = TransformationCreate(name=name, sql_query=sql, **more)
+        asked = Asked(ANONYMOUS, None, None, wait)
+        item, _ = await self.service.create_transformation(body.fields(), asked, replace=replace)
+        return item
+
+
+@asynccontextmanager
+async def open_world(lakehouse: Lakehouse, home: Path) -> AsyncIterator[World]:
+    lake, catalog, store = lakehouse.lake, lakehouse.catalog, lakehouse.store
+    judge = SqlJudge(SqlPolicy(bucket=lake.s3.bucket), log_path=home / "judge.log")
+    engine = DuckDbEngine(lake=lake, catalog=catalog, store=store, judge=judge, home=home)
+    runs = RunService(
+        store=store,
+        catalog=catalog,
+        settings=lakehouse.settings,
+        drivers={RunKind.DBT: ModelDriver(engine)},
+    )
+    service, project = _service(lakehouse, engine, runs, judge, home)
+    await runs.open()
+    try:
+        await engine.warm()
+        await catalog.run(_make_numbers)
+        yield World(lakehouse, engine, runs, judge, service, project)
+    finally:
+        await runs.close()
+        await engine.close()
+        await judge.close()
+
+
+def _service(
+    lakehouse: Lakehouse, engine: DuckDbEngine, runs: RunService, judge: SqlJudge, home: Path
+) -> tuple[DbtService, DbtProject]:
+    catalog, folder = lakehouse.catalog, home / "dbt"
+    project = DbtProject(lake=lakehouse.lake, judge=judge, project_dir=folder, profiles_dir=folder)
+    service = DbtService(
+        records=RecordTable(catalog, unique("transformations"), TransformationDoc),
+        runs=runs,
+        judge=judge,
+        engine=engine,
+        catalog=catalog,
+        idempotency=IdempotencyStore(lakehouse.store),
+        project=project,
+    )
+    project.follow(service.models)
+    return service, project
+
+
+def _make_numbers(catalog: Any) -> None:
+    import pyarrow as pa
+
+    from app.warehouse import publish
+
+    rows = pa.table({"n": range(NUMBERS), "half": [i / 2 for i in range(NUMBERS)]})
+    reader = pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches())
+    publish.replace_table(catalog, "silver.wh_numbers", reader, run_id=uuid4().hex)
+
+
+__all__ = ["ENDLESS", "NUMBERS", "Materialization", "World", "open_world", "unique"]

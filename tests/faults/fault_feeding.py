@@ -1,0 +1,192 @@
+"""Keeps runs of every kind going while things die, then holds what is left to the truth."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fault_gateway import Gateway, problem
+from fault_kinds import Kind, published_run_ids, run_id_of
+from fault_lake import LakeView
+
+TERMINAL = {"succeeded", "failed", "cancelled"}
+POLL = 0.05
+END_SECONDS = 60.0
+HISTORY = 20
+"""Commits that every target keeps at least."""
+TRUE_CAUSES = {"lost", "engine_unreachable", "out_of_memory", "internal", "timeout"}
+Body = dict[str, Any]
+
+
+class Feeder:
+    """Runs of every kind at once, timed so that all of them are under way at one moment."""
+
+    def __init__(self, kinds: list[Kind], chance: random.Random) -> None:
+        self.kinds = kinds
+        self._chance = chance
+        self._unanswered: dict[str, int] = {}
+        self.busy = 0
+        """Answers 503 so far."""
+
+    async def measure(self, gateway: Gateway) -> None:
+        """How long a run of each kind takes while those of all others are under way."""
+        async with asyncio.TaskGroup() as turns:
+            for kind in self.kinds:
+                turns.create_task(self._turn(kind, gateway, measured=True))
+
+    @asynccontextmanager
+    async def under_way(self, gateway: Gateway) -> AsyncIterator[None]:
+        """A run of each kind, entered when each is at a uniformly random point of its duration.
+        Left when they have ended, or the gateway has."""
+        ages = {kind.name: self._chance.uniform(0, kind.seconds) for kind in self.kinds}
+        longest = max(ages.values())
+        async with asyncio.TaskGroup() as turns:
+            for kind in self.kinds:
+                turns.create_task(self._turn(kind, gateway, delay=longest - ages[kind.name]))
+            await asyncio.sleep(longest)
+            yield
+
+    async def _turn(
+        self, kind: Kind, gateway: Gateway, *, delay: float = 0.0, measured: bool = False
+    ) -> None:
+        await asyncio.sleep(delay)
+        turn = self._unanswered.get(kind.name)
+        if turn is None:
+            kind.turns = turn = kind.turns + 1
+        self._unanswered[kind.name] = turn
+        started = time.monotonic()
+        try:
+            run_id = await self._answered(kind, turn, gateway)
+            self._unanswered.pop(kind.name)
+            await self._ended(run_id, gateway)
+        except httpx.TransportError:
+            # The gateway is gone. A request without an answer is repeated at the next one.
+            await asyncio.sleep(POLL)
+            assert not gateway.running, f"{kind.name}: no answer from a living gateway"
+        if measured:
+            kind.seconds = time.monotonic() - started
+
+    async def _answered(self, kind: Kind, turn: int, gateway: Gateway) -> str:
+        while (answer := await kind.ask(gateway.api, turn)).status_code == 503:
+            await self._wait_for(answer)
+        assert answer.status_code in {200, 202}, f"{kind.key(turn)}: {answer.text}"
+        return run_id_of(answer)
+
+    async def _ended(self, run_id: str, gateway: Gateway) -> Body:
+        while True:
+            answer = await gateway.api.get(f"/runs/{run_id}")
+            if answer.status_code == 503:
+                await self._wait_for(answer)
+                continue
+            assert answer.status_code == 200, f"run {run_id}: {answer.text}"
+            run: Body = answer.json()
+            if run["state"] in TERMINAL:
+                return run
+            await asyncio.sleep(POLL)
+
+    async def _wait_for(self, answer: httpx.Response) -> None:
+        assert problem(answer)
+        assert int(answer.headers["retry-after"]) >= 0
+        self.busy += 1
+        await asyncio.sleep(0.1)
+
+
+async def _patiently(gateway: Gateway, params: Body) -> httpx.Response:
+    """The lakehouse may be on its way up again."""
+    patience = time.monotonic() + END_SECONDS
+    while (answer := await gateway.api.get("/runs", params=params)).status_code != 200:
+        assert answer.status_code == 503, answer.text
+        assert time.monotonic() < patience, answer.text
+        await asyncio.sleep(POLL)
+    return answer
+
+
+async def all_runs(gateway: Gateway, **filters: Any) -> list[Body]:
+    runs: list[Body] = []
+    cursor = None
+    while True:
+        params = {**filters, "page_size": 100, **({"cursor": cursor} if cursor else {})}
+        answer = await _patiently(gateway, params)
+        page = answer.json()
+        runs += page["runs"]
+        if (cursor := page["next_cursor"]) is None:
+            return runs
+
+
+async def ended_runs(gateway: Gateway, **filters: Any) -> list[Body]:
+    """All of them, when all have ended."""
+    patience = time.monotonic() + END_SECONDS
+    while True:
+        runs = await all_runs(gateway, **filters)
+        if not (going_on := [run for run in runs if run["state"] not in TERMINAL]):
+            return runs
+        assert time.monotonic() < patience, f"runs do not end: {going_on}"
+        await asyncio.sleep(POLL)
+
+
+async def hold_to_truth(gateway: Gateway, kinds: list[Kind], lake: LakeView) -> None:
+    """Every run has ended, targets hold what the succeeded ones say, and nothing is left over."""
+    runs = await ended_runs(gateway)
+    assert len({run["run_id"] for run in runs}) == len(runs)
+    for kind in kinds:
+        own = [run for run in runs if run["target"] == kind.target]
+        await asyncio.to_thread(_hold_kind, kind, own, lake)
+    failed = {run["run_id"] for run in runs if run["state"] != "succeeded"}
+    await eventually(lambda: _left_over(lake, gateway.home, kinds, failed))
+
+
+def _hold_kind(kind: Kind, runs: list[Body], lake: LakeView) -> None:
+    keys = [run["idempotency_key"] for run in runs]
+    assert len(set(keys)) == len(keys), f"a key made two runs: {sorted(keys)}"
+    succeeded = {run["run_id"]: run for run in runs if run["state"] == "succeeded"}
+    failed = [run for run in runs if run["state"] != "succeeded"]
+    for run in failed:
+        assert run["failure"]["cause"] in TRUE_CAUSES, run
+    kind.failures.clear()
+    kind.failures.update(run["failure"]["cause"] for run in failed)
+    # Old ones expire: what was seen once need not be seen again.
+    shown = published_run_ids(lake, kind)
+    assert len(set(shown)) == len(shown), f"{kind.name}: a run has two snapshots"
+    assert set(shown) <= set(succeeded), f"{kind.name}: {set(shown) - set(succeeded)} published"
+    new = [run_id for run_id in shown if run_id not in set(kind.published)]
+    if len(shown) >= HISTORY and new and new[0] == shown[0]:
+        # More than the target's history keeps happened since the last look.
+        kind.published += _earlier(succeeded[new[0]], succeeded, kind.published)
+    kind.published += new
+    lost = set(succeeded) - set(kind.published)
+    assert not lost, f"{kind.name}: {lost} succeeded without a snapshot"
+    kind.succeeded = [
+        int(succeeded[run_id]["idempotency_key"].rpartition("-")[2]) for run_id in kind.published
+    ]
+    if kind.succeeded:
+        kind.check(lake, kind)
+
+
+def _earlier(run: Body, succeeded: dict[str, Body], known: list[str]) -> list[str]:
+    earlier = [r for r in succeeded.values() if r["finished_at"] < run["started_at"]]
+    in_order = sorted(earlier, key=lambda r: str(r["finished_at"]))
+    return [r["run_id"] for r in in_order if r["run_id"] not in known]
+
+
+def _left_over(lake: LakeView, home: Path, kinds: list[Kind], failed: set[str]) -> list[str]:
+    left = [f"asgard_staging.{name}" for name in lake.tables("asgard_staging")]
+    left += lake.keys("asgard/locks/")
+    left += [str(path) for path in (home / "spool").iterdir()]
+    left += [str(path) for path in home.rglob("*.new")]
+    for kind in kinds:
+        if kind.published and not kind.target.startswith("ingestion/"):
+            files = lake.table_files(kind.target)
+            left += [key for key in files if any(run_id in key for run_id in failed)]
+    return left
+
+
+async def eventually(left: Callable[[], list[str]], seconds: float = 5.0) -> None:
+    """Awaits that nothing is left, in a thread."""
+    patience = time.monotonic() + seconds
+    while found := await asyncio.to_thread(left):
+        assert time.monotonic() < patience, f"left over: {found}"
+        await asyncio.sleep(POLL)

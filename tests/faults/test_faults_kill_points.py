@@ -1,0 +1,141 @@
+"""Whatever is killed at whatever moment: runs end truly, nothing is doubled, lost or left over."""
+
+import contextlib
+import json
+import os
+import random
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+from fault_feeding import Feeder, all_runs, eventually, hold_to_truth
+from fault_gateway import Gateway, running
+from fault_kinds import REQUIREMENT, Kind, install_source, make_kinds
+from fault_lake import LakeView
+
+pytestmark = pytest.mark.timeout(600)
+
+DEATHS = os.environ.get("ASGARD_FAULT_DEATHS", "GGLLLLLCLGGLLLLLLLCC")
+"""What is killed, in this order: the gateway (the second of two in a row while it recovers from
+the first death), the lakehouse, or a child of each other kind."""
+HELD_EVERY = 5
+"""Deaths after which the truth is looked for: what went wrong before does not mend itself."""
+KEPT_ENDED = timedelta(seconds=30)
+"""The gateway keeps the objects of ended runs for 20 s; a death in between begins that anew."""
+WORK_ON = {
+    "ingestion": {"file", "connector"},
+    "connector": {"connector"},
+    "spark": {"spark-overwrite", "spark-append"},
+    "dbt": {"dbt-table", "dbt-append", "dbt-merge", "data-product"},
+    "duckdb": {"dbt-table", "dbt-append", "dbt-merge"},
+    "judge": {"spark-overwrite", "spark-append", "dbt-table", "dbt-append", "dbt-merge"}
+    | {"data-product"},
+}
+"""The kinds of runs that each child works on; the connector is there only while one reads."""
+
+
+class Deaths:
+    def __init__(self, gateway: Gateway, kinds: list[Kind], chance: random.Random) -> None:
+        self.gateway = gateway
+        self.kinds = kinds
+        self.lake = LakeView(gateway.home)
+        self.feeder = Feeder(kinds, chance)
+        self._chance = chance
+        self._began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        print(f"{time.monotonic() - self._began:6.1f} s  {text}", flush=True)
+
+    async def measure(self) -> None:
+        """The second time, when all workers are warm."""
+        for _ in range(2):
+            await self.feeder.measure(self.gateway)
+        self.say(f"runs take { ({kind.name: round(kind.seconds, 2) for kind in self.kinds}) } s")
+        for run in await all_runs(self.gateway):
+            assert run["state"] == "succeeded", run
+
+    async def hold(self) -> None:
+        await hold_to_truth(self.gateway, self.kinds, self.lake)
+        self.say("held to the truth")
+
+    async def happen(self, deaths: str) -> None:
+        how = {"G": self._of_gateway, "L": self._of_lakehouse, "C": self._of_children}
+        for number, death in enumerate(deaths, start=1):
+            await how[death]()
+            if number % HELD_EVERY == 0:
+                await self.hold()
+        await self.hold()
+
+    async def _of_gateway(self) -> None:
+        async with self.feeder.under_way(self.gateway):
+            await self.gateway.kill()
+            self._count("gateway", self.kinds)
+        await self.gateway.start()
+        self.say("the gateway was killed")
+
+    async def _of_lakehouse(self) -> None:
+        async with self.feeder.under_way(self.gateway):
+            await self._kill("lakehouse")
+            self._count("lakehouse", self.kinds)
+        self.say("the lakehouse was killed")
+
+    async def _of_children(self) -> None:
+        async with self.feeder.under_way(self.gateway):
+            for child, kinds in WORK_ON.items():
+                if await self._kill(child):
+                    self._count(child, [kind for kind in self.kinds if kind.name in kinds])
+            self._count("children", self.kinds)
+        self.say("children were killed")
+
+    async def _kill(self, child: str) -> bool:
+        found = self.gateway.children(child)
+        if found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._chance.choice(found).kill()
+        return bool(found)
+
+    def _count(self, death: str, kinds: list[Kind]) -> None:
+        for kind in kinds:
+            kind.points[death] += 1
+
+
+async def test_runs_end_truly_wherever_the_gateway_or_one_of_its_children_is_killed(
+    tmp_path: Path,
+) -> None:
+    seed = int(os.environ.get("ASGARD_FAULT_SEED", random.randrange(10**6)))
+    print(f"ASGARD_FAULT_SEED={seed}")
+    home, data = tmp_path / "home", tmp_path / "data"
+    data.mkdir()
+    install_source(home)
+    settings = {"INGESTION_ALLOWED_DIRS": str(data), "CONNECTORS_ALLOWED": REQUIREMENT}
+    gateway = Gateway(home, env=settings)
+    async with running(gateway):
+        kinds = await make_kinds(gateway, data)
+        deaths = Deaths(gateway, kinds, random.Random(seed))
+        await deaths.measure()
+        await deaths.hold()
+        await deaths.happen(DEATHS)
+        for kind in kinds:
+            ends = {"succeeded": len(kind.succeeded), **kind.failures}
+            print(f"{kind.name:16} {ends}, killed: {dict(kind.points)}")
+            points = kind.points["gateway"] + kind.points["lakehouse"] + kind.points["children"]
+            assert points == len(DEATHS)
+        print(f"{deaths.feeder.busy} answers were 503")
+        await eventually(lambda: _kept_too_long(deaths.lake))
+        assert len(deaths.lake.keys("asgard/replicas/")) == 1
+
+
+def _kept_too_long(lake: LakeView) -> list[str]:
+    """Objects of open runs, all of which have ended, and not just now."""
+    now = datetime.now(UTC)
+    found = []
+    for key in lake.keys("asgard/runs/open/"):
+        try:
+            run = json.loads(lake.body(key))
+        except lake.s3.exceptions.NoSuchKey:
+            continue
+        if now - datetime.fromisoformat(run["finished_at"]) > KEPT_ENDED:
+            found.append(key)
+    return found

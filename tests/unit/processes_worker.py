@@ -1,0 +1,54 @@
+"""The worker that test_processes.py talks to; it prints wherever a library might."""
+
+import os
+import sys
+import time
+
+from app.errors import EngineFailed, SqlNotParsed
+from app.runs.failure import FailureCause
+from app.worker_loop import Emit, Handlers, Message, serve
+
+print("noise while imported")
+
+
+def open_worker(hello: Message) -> Handlers:
+    if "broken" in hello:
+        raise ValueError("cannot work like this")
+
+    def echo(message: Message, emit: Emit) -> Message:
+        print("noise in a handler")
+        os.system("echo noise of a grandchild")  # noqa: S605
+        return {"got": message["value"], "hello": hello, "stdin": sys.stdin.read()}
+
+    def count(message: Message, emit: Emit) -> Message:
+        for number in range(message["to"]):
+            emit({"number": number})
+        return {"counted": message["to"]}
+
+    def fail(message: Message, emit: Emit) -> Message:
+        raise SqlNotParsed("no such word", hint="try SELECT", position={"line": 2, "column": 7})
+
+    def fail_engine(message: Message, emit: Emit) -> Message:
+        raise EngineFailed("too big", cause=FailureCause.OUT_OF_MEMORY, retryable=True)
+
+    def die(message: Message, emit: Emit) -> Message:
+        print("last words", flush=True)
+        os._exit(7)
+
+    def sleep(message: Message, emit: Emit) -> Message:
+        emit({"pid": os.getpid()})
+        time.sleep(600)
+        return {}
+
+    return {
+        "echo": echo,
+        "count": count,
+        "fail": fail,
+        "fail_engine": fail_engine,
+        "die": die,
+        "sleep": sleep,
+    }
+
+
+if __name__ == "__main__":
+    serve(open_worker)

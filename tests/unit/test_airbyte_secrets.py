@@ -1,0 +1,118 @@
+"""Secrets leave a config before it becomes a record, and come back when it is used."""
+
+import multiprocessing
+import string
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.airbyte.secrets import (
+    MASK,
+    SecretStore,
+    every_pointer,
+    joined,
+    secret_pointers,
+    secret_values,
+    split,
+)
+
+SCHEMA = {
+    "properties": {
+        "password": {"type": "string", "airbyte_secret": True},
+        "host": {"type": "string"},
+        "tunnel": {
+            "oneOf": [
+                {"properties": {"method": {"const": "none"}}},
+                {"properties": {"key/with~odd": {"type": "string", "airbyte_secret": True}}},
+            ]
+        },
+        "tokens": {"type": "array", "items": {"properties": {"value": {"airbyte_secret": True}}}},
+    }
+}
+CONFIG = {
+    "password": "p4ssword",
+    "host": "db.example.com",
+    "tunnel": {"method": "key", "key/with~odd": "k3y-k3y"},
+    "tokens": [{"value": "t0ken-1", "name": "a"}, {"value": "t0ken-2"}],
+}
+
+
+def test_marked_fields_are_found_wherever_they_stand() -> None:
+    masked, secrets = split(CONFIG, secret_pointers(SCHEMA, CONFIG))
+    assert masked == {
+        "password": MASK,
+        "host": "db.example.com",
+        "tunnel": {"method": "key", "key/with~odd": MASK},
+        "tokens": [{"value": MASK, "name": "a"}, {"value": MASK}],
+    }
+    assert secrets == {
+        "/password": "p4ssword",
+        "/tunnel/key~1with~0odd": "k3y-k3y",
+        "/tokens/0/value": "t0ken-1",
+        "/tokens/1/value": "t0ken-2",
+    }
+    assert joined(masked, secrets) == CONFIG
+
+
+def test_long_secrets_are_hidden_before_short_ones_that_they_contain() -> None:
+    assert secret_values({"/a": "1234", "/b": "12345678", "/c": "x"}) == ("12345678", "1234")
+
+
+names = st.text(string.ascii_letters + "/~", min_size=1, max_size=5)
+configs = st.recursive(
+    st.one_of(st.integers(), st.text(max_size=5), st.booleans()),
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=1, max_size=3),
+        st.dictionaries(names, inner, min_size=1, max_size=3),
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(names, configs, max_size=4))
+def test_masking_everything_and_joining_gives_the_config_back(config: dict[str, Any]) -> None:
+    masked, secrets = split(config, every_pointer(config))
+    assert joined(masked, secrets) == config
+    assert set(_leaves(masked)) <= {MASK}
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [leaf for inner in value.values() for leaf in _leaves(inner)]
+    if isinstance(value, list):
+        return [leaf for inner in value for leaf in _leaves(inner)]
+    return [value]
+
+
+def test_the_file_is_private_and_forgets(tmp_path: Path) -> None:
+    store = SecretStore(tmp_path / "secrets" / "sources.json")
+    store.put("a", {"/password": "p4ssword"})
+    store.put("b", {})
+    assert store.get("a") == {"/password": "p4ssword"}
+    assert store.get("b") == {}
+    file = tmp_path / "secrets" / "sources.json"
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    store.delete("a")
+    assert "p4ssword" not in file.read_text()
+
+
+def _put_many(path: Path, writer: int) -> None:
+    store = SecretStore(path)
+    for number in range(20):
+        store.put(f"{writer}-{number}", {"/n": number})
+
+
+def test_two_gateways_lose_none_of_each_others_secrets(tmp_path: Path) -> None:
+    path = tmp_path / "sources.json"
+    spawning = multiprocessing.get_context("spawn")
+    writers = [spawning.Process(target=_put_many, args=(path, writer)) for writer in range(2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    store = SecretStore(path)
+    found = [store.get(f"{writer}-{number}") for writer in range(2) for number in range(20)]
+    assert found == [{"/n": number} for _ in range(2) for number in range(20)]

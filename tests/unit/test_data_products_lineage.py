@@ -1,0 +1,160 @@
+"""Lineage is walked over runs as they are recorded."""
+
+from datetime import UTC, datetime, timedelta
+
+from app.data_products.lineage import Edge, Lineage, NodeType, ProductTable, Tracer
+from app.runs.model import Run, RunInput, RunKind, RunOutput, RunState, StreamOutput
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+CARRIERS = {"gold.dp_carriers": ProductTable("p1", "Carriers", ("bi_team",))}
+
+
+def run(
+    run_id: str,
+    minute: int,
+    table: str,
+    *inputs: RunInput,
+    kind: RunKind = RunKind.SPARK,
+    streams: tuple[StreamOutput, ...] = (),
+) -> Run:
+    at = START + timedelta(minutes=minute)
+    return Run(
+        run_id=run_id,
+        kind=kind,
+        target=table,
+        state=RunState.SUCCEEDED,
+        created_at=at,
+        started_at=at,
+        finished_at=at + timedelta(seconds=30),
+        inputs=inputs,
+        output=RunOutput(table=table, snapshot_id=f"s-{run_id}", streams=streams),
+        created_by="anonymous",
+    )
+
+
+def reads(table: str, snapshot_of: str | None = None) -> RunInput:
+    return RunInput(table=table, snapshot_id=f"s-{snapshot_of}" if snapshot_of else None)
+
+
+def sync(run_id: str, minute: int, source: str, *paths: str) -> Run:
+    streams = tuple(StreamOutput(stream=path, path=path, rows=1, bytes=1) for path in paths)
+    read = RunInput(table=source, source=source)
+    kind = RunKind.INGESTION
+    return run(run_id, minute, f"ingestion/{run_id}", read, kind=kind, streams=streams)
+
+
+def trace(table: str, *runs: Run) -> Lineage:
+    newest_first = sorted(runs, key=lambda item: item.created_at, reverse=True)
+    return Tracer(newest_first, CARRIERS, "silver").trace(table)
+
+
+def names(nodes: object) -> list[str]:
+    return [node.id for node in nodes]  # type: ignore[attr-defined]
+
+
+def test_a_product_is_traced_to_its_source() -> None:
+    found = trace(
+        "gold.dp_carriers",
+        sync("a1", 0, "nyc", "bronze/flights", "bronze/airlines"),
+        run("b1", 1, "silver.flights", RunInput(table="bronze/flights", run_ids=("a1",))),
+        run("c1", 2, "gold.delays", reads("silver.flights", "b1"), kind=RunKind.DBT),
+        run("d1", 3, "gold.dp_carriers", reads("gold.delays", "c1"), kind=RunKind.DATA_PRODUCT),
+    )
+    assert names(found.upstream) == [
+        "gold.delays",
+        "silver.flights",
+        "bronze/flights",
+        "source:nyc",
+    ]
+    assert [node.type for node in found.upstream] == [
+        NodeType.GOLD,
+        NodeType.SILVER,
+        NodeType.BRONZE,
+        NodeType.SOURCE,
+    ]
+    assert names(found.downstream) == ["consumer:bi_team"]
+    assert found.nodes[0].type is NodeType.DATA_PRODUCT
+    assert found.nodes[0].product_id == "p1"
+    assert set(found.edges) == {
+        Edge("gold.delays", "gold.dp_carriers", "d1"),
+        Edge("silver.flights", "gold.delays", "c1"),
+        Edge("bronze/flights", "silver.flights", "b1"),
+        Edge("source:nyc", "bronze/flights", "a1"),
+        Edge("gold.dp_carriers", "consumer:bi_team", None),
+    }
+
+
+def test_a_table_that_was_rebuilt_later_from_elsewhere_keeps_the_lineage_that_was_read() -> None:
+    found = trace(
+        "gold.dp_carriers",
+        run("b1", 1, "silver.flights", reads("silver.old")),
+        run("d1", 2, "gold.dp_carriers", reads("silver.flights", "b1")),
+        run("b2", 3, "silver.flights", reads("silver.new")),
+    )
+    assert names(found.upstream) == ["silver.flights", "silver.old"]
+
+
+def test_a_view_is_traced_by_the_run_before_the_reader() -> None:
+    found = trace(
+        "gold.dp_carriers",
+        run("v1", 1, "gold.worst", reads("silver.early"), kind=RunKind.DBT),
+        run("d1", 2, "gold.dp_carriers", reads("gold.worst")),
+        run("v2", 3, "gold.worst", reads("silver.late"), kind=RunKind.DBT),
+    )
+    assert names(found.upstream) == ["gold.worst", "silver.early"]
+
+
+def test_a_path_above_the_streams_stands_for_all_of_them() -> None:
+    found = trace(
+        "silver.all",
+        sync("a1", 0, "nyc", "bronze/nyc/flights", "bronze/nyc/planes"),
+        sync("a2", 0, "other", "bronze/nycx"),
+        run("b1", 1, "silver.all", RunInput(table="bronze/nyc/")),
+    )
+    assert names(found.upstream) == ["bronze/nyc", "source:nyc"]
+
+
+def test_readers_and_their_readers_are_downstream() -> None:
+    found = trace(
+        "silver.flights",
+        run("b1", 1, "silver.flights"),
+        run("c1", 2, "gold.delays", reads("silver.flights", "b1"), kind=RunKind.DBT),
+        run("d1", 3, "gold.dp_carriers", reads("gold.delays", "c1")),
+    )
+    assert names(found.downstream) == ["gold.delays", "gold.dp_carriers", "consumer:bi_team"]
+
+
+def test_a_table_that_no_longer_reads_another_is_not_downstream_of_it() -> None:
+    found = trace(
+        "silver.flights",
+        run("c1", 1, "gold.delays", reads("silver.flights"), kind=RunKind.DBT),
+        run("c2", 2, "gold.delays", reads("silver.other"), kind=RunKind.DBT),
+    )
+    assert found.downstream == ()
+
+
+def test_tables_that_read_each_other_end_the_walk() -> None:
+    found = trace(
+        "gold.a",
+        run("a1", 1, "gold.a", reads("gold.b")),
+        run("b1", 2, "gold.b", reads("gold.a", "a1")),
+        run("a2", 3, "gold.a", reads("gold.b", "b1")),
+    )
+    assert names(found.upstream) == ["gold.b"]
+    assert set(found.edges) == {Edge("gold.b", "gold.a", "a2"), Edge("gold.a", "gold.b", "b1")}
+
+
+def test_a_product_that_never_ran_has_only_its_consumers() -> None:
+    found = trace("gold.dp_carriers")
+    assert found.upstream == ()
+    assert names(found.downstream) == ["consumer:bi_team"]
+
+
+def test_what_would_make_the_lineage_exact_is_named() -> None:
+    found = trace(
+        "gold.dp_carriers",
+        run("b2", 3, "silver.flights", RunInput(table="bronze/flights", run_ids=("a7",))),
+        run("d1", 4, "gold.dp_carriers", reads("silver.flights", "b1")),
+    )
+    assert found.unseen_tables == {"silver.flights"}
+    assert found.unseen_runs == {"a7"}

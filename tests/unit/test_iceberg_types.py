@@ -1,0 +1,49 @@
+import pytest
+
+from app.lakehouse.types import iceberg_type, trino_type
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "boolean",
+        "integer",
+        "bigint",
+        "real",
+        "double",
+        "decimal(38,9)",
+        "date",
+        "time(6)",
+        "timestamp(6)",
+        "timestamp(6) with time zone",
+        "varchar",
+        "uuid",
+        "varbinary",
+        "array(array(bigint))",
+        "map(varchar, decimal(10,2))",
+        'row("a" bigint, "b, (c)" array(varchar), "d" row("e" timestamp(6) with time zone))',
+    ],
+)
+def test_a_type_survives_the_way_there_and_back(spelling):
+    assert trino_type(iceberg_type(spelling)) == spelling
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("varchar(20)", "varchar"),
+        ("char(3)", "varchar"),
+        ("json", "varchar"),
+        ("smallint", "integer"),
+        ("timestamp(3)", "timestamp(6)"),
+        ("decimal(5)", "decimal(5,0)"),
+        ("ROW(x INTEGER)", 'row("x" integer)'),
+    ],
+)
+def test_types_that_iceberg_lacks_become_the_next_wider_one(given, kept):
+    assert trino_type(iceberg_type(given)) == kept
+
+
+def test_a_type_that_no_table_can_have_is_refused_by_name():
+    with pytest.raises(ValueError, match="hyperloglog"):
+        iceberg_type("hyperloglog")

@@ -1,0 +1,368 @@
+import ast
+import asyncio
+import contextlib
+import os
+import signal
+import stat
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.errors import EngineFailed, EngineUnreachable, SqlNotParsed
+from app.processes import (
+    ChildProcess,
+    Limits,
+    WorkerDied,
+    WorkerError,
+    WorkerPool,
+    WorkerProcess,
+    WorkerTimeout,
+    child,
+)
+from app.runs.failure import FailureCause
+
+ROOT = Path(__file__).parents[2]
+WORKER = "tests.unit.processes_worker"
+
+
+async def until(condition: Callable[[], bool], within: float = 5.0) -> None:
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+async def python(code: str, log: Path, **options) -> ChildProcess:
+    return await ChildProcess.start(
+        [sys.executable, "-c", code], name="test", log_path=log, **options
+    )
+
+
+# Child processes
+
+
+async def test_a_child_sees_only_what_it_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
+    code = "import os; print(sorted(os.environ))"
+    process = await python(code, tmp_path / "log", env={"GIVEN": "1"})
+    assert await process.wait() == 0
+    seen = set(ast.literal_eval(process.log_tail()))
+    assert "GIVEN" in seen
+    assert seen <= {"GIVEN", "LC_CTYPE", *child.INHERITED}
+
+
+async def test_its_log_is_private_and_the_tail_is_its_own(tmp_path):
+    log = tmp_path / "logs" / "child.log"
+    await (await python("print('of the first')", log)).wait()
+    second = await python("print('one'); print('two'); print('three')", log)
+    await second.wait()
+    assert second.log_tail() == "one\ntwo\nthree"
+    assert second.log_tail(lines=2) == "two\nthree"
+    assert log.read_text().startswith("of the first\n")
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+async def test_its_log_keeps_the_newest_lines_and_stays_small(tmp_path, monkeypatch):
+    monkeypatch.setattr(child, "LOG_LIMIT", 10_000)
+    monkeypatch.setattr(child, "LOG_CHECK_SECONDS", 0.02)
+    log = tmp_path / "log"
+    code = (
+        "import time\nfor i in range(20):\n"
+        "    print('\\n'.join(f'line {i} {j}' for j in range(300)), flush=True)\n"
+        "    time.sleep(0.03)\nprint('end', flush=True)\ntime.sleep(60)"
+    )
+    process = await python(code, log)
+    await until(lambda: process.log_tail(1) == "end")
+    await until(lambda: log.stat().st_size <= 10_000)
+    assert process.log_tail(2) == "line 19 299\nend"
+    await process.terminate(0)
+
+
+async def test_a_child_is_asked_to_end_before_it_is_killed(tmp_path):
+    code = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\n"
+        "print('up', flush=True)\ntime.sleep(60)"
+    )
+    process = await python(code, tmp_path / "log")
+    await until(lambda: process.log_tail() == "up")
+    assert process.returncode is None
+    assert await process.terminate(grace=10) == 3
+    assert process.returncode == 3
+
+
+async def test_a_child_that_will_not_end_is_killed_after_the_grace(tmp_path):
+    code = (
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('up', flush=True)\ntime.sleep(60)"
+    )
+    process = await python(code, tmp_path / "log")
+    await until(lambda: process.log_tail() == "up")
+    assert await process.terminate(grace=0.1) == -signal.SIGKILL
+
+
+async def test_grandchildren_end_with_the_child(tmp_path):
+    code = "import subprocess\nprint(subprocess.Popen(['sleep', '600']).pid, flush=True)\n"
+    process = await python(code, tmp_path / "log")
+    assert await process.wait() == 0
+    grandchild = int(process.log_tail())
+    await until(lambda: not is_running(grandchild))
+
+
+async def test_what_is_no_program_cannot_be_started(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no-such-program"):
+        await ChildProcess.start(["no-such-program"], name="test", log_path=tmp_path / "log")
+
+
+async def test_limits_hold_in_the_child(tmp_path):
+    code = (
+        "import resource as r\n"
+        "print([r.getrlimit(k)[0] for k in (r.RLIMIT_NOFILE, r.RLIMIT_FSIZE, r.RLIMIT_CORE)])"
+    )
+    limits = Limits(open_files=64, file_bytes=12345)
+    process = await python(code, tmp_path / "log", limits=limits)
+    await process.wait()
+    assert process.log_tail() == "[64, 12345, 0]"
+
+
+async def test_pipes_carry_what_is_written_to_them(tmp_path):
+    code = "import sys; print(sys.stdin.read().upper()); print('to the log', file=sys.stderr)"
+    process = await python(code, tmp_path / "log", pipe_stdin=True, pipe_stdout=True)
+    process.stdin.write(b"hello")
+    process.stdin.close()
+    assert await process.stdout.read() == b"HELLO\n"
+    await process.wait()
+    assert process.log_tail() == "to the log"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a parent-death signal")
+async def test_children_die_with_a_gateway_that_is_killed(tmp_path):
+    gateway = tmp_path / "gateway.py"
+    gateway.write_text(
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from app.processes import ChildProcess\n"
+        "async def main():\n"
+        "    child = await ChildProcess.start(['sleep', '600'], name='sleep')\n"
+        "    print(child.pid, flush=True)\n"
+        "    await child.wait()\n"
+        "asyncio.run(main())\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(gateway),
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    pid = int(await process.stdout.readline())
+    await until(lambda: psutil.Process(pid).name() == "sleep")  # and no longer on its way
+    process.kill()
+    await process.wait()
+    await until(lambda: not is_running(pid), within=5)
+
+
+# Workers
+
+
+@pytest.fixture
+async def worker(tmp_path) -> AsyncIterator[WorkerProcess]:
+    worker = await start(tmp_path)
+    yield worker
+    await worker.close()
+
+
+async def start(tmp_path: Path, **hello) -> WorkerProcess:
+    log = tmp_path / "worker.log"
+    return await WorkerProcess.start(WORKER, name="worker", log_path=log, hello=hello)
+
+
+async def test_what_libraries_print_goes_to_the_log_and_not_into_the_answers(tmp_path):
+    worker = await start(tmp_path, lake="here")
+    answer = await worker.call({"op": "echo", "value": "é" * 1_000_000})
+    assert answer == {"got": "é" * 1_000_000, "hello": {"lake": "here"}, "stdin": ""}
+    assert set(worker.log_tail().splitlines()) == {
+        "noise while imported",
+        "noise in a handler",
+        "noise of a grandchild",
+    }
+    await worker.close()
+
+
+async def test_events_arrive_in_order_before_the_result(worker):
+    events = []
+    result = await worker.call({"op": "count", "to": 5}, on_event=events.append)
+    assert events == [{"number": number} for number in range(5)]
+    assert result == {"counted": 5}
+
+
+async def test_an_error_of_ours_comes_back_as_the_same_class(worker):
+    with pytest.raises(WorkerError) as caught:
+        await worker.call({"op": "fail"})
+    error = caught.value.to_asgard()
+    assert type(error) is SqlNotParsed
+    assert (error.detail, error.hint) == ("no such word", "try SELECT")
+    assert error.members == {"position": {"line": 2, "column": 7}}
+    with pytest.raises(WorkerError) as caught:
+        await worker.call({"op": "fail_engine"})
+    error = caught.value.to_asgard()
+    assert isinstance(error, EngineFailed)
+    assert (error.failure_cause, error.can_retry) == (FailureCause.OUT_OF_MEMORY, True)
+
+
+async def test_an_error_leaves_the_worker_alive_and_its_traceback_in_the_log(worker):
+    with pytest.raises(WorkerError) as caught:
+        await worker.call({"op": "no such"})
+    assert caught.value.error["type"] == "KeyError"
+    assert caught.value.to_asgard() is None
+    assert "Traceback" in worker.log_tail()
+    assert await worker.call({"op": "count", "to": 0}) == {"counted": 0}
+
+
+async def test_a_worker_that_dies_says_how_and_what_it_last_said(worker):
+    with pytest.raises(WorkerDied) as caught:
+        await worker.call({"op": "die"})
+    assert caught.value.exit_code == 7
+    assert caught.value.log_tail.endswith("last words")
+    assert not worker.alive
+
+
+async def test_a_call_that_takes_too_long_kills_the_worker(worker):
+    pid, begun = worker.pid, time.monotonic()
+    with pytest.raises(WorkerTimeout):
+        await worker.call({"op": "sleep"}, timeout=0.2)
+    assert time.monotonic() - begun < 8
+    assert not worker.alive
+    await until(lambda: not is_running(pid))
+
+
+async def test_a_call_that_is_cancelled_kills_the_worker(worker):
+    started = asyncio.Event()
+    call = asyncio.create_task(worker.call({"op": "sleep"}, on_event=lambda _: started.set()))
+    await started.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert not worker.alive
+    await until(lambda: not is_running(worker.pid))
+
+
+async def test_a_worker_that_refuses_its_hello_is_an_error_and_is_gone(tmp_path):
+    with pytest.raises(WorkerError, match="cannot work like this"):
+        await start(tmp_path, broken=True)
+
+
+async def test_a_worker_at_work_ends_when_the_gateway_is_gone_even_without_the_kernel(tmp_path):
+    reader, writer = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", WORKER, stdin=reader, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    os.close(reader)
+    os.write(writer, b'{}\n{"op": "sleep"}\n')
+    while b"pid" not in await process.stdout.readline():
+        pass
+    os.close(writer)
+    async with asyncio.timeout(5):
+        assert await process.wait() == 1
+
+
+# The pool
+
+
+def pool(tmp_path: Path, size: int = 1, **limits) -> WorkerPool:
+    return WorkerPool(lambda: start(tmp_path), size, **limits)
+
+
+async def pid_of_next(workers: WorkerPool) -> int:
+    async with workers.acquire() as worker:
+        await worker.call({"op": "count", "to": 0})
+        return worker.pid
+
+
+async def test_a_worker_is_used_again(tmp_path):
+    workers = pool(tmp_path)
+    assert await pid_of_next(workers) == await pid_of_next(workers)
+    await workers.close()
+
+
+async def test_a_worker_that_is_killed_while_it_starts_is_started_again(tmp_path):
+    starts = 0
+
+    async def factory() -> WorkerProcess:
+        nonlocal starts
+        starts += 1
+        worker = await start(tmp_path)
+        if starts == 1:
+            worker.kill()
+            await worker.call({"op": "count", "to": 0})
+        return worker
+
+    workers = WorkerPool(factory, 1)
+    assert await pid_of_next(workers)
+    assert starts == 2
+    await workers.close()
+
+
+async def test_a_pool_whose_workers_do_not_start_is_unreachable(tmp_path):
+    async def factory() -> WorkerProcess:
+        worker = await start(tmp_path)
+        await worker.call({"op": "no such operation"})
+        return worker
+
+    with pytest.raises(EngineUnreachable, match="could not be started"):
+        await pid_of_next(WorkerPool(factory, 1))
+
+
+async def test_never_more_workers_than_the_pool_is_large(tmp_path):
+    workers = pool(tmp_path, size=2)
+    pids = await asyncio.gather(*(pid_of_next(workers) for _ in range(8)))
+    assert len(set(pids)) <= 2
+    await workers.close()
+
+
+@pytest.mark.parametrize("limits", [{"max_calls": 1}, {"max_age": 0}, {"max_rss": 1}])
+async def test_a_worker_beyond_its_limits_is_replaced(tmp_path, limits):
+    workers = pool(tmp_path, **limits)
+    first = await pid_of_next(workers)
+    assert await pid_of_next(workers) != first
+    await until(lambda: not is_running(first))
+    await workers.close()
+
+
+async def test_a_dead_worker_is_replaced(tmp_path):
+    workers = pool(tmp_path)
+    with pytest.raises(WorkerDied):
+        async with workers.acquire() as worker:
+            await worker.call({"op": "die"})
+    first = await pid_of_next(workers)
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: not is_running(first))
+    assert await pid_of_next(workers) != first
+    await workers.close()
+
+
+async def test_closing_the_pool_ends_idle_and_busy_workers(tmp_path):
+    workers = pool(tmp_path, size=2)
+    await workers.warm()
+    idle = await pid_of_next(workers)
+    pids: list[int] = []
+
+    async def stay_busy() -> None:
+        async with workers.acquire() as worker:
+            await worker.call({"op": "sleep"}, on_event=lambda e: pids.append(e["pid"]))
+
+    busy = [asyncio.create_task(stay_busy()) for _ in range(2)]
+    await until(lambda: len(pids) == 2)
+    assert idle in pids
+    await workers.close()
+    assert not any(is_running(pid) for pid in pids)
+    outcomes = await asyncio.gather(*busy, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [WorkerDied, WorkerDied]

@@ -1,0 +1,40 @@
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+from app.runs.replicas import ProcessIdentity
+
+
+def identity_of(pid: int, started: str) -> ProcessIdentity:
+    return replace(ProcessIdentity.own(), pid=pid, started=started)
+
+
+def test_this_process_is_not_gone():
+    assert not ProcessIdentity.own().is_gone()
+
+
+def test_a_process_that_ended_is_gone_as_a_zombie_too():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    alive = ProcessIdentity.of(child.pid)
+    assert not alive.is_gone()
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, and not yet reaped
+    assert alive.is_gone()
+    child.communicate()
+    assert alive.is_gone()
+
+
+def test_another_process_under_the_same_pid_is_not_the_one_that_was_meant():
+    assert identity_of(os.getpid(), started="1").is_gone()
+
+
+def test_of_another_host_boot_or_container_nothing_can_be_known():
+    gone = identity_of(pid=2**22 + 1, started="1")
+    assert gone.is_gone()
+    for elsewhere in (
+        replace(gone, host="other"),
+        replace(gone, boot_id="other"),
+        replace(gone, pid_namespace="other"),
+    ):
+        assert not elsewhere.is_gone()

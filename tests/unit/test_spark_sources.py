@@ -1,0 +1,106 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from app.data_transformation.sources import SourceResolver, format_of
+from app.errors import InvalidRequest, SourceNotFound
+from app.lakehouse.bronze import BronzePath
+from app.lakehouse.storage import ObjectInfo
+
+
+class Bucket:
+    def __init__(self, *keys: str, size: int = 10) -> None:
+        self._keys = keys
+        self._size = size
+
+    async def list(self, prefix: str) -> list[ObjectInfo]:
+        now = datetime(2026, 1, 1, tzinfo=UTC)
+        return [
+            ObjectInfo(key, self._size, "etag", now) for key in self._keys if key.startswith(prefix)
+        ]
+
+
+class Synced:
+    def __init__(self, *paths: BronzePath) -> None:
+        self._paths = {path.path: path for path in paths}
+
+    async def resolve(self, path: str) -> BronzePath | None:
+        return self._paths.get(path)
+
+
+async def test_a_listed_path_stands_for_its_data_files_alone() -> None:
+    bucket = Bucket(
+        "bronze/x/b.parquet",
+        "bronze/x/a/a.parquet",
+        "bronze/x/_SUCCESS",
+        "bronze/x/_temporary/c.parquet",
+        "bronze/x/.hidden.parquet",
+        "bronze/x/notes.txt",
+        "bronze/xx/other.parquet",
+    )
+    found = await SourceResolver(bucket, Synced()).resolve("bronze/x", None)
+    assert found.format == "parquet"
+    assert found.keys == ("bronze/x/a/a.parquet", "bronze/x/b.parquet")
+    assert found.run_ids == ()
+
+
+async def test_a_path_may_be_one_file() -> None:
+    found = await SourceResolver(Bucket("bronze/x/a.csv.gz"), Synced()).resolve(
+        "bronze/x/a.csv.gz", None
+    )
+    assert (found.format, found.keys) == ("csv", ("bronze/x/a.csv.gz",))
+
+
+async def test_an_ingested_path_stands_for_the_files_of_its_complete_syncs() -> None:
+    bucket = Bucket("bronze/x/complete.parquet", "bronze/x/half.parquet")
+    synced = Synced(
+        BronzePath("bronze/x", "parquet", ("bronze/x/complete.parquet",), ("ab12",), "shop")
+    )
+    found = await SourceResolver(bucket, synced).resolve("bronze/x", "parquet")
+    assert found.keys == ("bronze/x/complete.parquet",)
+    assert found.run_ids == ("ab12",)
+    assert found.source == "shop"
+
+
+async def test_mixed_formats_are_refused_and_named() -> None:
+    bucket = Bucket("bronze/x/a.parquet", "bronze/x/b.csv", "bronze/x/c.jsonl")
+    resolver = SourceResolver(bucket, Synced())
+    with pytest.raises(InvalidRequest, match="csv, json, parquet") as refused:
+        await resolver.resolve("bronze/x", None)
+    assert refused.value.members["formats"] == ["csv", "json", "parquet"]
+    assert (await resolver.resolve("bronze/x", "json")).keys == ("bronze/x/c.jsonl",)
+
+
+@pytest.mark.parametrize("wanted", [None, "parquet"])
+async def test_a_path_without_data_files_is_not_found(wanted: str | None) -> None:
+    resolver = SourceResolver(Bucket("bronze/x/_SUCCESS", "bronze/x/readme.txt"), Synced())
+    with pytest.raises(SourceNotFound, match="bronze/x"):
+        await resolver.resolve("bronze/x", wanted)
+
+
+async def test_empty_objects_are_no_data() -> None:
+    with pytest.raises(SourceNotFound):
+        await SourceResolver(Bucket("bronze/x/", "bronze/x/a.csv", size=0), Synced()).resolve(
+            "bronze/x", None
+        )
+
+
+async def test_another_format_than_the_one_that_is_there_is_not_found() -> None:
+    with pytest.raises(SourceNotFound, match="no json files at bronze/x; it holds csv"):
+        await SourceResolver(Bucket("bronze/x/a.csv"), Synced()).resolve("bronze/x", "json")
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("a/b.snappy.parquet", "parquet"),
+        ("a/B.JSONL", "json"),
+        ("a/b.json.gz", "json"),
+        ("a/b.csv", "csv"),
+        ("a/b.gz", None),
+        ("a.csv/b", None),
+        ("csv", None),
+    ],
+)
+def test_the_format_is_in_the_name(key: str, kind: str | None) -> None:
+    assert format_of(key) == kind

@@ -1,0 +1,193 @@
+"""What Spark SQL of clients may run, and how it is bound to what it reads."""
+
+import pytest
+
+from app.errors import SqlFunctionRefused, SqlNotSelect, SqlRefused, SqlTableRefused
+from app.sql import functions
+from app.sql.guard import check_script
+from app.sql.model import GuardedScript, PathTable, SqlPolicy, TableName
+from app.sql.rewrite import bind_script
+
+POLICY = SqlPolicy(silver_schema="s_prod", allowed_prefixes=("bronze/", "raw/eu/"))
+
+
+def check(sql: str, has_source_path: bool = True) -> GuardedScript:
+    return check_script(sql, POLICY, has_source_path)
+
+
+def test_a_script_of_views_paths_source_and_tables() -> None:
+    script = check("""
+        CREATE OR REPLACE TEMPORARY VIEW v AS SELECT * FROM parquet.`flights/`;
+        CREATE TEMP VIEW w (a, b) AS SELECT carrier, 1 FROM v;
+        WITH c AS (SELECT * FROM w)
+        SELECT /*+ BROADCAST(c) */ c.a, s.x, silver.t.y
+        FROM c JOIN source_data s ON true JOIN silver.t ON true JOIN json.`s3a://lake/raw/eu/x`
+    """)
+    assert script.tables == (TableName("s_prod", "t"),)
+    assert script.paths == (
+        PathTable("parquet", "bronze/flights"),
+        PathTable("json", "raw/eu/x"),
+    )
+    assert script.reads_source
+    assert [name for name, _ in script.views] == ["v", "w"]
+    views, select = bind_script(
+        script,
+        {script.paths[0]: "path_1", script.paths[1]: "path_2"},
+        "the_source",
+        "iceberg",
+    )
+    assert views == (
+        ("v", "SELECT * FROM `path_1`"),
+        ("w", "SELECT * FROM (SELECT `carrier`, 1 FROM `v`) AS `w`(`a`, `b`)"),
+    )
+    assert select == (
+        "WITH `c` AS (SELECT * FROM `w`) SELECT `c`.`a`, `s`.`x`, `t`.`y` FROM `c` "
+        "JOIN `the_source` AS `s` ON TRUE JOIN `iceberg`.`s_prod`.`t` ON TRUE JOIN `path_2` "
+        "ON TRUE"
+    )
+
+
+def test_a_path_called_source_is_the_source_path_when_there_is_one() -> None:
+    assert check("SELECT * FROM parquet.`source`").reads_source
+    script = check("SELECT * FROM parquet.`source`", has_source_path=False)
+    assert script.paths == (PathTable("parquet", "bronze/source"),)
+    assert not script.reads_source
+
+
+def test_the_source_without_a_source_path_is_refused_with_the_way_out() -> None:
+    with pytest.raises(SqlTableRefused, match="no source_path"):
+        check("SELECT * FROM source", has_source_path=False)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM csv.`/etc/passwd`",
+        "SELECT * FROM csv.`file:///etc/passwd`",
+        "SELECT * FROM json.`http://example.com/x`",
+        "SELECT * FROM parquet.`hdfs://x/y`",
+        "SELECT * FROM parquet.`s3://other/bronze/x`",
+        "SELECT * FROM parquet.`s3://lake/asgard/runs`",
+        "SELECT * FROM parquet.`../asgard/runs`",
+        "SELECT * FROM parquet.`s3a://lake/bronze/%2e%2e/asgard`",
+        "SELECT * FROM parquet.`x/*`",
+        "SELECT * FROM text.`x`",
+        "SELECT * FROM binaryFile.`x`",
+        "SELECT * FROM orc.`x`",
+        "SELECT * FROM delta.`x`",
+        "SELECT * FROM iceberg.asgard.runs",
+        "SELECT * FROM asgard.runs",
+        "SELECT * FROM `s3://lake/bronze/x`",
+        "SELECT * FROM later; ",
+        "SELECT * FROM silver.`t$files`",
+    ],
+)
+def test_what_lies_outside_of_the_lake_is_refused(sql: str) -> None:
+    with pytest.raises(SqlTableRefused) as refused:
+        check(sql)
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "",
+        "DROP TABLE silver.t",
+        "INSERT INTO silver.t SELECT 1",
+        "CREATE TABLE x AS SELECT 1",
+        "CREATE TABLE x AS SELECT 1; SELECT 1",
+        "CREATE VIEW v AS SELECT 1; SELECT 1",
+        "CREATE GLOBAL TEMPORARY VIEW v AS SELECT 1; SELECT 1",
+        "CREATE TEMPORARY VIEW v USING csv OPTIONS (path '/etc/passwd'); SELECT * FROM v",
+        "CREATE TEMPORARY VIEW v AS SELECT 1",
+        "SET spark.x = 1; SELECT 1",
+        "CACHE TABLE x AS SELECT 1; SELECT 1",
+        "ADD JAR 'x'; SELECT 1",
+        "SELECT 1; SELECT 2",
+    ],
+)
+def test_other_statements_are_refused(sql: str) -> None:
+    with pytest.raises(SqlNotSelect):
+        check(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT java_method('java.lang.System', 'getenv')",
+        "SELECT reflect('a', 'b')",
+        "SELECT try_reflect('a', 'b')",
+        "SELECT input_file_name()",
+        "SELECT input_file_block_start()",
+        "SELECT `java_method`('a', 'b')",
+        "SELECT spark_catalog.default.f(1)",
+        "SELECT current_user()",
+        "SELECT version()",
+        "SELECT * FROM read_files('x')",
+        "SELECT * FROM sha2('x', 256)",
+        "SELECT range(5)",
+        "SELECT * FROM silver.t LATERAL VIEW range(5) t AS x",
+        "SELECT * FROM explode(java_method('a', 'b'))",
+        "SELECT transform(a, x -> java_method(x, x)) FROM silver.t",
+        "SELECT * FROM silver.t LATERAL VIEW java_method('a') t AS x",
+    ],
+)
+def test_functions_that_reach_outside_of_sql_are_refused(sql: str) -> None:
+    with pytest.raises(SqlFunctionRefused):
+        check(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TEMP VIEW source_data AS SELECT 1; SELECT 1",
+        "CREATE TEMP VIEW silver.v AS SELECT 1; SELECT 1",
+        "CREATE TEMP VIEW asgard_path_1 AS SELECT 1; SELECT 1",
+        "SELECT TRANSFORM(a) USING 'cat' AS (b) FROM silver.t",
+        "SELECT * FROM silver.t VERSION AS OF 1",
+        "SELECT ${x}",
+        "SELECT :x",
+    ],
+)
+def test_other_things_that_scripts_may_not_do(sql: str) -> None:
+    with pytest.raises(SqlRefused):
+        check(sql)
+
+
+@pytest.mark.parametrize(
+    ("sql", "canonical"),
+    [
+        ("SELECT array(1, 2)[0], map('a', 1)['a']", "SELECT array(1, 2)[0], map('a', 1)['a']"),
+        (r"SELECT '\\d+' RLIKE r'\d'", r"SELECT '\\d+' RLIKE '\\d'"),
+        ("SELECT 1L, 2.5D", "SELECT CAST(1 AS BIGINT), CAST(2.5 AS DOUBLE)"),
+        ("SELECT a <=> b, a div b", "SELECT `a` IS NOT DISTINCT FROM `b`, `a` DIV `b`"),
+        ("SELECT `a``b`", "SELECT `a``b`"),
+        ("SELECT '{{ x }}'", "SELECT '{{ x }}'"),
+        ("SELECT * FROM range(5)", "SELECT * FROM range(5)"),
+        ("SELECT explode(a) AS x", "SELECT explode(`a`) AS `x`"),
+    ],
+)
+def test_spark_sql_keeps_its_meaning(sql: str, canonical: str) -> None:
+    assert check(sql).select == canonical
+
+
+def test_every_listed_function_passes() -> None:
+    syntax = {
+        "case",
+        "cast",
+        "try_cast",
+        "when",
+        "extract",
+        "div",
+        "exists",
+        "cube",
+        "rollup",
+        "overlay",
+    }
+    for name in sorted(functions.SPARK - syntax):
+        assert check(f"SELECT {name}(a, b) FROM silver.t").tables
+
+
+def test_scripts_survive_json() -> None:
+    script = check("CREATE TEMP VIEW v AS SELECT * FROM csv.`a`; SELECT * FROM v, silver.t, source")
+    assert GuardedScript.from_json(script.to_json()) == script
