@@ -1,5 +1,6 @@
 """Every environment variable, once, with its default and its meaning. Nothing else reads them."""
 
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,7 +39,7 @@ class Settings(BaseSettings):
     # Embedded lakehouse
     asgard_home: Path = Path(".asgard")
     asgard_embedded: Annotated[frozenset[str], NoDecode] = frozenset()
-    """Engines that may stay embedded beside production ones: ingestion, spark, sql."""
+    """Parts that stay embedded beside production ones: ingestion, spark, sql, lake."""
     kubernetes_service_host: str | None = None
 
     # Airbyte
@@ -108,6 +109,10 @@ class Settings(BaseSettings):
             raise ValueError("LOG_LEVEL is one of DEBUG, INFO, WARNING, ERROR, CRITICAL")
         return value.upper()
 
+    def is_production(self, part: str) -> bool:
+        """Of `PARTS`; else it is embedded. Ask only after `check_choice`."""
+        return any(getattr(self, name) for name in PARTS[part])
+
     @property
     def home(self) -> Path:
         return self.asgard_home.expanduser().absolute()
@@ -121,40 +126,70 @@ class Settings(BaseSettings):
         return (self.dbt_profiles_dir or self.project_dir).expanduser().absolute()
 
 
-PRODUCTION_VARIABLES = ("AIRBYTE_BASE_URL", "SPARK_IMAGE", "TRINO_HOST", "S3_BUCKET")
+PARTS: dict[str, tuple[str, ...]] = {
+    "ingestion": ("airbyte_base_url",),
+    "spark": ("spark_image",),
+    "sql": ("trino_host",),
+    "lake": ("s3_bucket", "nessie_uri", "iceberg_rest_uri"),
+}
+"""The parts that are either production or embedded, and the settings that choose production."""
+WITHOUT_ADAPTER = frozenset({"ingestion", "spark", "sql", "lake"})
+"""Parts whose production adapter does not exist yet: refused rather than served by another."""
 
 
 def check_choice(settings: Settings) -> None:
-    """Raises `ConfigurationError` unless the settings choose one whole set of engines.
+    """Raises `ConfigurationError`, listing all that is wrong, unless every part of Asgard is
+    chosen: all of them embedded, or each by its variables or by name in `ASGARD_EMBEDDED`."""
+    wrong = [*_contradictions(settings), *_missing(settings)]
+    if wrong:
+        raise ConfigurationError(" ".join(wrong))
+    chosen = {part for part in PARTS if settings.is_production(part)} & WITHOUT_ADAPTER
+    if chosen:
+        named = ", ".join(_given(settings, chosen))
+        raise ConfigurationError(
+            f"{named}: this version has no adapter for these engines yet. Unset them to run "
+            "embedded."
+        )
 
-    Only the embedded engines exist so far: settings that name a production engine are refused
-    with the variables that do it, rather than silently served by something else.
-    """
-    named = {
-        "AIRBYTE_BASE_URL": settings.airbyte_base_url,
-        "SPARK_IMAGE": settings.spark_image,
-        "TRINO_HOST": settings.trino_host,
-        "S3_BUCKET": settings.s3_bucket,
-        "NESSIE_URI": settings.nessie_uri,
-        "ICEBERG_REST_URI": settings.iceberg_rest_uri,
-    }
-    given = sorted(name for name, value in named.items() if value)
-    if settings.environment is Environment.PRODUCTION:
-        missing = [name for name in PRODUCTION_VARIABLES if not named[name]]
-        if not settings.nessie_uri and not settings.iceberg_rest_uri:
-            missing.append("NESSIE_URI or ICEBERG_REST_URI")
-        problem = f"missing: {', '.join(missing)}" if missing else "all variables are given"
-        raise ConfigurationError(
-            f"ENVIRONMENT=production never runs on embedded engines ({problem}), and this "
-            "version has no adapter for the production engines yet."
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    embedded = settings.asgard_embedded
+    if unknown := embedded - PARTS.keys():
+        yield f"ASGARD_EMBEDDED names {', '.join(sorted(unknown))}; it may name {', '.join(PARTS)}."
+    for part in sorted(embedded & PARTS.keys()):
+        if given := _given(settings, {part}):
+            yield f"{', '.join(given)} and ASGARD_EMBEDDED={part} contradict one another."
+    if settings.nessie_uri and settings.iceberg_rest_uri:
+        yield "NESSIE_URI and ICEBERG_REST_URI are two catalogs: give one."
+    if embedded and settings.environment is Environment.PRODUCTION:
+        yield "ENVIRONMENT=production never runs on embedded engines: unset ASGARD_EMBEDDED."
+
+
+def _missing(settings: Settings) -> Iterator[str]:
+    production = settings.environment is Environment.PRODUCTION
+    if not (production or settings.kubernetes_service_host or _given(settings, PARTS)):
+        return
+    missing = [name for part in PARTS for name in _missing_of(part, settings)]
+    if missing:
+        why = "In production" if production else "Beside production engines, or in Kubernetes,"
+        yield (
+            f"{why} nothing is embedded by itself. Missing: {', '.join(missing)}. On a laptop "
+            "ASGARD_EMBEDDED may name parts that stay embedded."
         )
-    if given:
-        raise ConfigurationError(
-            f"{', '.join(given)} ask(s) for production engines, which this version has no "
-            "adapter for yet. Unset them to run embedded."
-        )
-    if settings.kubernetes_service_host:
-        raise ConfigurationError(
-            "Inside a Kubernetes cluster nothing runs embedded: set AIRBYTE_BASE_URL, "
-            "SPARK_IMAGE, TRINO_HOST, S3_BUCKET and NESSIE_URI."
-        )
+
+
+def _missing_of(part: str, settings: Settings) -> list[str]:
+    if part in settings.asgard_embedded:
+        return []
+    if part != "lake":
+        return [] if _given(settings, {part}) else [PARTS[part][0].upper()]
+    missing = [] if settings.s3_bucket else ["S3_BUCKET"]
+    if not (settings.nessie_uri or settings.iceberg_rest_uri):
+        missing.append("NESSIE_URI (or ICEBERG_REST_URI)")
+    return missing
+
+
+def _given(settings: Settings, parts: Iterable[str]) -> list[str]:
+    """The variables that are set of those that choose production for these parts."""
+    names = (name for part in PARTS if part in parts for name in PARTS[part])
+    return [name.upper() for name in names if getattr(settings, name)]

@@ -5,14 +5,17 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from app.airbyte.driver import IngestionDriver
+from app.airbyte.engine import IngestionEngine
 from app.airbyte.local_connectors import LocalConnectors
 from app.airbyte.service import AirbyteService
 from app.config import Settings
 from app.data_products.record import ProductDoc
 from app.data_products.service import DataProductService
 from app.data_transformation.driver import SparkDriver
+from app.data_transformation.engine import SparkEngine
 from app.data_transformation.service import SparkService
 from app.data_transformation.sources import SourceResolver
 from app.data_transformation.spark_connect import SparkConnectEngine
@@ -34,6 +37,7 @@ from app.telemetry import Metrics
 from app.warehouse.dbt.project import DbtProject
 from app.warehouse.driver import ModelDriver
 from app.warehouse.duckdb import DuckDbEngine
+from app.warehouse.engine import SqlEngine
 
 log = logging.getLogger(__name__)
 
@@ -55,38 +59,47 @@ class ProcessContext:
     probes: Mapping[str, Probe]
 
 
+@dataclass(frozen=True)
+class Foundation:
+    """What every engine stands on."""
+
+    settings: Settings
+    lake: Lake
+    store: ObjectStore
+    catalog: Catalog
+    judge: SqlJudge
+    manifests: BronzeManifests
+    stack: AsyncExitStack
+    """Closes what is pushed onto it, in reverse order."""
+    warm: list[Callable[[], Awaitable[None]]]
+    """Starts the workers of those that have any, in the background once all are built."""
+
+    @property
+    def logs(self) -> Path:
+        return self.settings.home / "logs"
+
+
 @asynccontextmanager
 async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[ProcessContext]:
     """Opens everything in order and closes it in reverse, also when opening fails half-way."""
     async with AsyncExitStack() as stack:
         lakehouse = await stack.enter_async_context(embedded_lakehouse(settings))
         lake, store, catalog = lakehouse.lake, lakehouse.store, lakehouse.catalog
-        logs = settings.home / "logs"
         policy = SqlPolicy(
             silver_schema=settings.silver_schema,
             gold_schema=settings.gold_schema,
             bucket=lake.s3.bucket,
             allowed_prefixes=("bronze/", *settings.s3_allowed_prefixes),
         )
-        judge = SqlJudge(policy, log_path=logs / "sql-judge.log")
+        judge = SqlJudge(policy, log_path=settings.home / "logs" / "sql-judge.log")
         stack.push_async_callback(judge.close)
         manifests = BronzeManifests(store)
-        ingestion = LocalConnectors(
-            settings=settings, lake=lake, store=store, catalog=catalog, manifests=manifests
+        foundation = Foundation(
+            settings, lake, store, catalog, judge, manifests, stack, warm=[judge.warm]
         )
-        await ingestion.open()
-        stack.push_async_callback(ingestion.close)
-        spark = SparkConnectEngine(lake, store, catalog, log_path=logs / "spark-worker.log")
-        stack.push_async_callback(spark.close)
-        warehouse = DuckDbEngine(
-            lake=lake,
-            catalog=catalog,
-            store=store,
-            judge=judge,
-            home=settings.home,
-            workers=settings.dbt_workers,
-        )
-        stack.push_async_callback(warehouse.close)
+        ingestion = await _ingestion_engine(foundation)
+        spark = await _spark_engine(foundation)
+        warehouse = await _sql_engine(foundation)
         sources = SourceResolver(store, manifests)
         models = ModelDriver(warehouse)
         drivers: dict[RunKind, RunDriver] = {
@@ -135,7 +148,7 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
         stack.push_async_callback(project.close)
         await runs.open()
         stack.push_async_callback(runs.close)
-        warming = asyncio.create_task(_warm(judge.warm, spark.warm, warehouse.warm))
+        warming = asyncio.create_task(_warm(foundation.warm))
         stack.push_async_callback(_stop, warming)
         yield ProcessContext(
             settings=settings,
@@ -166,7 +179,46 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
         )
 
 
-async def _warm(*starts: Callable[[], Awaitable[None]]) -> None:
+async def _ingestion_engine(foundation: Foundation) -> IngestionEngine:
+    engine = LocalConnectors(
+        settings=foundation.settings,
+        lake=foundation.lake,
+        store=foundation.store,
+        catalog=foundation.catalog,
+        manifests=foundation.manifests,
+    )
+    await engine.open()
+    foundation.stack.push_async_callback(engine.close)
+    return engine
+
+
+async def _spark_engine(foundation: Foundation) -> SparkEngine:
+    engine = SparkConnectEngine(
+        foundation.lake,
+        foundation.store,
+        foundation.catalog,
+        log_path=foundation.logs / "spark-worker.log",
+    )
+    foundation.stack.push_async_callback(engine.close)
+    foundation.warm.append(engine.warm)
+    return engine
+
+
+async def _sql_engine(foundation: Foundation) -> SqlEngine:
+    engine = DuckDbEngine(
+        lake=foundation.lake,
+        catalog=foundation.catalog,
+        store=foundation.store,
+        judge=foundation.judge,
+        home=foundation.settings.home,
+        workers=foundation.settings.dbt_workers,
+    )
+    foundation.stack.push_async_callback(engine.close)
+    foundation.warm.append(engine.warm)
+    return engine
+
+
+async def _warm(starts: list[Callable[[], Awaitable[None]]]) -> None:
     """Starts workers one after the other, so that the first requests do not wait for theirs."""
     for start in starts:
         try:

@@ -127,7 +127,11 @@ class Catalog:
 
         try:
             return work(self._open())
-        except (requests.ConnectionError, requests.Timeout) as error:
+        except (
+            requests.ConnectionError,
+            requests.Timeout,
+            requests.exceptions.ChunkedEncodingError,  # it died in the middle of its answer
+        ) as error:
             raise _unreachable(error) from error
         except iceberg.CommitStateUnknownException:
             raise

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.errors import SqlTooLarge
 from app.processes import WorkerDied, WorkerError, WorkerPool, WorkerProcess, WorkerTimeout
-from app.sql.limits import DEADLINE_SECONDS, check_size
+from app.sql.limits import CPU_SECONDS, DEADLINE_SECONDS, check_size
 from app.sql.model import GuardedQuery, GuardedScript, PathTable, SqlPolicy
 
 WORKERS = 2
@@ -19,11 +19,17 @@ class SqlJudge:
     `SqlTooLarge` when that takes too long or takes the worker with it."""
 
     def __init__(
-        self, policy: SqlPolicy, *, log_path: Path, deadline: float = DEADLINE_SECONDS
+        self,
+        policy: SqlPolicy,
+        *,
+        log_path: Path,
+        deadline: float = DEADLINE_SECONDS,
+        cpu_seconds: float = CPU_SECONDS,
     ) -> None:
         self._policy = policy
         self._log_path = log_path
         self._deadline = deadline
+        self._cpu_seconds = cpu_seconds
         self._replacing: set[asyncio.Task[None]] = set()
         self._pool = WorkerPool(self._start, WORKERS, max_calls=100_000, max_age=24 * 3600)
 
@@ -77,7 +83,7 @@ class SqlJudge:
             "app.sql.worker",
             name="sql judge",
             log_path=self._log_path,
-            hello={"policy": self._policy.to_json()},
+            hello={"policy": self._policy.to_json(), "cpu_seconds": self._cpu_seconds},
         )
 
     async def _ask(self, op: str, **message: Any) -> Any:

@@ -11,7 +11,6 @@ from typing import Any
 
 from app.errors import AsgardError
 from app.sql import guard, rewrite
-from app.sql.limits import CPU_SECONDS
 from app.sql.model import GuardedScript, PathTable, SqlPolicy
 from app.worker_loop import Emit, Handler, Message, serve
 
@@ -41,12 +40,13 @@ def open_worker(hello: Message) -> Mapping[str, Handler]:
     # The first parse builds sqlglot's tables: not in a client's time.
     rewrite.to_duckdb(guard.check_query("SELECT 1 AS one", policy).sql, policy)
     guard.check_script("SELECT 1 AS one", policy, has_source_path=False)
-    return {handler.__name__: _answering(handler) for handler in handlers}
+    cpu_seconds = hello["cpu_seconds"]
+    return {handler.__name__: _answering(handler, cpu_seconds) for handler in handlers}
 
 
-def _answering(handler: Callable[[Message], Any]) -> Handler:
+def _answering(handler: Callable[[Message], Any], cpu_seconds: float) -> Handler:
     def answer(message: Message, _emit: Emit) -> Message:
-        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         try:
             return {"value": handler(message)}
         except AsgardError as error:

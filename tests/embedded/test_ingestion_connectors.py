@@ -53,11 +53,19 @@ async def make(world: World, mode: SyncMode | None = None, **config: Any) -> Toy
 
 
 def connectors() -> list[psutil.Process]:
+    """Those that run: not the launcher, whose command line is empty while it becomes one."""
     return [
         process
         for process in psutil.Process().children(recursive=True)
-        if any("source-toy" in part for part in process.cmdline())
+        if any(part.endswith("/source-toy") for part in command_line(process)[:2])
     ]
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
 
 
 async def some_connector() -> list[psutil.Process]:
@@ -136,12 +144,11 @@ async def test_an_incremental_sync_goes_on_where_the_last_one_ended(world: World
 async def test_half_a_sync_is_never_seen_and_leaves_nothing(world: World) -> None:
     toy = await make(world, rows=50, hang_after=45)
     run = await toy.start()
-    await eventually(some_connector)
+    [process] = await eventually(some_connector)
     found = await world.manifests.resolve(toy.path)
     assert found is not None
     assert found.files == (), "the path belongs to the ingestion before it has a file"
-    for process in connectors():
-        os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     ended = await world.runs.wait(run.run_id, 30)
     assert ended.state is RunState.FAILED
     assert await toy.rows() == []
@@ -160,7 +167,8 @@ async def test_a_killed_incremental_sync_is_resumed_from_its_last_state(world: W
 
     await eventually(checkpointed)
     assert await toy.rows() == [], "a checkpoint is not a complete sync"
-    worker = connectors()[0].parent()
+    [connector] = connectors()
+    worker = connector.parent()
     assert worker is not None
     os.kill(worker.pid, signal.SIGKILL)
     ended = await world.runs.wait(run.run_id, 30)
