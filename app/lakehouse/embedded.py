@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import anyio.to_thread
 
@@ -30,7 +31,7 @@ POLL, SLOW_POLL = 0.05, 1.0
 FIRST_PATIENCE = 2.0
 """Seconds; half-started it may accept a request and never answer it."""
 OWNER_POLL = 0.25
-START_TIMEOUT = 60.0
+START_TIMEOUT = 90.0
 PORT_ATTEMPTS = 5
 PORTS_FREED_WITHIN = 1.0
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
@@ -39,6 +40,19 @@ HEALTH_TIMEOUT = 2.0
 PROBE_KEY = "asgard/probe"
 DISK_POLL = 1.0
 FULL, ROOM = 16 * 2**20, 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds after which a SeaweedFS that has not ended is taken to hang, and started anew."""
+
+    ready_within: float = 25.0
+    """It needs one or two."""
+    mute_for: float = 45.0
+    mute_poll: float = 5.0
+
+
+DEFAULT_PATIENCE = Patience()
 
 
 class StartFailed(EngineUnreachable):
@@ -50,8 +64,9 @@ class StartFailed(EngineUnreachable):
 class EmbeddedLakehouse:
     """Made by `embedded_lakehouse`. `store` and `catalog` are open on `lake`, for anyone's use."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, patience: Patience) -> None:
         self._settings = settings
+        self._patience = patience
         self._home = Home(settings.home)
         self._child: ChildProcess | None = None
         self._shared: Shared | None = None
@@ -127,10 +142,12 @@ class EmbeddedLakehouse:
             self._child = await seaweedfs.start(self._home, shared)
             if await self._ready(self._child):
                 break
-            if not (alone and seaweedfs.taken_ports(shared)):
+            hung = self._child.returncode is None
+            await self._child.terminate(seaweedfs.STOP_GRACE)
+            if not hung and not (alone and seaweedfs.taken_ports(shared)):
                 raise StartFailed(f"SeaweedFS ended: {self._child.log_tail(5)}")
         else:
-            raise StartFailed("SeaweedFS found its ports taken again and again")
+            raise StartFailed("SeaweedFS did not come up, tried again and again")
         await _until(self._home.attached.try_shared, POLL)
         return shared
 
@@ -158,9 +175,13 @@ class EmbeddedLakehouse:
         self.catalog = Catalog(self.lake)
 
     async def _ready(self, child: ChildProcess) -> bool:
-        """False when it ended instead."""
+        """False when it ended instead, or hangs."""
         interval, patience = POLL, FIRST_PATIENCE
+        give_up = time.monotonic() + self._patience.ready_within
         while child.returncode is None:
+            if time.monotonic() > give_up:
+                log.warning("SeaweedFS hangs at its start: %s", child.log_tail(3))
+                return False
             if await self._proved(patience):
                 return child.returncode is None
             await asyncio.sleep(interval)
@@ -216,11 +237,17 @@ class EmbeddedLakehouse:
     async def _follow(self, child: ChildProcess) -> None:
         if await self._ready(child):
             log.info("the lakehouse is ready (SeaweedFS is process %s)", child.pid)
-        watching = asyncio.create_task(self._end_after_full_disk(child))
+        elif child.returncode is None:
+            await child.terminate(seaweedfs.STOP_GRACE)
+        watching = [
+            asyncio.create_task(watch(child))
+            for watch in (self._end_after_full_disk, self._end_when_mute)
+        ]
         try:
             exit_code = await child.wait()
         finally:
-            watching.cancel()
+            for watch in watching:
+                watch.cancel()
         log.error("SeaweedFS ended (%s): %s", exit_code, child.log_tail(3))
 
     async def _end_after_full_disk(self, child: ChildProcess) -> None:
@@ -233,6 +260,16 @@ class EmbeddedLakehouse:
         log.warning("the disk was full and has room again: SeaweedFS is started anew")
         await child.terminate(seaweedfs.STOP_GRACE)
 
+    async def _end_when_mute(self, child: ChildProcess) -> None:
+        """It was seen to stop answering without ending."""
+        patience, answered = self._patience, time.monotonic()
+        while time.monotonic() - answered < patience.mute_for:
+            await asyncio.sleep(patience.mute_poll)
+            if await self.healthy():
+                answered = time.monotonic()
+        log.error("SeaweedFS has not answered for %.0f s: it is started anew", patience.mute_for)
+        child.kill()
+
     def _free_bytes(self) -> int:
         return shutil.disk_usage(self._home.path).free
 
@@ -243,10 +280,12 @@ class EmbeddedLakehouse:
 
 
 @asynccontextmanager
-async def embedded_lakehouse(settings: Settings) -> AsyncIterator[EmbeddedLakehouse]:
+async def embedded_lakehouse(
+    settings: Settings, patience: Patience = DEFAULT_PATIENCE
+) -> AsyncIterator[EmbeddedLakehouse]:
     """Ready when it is entered: S3 and catalog answer and the namespaces are there.
     Raises `StartFailed`."""
-    lakehouse = EmbeddedLakehouse(settings)
+    lakehouse = EmbeddedLakehouse(settings, patience)
     try:
         await lakehouse.open()
         yield lakehouse

@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import stat
 import sys
@@ -17,7 +18,12 @@ import pytest
 
 from app.config import Settings
 from app.errors import EngineUnreachable
-from app.lakehouse.embedded import EmbeddedLakehouse, embedded_lakehouse
+from app.lakehouse.embedded import (
+    DEFAULT_PATIENCE,
+    EmbeddedLakehouse,
+    Patience,
+    embedded_lakehouse,
+)
 from app.lakehouse.home import Home
 
 ROOT = Path(__file__).parents[2]
@@ -67,8 +73,18 @@ async def gateway(home: Path) -> AsyncIterator[Gateway]:
         await process.wait()
 
 
-def opened(home: Path) -> contextlib.AbstractAsyncContextManager[EmbeddedLakehouse]:
-    return embedded_lakehouse(Settings(_env_file=None, asgard_home=home))
+def opened(
+    home: Path, patience: Patience = DEFAULT_PATIENCE
+) -> contextlib.AbstractAsyncContextManager[EmbeddedLakehouse]:
+    return embedded_lakehouse(Settings(_env_file=None, asgard_home=home), patience)
+
+
+def seaweedfs_of(home: Path) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.Process().children()
+        if f"-dir={home}/seaweedfs" in process.cmdline()
+    ]
 
 
 def is_running(pid: int | None) -> bool:
@@ -123,6 +139,31 @@ async def test_when_seaweedfs_is_killed_it_comes_back_with_its_data(tmp_path):
             assert lakehouse.pid != killed
             await assert_data_is_there(lakehouse)
         assert lakehouse.restarts == 2
+
+
+async def test_a_seaweedfs_that_stops_answering_is_started_anew(tmp_path):
+    async with opened(tmp_path, Patience(mute_for=3, mute_poll=0.5)) as lakehouse:
+        await write_data(lakehouse)
+        hanging = lakehouse.pid
+        os.kill(hanging, signal.SIGSTOP)
+        await until(lambda: not is_running(hanging), within=20)
+        await until_healthy(lakehouse, within=20)
+        await assert_data_is_there(lakehouse)
+
+
+async def test_a_seaweedfs_that_hangs_at_its_start_is_started_anew(tmp_path):
+    lakehouse = opened(tmp_path, Patience(ready_within=4))
+    opening = asyncio.create_task(lakehouse.__aenter__())
+    await until(lambda: bool(seaweedfs_of(tmp_path)), within=10)
+    [hanging] = seaweedfs_of(tmp_path)
+    hanging.suspend()
+    started = await opening
+    try:
+        assert started.pid != hanging.pid
+        assert not is_running(hanging.pid)
+        await write_data(started)
+    finally:
+        await lakehouse.__aexit__(None, None, None)
 
 
 async def test_a_clean_stop_leaves_no_process_and_no_lock(tmp_path):

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import psutil
 
-START_SECONDS = 60.0
+START_SECONDS = 100.0
 GONE_SECONDS = 2.0
 POLL = 0.03
 PROGRAM = Path(sys.executable).with_name("asgard")
