@@ -5,5 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 if [[ "${1:-}" == "--help" ]]; then sed -n '2,3s/^# //p' "$0"; exit 0; fi
 ./script/setup.sh requirements-dev.txt >/dev/null
-# Two workers: most tests wait for real engines. A file stays with one worker and its lakehouse.
-exec .venv/bin/python -m pytest -n 2 --dist loadfile "$@"
+# Two workers: most tests wait for real engines. A file stays with one worker and its lakehouse;
+# in pyproject's order, the longest tests first, so that neither worker is left alone with one.
+exec .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
