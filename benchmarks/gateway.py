@@ -1,10 +1,5 @@
 """A gateway of its own for the benchmarks: a fresh home, a free port, the real command."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +10,12 @@ from typing import Any
 import httpx
 import psutil
 
+from tests.live_gateway import live_gateway
+
 
 @dataclass
 class Gateway:
-    process: subprocess.Popen[bytes]
+    pid: int
     client: httpx.Client
     home: Path
     ready_seconds: float
@@ -31,7 +28,7 @@ class Gateway:
 
     def memory(self) -> int:
         """Resident bytes of the gateway process alone, children left out."""
-        return int(psutil.Process(self.process.pid).memory_info().rss)
+        return int(psutil.Process(self.pid).memory_info().rss)
 
     @staticmethod
     def _answer(answer: httpx.Response) -> dict[str, Any]:
@@ -44,43 +41,9 @@ class Gateway:
 @contextmanager
 def gateway(home: Path, **environment: str) -> Iterator[Gateway]:
     """Starts `asgard serve` on `home` and stops it in the end."""
-    port = free_port()
     started = time.perf_counter()
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "benchmark-gateway.log").open("ab") as log:
-        process = subprocess.Popen(
-            [Path(sys.executable).with_name("asgard"), "serve", "--port", str(port)],
-            env={**os.environ, "ASGARD_HOME": str(home), **environment},
-            cwd=home,
-            stdout=log,
-            stderr=log,
-        )
-    base = f"http://127.0.0.1:{port}"
-    client = httpx.Client(base_url=f"{base}/api/v1", timeout=300)
-    try:
-        _await_ready(process, base)
-        yield Gateway(process, client, home, time.perf_counter() - started)
-    finally:
-        client.close()
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _await_ready(process: subprocess.Popen[bytes], base: str) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"the gateway ended with {process.returncode}")
-        try:
-            if httpx.get(f"{base}/health/ready", timeout=2).json()["status"] == "ready":
-                return
-        except (httpx.HTTPError, ValueError):
-            time.sleep(0.02)
-    raise RuntimeError("the gateway did not get ready within 120 s")
+    with (
+        live_gateway(home, **environment) as live,
+        httpx.Client(base_url=f"{live.url}/api/v1", timeout=300) as client,
+    ):
+        yield Gateway(live.process.pid, client, home, time.perf_counter() - started)

@@ -8,34 +8,58 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-START_SECONDS = 60
+START_SECONDS = 120
+STOP_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class LiveGateway:
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def wait_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self._said()
+            try:
+                answer = httpx.get(f"{self.url}/health/ready", timeout=5)
+                if answer.json()["status"] == "ready":
+                    return
+            except (httpx.HTTPError, ValueError):
+                time.sleep(0.02)
+        raise AssertionError(f"not ready within {START_SECONDS} s: {self._said()}")
+
+    def _said(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]
 
 
 @contextmanager
-def live_gateway(home: Path, **environment: str) -> Iterator[str]:
-    """Yields the base URL once `/health/ready` says ready."""
+def live_gateway(home: Path, **environment: str) -> Iterator[LiveGateway]:
+    """`asgard serve` on `home`, entered once `/health/ready` says ready."""
     port = free_port()
-    command = [Path(sys.executable).with_name("asgard"), "serve", "--port", str(port)]
+    home.mkdir(parents=True, exist_ok=True)
     log = home / "live-gateway.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
-            command,
+            [Path(sys.executable).with_name("asgard"), "serve", "--port", str(port)],
             cwd=home,
             env={**os.environ, "ASGARD_HOME": str(home), **environment},
             stdout=output,
             stderr=output,
         )
-    base = f"http://127.0.0.1:{port}"
+    gateway = LiveGateway(process, f"http://127.0.0.1:{port}", log)
     try:
-        await_ready(process, base, log)
-        yield base
+        gateway.wait_ready()
+        yield gateway
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(STOP_SECONDS)
 
 
 def free_port() -> int:
@@ -43,15 +67,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def await_ready(process: subprocess.Popen[bytes], base: str, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()[-4000:]
-        try:
-            if httpx.get(f"{base}/health/ready", timeout=5).json()["status"] == "ready":
-                return
-        except httpx.HTTPError:
-            time.sleep(0.05)
-    raise AssertionError(f"not ready within {START_SECONDS} s: {log.read_text()[-4000:]}")

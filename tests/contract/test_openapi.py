@@ -30,8 +30,8 @@ MEANT = {501, 503, 504}
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with live_gateway(tmp_path_factory.mktemp("openapi"), WAIT_SECONDS="5") as base:
-        yield base
+    with live_gateway(tmp_path_factory.mktemp("openapi"), WAIT_SECONDS="5") as live:
+        yield live.url
 
 
 def no_server_error(context: CheckContext, response: Response, case: Case) -> None:

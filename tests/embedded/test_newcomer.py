@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,17 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.live_gateway import free_port
+
 pytestmark = pytest.mark.timeout(400)
 
 README = Path(__file__).parents[2] / "README.md"
 DEMO = Path(sys.executable).with_name("asgard")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
