@@ -1,0 +1,36 @@
+"""Sail against Spark 3.5 and DuckDB against Trino, statement by statement, each in one session."""
+
+import os
+
+import pytest
+
+from tests.integration.dialects.cases import CASES
+from tests.integration.dialects.report import DOCUMENT, Pair, document
+
+pytestmark = pytest.mark.timeout(600)
+
+WRITE = os.environ.get("ASGARD_WRITE_DOCS")
+"""Set it to write docs/dialects.md anew from what the engines answer now."""
+
+
+def differing(pair: Pair) -> list[str]:
+    return [
+        case.trino
+        for case, mine, theirs in zip(CASES, *pair, strict=True)
+        if str(mine) != str(theirs)
+    ]
+
+
+def test_duckdb_answers_as_trino_does(duckdb_and_trino: Pair) -> None:
+    assert differing(duckdb_and_trino) == [case.trino for case in CASES if case.duckdb_differs]
+
+
+def test_sail_answers_as_spark_does(sail_and_spark: Pair) -> None:
+    assert differing(sail_and_spark) == [case.trino for case in CASES if case.sail_differs]
+
+
+def test_the_document_is_true(duckdb_and_trino: Pair, sail_and_spark: Pair) -> None:
+    now = document(duckdb_and_trino, sail_and_spark)
+    if WRITE:
+        DOCUMENT.write_text(now)
+    assert DOCUMENT.read_text() == now
