@@ -42,6 +42,15 @@ class InvalidRequest(AsgardError):
     title = "The request makes no sense"
 
 
+class CrossSite(AsgardError):
+    """A browser sent a change on behalf of another site's page."""
+
+    status = 403
+    problem = "cross-site"
+    title = "Pages of other sites may not change anything"
+    cause = FailureCause.PERMISSION_DENIED
+
+
 class SqlRefused(InvalidRequest):
     """SQL that does not parse or may not run. `position` is `{line, column}`, both from 1."""
 

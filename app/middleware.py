@@ -3,6 +3,7 @@
 import time
 import uuid
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -10,12 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import AsgardError, BodyTooLarge, InvalidRequest
+from app.errors import AsgardError, BodyTooLarge, CrossSite, InvalidRequest
 from app.http import REQUEST_ID, request_id_of_task
 from app.problems import problem_response
 from app.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Edge:
@@ -51,7 +54,7 @@ class Edge:
         self, scope: Scope, headers: Headers, receive: Receive, answer: "_Answer"
     ) -> None:
         path: str = scope["path"]
-        refusal = self._refusal(headers)
+        refusal = self._refusal(scope["method"], headers)
         if refusal is not None:
             await problem_response(refusal, path)(scope, receive, answer)
             return
@@ -66,10 +69,15 @@ class Edge:
             error = AsgardError("Something went wrong in Asgard itself; its log has the cause.")
             await _close(problem_response(error, path))(scope, receive, answer)
 
-    def _refusal(self, headers: Headers) -> AsgardError | None:
+    def _refusal(self, method: str, headers: Headers) -> AsgardError | None:
         host = headers.get("host", "").rsplit(":", 1)[0]
         if not any(_matches(host, allowed) for allowed in self.trusted_hosts):
             return InvalidRequest("This host name is not served here; see TRUSTED_HOSTS.")
+        if method not in SAFE_METHODS and _is_cross_site(headers):
+            return CrossSite(
+                "A page of another site asked for this change.",
+                hint="Call the API from a program, or from a page of its own host.",
+            )
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self.max_body:
             return BodyTooLarge(_too_large(self.max_body))
@@ -109,6 +117,14 @@ def _request_id(headers: Headers) -> str:
 
 def _matches(host: str, allowed: str) -> bool:
     return allowed in {"*", host} or (allowed.startswith("*.") and host.endswith(allowed[1:]))
+
+
+def _is_cross_site(headers: Headers) -> bool:
+    """By what browsers alone send: pages cannot change these headers, programs have no Origin."""
+    origin = headers.get("origin")
+    if headers.get("sec-fetch-site") == "cross-site":
+        return True
+    return origin is not None and urlsplit(origin).netloc != headers.get("host")
 
 
 def _limited(receive: Receive, limit: int) -> Receive:

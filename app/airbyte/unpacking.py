@@ -57,7 +57,10 @@ def unpacked(job: FileJob) -> tuple[Path, Packing]:
     if packing is Packing.GZIP and job.format is FileFormat.PARQUET:
         target = job.directory / "unpacked"
         with opened(job.path, packing, job) as source, target.open("wb") as out:
-            shutil.copyfileobj(source, out, COPY_BUFFER)
+            # How large it gets is known only when it is there.
+            while block := source.read(COPY_BUFFER):
+                _need_space(job, len(block))
+                out.write(block)
         return target, Packing.NONE
     return job.path, packing
 
@@ -90,7 +93,7 @@ def _need_space(job: FileJob, size: int) -> None:
     free = shutil.disk_usage(job.directory).free
     if size + SPARE_DISK > free:
         raise EngineFailed(
-            f"{job.name} unpacks to {size} bytes; {free} are free under ASGARD_HOME.",
+            f"{job.name} needs {size} bytes more; {free} are free under ASGARD_HOME.",
             hint="Free disk space, or move ASGARD_HOME to a larger disk.",
             retryable=True,
         )

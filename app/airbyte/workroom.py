@@ -22,6 +22,9 @@ OnEvent = Callable[[Message], None]
 MODULE = "app.airbyte.worker"
 LOCK = ".lock"
 SIGKILLED = -9
+FILE_MEMORY = 2 * 2**30
+CONNECTOR_MEMORY = 4 * 2**30
+"""Of a connector and the worker that writes down what it says."""
 
 
 class Room:
@@ -80,7 +83,11 @@ class Workroom:
         """A worker of its own: killing it ends the connector and all that it started."""
         async with self._directory(name) as directory:
             worker = await WorkerProcess.start(
-                MODULE, name=f"connector {name}", log_path=self._logs / "connectors.log", hello={}
+                MODULE,
+                name=f"connector {name}",
+                log_path=self._logs / "connectors.log",
+                hello={},
+                max_rss=CONNECTOR_MEMORY,
             )
             try:
                 yield Room(directory, worker)
@@ -97,6 +104,7 @@ class Workroom:
             name="file worker",
             log_path=self._logs / "file-worker.log",
             hello={"preload": "file"},
+            max_rss=FILE_MEMORY,
         )
 
     @asynccontextmanager

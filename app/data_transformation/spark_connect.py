@@ -29,6 +29,9 @@ log = structlog.get_logger()
 
 WORKER_MAX_RSS = 600 * 2**20
 """An idle worker holds about 300 MiB; one that grew beyond this in a job is replaced."""
+WORKER_OWN_BYTES = 3 * 2**29
+"""What a job may take besides the memory that Sail accounts for: Python, and values that are
+made outside of Sail's pool."""
 TRACEBACK_LINES = 40
 WORKER_ENVIRONMENT = {
     "TZ": "UTC",
@@ -115,7 +118,7 @@ class SparkConnectEngine:
         )
         memory = min(job.resources.executors_bytes, _physical_memory() // 2)
         message = {"op": "run", "job": description, "memory_bytes": memory}
-        await _call(worker, message, control)
+        await _call(worker, message, control, max_rss=memory + WORKER_OWN_BYTES)
 
     async def _publish(self, worker: WorkerProcess, job: SparkJob, control: RunControl) -> Outcome:
         message = {
@@ -184,9 +187,13 @@ class SparkConnectEngine:
             raise EngineUnreachable("The Spark worker did not start; see its log.") from error
 
 
-async def _call(worker: WorkerProcess, message: Message, control: RunControl) -> Message:
+async def _call(
+    worker: WorkerProcess, message: Message, control: RunControl, max_rss: int | None = None
+) -> Message:
     try:
-        return await worker.call(message, on_event=lambda event: control.log(event["log"]))
+        return await worker.call(
+            message, on_event=lambda event: control.log(event["log"]), max_rss=max_rss
+        )
     except WorkerError as error:
         if (told := error.to_asgard()) is not None:
             raise told from error

@@ -1,6 +1,7 @@
 """SeaweedFS as a child: `weed mini` serves S3 and an Iceberg REST catalog from one binary."""
 
 import asyncio
+import hmac
 import os
 import shutil
 import signal
@@ -74,12 +75,28 @@ async def start(home: Home, shared: Shared) -> ChildProcess:
             "AWS_SECRET_ACCESS_KEY": shared.secret_key,
             "HOME": str(data),
             "GOMEMLIMIT": "400MiB",
+            **_closed_doors(shared),
         },
         cwd=data,
         log_path=home.path / "logs" / "seaweedfs.log",
     )
     home.remember_child(child.pid)
     return child
+
+
+def _closed_doors(shared: Shared) -> dict[str, str]:
+    """Its filer, volume and master serve every file to whoever finds their ports, unless these
+    keys are given: then only its own S3 and catalog, which sign what they ask for."""
+
+    def key(door: str) -> str:
+        return hmac.digest(shared.secret_key.encode(), door.encode(), "sha256").hex()
+
+    doors = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
+    return {
+        "WEED_CORS_ALLOWED_ORIGINS_VALUES": f"http://{HOST}",
+        "WEED_FILER_EXPOSE_DIRECTORY_METADATA_ENABLED": "false",
+        **{f"WEED_JWT_{door}_KEY": key(door) for door in doors},
+    }
 
 
 async def stop(home: Home, shared: Shared, child: ChildProcess) -> None:

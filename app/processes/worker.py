@@ -18,6 +18,7 @@ OnEvent = Callable[[Message], None]
 
 START_TIMEOUT = 60.0
 CLOSE_GRACE = 3.0
+MEMORY_POLL = 0.5
 
 
 class WorkerDied(Exception):
@@ -63,8 +64,10 @@ class WorkerProcess:
     """One call at a time. A call that is cancelled, or takes too long, kills the process: there
     is no other way to stop what it does."""
 
-    def __init__(self, child: ChildProcess) -> None:
+    def __init__(self, child: ChildProcess, max_rss: int | None = None) -> None:
         self._child = child
+        self._max_rss = max_rss
+        self._outgrown = False
         self._busy = False
         self._killed = False
         self.calls = 0
@@ -80,9 +83,12 @@ class WorkerProcess:
         hello: Message,
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
+        max_rss: int | None = None,
         timeout: float = START_TIMEOUT,  # noqa: ASYNC109 — it kills the process, too
     ) -> "WorkerProcess":
-        """`module` calls `app.worker_loop.serve`. Secrets belong into `hello`, not into `env`."""
+        """`module` calls `app.worker_loop.serve`. Secrets belong into `hello`, not into `env`.
+        In a call it may have `max_rss` resident bytes, its own children's included: one that
+        takes more is killed, and the call raises `out_of_memory`."""
         root = Path(app.errors.__file__).parents[1]
         child = await ChildProcess.start(
             [sys.executable, "-m", module],
@@ -94,7 +100,7 @@ class WorkerProcess:
             limits=limits,
             protocol=True,
         )
-        worker = cls(child)
+        worker = cls(child, max_rss)
         await worker._talk(hello, "ready", timeout, None)
         return worker
 
@@ -127,9 +133,12 @@ class WorkerProcess:
         *,
         timeout: float | None = None,  # noqa: ASYNC109 — it kills the process, too
         on_event: OnEvent | None = None,
+        max_rss: int | None = None,
     ) -> Message:
-        """Raises `WorkerError` (the worker lives on), `WorkerDied` or `WorkerTimeout`."""
+        """Raises `WorkerError` (the worker lives on, unless it took too much memory),
+        `WorkerDied` or `WorkerTimeout`. `max_rss` is for this call and later ones."""
         self.calls += 1
+        self._max_rss = max_rss or self._max_rss
         result: Message = await self._talk(message, "result", timeout, on_event)
         return result
 
@@ -160,6 +169,7 @@ class WorkerProcess:
             raise RuntimeError(f"{self._child.name} is in the middle of another call")
         self._busy = True
         intact = False
+        watching = asyncio.create_task(self._watch_memory())
         try:
             async with asyncio.timeout(seconds) as deadline:
                 answer = await self._exchange(message, until, on_event)
@@ -169,9 +179,10 @@ class WorkerProcess:
                 raise WorkerTimeout(f"{self._child.name} took longer than {seconds} s") from None
             raise
         except WorkerError:
-            intact = until != "ready"
+            intact = until != "ready" and not self._outgrown
             raise
         finally:
+            watching.cancel()
             self._busy = False
             if not intact:
                 self.kill()
@@ -192,4 +203,25 @@ class WorkerProcess:
                 return answer[until]
         self.kill()
         exit_code = await self._child.wait()
+        if self._outgrown:
+            raise WorkerError(_out_of_memory(self._max_rss))
         raise WorkerDied(self._child.name, exit_code, self._child.log_tail())
+
+    async def _watch_memory(self) -> None:
+        """A limit of the address space would not do: Rust and Go reserve far more than they use."""
+        while self._max_rss is not None:
+            await asyncio.sleep(MEMORY_POLL)
+            if await asyncio.to_thread(self.rss) > self._max_rss:
+                self._outgrown = True
+                self.kill()
+
+
+def _out_of_memory(max_rss: int | None) -> Message:
+    allowed = (max_rss or 0) // 2**20
+    return {
+        "type": "EngineFailed",
+        "message": f"It took more than the {allowed} MB of memory that it may have.",
+        "hint": "Read or build less at once: fewer rows or columns, shorter lists and texts.",
+        "cause": FailureCause.OUT_OF_MEMORY,
+        "retryable": False,
+    }

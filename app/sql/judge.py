@@ -1,16 +1,22 @@
 """The guard and the rewriting for the gateway: in warm workers, each call with a deadline."""
 
 import asyncio
+import signal
 from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from app.errors import SqlTooLarge
+from app.errors import EngineUnreachable, SqlTooLarge
 from app.processes import WorkerDied, WorkerError, WorkerPool, WorkerProcess, WorkerTimeout
 from app.sql.limits import CPU_SECONDS, DEADLINE_SECONDS, check_size
 from app.sql.model import GuardedQuery, GuardedScript, PathTable, SqlPolicy
 
 WORKERS = 2
+WORKER_MEMORY = 2**30
+QUEUE_SECONDS = 15.0
+"""How long SQL waits for a worker: somebody else's may keep them all busy."""
+RETRY_SECONDS = 5
 NO_VIEWS: Mapping[str, str] = {}
 
 
@@ -84,15 +90,18 @@ class SqlJudge:
             name="sql judge",
             log_path=self._log_path,
             hello={"policy": self._policy.to_json(), "cpu_seconds": self._cpu_seconds},
+            max_rss=WORKER_MEMORY,
         )
 
     async def _ask(self, op: str, **message: Any) -> Any:
-        """Asked again when the worker died, for it may have been killed: SQL that ends a second
-        one is at fault itself."""
+        """Asked again when the worker died of something else than its limit of processor time,
+        for it may have been killed: SQL that ends a second one is at fault itself."""
         try:
             try:
                 answer = await self._answer({"op": op, **message})
-            except WorkerDied:
+            except WorkerDied as death:
+                if death.exit_code == -signal.SIGPROF:
+                    raise
                 answer = await self._answer({"op": op, **message})
         except (WorkerTimeout, WorkerDied) as error:
             self._replace()
@@ -107,7 +116,14 @@ class SqlJudge:
         raise told.to_asgard() or told
 
     async def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
-        async with self._pool.acquire() as worker:
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(QUEUE_SECONDS):
+                    worker = await stack.enter_async_context(self._pool.acquire())
+            except TimeoutError:
+                raise EngineUnreachable(
+                    "Too much SQL waits to be read.", retry_after=RETRY_SECONDS, dependency="judge"
+                ) from None
             return await worker.call(message, timeout=self._deadline)
 
     def _replace(self) -> None:

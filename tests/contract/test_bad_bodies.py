@@ -235,3 +235,27 @@ async def test_the_callers_request_id_comes_back_when_it_is_sane(
     ] == "abc-1"
     strange = await client.get("/runs", headers={"X-Request-Id": "a b\tc"})
     assert strange.headers["x-request-id"] != "a b\tc"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://evil.example.com"},
+        {"Origin": "null"},
+        {"Origin": "http://asgard:81"},
+    ],
+)
+async def test_a_page_of_another_site_changes_nothing(
+    client: httpx.AsyncClient, nothing_changes: None, headers: dict[str, str]
+) -> None:
+    answer = await client.post("/dbt/transform", json=TRANSFORMATION, headers=headers)
+    assert_problem(answer, 403, "cross-site")
+
+
+async def test_a_page_of_its_own_may_call_it(client: httpx.AsyncClient) -> None:
+    headers = {"Origin": "http://asgard", "Sec-Fetch-Site": "same-origin"}
+    answer = await client.post(
+        "/dbt/validate-sql", json={"sql_query": "SELECT 1 AS a"}, headers=headers
+    )
+    assert answer.status_code == 200, answer.text

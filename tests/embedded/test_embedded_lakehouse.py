@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psutil
 import pyarrow as pa
 import pytest
@@ -262,6 +263,27 @@ async def test_a_seaweedfs_that_the_kernel_left_running_is_ended_by_the_next_own
     (tmp_path / "seaweedfs.pid").write_text(f"{leftover.pid} {started}")
     async with opened(tmp_path):
         assert await leftover.wait() == -9
+
+
+async def test_nobody_reads_or_writes_past_the_credentials(tmp_path):
+    """SeaweedFS listens for its own parts, too, and those ask for no S3 signature."""
+    async with opened(tmp_path) as lakehouse, httpx.AsyncClient(timeout=5) as stranger:
+        await write_data(lakehouse)
+        ports = json.loads((tmp_path / "lakehouse.json").read_text())["ports"]
+        filer = f"http://127.0.0.1:{ports['filer.port']}"
+        wrote = await stranger.post(f"{filer}/buckets/lake/bronze/evil", files={"file": b"evil"})
+        assert wrote.status_code == 401, wrote.text
+        deleted = await stranger.delete(f"{filer}/buckets/lake/bronze/kept")
+        assert deleted.status_code == 401, deleted.text
+        for path in ("/", "/buckets/", "/buckets/lake/bronze/kept"):
+            read = await stranger.get(filer + path, headers={"Accept": "application/json"})
+            assert read.status_code == 401, (path, read.text)
+        s3 = await stranger.get(f"{lakehouse.lake.s3.endpoint}/lake/bronze/kept")
+        assert s3.status_code == 403
+        catalog = await stranger.get(f"{lakehouse.lake.catalog.uri}/v1/namespaces")
+        assert catalog.status_code == 403
+        assert await lakehouse.store.get("bronze/evil") is None
+        await assert_data_is_there(lakehouse)
 
 
 async def test_a_process_that_only_has_the_number_of_our_seaweedfs_is_left_alone(tmp_path):

@@ -40,7 +40,13 @@ def open_worker(hello: Message) -> Handlers:
         time.sleep(600)
         return {}
 
+    def grow(message: Message, emit: Emit) -> Message:
+        held = [bytearray(b"x" * 2**20) for _ in range(message["megabytes"])]
+        time.sleep(600)
+        return {"held": len(held)}
+
     return {
+        "grow": grow,
         "echo": echo,
         "count": count,
         "fail": fail,

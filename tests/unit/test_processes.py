@@ -244,6 +244,17 @@ async def test_a_call_that_takes_too_long_kills_the_worker(worker):
     await until(lambda: not is_running(pid))
 
 
+async def test_a_call_that_takes_too_much_memory_kills_the_worker_and_says_so(worker):
+    with pytest.raises(WorkerError) as outgrown:
+        await worker.call({"op": "grow", "megabytes": 300}, max_rss=200 * 2**20)
+    error = outgrown.value.to_asgard()
+    assert isinstance(error, EngineFailed)
+    assert error.failure_cause is FailureCause.OUT_OF_MEMORY
+    assert "200 MB" in error.detail
+    assert not worker.alive
+    await until(lambda: not is_running(worker.pid))
+
+
 async def test_a_call_that_is_cancelled_kills_the_worker(worker):
     started = asyncio.Event()
     call = asyncio.create_task(worker.call({"op": "sleep"}, on_event=lambda _: started.set()))
