@@ -1,0 +1,135 @@
+"""Manifests of files that another program writes and deletes: what lies there after a complete
+sync is what counts, until the next one."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from app.lakehouse.bronze import (
+    COMMITS_KEPT,
+    BronzeFile,
+    BronzeManifests,
+    Commit,
+    Manifest,
+    StreamFiles,
+    declared,
+    manifest_key,
+)
+from app.runs.model import StreamOutput
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+    from app.lakehouse.connection import S3Connection
+    from app.lakehouse.storage import ObjectInfo, ObjectStore
+
+PARQUET = ".parquet"
+READERS = 8
+"""Footers of Parquet files that are read at a time."""
+
+
+class ListedBronze(BronzeManifests):
+    def __init__(self, store: "ObjectStore", connection: "S3Connection") -> None:
+        super().__init__(store)
+        self._connection = connection
+        self._files: FileSystem | None = None
+        self._limiter = anyio.CapacityLimiter(READERS)
+
+    async def declare(self, ingestion_id: str, source: str, paths: Iterable[str]) -> None:
+        """From now on these paths stand for complete syncs only."""
+        held = await self._read(manifest_key(ingestion_id))
+        former = held.manifest if held else Manifest(ingestion_id=ingestion_id, source=source)
+        streams = declared(former.streams, frozenset(paths))
+        manifest = former.model_copy(update={"source": source, "streams": streams})
+        if held is None or manifest != former:
+            await self._write(manifest, held)
+
+    async def record(
+        self, ingestion_id: str, run_id: str, state: Mapping[str, int], streams: Mapping[str, str]
+    ) -> Manifest:
+        """Takes down what lies in the paths of `streams` (path → stream) now. Repeatable.
+
+        Raises `Conflict` when somebody else recorded a sync in between.
+        """
+        held = await self._read(manifest_key(ingestion_id))
+        if held is None:
+            raise ValueError("a sync was recorded before its paths were declared")
+        former = held.manifest
+        if former.commit_of(run_id):
+            return former
+        found = {path: await self._found(former, run_id, path) for path in streams}
+        outputs = tuple(_output(run_id, streams[path], path, found[path]) for path in streams)
+        commit = Commit(run_id=run_id, at=datetime.now(UTC), streams=outputs)
+        manifest = former.model_copy(
+            update={
+                "streams": {
+                    **former.streams,
+                    **{path: StreamFiles(files=files) for path, files in found.items()},
+                },
+                "state": dict(state),
+                "commits": (*former.commits, commit)[-COMMITS_KEPT:],
+            }
+        )
+        return (await self._write(manifest, held)).manifest
+
+    async def _found(self, former: Manifest, run_id: str, path: str) -> tuple[BronzeFile, ...]:
+        kept = former.streams.get(path, StreamFiles()).files
+        known = {(file.key, file.bytes): file for file in kept}
+        listed = await self._store.list(f"{path}/")
+        # A stream whose name begins with this one's path lies deeper: it has its own.
+        mine = [info for info in listed if "/" not in info.key[len(path) + 1 :] and info.size]
+        return tuple(
+            [
+                known.get((i.key, i.size)) or await self._new(run_id, i)
+                for i in sorted(mine, key=_key)
+            ]
+        )
+
+    async def _new(self, run_id: str, info: "ObjectInfo") -> BronzeFile:
+        rows = 0
+        if info.key.endswith(PARQUET):
+            rows = await anyio.to_thread.run_sync(
+                partial(self._rows, info.key), limiter=self._limiter
+            )
+        return BronzeFile(key=info.key, rows=rows, bytes=info.size, run_id=run_id)
+
+    def _rows(self, key: str) -> int:
+        import pyarrow.parquet as pq
+
+        path = f"{self._connection.bucket}/{key}"
+        rows: int = pq.read_metadata(path, filesystem=self._opened()).num_rows
+        return rows
+
+    def _opened(self) -> "FileSystem":
+        from pyarrow.fs import S3FileSystem
+
+        from app.lakehouse.connection import CONNECT_TIMEOUT, READ_TIMEOUT
+
+        if self._files is None:
+            self._files = S3FileSystem(
+                access_key=self._connection.access_key,
+                secret_key=self._connection.secret_key,
+                endpoint_override=self._connection.endpoint,
+                region=self._connection.region,
+                connect_timeout=CONNECT_TIMEOUT,
+                request_timeout=READ_TIMEOUT,
+            )
+        return self._files
+
+
+def _key(info: "ObjectInfo") -> str:
+    return info.key
+
+
+def _output(run_id: str, stream: str, path: str, files: tuple[BronzeFile, ...]) -> StreamOutput:
+    new = [file for file in files if file.run_id == run_id]
+    return StreamOutput(
+        stream=stream,
+        path=path,
+        rows=sum(file.rows for file in new),
+        bytes=sum(file.bytes for file in new),
+        files=tuple(file.key for file in new),
+    )
