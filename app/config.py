@@ -168,6 +168,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             yield f"{', '.join(given)} and ASGARD_EMBEDDED={part} contradict one another."
     if settings.nessie_uri and settings.iceberg_rest_uri:
         yield "NESSIE_URI and ICEBERG_REST_URI are two catalogs: give one."
+    if bool(settings.airbyte_client_id) != bool(settings.airbyte_client_secret):
+        yield "AIRBYTE_CLIENT_ID and AIRBYTE_CLIENT_SECRET go together: give both."
     if embedded and settings.environment is Environment.PRODUCTION:
         yield "ENVIRONMENT=production never runs on embedded engines: unset ASGARD_EMBEDDED."
 

@@ -3,11 +3,12 @@ sync is what counts, until the next one."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
+import structlog
 
+from app.errors import EngineUnreachable
 from app.lakehouse.bronze import (
     COMMITS_KEPT,
     BronzeFile,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from app.lakehouse.connection import S3Connection
     from app.lakehouse.storage import ObjectInfo, ObjectStore
 
+log = structlog.get_logger()
 PARQUET = ".parquet"
 READERS = 8
 """Footers of Parquet files that are read at a time."""
@@ -78,29 +80,33 @@ class ListedBronze(BronzeManifests):
     async def _found(self, former: Manifest, run_id: str, path: str) -> tuple[BronzeFile, ...]:
         kept = former.streams.get(path, StreamFiles()).files
         known = {(file.key, file.bytes): file for file in kept}
-        listed = await self._store.list(f"{path}/")
-        # A stream whose name begins with this one's path lies deeper: it has its own.
+        listed = sorted(await self._store.list(f"{path}/"), key=lambda info: info.key)
+        # A stream whose path begins with this one lies deeper: it has its own files.
         mine = [info for info in listed if "/" not in info.key[len(path) + 1 :] and info.size]
-        return tuple(
-            [
-                known.get((i.key, i.size)) or await self._new(run_id, i)
-                for i in sorted(mine, key=_key)
-            ]
-        )
+        files = [known.get((i.key, i.size)) or await self._new(run_id, i) for i in mine]
+        return tuple(file for file in files if file is not None)
 
-    async def _new(self, run_id: str, info: "ObjectInfo") -> BronzeFile:
-        rows = 0
+    async def _new(self, run_id: str, info: "ObjectInfo") -> BronzeFile | None:
+        """None: it is called Parquet and is none, and would break every reader of the path."""
+        rows: int | None = 0
         if info.key.endswith(PARQUET):
-            rows = await anyio.to_thread.run_sync(
-                partial(self._rows, info.key), limiter=self._limiter
-            )
+            rows = await anyio.to_thread.run_sync(self._rows, info.key, limiter=self._limiter)
+        if rows is None:
+            log.warning("bronze_file_unreadable", key=info.key)
+            return None
         return BronzeFile(key=info.key, rows=rows, bytes=info.size, run_id=run_id)
 
-    def _rows(self, key: str) -> int:
+    def _rows(self, key: str) -> int | None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = f"{self._connection.bucket}/{key}"
-        rows: int = pq.read_metadata(path, filesystem=self._opened()).num_rows
+        try:
+            rows: int = pq.read_metadata(path, filesystem=self._opened()).num_rows
+        except pa.ArrowInvalid:
+            return None
+        except OSError as error:
+            raise EngineUnreachable(f"S3 cannot be read: {error}") from None
         return rows
 
     def _opened(self) -> "FileSystem":
@@ -118,10 +124,6 @@ class ListedBronze(BronzeManifests):
                 request_timeout=READ_TIMEOUT,
             )
         return self._files
-
-
-def _key(info: "ObjectInfo") -> str:
-    return info.key
 
 
 def _output(run_id: str, stream: str, path: str, files: tuple[BronzeFile, ...]) -> StreamOutput:
