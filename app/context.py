@@ -189,6 +189,7 @@ async def _ingestion_engine(foundation: Foundation) -> IngestionEngine:
             settings=foundation.settings, lake=foundation.lake, store=foundation.store
         )
         foundation.stack.push_async_callback(airbyte.close)
+        airbyte.follower.open()
         foundation.probes["airbyte"] = airbyte.probe
         return airbyte
     engine = LocalConnectors(

@@ -69,7 +69,9 @@ def refusal(response: httpx.Response) -> Exception:
             return NotFound(detail)
         case 409:
             return Conflict(detail)
-        case 429 | 502 | 503 | 504:
+        case 504:
+            return Unanswered(EngineTimeout(detail))
+        case 429 | 502 | 503:
             wait = retry_after(response)
             error = EngineUnreachable(detail, retry_after=wait or RETRY_AFTER)
             return Unanswered(error, sent=status != 429, wait=wait)

@@ -10,6 +10,7 @@ from app.airbyte import airbyte_configs as configs
 from app.airbyte.airbyte_claims import Claims
 from app.airbyte.airbyte_layout import stream_path
 from app.airbyte.airbyte_makes import CONNECTION, DESTINATION, SOURCE, Kind, Maker
+from app.airbyte.airbyte_schedules import Follower
 from app.airbyte.airbyte_sync import AirbyteJobs, lake_paths
 from app.airbyte.airbyte_wire import (
     destination_of,
@@ -64,12 +65,15 @@ class AirbyteApi:
         self._manifests = ListedBronze(store, lake.s3)
         self._jobs = AirbyteJobs(self.client, self._manifests, settings.run_timeout)
 
+        self.follower = Follower(self.client, self._manifests, self._jobs, self.ingestion)
+
     async def close(self) -> None:
+        await self.follower.close()
         await self.client.close()
 
     async def probe(self) -> str:
         """What was reached, and as whom. Raises what keeps it from working."""
-        found = await self._workspaces.all()
+        found = await self.client.page("/workspaces", {"limit": 10}, tries=1)
         names = ", ".join(str(workspace["name"]) for workspace in found) or "none"
         return f"{self.client.base_url} as {self.client.identity}, workspaces: {names}"
 
@@ -287,7 +291,7 @@ class AirbyteApi:
 
     async def _streams(self, source_id: str, params: Json) -> tuple[Stream, ...]:
         known = str((await self._get(SOURCE, source_id))["sourceId"])
-        found = await self.client.get("/streams", {"sourceId": known, **params}, slow=True)
+        found = await self.client.get_slow("/streams", {"sourceId": known, **params})
         return tuple(stream_of(stream) for stream in found)
 
     def _ingestion(self, wire: Json, destination: Json | None, creator: str | None) -> Ingestion:

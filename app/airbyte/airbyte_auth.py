@@ -38,8 +38,6 @@ def identity_of(settings: Settings) -> str:
 class ClientCredentials(httpx.Auth):
     """Asks for a token when there is none, before it expires, and once more after a 401."""
 
-    requires_response_body = True
-
     def __init__(
         self,
         token_url: str,
@@ -63,14 +61,14 @@ class ClientCredentials(httpx.Auth):
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         async with self._asking:
             if self._clock() >= self._good_until:
-                self._take((yield self._ask(request)))
+                await self._take((yield self._ask(request)))
         used = self._show(request)
         response = yield request
         if response.status_code != 401:
             return
         async with self._asking:
             if used == self._token:
-                self._take((yield self._ask(request)))
+                await self._take((yield self._ask(request)))
         self._show(request)
         yield request
 
@@ -79,7 +77,8 @@ class ClientCredentials(httpx.Auth):
         asking.extensions = request.extensions
         return asking
 
-    def _take(self, response: httpx.Response) -> None:
+    async def _take(self, response: httpx.Response) -> None:
+        await response.aread()
         try:
             found = json_of(response)
         except Unanswered as unanswered:

@@ -9,7 +9,14 @@ from app.airbyte.airbyte_failures import failure_of
 from app.airbyte.airbyte_wire import Job, JobStatus, job_of
 from app.airbyte.client import AirbyteClient, Json
 from app.airbyte.engine import Ingestion
-from app.errors import Conflict, EngineFailed, EngineUnreachable, NotFound
+from app.errors import (
+    AsgardError,
+    Conflict,
+    EngineFailed,
+    EngineTimeout,
+    EngineUnreachable,
+    NotFound,
+)
 from app.lakehouse.bronze import Manifest
 from app.lakehouse.bronze_listing import ListedBronze
 from app.runs.driver import Outcome, RunControl
@@ -36,13 +43,19 @@ class AirbyteJobs:
     async def sync(self, ingestion: Ingestion, source: str, control: RunControl) -> Outcome:
         inputs = (RunInput(table=f"source/{source}", source=source),)
         await control.progress(inputs=inputs)
-        await self.declare(ingestion, source)
-        job = await self._start(ingestion, control)
-        job = await self._follow(job, control)
-        if job.status is not JobStatus.SUCCEEDED:
-            raise await self._failed(job)
+        run_id = control.run.run_id
+        await self.declare(ingestion, source, run_id)
+        try:
+            job = await self._follow(await self._start(ingestion, control), control)
+            if job.status is not JobStatus.SUCCEEDED:
+                raise await self._failed(job)
+        except (EngineUnreachable, EngineTimeout):
+            raise
+        except AsgardError:
+            await self._manifests.release(ingestion.id, run_id)
+            raise
         await control.fence()
-        return await self._outcome(ingestion, job, control.run.run_id, inputs)
+        return await self._outcome(ingestion, job, run_id, inputs)
 
     async def settle(self, run: Run, ingestion: Ingestion) -> Outcome | None:
         """The job goes on without the gateway: it is waited for, unless nobody wants it any more.
@@ -50,35 +63,36 @@ class AirbyteJobs:
         Raises `EngineUnreachable` while it runs.
         """
         job = await _patient(self._job_of_run(run, ingestion.id))
-        if job is None:
-            return None
-        if not job.status.is_terminal:
+        if job is not None and not job.status.is_terminal:
             if self._unwanted(run):
                 await _patient(self._client.delete(f"/jobs/{job.id}"))
             raise EngineUnreachable(f"Airbyte's job {job.id} is still {job.status}.")
-        if job.status is not JobStatus.SUCCEEDED:
+        if job is None or job.status is not JobStatus.SUCCEEDED:
+            await self._manifests.release(ingestion.id, run.run_id)
             return None
         return await self._outcome(ingestion, job, run.run_id, None)
 
-    async def declare(self, ingestion: Ingestion, source: str) -> None:
+    async def declare(self, ingestion: Ingestion, source: str, run_id: str | None = None) -> None:
         """What syncs without this gateway have written counts too, if none is at it now."""
         paths = lake_paths(ingestion)
         if not paths:
             return
         known = await self._manifests.get(ingestion.id)
-        await self._manifests.declare(ingestion.id, source, paths)
         if known is None:
-            jobs = await self._jobs(ingestion.id)
+            await self._manifests.declare(ingestion.id, source, paths)
+            jobs = await self.newest(ingestion.id)
             if jobs and all(job.status.is_terminal for job in jobs):
                 await self.catch_up(ingestion, jobs)
+        await self._manifests.declare(ingestion.id, source, paths, run_id)
 
     async def catch_up(self, ingestion: Ingestion, jobs: list[Job]) -> None:
-        done = [job for job in jobs if job.status is JobStatus.SUCCEEDED]
-        if done:
-            await self._record(ingestion, done[0], f"airbyte-job-{done[0].id}")
+        """Takes down the newest sync that Airbyte ran by itself, by its schedule or for others."""
+        done = next((job for job in jobs if job.status is JobStatus.SUCCEEDED), None)
+        if done is not None:
+            await self._record(ingestion, done, f"airbyte-job-{done.id}")
 
     async def _start(self, ingestion: Ingestion, control: RunControl) -> Job:
-        jobs = await self._jobs(ingestion.id)
+        jobs = await self.newest(ingestion.id)
         last = max((job.id for job in jobs), default=0)
         await control.progress(engine={LAST_JOB_ID: last})
         running = next((job for job in jobs if not job.status.is_terminal), None)
@@ -104,7 +118,7 @@ class AirbyteJobs:
         except Conflict:
             # Somebody else's sync began in between.
             found = next(
-                (j for j in await self._jobs(connection_id) if not j.status.is_terminal), None
+                (j for j in await self.newest(connection_id) if not j.status.is_terminal), None
             )
             if found is None:
                 raise
@@ -161,7 +175,7 @@ class AirbyteJobs:
     async def _job(self, job_id: int) -> Job:
         return job_of(await self._client.get(f"/jobs/{job_id}"))
 
-    async def _jobs(self, connection_id: str) -> list[Job]:
+    async def newest(self, connection_id: str) -> list[Job]:
         """The newest syncs, the newest first."""
         found = await self._client.page("/jobs", _newest(connection_id))
         jobs = [job_of(job) for job in found if job["connectionId"] == connection_id]
@@ -176,7 +190,7 @@ class AirbyteJobs:
                 return None
         if LAST_JOB_ID not in run.engine:
             return None
-        jobs = await self._jobs(connection_id)
+        jobs = await self.newest(connection_id)
         later = [job for job in jobs if job.id > run.engine[LAST_JOB_ID]]
         return later[-1] if later else None
 

@@ -79,10 +79,10 @@ class Workspaces:
         if self._clock() - read_at < FRESH:
             return found
         try:
-            page = await self._client.page(f"/workspaces/{workspace}/definitions/sources", {})
+            page = await self._client.get(f"/workspaces/{workspace}/definitions/sources")
         except NotFound:
-            page = []
-        found = {_type_of(definition): definition for definition in page}
+            page = {"data": []}
+        found = {_type_of(definition): definition for definition in page["data"]}
         self._definitions[workspace] = (self._clock(), found)
         return found
 

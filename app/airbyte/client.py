@@ -22,6 +22,8 @@ CONNECT_TIMEOUT = 2.0
 ATTEMPTS = 3
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds. A longer Retry-After is handed on to the client."""
+SLOW = 6
+"""How much longer than others a request may take for which Airbyte asks a source."""
 PAGE = 100
 """The largest that Airbyte gives."""
 
@@ -50,11 +52,13 @@ class AirbyteClient:
         """By Airbyte's clock, as its answers told it last."""
         return datetime.now(UTC) + self._offset
 
-    async def get(self, path: str, params: Params | None = None, *, slow: bool = False) -> Any:
-        """`slow`: Airbyte asks a source, which may take minutes."""
-        seconds = self._seconds * (6 if slow else 1)
-        tries = 1 if slow else ATTEMPTS
-        return await self._repeated("GET", path, params=params, seconds=seconds, tries=tries)
+    async def get(self, path: str, params: Params | None = None, *, tries: int = ATTEMPTS) -> Any:
+        return await self._repeated("GET", path, params=params, seconds=self._seconds, tries=tries)
+
+    async def get_slow(self, path: str, params: Params) -> Any:
+        """What Airbyte asks a source for, which may take minutes: once."""
+        seconds = self._seconds * SLOW
+        return await self._repeated("GET", path, params=params, seconds=seconds, tries=1)
 
     async def pages(self, path: str, id_name: str, params: Params | None = None) -> list[Json]:
         """Every item of every page. By offset, since the address in `next` may be one that only
@@ -62,15 +66,18 @@ class AirbyteClient:
         found: dict[Any, Json] = {}
         offset = 0
         while True:
-            page = await self.get(path, {**(params or {}), "limit": PAGE, "offset": offset})
-            items = self._items(path, page)
+            page = await self._page(
+                path, {**(params or {}), "limit": PAGE, "offset": offset}, ATTEMPTS
+            )
+            items: list[Json] = page["data"]
             found |= {item[id_name]: item for item in items}
             offset += len(items)
             if not items or not page.get("next"):
                 return list(found.values())
 
-    async def page(self, path: str, params: Params) -> list[Json]:
-        return self._items(path, await self.get(path, params))
+    async def page(self, path: str, params: Params, *, tries: int = ATTEMPTS) -> list[Json]:
+        items: list[Json] = (await self._page(path, params, tries))["data"]
+        return items
 
     async def patch(self, path: str, body: Json) -> Any:
         return await self._repeated("PATCH", path, body=body, seconds=self._seconds)
@@ -79,10 +86,12 @@ class AirbyteClient:
         """Raises `NotFound` when it was not there; not when an earlier try of ours deleted it."""
         try:
             return await self._once("DELETE", path, seconds=self._seconds)
-        except Unanswered:
+        except Unanswered as unanswered:
             try:
                 return await self._repeated("DELETE", path, seconds=self._seconds)
             except NotFound:
+                if not unanswered.sent:
+                    raise
                 return None
 
     async def post(self, path: str, body: Json, look: Look) -> Json:
@@ -98,7 +107,7 @@ class AirbyteClient:
                 if unanswered.sent and (found := await self._look(look, unanswered)) is not None:
                     return found
                 pause = _worth_repeating(unanswered)
-                if attempt == ATTEMPTS - 1 or not pause or _may_go_on(unanswered):
+                if attempt == ATTEMPTS - 1 or not pause:
                     raise _told(unanswered) from None
             await asyncio.sleep(FIRST_PAUSE * 2**attempt if pause is True else pause)
         raise AssertionError("unreachable")
@@ -133,7 +142,7 @@ class AirbyteClient:
             async for attempt in stamina.retry_context(
                 on=_worth_repeating,
                 attempts=tries,
-                timeout=seconds,
+                timeout=None,
                 wait_initial=FIRST_PAUSE,
                 wait_max=LONGEST_PAUSE,
             ):
@@ -172,14 +181,15 @@ class AirbyteClient:
             return
         self._offset = at - datetime.now(UTC)
 
-    def _items(self, path: str, page: Any) -> list[Json]:
+    async def _page(self, path: str, params: Params, tries: int) -> Json:
+        """A list is always there: without one, this is another server or another path of it."""
+        try:
+            page = await self.get(path, params, tries=tries)
+        except NotFound as error:
+            raise EngineFailed(error.detail, hint=BASE_URL_HINT) from None
         if not isinstance(page, dict) or not isinstance(page.get("data"), list):
-            raise EngineFailed(
-                f"Airbyte's answer to {path} is no list.",
-                hint=BASE_URL_HINT,
-            )
-        items: list[Json] = page["data"]
-        return items
+            raise EngineFailed(f"Airbyte's answer to {path} is no list.", hint=BASE_URL_HINT)
+        return page
 
 
 def _worth_repeating(error: Exception) -> bool | float:
@@ -188,11 +198,8 @@ def _worth_repeating(error: Exception) -> bool | float:
         return False
     if error.wait is not None:
         return error.wait if error.wait <= LONGEST_PAUSE else False
-    return True
-
-
-def _may_go_on(unanswered: Unanswered) -> bool:
-    return unanswered.sent and isinstance(unanswered.error, EngineTimeout)
+    # Who was mute for as long as that has been waited for enough.
+    return not isinstance(error.error, EngineTimeout)
 
 
 def _told(unanswered: Unanswered) -> AsgardError:

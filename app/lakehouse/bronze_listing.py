@@ -16,6 +16,7 @@ from app.lakehouse.bronze import (
     Commit,
     Manifest,
     StreamFiles,
+    Writing,
     declared,
     manifest_key,
 )
@@ -40,14 +41,31 @@ class ListedBronze(BronzeManifests):
         self._files: FileSystem | None = None
         self._limiter = anyio.CapacityLimiter(READERS)
 
-    async def declare(self, ingestion_id: str, source: str, paths: Iterable[str]) -> None:
-        """From now on these paths stand for complete syncs only."""
+    async def declare(
+        self, ingestion_id: str, source: str, paths: Iterable[str], run_id: str | None = None
+    ) -> None:
+        """From now on these paths stand for complete syncs only. With `run_id` that run's sync
+        has begun: nobody else takes it down."""
         held = await self._read(manifest_key(ingestion_id))
         former = held.manifest if held else Manifest(ingestion_id=ingestion_id, source=source)
-        streams = declared(former.streams, frozenset(paths))
-        manifest = former.model_copy(update={"source": source, "streams": streams})
+        update: dict[str, object] = {
+            "source": source,
+            "streams": declared(former.streams, frozenset(paths)),
+        }
+        if run_id is not None:
+            update["writing"] = Writing(run_id=run_id, began_at=datetime.now(UTC))
+        manifest = former.model_copy(update=update)
         if held is None or manifest != former:
             await self._write(manifest, held)
+
+    async def release(self, ingestion_id: str, run_id: str) -> None:
+        """That run's sync has ended without effect."""
+        held = await self._read(manifest_key(ingestion_id))
+        if held and held.manifest.writing and held.manifest.writing.run_id == run_id:
+            await self._write(held.manifest.model_copy(update={"writing": None}), held)
+
+    async def sweep(self, manifest: Manifest) -> None:
+        """What lies there is not ours to delete."""
 
     async def record(
         self, ingestion_id: str, run_id: str, state: Mapping[str, int], streams: Mapping[str, str]
@@ -72,6 +90,7 @@ class ListedBronze(BronzeManifests):
                     **{path: StreamFiles(files=files) for path, files in found.items()},
                 },
                 "state": dict(state),
+                "writing": None,
                 "commits": (*former.commits, commit)[-COMMITS_KEPT:],
             }
         )
