@@ -59,6 +59,7 @@ class World:
     manifests: BronzeManifests
     data: Path
     sink: str
+    settings: Settings
     airbyte: AirbyteServer | None = None
 
     async def reading(self) -> bool:
@@ -218,7 +219,7 @@ async def world_of(
     try:
         sink, _ = await service.create_destination(DestinationDraft(name="lake"), CALLER)
         manifests = BronzeManifests(lakehouse.store)
-        yield World(lakehouse, engine, service, runs, manifests, data, sink.id, airbyte)
+        yield World(lakehouse, engine, service, runs, manifests, data, sink.id, settings, airbyte)
     finally:
         await runs.close()
 

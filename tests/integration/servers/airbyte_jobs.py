@@ -5,8 +5,10 @@ What an overwriting sync replaces is deleted at its end; what a failed one has f
 """
 
 import io
+import re
 import threading
 import time
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -49,6 +51,8 @@ class Job:
     failure: dict[str, Any] | None = None
     updated: float = field(default_factory=time.time)
     cancelled: threading.Event = field(default_factory=threading.Event)
+    resumed: threading.Event = field(default_factory=threading.Event)
+    """Ends a hang."""
     thread: threading.Thread | None = None
 
     @property
@@ -135,7 +139,7 @@ class _Stream:
         by_source = connection["namespaceDefinition"] == "source"
         namespace = config.get("namespace") if by_source else None
         name = f"{connection['prefix'] or ''}{stream['name']}"
-        parts = [bucket.path.strip("/"), namespace, name]
+        parts = [bucket.path.strip("/"), _safe(namespace or ""), _safe(name)]
         self._prefix = "/".join(part for part in parts if part)
         at = datetime.fromtimestamp(job.at / 1000, UTC)
         self._stem = f"{self._prefix}/{at:%Y_%m_%d}_{job.at}_"
@@ -162,7 +166,8 @@ class _Stream:
 
     def _stumble(self, n: int) -> None:
         if n == self._config.get("hang_after"):
-            self._job.cancelled.wait(120)
+            while not (self._job.cancelled.wait(0.01) or self._job.resumed.is_set()):
+                pass
         if n == self._config.get("fail_after"):
             failure = _failure(f"no more after {n}", "system_error", "source")
             raise Failed({**failure, **self._config.get("failure", {})})
@@ -193,6 +198,14 @@ class _Stream:
             "odd": None if n == 3 else n,
             "inner": f'{{"of":[{n}]}}',
         }
+
+
+def _safe(name: str) -> str:
+    """Airbyte's `Transformations.toS3SafeCharacters`."""
+    plain = "".join(
+        c for c in unicodedata.normalize("NFKD", name) if unicodedata.category(c)[0] != "M"
+    )
+    return re.sub(r"[^a-zA-Z0-9/!_.*')(&$@=;:+,?-]", "_", plain)
 
 
 def _failure(message: str, kind: str, origin: str) -> dict[str, Any]:
