@@ -46,6 +46,13 @@ class Settings(BaseSettings):
     airbyte_base_url: str | None = None
     airbyte_username: str | None = None
     airbyte_password: SecretStr | None = None
+    airbyte_client_id: str | None = None
+    """With AIRBYTE_CLIENT_SECRET: an application of Airbyte; goes before name and password."""
+    airbyte_client_secret: SecretStr | None = None
+    airbyte_workspace: str | None = None
+    """Name or id of the workspace. Default: the only one that there is."""
+    airbyte_timeout: float = Field(default=30, gt=0)
+    """How long Airbyte may take to answer; where it asks a source, six times that."""
     connectors_allowed: Annotated[tuple[str, ...], NoDecode] = ()
     """More connectors for the embedded engine, as pinned requirements: `airbyte-source-x==1.2`."""
     ingestion_allowed_dirs: Annotated[tuple[Path, ...], NoDecode] = ()
@@ -133,7 +140,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "lake": ("s3_bucket", "nessie_uri", "iceberg_rest_uri"),
 }
 """The parts that are either production or embedded, and the settings that choose production."""
-WITHOUT_ADAPTER = frozenset({"ingestion", "spark", "sql", "lake"})
+WITHOUT_ADAPTER = frozenset({"spark", "sql", "lake"})
 """Parts whose production adapter does not exist yet: refused rather than served by another."""
 
 
@@ -161,6 +168,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             yield f"{', '.join(given)} and ASGARD_EMBEDDED={part} contradict one another."
     if settings.nessie_uri and settings.iceberg_rest_uri:
         yield "NESSIE_URI and ICEBERG_REST_URI are two catalogs: give one."
+    if bool(settings.airbyte_client_id) != bool(settings.airbyte_client_secret):
+        yield "AIRBYTE_CLIENT_ID and AIRBYTE_CLIENT_SECRET go together: give both."
     if embedded and settings.environment is Environment.PRODUCTION:
         yield "ENVIRONMENT=production never runs on embedded engines: unset ASGARD_EMBEDDED."
 

@@ -4,9 +4,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.airbyte.airbyte_api import AirbyteApi
 from app.airbyte.driver import IngestionDriver
 from app.airbyte.engine import IngestionEngine
 from app.airbyte.local_connectors import LocalConnectors
@@ -73,6 +74,8 @@ class Foundation:
     """Closes what is pushed onto it, in reverse order."""
     warm: list[Callable[[], Awaitable[None]]]
     """Starts the workers of those that have any, in the background once all are built."""
+    probes: dict[str, Probe] = field(default_factory=dict)
+    """Of the engines that are servers of their own."""
 
     @property
     def logs(self) -> Path:
@@ -175,11 +178,20 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
             probes={
                 "s3": lambda: store.get("asgard/health"),
                 "catalog": lambda: catalog.run(lambda rest: rest.list_namespaces()),
+                **foundation.probes,
             },
         )
 
 
 async def _ingestion_engine(foundation: Foundation) -> IngestionEngine:
+    if foundation.settings.is_production("ingestion"):
+        airbyte = AirbyteApi(
+            settings=foundation.settings, lake=foundation.lake, store=foundation.store
+        )
+        foundation.stack.push_async_callback(airbyte.close)
+        airbyte.follower.open()
+        foundation.probes["airbyte"] = airbyte.probe
+        return airbyte
     engine = LocalConnectors(
         settings=foundation.settings,
         lake=foundation.lake,

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from app.airbyte import stream_choices
 from app.airbyte.engine import (
     ConfiguredStream,
     Destination,
@@ -17,7 +18,7 @@ from app.airbyte.engine import (
     StreamChoice,
     SyncMode,
 )
-from app.errors import Conflict, InvalidRequest, NotSupported, PathRefused
+from app.errors import Conflict, NotSupported, PathRefused
 from app.lakehouse.records import Record
 from app.runs.model import Frozen
 
@@ -66,78 +67,16 @@ def _plain(name: str) -> str:
 def configured(
     available: Iterable[Stream], wanted: tuple[StreamChoice, ...] | None, prefix: str
 ) -> tuple[ConfiguredStream, ...]:
-    """Every wanted stream with what the source says of it; None: all of them.
-
-    Raises:
-        InvalidRequest: an unknown stream, a mode that it does not have, the same one twice.
-        NotSupported: a mode that only Airbyte's own destinations have.
-    """
-    known = {(stream.namespace, stream.name): stream for stream in available}
-    if wanted is None:
-        wanted = tuple(StreamChoice(name=s.name, namespace=s.namespace) for s in known.values())
-    if not wanted:
-        raise InvalidRequest("An ingestion has at least one stream.")
-    streams: dict[str, ConfiguredStream] = {}
-    for choice in wanted:
-        stream = _known(choice, known)
-        path = stream_path(prefix, stream_choice(choice, stream))
-        if path in streams:
-            raise InvalidRequest(
-                f"The streams {streams[path].name} and {choice.name} would both be written to "
-                f"{path}."
+    """Raises `NotSupported` for a mode that only Airbyte's own destinations have, and what
+    `stream_choices.configured` raises."""
+    for choice in wanted or ():
+        if choice.sync_mode is SyncMode.INCREMENTAL_DEDUPED_HISTORY:
+            raise NotSupported(
+                f"The embedded engine has no {choice.sync_mode}: append, and deduplicate in "
+                "silver.",
+                setting=SETTING,
             )
-        streams[path] = _configured(choice, stream, path)
-    return tuple(streams.values())
-
-
-def stream_choice(choice: StreamChoice, stream: Stream) -> StreamChoice:
-    return choice.model_copy(update={"namespace": stream.namespace})
-
-
-def _known(choice: StreamChoice, known: Mapping[tuple[str | None, str], Stream]) -> Stream:
-    named = [
-        s
-        for (space, name), s in known.items()
-        if name == choice.name and choice.namespace in {None, space}
-    ]
-    if len(named) != 1:
-        names = sorted(name for _, name in known)
-        which = "has no stream" if not named else "has several streams"
-        raise InvalidRequest(
-            f"The source {which} {choice.name}.", missing=choice.name, streams=names[:100]
-        )
-    return named[0]
-
-
-def _configured(choice: StreamChoice, stream: Stream, path: str) -> ConfiguredStream:
-    mode = choice.sync_mode
-    if mode is SyncMode.INCREMENTAL_DEDUPED_HISTORY:
-        raise NotSupported(
-            f"The embedded engine has no {mode}: append, and deduplicate in silver.",
-            setting=SETTING,
-        )
-    if mode not in stream.sync_modes:
-        raise InvalidRequest(
-            f"The stream {stream.name} cannot be read as {mode}; it has "
-            f"{', '.join(stream.sync_modes)}.",
-            stream=stream.name,
-        )
-    incremental = mode.source_mode == "incremental"
-    cursor = stream.cursor if stream.source_defined_cursor else choice.cursor_field or stream.cursor
-    if incremental and not cursor and not stream.source_defined_cursor:
-        raise InvalidRequest(
-            f"The stream {stream.name} needs a cursor_field to be read incrementally.",
-            stream=stream.name,
-        )
-    return ConfiguredStream(
-        name=stream.name,
-        namespace=stream.namespace,
-        sync_mode=mode,
-        cursor_field=cursor,
-        primary_key=choice.primary_key or stream.primary_key,
-        path=path,
-        json_schema=stream.json_schema,
-    )
+    return stream_choices.configured(available, wanted, lambda s: stream_path(prefix, s))
 
 
 def refuse_taken_paths(

@@ -214,10 +214,17 @@ class AirbyteService:
         except Conflict as conflict:
             made = str(conflict.members.get("conflicting_id"))
             claim = await self._idempotency.claim(key, str(uuid4()))
-            if claim.id != made:
+            if made != await self._made_by(claim):
                 raise
             return claim
         return await self._idempotency.claim(key, str(uuid4()))
+
+    async def _made_by(self, claim: Claim) -> str | None:
+        """The id that the engine gave what the claim made."""
+        try:
+            return (await self._engine.ingestion(claim.id)).id
+        except NotFound:
+            return None
 
     async def _earlier_source(self, claim: Claim) -> Source | None:
         if not claim.replayed:

@@ -142,7 +142,7 @@ class BronzeManifests:
         return [self._seen[key].manifest for key in listed if key in self._seen]
 
     async def get(self, ingestion_id: str) -> Manifest | None:
-        held = await self._read(_key(ingestion_id))
+        held = await self._read(manifest_key(ingestion_id))
         return held.manifest if held else None
 
     async def begin(
@@ -150,7 +150,7 @@ class BronzeManifests:
     ) -> Held:
         """Declares what a sync will write, before it writes: from now on these paths stand for
         complete syncs only. No two of an ingestion's syncs get the same file names."""
-        held = await self._read(_key(ingestion_id))
+        held = await self._read(manifest_key(ingestion_id))
         former = held.manifest if held else Manifest(ingestion_id=ingestion_id, source=source)
         if former.commit_of(run_id) and held:
             return held
@@ -164,7 +164,7 @@ class BronzeManifests:
             update={
                 "source": source,
                 "writing": writing,
-                "streams": _declared(former.streams, frozenset(paths)),
+                "streams": declared(former.streams, frozenset(paths)),
             }
         )
         return await self._write(manifest, held)
@@ -212,12 +212,12 @@ class BronzeManifests:
 
     async def redeclare(self, ingestion_id: str, paths: Iterable[str]) -> None:
         """After the ingestion writes other paths than before, or (none) is deleted."""
-        held = await self._read(_key(ingestion_id))
+        held = await self._read(manifest_key(ingestion_id))
         if held is None:
             return
         wanted = frozenset(paths)
         former = held.manifest
-        update: dict[str, Any] = {"streams": _declared(former.streams, wanted)}
+        update: dict[str, Any] = {"streams": declared(former.streams, wanted)}
         if not wanted:
             update |= {"pending": None, "state": {}}
         written = await self._write(former.model_copy(update=update), held)
@@ -244,7 +244,7 @@ class BronzeManifests:
     async def _write(self, manifest: Manifest, held: Held | None) -> Held:
         from app.lakehouse.storage import PreconditionFailed
 
-        key = _key(manifest.ingestion_id)
+        key = manifest_key(manifest.ingestion_id)
         body = manifest.model_dump_json().encode()
         try:
             if held is None:
@@ -262,11 +262,11 @@ class BronzeManifests:
         return Held(manifest, etag)
 
 
-def _key(ingestion_id: str) -> str:
+def manifest_key(ingestion_id: str) -> str:
     return f"{PREFIX}{ingestion_id}.json"
 
 
-def _declared(former: Mapping[str, StreamFiles], paths: frozenset[str]) -> dict[str, StreamFiles]:
+def declared(former: Mapping[str, StreamFiles], paths: frozenset[str]) -> dict[str, StreamFiles]:
     streams = {
         path: kept.model_copy(update={"active": path in paths})
         for path, kept in former.items()

@@ -5,15 +5,19 @@ import json
 import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import duckdb
+import psutil
 import pytest
 import toy_connector
+from integration.servers.airbyte import AirbyteServer, airbyte_server
 
+from app.airbyte.airbyte_api import AirbyteApi
 from app.airbyte.connector_packages import allowed_packages
 from app.airbyte.driver import IngestionDriver
 from app.airbyte.engine import (
@@ -29,7 +33,8 @@ from app.airbyte.engine import (
 from app.airbyte.local_connectors import LocalConnectors
 from app.airbyte.service import AirbyteService
 from app.caller import Caller
-from app.lakehouse.bronze import BronzeManifests
+from app.config import Settings
+from app.lakehouse.bronze import BronzeManifests, Manifest
 from app.runs.idempotency import IdempotencyStore
 from app.runs.model import Run, RunKind
 from app.runs.service import RunService
@@ -44,7 +49,8 @@ SECONDS = 120
 
 @dataclass
 class World:
-    """`data` is a directory that file sources may read."""
+    """`data` is a directory that file sources may read; `airbyte` the stand-in behind the
+    production adapter, when this is its world."""
 
     lakehouse: "Lakehouse"
     engine: IngestionEngine
@@ -53,6 +59,17 @@ class World:
     manifests: BronzeManifests
     data: Path
     sink: str
+    settings: Settings
+    airbyte: AirbyteServer | None = None
+
+    async def reading(self) -> bool:
+        """Something reads a source now: a connector's process, or a job of Airbyte."""
+        if self.airbyte is None:
+            return bool(connectors())
+        return any(job.status == "running" for job in self.airbyte.state.jobs.values())
+
+    async def at_rest(self) -> bool:
+        return not await self.reading()
 
     def write(self, name: str, content: bytes | str) -> Path:
         path = self.data / name
@@ -86,7 +103,7 @@ class World:
     async def rows(
         self,
         path: str,
-        columns: str = "* EXCLUDE (_airbyte_raw_id, _airbyte_extracted_at, _airbyte_meta)",
+        columns: str = "COLUMNS(c -> NOT starts_with(c, '_airbyte_'))",
     ) -> list[tuple[Any, ...]]:
         """The rows that a reader of the path sees."""
         found = await self.manifests.resolve(path)
@@ -134,30 +151,58 @@ def install_toy(home: Path) -> None:
     complete.write_text(json.dumps({"version": "1.0", "spec": toy_connector.SPEC}))
 
 
-@pytest.fixture(scope="session", params=["local"], name="world")
-async def ingestion_world(
-    request: pytest.FixtureRequest, lakehouse: "Lakehouse", tmp_path_factory: pytest.TempPathFactory
+INCREMENTAL = SyncMode.INCREMENTAL_APPEND
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A toy source with streams of its own, and an ingestion of the first one."""
+
+    world: World
+    ingestion: Ingestion
+
+    @property
+    def path(self) -> str:
+        return self.ingestion.streams[0].path
+
+    async def sync(self) -> Run:
+        return await self.world.sync(self.ingestion)
+
+    async def start(self) -> Run:
+        return (await self.world.service.sync(self.ingestion.id, CALLER))[0]
+
+    async def rows(self) -> list[int]:
+        return sorted(row[0] for row in await self.world.rows(self.path, "n"))
+
+    async def manifest(self) -> Manifest:
+        found = await self.world.manifests.get(self.ingestion.id)
+        assert found is not None
+        return found
+
+
+async def make(world: World, mode: SyncMode | None = None, **config: Any) -> Toy:
+    name = config.setdefault("stream", f"ticks_{uuid4().hex[:8]}")
+    source = await world.source("toy", **config)
+    chosen = stream(name, mode or SyncMode.FULL_REFRESH_OVERWRITE)
+    return Toy(world, await world.ingestion(source, chosen))
+
+
+def connectors() -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if any("source-toy" in part for part in process.cmdline())
+    ]
+
+
+@asynccontextmanager
+async def world_of(
+    lakehouse: "Lakehouse",
+    settings: Settings,
+    engine: IngestionEngine,
+    data: Path,
+    airbyte: AirbyteServer | None = None,
 ) -> AsyncIterator[World]:
-    data = tmp_path_factory.mktemp("ingestion") / "data"
-    data.mkdir()
-    settings = lakehouse.settings.model_copy(
-        update={
-            "ingestion_allowed_dirs": (data,),
-            "connectors_allowed": (TOY,),
-            "max_running_per_engine": 4,
-        }
-    )
-    install_toy(settings.home)
-    manifests = BronzeManifests(lakehouse.store)
-    engine = LocalConnectors(
-        settings=settings,
-        lake=lakehouse.lake,
-        store=lakehouse.store,
-        catalog=lakehouse.catalog,
-        manifests=manifests,
-        checkpoint_rows=20,
-        checkpoint_seconds=3600,
-    )
     runs = RunService(
         store=lakehouse.store,
         catalog=lakehouse.catalog,
@@ -170,11 +215,66 @@ async def ingestion_world(
         idempotency=IdempotencyStore(lakehouse.store),
         settings=settings,
     )
-    await engine.open()
     await runs.open()
     try:
         sink, _ = await service.create_destination(DestinationDraft(name="lake"), CALLER)
-        yield World(lakehouse, engine, service, runs, manifests, data, sink.id)
+        manifests = BronzeManifests(lakehouse.store)
+        yield World(lakehouse, engine, service, runs, manifests, data, sink.id, settings, airbyte)
     finally:
         await runs.close()
+
+
+@pytest.fixture(scope="session", name="local_world")
+async def local_ingestion_world(
+    lakehouse: "Lakehouse", tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    data = tmp_path_factory.mktemp("ingestion") / "data"
+    data.mkdir()
+    update = {
+        "ingestion_allowed_dirs": (data,),
+        "connectors_allowed": (TOY,),
+        "max_running_per_engine": 4,
+    }
+    settings = lakehouse.settings.model_copy(update=update)
+    install_toy(settings.home)
+    engine = LocalConnectors(
+        settings=settings,
+        lake=lakehouse.lake,
+        store=lakehouse.store,
+        catalog=lakehouse.catalog,
+        manifests=BronzeManifests(lakehouse.store),
+        checkpoint_rows=20,
+        checkpoint_seconds=3600,
+    )
+    await engine.open()
+    try:
+        async with world_of(lakehouse, settings, engine, data) as world:
+            yield world
+    finally:
         await engine.close()
+
+
+@pytest.fixture(scope="session", name="airbyte_world")
+async def airbyte_ingestion_world(
+    lakehouse: "Lakehouse", tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    data = tmp_path_factory.mktemp("airbyte")
+    with airbyte_server() as airbyte:
+        update = {
+            "airbyte_base_url": airbyte.url,
+            "max_running_per_engine": 4,
+            "airbyte_timeout": 10.0,
+        }
+        settings = lakehouse.settings.model_copy(update=update)
+        engine = AirbyteApi(settings=settings, lake=lakehouse.lake, store=lakehouse.store)
+        try:
+            async with world_of(lakehouse, settings, engine, data, airbyte) as world:
+                yield world
+        finally:
+            await engine.close()
+
+
+@pytest.fixture(scope="session", params=["local", "airbyte"], name="world")
+def ingestion_world(request: pytest.FixtureRequest) -> World:
+    found: World = request.getfixturevalue(f"{request.param}_world")
+    return found

@@ -1,4 +1,7 @@
-"""File sources, from the file to what a reader of bronze sees."""
+"""File sources, from the file to what a reader of bronze sees.
+
+Of the embedded engine alone: those of Airbyte are read by Airbyte, from where it is.
+"""
 
 import gzip
 import io
@@ -7,13 +10,20 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from ingestion_world import CALLER, World, ingestion_world, stream  # noqa: F401
+from ingestion_world import CALLER, World, local_ingestion_world, stream  # noqa: F401
 
 from app.airbyte.engine import SyncMode
 from app.errors import InvalidRequest, PathRefused, SourceNotFound
 from app.runs.model import RunState
 
 CSV = 'id,name\n1,Ada\n2,NA\n3,\n4,""\n'
+
+
+@pytest.fixture(scope="session", name="world")
+def only_local(local_world: World) -> World:
+    return local_world
+
+
 ROWS = [("1", "Ada"), ("2", "NA"), ("3", None), ("4", "")]
 
 

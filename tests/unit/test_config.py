@@ -56,6 +56,7 @@ def test_a_mixture_names_everything_that_is_missing(given: dict[str, str], missi
             {"nessie_uri": "http://a.example.com", "iceberg_rest_uri": "http://b.example.com"},
             "two catalogs",
         ),
+        ({"airbyte_client_id": "id"}, "AIRBYTE_CLIENT_SECRET go together"),
         (
             {"environment": "production", "asgard_embedded": "lake"},
             "ENVIRONMENT=production never runs on embedded",

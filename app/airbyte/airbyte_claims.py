@@ -1,0 +1,72 @@
+"""Which of Airbyte's resources this gateway made, for which request and for whom.
+
+Airbyte chooses its own ids and knows nothing of idempotency keys. Before something is made there,
+one object says so in S3, with the id that the request has here; then it gets Airbyte's id. A
+repetition, by this gateway or another one, thus finds what was made or looks for it.
+"""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from app.runs.model import Frozen
+
+if TYPE_CHECKING:
+    from app.lakehouse.storage import ObjectStore
+
+PREFIX = "asgard/airbyte/"
+
+
+class Claim(Frozen):
+    created_by: str
+    at: datetime
+    """By Airbyte's clock: what it made before then is somebody else's."""
+    made: str | None = None
+
+
+class Claims:
+    def __init__(self, store: "ObjectStore") -> None:
+        self._store = store
+        self._seen: dict[str, tuple[str, Claim]] = {}
+
+    async def begin(self, id_: str, created_by: str, at: datetime) -> tuple[Claim, bool]:
+        """And whether it is new; else it is the earlier one."""
+        from app.lakehouse.storage import PreconditionFailed
+
+        claim = Claim(created_by=created_by, at=at)
+        try:
+            await self._store.create(_key(id_), claim.model_dump_json().encode())
+        except PreconditionFailed:
+            stored = await self._store.get(_key(id_))
+            return (Claim.model_validate_json(stored.body) if stored else claim), False
+        return claim, True
+
+    async def made(self, id_: str, claim: Claim, airbyte_id: str) -> None:
+        body = claim.model_copy(update={"made": airbyte_id}).model_dump_json().encode()
+        await self._store.put(_key(id_), body)
+
+    async def get(self, id_: str) -> Claim | None:
+        stored = await self._store.get(_key(id_))
+        return Claim.model_validate_json(stored.body) if stored else None
+
+    async def creators(self) -> dict[str, str]:
+        """By Airbyte's id. Only objects that have changed since the last time are read."""
+        listed = {info.key: info.etag.strip('"') for info in await self._store.list(PREFIX)}
+        for key in self._seen.keys() - listed.keys():
+            self._seen.pop(key, None)
+        for key, etag in listed.items():
+            if key not in self._seen or self._seen[key][0] != etag:
+                stored = await self._store.get(key)
+                if stored is not None:
+                    claim = Claim.model_validate_json(stored.body)
+                    self._seen[key] = (stored.etag.strip('"'), claim)
+        return {claim.made: claim.created_by for _, claim in self._seen.values() if claim.made}
+
+    async def forget(self, airbyte_id: str) -> None:
+        """After it was deleted."""
+        await self.creators()
+        doomed = [key for key, (_, claim) in self._seen.items() if claim.made == airbyte_id]
+        await self._store.delete_many(doomed)
+
+
+def _key(id_: str) -> str:
+    return f"{PREFIX}{id_}.json"

@@ -1,0 +1,154 @@
+"""The configs that Asgard types, as Airbyte's connectors want them; others go as they are."""
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from app.airbyte.secrets import MASK, TYPED_SECRETS
+from app.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from app.lakehouse.connection import S3Connection
+
+Config = dict[str, Any]
+
+DEFINITION_IDS: Mapping[str, str] = {
+    "postgres": "decd338e-5647-4c0b-adf4-da0e75f5a750",
+    "mysql": "435bb9a5-7887-4809-aa58-28c27df0d7ad",
+    "mongodb": "b2e713cd-cc36-4c0a-b5bd-b47cb8a0561e",
+    "kafka": "d917a47b-8537-4d0d-8c10-36a9928d4265",
+}
+S3_DESTINATION_ID = "4816b78f-1489-44c1-9060-4b19d5fa9362"
+BRONZE = "bronze"
+_AIRBYTE_NAMES = {"mongodb": "mongodb-v2"}
+_OUR_NAMES = {theirs: ours for ours, theirs in _AIRBYTE_NAMES.items()}
+_PROVIDERS = {"https": "HTTPS", "http": "HTTPS", "gs": "GCS", "s3": "S3"}
+
+
+def airbyte_name(type_: str) -> str:
+    return _AIRBYTE_NAMES.get(type_, type_)
+
+
+def our_name(type_: str) -> str:
+    return _OUR_NAMES.get(type_, type_)
+
+
+def source_config(type_: str, config: Config, s3: "S3Connection") -> Config:
+    match type_:
+        case "mysql":
+            return {"replication_method": {"method": "STANDARD"}, **config}
+        case "mongodb":
+            return _mongodb(config)
+        case "kafka":
+            return _kafka(config)
+        case "file":
+            return _file(config, s3)
+        case _:
+            return config
+
+
+def s3_config(config: Mapping[str, Any] | None, s3: "S3Connection") -> Config:
+    """None: the gateway's own lake, with its own keys."""
+    if config is not None:
+        given = dict(config)
+        return {**given, "s3_bucket_path": str(given["s3_bucket_path"]).strip("/") or BRONZE}
+    lake = {
+        "s3_bucket_name": s3.bucket,
+        "s3_bucket_path": BRONZE,
+        "s3_bucket_region": s3.region,
+        "s3_endpoint": s3.endpoint,
+        "access_key_id": s3.access_key,
+        "secret_access_key": s3.secret_key,
+        "format": {"format_type": "Parquet", "flattening": "No flattening"},
+    }
+    return {name: value for name, value in lake.items() if value}
+
+
+def masked(config: Any) -> Any:
+    """Airbyte masks what its connectors' specs call secret. What Asgard knows to be is masked
+    here too, whatever the spec of that version says."""
+    match config:
+        case dict():
+            return {k: MASK if k in TYPED_SECRETS else masked(v) for k, v in config.items()}
+        case list():
+            return [masked(value) for value in config]
+        case _:
+            return config
+
+
+def without_secrets(text: str, config: Any) -> str:
+    """A message of Airbyte's, should it quote what it was sent."""
+    for secret in sorted(_texts(config), key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return text
+
+
+def _texts(config: Any, secret: bool = False) -> set[str]:
+    match config:
+        case dict():
+            return {t for k, v in config.items() for t in _texts(v, secret or _is_secret(k))}
+        case list():
+            return {text for value in config for text in _texts(value, secret)}
+        case str() if secret and len(config) > 3:
+            return {config}
+        case _:
+            return set()
+
+
+def _is_secret(name: str) -> bool:
+    marks = ("password", "secret", "token", "key", "credential", "connection_string")
+    return any(mark in name.lower() for mark in marks)
+
+
+def _mongodb(config: Config) -> Config:
+    own = {"connection_string", "database", "auth_source", "username", "password"}
+    cluster = {
+        "cluster_type": "SELF_MANAGED_REPLICA_SET",
+        "connection_string": config["connection_string"],
+        "databases": [config["database"]],
+        "auth_source": config["auth_source"],
+        **{name: config[name] for name in ("username", "password") if name in config},
+    }
+    return {"database_config": cluster, **_rest(config, own)}
+
+
+def _kafka(config: Config) -> Config:
+    own = {"bootstrap_servers", "security_protocol", "topic"}
+    return {
+        "MessageFormat": {"deserialization_type": "JSON"},
+        "bootstrap_servers": ",".join(config["bootstrap_servers"]),
+        "protocol": {"security_protocol": config["security_protocol"]},
+        "subscription": {"subscription_type": "subscribe", "topic_pattern": config["topic"]},
+        **_rest(config, own),
+    }
+
+
+def _file(config: Config, s3: "S3Connection") -> Config:
+    """Airbyte reads from the web and from buckets; a path is one of Airbyte's host, not ours."""
+    url = str(config["url"])
+    scheme, _, _ = url.partition("://")
+    provider: Config = {"storage": _PROVIDERS.get(scheme, "local")}
+    if url.startswith(f"s3://{s3.bucket}/") and not s3.endpoint:
+        keys = {"aws_access_key_id": s3.access_key, "aws_secret_access_key": s3.secret_key}
+        provider |= {name: value for name, value in keys.items() if value}
+    name = PurePosixPath(url).name.split(".")[0]
+    kind = config.get("format") or _format_of(url)
+    return {
+        "dataset_name": config.get("dataset_name") or name,
+        "format": kind,
+        "url": url,
+        "provider": provider,
+    }
+
+
+def _format_of(url: str) -> str:
+    known = {"csv": "csv", "tsv": "csv", "json": "json", "jsonl": "jsonl", "ndjson": "jsonl",
+             "parquet": "parquet", "xlsx": "excel"}  # fmt: skip
+    for ending in reversed(PurePosixPath(url).name.lower().split(".")):
+        if ending in known:
+            return known[ending]
+    raise InvalidRequest(f"What kind of file {url} is cannot be told: give `format`.")
+
+
+def _rest(config: Config, own: set[str]) -> Config:
+    return {name: value for name, value in config.items() if name not in own}

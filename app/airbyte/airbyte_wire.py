@@ -1,0 +1,175 @@
+"""Airbyte's JSON as the values of the port, and back."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from app.airbyte.airbyte_configs import masked, our_name
+from app.airbyte.engine import (
+    Column,
+    ConfiguredStream,
+    Destination,
+    Ingestion,
+    IngestionStatus,
+    Schedule,
+    ScheduleType,
+    Source,
+    Stream,
+    SyncMode,
+)
+from app.airbyte.quartz import quartz
+from app.errors import NotSupported
+from app.runs.model import Frozen
+
+Json = Mapping[str, Any]
+PathOf = Callable[[str, str | None], str]
+UNKNOWN_CALLER = "airbyte"
+"""Who made what was not made through this gateway."""
+UNKNOWN_TYPE = "unknown"
+"""Airbyte's public API names a stream's fields and not their types."""
+S3_MODES = tuple(m for m in SyncMode if m is not SyncMode.INCREMENTAL_DEDUPED_HISTORY)
+"""What its S3 destination can do, the only kind that Asgard makes."""
+
+
+class JobStatus(StrEnum):
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    INCOMPLETE = "incomplete"
+    """An attempt failed, and Airbyte tries again."""
+    FAILED = "failed"
+    SUCCEEDED = "succeeded"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in {JobStatus.FAILED, JobStatus.SUCCEEDED, JobStatus.CANCELLED}
+
+
+class Job(Frozen):
+    id: int
+    connection_id: str
+    type: str
+    status: JobStatus
+    rows: int | None
+    bytes: int | None
+
+
+def job_of(wire: Json) -> Job:
+    return Job(
+        id=wire["jobId"],
+        connection_id=wire["connectionId"],
+        type=wire["jobType"],
+        status=JobStatus(wire["status"]),
+        rows=wire.get("rowsSynced"),
+        bytes=wire.get("bytesSynced"),
+    )
+
+
+def source_of(wire: Json, created_by: str | None) -> Source:
+    config = {k: v for k, v in wire["configuration"].items() if k != "sourceType"}
+    return Source(
+        id=wire["sourceId"],
+        name=wire["name"],
+        type=our_name(wire["sourceType"]),
+        config=masked(config),
+        workspace=wire["workspaceId"],
+        created_at=_time(wire),
+        created_by=created_by or UNKNOWN_CALLER,
+    )
+
+
+def destination_of(wire: Json, created_by: str | None) -> Destination:
+    config = {k: v for k, v in wire["configuration"].items() if k != "destinationType"}
+    return Destination(
+        id=wire["destinationId"],
+        name=wire["name"],
+        config=masked(config),
+        workspace=wire["workspaceId"],
+        created_at=_time(wire),
+        created_by=created_by or UNKNOWN_CALLER,
+    )
+
+
+def ingestion_of(wire: Json, path_of: PathOf, created_by: str | None) -> Ingestion:
+    active = wire["status"] == "active"
+    streams = (wire.get("configurations") or {}).get("streams") or ()
+    return Ingestion(
+        id=wire["connectionId"],
+        name=wire["name"],
+        source_id=wire["sourceId"],
+        destination_id=wire["destinationId"],
+        schedule=_schedule_of(wire["schedule"]),
+        status=IngestionStatus.ACTIVE if active else IngestionStatus.INACTIVE,
+        streams=tuple(_configured_of(stream, path_of) for stream in streams),
+        created_at=_time(wire),
+        created_by=created_by or UNKNOWN_CALLER,
+    )
+
+
+def stream_of(wire: Json) -> Stream:
+    names = (".".join(path) for path in wire.get("propertyFields") or ())
+    modes = frozenset(wire.get("syncModes") or ())
+    return Stream(
+        name=wire["streamName"],
+        namespace=wire.get("streamnamespace") or None,
+        columns=tuple(Column(name=name, type=UNKNOWN_TYPE) for name in names),
+        sync_modes=tuple(mode for mode in S3_MODES if mode.value in modes),
+        primary_key=_paths(wire.get("sourceDefinedPrimaryKey")),
+        cursor=tuple(wire.get("defaultCursorField") or ()),
+        source_defined_cursor=bool(wire.get("sourceDefinedCursorField")),
+    )
+
+
+def streams_body(streams: tuple[ConfiguredStream, ...]) -> dict[str, Any]:
+    return {"streams": [_stream_body(stream) for stream in streams]}
+
+
+def schedule_body(schedule: Schedule) -> dict[str, Any]:
+    match schedule.type:
+        case ScheduleType.CRON:
+            return {"scheduleType": "cron", "cronExpression": quartz(schedule.cron or "")}
+        case ScheduleType.BASIC:
+            raise NotSupported("Airbyte's API takes schedules of type manual and cron.")
+        case _:
+            return {"scheduleType": "manual"}
+
+
+def _stream_body(stream: ConfiguredStream) -> dict[str, Any]:
+    body: dict[str, Any] = {"name": stream.name, "syncMode": stream.sync_mode.value}
+    if stream.namespace:
+        body["namespace"] = stream.namespace
+    if stream.cursor_field:
+        body["cursorField"] = list(stream.cursor_field)
+    if stream.primary_key:
+        body["primaryKey"] = [list(path) for path in stream.primary_key]
+    return body
+
+
+def _configured_of(wire: Json, path_of: PathOf) -> ConfiguredStream:
+    mode = wire.get("syncMode")
+    known = mode in {each.value for each in SyncMode}
+    return ConfiguredStream(
+        name=wire["name"],
+        namespace=wire.get("namespace") or None,
+        # Airbyte has a few more, of destinations that Asgard does not make.
+        sync_mode=SyncMode(str(mode)) if known else SyncMode.FULL_REFRESH_OVERWRITE,
+        cursor_field=tuple(wire.get("cursorField") or ()),
+        primary_key=_paths(wire.get("primaryKey")),
+        path=path_of(wire["name"], wire.get("namespace") or None),
+    )
+
+
+def _schedule_of(wire: Json) -> Schedule:
+    known = wire["scheduleType"] in {each.value for each in ScheduleType}
+    kind = ScheduleType(wire["scheduleType"]) if known else ScheduleType.MANUAL
+    return Schedule(type=kind, cron=wire.get("cronExpression"))
+
+
+def _paths(wire: Any) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(path) for path in wire or ())
+
+
+def _time(wire: Json) -> datetime:
+    return datetime.fromtimestamp(wire.get("createdAt") or 0, UTC)

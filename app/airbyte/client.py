@@ -1,0 +1,211 @@
+"""Airbyte's public API over HTTP: pages, time-outs, and retries where repeating is safe."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+import stamina
+
+from app.airbyte.airbyte_answers import BASE_URL_HINT, Unanswered, json_of, lost
+from app.airbyte.airbyte_auth import auth_of, identity_of
+from app.config import Settings
+from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachable, NotFound
+
+Json = dict[str, Any]
+Params = Mapping[str, str | int]
+Look = Callable[[], Awaitable[Json | None]]
+
+CONNECT_TIMEOUT = 2.0
+ATTEMPTS = 3
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Seconds. A longer Retry-After is handed on to the client."""
+SLOW = 6
+"""How much longer than others a request may take for which Airbyte asks a source."""
+PAGE = 100
+"""The largest that Airbyte gives."""
+
+
+class AirbyteClient:
+    """Raises of the tree in `errors.py`; `Unanswered` never gets out of here."""
+
+    def __init__(self, settings: Settings) -> None:
+        base = str(settings.airbyte_base_url).rstrip("/")
+        self.base_url = base
+        self.identity = identity_of(settings)
+        self._config_url = base.replace("/api/public/v1", "/api/v1")
+        self._seconds = settings.airbyte_timeout
+        self._http = httpx.AsyncClient(
+            auth=auth_of(settings, f"{base}/applications/token"),
+            timeout=httpx.Timeout(self._seconds, connect=min(CONNECT_TIMEOUT, self._seconds)),
+            limits=httpx.Limits(max_connections=32, max_keepalive_connections=16),
+            headers={"Accept": "application/json", "User-Agent": "asgard"},
+        )
+        self._offset = timedelta(0)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    def now(self) -> datetime:
+        """By Airbyte's clock, as its answers told it last."""
+        return datetime.now(UTC) + self._offset
+
+    async def get(self, path: str, params: Params | None = None, *, tries: int = ATTEMPTS) -> Any:
+        return await self._repeated("GET", path, params=params, seconds=self._seconds, tries=tries)
+
+    async def get_slow(self, path: str, params: Params) -> Any:
+        """What Airbyte asks a source for, which may take minutes: once."""
+        seconds = self._seconds * SLOW
+        return await self._repeated("GET", path, params=params, seconds=seconds, tries=1)
+
+    async def pages(self, path: str, id_name: str, params: Params | None = None) -> list[Json]:
+        """Every item of every page. By offset, since the address in `next` may be one that only
+        Airbyte's own cluster knows; what moves to another page meanwhile is not listed twice."""
+        found: dict[Any, Json] = {}
+        offset = 0
+        while True:
+            page = await self._page(
+                path, {**(params or {}), "limit": PAGE, "offset": offset}, ATTEMPTS
+            )
+            items: list[Json] = page["data"]
+            found |= {item[id_name]: item for item in items}
+            offset += len(items)
+            if not items or not page.get("next"):
+                return list(found.values())
+
+    async def page(self, path: str, params: Params, *, tries: int = ATTEMPTS) -> list[Json]:
+        items: list[Json] = (await self._page(path, params, tries))["data"]
+        return items
+
+    async def patch(self, path: str, body: Json) -> Any:
+        return await self._repeated("PATCH", path, body=body, seconds=self._seconds)
+
+    async def delete(self, path: str) -> Any:
+        """Raises `NotFound` when it was not there; not when an earlier try of ours deleted it."""
+        try:
+            return await self._once("DELETE", path, seconds=self._seconds)
+        except Unanswered as unanswered:
+            try:
+                return await self._repeated("DELETE", path, seconds=self._seconds)
+            except NotFound:
+                if not unanswered.sent:
+                    raise
+                return None
+
+    async def post(self, path: str, body: Json, look: Look) -> Json:
+        """Makes something, once. Without an answer, `look` first looks for what was made.
+
+        After a time-out nothing is sent again, since Airbyte may be making it still.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                made: Json = await self._once("POST", path, body=body, seconds=self._seconds)
+                return made
+            except Unanswered as unanswered:
+                if unanswered.sent and (found := await self._look(look, unanswered)) is not None:
+                    return found
+                pause = _worth_repeating(unanswered)
+                if attempt == ATTEMPTS - 1 or not pause:
+                    raise _told(unanswered) from None
+            await asyncio.sleep(FIRST_PAUSE * 2**attempt if pause is True else pause)
+        raise AssertionError("unreachable")
+
+    async def explain(self, job_id: int) -> Any:
+        """A job with its attempts, from the configuration API that self-managed Airbytes have
+        beside the public one: that alone says why a job failed."""
+        try:
+            return await self._once(
+                "POST", f"{self._config_url}/jobs/get", body={"id": job_id}, seconds=self._seconds
+            )
+        except (Unanswered, AsgardError):
+            return None
+
+    async def _look(self, look: Look, unanswered: Unanswered) -> Json | None:
+        try:
+            return await look()
+        except (EngineUnreachable, EngineTimeout, EngineFailed):
+            raise _told(unanswered) from None
+
+    async def _repeated(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        body: Json | None = None,
+        seconds: float,
+        tries: int = ATTEMPTS,
+    ) -> Any:
+        try:
+            async for attempt in stamina.retry_context(
+                on=_worth_repeating,
+                attempts=tries,
+                timeout=None,
+                wait_initial=FIRST_PAUSE,
+                wait_max=LONGEST_PAUSE,
+            ):
+                with attempt:
+                    return await self._once(method, path, params=params, body=body, seconds=seconds)
+        except Unanswered as unanswered:
+            raise unanswered.error from None
+        raise AssertionError("unreachable")
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        body: Json | None = None,
+        seconds: float,
+    ) -> Any:
+        url = path if path.startswith("http") else self.base_url + path
+        timeout = httpx.Timeout(seconds, connect=min(CONNECT_TIMEOUT, seconds))
+        try:
+            response = await self._http.request(
+                method, url, params=params, json=body, timeout=timeout
+            )
+        except httpx.TransportError as error:
+            raise lost(error, self.base_url, seconds) from None
+        except httpx.InvalidURL as error:
+            raise EngineFailed(f"AIRBYTE_BASE_URL is no address: {error}") from None
+        self._set_clock(response)
+        return json_of(response)
+
+    def _set_clock(self, response: httpx.Response) -> None:
+        try:
+            at = parsedate_to_datetime(response.headers.get("date", ""))
+        except (TypeError, ValueError):
+            return
+        self._offset = at - datetime.now(UTC)
+
+    async def _page(self, path: str, params: Params, tries: int) -> Json:
+        """A list is always there: without one, this is another server or another path of it."""
+        try:
+            page = await self.get(path, params, tries=tries)
+        except NotFound as error:
+            raise EngineFailed(error.detail, hint=BASE_URL_HINT) from None
+        if not isinstance(page, dict) or not isinstance(page.get("data"), list):
+            raise EngineFailed(f"Airbyte's answer to {path} is no list.", hint=BASE_URL_HINT)
+        return page
+
+
+def _worth_repeating(error: Exception) -> bool | float:
+    """Seconds to wait first where Airbyte says so; a long wait is the client's to decide."""
+    if not isinstance(error, Unanswered):
+        return False
+    if error.wait is not None:
+        return error.wait if error.wait <= LONGEST_PAUSE else False
+    # Who was mute for as long as that has been waited for enough.
+    return not isinstance(error.error, EngineTimeout)
+
+
+def _told(unanswered: Unanswered) -> AsgardError:
+    if unanswered.sent:
+        unanswered.error.hint = (
+            "Whether it was made is not known. Ask again with the same Idempotency-Key: it is "
+            "then looked for first."
+        )
+    return unanswered.error

@@ -1,0 +1,398 @@
+"""A wrong address, wrong credentials and an Airbyte that misbehaves, as a client sees them."""
+
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from integration.servers.airbyte import AirbyteServer, airbyte_server
+
+from app.airbyte.airbyte_api import AirbyteApi
+from app.airbyte.engine import SourceDraft
+from app.caller import Caller
+from app.config import Settings
+from app.errors import AsgardError
+from app.health import probe
+from app.main import create_app
+from app.problems import problem_response
+
+if TYPE_CHECKING:
+    from conftest import Lakehouse
+
+SECRET = "tr0ub4dor-and-3"
+TIMEOUT = 0.5
+HTML = "<!doctype html><html><body>Sign in</body></html>"
+CALLER = Caller("tester")
+
+
+@pytest.fixture(scope="module", name="server")
+def _server() -> Iterator[AirbyteServer]:
+    with airbyte_server() as server:
+        yield server
+
+
+@pytest.fixture
+def airbyte(server: AirbyteServer) -> Iterator[AirbyteServer]:
+    yield server
+    server.reset()
+
+
+def settings_of(lakehouse: "Lakehouse", url: str, **more: Any) -> Settings:
+    given = {
+        "airbyte_base_url": url,
+        "asgard_embedded": frozenset({"spark", "sql", "lake"}),
+        "airbyte_timeout": TIMEOUT,
+        "trusted_hosts": ("asgard",),
+    }
+    values = {**lakehouse.settings.model_dump(exclude_unset=True), **given, **more}
+    return Settings(_env_file=None, **values)
+
+
+@asynccontextmanager
+async def engine_of(lakehouse: "Lakehouse", url: str, **more: Any) -> AsyncIterator[AirbyteApi]:
+    settings = settings_of(lakehouse, url, **more)
+    engine = AirbyteApi(settings=settings, lake=lakehouse.lake, store=lakehouse.store)
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+@pytest.fixture(scope="module")
+async def gateway(
+    lakehouse: "Lakehouse", server: AirbyteServer
+) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(settings_of(lakehouse, server.url))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://asgard/api/v1", timeout=60
+        ) as client,
+    ):
+        yield client
+
+
+async def problem_of(call: Awaitable[object]) -> dict[str, Any]:
+    """The problem document that a client gets for what `call` raises."""
+    with pytest.raises(AsgardError) as raised:
+        await call
+    document: dict[str, Any] = json.loads(problem_response(raised.value, "/x").body)
+    assert SECRET not in str(document)
+    return document
+
+
+async def toy(gateway: httpx.AsyncClient, **config: Any) -> str:
+    """An ingestion of a toy source; its id."""
+    name = f"t{len(config)}_{socket.gethostname()}"[:20] + str(id(config))
+    body = {"name": name, "type": "toy", "config": {"rows": 25, "stream": name, **config}}
+    source = await gateway.post("/airbyte/datasource", json=body)
+    assert source.status_code == 201, source.text
+    sink = await gateway.post("/airbyte/sink", json={"name": "lake", "type": "s3"})
+    made = await gateway.post(
+        "/airbyte/ingestion",
+        json={
+            "name": name,
+            "sourceId": source.json()["id"],
+            "destinationId": sink.json()["id"],
+            "streams": [{"name": name}],
+        },
+    )
+    assert made.status_code == 201, made.text
+    id_: str = made.json()["connectionId"]
+    return id_
+
+
+async def test_a_wrong_host_a_closed_port_and_a_wrong_path_say_what_to_check(
+    lakehouse: "Lakehouse", airbyte: AirbyteServer
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}/api/public/v1"
+        for url, status, says in (
+            ("http://no-such-host.invalid:8001/api/public/v1", 503, "cannot be reached at"),
+            (nobody, 503, "cannot be reached at"),
+            (airbyte.host_url + "/api/v1", 424, "There is no such path"),
+            (airbyte.host_url + "/api/public/v1/sources", 424, "There is no GET"),
+            ("airbyte:8001", 503, "cannot be reached"),
+        ):
+            async with engine_of(lakehouse, url) as engine:
+                problem = await problem_of(engine.sources())
+                assert (problem["status"], says in problem["detail"]) == (status, True), problem
+                assert "AIRBYTE_BASE_URL" in problem["hint"]
+                health = await probe(engine.probe, budget=1)
+                assert (health.status, says in str(health.cause)) == ("unreachable", True)
+
+
+@pytest.mark.parametrize("forbidden", [False, True])
+async def test_refused_credentials_are_permission_denied(
+    lakehouse: "Lakehouse", airbyte: AirbyteServer, forbidden: bool
+) -> None:
+    airbyte.auth.username, airbyte.auth.password = "airbyte", SECRET
+    airbyte.auth.forbidden = forbidden
+    login = {"airbyte_username": "airbyte", "airbyte_password": SECRET if forbidden else "no"}
+    async with engine_of(lakehouse, airbyte.url, **login) as engine:
+        with pytest.raises(AsgardError) as raised:
+            await engine.sources()
+        assert raised.value.failure_cause == "permission_denied"
+        problem = await problem_of(engine.sources())
+        assert problem["status"] == 424
+        assert ("workspace" if forbidden else "AIRBYTE_PASSWORD") in problem["hint"]
+        says = "may not see that workspace" if forbidden else "missing, wrong or expired"
+        assert says in problem["detail"]
+
+
+async def test_a_wrong_client_secret_is_told_apart(
+    lakehouse: "Lakehouse", airbyte: AirbyteServer
+) -> None:
+    airbyte.auth.client_id, airbyte.auth.client_secret = "id", "right"
+    login = {"airbyte_client_id": "id", "airbyte_client_secret": SECRET}
+    async with engine_of(lakehouse, airbyte.url, **login) as engine:
+        problem = await problem_of(engine.sources())
+        assert "The client id or the client secret is wrong." in problem["detail"]
+        assert "AIRBYTE_CLIENT_SECRET" in problem["hint"]
+
+
+Spoil = Callable[[AirbyteServer], object]
+SPOILS: dict[str, tuple[Spoil, int, str]] = {
+    "html": (
+        lambda a: a.fail("GET /sources", status=200, body=HTML, content_type="text/html"),
+        424,
+        "is not Airbyte's API: 200, text/html",
+    ),
+    "html 404": (
+        lambda a: a.fail("GET /sources", status=404, body=HTML, content_type="text/html"),
+        424,
+        "is not Airbyte's API: 404, text/html",
+    ),
+    "redirect": (
+        lambda a: a.fail("GET /sources", status=302, headers={"Location": "/login"}),
+        424,
+        "is not Airbyte's API: 302",
+    ),
+    "500": (
+        lambda a: a.fail("GET /sources", times=9, status=500, body='{"message": "it broke"}'),
+        424,
+        "Airbyte answers 500: it broke",
+    ),
+    "503": (
+        lambda a: a.fail("GET /sources", times=9, status=503, body="busy"),
+        503,
+        "Airbyte answers 503",
+    ),
+    "cut": (lambda a: a.fail("GET /sources", times=9, cut=True, done=True), 503, "was cut off"),
+    "mute": (
+        lambda a: a.fail("GET /sources", times=9, mute=True),
+        504,
+        "did not answer within 0.5 s",
+    ),
+    "no list": (
+        lambda a: a.fail("GET /sources", status=200, body='{"items": []}'),
+        424,
+        "is no list",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPOILS)
+async def test_a_spoilt_answer_is_a_problem_with_its_cause(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer, name: str
+) -> None:
+    spoil, status, says = SPOILS[name]
+    spoil(airbyte)
+    answer = await gateway.get("/airbyte/datasource")
+    assert (answer.status_code, answer.headers["content-type"]) == (
+        status,
+        "application/problem+json",
+    ), answer.text
+    assert says in answer.json()["detail"]
+    airbyte.reset()
+    assert (await gateway.get("/airbyte/datasource")).status_code == 200
+
+
+@pytest.mark.parametrize("how", [{"status": 503}, {"cut": True, "done": True}, {"status": 500}])
+async def test_a_fault_that_passes_is_not_seen(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer, how: dict[str, Any]
+) -> None:
+    airbyte.fail("GET /sources", times=2, **how)
+    assert (await gateway.get("/airbyte/datasource")).status_code == 200
+    assert airbyte.calls("GET /sources") == 3
+
+
+async def test_429_is_waited_for_or_handed_on_with_its_retry_after(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    airbyte.fail("GET /sources", status=429, headers={"Retry-After": "30"})
+    answer = await gateway.get("/airbyte/datasource")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+    assert "Airbyte answers 429" in answer.json()["detail"]
+    assert airbyte.calls("GET /sources") == 1
+
+
+async def test_an_empty_workspace_lists_nothing(
+    lakehouse: "Lakehouse", airbyte: AirbyteServer
+) -> None:
+    airbyte.state.add_workspace("empty")
+    async with engine_of(lakehouse, airbyte.url, airbyte_workspace="empty") as engine:
+        assert await engine.sources() == []
+        assert await engine.destinations() == []
+        assert await engine.ingestions() == []
+        assert "toy" in {connector.type for connector in await engine.connectors()}
+
+
+async def test_of_two_workspaces_one_has_to_be_named(
+    lakehouse: "Lakehouse", airbyte: AirbyteServer
+) -> None:
+    second = airbyte.state.add_workspace("second")
+    try:
+        draft = SourceDraft(name="two", type="toy", config={"rows": 1, "stream": "two"})
+        async with engine_of(lakehouse, airbyte.url) as engine:
+            problem = await problem_of(engine.vet_source(draft))
+            assert problem["status"] == 400
+            assert "AIRBYTE_WORKSPACE" in problem["hint"]
+            assert {"id": second, "name": "second"} in problem["workspaces"]
+            named = draft.model_copy(update={"workspace": "second"})
+            assert (await engine.create_source("two-1", named, CALLER)).workspace == second
+        async with engine_of(lakehouse, airbyte.url, airbyte_workspace=second) as engine:
+            made = await engine.create_source("two-2", draft, CALLER)
+            assert made.workspace == second
+            assert {s.workspace for s in await engine.sources()} == {second}
+        async with engine_of(lakehouse, airbyte.url, airbyte_workspace="third") as engine:
+            problem = await problem_of(engine.vet_source(draft))
+            assert "no workspace third" in problem["detail"]
+    finally:
+        for name in ("second", "empty"):
+            spaces = airbyte.state.workspaces
+            for id_ in [i for i, w in spaces.items() if w["name"] == name]:
+                del spaces[id_]
+
+
+async def test_no_workspace_at_all_is_told(lakehouse: "Lakehouse", airbyte: AirbyteServer) -> None:
+    spaces = dict(airbyte.state.workspaces)
+    airbyte.state.workspaces.clear()
+    try:
+        async with engine_of(lakehouse, airbyte.url) as engine:
+            draft = SourceDraft(name="none", type="toy", config={"rows": 1, "stream": "none"})
+            problem = await problem_of(engine.vet_source(draft))
+            assert "no workspace" in problem["detail"]
+    finally:
+        airbyte.state.workspaces.update(spaces)
+
+
+async def test_a_token_is_renewed_before_it_expires_and_when_it_is_refused(
+    lakehouse: "Lakehouse", airbyte: AirbyteServer
+) -> None:
+    airbyte.auth.client_id, airbyte.auth.client_secret = "id", SECRET
+    login = {"airbyte_client_id": "id", "airbyte_client_secret": SECRET}
+    async with engine_of(lakehouse, airbyte.url, **login) as engine:
+        for _ in range(3):
+            await engine.sources()
+        assert airbyte.calls("POST /applications/token") == 1
+        airbyte.auth.tokens.clear()
+        await engine.sources()
+        assert airbyte.calls("POST /applications/token") == 2
+        airbyte.auth.token_seconds = 0
+        airbyte.auth.tokens.clear()
+        problem = await problem_of(engine.sources())
+        assert problem["detail"].startswith("Airbyte answers 401")
+
+
+async def test_a_token_that_expires_in_the_middle_of_a_list_is_renewed(
+    lakehouse: "Lakehouse", airbyte: AirbyteServer
+) -> None:
+    airbyte.auth.client_id, airbyte.auth.client_secret = "id", SECRET
+    login = {"airbyte_client_id": "id", "airbyte_client_secret": SECRET}
+    template = {
+        "name": "many",
+        "sourceType": "toy",
+        "definitionId": "x",
+        "workspaceId": airbyte.state.workspace,
+        "configuration": {},
+        "createdAt": 0,
+    }
+    many = {f"many-{n}": {**template, "sourceId": f"many-{n}"} for n in range(250)}
+    airbyte.state.sources.update(many)
+    try:
+        async with engine_of(lakehouse, airbyte.url, **login) as engine:
+            airbyte.fail(
+                "GET /sources",
+                after=1,
+                status=401,
+                body='{"detail": "The token has expired."}',
+            )
+            found = [source.id for source in await engine.sources()]
+            assert [id_ for id_ in found if id_.startswith("many-")] == list(many)
+            assert airbyte.calls("POST /applications/token") == 2
+    finally:
+        for id_ in many:
+            del airbyte.state.sources[id_]
+
+
+@pytest.mark.parametrize(
+    "how", [{"cut": True}, {"mute": True}, {"status": 502}, {"status": 500}], ids=str
+)
+async def test_what_was_made_but_not_answered_is_found_and_not_made_twice(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer, how: dict[str, Any]
+) -> None:
+    airbyte.fail("POST /sources", done=True, **how)
+    name = f"once {how}"
+    body = {"name": name, "type": "toy", "config": {"rows": 1, "stream": "once"}}
+    answer = await gateway.post("/airbyte/datasource", json=body)
+    assert answer.status_code == 201, answer.text
+    made = [s["sourceId"] for s in airbyte.state.sources.values() if s["name"] == name]
+    assert made == [answer.json()["id"]]
+    assert airbyte.calls("POST /sources") == 1
+
+
+async def test_what_may_still_be_made_is_not_sent_again_but_found_by_its_key(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    airbyte.fail("POST /sources", mute=True, done=True)
+    airbyte.fail("GET /sources", times=9, status=503)
+    body = {"name": "keyed", "type": "toy", "config": {"rows": 1, "stream": "keyed"}}
+    key = {"Idempotency-Key": "keyed-1"}
+    lost = await gateway.post("/airbyte/datasource", json=body, headers=key)
+    assert lost.status_code == 504, lost.text
+    assert "same Idempotency-Key" in lost.json()["hint"]
+    airbyte.faults.clear()
+    again = await gateway.post("/airbyte/datasource", json=body, headers=key)
+    assert again.status_code == 201, again.text
+    made = [s["sourceId"] for s in airbyte.state.sources.values() if s["name"] == "keyed"]
+    assert made == [again.json()["id"]]
+    assert airbyte.calls("POST /sources") == 1
+
+
+async def test_a_run_waits_out_an_outage_of_airbyte_and_ends(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    id_ = await toy(gateway)
+    airbyte.fail("POST /jobs", cut=True, done=True)
+    airbyte.fail(r"GET /jobs/\d+", times=3, status=500, after=1)
+    airbyte.fail(r"GET /jobs/\d+", times=3, status=503)
+    airbyte.fail(r"GET /jobs/\d+", times=1, mute=True)
+    run = (await gateway.post(f"/airbyte/ingestion/{id_}/sync")).json()
+    assert run["state"] == "succeeded", run
+    assert run["output"]["rows"] == 25
+    assert airbyte.calls("POST /jobs") == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        ({"match": "POST /jobs", "status": 403, "body": '{"detail": "no"}'}, "permission_denied"),
+        ({"match": "POST /jobs", "status": 400, "body": '{"detail": "no"}'}, "internal"),
+        ({"match": r"GET /jobs/\d+", "status": 404, "body": '{"detail": "no"}'}, "internal"),
+        ({"match": "GET /jobs", "status": 200, "body": HTML, "content_type": "text/html"},
+         "internal"),
+    ],
+)  # fmt: skip
+async def test_a_run_that_cannot_be_followed_ends_and_says_why(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer, spoil: dict[str, Any], cause: str
+) -> None:
+    id_ = await toy(gateway)
+    airbyte.fail(spoil.pop("match"), times=9, **spoil)
+    run = (await gateway.post(f"/airbyte/ingestion/{id_}/sync")).json()
+    assert (run["state"], run["failure"]["cause"]) == ("failed", cause), run
+    assert run["failure"]["message"]

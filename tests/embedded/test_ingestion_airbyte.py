@@ -1,0 +1,366 @@
+"""What only Airbyte has: jobs of its own, its layout of bronze, and ids that it chooses."""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from ingestion_world import (  # noqa: F401
+    CALLER,
+    INCREMENTAL,
+    SECONDS,
+    Toy,
+    World,
+    airbyte_ingestion_world,
+    eventually,
+    make,
+    stream,
+    world_of,
+)
+from integration.servers.airbyte import AirbyteServer
+
+from app.airbyte.airbyte_api import AirbyteApi
+from app.airbyte.engine import (
+    DestinationDraft,
+    IngestionChange,
+    IngestionDraft,
+    Schedule,
+    ScheduleType,
+    SourceDraft,
+    SyncMode,
+)
+from app.errors import InvalidBody, NotFound, NotSupported, PathRefused
+from app.runs.idempotency import IdempotencyKey
+from app.runs.model import RunState
+
+SECRET = "tr0ub4dor-and-3"
+
+
+@pytest.fixture(scope="session", name="world")
+def only_airbyte(airbyte_world: World) -> World:
+    return airbyte_world
+
+
+@pytest.fixture
+def airbyte(world: World) -> AirbyteServer:
+    assert world.airbyte is not None
+    world.airbyte.reset()
+    return world.airbyte
+
+
+@pytest.fixture
+def engine(world: World) -> AirbyteApi:
+    assert isinstance(world.engine, AirbyteApi)
+    return world.engine
+
+
+def start_job(airbyte: AirbyteServer, toy: Toy) -> int:
+    """As Airbyte's own scheduler would."""
+    body = {"connectionId": toy.ingestion.id, "jobType": "sync"}
+    _, job = airbyte.state.answer("POST", "/jobs", {}, body)
+    id_: int = job["jobId"]
+    return id_
+
+
+async def ended(airbyte: AirbyteServer, job_id: int) -> str:
+    async def end() -> str | None:
+        job = airbyte.state.jobs[job_id]
+        return job.status if job.ended else None
+
+    status: str = await eventually(end)
+    return status
+
+
+async def test_files_lie_where_airbytes_s3_destination_writes_them(world: World) -> None:
+    toy = await make(world, rows=25, namespace="Größe 1/2")
+    assert toy.path == f"bronze/Große_1/2/{toy.ingestion.streams[0].name}".replace("ß", "_")
+    run = await toy.sync()
+    assert run.output is not None
+    assert [len(s.files) for s in run.output.streams] == [3]
+    assert await toy.rows() == list(range(1, 26))
+    meta = "_airbyte_meta.sync_id, len(_airbyte_meta.changes), typeof(_airbyte_raw_id)"
+    job = int(run.engine["airbyte_job_id"])
+    assert sorted(await world.rows(toy.path, meta))[-1] == (job, 1, "VARCHAR")
+
+
+async def test_an_empty_stream_has_no_files(world: World) -> None:
+    toy = await make(world, rows=0)
+    assert (await toy.sync()).state is RunState.SUCCEEDED
+    found = await world.manifests.resolve(toy.path)
+    assert found is not None
+    assert found.files == ()
+
+
+async def test_a_job_that_runs_already_is_joined(world: World, airbyte: AirbyteServer) -> None:
+    toy = await make(world, rows=25, hang_after=15)
+    job = start_job(airbyte, toy)
+    await eventually(world.reading)
+    run = await toy.start()
+
+    async def joined() -> bool:
+        return (await world.runs.get(run.run_id)).engine.get("airbyte_job_id") == job
+
+    await eventually(joined)
+    assert airbyte.calls("POST /jobs") == 0
+    assert "joined" in await world.runs.logs(run.run_id)
+    await world.runs.cancel(run.run_id, CALLER)
+    assert (await world.runs.wait(run.run_id, 30)).state is RunState.CANCELLED
+    assert await ended(airbyte, job) == "cancelled"
+
+
+async def test_a_job_cancelled_in_airbyte_ends_the_run(
+    world: World, airbyte: AirbyteServer
+) -> None:
+    toy = await make(world, rows=25, hang_after=15)
+    run = await toy.start()
+    await eventually(world.reading)
+    for job in airbyte.state.jobs.values():
+        job.cancelled.set()
+    over = await world.runs.wait(run.run_id, 30)
+    assert over.failure is not None
+    assert (over.state, over.failure.cause) == (RunState.FAILED, "cancelled")
+    assert await toy.rows() == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "cause", "retryable"),
+    [
+        ({"failureType": "config_error", "retryable": False}, "internal", False),
+        ({"failureType": "config_error", "externalMessage": "password authentication failed: "
+          "permission denied", "retryable": False}, "permission_denied", False),
+        ({"failureType": "heartbeat_timeout"}, "timeout", True),
+        ({"failureType": "transient_error"}, "engine_unreachable", True),
+        ({"internalMessage": "the source was OOMKilled"}, "out_of_memory", True),
+        ({"externalMessage": "0/3 nodes: Insufficient memory"}, "unschedulable", True),
+        ({"internalMessage": "ErrImagePull"}, "image_pull", True),
+        ({"externalMessage": 'relation "t" does not exist'}, "table_not_found", True),
+    ],
+)  # fmt: skip
+async def test_a_failed_job_is_classified(
+    world: World, failure: dict[str, Any], cause: str, retryable: bool
+) -> None:
+    toy = await make(world, rows=3, fail_after=2, failure=failure)
+    run = await toy.sync()
+    assert run.failure is not None
+    assert (run.failure.cause, run.failure.retryable) == (cause, retryable)
+    assert failure.get("externalMessage", "no more after 2") in run.failure.message
+
+
+async def test_an_airbyte_that_does_not_say_why_is_no_mystery_either(
+    world: World, airbyte: AirbyteServer
+) -> None:
+    airbyte.fail("POST /api/v1/jobs/get", status=404, body="{}")
+    toy = await make(world, rows=3, fail_after=2)
+    run = await toy.sync()
+    assert run.failure is not None
+    assert "failed; its public API does not say why" in run.failure.message
+
+
+async def test_what_a_failed_append_wrote_counts_once_the_next_one_completes(
+    world: World, airbyte: AirbyteServer
+) -> None:
+    """Airbyte's state has moved past those rows: without their files they would be lost."""
+    toy = await make(world, INCREMENTAL, rows=50, fail_after=45)
+    assert (await toy.sync()).state is RunState.FAILED
+    assert await toy.rows() == []
+    del airbyte.state.sources[toy.ingestion.source_id]["configuration"]["fail_after"]
+    run = await toy.sync()
+    assert run.output is not None
+    assert (run.output.rows, run.output.rows_written) == (50, 10)
+    assert await toy.rows() == list(range(1, 51))
+
+
+async def test_a_sync_by_airbytes_schedule_is_seen_too(
+    world: World, airbyte: AirbyteServer, engine: AirbyteApi
+) -> None:
+    toy = await make(world, rows=3)
+    await toy.sync()
+    airbyte.state.sources[toy.ingestion.source_id]["configuration"]["rows"] = 5
+    job = start_job(airbyte, toy)
+    await ended(airbyte, job)
+    for _ in range(2):
+        await engine.follower.look()
+    assert await toy.rows() == [1, 2, 3, 4, 5]
+    found = await world.manifests.resolve(toy.path)
+    assert found is not None
+    assert found.run_ids == (f"airbyte-job-{job}",)
+    assert len((await toy.manifest()).commits) == 2
+
+
+async def test_what_was_there_before_the_gateway_stays_visible(
+    world: World, airbyte: AirbyteServer
+) -> None:
+    toy = await make(world, rows=3)
+    await world.lakehouse.store.delete(f"asgard/bronze/{toy.ingestion.id}.json")
+    await ended(airbyte, start_job(airbyte, toy))
+    airbyte.state.sources[toy.ingestion.source_id]["configuration"]["hang_after"] = 2
+    run = await toy.start()
+    await eventually(world.reading)
+    assert await toy.rows() == [1, 2, 3]
+    await world.runs.cancel(run.run_id, CALLER)
+    await world.runs.wait(run.run_id, 30)
+
+
+async def test_a_sync_outlives_its_gateway(world: World, airbyte: AirbyteServer) -> None:
+    toy = await make(world, rows=25, hang_after=15)
+    assert isinstance(world.engine, AirbyteApi)
+    async with world_of(
+        world.lakehouse, world.settings, world.engine, world.data, airbyte
+    ) as other:
+        run = (await other.service.sync(toy.ingestion.id, CALLER))[0]
+        await eventually(world.reading)
+        await other.runs.close(grace=0)
+        del airbyte.state.sources[toy.ingestion.source_id]["configuration"]["hang_after"]
+    [job] = [j for j in airbyte.state.jobs.values() if j.connection_id == toy.ingestion.id]
+    job.resumed.set()
+    over = await world.runs.wait(run.run_id, SECONDS)
+    assert over.state is RunState.SUCCEEDED, over.failure
+    assert await toy.rows() == list(range(1, 26))
+    assert airbyte.calls("POST /jobs") == 1
+
+
+async def test_a_job_whose_id_nobody_wrote_down_is_found(world: World) -> None:
+    toy = await make(world, rows=3)
+    run = await toy.sync()
+    engine = {"airbyte_last_job_id": run.engine["airbyte_job_id"] - 1}
+    amnesiac = run.model_copy(update={"engine": engine})
+    settled = await world.engine.settle_sync(amnesiac, toy.ingestion.id)
+    assert settled is not None
+    assert settled.output == run.output
+    never = run.model_copy(update={"engine": {}, "run_id": uuid4().hex})
+    assert await world.engine.settle_sync(never, toy.ingestion.id) is None
+
+
+async def test_a_repeated_request_finds_what_the_first_one_made(
+    world: World, airbyte: AirbyteServer
+) -> None:
+    name = f"again_{uuid4().hex[:8]}"
+    config = {"rows": 1, "stream": name}
+    draft = SourceDraft(name=name, type="toy", config=config)
+
+    def key(kind: str) -> IdempotencyKey:
+        return IdempotencyKey(f"{kind}-{name}", CALLER, "same")
+
+    sources = [
+        await world.service.create_source(draft, CALLER, key=key("source")) for _ in range(2)
+    ]
+    assert sources[0].source.id == sources[1].source.id
+    assert [s.claim.replayed for s in sources] == [False, True]
+    sinks = [
+        (await world.service.create_destination(DestinationDraft(name=name), CALLER, key("sink")))[
+            0
+        ]
+        for _ in range(2)
+    ]
+    assert sinks[0] == sinks[1]
+    ingestion = IngestionDraft(
+        name=name,
+        source_id=sources[0].source.id,
+        destination_id=sinks[0].id,
+        streams=(stream(name),),
+    )
+    made = [
+        (await world.service.create_ingestion(ingestion, CALLER, key("i")))[0] for _ in range(2)
+    ]
+    assert made[0] == made[1]
+    assert made[0].created_by == CALLER.subject
+    for path in ("sources", "destinations", "connections"):
+        assert airbyte.calls(f"POST /{path}") == 1
+
+
+async def test_secrets_are_in_no_answer_log_or_object(world: World, airbyte: AirbyteServer) -> None:
+    toy = await make(world, rows=3, password=SECRET)
+    source = await world.service.source(toy.ingestion.source_id)
+    assert source.config["password"] == "**********"
+    run = await toy.sync()
+    airbyte.fail("POST /sources", status=422, body=f'{{"detail": "bad password {SECRET}"}}')
+    with pytest.raises(InvalidBody) as refused:
+        await world.source("toy", rows=1, stream="a", password=SECRET)
+    texts = [str(refused.value.__dict__), run.model_dump_json(), str(source)]
+    texts.append(await world.runs.logs(run.run_id))
+    for info in await world.lakehouse.store.list("asgard/"):
+        stored = await world.lakehouse.store.get(info.key)
+        texts.append(stored.body.decode(errors="replace") if stored else "")
+    assert not any(SECRET in text for text in texts)
+    assert world.lakehouse.lake.s3.secret_key not in str(
+        await world.service.destination(world.sink)
+    )
+
+
+async def test_destinations_stay_out_of_what_is_asgards(
+    world: World, airbyte: AirbyteServer
+) -> None:
+    config = {
+        "s3_bucket_name": world.lakehouse.lake.s3.bucket,
+        "s3_bucket_region": "us-east-1",
+        "access_key_id": "key",
+        "secret_access_key": SECRET,
+        "format": {"format_type": "Parquet"},
+    }
+    for path in ("asgard/runs", "bronze/../asgard", "silver"):
+        draft = DestinationDraft(name="no", config={**config, "s3_bucket_path": path})
+        with pytest.raises(PathRefused):
+            await world.service.create_destination(draft, CALLER)
+    empty = DestinationDraft(name="empty", config={**config, "s3_bucket_path": ""})
+    made, _ = await world.service.create_destination(empty, CALLER)
+    assert made.config["s3_bucket_path"] == "bronze"
+    away = {**config, "s3_bucket_name": "theirs", "s3_bucket_path": "in"}
+    sink, _ = await world.service.create_destination(
+        DestinationDraft(name="away", config=away), CALLER
+    )
+    source = await world.source("toy", rows=1, stream="away")
+    draft = IngestionDraft(name="away", source_id=source.id, destination_id=sink.id, streams=None)
+    elsewhere, _ = await world.service.create_ingestion(draft, CALLER)
+    assert elsewhere.streams[0].path == "s3://theirs/in/away"
+
+
+async def test_schedules_are_airbytes(world: World, airbyte: AirbyteServer) -> None:
+    toy = await make(world, rows=1)
+    change = IngestionChange(schedule=Schedule(type=ScheduleType.CRON, cron="30 3 * * 1-5"))
+    changed = await world.service.update_ingestion(toy.ingestion.id, change, CALLER)
+    assert changed.schedule.cron == "0 30 3 ? * MON-FRI UTC"
+    basic = IngestionChange(schedule=Schedule(type=ScheduleType.BASIC))
+    with pytest.raises(NotSupported):
+        await world.service.update_ingestion(toy.ingestion.id, basic, CALLER)
+
+
+async def test_streams_that_change_are_airbytes_too(world: World, airbyte: AirbyteServer) -> None:
+    toy = await make(world, rows=3)
+    name = toy.ingestion.streams[0].name
+    change = IngestionChange(streams=(stream(f"{name}_more", SyncMode.FULL_REFRESH_APPEND),))
+    changed = await world.service.update_ingestion(toy.ingestion.id, change, CALLER)
+    assert [(s.path, s.sync_mode) for s in changed.streams] == [
+        (f"bronze/{name}_more", SyncMode.FULL_REFRESH_APPEND)
+    ]
+    await world.sync(changed)
+    assert len(await world.rows(f"bronze/{name}_more")) == 3
+    back = await world.service.update_ingestion(
+        toy.ingestion.id, IngestionChange(all_streams=True), CALLER
+    )
+    assert [s.name for s in back.streams] == [name, f"{name}_more"]
+
+
+async def test_a_deduplicating_mode_is_not_one_of_s3(world: World) -> None:
+    source = await world.source("toy", rows=1, stream=f"d{uuid4().hex[:6]}")
+    name = (await world.service.streams(source.id, CALLER))[0].name
+    with pytest.raises(Exception, match="cannot be read as incremental_deduped_history"):
+        await world.ingestion(source, stream(name, SyncMode.INCREMENTAL_DEDUPED_HISTORY))
+
+
+async def test_what_is_no_id_goes_into_no_address(world: World, airbyte: AirbyteServer) -> None:
+    for wrong in ("../workspaces", "x?limit=1", "", "a" * 65):
+        with pytest.raises(NotFound):
+            await world.service.source(wrong)
+    assert airbyte.seen == []
+    with pytest.raises(NotFound):
+        await world.service.source(str(uuid4()))
+    with pytest.raises(NotSupported, match="no source of type nope"):
+        await world.source("nope")
+
+
+async def test_two_syncs_at_once_are_one_job(world: World, airbyte: AirbyteServer) -> None:
+    toy = await make(world, rows=25)
+    runs = await asyncio.gather(*(toy.sync() for _ in range(5)))
+    assert {run.state for run in runs} == {RunState.SUCCEEDED}
+    assert len({run.run_id for run in runs}) == 1
+    assert airbyte.calls("POST /jobs") == 1

@@ -1,0 +1,184 @@
+"""Connectors that the gateway runs itself: their processes, checkpoints, files and secrets.
+
+What both ingestion engines have in common is in `test_ingestion_connectors.py`.
+"""
+
+import os
+import signal
+from uuid import uuid4
+
+import pytest
+from ingestion_world import (  # noqa: F401
+    CALLER,
+    INCREMENTAL,
+    World,
+    connectors,
+    eventually,
+    local_ingestion_world,
+    make,
+)
+
+from app.errors import InvalidBody
+from app.runs.model import RunState
+
+SECRET = "tr0ub4dor-and-3"
+
+
+@pytest.fixture(scope="session", name="world")
+def only_local(local_world: World) -> World:
+    return local_world
+
+
+async def test_metadata_says_what_was_changed(world: World) -> None:
+    toy = await make(world, rows=4)
+    run = await toy.sync()
+    metas = await world.meta(toy.path)
+    assert metas[0] == {"changes": [], "sync_id": run.run_id}
+    change = {"field": "odd", "change": "NULLED", "reason": "DESTINATION_TYPECAST_ERROR"}
+    assert metas[2]["changes"] == [{**change, "value": '"many"'}]
+
+
+async def test_a_config_is_judged_field_by_field(world: World) -> None:
+    for config, why in (
+        ({"stream": "a"}, "config: rows is missing"),
+        ({"stream": "a", "rows": SECRET}, "config.rows: must be integer"),
+        ({"stream": "a", "rows": -1}, "config.rows: minimum is 0"),
+    ):
+        with pytest.raises(InvalidBody, match=why):
+            await world.source("toy", **config)
+    unlucky = await world.source("toy", rows=13, stream="a", password=SECRET)
+    check = await world.service.check_source(unlucky.id, CALLER)
+    assert (check.succeeded, check.message) == (False, "13 is bad luck, **********")
+
+
+async def test_a_commit_keeps_where_the_connector_was(world: World) -> None:
+    toy = await make(world, INCREMENTAL, rows=25)
+    await toy.sync()
+    [state] = (await toy.manifest()).state.values()
+    assert state["stream"]["stream_state"] == {"n": 25}
+
+
+async def test_a_failed_sync_keeps_its_checkpoint(world: World) -> None:
+    toy = await make(world, INCREMENTAL, rows=50, fail_after=45)
+    failed = [await toy.sync() for _ in range(2)][-1]
+    assert "from 40" in await world.runs.logs(failed.run_id)
+    pending = (await toy.manifest()).pending
+    assert pending is not None
+    assert await world.keys(toy.path) == {file.key for file in pending.files[toy.path]}
+
+
+async def test_a_cancelled_sync_leaves_no_process_and_no_spool(world: World) -> None:
+    toy = await make(world, rows=10, hang_after=5)
+    run = await toy.start()
+    await eventually(world.reading)
+    await world.runs.cancel(run.run_id, CALLER)
+    assert (await world.runs.wait(run.run_id, 30)).state is RunState.CANCELLED
+    await eventually(world.at_rest)
+    spool = world.lakehouse.home / "spool"
+    assert not [path for path in spool.iterdir() if path.name.startswith(run.run_id)]
+
+
+async def test_an_empty_stream_still_has_its_columns(world: World) -> None:
+    toy = await make(world, rows=0)
+    await toy.sync()
+    found = await world.manifests.resolve(toy.path)
+    assert found is not None
+    assert len(found.files) == 1
+    assert await toy.rows() == []
+
+
+async def test_a_killed_incremental_sync_is_resumed_from_its_last_state(world: World) -> None:
+    toy = await make(world, INCREMENTAL, rows=50, stop_file=str(world.data / "stop"))
+    stop = world.write("stop", "45")
+    run = await toy.start()
+
+    async def checkpointed() -> bool:
+        manifest = await world.manifests.get(toy.ingestion.id)
+        pending = manifest.pending if manifest else None
+        return pending is not None and sum(f.rows for f in pending.files[toy.path]) == 40
+
+    await eventually(checkpointed)
+    assert await toy.rows() == [], "a checkpoint is not a complete sync"
+    [connector] = connectors()
+    worker = connector.parent()
+    assert worker is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    ended = await world.runs.wait(run.run_id, 30)
+    assert ended.failure is not None
+    assert ended.failure.retryable
+    await eventually(world.at_rest)
+    stop.unlink()
+    resumed = await toy.sync()
+    assert resumed.state is RunState.SUCCEEDED, resumed.failure
+    assert "going on after 40 rows" in await world.runs.logs(resumed.run_id)
+    assert await toy.rows() == list(range(1, 51))
+    found = await world.manifests.resolve(toy.path)
+    assert found is not None
+    assert found.run_ids == (run.run_id, resumed.run_id)
+    assert await world.keys(toy.path) == set(found.files)
+
+
+async def test_secrets_are_in_no_record_log_or_object(world: World) -> None:
+    renewed = "renewed-s3cret"
+    toy = await make(world, rows=9, password=SECRET, renewed_password=renewed, fail_after=9)
+    source = await world.service.source(toy.ingestion.source_id)
+    assert source.config["password"] == source.config["renewed_password"] == "**********"
+    run = await toy.sync()
+    assert run.failure is not None
+    assert run.failure.message.endswith("no more after 9, **********")
+    log = await world.runs.logs(run.run_id)
+    assert "from 0 with **********" in log
+    assert "stderr knows **********" in log
+    file = world.lakehouse.home / "secrets" / "sources.json"
+    assert file.stat().st_mode & 0o777 == 0o600
+    # The connector renewed its password, and the next run is given the new one.
+    assert file.read_text().count(renewed) == 2
+    texts = [log, run.model_dump_json()]
+    for info in await world.lakehouse.store.list("asgard/"):
+        stored = await world.lakehouse.store.get(info.key)
+        texts.append(stored.body.decode(errors="replace") if stored else "")
+    table = await world.lakehouse.catalog.run(
+        lambda catalog: catalog.load_table("asgard.sources").scan().to_arrow().to_pylist()
+    )
+    assert source.id in str(table)
+    texts.append(str(table))
+    for path in (world.lakehouse.home / "logs").rglob("*"):
+        texts.append(path.read_text(errors="replace") if path.is_file() else "")
+    for secret in (SECRET, renewed):
+        assert not any(secret in text for text in texts)
+    await world.service.delete_ingestion(toy.ingestion.id, CALLER)
+    await world.service.delete_source(source.id, CALLER)
+    assert renewed not in file.read_text()
+
+
+async def test_half_a_sync_is_never_seen_and_leaves_nothing(world: World) -> None:
+    toy = await make(world, rows=50, hang_after=45)
+    run = await toy.start()
+    await eventually(world.reading)
+    [process] = connectors()
+    found = await world.manifests.resolve(toy.path)
+    assert found is not None
+    assert found.files == (), "the path belongs to the ingestion before it has a file"
+    process.kill()
+    ended = await world.runs.wait(run.run_id, 30)
+    assert ended.state is RunState.FAILED
+    assert await toy.rows() == []
+    assert await world.keys(toy.path) == set()
+
+
+async def test_settling_finds_a_commit_and_sweeps_what_is_none(world: World) -> None:
+    toy = await make(world, rows=3)
+    run = await toy.sync()
+    settled = await world.engine.settle_sync(run, toy.ingestion.id)
+    assert settled is not None
+    assert settled.output == run.output
+    dead = run.model_copy(update={"run_id": uuid4().hex})
+    held = await world.manifests.begin(toy.ingestion.id, dead.run_id, "toy", [toy.path])
+    assert held.manifest.writing is not None
+    orphan = held.manifest.writing.key(toy.path, 0)
+    await world.lakehouse.store.put(orphan, b"half a file")
+    assert await toy.rows() == [1, 2, 3]
+    for _ in range(2):
+        assert await world.engine.settle_sync(dead, toy.ingestion.id) is None
+    assert orphan not in await world.keys(toy.path)
+    assert await toy.rows() == [1, 2, 3]

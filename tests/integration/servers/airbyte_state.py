@@ -1,0 +1,367 @@
+"""What the stand-in Airbyte knows: workspaces, sources, destinations, connections and jobs."""
+
+import copy
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import jsonschema
+from integration.servers.airbyte_jobs import Job, run_job
+from integration.servers.airbyte_specs import DEFINITIONS, SPECS, Definition, discover
+
+Answer = tuple[int, Any]
+Query = dict[str, list[str]]
+Resource = dict[str, Any]
+MASK = "**********"
+LARGEST_PAGE = 100
+ALL_MODES = [
+    "full_refresh_overwrite",
+    "full_refresh_append",
+    "incremental_append",
+    "incremental_deduped_history",
+]
+
+
+class Problem(Exception):
+    """Airbyte's own error document."""
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.title, self.detail = status, title, detail
+
+    def document(self) -> Resource:
+        return {
+            "status": self.status,
+            "type": "https://reference.airbyte.com/reference/errors",
+            "title": self.title,
+            "detail": self.detail,
+            "documentationUrl": None,
+            "data": {"message": self.detail},
+        }
+
+
+class AirbyteState:
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.workspaces: dict[str, Resource] = {}
+        self.sources: dict[str, Resource] = {}
+        self.destinations: dict[str, Resource] = {}
+        self.connections: dict[str, Resource] = {}
+        self.jobs: dict[int, Job] = {}
+        self.stream_states: dict[tuple[str, str], int] = {}
+        self._lock = threading.RLock()
+        self._clock = 0
+        self.workspace = self.add_workspace("main")
+
+    def close(self) -> None:
+        for job in list(self.jobs.values()):
+            job.cancelled.set()
+        for job in list(self.jobs.values()):
+            if job.thread is not None:
+                job.thread.join(10)
+
+    def add_workspace(self, name: str) -> str:
+        made = str(uuid4())
+        self.workspaces[made] = {
+            "workspaceId": made, "name": name, "dataResidency": "auto", "notifications": {},
+        }  # fmt: skip
+        return made
+
+    def answer(self, method: str, path: str, query: Query, body: Any) -> Answer:
+        for verb, pattern, call in _ROUTES:
+            found = re.fullmatch(pattern, path)
+            if verb == method and found:
+                with self._lock:
+                    return call(self, found, query, body)
+        raise Problem(404, "not-found", f"There is no {method} {path}.")
+
+    # Lists
+
+    def _page(self, path: str, items: list[Resource], query: Query) -> Answer:
+        limit, offset = int(_one(query, "limit", "20")), int(_one(query, "offset", "0"))
+        if not 1 <= limit <= LARGEST_PAGE:
+            raise Problem(400, "bad-request", f"limit is from 1 to {LARGEST_PAGE}")
+        wanted = query.get("workspaceIds")
+        if wanted:
+            items = [item for item in items if item.get("workspaceId") in wanted]
+        page: Resource = {"data": [_shown(item) for item in items[offset : offset + limit]]}
+        rest = f"{self.url}{path}?limit={limit}&offset="
+        page["next"] = f"{rest}{offset + limit}" if offset + limit < len(items) else ""
+        page["previous"] = f"{rest}{max(0, offset - limit)}" if offset else ""
+        return 200, page
+
+    def list_workspaces(self, _: Any, query: Query, __: Any) -> Answer:
+        return self._page("/workspaces", list(self.workspaces.values()), query)
+
+    def list_sources(self, _: Any, query: Query, __: Any) -> Answer:
+        return self._page("/sources", list(self.sources.values()), query)
+
+    def list_destinations(self, _: Any, query: Query, __: Any) -> Answer:
+        return self._page("/destinations", list(self.destinations.values()), query)
+
+    def list_connections(self, _: Any, query: Query, __: Any) -> Answer:
+        return self._page("/connections", list(self.connections.values()), query)
+
+    def list_jobs(self, _: Any, query: Query, __: Any) -> Answer:
+        jobs = [job.document() for job in self.jobs.values()]
+        for name in ("connectionId", "status", "jobType"):
+            wanted = _one(query, name, "")
+            jobs = [job for job in jobs if not wanted or job[name] == wanted]
+        jobs.sort(key=lambda job: job["jobId"], reverse="DESC" in _one(query, "orderBy", ""))
+        return self._page("/jobs", jobs, query)
+
+    def list_definitions(self, found: re.Match[str], _: Query, __: Any) -> Answer:
+        self._get(self.workspaces, "workspace", found[1])
+        kind = found[2].removesuffix("s")
+        data = [each.document() for each in DEFINITIONS if each.kind == kind]
+        return 200, {"data": data, "next": "", "previous": ""}
+
+    # Sources and destinations
+
+    def create_source(self, _: Any, __: Query, body: Resource) -> Answer:
+        made = self._actor("source", body)
+        self.sources[made["sourceId"]] = made
+        return 200, _shown(made)
+
+    def create_destination(self, _: Any, __: Query, body: Resource) -> Answer:
+        made = self._actor("destination", body)
+        self.destinations[made["destinationId"]] = made
+        return 200, _shown(made)
+
+    def _actor(self, kind: str, body: Resource) -> Resource:
+        self._get(self.workspaces, "workspace", body["workspaceId"])
+        config = copy.deepcopy(body["configuration"])
+        type_ = config.pop(f"{kind}Type", None)
+        definition = _definition(kind, type_, body.get("definitionId"))
+        _judge(definition, config)
+        return {
+            f"{kind}Id": str(uuid4()),
+            "name": body["name"],
+            f"{kind}Type": definition.type,
+            "definitionId": definition.id,
+            "workspaceId": body["workspaceId"],
+            "configuration": config,
+            "createdAt": int(time.time()),
+        }
+
+    def get_workspace(self, found: re.Match[str], _: Query, __: Any) -> Answer:
+        return 200, self._get(self.workspaces, "workspace", found[1])
+
+    def get_source(self, found: re.Match[str], _: Query, __: Any) -> Answer:
+        return 200, _shown(self._get(self.sources, "source", found[1]))
+
+    def get_destination(self, found: re.Match[str], _: Query, __: Any) -> Answer:
+        return 200, _shown(self._get(self.destinations, "destination", found[1]))
+
+    def delete_source(self, found: re.Match[str], _: Query, __: Any) -> Answer:
+        return self._delete(self.sources, "source", found[1])
+
+    def delete_destination(self, found: re.Match[str], _: Query, __: Any) -> Answer:
+        return self._delete(self.destinations, "destination", found[1])
+
+    def streams(self, _: Any, query: Query, __: Any) -> Answer:
+        source = self._get(self.sources, "source", _one(query, "sourceId", ""))
+        broken, streams = discover(source["sourceType"], source["configuration"])
+        if broken:
+            raise Problem(500, "unexpected-problem", broken)
+        return 200, [
+            {
+                "streamName": stream["name"],
+                "streamnamespace": stream.get("namespace"),
+                "syncModes": ALL_MODES,
+                "defaultCursorField": stream["cursor"],
+                "sourceDefinedCursorField": True,
+                "sourceDefinedPrimaryKey": [[name] for name in stream["key"]],
+                "propertyFields": [[name] for name in stream["fields"]],
+            }
+            for stream in streams
+        ]
+
+    # Connections
+
+    def create_connection(self, _: Any, __: Query, body: Resource) -> Answer:
+        source = self._get(self.sources, "source", body["sourceId"])
+        self._get(self.destinations, "destination", body["destinationId"])
+        made = {
+            "connectionId": str(uuid4()),
+            "name": body.get("name") or "unnamed",
+            "sourceId": body["sourceId"],
+            "destinationId": body["destinationId"],
+            "workspaceId": source["workspaceId"],
+            "status": body.get("status", "active"),
+            "schedule": _schedule(body),
+            "namespaceDefinition": body.get("namespaceDefinition", "destination"),
+            "namespaceFormat": body.get("namespaceFormat"),
+            "prefix": body.get("prefix", ""),
+            "nonBreakingSchemaUpdatesBehavior": "ignore",
+            "configurations": self._configured(source, body.get("configurations")),
+            "tags": [],
+            "createdAt": int(time.time()),
+        }
+        self.connections[made["connectionId"]] = made
+        return 200, made
+
+    def patch_connection(self, found: re.Match[str], _: Query, body: Resource) -> Answer:
+        connection = self._get(self.connections, "connection", found[1])
+        for name in ("name", "status", "prefix", "namespaceDefinition", "namespaceFormat"):
+            connection[name] = body.get(name, connection[name])
+        if "schedule" in body:
+            connection["schedule"] = _schedule(body)
+        if "configurations" in body:
+            source = self._get(self.sources, "source", connection["sourceId"])
+            connection["configurations"] = self._configured(source, body["configurations"])
+        return 200, connection
+
+    def _configured(self, source: Resource, wanted: Resource | None) -> Resource:
+        _, known = discover(source["sourceType"], source["configuration"])
+        streams = {stream["name"]: stream for stream in known}
+        chosen = (wanted or {}).get("streams") or [{"name": name} for name in streams]
+        configured = []
+        for stream in chosen:
+            if stream["name"] not in streams:
+                raise Problem(
+                    400, "bad-request", f"Invalid stream found: {stream['name']}. "
+                    f"The list of valid streams include: {sorted(streams)}.",
+                )  # fmt: skip
+            configured.append({"syncMode": "full_refresh_overwrite", "mappers": [], **stream})
+        return {"streams": configured}
+
+    def get_connection(self, found: re.Match[str], _: Query, __: Any) -> Answer:
+        return 200, self._get(self.connections, "connection", found[1])
+
+    def delete_connection(self, found: re.Match[str], _: Query, __: Any) -> Answer:
+        return self._delete(self.connections, "connection", found[1])
+
+    # Jobs
+
+    def create_job(self, _: Any, __: Query, body: Resource) -> Answer:
+        connection = self._get(self.connections, "connection", body["connectionId"])
+        if connection["status"] != "active":
+            raise Problem(400, "bad-request", "The connection is not active.")
+        if any(
+            job.connection_id == connection["connectionId"] and not job.ended
+            for job in self.jobs.values()
+        ):
+            raise Problem(409, "try-again-later", "A sync is already running for this connection.")
+        self._clock = max(self._clock + 1, int(time.time() * 1000))
+        job = Job(id=len(self.jobs) + 1, connection_id=connection["connectionId"], at=self._clock)
+        self.jobs[job.id] = job
+        job.thread = threading.Thread(target=run_job, args=(self, job), daemon=True)
+        job.thread.start()
+        return 200, job.document()
+
+    def get_job(self, found: re.Match[str], _: Query, __: Any) -> Answer:
+        return 200, self._job(found[1]).document()
+
+    def cancel_job(self, found: re.Match[str], _: Query, __: Any) -> Answer:
+        job = self._job(found[1])
+        job.cancelled.set()
+        return 200, job.document()
+
+    def job_info(self, job_id: int) -> Answer:
+        """Of the configuration API beside the public one, which alone says why a job failed."""
+        job = self._job(str(job_id))
+        failures = [job.failure] if job.failure else []
+        summary = {"failures": failures, "partialSuccess": bool(job.rows)}
+        attempt = {"id": 0, "failureSummary": summary if failures else None}
+        return 200, {"job": {"id": job.id}, "attempts": [{"attempt": attempt}]}
+
+    def _job(self, job_id: str) -> Job:
+        job = self.jobs.get(int(job_id))
+        if job is None:
+            raise Problem(404, "resource-not-found", f"Could not find a resource for: {job_id}")
+        return job
+
+    @staticmethod
+    def _get(found: dict[str, Resource], kind: str, id_: str) -> Resource:
+        if id_ not in found:
+            raise Problem(404, "resource-not-found", f"Could not find a {kind} for: {id_}")
+        return found[id_]
+
+    def _delete(self, found: dict[str, Resource], kind: str, id_: str) -> Answer:
+        self._get(found, kind, id_)
+        del found[id_]
+        return 204, None
+
+
+def _one(query: Query, name: str, default: str) -> str:
+    return query.get(name, [default])[0]
+
+
+def _definition(kind: str, type_: str | None, id_: str | None) -> Definition:
+    for each in DEFINITIONS:
+        if each.kind == kind and ((id_ and each.id == id_) or (not id_ and each.type == type_)):
+            return each
+    raise Problem(404, "resource-not-found", f"Could not find a definition for: {id_ or type_}")
+
+
+def _judge(definition: Definition, config: Resource) -> None:
+    judge = jsonschema.Draft7Validator(SPECS.get(definition.type, {}))
+    wrong = [f"$.{'.'.join(map(str, e.path))}: {_said(e)}" for e in judge.iter_errors(config)]
+    if wrong:
+        raise Problem(
+            422,
+            "unprocessable-entity",
+            "The provided configuration does not fulfill the specification. Errors: "
+            "json schema validation failed when comparing the data to the json schema. "
+            f"\nErrors: {', '.join(sorted(wrong))}",
+        )
+
+
+def _said(error: jsonschema.ValidationError) -> str:
+    if error.validator == "required":
+        return f"{error.message.split(chr(39))[1]} is missing but it is required"
+    if error.validator == "type":
+        return f"{type(error.instance).__name__} found, {error.validator_value} expected"
+    return f"violates {error.validator} {error.validator_value}"
+
+
+def _schedule(body: Resource) -> Resource:
+    schedule = body.get("schedule") or {"scheduleType": "manual"}
+    if schedule["scheduleType"] not in {"manual", "cron"}:
+        raise Problem(400, "bad-request", "scheduleType is manual or cron.")
+    return dict(schedule)
+
+
+def _shown(resource: Resource) -> Resource:
+    """Airbyte never answers a secret."""
+    if "configuration" not in resource:
+        return resource
+    kind = "sourceType" if "sourceType" in resource else "destinationType"
+    spec = SPECS.get(resource[kind], {})
+    secret = {n for n, p in spec.get("properties", {}).items() if p.get("airbyte_secret")}
+    config = {k: MASK if k in secret else v for k, v in resource["configuration"].items()}
+    if kind == "destinationType":
+        config = {**config, kind: resource[kind]}  # the SDK tells destinations apart by it
+    return {**resource, "configuration": config}
+
+
+_ID = "([0-9a-fA-F-]+)"
+_Call = Callable[[AirbyteState, Any, Query, Any], Answer]
+_ROUTES: list[tuple[str, str, _Call]] = [
+    ("GET", "/health", lambda *_: (200, "Successful operation")),
+    ("GET", "/workspaces", AirbyteState.list_workspaces),
+    ("GET", f"/workspaces/{_ID}", AirbyteState.get_workspace),
+    ("GET", f"/workspaces/{_ID}/definitions/(sources|destinations)", AirbyteState.list_definitions),
+    ("GET", "/sources", AirbyteState.list_sources),
+    ("POST", "/sources", AirbyteState.create_source),
+    ("GET", f"/sources/{_ID}", AirbyteState.get_source),
+    ("DELETE", f"/sources/{_ID}", AirbyteState.delete_source),
+    ("GET", "/destinations", AirbyteState.list_destinations),
+    ("POST", "/destinations", AirbyteState.create_destination),
+    ("GET", f"/destinations/{_ID}", AirbyteState.get_destination),
+    ("DELETE", f"/destinations/{_ID}", AirbyteState.delete_destination),
+    ("GET", "/connections", AirbyteState.list_connections),
+    ("POST", "/connections", AirbyteState.create_connection),
+    ("GET", f"/connections/{_ID}", AirbyteState.get_connection),
+    ("PATCH", f"/connections/{_ID}", AirbyteState.patch_connection),
+    ("DELETE", f"/connections/{_ID}", AirbyteState.delete_connection),
+    ("GET", "/streams", AirbyteState.streams),
+    ("GET", "/jobs", AirbyteState.list_jobs),
+    ("POST", "/jobs", AirbyteState.create_job),
+    ("GET", "/jobs/([0-9]+)", AirbyteState.get_job),
+    ("DELETE", "/jobs/([0-9]+)", AirbyteState.cancel_job),
+]
