@@ -166,6 +166,7 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
             spark=SparkService(
                 settings=settings,
                 lake=lake,
+                engine=spark,
                 policy=policy,
                 catalog=catalog,
                 judge=judge,

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
@@ -14,9 +14,10 @@ import structlog
 from app.data_transformation.application import Application
 from app.data_transformation.kubernetes_api import KubernetesApi
 from app.data_transformation.kubernetes_errors import Gone
-from app.errors import AsgardError
+from app.errors import AsgardError, EngineFailed
 from app.runs.patience import pauses
 
+FIRST_ANSWER = 15.0
 LEAST_SECONDS = 1.0
 """Between two watches: something that ends them at once must not become a storm of requests."""
 log = structlog.get_logger()
@@ -39,7 +40,9 @@ class ApplicationWatch:
         self._response: Any = None
         self._stopped = threading.Event()
         self._loop: asyncio.AbstractEventLoop
-        self.requests = 0
+        self._tried = asyncio.Event()
+        self.fault: EngineFailed | None = None
+        """Why the API server refuses to let the applications be watched."""
 
     def open(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -49,6 +52,15 @@ class ApplicationWatch:
         self._stopped.set()
         if (response := self._response) is not None:
             response.shutdown()
+
+    async def require(self) -> None:
+        """Raises `EngineFailed` when the applications may not be watched: nothing could then be
+        known of a new one. An API server that is away is no reason; it will come back."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_ANSWER):
+                await self._tried.wait()
+        if self.fault is not None:
+            raise self.fault
 
     @contextmanager
     def follow(self, name: str) -> Iterator["asyncio.Queue[Application | None]"]:
@@ -80,6 +92,7 @@ class ApplicationWatch:
             except AsgardError as error:
                 if not self._stopped.is_set():
                     log.warning("spark_watch_interrupted", error=error.detail)
+                self._on_loop(self._answered, error)
             except Exception:
                 # The outer edge of a thread that has to outlive every fault.
                 self._version = None
@@ -88,14 +101,15 @@ class ApplicationWatch:
                 self._stopped.wait(next(waits))
 
     def _read(self) -> None:
-        self.requests += 1
         if self._version is None:
             found = self._api.list_applications()
             version = found["metadata"]["resourceVersion"]
             self._on_loop(self._listed, found["items"], int(version))
             self._version = version
-            self.requests += 1
         self._response = self._api.watch_applications(self._version)
+        self._on_loop(self._answered, None)
+        if self._stopped.is_set():
+            self._response.shutdown()  # `close` came too early to see it
         try:
             for line in self._api.lines(self._response):
                 if line.strip():
@@ -123,6 +137,10 @@ class ApplicationWatch:
             self._loop.call_soon_threadsafe(work, *arguments)
         except RuntimeError:
             self._stopped.set()  # the loop was closed without us
+
+    def _answered(self, error: AsgardError | None) -> None:
+        self.fault = error if isinstance(error, EngineFailed) else None
+        self._tried.set()
 
     def _listed(self, resources: list[Mapping[str, Any]], version: int) -> None:
         for resource in resources:

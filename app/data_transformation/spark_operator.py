@@ -82,6 +82,7 @@ class SparkOperatorEngine:
         """Whoever stops this task leaves the application as it is: a gateway that restarts finds
         it again, and after a cancel or a time-out `settle` deletes it."""
         name = application_name(job.run_id)
+        await self.watch.require()
         with self.watch.follow(name) as seen:
             await self._put_job(job)
             await control.fence()
@@ -120,6 +121,14 @@ class SparkOperatorEngine:
             return None
         engine = last.engine if last else None
         return Outcome(output=output, engine=engine, engine_state=SparkState.COMPLETED)
+
+    async def live_log(self, run: Run) -> str | None:
+        if run.engine_state != SparkState.RUNNING:
+            return None
+        try:
+            return await self._api.driver_log(driver_pod_name(run.run_id))
+        except NotFound:
+            return None
 
     async def _put_job(self, job: SparkJob) -> None:
         target = f"{self._lake.catalog_name}.{job.destination}"

@@ -190,7 +190,7 @@ class Supervisor:
                 tries += 1
                 log.exception("settle_broke", tries=tries)
                 if tries >= SETTLE_TRIES:
-                    return broken(error)
+                    return failed(error) if isinstance(error, AsgardError) else broken(error)
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 

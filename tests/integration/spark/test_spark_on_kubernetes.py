@@ -7,8 +7,10 @@ from typing import Any
 import httpx
 
 from tests.conftest import Lakehouse
+from tests.integration.servers.kube import GATEWAY
 from tests.integration.servers.operator import StandInOperator
 from tests.integration.spark.cluster import Cluster
+from tests.integration.spark.operator_runs import operator_runs
 
 END_SECONDS = 150
 
@@ -149,6 +151,8 @@ async def test_a_driver_that_dies_is_run_again(
     run_id = await submit(client, "SELECT 1 AS id", destination_table="sk_retried")
     name = f"sql-exec-{run_id}"
     await until(client, run_id, "RUNNING")
+    live = await get(client, run_id, "logs")
+    assert live["driver_pod"] == f"{name}-driver"
     operator.processes[name].terminate()
     status = await ended(client, run_id)
     assert status["state"] == "COMPLETED"
@@ -230,3 +234,20 @@ async def test_a_driver_that_may_not_start_is_told_why(
     assert status["failure"]["cause"] == "permission_denied"
     assert 'serviceaccount "spark-sa" not found' in status["error_message"]
     assert "SPARK_SERVICE_ACCOUNT" in status["failure"]["hint"]
+
+
+async def test_a_gateway_that_stops_leaves_the_job_to_the_next_one(
+    client: httpx.AsyncClient, cluster: Cluster, lakehouse: Lakehouse
+) -> None:
+    kubeconfig = cluster.kube.kubeconfig(GATEWAY)
+    async with operator_runs(lakehouse, kubeconfig, cluster.namespace) as stopping:
+        run = await stopping.start("sk_taken_over", "SELECT 7 AS id")
+        await stopping.until(run, "SparkApplicationRunning")
+    async with asyncio.timeout(END_SECONDS):
+        while not (now := (await client.get(f"/runs/{run.run_id}")).json())["finished_at"]:
+            await asyncio.sleep(0.2)
+    assert now["state"] == "succeeded", now
+    assert now["output"]["rows"] == 1
+    assert await rows(lakehouse, "silver.sk_taken_over") == [{"id": 7}]
+    said = await summary(lakehouse, "silver.sk_taken_over")
+    assert said["asgard.run_id"] == run.run_id
