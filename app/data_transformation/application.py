@@ -79,7 +79,7 @@ class Application:
     @property
     def reason(self) -> str:
         """As the operator names its own events: SparkApplicationPendingRerun."""
-        return "SparkApplication" + (self.state or "New").replace("_", " ").title().replace(" ", "")
+        return "SparkApplication" + (self.state or "").replace("_", " ").title().replace(" ", "")
 
 
 def _state(name: str | None) -> SparkState | None:

@@ -5,27 +5,26 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
-from app.data_transformation import driver_pod, spark_errors
 from app.data_transformation.application import (
-    ATTEMPT_ENDED,
     ENDED,
     Application,
     application_name,
     driver_pod_name,
 )
 from app.data_transformation.application_watch import ApplicationWatch
+from app.data_transformation.driver_end import DriverEnds, why_it_failed
 from app.data_transformation.engine import SparkJob
 from app.data_transformation.kubernetes_api import KubernetesApi
 from app.data_transformation.manifest import SparkSettings, job_key, manifest
 from app.data_transformation.states import SparkState
 from app.data_transformation.watchdog import Watchdog
-from app.errors import AsgardError, Conflict, EngineFailed, EngineUnreachable, NotFound
+from app.errors import Conflict, EngineFailed, EngineUnreachable, NotFound
 from app.lakehouse.connection import Lake
-from app.runs.driver import Outcome, RunControl
+from app.runs.driver import Outcome, RunControl, SettledAsFailed
 from app.runs.failure import FailureCause
 from app.runs.model import Run, RunOutput
 from app.runs.patience import pauses
@@ -39,9 +38,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CREATE_ATTEMPTS = 3
-OWN_FAULTS = frozenset(
-    {FailureCause.SQL_ERROR, FailureCause.TABLE_NOT_FOUND, FailureCause.OUT_OF_MEMORY}
-)
 POD_GONE_WITHIN = 60.0
 """Seconds; Kubernetes gives a pod 30 to end."""
 POD_POLL = 0.5
@@ -118,6 +114,8 @@ class SparkOperatorEngine:
         await self._store.delete(job_key(run.run_id))
         output = await self._published(run.target, run.run_id)
         if output is None:
+            if last is not None and last.state is SparkState.FAILED:
+                raise SettledAsFailed(await why_it_failed(self._api, run.run_id, last))
             return None
         engine = last.engine if last else None
         return Outcome(output=output, engine=engine, engine_state=SparkState.COMPLETED)
@@ -165,9 +163,11 @@ class SparkOperatorEngine:
     async def _to_the_end(
         self, run_id: str, seen: "asyncio.Queue[Application | None]", control: RunControl
     ) -> Application:
-        logged = 0
+        ends = DriverEnds(self._api, run_id, control)
         watchdog = Watchdog(self._api, run_id, self._submit_timeout, control)
         async for application in watchdog.changes(seen):
+            if application.state is None:
+                continue
             await control.progress(
                 engine_state=application.state,
                 engine=application.engine,
@@ -175,49 +175,12 @@ class SparkOperatorEngine:
                 message=_said(application),
                 warning=application.error is not None,
             )
-            text = None
-            if application.state in ATTEMPT_ENDED and logged < max(
-                1, application.execution_attempts
-            ):
-                logged = max(1, application.execution_attempts)
-                text = await self._archive_log(run_id, control)
-            if application.state is SparkState.FAILING:
-                self._refuse_repeats(text)
+            await ends.take(application)
+            if application.state is SparkState.FAILED:
+                raise await why_it_failed(self._api, run_id, application)
             if application.state in ENDED:
-                if application.state is SparkState.FAILED:
-                    raise await self._failure(application, control, text)
                 return application
         raise AssertionError("unreachable")
-
-    def _refuse_repeats(self, text: str | None) -> None:
-        """What fails by its own fault would fail again: the operator need not repeat it."""
-        error = spark_errors.failure_in(text) if text else None
-        if isinstance(error, EngineFailed) and error.failure_cause in OWN_FAULTS:
-            raise error
-
-    async def _archive_log(self, run_id: str, control: RunControl) -> str | None:
-        """The driver's log outlives its pod as the run's log."""
-        try:
-            text = await self._api.driver_log(driver_pod_name(run_id))
-        except AsgardError as error:
-            control.log(f"The driver's log could not be read: {error.detail}")
-            return None
-        control.log(text)
-        return text
-
-    async def _failure(
-        self, application: Application, control: RunControl, text: str | None
-    ) -> AsgardError:
-        pod = await self._pod(control.run.run_id)
-        killed = driver_pod.death(pod) if pod is not None else None
-        told = spark_errors.failure_in(text or "")
-        return killed or told or driver_pod.ending(application)
-
-    async def _pod(self, run_id: str) -> Any | None:
-        try:
-            return await self._api.pod(driver_pod_name(run_id))
-        except AsgardError:
-            return None
 
     def _may_go_on(self, run: Run) -> bool:
         if run.cancel_requested_at is not None or run.started_at is None:

@@ -11,6 +11,7 @@ from app.data_transformation.application import (
     application_name,
     driver_pod_name,
 )
+from app.data_transformation.driver_end import deleted
 from app.data_transformation.kubernetes_api import KubernetesApi
 from app.errors import AsgardError, EngineFailed, NotFound
 from app.runs.driver import RunControl
@@ -49,12 +50,7 @@ class Watchdog:
                 look = min(look * 2, LONGEST_LOOK, self._submit_timeout)
                 continue
             if news is None:
-                raise EngineFailed(
-                    f"{application_name(self._run_id)} was deleted before it ended.",
-                    cause=FailureCause.LOST,
-                    hint="Somebody deleted the SparkApplication. Run it again.",
-                    retryable=True,
-                )
+                raise deleted(self._run_id)
             if not waits and news.state in BEFORE_RUNNING:
                 waiting_since, look = loop.time(), self._first_look()
             application = news

@@ -120,8 +120,21 @@ class KubeServer:
         for name in reversed(list(self.processes)):
             self.kill(name)
 
-    def spawn(self, name: str, *arguments: str) -> None:
-        self._spawn(name, *arguments)
+    def start_controllers(self) -> None:
+        """The scheduler, and of the controllers those of garbage and quotas."""
+        binaries("kube-scheduler", "kube-controller-manager")
+        common = (
+            f"--kubeconfig={self.kubeconfig(ADMIN)}",
+            "--leader-elect=false",
+            "--bind-address=127.0.0.1",
+        )
+        self._spawn("kube-scheduler", *common, f"--secure-port={free_port()}")
+        self._spawn(
+            "kube-controller-manager",
+            *common,
+            f"--secure-port={free_port()}",
+            "--controllers=garbage-collector-controller,resourcequota-controller",
+        )
 
     def _spawn(self, name: str, *arguments: str) -> None:
         log = (self.home / f"{name}.log").open("ab")

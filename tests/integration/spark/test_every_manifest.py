@@ -99,4 +99,4 @@ def test_an_unknown_field_would_be_refused(cluster: Cluster, lakehouse: Lakehous
             GROUP, VERSION, cluster.namespace, PLURAL, body, field_validation="Strict"
         )
     assert refused.value.status == 400
-    assert 'unknown field "spec.driver.memori"' in refused.value.body
+    assert 'unknown field \\"spec.driver.memori\\"' in refused.value.body

@@ -55,13 +55,16 @@ async def test_a_cancel_that_may_not_delete_says_so(lakehouse: Lakehouse, cluste
     assert "delete sparkapplications" in message
 
 
-async def test_a_quota_that_is_used_up(lakehouse: Lakehouse, cluster: Cluster) -> None:
+async def test_a_quota_that_is_used_up(
+    lakehouse: Lakehouse, cluster: Cluster, controllers: None
+) -> None:
     create_namespace(cluster, "no-quota", RULES)
     hard = {"count/sparkapplications.sparkoperator.k8s.io": "0"}
     quota = {"metadata": {"name": "none"}, "spec": {"hard": hard}}
     cluster.core.create_namespaced_resource_quota("no-quota", quota)
-    counted = {"status": {"hard": hard, "used": hard}}
-    cluster.core.patch_namespaced_resource_quota_status("none", "no-quota", counted)
+    async with asyncio.timeout(30):
+        while not cluster.core.read_namespaced_resource_quota("none", "no-quota").status.used:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     async with operator_runs(lakehouse, cluster.kube.kubeconfig(GATEWAY), "no-quota") as runs:
         run = await runs.ended(await runs.start("sk_quota"))
     cause, message, hint = fault(run)
@@ -77,6 +80,14 @@ async def test_a_namespace_that_is_missing(lakehouse: Lakehouse, cluster: Cluste
         cause, message, hint = fault(await runs.ended(await runs.start("sk_nowhere")))
     assert (cause, message) == ("internal", "There is no namespace nowhere.")
     assert "SPARK_NAMESPACE" in hint
+
+
+@pytest.fixture(scope="module")
+def controllers(cluster: Cluster) -> Iterator[None]:
+    cluster.kube.start_controllers()
+    yield
+    cluster.kube.kill("kube-scheduler")
+    cluster.kube.kill("kube-controller-manager")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +143,7 @@ async def test_a_driver_that_waits_is_given_up_with_the_reason(
     async with operator_runs(lakehouse, kubeconfig, namespace, submit_timeout=2) as runs:
         run = await runs.start(f"sk_{reason.lower()}")
         await runs.until(run, "SparkApplicationCreated")
-        pod = create_driver(cluster, namespace, run)
+        pod = create_driver(cluster, namespace, run, nodeName="nowhere", containers=[CONTAINER])
         waiting = {"waiting": {"reason": reason, "message": said}}
         status = {**CONTAINER, "imageID": "", "ready": False, "restartCount": 0, "state": waiting}
         body = {"status": {"phase": "Pending", "containerStatuses": [status]}}
@@ -143,6 +154,26 @@ async def test_a_driver_that_waits_is_given_up_with_the_reason(
     assert found[0] == cause
     assert said in found[1]
     assert setting in found[2]
+
+
+async def test_a_driver_that_finds_no_node(
+    lakehouse: Lakehouse, cluster: Cluster, controllers: None
+) -> None:
+    """Judged by the real scheduler; its pod goes with the application, by the real collector."""
+    create_namespace(cluster, "full", RULES)
+    kubeconfig = cluster.kube.kubeconfig(GATEWAY)
+    async with operator_runs(lakehouse, kubeconfig, "full", submit_timeout=4) as runs:
+        run = await runs.start("sk_full")
+        await runs.until(run, "SparkApplicationCreated")
+        [owner] = applications(cluster, "full")
+        huge = {**CONTAINER, "resources": {"requests": {"cpu": "1000"}}}
+        create_driver(cluster, "full", run, owner=owner, containers=[huge])
+        cause, message, _ = fault(await runs.ended(run))
+    assert cause == "unschedulable"
+    assert "no room for the driver: " in message
+    assert "nodes" in message
+    assert applications(cluster, "full") == []
+    assert cluster.core.list_namespaced_pod("full").items == []
 
 
 async def test_an_operator_that_is_not_there(lakehouse: Lakehouse, cluster: Cluster) -> None:
@@ -164,10 +195,21 @@ async def deleted(cluster: Cluster, namespace: str) -> None:
             await asyncio.sleep(0.05)
 
 
-def create_driver(cluster: Cluster, namespace: str, run: Run) -> str:
+def create_driver(
+    cluster: Cluster,
+    namespace: str,
+    run: Run,
+    *,
+    owner: dict[str, Any] | None = None,
+    **spec: Any,
+) -> str:
     name = f"sql-exec-{run.run_id}-driver"
-    spec = {"nodeName": "nowhere", "containers": [CONTAINER]}
-    cluster.core.create_namespaced_pod(namespace, {"metadata": {"name": name}, "spec": spec})
+    metadata: dict[str, Any] = {"name": name}
+    if owner is not None:
+        reference = {key: owner[key] for key in ("apiVersion", "kind")}
+        reference |= {key: owner["metadata"][key] for key in ("name", "uid")}
+        metadata["ownerReferences"] = [reference]
+    cluster.core.create_namespaced_pod(namespace, {"metadata": metadata, "spec": spec})
     return name
 
 
