@@ -65,6 +65,18 @@ class Settings(BaseSettings):
     spark_image: str | None = None
     spark_service_account: str = "spark-sa"
     s3_secret_name: str = "s3-credentials"  # noqa: S105 — a name, not a secret
+    spark_version: str = "3.5.0"
+    spark_submit_timeout: float = 600
+    """How long an application may wait before it runs."""
+    spark_ttl_seconds: int = Field(default=86_400, ge=60)
+    """How long an ended SparkApplication stays in the cluster."""
+    spark_retries: int = Field(default=1, ge=0, le=10)
+    """How often the operator repeats an attempt that failed, though not by fault of its SQL."""
+    spark_dynamic_allocation: bool = False
+    """Executors come and go between 1 and `executor_instances`."""
+    spark_prometheus: bool = False
+    kubeconfig: Path | None = None
+    """Outside a cluster. Default: `~/.kube/config`."""
 
     # Trino and dbt
     trino_host: str | None = None
@@ -140,7 +152,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "lake": ("s3_bucket", "nessie_uri", "iceberg_rest_uri"),
 }
 """The parts that are either production or embedded, and the settings that choose production."""
-WITHOUT_ADAPTER = frozenset({"spark", "sql", "lake"})
+WITHOUT_ADAPTER = frozenset({"sql", "lake"})
 """Parts whose production adapter does not exist yet: refused rather than served by another."""
 
 

@@ -17,9 +17,12 @@ from app.data_products.record import ProductDoc
 from app.data_products.service import DataProductService
 from app.data_transformation.driver import SparkDriver
 from app.data_transformation.engine import SparkEngine
+from app.data_transformation.kubernetes_api import KubernetesApi
+from app.data_transformation.manifest import SparkSettings
 from app.data_transformation.service import SparkService
 from app.data_transformation.sources import SourceResolver
 from app.data_transformation.spark_connect import SparkConnectEngine
+from app.data_transformation.spark_operator import SparkOperatorEngine
 from app.dbt_transformations.record import TransformationDoc
 from app.dbt_transformations.service import DbtService
 from app.lakehouse.bronze import BronzeManifests
@@ -166,6 +169,7 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
             spark=SparkService(
                 settings=settings,
                 lake=lake,
+                engine=spark,
                 policy=policy,
                 catalog=catalog,
                 judge=judge,
@@ -205,6 +209,8 @@ async def _ingestion_engine(foundation: Foundation) -> IngestionEngine:
 
 
 async def _spark_engine(foundation: Foundation) -> SparkEngine:
+    if foundation.settings.is_production("spark"):
+        return _spark_operator(foundation)
     engine = SparkConnectEngine(
         foundation.lake,
         foundation.store,
@@ -214,6 +220,37 @@ async def _spark_engine(foundation: Foundation) -> SparkEngine:
     foundation.stack.push_async_callback(engine.close)
     foundation.warm.append(engine.warm)
     return engine
+
+
+def _spark_operator(foundation: Foundation) -> SparkEngine:
+    settings = foundation.settings
+    operator = SparkOperatorEngine(
+        lake=foundation.lake,
+        store=foundation.store,
+        catalog=foundation.catalog,
+        api=KubernetesApi(
+            settings.spark_namespace,
+            in_cluster=settings.kubernetes_service_host is not None,
+            kubeconfig=settings.kubeconfig,
+        ),
+        settings=SparkSettings(
+            namespace=settings.spark_namespace,
+            image=settings.spark_image or "",
+            version=settings.spark_version,
+            service_account=settings.spark_service_account,
+            secret_name=settings.s3_secret_name,
+            ttl=settings.spark_ttl_seconds,
+            retries=settings.spark_retries,
+            dynamic_allocation=settings.spark_dynamic_allocation,
+            prometheus=settings.spark_prometheus,
+            hides_history=settings.nessie_uri is not None,
+        ),
+        submit_timeout=settings.spark_submit_timeout,
+        run_timeout=settings.run_timeout,
+    )
+    operator.open()
+    foundation.stack.push_async_callback(operator.close)
+    return operator
 
 
 async def _sql_engine(foundation: Foundation) -> SqlEngine:

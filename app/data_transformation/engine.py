@@ -99,3 +99,7 @@ class SparkEngine(Protocol):
     async def settle(self, run: Run) -> Outcome | None:
         """What a run did that nobody followed to its end; clears what it left behind."""
         ...
+
+    async def live_log(self, run: Run) -> str | None:
+        """What the engine logged that is not in the run's own log yet."""
+        ...

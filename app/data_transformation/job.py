@@ -13,6 +13,7 @@ The job description is JSON:
      "align_with": null | "iceberg.silver.t"}
 
 `align_with` names a table whose columns the result must fit; it is given for appends.
+A job that fails says why in a line of its log that begins with `asgard: failed`.
 """
 
 import json
@@ -36,6 +37,8 @@ WIDER = {
     "float": {"double"},
 }
 DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
+FAILED = "asgard: failed "
+LONGEST = 8000
 UNSTORABLE = re.compile(r"\b(void|interval[a-z ]*)")
 
 
@@ -169,6 +172,20 @@ def _described(spark: Any, path: str) -> dict[str, Any]:
     return description
 
 
+def _published(spark: Any, job: dict[str, Any]) -> Any:
+    """The snapshot that this run wrote: also in an earlier attempt that died after its commit."""
+    if not spark.catalog.tableExists(job["destination"]):
+        return None
+    snapshots = spark.table(f"{job['destination']}.snapshots")
+    return snapshots.where(snapshots["summary"][RUN_ID_PROPERTY] == job["run_id"]).first()
+
+
+def _failure(error: Exception) -> str:
+    condition = error.getErrorClass() if hasattr(error, "getErrorClass") else None
+    told = {"kind": type(error).__name__, "condition": condition, "message": str(error)[:LONGEST]}
+    return FAILED + json.dumps(told)
+
+
 def main(path: str) -> None:
     from pyspark.sql import SparkSession
 
@@ -177,11 +194,14 @@ def main(path: str) -> None:
     spark = SparkSession.builder.getOrCreate()
     try:
         job = _described(spark, path)
-        run(spark, job, log)
-        snapshots = spark.table(f"{job['destination']}.snapshots")
-        mine = snapshots.orderBy(snapshots.committed_at.desc()).first()
-        if mine is not None:
-            log("snapshot %s, rows %s", mine.snapshot_id, mine.summary.get("total-records"))
+        if (done := _published(spark, job)) is None:
+            run(spark, job, log)
+            done = _published(spark, job)
+        if done is not None:
+            log("snapshot %s, rows %s", done.snapshot_id, done.summary.get("total-records"))
+    except Exception as error:
+        log(_failure(error))
+        raise
     finally:
         spark.stop()
 

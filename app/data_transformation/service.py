@@ -8,7 +8,7 @@ from uuid import uuid4
 from app.caller import Caller
 from app.config import Settings
 from app.data_transformation.driver import path_input, table_input
-from app.data_transformation.engine import Reading, SparkWork, WriteMode
+from app.data_transformation.engine import Reading, SparkEngine, SparkWork, WriteMode
 from app.data_transformation.resources import Resources
 from app.data_transformation.schemas import TransformRequest
 from app.data_transformation.sources import SourceResolver
@@ -35,6 +35,7 @@ class SparkService:
         *,
         settings: Settings,
         lake: "Lake",
+        engine: SparkEngine,
         policy: SqlPolicy,
         catalog: "Catalog",
         judge: SqlJudge,
@@ -43,6 +44,7 @@ class SparkService:
         idempotency: IdempotencyStore,
     ) -> None:
         self._lake = lake
+        self._engine = engine
         self._policy = policy
         self._catalog = catalog
         self._judge = judge
@@ -126,7 +128,11 @@ class SparkService:
 
     async def logs(self, run_id: str, tail_lines: int | None) -> tuple[Run, str]:
         run = await self.get(run_id)
-        return run, await self._runs.logs(run_id, tail_lines)
+        text = await self._runs.logs(run_id, tail_lines)
+        if run.state is RunState.RUNNING and (live := await self._engine.live_log(run)):
+            lines = (text + live).splitlines(keepends=True)
+            text = "".join(lines[-tail_lines:] if tail_lines else lines)
+        return run, text
 
     async def cancel(self, run_id: str, caller: Caller) -> Run:
         await self.get(run_id)

@@ -107,6 +107,10 @@ class SparkConnectEngine:
         output = published.model_copy(update={"catalog_ref": self._lake.catalog.ref})
         return Outcome(output=output, engine_state=SparkState.COMPLETED)
 
+    async def live_log(self, run: Run) -> str | None:  # noqa: ARG002 — the port's
+        """The worker's lines are in the run's log at once."""
+        return None
+
     async def _compute(self, worker: WorkerProcess, job: SparkJob, control: RunControl) -> None:
         target = f"{self._lake.catalog_name}.{job.destination}"
         appends = job.write_mode == "append" and await self._catalog.table(job.destination)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from app.errors import AsgardError
 from app.runs.model import Run, RunInput, RunOutput
 
 
@@ -17,6 +18,14 @@ class Superseded(RunStopped):
 
 class CancelRequested(RunStopped):
     """Someone wished to cancel, and the driver had not yet published."""
+
+
+class SettledAsFailed(Exception):
+    """Raised by `settle`: the run failed by itself, for this reason, while nobody followed it."""
+
+    def __init__(self, error: AsgardError) -> None:
+        super().__init__(error.detail)
+        self.error = error
 
 
 @dataclass(frozen=True)

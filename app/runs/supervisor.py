@@ -9,7 +9,7 @@ from app.errors import AsgardError, EngineTimeout, EngineUnreachable
 from app.runs.active import ActiveRun, Stop, now
 from app.runs.archive import RunArchive
 from app.runs.bells import Bells
-from app.runs.driver import CancelRequested, Outcome, RunDriver, Superseded
+from app.runs.driver import CancelRequested, Outcome, RunDriver, SettledAsFailed, Superseded
 from app.runs.endings import CANCELLED, LOST, Ending, broken, failed, succeeded, timed_out
 from app.runs.locks import TargetLocks
 from app.runs.model import Run, RunKind, RunState
@@ -184,13 +184,15 @@ class Supervisor:
             try:
                 outcome: Outcome | None = await self._drivers[active.run.kind].settle(active.run)
                 return otherwise if outcome is None else succeeded(outcome)
+            except SettledAsFailed as found:
+                return failed(found.error)
             except UNKNOWN_ENDS as error:
                 log.warning("run_not_settled", error=error.detail)
             except Exception as error:
                 tries += 1
                 log.exception("settle_broke", tries=tries)
                 if tries >= SETTLE_TRIES:
-                    return broken(error)
+                    return failed(error) if isinstance(error, AsgardError) else broken(error)
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 

@@ -1,0 +1,75 @@
+"""How a driver ended: its log, which outlives its pod, and why it failed."""
+
+from app.data_transformation import driver_pod, spark_errors
+from app.data_transformation.application import (
+    ATTEMPT_ENDED,
+    Application,
+    application_name,
+    driver_pod_name,
+)
+from app.data_transformation.kubernetes_api import KubernetesApi
+from app.data_transformation.states import SparkState
+from app.errors import AsgardError, EngineFailed
+from app.runs.driver import RunControl
+from app.runs.failure import FailureCause
+
+OWN_FAULTS = frozenset(
+    {FailureCause.SQL_ERROR, FailureCause.TABLE_NOT_FOUND, FailureCause.OUT_OF_MEMORY}
+)
+
+
+class DriverEnds:
+    """Of one run, attempt for attempt."""
+
+    def __init__(self, api: KubernetesApi, run_id: str, control: RunControl) -> None:
+        self._api = api
+        self._run_id = run_id
+        self._control = control
+        self._attempts = 0
+
+    async def take(self, application: Application) -> None:
+        """Archives the log of an attempt that has ended.
+
+        Raises `EngineFailed` when it failed by its own fault: it would fail again, so the operator
+        need not repeat it.
+        """
+        attempt = max(1, application.execution_attempts)
+        if application.state not in ATTEMPT_ENDED or attempt <= self._attempts:
+            return
+        self._attempts = attempt
+        text = await self._log()
+        if text is not None:
+            self._control.log(text)
+        if application.state is SparkState.FAILING:
+            error = spark_errors.failure_in(text or "")
+            if isinstance(error, EngineFailed) and error.failure_cause in OWN_FAULTS:
+                raise error
+
+    async def _log(self) -> str | None:
+        try:
+            return await self._api.driver_log(driver_pod_name(self._run_id))
+        except AsgardError as error:
+            self._control.log(f"The driver's log could not be read: {error.detail}")
+            return None
+
+
+async def why_it_failed(api: KubernetesApi, run_id: str, application: Application) -> AsgardError:
+    """What the container's end says, else the job itself, else the operator."""
+    name = driver_pod_name(run_id)
+    try:
+        killed = driver_pod.death(await api.pod(name))
+        if killed is not None:
+            return killed
+        told = spark_errors.failure_in(await api.driver_log(name))
+    except AsgardError:
+        told = None  # the pod is gone, or may not be seen
+    return told or driver_pod.ending(application)
+
+
+def deleted(run_id: str) -> EngineFailed:
+    return EngineFailed(
+        f"{application_name(run_id)} was deleted before it ended.",
+        cause=FailureCause.LOST,
+        hint="Somebody deleted the SparkApplication. Run it again.",
+        retryable=True,
+    )

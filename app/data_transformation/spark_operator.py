@@ -1,0 +1,247 @@
+"""Spark on Kubernetes: each run is a SparkApplication, which the Spark operator carries out."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from app.data_transformation.application import (
+    ENDED,
+    Application,
+    application_name,
+    driver_pod_name,
+)
+from app.data_transformation.application_watch import ApplicationWatch
+from app.data_transformation.driver_end import DriverEnds, why_it_failed
+from app.data_transformation.engine import SparkJob
+from app.data_transformation.kubernetes_api import KubernetesApi
+from app.data_transformation.manifest import SparkSettings, job_key, manifest
+from app.data_transformation.states import SparkState
+from app.data_transformation.watchdog import Watchdog
+from app.errors import Conflict, EngineFailed, EngineUnreachable, NotFound
+from app.lakehouse.connection import Lake
+from app.runs.driver import Outcome, RunControl, SettledAsFailed
+from app.runs.failure import FailureCause
+from app.runs.model import Run, RunOutput
+from app.runs.patience import pauses
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog.rest import RestCatalog
+
+    from app.lakehouse.catalog import Catalog
+    from app.lakehouse.storage import ObjectStore
+
+log = structlog.get_logger()
+
+CREATE_ATTEMPTS = 3
+POD_GONE_WITHIN = 60.0
+"""Seconds; Kubernetes gives a pod 30 to end."""
+POD_POLL = 0.5
+
+
+class SparkOperatorEngine:
+    """Port `SparkEngine`. The driver commits to the destination itself, in one commit that
+    carries the run's id; so a job that fails at any moment leaves the destination as it was."""
+
+    def __init__(
+        self,
+        *,
+        lake: Lake,
+        store: "ObjectStore",
+        catalog: "Catalog",
+        api: KubernetesApi,
+        settings: SparkSettings,
+        submit_timeout: float,
+        run_timeout: float,
+    ) -> None:
+        self._lake = lake
+        self._store = store
+        self._catalog = catalog
+        self._api = api
+        self._settings = settings
+        self._submit_timeout = submit_timeout
+        self._run_timeout = run_timeout
+        self.watch = ApplicationWatch(api)
+
+    def open(self) -> None:
+        self.watch.open()
+
+    async def close(self) -> None:
+        self.watch.close()
+        self._api.close()
+
+    async def run(self, job: SparkJob, control: RunControl) -> Outcome:
+        """Whoever stops this task leaves the application as it is: a gateway that restarts finds
+        it again, and after a cancel or a time-out `settle` deletes it."""
+        name = application_name(job.run_id)
+        await self.watch.require()
+        with self.watch.follow(name) as seen:
+            await self._put_job(job)
+            await control.fence()
+            try:
+                await self._create(job, control)
+            except EngineFailed:
+                await self._store.delete(job_key(job.run_id))
+                raise
+            try:
+                last = await self._to_the_end(job.run_id, seen, control)
+            except EngineFailed:
+                await self._stop(job.run_id)
+                await self._store.delete(job_key(job.run_id))
+                if (output := await self._published(job.destination, job.run_id)) is None:
+                    raise
+                return Outcome(output=output, engine_state=SparkState.COMPLETED)
+        await self._store.delete(job_key(job.run_id))
+        output = await self._published(job.destination, job.run_id)
+        if output is None and not self._settings.hides_history:
+            raise EngineFailed(
+                "The SparkApplication completed, but the destination has no snapshot of the run.",
+                cause=FailureCause.LOST,
+            )
+        return Outcome(output=output, engine_state=last.state)
+
+    async def settle(self, run: Run) -> Outcome | None:
+        """An application that goes on is followed to its end, unless the run was to stop."""
+        last = None
+        if self._may_go_on(run):
+            last = await self._rejoin(run)
+        if last is None or last.state not in ENDED:
+            await self._stop(run.run_id)
+        await self._store.delete(job_key(run.run_id))
+        output = await self._published(run.target, run.run_id)
+        if output is None:
+            if last is not None and last.state is SparkState.FAILED:
+                raise SettledAsFailed(await why_it_failed(self._api, run.run_id, last))
+            return None
+        engine = last.engine if last else None
+        return Outcome(output=output, engine=engine, engine_state=SparkState.COMPLETED)
+
+    async def live_log(self, run: Run) -> str | None:
+        if run.engine_state != SparkState.RUNNING:
+            return None
+        try:
+            return await self._api.driver_log(driver_pod_name(run.run_id))
+        except NotFound:
+            return None
+
+    async def _put_job(self, job: SparkJob) -> None:
+        target = f"{self._lake.catalog_name}.{job.destination}"
+        exists = await self._catalog.table(job.destination) is not None
+        appends = job.write_mode == "append"
+        description = job.description(
+            self._lake.s3.bucket,
+            destination=target,
+            mode="create" if appends and not exists else job.write_mode,
+            align_with=target if appends and exists else None,
+        )
+        body = json.dumps(description).encode()
+        await self._store.put(job_key(job.run_id), body, "application/json")
+
+    async def _create(self, job: SparkJob, control: RunControl) -> None:
+        resource = manifest(job, self._settings, self._lake, control.run.request_id)
+        waits = pauses()
+        for left in reversed(range(CREATE_ATTEMPTS)):
+            try:
+                self.watch.created(await self._api.create(resource))
+                break
+            except Conflict:
+                break  # an answer that was lost: the name is this run's own
+            except EngineUnreachable:
+                if not left:
+                    raise
+                await asyncio.sleep(next(waits))
+        await control.progress(
+            engine={"spark_version": self._settings.version, "image": self._settings.image},
+            reason="SparkApplicationCreated",
+            message=f"{application_name(job.run_id)} in {self._settings.namespace}",
+        )
+
+    async def _to_the_end(
+        self, run_id: str, seen: "asyncio.Queue[Application | None]", control: RunControl
+    ) -> Application:
+        ends = DriverEnds(self._api, run_id, control)
+        watchdog = Watchdog(self._api, run_id, self._submit_timeout, control)
+        async for application in watchdog.changes(seen):
+            if application.state is None:
+                continue
+            await control.progress(
+                engine_state=application.state,
+                engine=application.engine,
+                reason=application.reason,
+                message=_said(application),
+                warning=application.error is not None,
+            )
+            await ends.take(application)
+            if application.state is SparkState.FAILED:
+                raise await why_it_failed(self._api, run_id, application)
+            if application.state in ENDED:
+                return application
+        raise AssertionError("unreachable")
+
+    def _may_go_on(self, run: Run) -> bool:
+        if run.cancel_requested_at is not None or run.started_at is None:
+            return False
+        return self._left(run) > 0
+
+    def _left(self, run: Run) -> float:
+        begun = run.started_at or run.created_at
+        return (begun + timedelta(seconds=self._run_timeout) - datetime.now(UTC)).total_seconds()
+
+    async def _rejoin(self, run: Run) -> Application | None:
+        name = application_name(run.run_id)
+        with self.watch.follow(name) as seen:
+            try:
+                self.watch.created(await self._api.application(name))
+            except NotFound:
+                return None
+            try:
+                async with asyncio.timeout(self._left(run)):
+                    async for application in _until_deleted(seen):
+                        if application.state in ENDED:
+                            return application
+            except TimeoutError:
+                return None
+        return None
+
+    async def _stop(self, run_id: str) -> None:
+        """Returns when nothing of the application runs any more: nothing can be committed then."""
+        with suppress(NotFound):
+            await self._api.delete(application_name(run_id))
+        try:
+            async with asyncio.timeout(POD_GONE_WITHIN):
+                while True:
+                    await self._api.pod(driver_pod_name(run_id))
+                    await asyncio.sleep(POD_POLL)
+        except NotFound:
+            return
+        except TimeoutError:
+            raise EngineUnreachable(
+                f"The driver pod of {application_name(run_id)} does not end."
+            ) from None
+
+    async def _published(self, table: str, run_id: str) -> RunOutput | None:
+        from app.warehouse.publish import find_published
+
+        def look(catalog: "RestCatalog") -> RunOutput | None:
+            return find_published(catalog, table, run_id)
+
+        output = await self._catalog.run(look)
+        if output is None:
+            return None
+        return output.model_copy(update={"catalog_ref": self._lake.catalog.ref})
+
+
+async def _until_deleted(
+    seen: "asyncio.Queue[Application | None]",
+) -> AsyncIterator[Application]:
+    while (application := await seen.get()) is not None:
+        yield application
+
+
+def _said(application: Application) -> str:
+    said = f"{application.name}: {application.state or 'not seen by the operator yet'}"
+    return f"{said} — {application.error[-500:]}" if application.error else said

@@ -1,0 +1,103 @@
+"""Applications that do not get to run: why, and when to give them up."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from app.data_transformation import driver_pod
+from app.data_transformation.application import (
+    BEFORE_RUNNING,
+    Application,
+    application_name,
+    driver_pod_name,
+)
+from app.data_transformation.driver_end import deleted
+from app.data_transformation.kubernetes_api import KubernetesApi
+from app.errors import AsgardError, EngineFailed, NotFound
+from app.runs.driver import RunControl
+from app.runs.failure import FailureCause
+
+FIRST_LOOK, LONGEST_LOOK = 15.0, 120.0
+"""Seconds before RUNNING after which the pod is looked at; then ever more rarely."""
+
+
+class Watchdog:
+    def __init__(
+        self, api: KubernetesApi, run_id: str, submit_timeout: float, control: RunControl
+    ) -> None:
+        self._api = api
+        self._run_id = run_id
+        self._submit_timeout = submit_timeout
+        self._control = control
+        self._reported: str | None = None
+
+    async def changes(
+        self, seen: "asyncio.Queue[Application | None]"
+    ) -> AsyncIterator[Application]:
+        """Every change of the application. Raises `EngineFailed` when it was deleted, or has not
+        run after the submit timeout; the time in which it was suspended does not count."""
+        loop = asyncio.get_running_loop()
+        application: Application | None = None
+        waiting_since, look = loop.time(), self._first_look()
+        while True:
+            waits = application is None or application.state in BEFORE_RUNNING
+            try:
+                async with asyncio.timeout(look if waits else None):
+                    news = await seen.get()
+            except TimeoutError:
+                late = loop.time() - waiting_since >= self._submit_timeout
+                await self._look(application, late)
+                look = min(look * 2, LONGEST_LOOK, self._submit_timeout)
+                continue
+            if news is None:
+                raise deleted(self._run_id)
+            if not waits and news.state in BEFORE_RUNNING:
+                waiting_since, look = loop.time(), self._first_look()
+            application = news
+            yield news
+
+    def _first_look(self) -> float:
+        return min(FIRST_LOOK, self._submit_timeout)
+
+    async def _look(self, application: Application | None, late: bool) -> None:
+        cause = await self._cause(application)
+        if late:
+            raise cause or self._unknown(application)
+        if cause is not None and cause.detail != self._reported:
+            self._reported = cause.detail
+            await self._control.progress(
+                reason="SparkApplicationWaits", message=cause.detail, warning=True
+            )
+
+    async def _cause(self, application: Application | None) -> EngineFailed | None:
+        if application is None:
+            return None
+        try:
+            pod = await self._pod()
+            name = driver_pod_name(self._run_id) if pod else application_name(self._run_id)
+            return driver_pod.stuck(application, pod, await self._api.events(name))
+        except EngineFailed as error:
+            return error
+        except AsgardError:
+            return None
+
+    async def _pod(self) -> Any | None:
+        try:
+            return await self._api.pod(driver_pod_name(self._run_id))
+        except NotFound:
+            return None
+
+    def _unknown(self, application: Application | None) -> EngineFailed:
+        seconds = f"{self._submit_timeout:g} s (SPARK_SUBMIT_TIMEOUT)"
+        if application is None or application.state is None:
+            return EngineFailed(
+                f"The Spark operator has not taken the SparkApplication up within {seconds}.",
+                cause=FailureCause.TIMEOUT,
+                hint="Is the operator running, and does it watch SPARK_NAMESPACE?",
+                retryable=True,
+            )
+        return EngineFailed(
+            f"The driver has not run within {seconds}; the operator says {application.state}.",
+            cause=FailureCause.TIMEOUT,
+            retryable=True,
+        )

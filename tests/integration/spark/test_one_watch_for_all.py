@@ -1,0 +1,194 @@
+"""The watch that follows every application: restarts of the API server, 410 Gone, deletions."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.data_transformation.application import Application
+from app.data_transformation.application_watch import ApplicationWatch
+from app.data_transformation.kubernetes_api import KubernetesApi
+from app.errors import EngineUnreachable
+from app.runs.model import RunState
+from tests.conftest import Lakehouse
+from tests.integration.servers.kube import ADMIN, GATEWAY
+from tests.integration.spark.cluster import PLURAL, RULES, Cluster, create_namespace
+from tests.integration.spark.operator_runs import operator_runs
+
+APPLICATIONS = 1000
+SECONDS = 60
+
+
+@asynccontextmanager
+async def watching(kubeconfig: Path, namespace: str) -> AsyncIterator[ApplicationWatch]:
+    api = KubernetesApi(namespace, in_cluster=False, kubeconfig=kubeconfig)
+    watch = ApplicationWatch(api)
+    watch.open()
+    await watch.require()
+    try:
+        yield watch
+    finally:
+        watch.close()
+        api.close()
+
+
+def resource(name: str) -> dict[str, Any]:
+    pod = {"cores": 1, "memory": "512m"}
+    return {
+        "apiVersion": "sparkoperator.k8s.io/v1beta2",
+        "kind": "SparkApplication",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "asgard"}},
+        "spec": {
+            "type": "Python",
+            "mode": "cluster",
+            "sparkVersion": "3.5.0",
+            "mainApplicationFile": "local:///opt/asgard/job.py",
+            "driver": pod,
+            "executor": pod,
+        },
+    }
+
+
+class Namespace:
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        create_namespace(cluster, name, RULES)
+        self.cluster = Cluster(cluster.kube, cluster.client, name)
+
+    def create(self, name: str) -> None:
+        self.cluster.custom.create_namespaced_custom_object(
+            "sparkoperator.k8s.io", "v1beta2", self.cluster.namespace, PLURAL, resource(name)
+        )
+
+    def state(self, name: str, state: str) -> None:
+        self.cluster.patch_status(name, {"applicationState": {"state": state}})
+
+
+async def news(queue: "asyncio.Queue[Application | None]") -> Application | None:
+    async with asyncio.timeout(SECONDS):
+        return await queue.get()
+
+
+async def state(queue: "asyncio.Queue[Application | None]") -> str | None:
+    found = await news(queue)
+    assert found is not None
+    return found.state
+
+
+async def first_of_watch(api: KubernetesApi, version: str) -> dict[str, Any]:
+    """As soon as a fresh API server serves the resource."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            try:
+                response = await asyncio.to_thread(api.watch_applications, version)
+            except EngineUnreachable:
+                await asyncio.sleep(0.2)
+            else:
+                event: dict[str, Any] = json.loads(next(api.lines(response)))
+                return event
+
+
+def requests(cluster: Cluster, namespace: str) -> float:
+    """Of anybody for applications, as the API server counts them; all namespaces together."""
+    url, headers = f"{cluster.kube.url}/metrics", {"Authorization": f"Bearer {ADMIN}"}
+    text = httpx.get(url, headers=headers, verify=False).text  # noqa: S501
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line.startswith("apiserver_request_total") and 'resource="sparkapplications"' in line
+    )
+
+
+async def test_every_change_is_told_in_order_and_a_deletion_too(cluster: Cluster) -> None:
+    there = Namespace(cluster, "watched")
+    async with watching(cluster.kube.kubeconfig(GATEWAY), "watched") as watch:
+        with watch.follow("a") as queue:
+            there.create("a")
+            for written in ("SUBMITTED", "RUNNING", "SUCCEEDING", "COMPLETED"):
+                there.state("a", written)
+            told = [await state(queue) for _ in range(5)]
+            assert told == [None, "SUBMITTED", "RUNNING", "SUCCEEDING", "COMPLETED"]
+            there.cluster.delete("a")
+            assert await news(queue) is None
+
+
+async def test_a_restart_of_the_api_server_loses_nothing(cluster: Cluster) -> None:
+    there = Namespace(cluster, "restarted")
+    async with watching(cluster.kube.kubeconfig(GATEWAY), "restarted") as watch:
+        with watch.follow("a") as a, watch.follow("b") as b:
+            there.create("a")
+            there.create("b")
+            assert await state(a) is None
+            assert await state(b) is None
+            cluster.kube.kill("kube-apiserver")
+            cluster.kube.start_api_server()
+            there.state("a", "RUNNING")
+            there.cluster.delete("b")
+            assert await state(a) == "RUNNING"
+            assert await news(b) is None
+
+
+async def test_a_version_that_is_forgotten_is_listed_anew(cluster: Cluster) -> None:
+    there = Namespace(cluster, "forgotten")
+    there.create("stays")
+    there.create("goes")
+    kubeconfig = cluster.kube.kubeconfig(GATEWAY)
+    api = KubernetesApi("forgotten", in_cluster=False, kubeconfig=kubeconfig)
+    watch = ApplicationWatch(api)
+    for name in ("stays", "goes"):
+        watch.created(there.cluster.application(name))
+    there.state("stays", "RUNNING")
+    there.cluster.delete("goes")
+    # A fresh API server keeps no changes from before it started.
+    cluster.kube.kill("kube-apiserver")
+    cluster.kube.start_api_server()
+    first = await first_of_watch(api, "1")
+    assert (first["type"], first["object"]["code"]) == ("ERROR", 410)
+    watch._version = "1"
+    with watch.follow("stays") as stays, watch.follow("goes") as goes:
+        assert (await state(stays), await state(goes)) == (None, None)
+        watch.open()
+        assert await state(stays) == "RUNNING"
+        assert await news(goes) is None
+        there.state("stays", "COMPLETED")
+        assert await state(stays) == "COMPLETED"
+    watch.close()
+    api.close()
+
+
+async def test_a_run_outlives_an_api_server_that_is_away(
+    lakehouse: Lakehouse, cluster: Cluster
+) -> None:
+    there = Namespace(cluster, "outage")
+    kubeconfig = cluster.kube.kubeconfig(GATEWAY)
+    async with operator_runs(lakehouse, kubeconfig, "outage") as runs:
+        run = await runs.start("sk_outage")
+        await runs.until(run, "SparkApplicationCreated")
+        there.state(f"sql-exec-{run.run_id}", "RUNNING")
+        await runs.until(run, "SparkApplicationRunning")
+        cluster.kube.kill("kube-apiserver")
+        await asyncio.to_thread(cluster.kube.start_api_server)
+        there.state(f"sql-exec-{run.run_id}", "COMPLETED")
+        ended = await runs.ended(run)
+    # Nobody wrote the table here: on a catalog that hides history the operator's word counts.
+    assert (ended.state, ended.engine_state) == (RunState.SUCCEEDED, "COMPLETED")
+
+
+async def test_a_thousand_idle_applications_cost_nothing(cluster: Cluster) -> None:
+    there = Namespace(cluster, "thousand")
+    async with watching(cluster.kube.kubeconfig(GATEWAY), "thousand") as watch:
+        with watch.follow(f"a{APPLICATIONS - 1}") as last:
+            for number in range(APPLICATIONS):
+                there.create(f"a{number}")
+            assert await state(last) is None
+            before, busy, began = requests(cluster, "thousand"), time.process_time(), time.time()
+            await asyncio.sleep(5)
+            seconds = time.time() - began
+            assert time.process_time() - busy <= 0.01 * seconds + 0.05
+            assert requests(cluster, "thousand") == before
+            there.state(f"a{APPLICATIONS - 1}", "RUNNING")
+            assert await state(last) == "RUNNING"

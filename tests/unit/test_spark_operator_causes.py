@@ -1,0 +1,248 @@
+"""Why a SparkApplication failed or waits, in words for whoever asked for it."""
+
+import json
+from typing import Any
+
+import pytest
+from kubernetes.client import (
+    ApiException,
+    CoreV1Event,
+    V1ContainerState,
+    V1ContainerStateTerminated,
+    V1ContainerStateWaiting,
+    V1ContainerStatus,
+    V1ObjectMeta,
+    V1ObjectReference,
+    V1Pod,
+    V1PodCondition,
+    V1PodStatus,
+)
+
+from app.data_transformation import driver_pod, spark_errors
+from app.data_transformation.application import Application
+from app.data_transformation.kubernetes_errors import Call, Gone, translated
+from app.errors import AsgardError, Conflict, EngineFailed, EngineUnreachable, NotFound
+from app.runs.failure import FailureCause
+
+CONTAINER = "spark-kubernetes-driver"
+
+
+def application(**status: Any) -> Application:
+    return Application.of({"metadata": {"name": "sql-exec-1"}, "status": status})
+
+
+def pod(*, condition: V1PodCondition | None = None, **state: Any) -> V1Pod:
+    status = V1ContainerStatus(
+        name=CONTAINER,
+        image="spark",
+        image_id="",
+        ready=False,
+        restart_count=0,
+        state=V1ContainerState(**state),
+    )
+    conditions = [condition] if condition else None
+    return V1Pod(status=V1PodStatus(container_statuses=[status], conditions=conditions))
+
+
+def warning(message: str) -> CoreV1Event:
+    return CoreV1Event(
+        type="Warning",
+        reason="FailedCreate",
+        message=message,
+        metadata=V1ObjectMeta(),
+        involved_object=V1ObjectReference(),
+    )
+
+
+def test_an_application_is_read_as_the_operator_writes_it() -> None:
+    assert application().state is None
+    found = application(
+        applicationState={"state": "PENDING_RERUN", "errorMessage": ""},
+        driverInfo={"podName": "sql-exec-1-driver"},
+        executorState={"a": "RUNNING", "b": "RUNNING", "c": "FAILED"},
+        executionAttempts=2,
+        submissionAttempts=1,
+        sparkApplicationId="spark-1",
+    )
+    assert (found.state, found.error) == ("PENDING_RERUN", None)
+    assert found.reason == "SparkApplicationPendingRerun"
+    assert found.engine == {
+        "driver_pod": "sql-exec-1-driver",
+        "application_id": "spark-1",
+        "submission_attempts": 1,
+        "execution_attempts": 2,
+        "executor_count": 2,
+    }
+    assert application(applicationState={"state": "SOMETHING_NEW"}).state == "UNKNOWN"
+
+
+@pytest.mark.parametrize(
+    ("kind", "condition", "message", "cause", "says"),
+    [
+        (
+            "AnalysisException",
+            "UNRESOLVED_COLUMN.WITH_SUGGESTION",
+            "[UNRESOLVED_COLUMN.WITH_SUGGESTION] A column or function parameter with name `nope` "
+            "cannot be resolved. Did you mean one of the following? [`id`].; line 1 pos 7;\n'Pro",
+            "sql_error",
+            "There is no column nope.",
+        ),
+        (
+            "AnalysisException",
+            "TABLE_OR_VIEW_NOT_FOUND",
+            "[TABLE_OR_VIEW_NOT_FOUND] The table or view `iceberg`.`silver`.`t` cannot be found.",
+            "table_not_found",
+            "There is no table or view iceberg.silver.t.",
+        ),
+        (
+            "ArithmeticException",
+            "DIVIDE_BY_ZERO",
+            "[DIVIDE_BY_ZERO] Division by zero.\n== SQL (line 1, position 8) ==\nSELECT 1 / 0",
+            "sql_error",
+            "[DIVIDE_BY_ZERO] Division by zero.",
+        ),
+        ("JobError", None, "silver.t has no column x.", "sql_error", "silver.t has no column x."),
+        (
+            "Py4JJavaError",
+            None,
+            "ExecutorLostFailure (executor 1 exited caused by one of the running tasks) Reason: "
+            "The executor with id 1 exited with exit code 137(SIGKILL, possible container OOM).",
+            "out_of_memory",
+            "ran out of the memory",
+        ),
+        (
+            "Py4JJavaError",
+            None,
+            "java.net.ConnectException: Connection refused",
+            "engine_unreachable",
+            "cannot reach",
+        ),
+        (
+            "Py4JJavaError",
+            None,
+            "AmazonS3Exception: Forbidden (Service: Amazon S3; Status Code: 403; …)",
+            "permission_denied",
+            "refused a request",
+        ),
+        ("Py4JJavaError", None, "java.lang.IllegalStateException: x", "internal", "Illegal"),
+    ],
+)
+def test_what_the_job_said_last(
+    kind: str, condition: str | None, message: str, cause: str, says: str
+) -> None:
+    told = json.dumps({"kind": kind, "condition": condition, "message": message})
+    log = f"2026-11-23 {spark_errors.FAILED}{told}\nTraceback (most recent call last):\n"
+    error = spark_errors.failure_in("INFO starting\n" + log)
+    assert error is not None
+    found = error.failure_cause if isinstance(error, EngineFailed) else error.cause
+    assert found == cause
+    assert says in error.detail
+
+
+def test_a_driver_that_could_say_nothing() -> None:
+    assert spark_errors.failure_in("INFO all is well\n") is None
+    heap = spark_errors.failure_in("java.lang.OutOfMemoryError: Java heap space\n")
+    assert isinstance(heap, EngineFailed)
+    assert heap.failure_cause is FailureCause.OUT_OF_MEMORY
+    killed = driver_pod.death(
+        pod(terminated=V1ContainerStateTerminated(exit_code=137, reason="OOMKilled"))
+    )
+    assert killed is not None
+    assert killed.failure_cause is FailureCause.OUT_OF_MEMORY
+    failed = pod(terminated=V1ContainerStateTerminated(exit_code=1, reason="Error"))
+    assert driver_pod.death(failed) is None
+    said = "driver container failed with ExitCode: 1, Reason: Error"
+    ending = driver_pod.ending(application(applicationState={"errorMessage": said}))
+    assert (ending.failure_cause, said in ending.detail) == (FailureCause.INTERNAL, True)
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("ImagePullBackOff", "image_pull"),
+        ("InvalidImageName", "image_pull"),
+        ("CreateContainerConfigError", "permission_denied"),
+    ],
+)
+def test_a_container_that_cannot_start(reason: str, cause: str) -> None:
+    waiting = pod(waiting=V1ContainerStateWaiting(reason=reason, message="because"))
+    found = driver_pod.stuck(application(), waiting, [])
+    assert found is not None
+    assert found.failure_cause == cause
+    assert f"{reason}: because" in found.detail
+
+
+def test_a_pod_that_finds_no_node() -> None:
+    condition = V1PodCondition(
+        type="PodScheduled", status="False", reason="Unschedulable", message="0/1 nodes: cpu"
+    )
+    found = driver_pod.stuck(application(), pod(condition=condition), [])
+    assert found is not None
+    assert found.failure_cause is FailureCause.UNSCHEDULABLE
+    assert "0/1 nodes: cpu" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        ('pods "x-driver" is forbidden: exceeded quota: q', "unschedulable"),
+        (
+            'forbidden: error looking up service account a/b: serviceaccount "b" not found',
+            "permission_denied",
+        ),
+        ("something else", "timeout"),
+    ],
+)
+def test_events_tell_what_no_pod_can(message: str, cause: str) -> None:
+    found = driver_pod.stuck(application(), None, [warning(message)])
+    assert found is not None
+    assert found.failure_cause == cause
+    assert message in found.detail
+
+
+def refusal(status: int, message: str, call: Call) -> Exception:
+    error = ApiException(status=status, reason="")
+    error.body = json.dumps({"kind": "Status", "message": message})
+    return translated(error, call, "spark")
+
+
+CREATE = Call("create", "sparkapplications", "sparkoperator.k8s.io")
+
+
+def test_a_refusal_names_verb_and_resource() -> None:
+    error = refusal(403, 'sparkapplications is forbidden: User "x" cannot create …', CREATE)
+    assert isinstance(error, EngineFailed)
+    assert error.failure_cause is FailureCause.PERMISSION_DENIED
+    assert error.members == {"verb": "create", "resource": "sparkapplications"}
+    assert "in the namespace spark" in error.detail
+
+
+@pytest.mark.parametrize(
+    ("status", "call", "kind"),
+    [
+        (404, Call("get", "pods"), NotFound),
+        (404, CREATE, EngineFailed),
+        (409, CREATE, Conflict),
+        (410, Call("watch", "sparkapplications"), Gone),
+        (429, CREATE, EngineUnreachable),
+        (500, CREATE, EngineUnreachable),
+        (503, CREATE, EngineUnreachable),
+        (422, CREATE, EngineFailed),
+    ],
+)
+def test_answers_of_the_api_server(status: int, call: Call, kind: type[AsgardError]) -> None:
+    assert type(refusal(status, "no", call)) is kind
+
+
+def test_an_html_page_instead_of_an_answer() -> None:
+    error = ApiException(status=404, reason="Not Found")
+    error.body = "<html>nginx</html>"
+    found = translated(error, CREATE, "spark")
+    assert isinstance(found, EngineFailed)
+    assert "<html>nginx</html>" in found.detail
+
+
+def test_a_connection_that_breaks_is_transient() -> None:
+    found = translated(OSError("connection refused"), CREATE, "spark")
+    assert isinstance(found, EngineUnreachable)
+    assert found.retryable
