@@ -228,7 +228,9 @@ def _new_version(current: "View", schema: "Schema", version: "ViewVersion") -> l
     updates: list[dict[str, Any]] = []
     if not schemas:
         schema_json = schema.model_dump(mode="json", by_alias=True)
-        updates.append({"action": "add-schema", "schema": schema_json})
+        # Nessie takes no schema without its `last-column-id`.
+        last = schema.highest_field_id
+        updates.append({"action": "add-schema", "schema": schema_json, "last-column-id": last})
     added = version.model_copy(update={"schema_id": schema_id})
     version_json = added.model_dump(mode="json", by_alias=True, exclude_none=True)
     updates.append({"action": "add-view-version", "view-version": version_json})
