@@ -227,8 +227,9 @@ def _new_version(current: "View", schema: "Schema", version: "ViewVersion") -> l
         return [{"action": "set-current-view-version", "view-version-id": known_id}]
     updates: list[dict[str, Any]] = []
     if not schemas:
-        schema_json = schema.model_dump(mode="json", by_alias=True)
-        # Nessie takes no schema without its `last-column-id`.
+        next_id = max(had.schema_id for had in current.metadata.schemas) + 1
+        schema_json = schema.model_dump(mode="json", by_alias=True) | {"schema-id": next_id}
+        # Nessie takes no schema without its `last-column-id`, nor a second one with the same id.
         last = schema.highest_field_id
         updates.append({"action": "add-schema", "schema": schema_json, "last-column-id": last})
     added = version.model_copy(update={"schema_id": schema_id})
