@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -82,6 +82,13 @@ class Settings(BaseSettings):
     trino_host: str | None = None
     trino_port: int = 8080
     trino_user: str = "dbt"
+    trino_password: SecretStr | None = None
+    """Basic authentication, over https only."""
+    trino_jwt_token: SecretStr | None = None
+    trino_http_scheme: Literal["http", "https"] | None = None
+    """Default: https with a password or a token, else http."""
+    trino_verify: str = "true"
+    """Whether Trino's certificate is checked: true, false, or the file of a CA to trust."""
     trino_catalog: str = "iceberg"
     silver_schema: str = "silver"
     gold_schema: str = "gold"
@@ -94,12 +101,25 @@ class Settings(BaseSettings):
     # Storage and catalog
     s3_bucket: str | None = None
     s3_endpoint: str | None = None
+    """Of an S3 other than AWS; its buckets are addressed by path."""
     aws_region: str = "us-east-1"
     aws_access_key_id: str | None = None
+    """Without keys, AWS's own chain: environment, profile, web identity, instance role."""
     aws_secret_access_key: SecretStr | None = None
     nessie_uri: str | None = None
+    """Nessie's own API: `http://host:19120/api/v1`; the catalog is its `/iceberg/{ref}`."""
     nessie_ref: str = "main"
+    nessie_records_ref: str | None = None
+    """The branch of Asgard's records, so that a rollback of data leaves them alone. Default:
+    NESSIE_REF."""
     iceberg_rest_uri: str | None = None
+    iceberg_rest_warehouse: str | None = None
+    iceberg_rest_credential: SecretStr | None = None
+    """`CLIENT_ID:CLIENT_SECRET` of OAuth2's client credentials; the token is renewed in time."""
+    iceberg_rest_oauth2_uri: str | None = None
+    """Where tokens are given. Default: the catalog's own `/v1/oauth/tokens`."""
+    iceberg_rest_token: SecretStr | None = None
+    """A bearer token, used as it is."""
 
     # Limits
     max_queued: int = Field(default=1000, ge=1)
@@ -138,7 +158,8 @@ class Settings(BaseSettings):
 
     @property
     def project_dir(self) -> Path:
-        return (self.dbt_project_dir or self.home / "dbt").expanduser().absolute()
+        default = Path("/tmp/dbt_projects") if self.trino_host else self.home / "dbt"  # noqa: S108
+        return (self.dbt_project_dir or default).expanduser().absolute()
 
     @property
     def profiles_dir(self) -> Path:
@@ -152,8 +173,6 @@ PARTS: dict[str, tuple[str, ...]] = {
     "lake": ("s3_bucket", "nessie_uri", "iceberg_rest_uri"),
 }
 """The parts that are either production or embedded, and the settings that choose production."""
-WITHOUT_ADAPTER = frozenset({"sql", "lake"})
-"""Parts whose production adapter does not exist yet: refused rather than served by another."""
 
 
 def check_choice(settings: Settings) -> None:
@@ -162,13 +181,6 @@ def check_choice(settings: Settings) -> None:
     wrong = [*_contradictions(settings), *_missing(settings)]
     if wrong:
         raise ConfigurationError(" ".join(wrong))
-    chosen = {part for part in PARTS if settings.is_production(part)} & WITHOUT_ADAPTER
-    if chosen:
-        named = ", ".join(_given(settings, chosen))
-        raise ConfigurationError(
-            f"{named}: this version has no adapter for these engines yet. Unset them to run "
-            "embedded."
-        )
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:
@@ -182,6 +194,18 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield "NESSIE_URI and ICEBERG_REST_URI are two catalogs: give one."
     if bool(settings.airbyte_client_id) != bool(settings.airbyte_client_secret):
         yield "AIRBYTE_CLIENT_ID and AIRBYTE_CLIENT_SECRET go together: give both."
+    if settings.s3_bucket and embedded & {"spark", "sql"} and not settings.aws_access_key_id:
+        yield "Embedded engines on S3_BUCKET need AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+    if bool(settings.aws_access_key_id) != bool(settings.aws_secret_access_key):
+        yield "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together: give both or neither."
+    if settings.iceberg_rest_credential and settings.iceberg_rest_token:
+        yield "ICEBERG_REST_CREDENTIAL and ICEBERG_REST_TOKEN are two ways in: give one."
+    if settings.trino_password and settings.trino_jwt_token:
+        yield "TRINO_PASSWORD and TRINO_JWT_TOKEN are two ways in: give one."
+    if settings.trino_http_scheme == "http" and (
+        settings.trino_password or settings.trino_jwt_token
+    ):
+        yield "TRINO_HTTP_SCHEME=http would send the password or token in the clear: use https."
     if embedded and settings.environment is Environment.PRODUCTION:
         yield "ENVIRONMENT=production never runs on embedded engines: unset ASGARD_EMBEDDED."
 

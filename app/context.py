@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from app.airbyte.airbyte_api import AirbyteApi
@@ -28,7 +28,8 @@ from app.dbt_transformations.service import DbtService
 from app.lakehouse.bronze import BronzeManifests
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
-from app.lakehouse.embedded import embedded_lakehouse
+from app.lakehouse.embedded import EmbeddedLakehouse, embedded_lakehouse
+from app.lakehouse.external import ExternalLakehouse, external_lakehouse
 from app.lakehouse.records import RecordTable
 from app.lakehouse.storage import ObjectStore
 from app.runs.driver import RunDriver
@@ -39,9 +40,12 @@ from app.sql.judge import SqlJudge
 from app.sql.model import SqlPolicy
 from app.telemetry import Metrics
 from app.warehouse.dbt.project import DbtProject
+from app.warehouse.dbt.project_targets import DuckDbTarget, ProjectTarget, TrinoTarget
 from app.warehouse.driver import ModelDriver
 from app.warehouse.duckdb import DuckDbEngine
 from app.warehouse.engine import SqlEngine
+from app.warehouse.trino import TrinoEngine
+from app.warehouse.trino_connection import TrinoConnection
 
 log = logging.getLogger(__name__)
 
@@ -71,14 +75,16 @@ class Foundation:
     lake: Lake
     store: ObjectStore
     catalog: Catalog
+    records: Catalog
+    """The same catalog, on the branch that Asgard's own records are on."""
     judge: SqlJudge
     manifests: BronzeManifests
     stack: AsyncExitStack
     """Closes what is pushed onto it, in reverse order."""
     warm: list[Callable[[], Awaitable[None]]]
     """Starts the workers of those that have any, in the background once all are built."""
-    probes: dict[str, Probe] = field(default_factory=dict)
-    """Of the engines that are servers of their own."""
+    probes: dict[str, Probe]
+    """What readiness asks, by the name of the dependency."""
 
     @property
     def logs(self) -> Path:
@@ -89,8 +95,13 @@ class Foundation:
 async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[ProcessContext]:
     """Opens everything in order and closes it in reverse, also when opening fails half-way."""
     async with AsyncExitStack() as stack:
-        lakehouse = await stack.enter_async_context(embedded_lakehouse(settings))
+        lakehouse: EmbeddedLakehouse | ExternalLakehouse
+        if settings.is_production("lake"):
+            lakehouse = await stack.enter_async_context(external_lakehouse(settings))
+        else:
+            lakehouse = await stack.enter_async_context(embedded_lakehouse(settings))
         lake, store, catalog = lakehouse.lake, lakehouse.store, lakehouse.catalog
+        records = lakehouse.records
         policy = SqlPolicy(
             silver_schema=settings.silver_schema,
             gold_schema=settings.gold_schema,
@@ -101,7 +112,19 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
         stack.push_async_callback(judge.close)
         manifests = BronzeManifests(store)
         foundation = Foundation(
-            settings, lake, store, catalog, judge, manifests, stack, warm=[judge.warm]
+            settings,
+            lake,
+            store,
+            catalog,
+            records,
+            judge,
+            manifests,
+            stack,
+            warm=[judge.warm],
+            probes={
+                "s3": lambda: store.get("asgard/health"),
+                "catalog": lambda: catalog.run(lambda rest: rest.list_namespaces()),
+            },
         )
         ingestion = await _ingestion_engine(foundation)
         spark = await _spark_engine(foundation)
@@ -116,7 +139,7 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
         }
         runs = RunService(
             store=store,
-            catalog=catalog,
+            catalog=records,
             settings=settings,
             drivers=drivers,
             observers=[metrics.run_ended],
@@ -124,12 +147,13 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
         idempotency = IdempotencyStore(store)
         project = DbtProject(
             lake=lake,
+            target=project_target(settings, lake),
             judge=judge,
             project_dir=settings.project_dir,
             profiles_dir=settings.profiles_dir,
         )
         dbt = DbtService(
-            records=RecordTable(catalog, "transformations", TransformationDoc),
+            records=RecordTable(records, "transformations", TransformationDoc),
             runs=runs,
             judge=judge,
             engine=warehouse,
@@ -138,7 +162,7 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
             project=project,
         )
         data_products = DataProductService(
-            records=RecordTable(catalog, "data_products", ProductDoc),
+            records=RecordTable(records, "data_products", ProductDoc),
             runs=runs,
             judge=judge,
             engine=warehouse,
@@ -179,11 +203,7 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
             ),
             dbt=dbt,
             data_products=data_products,
-            probes={
-                "s3": lambda: store.get("asgard/health"),
-                "catalog": lambda: catalog.run(lambda rest: rest.list_namespaces()),
-                **foundation.probes,
-            },
+            probes=foundation.probes,
         )
 
 
@@ -200,7 +220,7 @@ async def _ingestion_engine(foundation: Foundation) -> IngestionEngine:
         settings=foundation.settings,
         lake=foundation.lake,
         store=foundation.store,
-        catalog=foundation.catalog,
+        catalog=foundation.records,
         manifests=foundation.manifests,
     )
     await engine.open()
@@ -254,6 +274,20 @@ def _spark_operator(foundation: Foundation) -> SparkEngine:
 
 
 async def _sql_engine(foundation: Foundation) -> SqlEngine:
+    settings = foundation.settings
+    if settings.is_production("sql"):
+        trino = TrinoEngine(
+            connection=trino_connection(settings),
+            catalog=foundation.catalog,
+            store=foundation.store,
+            judge=foundation.judge,
+            home=settings.home,
+            workers=settings.dbt_workers,
+        )
+        foundation.stack.push_async_callback(trino.close)
+        foundation.warm.append(trino.warm)
+        foundation.probes["trino"] = trino.reach
+        return trino
     engine = DuckDbEngine(
         lake=foundation.lake,
         catalog=foundation.catalog,
@@ -265,6 +299,28 @@ async def _sql_engine(foundation: Foundation) -> SqlEngine:
     foundation.stack.push_async_callback(engine.close)
     foundation.warm.append(engine.warm)
     return engine
+
+
+def trino_connection(settings: Settings) -> TrinoConnection:
+    password, token = settings.trino_password, settings.trino_jwt_token
+    verify = {"true": True, "false": False}.get(settings.trino_verify.lower())
+    return TrinoConnection(
+        host=settings.trino_host or "",
+        port=settings.trino_port,
+        user=settings.trino_user,
+        catalog=settings.trino_catalog,
+        schema=settings.gold_schema,
+        password=password.get_secret_value() if password else None,
+        jwt_token=token.get_secret_value() if token else None,
+        http_scheme=settings.trino_http_scheme,
+        verify=settings.trino_verify if verify is None else verify,
+    )
+
+
+def project_target(settings: Settings, lake: Lake) -> ProjectTarget:
+    if settings.is_production("sql"):
+        return TrinoTarget(trino_connection(settings))
+    return DuckDbTarget(lake)
 
 
 async def _warm(starts: list[Callable[[], Awaitable[None]]]) -> None:

@@ -10,11 +10,14 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from app.config import ConfigurationError, Settings, check_choice
+from app.config import PARTS, ConfigurationError, Settings, check_choice
+from app.context import trino_connection
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.embedded import embedded_lakehouse
+from app.lakehouse.external import external_lakehouse
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
 from app.telemetry import configure_logging
+from app.warehouse.trino_client import TrinoClient
 
 BUDGET = 5.0
 """Seconds that each check may take."""
@@ -40,9 +43,16 @@ def examine() -> int:
 
 
 async def _examine(settings: Settings) -> list[Finding]:
-    findings = [Finding("settings", True, f"embedded engines under {settings.home}")]
+    embedded = [part for part in PARTS if not settings.is_production(part)]
+    kept = f"embedded under {settings.home}: {', '.join(embedded) or 'nothing'}"
+    findings = [Finding("settings", True, kept)]
+    lake = settings.is_production("lake")
+    if settings.is_production("sql"):
+        advice = "Check TRINO_HOST, TRINO_PORT, TRINO_USER and how Trino lets them in."
+        findings.append(await _finding("Trino", lambda: _trino(settings), advice))
     try:
-        async with embedded_lakehouse(settings) as lakehouse:
+        opened = external_lakehouse(settings) if lake else embedded_lakehouse(settings)
+        async with opened as lakehouse:
             store, catalog = ObjectStore(lakehouse.lake.s3), Catalog(lakehouse.lake)
             for what, check, advice in (
                 ("S3 put, get, delete", lambda: _round_trip(store), "Is the disk full?"),
@@ -52,7 +62,8 @@ async def _examine(settings: Settings) -> list[Finding]:
                 findings.append(await _finding(what, check, advice))
             await store.close()
     except Exception as error:  # noqa: BLE001 — a doctor reports whatever it met
-        findings.append(Finding("SeaweedFS", False, str(error), f"See {settings.home}/logs."))
+        what, advice = ("lake", "See docs/catalogs.md.") if lake else ("SeaweedFS", "See its log.")
+        findings.append(Finding(what, False, str(error), advice))
     return findings
 
 
@@ -86,6 +97,21 @@ async def _conditional_put(store: ObjectStore) -> str:
     finally:
         await store.delete(key)
     raise RuntimeError("the bucket ignores If-None-Match: two writers would both win")
+
+
+async def _trino(settings: Settings) -> str:
+    client = TrinoClient(trino_connection(settings))
+    asked = "SELECT node_version, current_user FROM system.runtime.nodes LIMIT 1"
+    answer = await asyncio.to_thread(client.ask, asked, BUDGET)
+    version, user = answer.rows[0]
+    shown = await asyncio.to_thread(client.ask, "SHOW SCHEMAS", BUDGET)
+    schemas = {row[0] for row in shown.rows}
+    if missing := {settings.silver_schema, settings.gold_schema} - schemas:
+        raise RuntimeError(
+            f"catalog {settings.trino_catalog} has no schema {', '.join(sorted(missing))}: "
+            "./script/create-schemas.sh makes it, and so does Asgard when it starts"
+        )
+    return f"version {version} as {user}, catalog {settings.trino_catalog}"
 
 
 async def _namespaces(catalog: Catalog) -> str:

@@ -143,10 +143,11 @@ def _sql_conf(lake: Lake) -> dict[str, str]:
         catalog: "org.apache.iceberg.spark.SparkCatalog",
         f"{catalog}.type": "rest",
         f"{catalog}.uri": lake.catalog.uri,
-        f"{catalog}.warehouse": lake.catalog.warehouse,
         f"{catalog}.io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
         f"{catalog}.client.region": lake.s3.region,
     }
+    if lake.catalog.warehouse:
+        conf[f"{catalog}.warehouse"] = lake.catalog.warehouse
     if lake.s3.endpoint:
         conf[f"{catalog}.s3.endpoint"] = lake.s3.endpoint
         conf[f"{catalog}.s3.path-style-access"] = "true"

@@ -136,8 +136,9 @@ def _configuration(lake: Lake, memory_bytes: int, token: str | None) -> dict[str
         "name": lake.catalog_name,
         "type": "iceberg-rest",
         "uri": lake.catalog.uri,
-        "warehouse": lake.catalog.warehouse,
     }
+    if lake.catalog.warehouse:
+        options["warehouse"] = lake.catalog.warehouse
     if token:
         options["oauth_access_token"] = token
     # JSON strings are TOML strings, which Sail wants here.
@@ -149,9 +150,10 @@ def _configuration(lake: Lake, memory_bytes: int, token: str | None) -> dict[str
         "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(memory_bytes),
         "SAIL_RUNTIME__TEMPORARY_FILES__PATHS": json.dumps([tempfile.gettempdir()]),
         "AWS_REGION": lake.s3.region,
-        "AWS_ACCESS_KEY_ID": lake.s3.access_key,
-        "AWS_SECRET_ACCESS_KEY": lake.s3.secret_key,
     }
+    if lake.s3.access_key and lake.s3.secret_key:
+        environment["AWS_ACCESS_KEY_ID"] = lake.s3.access_key
+        environment["AWS_SECRET_ACCESS_KEY"] = lake.s3.secret_key
     if endpoint := lake.s3.endpoint:
         environment |= {
             "AWS_ENDPOINT": endpoint,
@@ -166,7 +168,7 @@ def _token(lake: Lake) -> str | None:
     from app.lakehouse.rest_catalog import ClientCredentials
 
     if lake.catalog.credential is None:
-        return None
+        return lake.catalog.token
     url = lake.catalog.oauth2_server_uri or f"{lake.catalog.uri.rstrip('/')}/v1/oauth/tokens"
     credentials = ClientCredentials(url, lake.catalog.credential)
     return credentials.auth_header().removeprefix("Bearer ")

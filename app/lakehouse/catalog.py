@@ -55,8 +55,10 @@ class Catalog:
         after `EngineUnreachable` a commit may have happened."""
         return await anyio.to_thread.run_sync(self._call, work, limiter=self._limiter)
 
-    async def ensure_namespaces(self) -> None:
-        await self.run(lambda catalog: _ensure_namespaces(catalog, self.lake.namespaces))
+    async def ensure_namespaces(self, names: Sequence[str] | None = None) -> None:
+        """Those of the lake, or only these."""
+        wanted = self.lake.namespaces if names is None else names
+        await self.run(lambda catalog: _ensure_namespaces(catalog, self.lake, wanted))
 
     async def list_tables(self, schema: str) -> list[str]:
         found = await self.run(lambda catalog: catalog.list_tables(schema))
@@ -93,7 +95,9 @@ class Catalog:
     ) -> ViewInfo:
         """Makes the view, or gives it a new version in one commit: readers never miss it."""
         return await self.run(
-            lambda catalog: view_info(name, _replace_view(catalog, name, sql, columns, properties))
+            lambda rest: view_info(
+                name, _replace_view(rest, name, sql, columns, properties, self.lake.catalog_name)
+            )
         )
 
     async def find_snapshot(self, table: str, run_id: str) -> TableInfo | None:
@@ -185,14 +189,14 @@ def _done(_: None) -> bool:
     return True
 
 
-def _ensure_namespaces(catalog: "RestCatalog", wanted: Sequence[str]) -> None:
+def _ensure_namespaces(catalog: "RestCatalog", lake: Lake, wanted: Sequence[str]) -> None:
     from pyiceberg.exceptions import NamespaceAlreadyExistsError
 
     existing = {".".join(name) for name in catalog.list_namespaces()}
     for name in wanted:
         if name not in existing:
             try:
-                catalog.create_namespace(name)
+                catalog.create_namespace(name, lake.namespace_properties(name))
             except NamespaceAlreadyExistsError:
                 continue
 
@@ -223,8 +227,11 @@ def _new_version(current: "View", schema: "Schema", version: "ViewVersion") -> l
         return [{"action": "set-current-view-version", "view-version-id": known_id}]
     updates: list[dict[str, Any]] = []
     if not schemas:
-        schema_json = schema.model_dump(mode="json", by_alias=True)
-        updates.append({"action": "add-schema", "schema": schema_json})
+        next_id = max(had.schema_id for had in current.metadata.schemas) + 1
+        schema_json = schema.model_dump(mode="json", by_alias=True) | {"schema-id": next_id}
+        # Nessie takes no schema without its `last-column-id`, nor a second one with the same id.
+        last = schema.highest_field_id
+        updates.append({"action": "add-schema", "schema": schema_json, "last-column-id": last})
     added = version.model_copy(update={"schema_id": schema_id})
     version_json = added.model_dump(mode="json", by_alias=True, exclude_none=True)
     updates.append({"action": "add-view-version", "view-version": version_json})
@@ -238,6 +245,7 @@ def _replace_view(
     sql: str,
     columns: Sequence[Column],
     properties: Mapping[str, str],
+    default_catalog: str,
 ) -> "View":
     import requests
     from pyiceberg.exceptions import ViewAlreadyExistsError
@@ -257,6 +265,7 @@ def _replace_view(
                 ViewRepresentation(root=SQLViewRepresentation(type="sql", sql=sql, dialect=DIALECT))
             ],
             "default-namespace": (namespace,),
+            "default-catalog": default_catalog,
         }
     )
     if current is None:
@@ -264,7 +273,7 @@ def _replace_view(
             created: View = catalog.create_view(name, schema, version, properties=dict(properties))
             return created
         except ViewAlreadyExistsError:
-            return _replace_view(catalog, name, sql, columns, properties)
+            return _replace_view(catalog, name, sql, columns, properties, default_catalog)
     updates = _new_version(current, schema, version)
     updates.append({"action": "set-properties", "updates": dict(properties)})
     if removed := sorted(set(current.properties) - set(properties)):

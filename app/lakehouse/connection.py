@@ -19,20 +19,23 @@ class S3Connection:
 
     endpoint: str | None
     region: str
-    access_key: str
-    secret_key: str = field(repr=False)
+    access_key: str | None
+    """Without keys, AWS's own chain finds some."""
+    secret_key: str | None = field(repr=False)
     bucket: str
 
 
 @dataclass(frozen=True)
 class CatalogConnection:
-    """An Iceberg REST catalog. `credential` is `CLIENT_ID:CLIENT_SECRET`, for OAuth2."""
+    """An Iceberg REST catalog. `credential` is `CLIENT_ID:CLIENT_SECRET`, for OAuth2; `token` a
+    bearer token that somebody else renews."""
 
     uri: str
-    warehouse: str
+    warehouse: str | None
     ref: str = "main"
     credential: str | None = field(default=None, repr=False)
     oauth2_server_uri: str | None = None
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Lake:
     gold_schema: str = "gold"
     staging_schema: str = "asgard_staging"
     records_schema: str = "asgard"
+    namespaces_under: str | None = None
+    """Where new namespaces are put (`s3://bucket`); None leaves that to the catalog."""
 
     def to_json(self) -> str:
         """Holds secrets: hand it to a child over its stdin, never by argv or environment."""
@@ -62,24 +67,36 @@ class Lake:
         schemas = ("bronze", self.silver_schema, self.gold_schema)
         return tuple(dict.fromkeys((*schemas, self.records_schema, self.staging_schema)))
 
+    def namespace_properties(self, name: str) -> dict[str, str]:
+        """For a namespace that is to be made."""
+        if self.namespaces_under is None:
+            return {}
+        # The bucket's `asgard/` holds runs and locks; its tables lie apart from them.
+        folder = "asgard_records" if name == self.records_schema else name
+        return {"location": f"{self.namespaces_under}/{folder}"}
+
     def pyiceberg_properties(self) -> dict[str, str]:
         """For `load_catalog("lake", **properties)`."""
         properties = {
             "type": "rest",
             "uri": self.catalog.uri,
-            "warehouse": self.catalog.warehouse,
             "view-endpoints-supported": "true",
             "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
             "s3.region": self.s3.region,
-            "s3.access-key-id": self.s3.access_key,
-            "s3.secret-access-key": self.s3.secret_key,
             "s3.connect-timeout": str(CONNECT_TIMEOUT),
             "s3.request-timeout": str(READ_TIMEOUT),
         }
+        if self.catalog.warehouse:
+            properties["warehouse"] = self.catalog.warehouse
+        if self.s3.access_key and self.s3.secret_key:
+            properties["s3.access-key-id"] = self.s3.access_key
+            properties["s3.secret-access-key"] = self.s3.secret_key
         if self.s3.endpoint:
             properties |= {"s3.endpoint": self.s3.endpoint, "s3.path-style-access": "true"}
         if self.catalog.credential:
             properties["credential"] = self.catalog.credential
+        if self.catalog.token:
+            properties["token"] = self.catalog.token
         if self.catalog.oauth2_server_uri:
             properties["oauth2-server-uri"] = self.catalog.oauth2_server_uri
         return properties

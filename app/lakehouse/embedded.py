@@ -78,6 +78,11 @@ class EmbeddedLakehouse:
         self.catalog: Catalog
 
     @property
+    def records(self) -> Catalog:
+        """Branches there are none: records are beside the data."""
+        return self.catalog
+
+    @property
     def pid(self) -> int | None:
         """Of SeaweedFS, when this gateway runs it."""
         return self._child.pid if self._child and self._child.returncode is None else None

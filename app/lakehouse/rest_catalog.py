@@ -1,12 +1,14 @@
 """pyiceberg's REST catalog with time-outs, and a token that is renewed before it expires.
 
 pyiceberg alone waits for ever on a catalog that accepts and stays mute, renews a token only after
-it was refused, and for some calls (views) not even then.
+it was refused, and for some calls (views) not even then. And it leaves out the `last-column-id` of
+a new schema, without which Nessie takes none.
 """
 
+import json
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 from pyiceberg.catalog.rest import RestCatalog
@@ -15,6 +17,10 @@ from pyiceberg.exceptions import OAuthError
 from requests.adapters import HTTPAdapter
 
 from app.lakehouse.connection import CONNECT_TIMEOUT, READ_TIMEOUT
+
+if TYPE_CHECKING:
+    from pyiceberg.table import CommitTableResponse, Table
+    from pyiceberg.table.update import TableRequirement, TableUpdate
 
 POOL_SIZE = 16
 RENEWAL_MARGIN = 300.0
@@ -26,13 +32,15 @@ REFUSED_TOKEN = frozenset({401, 419})
 class TimedAdapter(HTTPAdapter):
     """Gives every request a time-out, and one whose token was refused a second try."""
 
-    def __init__(self, credentials: "ClientCredentials | None") -> None:
+    def __init__(self, credentials: "ClientCredentials | None", commit: "CommitInFlight") -> None:
         super().__init__(pool_connections=2, pool_maxsize=POOL_SIZE)
         self._credentials = credentials
+        self._commit = commit
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
+        self._commit.complete(request)
         response = super().send(request, *args, **kwargs)
         if self._credentials is None or response.status_code not in REFUSED_TOKEN:
             return response
@@ -40,6 +48,28 @@ class TimedAdapter(HTTPAdapter):
         self._credentials.forget(request.headers.get("Authorization"))
         request.headers["Authorization"] = self._credentials.auth_header()
         return super().send(request, *args, **kwargs)
+
+
+class CommitInFlight(threading.local):
+    """What pyiceberg knows of the table that this thread commits to, and does not send."""
+
+    last_column_id: int | None = None
+
+    def complete(self, request: requests.PreparedRequest) -> None:
+        if self.last_column_id is None or not isinstance(request.body, bytes):
+            return
+        if b'"add-schema"' in request.body:
+            body = json.loads(request.body)
+            for update in body["updates"]:
+                if update["action"] == "add-schema":
+                    update["last-column-id"] = self._last_column_id(update["schema"])
+            request.prepare_body(json.dumps(body).encode(), None)
+
+    def _last_column_id(self, schema: dict[str, Any]) -> int:
+        from pyiceberg.schema import Schema
+
+        highest = Schema.model_validate(schema).highest_field_id
+        return max(highest, self.last_column_id or 0)
 
 
 class ClientCredentials(AuthManager):
@@ -87,6 +117,7 @@ class ClientCredentials(AuthManager):
 class TimedRestCatalog(RestCatalog):
     def __init__(self, name: str, **properties: str) -> None:
         self._credentials: ClientCredentials | None = None
+        self._commit = CommitInFlight()
         if credential := properties.get("credential"):
             url = properties.get("oauth2-server-uri")
             url = url or f"{properties['uri'].rstrip('/')}/v1/oauth/tokens"
@@ -95,10 +126,23 @@ class TimedRestCatalog(RestCatalog):
         rest = {key: value for key, value in properties.items() if key != "credential"}
         super().__init__(name, **rest)
 
+    def commit_table(
+        self,
+        table: "Table",
+        requirements: "tuple[TableRequirement, ...]",
+        updates: "tuple[TableUpdate, ...]",
+    ) -> "CommitTableResponse":
+        self._commit.last_column_id = table.metadata.last_column_id
+        try:
+            done: CommitTableResponse = super().commit_table(table, requirements, updates)
+            return done
+        finally:
+            self._commit.last_column_id = None
+
     def _create_session(self) -> requests.Session:
         session = super()._create_session()
-        session.mount("http://", TimedAdapter(self._credentials))
-        session.mount("https://", TimedAdapter(self._credentials))
+        session.mount("http://", TimedAdapter(self._credentials, self._commit))
+        session.mount("https://", TimedAdapter(self._credentials, self._commit))
         if self._credentials:
             self._auth_manager = self._credentials
             session.auth = AuthManagerAdapter(self._credentials)

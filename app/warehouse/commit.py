@@ -181,6 +181,11 @@ def _commit(
             return done
         raise EngineUnreachable(f"The catalog did not confirm the commit to {table}.") from error
     delete_unreachable(target, expired)
+    if target.metadata_location.startswith("http"):
+        # Nessie answers a commit with an address of its own; the file's is only in what it loads.
+        loaded = _load(catalog, table)
+        if loaded and loaded.snapshot_by_id(producer.snapshot_id):
+            target = loaded
     snapshot = target.snapshot_by_id(producer.snapshot_id)
     if snapshot is None:
         raise EngineUnreachable(f"The catalog took a commit to {table} that it does not show.")

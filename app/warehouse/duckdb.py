@@ -1,6 +1,5 @@
 """The embedded SQL engine: dbt-duckdb in warm workers, on the same Iceberg catalog as all else."""
 
-import asyncio
 import contextlib
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 from app.errors import (
     AsgardError,
     EngineFailed,
-    EngineTimeout,
     EngineUnreachable,
     NotFound,
     TableNotFound,
@@ -17,13 +15,13 @@ from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
 from app.lakehouse.connection import Lake
 from app.lakehouse.storage import ObjectStore
 from app.lakehouse.tables import Column, TableInfo, ViewInfo
-from app.processes import WorkerDied, WorkerError, WorkerProcess, WorkerTimeout
+from app.processes import WorkerDied, WorkerError, WorkerProcess
 from app.runs.driver import Outcome, RunControl
-from app.runs.failure import FailureCause
 from app.runs.model import Run, RunInput, RunOutput
 from app.sql.judge import SqlJudge
 from app.sql.model import GuardedQuery, TableName
 from app.warehouse import publish
+from app.warehouse.building import Artifacts, call_worker, names_of, worker_error
 from app.warehouse.duckdb_types import quoted
 from app.warehouse.engine import ModelSpec, Preview
 from app.warehouse.views import expand_views, find_relations
@@ -31,7 +29,6 @@ from app.warehouse.workers import Workers
 
 VALIDATE_SECONDS = 10.0
 PREVIEW_SECONDS = 30.0
-ARTIFACTS = ("manifest.json", "run_results.json")
 
 
 class DuckDbEngine:
@@ -49,7 +46,13 @@ class DuckDbEngine:
         self._catalog = catalog
         self._store = store
         self._judge = judge
-        self._workers = Workers(lake, home, builders=workers)
+        self._workers = Workers(
+            {"lake": lake.to_json()},
+            home,
+            builders=workers,
+            builder="app.warehouse.dbt.worker",
+            planner="app.warehouse.duckdb_worker",
+        )
 
     async def warm(self) -> None:
         """Starts a worker of each kind; until then the first call waits for its start (6 s)."""
@@ -60,7 +63,7 @@ class DuckDbEngine:
 
     async def validate(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
         """`target`: the view that is to be made of the query, which it must not read."""
-        relations = await find_relations(self._catalog, _names(sql))
+        relations = await find_relations(self._catalog, names_of(sql))
         text = await self._to_duckdb(sql, relations, target)
         answer = await self._plan({"op": "validate", "sql": text}, VALIDATE_SECONDS)
         return _columns(answer)
@@ -73,16 +76,16 @@ class DuckDbEngine:
         """Asked again when the worker was killed: nothing is written here."""
         try:
             async with self._workers.planner() as worker:
-                return await _call(worker, message, timeout)
+                return await call_worker(worker, message, timeout)
         except EngineFailed as error:
             if not isinstance(error.__cause__, WorkerDied):
                 raise
         async with self._workers.planner() as worker:
-            return await _call(worker, message, timeout)
+            return await call_worker(worker, message, timeout)
 
     async def compiled_sql(self, spec: ModelSpec) -> str:
         guarded = await self._judge.check_query(spec.sql)
-        relations = await find_relations(self._catalog, _names(guarded))
+        relations = await find_relations(self._catalog, names_of(guarded))
         return await self._to_duckdb(guarded, relations, None)
 
     async def preview(self, table: str, limit: int) -> Preview:
@@ -90,7 +93,7 @@ class DuckDbEngine:
         text = f"SELECT * FROM {quoted(name.schema)}.{quoted(name.name)}"  # noqa: S608
         query = GuardedQuery(text, (name,))
         try:
-            relations = await find_relations(self._catalog, _names(query))
+            relations = await find_relations(self._catalog, names_of(query))
         except TableNotFound as error:
             raise NotFound(error.detail) from error
         text = await self._to_duckdb(query, relations, None)
@@ -99,15 +102,15 @@ class DuckDbEngine:
 
     async def build(self, spec: ModelSpec, control: RunControl) -> Outcome:
         guarded = await self._judge.check_query(spec.sql)
-        relations = await find_relations(self._catalog, _names(guarded))
+        relations = await find_relations(self._catalog, names_of(guarded))
         inputs = tuple(self._input(info) for info in relations.values())
         target = spec.table if spec.materialization.is_view else None
         text = await self._to_duckdb(guarded, relations, target)
         async with self._workers.builder() as worker:
-            with contextlib.closing(_Artifacts(self._store, control)) as artifacts:
+            with contextlib.closing(Artifacts(self._store, control)) as artifacts:
                 message = {"op": "build", "spec": spec.model_dump(mode="json"), "sql": text}
                 try:
-                    built = await _call(worker, message, None, artifacts)
+                    built = await call_worker(worker, message, None, artifacts)
                 except AsgardError:
                     await artifacts.uploaded()
                     raise
@@ -148,7 +151,7 @@ class DuckDbEngine:
             # Whether the commit was made is for `settle` to find out.
             raise EngineUnreachable("The dbt worker died while it published.") from error
         except WorkerError as error:
-            raise _asgard(error) from error
+            raise worker_error(error) from error
         return RunOutput.model_validate(answer)
 
     async def _make_way(self, spec: ModelSpec) -> None:
@@ -187,72 +190,6 @@ class DuckDbEngine:
     def _view_output(self, view: ViewInfo) -> RunOutput:
         ref = self._lake.catalog.ref
         return RunOutput(table=view.table, table_uuid=view.view_uuid, catalog_ref=ref)
-
-
-class _Artifacts:
-    """Takes a worker's events: lines go to the run's log, and what dbt wrote to the run's folder
-    in the bucket, while the worker goes on."""
-
-    def __init__(self, store: ObjectStore, control: RunControl) -> None:
-        self._store = store
-        self._control = control
-        self._upload: asyncio.Task[None] | None = None
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        if line := event.get("log"):
-            self._control.log(line)
-        if folder := event.get("artifacts"):
-            bodies = {name: (Path(folder) / name).read_bytes() for name in ARTIFACTS}
-            self._upload = asyncio.create_task(self._put(bodies))
-
-    async def uploaded(self) -> None:
-        if self._upload:
-            try:
-                await self._upload
-            except EngineUnreachable as error:
-                # The table is what counts; a run does not fail for want of its report.
-                self._control.log(f"The artifacts of dbt could not be archived: {error.detail}")
-
-    def close(self) -> None:
-        if self._upload:
-            self._upload.cancel()
-
-    async def _put(self, bodies: dict[str, bytes]) -> None:
-        prefix = f"asgard/runs/artifacts/{self._control.run.run_id}"
-        await asyncio.gather(
-            *(self._store.put(f"{prefix}/{name}", body) for name, body in bodies.items())
-        )
-
-
-async def _call(
-    worker: WorkerProcess,
-    message: dict[str, Any],
-    timeout: float | None,  # noqa: ASYNC109 — it kills the worker, too
-    on_event: Any = None,
-) -> dict[str, Any]:
-    try:
-        return await worker.call(message, timeout=timeout, on_event=on_event)
-    except WorkerError as error:
-        raise _asgard(error) from error
-    except WorkerTimeout as error:
-        raise EngineTimeout("DuckDB did not answer in time.") from error
-    except WorkerDied as error:
-        raise EngineFailed(
-            f"The worker ended with exit code {error.exit_code} in the middle of its work.",
-            cause=FailureCause.LOST,
-            hint="Exit code -9 is a kill; the kernel's log tells whether memory ran out.",
-            retryable=True,
-        ) from error
-
-
-def _asgard(error: WorkerError) -> AsgardError:
-    return error.to_asgard() or EngineFailed(
-        f"dbt failed: {error.error.get('message')}", cause=FailureCause.INTERNAL
-    )
-
-
-def _names(query: GuardedQuery) -> list[str]:
-    return list(dict.fromkeys(table.qualified for table in query.tables))
 
 
 def _columns(answer: dict[str, Any]) -> list[Column]:

@@ -47,7 +47,8 @@ def open_session(lake: Lake, scratch: Path, memory: str, threads: int = 2) -> Du
     for name in EXTENSIONS:
         connection.load_extension(str(extension_file(name)))
     connection.execute(s3_secret(lake))
-    connection.execute(catalog_secret(lake))
+    if secret := catalog_secret(lake):
+        connection.execute(secret)
     connection.execute(attach(lake))
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     connection.execute("SET GLOBAL http_timeout = 10")
@@ -69,8 +70,8 @@ def extension_file(name: str) -> Path:
 def s3_secret(lake: Lake) -> str:
     parts = [
         "TYPE s3",
-        f"KEY_ID {literal(lake.s3.access_key)}",
-        f"SECRET {literal(lake.s3.secret_key)}",
+        f"KEY_ID {literal(lake.s3.access_key or '')}",
+        f"SECRET {literal(lake.s3.secret_key or '')}",
         f"REGION {literal(lake.s3.region)}",
     ]
     if lake.s3.endpoint:
@@ -80,8 +81,13 @@ def s3_secret(lake: Lake) -> str:
     return f"CREATE SECRET lake_s3 ({', '.join(parts)})"
 
 
-def catalog_secret(lake: Lake) -> str:
-    client, _, secret = (lake.catalog.credential or "").partition(":")
+def catalog_secret(lake: Lake) -> str | None:
+    """None for a catalog that lets everybody in."""
+    if lake.catalog.token:
+        return f"CREATE SECRET lake_catalog (TYPE iceberg, TOKEN {literal(lake.catalog.token)})"
+    if not lake.catalog.credential:
+        return None
+    client, _, secret = lake.catalog.credential.partition(":")
     server = lake.catalog.oauth2_server_uri or f"{lake.catalog.uri.rstrip('/')}/v1/oauth/tokens"
     return (
         f"CREATE SECRET lake_catalog (TYPE iceberg, CLIENT_ID {literal(client)}, "
@@ -90,14 +96,15 @@ def catalog_secret(lake: Lake) -> str:
 
 
 def attach(lake: Lake) -> str:
+    access = "SECRET lake_catalog" if catalog_secret(lake) else "AUTHORIZATION_TYPE 'none'"
     return (
-        f"ATTACH {literal(lake.catalog.warehouse)} AS {quoted(lake.catalog_name)} (TYPE iceberg, "
-        f"ENDPOINT {literal(lake.catalog.uri)}, SECRET lake_catalog, READ_ONLY true)"
+        f"ATTACH {literal(lake.catalog.warehouse or '')} AS {quoted(lake.catalog_name)} "
+        f"(TYPE iceberg, ENDPOINT {literal(lake.catalog.uri)}, {access}, READ_ONLY true)"
     )
 
 
 def _allowed(lake: Lake) -> list[str]:
-    buckets = dict.fromkeys((lake.s3.bucket, lake.catalog.warehouse))
+    buckets = dict.fromkeys((lake.s3.bucket, lake.catalog.warehouse or lake.s3.bucket))
     return [literal(f"s3://{bucket}/") for bucket in buckets]
 
 

@@ -6,15 +6,13 @@ Apart from the workers that build, so that a long build keeps nobody waiting for
 
 from __future__ import annotations
 
-import base64
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.lakehouse.connection import Lake
 from app.warehouse.duckdb_session import open_session, our_errors
 from app.warehouse.duckdb_types import describe
+from app.warehouse.values import plain
 from app.worker_loop import Emit, Handlers, serve
 
 if TYPE_CHECKING:
@@ -34,32 +32,8 @@ def _preview(connection: DuckDBPyConnection, message: dict[str, Any]) -> dict[st
     rows = connection.execute(f"SELECT * FROM (\n{message['sql']}\n) AS t LIMIT {limit}").fetchall()
     return {
         "columns": [{"name": c.name, "type": c.trino_type} for c in columns],
-        "rows": [[_plain(value) for value in row] for row in rows],
+        "rows": [[plain(value) for value in row] for row in rows],
     }
-
-
-def _plain(value: Any) -> Any:
-    """As JSON can say it: decimals and what is not finite as text, so that nothing is lost."""
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case float():
-            return value if value - value == 0 else str(value)
-        case Decimal():
-            return str(value)
-        case datetime():
-            text = value.isoformat()
-            return text.replace("+00:00", "Z") if value.tzinfo is UTC or value.tzinfo else text
-        case date() | time():
-            return value.isoformat()
-        case bytes():
-            return base64.b64encode(value).decode()
-        case dict():
-            return {str(key): _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case _:
-            return str(value)
 
 
 def open_worker(hello: dict[str, Any]) -> Handlers:

@@ -47,11 +47,12 @@ async def expand_views(
     relations: Mapping[str, TableInfo | ViewInfo],
     guard: Guard,
     target: str | None = None,
+    foreign: bool = False,
 ) -> dict[str, str]:
     """The SQL of every view among the relations and below them, in Trino's dialect, judged again.
 
-    Only views that Asgard made; none may, over others, read itself or `target`, the view that is
-    about to be made.
+    Only views that Asgard made; with `foreign` others are left as they are. None may, over
+    others, read itself or `target`, the view that is about to be made.
     """
     views: dict[str, str] = {}
     reads: dict[str, tuple[str, ...]] = {}
@@ -68,6 +69,8 @@ async def expand_views(
         below: set[str] = set()
         for name, view in wanted.items():
             if RUN_ID_PROPERTY not in view.properties or not view.sql:
+                if foreign:
+                    continue
                 raise NotSupported(
                     f"{name} is a view that Asgard did not make; the embedded engine cannot read "
                     "it.",

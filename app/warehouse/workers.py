@@ -1,4 +1,4 @@
-"""The embedded SQL engine's processes: planners, which answer at once, and builders, with dbt."""
+"""An SQL engine's processes: planners, which answer at once, and builders, with dbt."""
 
 import asyncio
 import os
@@ -7,8 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
-from app.lakehouse.connection import Lake
 from app.processes import WorkerPool, WorkerProcess
 
 PLANNERS = 2
@@ -16,21 +16,36 @@ BUILDER_RSS = 512 * 1024 * 1024
 """dbt, DuckDB and pyiceberg take 340 MB; DuckDB keeps what a large query made it take."""
 
 
+LIMIT_RSS = 3 * 2**29
+"""In a call: DuckDB's own limit does not count the lists and texts that functions make."""
+
+
 class Workers:
-    def __init__(self, lake: Lake, home: Path, builders: int) -> None:
-        self._lake = lake
+    """`builder` and `planner` are modules that serve; `hello` is what they are told first."""
+
+    def __init__(
+        self,
+        hello: dict[str, Any],
+        home: Path,
+        builders: int,
+        builder: str,
+        planner: str | None = None,
+    ) -> None:
+        self._hello = hello
         self._logs = home / "logs"
         self._folders = home / "warehouse"
         self._numbers = count(1)
         self._used: dict[Path, WorkerProcess] = {}
         self._builders = WorkerPool(
-            partial(self._start, "app.warehouse.dbt.worker", "dbt-worker"),
+            partial(self._start, builder, "dbt-worker"),
             builders,
             max_rss=BUILDER_RSS,
         )
-        self._planners = WorkerPool(
-            partial(self._start, "app.warehouse.duckdb_worker", "duckdb-worker"), PLANNERS
-        )
+        pools = [self._builders]
+        if planner:
+            self._planners = WorkerPool(partial(self._start, planner, "duckdb-worker"), PLANNERS)
+            pools.insert(0, self._planners)
+        self._pools = pools
 
     def builder(self) -> AbstractAsyncContextManager[WorkerProcess]:
         return self._builders.acquire()
@@ -39,10 +54,10 @@ class Workers:
         return self._planners.acquire()
 
     async def warm(self) -> None:
-        await asyncio.gather(self._planners.warm(), self._builders.warm())
+        await asyncio.gather(*(pool.warm() for pool in self._pools))
 
     async def close(self) -> None:
-        await asyncio.gather(self._planners.close(), self._builders.close())
+        await asyncio.gather(*(pool.close() for pool in self._pools))
         await asyncio.to_thread(self._remove_unused, closing=True)
 
     async def _start(self, module: str, name: str) -> WorkerProcess:
@@ -53,8 +68,9 @@ class Workers:
             module,
             name=name,
             log_path=self._logs / f"{name}.log",
-            hello={"lake": self._lake.to_json(), "folder": str(folder)},
+            hello={**self._hello, "folder": str(folder)},
             env={"MALLOC_ARENA_MAX": "2"},
+            max_rss=LIMIT_RSS,
         )
         self._used[folder] = worker
         return worker

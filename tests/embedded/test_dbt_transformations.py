@@ -315,6 +315,7 @@ async def test_a_directory_that_cannot_be_written_is_named_at_the_start(
         folders[number] = tmp_path / "file" / "below"
         project = DbtProject(
             lake=world.lakehouse.lake,
+            target=world.target,
             judge=world.judge,
             project_dir=folders[0],
             profiles_dir=folders[1],
@@ -327,6 +328,7 @@ async def test_other_profiles_are_left_alone(world: World, tmp_path: Path) -> No
     (tmp_path / "profiles.yml").write_text("mine: {target: x}\n")
     project = DbtProject(
         lake=world.lakehouse.lake,
+        target=world.target,
         judge=world.judge,
         project_dir=tmp_path / "project",
         profiles_dir=tmp_path,
@@ -338,7 +340,7 @@ async def test_other_profiles_are_left_alone(world: World, tmp_path: Path) -> No
         await project.close()
     profiles = yaml.safe_load((tmp_path / "profiles.yml").read_text())
     assert profiles["mine"] == {"target": "x"}
-    assert profiles["asgard"]["outputs"]["lake"]["type"] == "duckdb"
+    assert profiles["asgard"]["outputs"]["lake"]["type"] == world.target.dialect
 
 
 async def dbt(command: str, folder: Path, *more: str) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -163,11 +164,12 @@ async def test_200_concurrent_creates_of_two_processes_give_each_name_once(lakeh
 @asynccontextmanager
 async def losing_one_answer(lake: Lake, path: bytes) -> AsyncIterator[Lake]:
     """The lake with a catalog behind a proxy, which loses the answer to one POST to `path`."""
-    host, port = lake.catalog.uri.removeprefix("http://").split(":")
+    url = urlsplit(lake.catalog.uri)
+    host, port = url.hostname, url.port
     lost = asyncio.Event()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind, sending = await asyncio.open_connection(host, int(port))
+        behind, sending = await asyncio.open_connection(host, port)
         losing = asyncio.Event()
 
         async def forward() -> None:
@@ -186,7 +188,7 @@ async def losing_one_answer(lake: Lake, path: bytes) -> AsyncIterator[Lake]:
         await asyncio.gather(forward(), answer())
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    uri = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    uri = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{url.path}"
     yield replace(lake, catalog=replace(lake.catalog, uri=uri))
     assert lost.is_set()
     server.close()

@@ -62,7 +62,7 @@ async def publishing(world: World, run: Run) -> bool:
 
 def builders(world: World) -> list[psutil.Process]:
     children = psutil.Process().children(recursive=True)
-    return [c for c in children if "app.warehouse.dbt.worker" in c.cmdline()]
+    return [c for c in children if any("app.warehouse.dbt." in part for part in c.cmdline())]
 
 
 async def test_a_table_holds_the_rows_of_its_query_and_says_what_it_read(world: World) -> None:
@@ -153,7 +153,7 @@ async def test_a_sum_that_no_bigint_holds_fails_and_leaves_the_table(world: Worl
     assert run.state is RunState.FAILED
     assert run.failure is not None
     assert run.failure.cause is FailureCause.SQL_ERROR
-    assert "INT64" in run.failure.message
+    assert "INT64" in run.failure.message or "bigint" in run.failure.message
     assert await world.snapshot(name) == before
 
 
@@ -449,11 +449,12 @@ async def test_wherever_a_kill_hits_a_publication_the_run_ends_with_the_truth(
         process.kill()
     ended = await world.runs.wait(run.run_id, 30)
     assert ended.state.is_terminal
-    found = await world.lakehouse.catalog.find_snapshot(f"gold.{name}", run.run_id)
-    assert (ended.state is RunState.SUCCEEDED) == (found is not None), (ended, found)
-    assert len(await world.rows(name)) == (NUMBERS if found else 1)
-    left = await world.lakehouse.catalog.run(lambda catalog: data_files(catalog, f"gold.{name}"))
-    assert (run.run_id in {file[:32] for file in left}) == (found is not None)
+    took_effect = len(await world.rows(name)) == NUMBERS
+    assert (ended.state is RunState.SUCCEEDED) == took_effect, ended
+    assert took_effect or await world.rows(name) == [{"n": 0}]
+    if world.target.dialect == "duckdb":  # Trino names its files after its queries
+        left = await world.lakehouse.catalog.run(lambda c: data_files(c, f"gold.{name}"))
+        assert (run.run_id in {file[:32] for file in left}) == took_effect
 
 
 def data_files(catalog: Any, name: str) -> list[str]:

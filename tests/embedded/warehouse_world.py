@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from app.caller import ANONYMOUS
+from app.context import project_target, trino_connection
 from app.dbt_transformations.record import TransformationDoc
 from app.dbt_transformations.schemas import TransformationCreate
 from app.dbt_transformations.service import Asked, DbtService, Transformation
@@ -18,9 +19,11 @@ from app.runs.service import RunRequest, RunService
 from app.sql.judge import SqlJudge
 from app.sql.model import SqlPolicy
 from app.warehouse.dbt.project import DbtProject
+from app.warehouse.dbt.project_targets import ProjectTarget
 from app.warehouse.driver import ModelDriver
 from app.warehouse.duckdb import DuckDbEngine
-from app.warehouse.engine import Materialization, ModelSpec
+from app.warehouse.engine import Materialization, ModelSpec, SqlEngine
+from app.warehouse.trino import TrinoEngine
 from tests.conftest import Lakehouse
 
 ENDLESS = "SELECT count(*) AS n FROM silver.wh_numbers a, silver.wh_numbers b, silver.wh_numbers c"
@@ -34,11 +37,15 @@ def unique(name: str) -> str:
 @dataclass
 class World:
     lakehouse: Lakehouse
-    engine: DuckDbEngine
+    engine: SqlEngine
     runs: RunService
     judge: SqlJudge
     service: DbtService
     project: DbtProject
+
+    @property
+    def target(self) -> ProjectTarget:
+        return project_target(self.lakehouse.settings, self.lakehouse.lake)
 
     def apart(self, home: Path) -> "World":
         """The same engine with transformations and a project of its own."""
@@ -94,7 +101,7 @@ class World:
 async def open_world(lakehouse: Lakehouse, home: Path) -> AsyncIterator[World]:
     lake, catalog, store = lakehouse.lake, lakehouse.catalog, lakehouse.store
     judge = SqlJudge(SqlPolicy(bucket=lake.s3.bucket), log_path=home / "judge.log")
-    engine = DuckDbEngine(lake=lake, catalog=catalog, store=store, judge=judge, home=home)
+    engine = _engine(lakehouse, judge, home)
     runs = RunService(
         store=store,
         catalog=catalog,
@@ -113,11 +120,28 @@ async def open_world(lakehouse: Lakehouse, home: Path) -> AsyncIterator[World]:
         await judge.close()
 
 
+def _engine(lakehouse: Lakehouse, judge: SqlJudge, home: Path) -> DuckDbEngine | TrinoEngine:
+    catalog, store = lakehouse.catalog, lakehouse.store
+    if lakehouse.settings.is_production("sql"):
+        connection = trino_connection(lakehouse.settings)
+        return TrinoEngine(
+            connection=connection, catalog=catalog, store=store, judge=judge, home=home
+        )
+    return DuckDbEngine(lake=lakehouse.lake, catalog=catalog, store=store, judge=judge, home=home)
+
+
 def _service(
-    lakehouse: Lakehouse, engine: DuckDbEngine, runs: RunService, judge: SqlJudge, home: Path
+    lakehouse: Lakehouse, engine: SqlEngine, runs: RunService, judge: SqlJudge, home: Path
 ) -> tuple[DbtService, DbtProject]:
     catalog, folder = lakehouse.catalog, home / "dbt"
-    project = DbtProject(lake=lakehouse.lake, judge=judge, project_dir=folder, profiles_dir=folder)
+    target = project_target(lakehouse.settings, lakehouse.lake)
+    project = DbtProject(
+        lake=lakehouse.lake,
+        target=target,
+        judge=judge,
+        project_dir=folder,
+        profiles_dir=folder,
+    )
     service = DbtService(
         records=RecordTable(catalog, unique("transformations"), TransformationDoc),
         runs=runs,

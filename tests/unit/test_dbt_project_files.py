@@ -28,7 +28,9 @@ def rendered(model: ModelSpec) -> str:
 
 
 def config(model: ModelSpec) -> dict[str, object]:
-    document = yaml.safe_load(files.properties_file([files.ModelText(model, "")]))
+    document = yaml.safe_load(
+        files.properties_file([files.ModelText(model, "")], files.VIEWS_DATABASE)
+    )
     (described,) = document["models"]
     found: dict[str, object] = described["config"]
     return found
@@ -79,7 +81,7 @@ def test_the_value_of_an_added_column_is_never_a_template(text: str) -> None:
 
 
 def test_the_profile_of_the_archive_holds_no_secret() -> None:
-    profile = files.profile(LAKE, files.variables(LAKE), "asgard.duckdb", [])
+    profile = files.profile(LAKE, files.variables(files.secret_values(LAKE)), "asgard.duckdb", [])
     text = json.dumps(profile)
     assert "the-key" not in text
     assert "the-secret" not in text

@@ -20,12 +20,11 @@ from app.lakehouse.connection import Lake
 from app.sql.judge import SqlJudge
 from app.sql.model import TableName
 from app.warehouse.dbt import project_files as files
-from app.warehouse.duckdb_session import EXTENSIONS, extension_file
+from app.warehouse.dbt.project_targets import ProjectTarget
 from app.warehouse.engine import ModelSpec
 
 Models = Callable[[], Awaitable[list[ModelSpec]]]
 
-MACROS = Path(__file__).with_name("macros") / "lake.sql"
 RETRY_SECONDS = 5.0
 log = structlog.get_logger(__name__)
 
@@ -34,9 +33,16 @@ class DbtProject:
     """Written anew in the background after every `changed()`, each file by rename."""
 
     def __init__(
-        self, *, lake: Lake, judge: SqlJudge, project_dir: Path, profiles_dir: Path
+        self,
+        *,
+        lake: Lake,
+        target: ProjectTarget,
+        judge: SqlJudge,
+        project_dir: Path,
+        profiles_dir: Path,
     ) -> None:
         self._lake = lake
+        self._target = target
         self._judge = judge
         self._folder = project_dir
         self._profiles = profiles_dir
@@ -71,8 +77,8 @@ class DbtProject:
     async def archive(self) -> bytes:
         """A `.tar.gz` without a secret: the profile names environment variables."""
         content = await self._content()
-        variables = files.variables(self._lake)
-        profile = files.profile(self._lake, variables, "asgard.duckdb", list(EXTENSIONS))
+        variables = files.variables(self._target.secrets())
+        profile = self._target.profile(variables)
         content["profiles.yml"] = yaml.safe_dump({files.PROJECT: profile}, sort_keys=False)
         content["README.md"] += files.VARIABLES.format(names=", ".join(variables))
         return await asyncio.to_thread(_packed, content)
@@ -106,11 +112,11 @@ class DbtProject:
             if table.schema != gold or table.name not in refs[name]
         ]
         return {
-            "dbt_project.yml": files.project_file(self._lake),
-            "README.md": files.README,
-            "macros/lake.sql": MACROS.read_text(),
+            "dbt_project.yml": files.project_file(self._lake, self._target.settings),
+            "README.md": self._target.readme,
+            "macros/lake.sql": self._target.macros,
             "models/sources.yml": files.sources_file(sources, self._lake),
-            "models/gold/models.yml": files.properties_file(models),
+            "models/gold/models.yml": files.properties_file(models, self._target.views_database),
             **{f"models/gold/{m.spec.name}.sql": files.model_file(m) for m in models},
         }
 
@@ -121,7 +127,9 @@ class DbtProject:
 
     async def _text(self, sql: str, refs: frozenset[str]) -> str:
         if (sql, refs) not in self._texts:
-            self._texts[sql, refs] = await self._judge.to_dbt_model(sql, set(refs), "duckdb")
+            self._texts[sql, refs] = await self._judge.to_dbt_model(
+                sql, set(refs), self._target.dialect
+            )
         return self._texts[sql, refs]
 
     def _prepare(self) -> None:
@@ -161,13 +169,7 @@ class DbtProject:
         path = self._profiles / "profiles.yml"
         known = yaml.safe_load(path.read_text()) if path.exists() else None
         profiles: dict[str, Any] = known if isinstance(known, dict) else {}
-        profiles[files.PROJECT] = files.profile(
-            self._lake,
-            files.secret_values(self._lake),
-            str(self._folder / "asgard.duckdb"),
-            [str(extension_file(name)) for name in EXTENSIONS],
-            {"config_options": {"extension_directory": str(self._folder / ".duckdb")}},
-        )
+        profiles[files.PROJECT] = self._target.kept_profile(self._folder)
         text: str = yaml.safe_dump(profiles, sort_keys=False)
         return text
 

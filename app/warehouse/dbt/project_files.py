@@ -31,6 +31,17 @@ Iceberg catalog that `profiles.yml` names. A table that is built by hand is miss
 Asgard itself replaces tables in one commit. Views are made in `asgard.duckdb` by hand, and in the
 catalog by Asgard.
 """
+README_TRINO = """\
+# The dbt project that Asgard keeps
+
+Written by Asgard from its transformations and data products: changes made here are overwritten.
+
+    dbt build --profiles-dir . --project-dir .
+
+builds every model on the Trino that `profiles.yml` names (`pip install dbt-core dbt-trino`). A
+table is replaced by one statement, as Asgard does it. `delete_insert` takes two by hand, between
+which rows are missing; Asgard makes one MERGE of them.
+"""
 VARIABLES = """
 `profiles.yml` reads these environment variables: {names}.
 """
@@ -90,27 +101,27 @@ def harmless(text_literal: str) -> str:
     return re.sub(r"\{(?=[{%#])", "{' || '", text_literal)
 
 
-def properties_file(models: Iterable[ModelText]) -> str:
+def properties_file(models: Iterable[ModelText], views_database: str | None) -> str:
     """Here and not in the models: dbt's static parser does not unescape strings in `config()`."""
     described = [
         {
             "name": model.spec.name,
             "description": model.spec.description,
-            "config": _config(model.spec),
+            "config": _config(model.spec, views_database),
         }
         for model in models
     ]
     return _yaml({"version": 2, "models": described})
 
 
-def _config(spec: ModelSpec) -> dict[str, Any]:
+def _config(spec: ModelSpec, views_database: str | None) -> dict[str, Any]:
     config: dict[str, Any] = {
         "materialized": spec.materialization.value,
         "tags": list(spec.tags),
         "meta": {"owner": spec.owner},
     }
-    if spec.materialization.is_view:
-        config["database"] = VIEWS_DATABASE
+    if spec.materialization.is_view and views_database:
+        config["database"] = views_database
     if spec.strategy:
         config["incremental_strategy"] = STRATEGIES.get(spec.strategy, spec.strategy.value)
         config["unique_key"] = list(spec.unique_key)
@@ -134,7 +145,7 @@ def sources_file(tables: Iterable[TableName], lake: Lake) -> str:
     return _yaml({"version": 2, "sources": sources})
 
 
-def project_file(lake: Lake) -> str:
+def project_file(lake: Lake, settings: Mapping[str, Any]) -> str:
     return _yaml(
         {
             "name": PROJECT,
@@ -143,7 +154,7 @@ def project_file(lake: Lake) -> str:
             "model-paths": ["models"],
             "macro-paths": ["macros"],
             "models": {
-                PROJECT: {"+database": lake.catalog_name, "+schema": lake.gold_schema},
+                PROJECT: {"+database": lake.catalog_name, "+schema": lake.gold_schema, **settings},
             },
             "flags": {"send_anonymous_usage_stats": False},
         }
@@ -204,8 +215,8 @@ def secret_values(lake: Lake) -> dict[str, str]:
     client, _, secret = (lake.catalog.credential or "").partition(":")
     uri = lake.catalog.uri.rstrip("/")
     values = {
-        "AWS_ACCESS_KEY_ID": lake.s3.access_key,
-        "AWS_SECRET_ACCESS_KEY": lake.s3.secret_key,
+        "AWS_ACCESS_KEY_ID": lake.s3.access_key or "",
+        "AWS_SECRET_ACCESS_KEY": lake.s3.secret_key or "",
         "AWS_REGION": lake.s3.region,
         "ICEBERG_CLIENT_ID": client,
         "ICEBERG_CLIENT_SECRET": secret,
@@ -217,9 +228,9 @@ def secret_values(lake: Lake) -> dict[str, str]:
     return values
 
 
-def variables(lake: Lake) -> dict[str, str]:
+def variables(names: Iterable[str]) -> dict[str, str]:
     """Instead of each value, the environment variable that has to hold it."""
-    return {name: f"{{{{ env_var('{name}') }}}}" for name in secret_values(lake)}
+    return {name: f"{{{{ env_var('{name}') }}}}" for name in names}
 
 
 def _endpoint(lake: Lake, values: Mapping[str, str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from app.errors import EngineFailed, SqlInvalid
 from app.lakehouse.connection import Lake
 from app.warehouse.dbt.contents import Increment, append_sql, check_key, check_one_row_per_key
+from app.warehouse.dbt.on_duckdb import BACKEND, take_over
 from app.warehouse.dbt.workspace import Model, Workspace
 from app.warehouse.duckdb_session import open_session, our_errors
 from app.warehouse.duckdb_types import ResultColumn, describe, literal, quoted
@@ -48,7 +49,11 @@ class ModelWorker:
         self._connection = open_session(lake, scratch, MEMORY)
         self._catalog: RestCatalog = lake.open_catalog()
         importlib.import_module("app.warehouse.commit")
-        self._workspace = Workspace(folder, self._connection)
+        self._workspace = Workspace(folder, BACKEND)
+        self._workspace.run(
+            Model("warm_up", "select 1 as one", "table", "", [], {}), lambda _: None
+        )
+        take_over(self._connection)
         self._built: Built | None = None
 
     def build(self, message: dict[str, Any], emit: Emit) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A worker's own dbt project: one model at a time, built into the worker's in-memory database.
+"""A worker's own dbt project: one model at a time, built where the worker's backend says.
 
 The models that users take away are elsewhere (`project`); here dbt compiles, runs and reports one
 of them, and what it built is then published by `publish`.
@@ -10,27 +10,24 @@ import copy
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from app.warehouse.duckdb_session import engine_error
+from app.errors import AsgardError
 from app.warehouse.duckdb_types import quoted
 from app.worker_loop import Emit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from dbt.artifacts.schemas.run import RunExecutionResult
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
-    from duckdb import DuckDBPyConnection
 
 PACKAGE = "asgard_worker"
 
-MACROS = Path(__file__).with_name("macros") / "worker.sql"
 PROJECT = {
     "name": PACKAGE,
     "version": "1.0.0",
@@ -39,41 +36,50 @@ PROJECT = {
     "macro-paths": ["macros"],
     "flags": {"send_anonymous_usage_stats": False},
 }
-PROFILE = {
-    PACKAGE: {
-        "target": "worker",
-        "outputs": {"worker": {"type": "duckdb", "path": ":memory:", "schema": "main"}},
-    }
-}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where a worker's models are built. `output` is that of dbt's profile."""
+
+    macros: Path
+    output: dict[str, Any]
+    error: Callable[[str], AsgardError]
+    """The error of our tree that a message of dbt stands for."""
+    project: dict[str, Any] = field(default_factory=dict)
+    """What `dbt_project.yml` holds besides."""
 
 
 @dataclass(frozen=True)
 class Model:
     name: str
     sql: str
-    """In DuckDB's dialect; nothing in it is read as a template."""
+    """In the backend's dialect; nothing in it is read as a template."""
     materialized: str
     description: str
     tags: list[str]
     meta: dict[str, Any]
+    config: dict[str, Any] = field(default_factory=dict)
+    """Whatever else the backend's materializations want."""
 
     @property
     def relation(self) -> str:
+        """In a worker's DuckDB."""
         return f"memory.main.{quoted(self.name)}"
 
 
 class Workspace:
-    def __init__(self, folder: Path, connection: DuckDBPyConnection) -> None:
-        """Takes seconds: dbt is imported, and runs once."""
+    def __init__(self, folder: Path, backend: Backend) -> None:
+        """The first `run` takes seconds: dbt is imported."""
         os.environ |= {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DO_NOT_TRACK": "1"}
         self._folder = folder
+        self._backend = backend
         for name in ("models", "macros", "artifacts"):
             (folder / name).mkdir()
-        (folder / "dbt_project.yml").write_text(yaml.safe_dump(PROJECT))
-        (folder / "profiles.yml").write_text(yaml.safe_dump(PROFILE))
-        shutil.copy(MACROS, folder / "macros")
-        self.run(Model("warm_up", "select 1 as one", "table", "", [], {}), lambda _: None)
-        self._take_over(connection)
+        profile = {PACKAGE: {"target": "worker", "outputs": {"worker": backend.output}}}
+        (folder / "dbt_project.yml").write_text(yaml.safe_dump({**PROJECT, **backend.project}))
+        (folder / "profiles.yml").write_text(yaml.safe_dump(profile))
+        shutil.copy(backend.macros, folder / "macros")
 
     def run(self, model: Model, emit: Emit) -> None:
         """Builds the model. Emits lines of the log, and where manifest.json and run_results.json
@@ -86,7 +92,7 @@ class Workspace:
         (models / f"{model.name}.sql").write_text(_model_file(model))
         parsed = dbtRunner().invoke(["parse", *self._options()])
         if not parsed.success:
-            raise engine_error(str(parsed.exception))
+            raise self._backend.error(str(parsed.exception))
         manifest: Manifest = parsed.result  # type: ignore[assignment]
         runner = dbtRunner(manifest=manifest, callbacks=[_listener(emit)])
         done = runner.invoke(
@@ -95,7 +101,7 @@ class Workspace:
         self._write_artifacts(manifest, done)
         emit({"artifacts": str(self._folder / "artifacts")})
         if not done.success:
-            raise engine_error(_failure(done))
+            raise self._backend.error(_failure(done))
 
     def _options(self) -> list[str]:
         folder = str(self._folder)
@@ -106,15 +112,6 @@ class Workspace:
             # Written below, once and without dbt's own macros: dbt writes its manifest twice.
             *("--threads", "1", "--no-version-check", "--no-write-json"),
         ]
-
-    def _take_over(self, connection: DuckDBPyConnection) -> None:
-        """dbt-duckdb keeps one connection for all runs of a process; it shall be the locked one,
-        which no profile could describe: settings cannot be changed after the lock."""
-        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-
-        environment: Any = DuckDBConnectionManager.env()
-        environment.close()
-        environment.conn = connection
 
     def _write_artifacts(self, manifest: Manifest, done: dbtRunnerResult) -> None:
         folder = self._folder / "artifacts"
@@ -141,6 +138,7 @@ class Workspace:
 
 def _model_file(model: Model) -> str:
     config = {
+        **model.config,
         "materialized": model.materialized,
         "tags": model.tags,
         "meta": model.meta,

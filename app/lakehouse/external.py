@@ -1,0 +1,120 @@
+"""The lake that the operator runs: any S3, and Nessie or another Iceberg REST catalog."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from urllib.parse import quote, urlsplit
+
+from app.config import ConfigurationError, Settings
+from app.errors import AsgardError, EngineTimeout, EngineUnreachable
+from app.lakehouse.catalog import Catalog
+from app.lakehouse.connection import CatalogConnection, Lake, S3Connection
+from app.lakehouse.storage import ObjectStore, PreconditionFailed
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 30.0
+"""Seconds that a start waits for a lake that cannot be reached."""
+PAUSE = 1.0
+PROBE_KEY = "asgard/probe"
+
+
+@dataclass(frozen=True)
+class ExternalLakehouse:
+    lake: Lake
+    store: ObjectStore
+    catalog: Catalog
+    records: Catalog
+
+
+@asynccontextmanager
+async def external_lakehouse(settings: Settings) -> AsyncIterator[ExternalLakehouse]:
+    """Ready when it is entered: the bucket takes conditional writes, the catalog has its
+    namespaces. Raises `ConfigurationError` when it does not, or stays out of reach."""
+    lake = external_lake(settings)
+    async with AsyncExitStack() as stack:
+        store = ObjectStore(lake.s3)
+        stack.push_async_callback(store.close)
+        catalog = records = Catalog(lake)
+        stack.push_async_callback(catalog.close)
+        ref = settings.nessie_records_ref
+        if settings.nessie_uri and ref and ref != settings.nessie_ref:
+            records = Catalog(replace(lake, catalog=catalog_connection(settings, ref)))
+            stack.push_async_callback(records.close)
+        await _patiently("S3_BUCKET", lambda: _prove_bucket(store))
+        await _patiently(_catalog_variable(settings), catalog.ensure_namespaces)
+        if records is not catalog:
+            own = [lake.records_schema]
+            await _patiently("NESSIE_RECORDS_REF", lambda: records.ensure_namespaces(own))
+        yield ExternalLakehouse(lake, store, catalog, records)
+
+
+def external_lake(settings: Settings) -> Lake:
+    secret = settings.aws_secret_access_key
+    bucket = settings.s3_bucket or ""
+    return Lake(
+        s3=S3Connection(
+            endpoint=settings.s3_endpoint,
+            region=settings.aws_region,
+            access_key=settings.aws_access_key_id,
+            secret_key=secret.get_secret_value() if secret else None,
+            bucket=bucket,
+        ),
+        catalog=catalog_connection(settings, settings.nessie_ref),
+        catalog_name=settings.trino_catalog,
+        silver_schema=settings.silver_schema,
+        gold_schema=settings.gold_schema,
+        namespaces_under=f"s3://{bucket}",
+    )
+
+
+def catalog_connection(settings: Settings, ref: str) -> CatalogConnection:
+    """Of Nessie, the Iceberg REST endpoint of a branch; else the catalog that is named."""
+    credential, token = settings.iceberg_rest_credential, settings.iceberg_rest_token
+    uri = settings.iceberg_rest_uri or ""
+    if settings.nessie_uri:
+        url = urlsplit(settings.nessie_uri)
+        base = url.path.rstrip("/").removesuffix("/api/v1").removesuffix("/api/v2")
+        uri = f"{url.scheme}://{url.netloc}{base}/iceberg/{quote(ref, safe='')}"
+    return CatalogConnection(
+        uri=uri.rstrip("/"),
+        warehouse=settings.iceberg_rest_warehouse,
+        ref=ref if settings.nessie_uri else "main",
+        credential=credential.get_secret_value() if credential else None,
+        oauth2_server_uri=settings.iceberg_rest_oauth2_uri,
+        token=token.get_secret_value() if token else None,
+    )
+
+
+def _catalog_variable(settings: Settings) -> str:
+    return "NESSIE_URI, NESSIE_REF" if settings.nessie_uri else "ICEBERG_REST_URI"
+
+
+async def _prove_bucket(store: ObjectStore) -> None:
+    """Runs and locks stand on conditional writes."""
+    body = b"read, and written again on a condition, at every start"
+    try:
+        if found := await store.get(PROBE_KEY):
+            await store.replace(PROBE_KEY, body, found.etag)
+        else:
+            await store.create(PROBE_KEY, body)
+    except PreconditionFailed:
+        # Another gateway that starts at the same moment: that is what conditions are for.
+        return
+
+
+async def _patiently(variable: str, prove: Callable[[], Awaitable[None]]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return await prove()
+        except (EngineUnreachable, EngineTimeout) as error:
+            if time.monotonic() > deadline:
+                raise ConfigurationError(f"{variable}: {error.detail}") from error
+            log.warning("waiting for the lake: %s", error.detail)
+        except AsgardError as error:
+            raise ConfigurationError(f"{variable}: {error.detail}") from error
+        await asyncio.sleep(PAUSE)

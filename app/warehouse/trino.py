@@ -1,0 +1,184 @@
+# ruff: noqa: S608 — identifiers are quoted, and the SQL has passed the guard
+"""The production SQL engine: dbt-trino in warm workers, and Trino itself."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import anyio.from_thread
+import anyio.to_thread
+
+from app.errors import EngineUnreachable, NotFound, TableNotFound
+from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
+from app.lakehouse.storage import ObjectStore
+from app.lakehouse.tables import Column, TableInfo, ViewInfo
+from app.runs.driver import Outcome, RunControl
+from app.runs.model import Run, RunInput, RunOutput
+from app.sql.judge import SqlJudge
+from app.sql.model import GuardedQuery, TableName
+from app.warehouse import trino_snapshots
+from app.warehouse.building import names_of
+from app.warehouse.engine import ModelSpec, Preview
+from app.warehouse.trino_build import TrinoBuild
+from app.warehouse.trino_client import TrinoClient
+from app.warehouse.trino_columns import Described, describe, first_rows, table_name
+from app.warehouse.trino_connection import TrinoConnection
+from app.warehouse.values import plain
+from app.warehouse.views import expand_views, find_relations
+from app.warehouse.workers import Workers
+
+T = TypeVar("T")
+
+VALIDATE_SECONDS = 10.0
+PREVIEW_SECONDS = 30.0
+THREADS = 16
+ABANDONED_AFTER = 330.0
+"""Seconds after which a Trino that cannot be reached has ended a query that nobody polls:
+`query.client.timeout` is 5 minutes unless it is made shorter."""
+
+
+class TrinoEngine:
+    def __init__(
+        self,
+        *,
+        connection: TrinoConnection,
+        catalog: Catalog,
+        store: ObjectStore,
+        judge: SqlJudge,
+        home: Path,
+        workers: int = 2,
+    ) -> None:
+        self.client = TrinoClient(connection)
+        self.catalog = catalog
+        self.store = store
+        self.lake = catalog.lake
+        self._judge = judge
+        self._limiter = anyio.CapacityLimiter(THREADS)
+        self._away_since: dict[str, float] = {}
+        self.workers = Workers(
+            {"trino": connection.to_json(), "staging_schema": self.lake.staging_schema},
+            home,
+            builders=workers,
+            builder="app.warehouse.dbt.trino_worker",
+        )
+
+    async def warm(self) -> None:
+        """Starts a worker; until then the first build waits for its start (6 s)."""
+        await self.workers.warm()
+
+    async def close(self) -> None:
+        await self.workers.close()
+
+    async def reach(self) -> None:
+        """Raises `EngineUnreachable` while Trino does not answer."""
+        await self.thread(self.client.reach)
+
+    async def validate(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
+        relations = await find_relations(self.catalog, names_of(sql))
+        await self._refuse_cycles(relations, target)
+        await self.thread(
+            partial(self.client.ask, f"EXPLAIN (TYPE VALIDATE)\n{sql.sql}", VALIDATE_SECONDS)
+        )
+        return list((await self.describe(sql.sql)).columns)
+
+    async def compiled_sql(self, spec: ModelSpec) -> str:
+        guarded = await self._judge.check_query(spec.sql)
+        kind = "VIEW" if spec.materialization.is_view else "TABLE"
+        name = self.name(spec.schema_name, spec.name)
+        return f"CREATE OR REPLACE {kind} {name} AS\n{guarded.sql}"
+
+    async def preview(self, table: str, limit: int) -> Preview:
+        name = TableName.parse(table)
+        try:
+            await find_relations(self.catalog, [table])
+        except TableNotFound as error:
+            raise NotFound(error.detail) from error
+        sql = f"SELECT * FROM {self.name(name.schema, name.name)} LIMIT {int(limit)}"
+        answer = await self.thread(partial(self.client.ask, sql, PREVIEW_SECONDS))
+        columns = describe(sql, answer.names, answer.types).columns
+        return Preview(list(columns), [[plain(value) for value in row] for row in answer.rows])
+
+    async def build(self, spec: ModelSpec, control: RunControl) -> Outcome:
+        guarded = await self._judge.check_query(spec.sql)
+        relations = await find_relations(self.catalog, names_of(guarded))
+        target = spec.table if spec.materialization.is_view else None
+        await self._refuse_cycles(relations, target)
+        inputs = tuple(self._input(info) for info in relations.values())
+        await control.progress(inputs=inputs, engine={"name": "dbt-trino"})
+        output = await TrinoBuild(self, spec, control).run(guarded.sql)
+        return Outcome(output=output, inputs=inputs)
+
+    async def settle(self, spec: ModelSpec, run: Run) -> Outcome | None:
+        """Ends what the run left running on Trino, then looks for what its queries committed."""
+        query_ids = set(run.engine.get("query_ids", ()))
+        try:
+            query_ids.update(await self.thread(partial(self.client.kill_queries_of, run.run_id)))
+        except EngineUnreachable as error:
+            self._wait_for_abandonment(run.run_id, error)
+        self._away_since.pop(run.run_id, None)
+        await self.catalog.drop_table(f"{self.lake.staging_schema}.{staging_table(run.run_id)}")
+        if spec.materialization.is_view:
+            view = await self.catalog.view(spec.table)
+            if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
+                return None
+            return Outcome(output=self.view_output(view))
+        published = await self.published(spec.table, query_ids)
+        return Outcome(output=published) if published else None
+
+    async def published(self, table: str, query_ids: set[str]) -> RunOutput | None:
+        found = await self.catalog.run(
+            lambda catalog: trino_snapshots.find_published(catalog, table, query_ids)
+        )
+        if found is None:
+            return None
+        return found.model_copy(update={"catalog_ref": self.lake.catalog.ref})
+
+    async def describe(self, sql: str) -> Described:
+        answer = await self.thread(partial(self.client.ask, first_rows(sql, 0), VALIDATE_SECONDS))
+        return describe(sql, answer.names, answer.types)
+
+    async def thread(self, work: Callable[[], T]) -> T:
+        """Left behind when it is cancelled: what it waits for is ended by `settle`."""
+        return await anyio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
+
+    def name(self, schema: str, name: str) -> str:
+        return table_name(self.lake.catalog_name, schema, name)
+
+    def view_output(self, view: ViewInfo) -> RunOutput:
+        ref = self.lake.catalog.ref
+        return RunOutput(table=view.table, table_uuid=view.view_uuid, catalog_ref=ref)
+
+    async def _refuse_cycles(
+        self, relations: dict[str, TableInfo | ViewInfo], target: str | None
+    ) -> None:
+        """The view is made in the catalog, which would take one that reads itself."""
+        if target:
+            await expand_views(
+                self.catalog, relations, self._judge.check_query, target, foreign=True
+            )
+
+    def _wait_for_abandonment(self, run_id: str, error: EngineUnreachable) -> None:
+        """Returns when no query of the run can be running any more."""
+        if "refused" in error.detail:
+            return  # nobody listens: the coordinator is gone, and with it its queries
+        since = self._away_since.setdefault(run_id, time.monotonic())
+        if time.monotonic() - since < ABANDONED_AFTER:
+            raise error
+
+    def _input(self, info: TableInfo | ViewInfo) -> RunInput:
+        ref = self.lake.catalog.ref
+        if isinstance(info, ViewInfo):
+            return RunInput(table=info.table, table_uuid=info.view_uuid, catalog_ref=ref)
+        return RunInput(
+            table=info.table,
+            table_uuid=info.table_uuid,
+            snapshot_id=info.snapshot_id,
+            metadata_location=info.metadata_location,
+            catalog_ref=ref,
+        )
+
+
+def staging_table(run_id: str) -> str:
+    return f"run_{run_id}"

@@ -1,0 +1,214 @@
+# ruff: noqa: S608 — identifiers are quoted, and the SQL has passed the guard
+"""One run that builds a model on Trino: by one statement, or by a staging table and one more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio.from_thread
+import stamina
+
+from app.errors import AsgardError, EngineFailed
+from app.lakehouse.catalog import RUN_ID_PROPERTY
+from app.processes import WorkerDied
+from app.warehouse import trino_snapshots
+from app.warehouse.building import Artifacts, call_worker
+from app.warehouse.engine import IncrementalStrategy, ModelSpec
+from app.warehouse.trino_columns import Described, check_key, with_extra_columns
+from app.warehouse.trino_errors import is_conflict
+from app.warehouse.trino_increment import Increment, ambiguous_keys, refused_key
+
+if TYPE_CHECKING:
+    from app.lakehouse.tables import TableInfo
+    from app.runs.driver import RunControl
+    from app.runs.model import RunOutput
+    from app.warehouse.trino import TrinoEngine
+    from app.warehouse.trino_client import Answer
+
+CONFLICT_ATTEMPTS = 6
+MANY_DELETE_FILES = 8
+"""A merge leaves delete files, which every reader pays for; from so many on they are worked in."""
+
+
+class TrinoBuild:
+    def __init__(self, engine: TrinoEngine, spec: ModelSpec, control: RunControl) -> None:
+        self._engine = engine
+        self._spec = spec
+        self._control = control
+        self._run_id = control.run.run_id
+        self._target = engine.name(spec.schema_name, spec.name)
+        self._staging = f"run_{self._run_id}"
+        self._delta = engine.name(engine.lake.staging_schema, self._staging)
+        self._query_ids: list[str] = []
+        self._recording: list[asyncio.Task[None]] = []
+
+    async def run(self, sql: str) -> RunOutput:
+        spec = self._spec
+        described = await self._described(sql)
+        view = await self._engine.catalog.view(spec.table)
+        table = None if view else await self._engine.catalog.table(spec.table)
+        if spec.materialization.is_view:
+            return await self._view(described, in_the_way=table is not None)
+        if view:
+            return await self._instead_of_view(described)
+        if spec.strategy and not spec.full_refresh and table:
+            return await self._incremental(described, spec.strategy, table)
+        await self._control.fence()
+        await self._dbt(described, spec.schema_name, spec.name)
+        return await self._output()
+
+    async def _described(self, sql: str) -> Described:
+        described = await self._engine.describe(sql)
+        names = [column.name for column in described.columns]
+        if self._spec.extra_columns:
+            sql = with_extra_columns(self._spec, described.sql, names)
+            described = await self._engine.describe(sql)
+        check_key(described.columns, self._spec.unique_key)
+        return described
+
+    async def _view(self, described: Described, in_the_way: bool) -> RunOutput:
+        self._refuse_unless_asked(in_the_way, "table")
+        await self._dbt(described, self._spec.schema_name, self._spec.name)
+        await self._control.fence()
+        if in_the_way:
+            await self._engine.catalog.drop_table(self._spec.table)
+        view = await self._engine.catalog.replace_view(
+            self._spec.table, described.sql, described.columns, {RUN_ID_PROPERTY: self._run_id}
+        )
+        return self._engine.view_output(view)
+
+    async def _instead_of_view(self, described: Described) -> RunOutput:
+        """Built beside it first: a query that fails leaves the view."""
+        self._refuse_unless_asked(True, "view")
+        async with self._staged(described):
+            await self._control.fence()
+            await self._engine.catalog.drop_view(self._spec.table)
+            await self._execute(f"CREATE TABLE {self._target} AS SELECT * FROM {self._delta}")
+        return await self._output()
+
+    async def _incremental(
+        self, described: Described, strategy: IncrementalStrategy, table: TableInfo
+    ) -> RunOutput:
+        key = self._spec.unique_key
+        increment = Increment(
+            target=self._target,
+            delta=self._delta,
+            old=table.columns,
+            new=described.columns,
+            key=key,
+            strategy=strategy,
+        )
+        async with self._staged(described):
+            if strategy is IncrementalStrategy.MERGE:
+                found = await self._execute(ambiguous_keys(self._delta, key))
+                if found.rows:
+                    raise refused_key(key, found.rows[0])
+            await self._control.fence()
+            for statement in increment.added_columns():
+                await self._execute(statement)
+            done = await self._execute_patiently(increment.statement())
+        output = await self._output()
+        if done is None or strategy is IncrementalStrategy.APPEND:
+            return output
+        return output.model_copy(update={"rows_written": done.changed})
+
+    @contextlib.asynccontextmanager
+    async def _staged(self, described: Described) -> Any:
+        schema = self._engine.lake.staging_schema
+        await self._dbt(described, schema, self._staging)
+        try:
+            yield
+        finally:
+            await self._engine.catalog.drop_table(f"{schema}.{self._staging}")
+
+    async def _dbt(self, described: Described, schema: str, name: str) -> None:
+        message = {
+            "op": "build",
+            "spec": self._spec.model_dump(mode="json"),
+            "sql": described.sql,
+            "run_id": self._run_id,
+            "schema": schema,
+            "name": name,
+        }
+        async with self._engine.workers.builder() as worker:
+            with contextlib.closing(Artifacts(self._engine.store, self._control)) as artifacts:
+
+                def on_event(event: dict[str, Any]) -> None:
+                    if query_id := event.get("query"):
+                        self._recording.append(asyncio.create_task(self._record(query_id)))
+                    artifacts(event)
+
+                try:
+                    await call_worker(worker, message, None, on_event)
+                except AsgardError as error:
+                    await artifacts.uploaded()
+                    await self._after_worker(error)
+                    return
+                await artifacts.uploaded()
+        await self._recorded()
+
+    async def _after_worker(self, error: AsgardError) -> None:
+        """A worker that died leaves its query running: what became of it has to be found out."""
+        await self._recorded()
+        if not isinstance(error.__cause__, WorkerDied):
+            raise error
+        outcome = await self._engine.settle(self._spec, self._control.run)
+        if outcome is None or outcome.output is None:
+            raise error
+
+    async def _execute(self, sql: str) -> Answer:
+        return await self._engine.thread(
+            partial(
+                self._engine.client.query,
+                sql,
+                run_id=self._run_id,
+                on_query=lambda query_id: anyio.from_thread.run(self._record, query_id),
+            )
+        )
+
+    async def _execute_patiently(self, sql: str) -> Answer | None:
+        """Writers that are not ours may come first. None: an attempt that seemed to have lost had
+        won, which the table's snapshots told."""
+        attempts = stamina.retry_context(
+            on=is_conflict, attempts=CONFLICT_ATTEMPTS, wait_initial=0.1, wait_max=2.0, timeout=None
+        )
+        async for attempt in attempts:
+            with attempt:
+                written = set(self._query_ids)
+                if attempt.num > 1 and await self._engine.published(self._spec.table, written):
+                    return None
+                return await self._execute(sql)
+        raise AssertionError("unreachable")
+
+    async def _record(self, query_id: str) -> None:
+        """Durable before Trino runs it, or nearly so: by it a crash is cleared up."""
+        self._query_ids.append(query_id)
+        await self._control.progress(engine={"query_ids": list(self._query_ids)})
+
+    async def _recorded(self) -> None:
+        recording, self._recording = self._recording, []
+        await asyncio.gather(*recording)
+
+    async def _output(self) -> RunOutput:
+        table, engine = self._spec.table, self._engine
+        output = await engine.published(table, set(self._query_ids))
+        if output is None:
+            output = await engine.catalog.run(lambda rest: trino_snapshots.current(rest, table))
+        deletes = await engine.catalog.run(lambda rest: trino_snapshots.delete_files(rest, table))
+        if deletes >= MANY_DELETE_FILES:
+            await self._execute(f"ALTER TABLE {self._target} EXECUTE optimize")
+            output = await engine.published(table, set(self._query_ids)) or output
+        if output.rows is None:
+            counted = await self._execute(f"SELECT count(*) FROM {self._target}")
+            output = output.model_copy(update={"rows": counted.rows[0][0]})
+        return output.model_copy(update={"catalog_ref": engine.lake.catalog.ref})
+
+    def _refuse_unless_asked(self, in_the_way: bool, kind: str) -> None:
+        if in_the_way and not self._spec.replace:
+            raise EngineFailed(
+                f"{self._spec.table} is a {kind} and would be replaced by the other kind.",
+                hint="Ask for it with replace=true.",
+            )

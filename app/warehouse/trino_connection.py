@@ -1,0 +1,110 @@
+"""Where Trino is and how to get in: plain values that also child processes can be given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from requests import Response
+    from trino.dbapi import Connection
+
+CONNECT_TIMEOUT = 3.0
+READ_TIMEOUT = 30.0
+"""Seconds until a Trino that accepted and stays mute is given up; it answers a poll within one."""
+ATTEMPTS = 3
+TAG = "asgard"
+
+OnQuery = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TrinoConnection:
+    """`verify` is whether the certificate is checked, or the file of the CA to trust."""
+
+    host: str
+    port: int
+    user: str
+    catalog: str
+    schema: str
+    password: str | None = field(default=None, repr=False)
+    jwt_token: str | None = field(default=None, repr=False)
+    http_scheme: str | None = None
+    verify: bool | str = True
+
+    def to_json(self) -> str:
+        """Holds secrets: hand it to a child over its stdin, never by argv or environment."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> TrinoConnection:
+        return cls(**json.loads(text))
+
+    @property
+    def scheme(self) -> str:
+        """A password or a token goes over https alone."""
+        return self.http_scheme or ("https" if self.password or self.jwt_token else "http")
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+    def connect(
+        self,
+        tags: Sequence[str] = (),
+        on_query: OnQuery | None = None,
+        *,
+        read_timeout: float = READ_TIMEOUT,
+        attempts: int = ATTEMPTS,
+    ) -> Connection:
+        """`on_query` is called with the id of every query while Trino still waits for its first
+        poll, before which it runs nothing. Attempts are those of one HTTP request: a statement
+        that is posted twice runs once, since only one of the two is polled."""
+        from trino.dbapi import Connection
+
+        connection = Connection(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            catalog=self.catalog,
+            schema=self.schema,
+            source=TAG,
+            client_tags=[TAG, *tags],
+            http_scheme=self.scheme,
+            auth=self._auth(),
+            verify=self.verify,
+            timezone="UTC",
+            request_timeout=(CONNECT_TIMEOUT, read_timeout),
+            max_attempts=attempts,
+        )
+        if on_query:
+            connection._http_session.hooks["response"].append(_tell(on_query))
+        return connection
+
+    def _auth(self) -> Any:
+        from trino.auth import BasicAuthentication, JWTAuthentication
+
+        if self.jwt_token:
+            return JWTAuthentication(self.jwt_token)
+        if self.password:
+            return BasicAuthentication(self.user, self.password)
+        return None
+
+
+def _tell(on_query: OnQuery) -> Callable[..., None]:
+    def hook(response: Response, **_: Any) -> None:
+        if response.request.method == "POST" and response.ok:
+            try:
+                query_id = response.json()["id"]
+            except (ValueError, KeyError, TypeError):
+                return  # not an answer of Trino's: the client will say so
+            on_query(query_id)
+
+    return hook
+
+
+def mark(run_id: str) -> str:
+    """A comment in every statement of a run, by which `system.runtime.queries` shows them."""
+    return f"asgard run {run_id}"

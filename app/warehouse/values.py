@@ -1,0 +1,30 @@
+"""The values of rows, as JSON can say them."""
+
+import base64
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+
+def plain(value: Any) -> Any:
+    """Decimals and what is not finite as text, so that nothing is lost."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if value - value == 0 else str(value)
+        case Decimal():
+            return str(value)
+        case datetime():
+            text = value.isoformat()
+            return text.replace("+00:00", "Z") if value.tzinfo else text
+        case date() | time():
+            return value.isoformat()
+        case bytes():
+            return base64.b64encode(value).decode()
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case _:
+            return str(value)

@@ -1,0 +1,24 @@
+"""Tests of the embedded suites that do not hold on Trino and Nessie, each with its reason."""
+
+ON_TRINO: dict[str, str] = {
+    "test_a_session_reaches_nothing_but_the_lake": "about DuckDB's own session; "
+    "Trino's reach is that of its catalogs and access control",
+    "test_merges_leave_one_file_and_no_delete_files": "Trino merges on read: delete files are "
+    "worked in from the eighth on (test_trino_engine)",
+}
+
+_HISTORY = "Nessie shows the current snapshot alone"
+_OAUTH = "this Nessie gives no tokens; runs on SeaweedFS's catalog"
+ON_NESSIE: dict[str, str] = {
+    "test_a_tables_figures_are_those_of_its_snapshot": f"{_HISTORY}: created_at is its time",
+    "test_a_runs_snapshot_is_found_behind_later_ones": _HISTORY,
+    "test_a_replacement_is_one_snapshot_that_carries_the_run": _HISTORY,
+    "test_old_snapshots_go_and_so_do_the_files_that_only_they_knew": "files die by nessie-gc",
+    "test_a_dropped_table_takes_its_files_along": "files die by nessie-gc",
+    "test_delete_files_of_other_engines_go_with_the_next_replacement": "DuckDB, which the test "
+    "deletes with, breaks on Nessie's answer; Trino's delete files: test_trino_engine",
+    "test_a_token_that_is_refused_is_renewed_and_the_request_repeated": _OAUTH,
+    "test_a_token_is_renewed_before_it_expires": _OAUTH,
+    "test_the_wrong_credential_is_a_failure_that_says_so": _OAUTH,
+    "test_a_catalog_that_accepts_and_stays_mute_does_not_hang[token]": _OAUTH,
+}

@@ -1,0 +1,1 @@
+from tests.embedded.test_catalog import *  # noqa: F403

@@ -1,0 +1,1 @@
+from tests.embedded.test_dbt_transformations import *  # noqa: F403

@@ -1,0 +1,207 @@
+"""What is Trino's alone: marks on queries, cancels and kills seen on Trino itself, merges."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from trino.exceptions import TrinoQueryError
+
+from app.caller import ANONYMOUS
+from app.runs.model import Run, RunState
+from app.warehouse.engine import IncrementalStrategy, Materialization
+from tests.conftest import Lakehouse
+from tests.embedded.test_warehouse_models import builders, eventually
+from tests.embedded.warehouse_world import ENDLESS, NUMBERS, World, open_world, unique
+from tests.integration.servers.trino import Trino
+
+MERGE: dict[str, Any] = {
+    "materialization": Materialization.INCREMENTAL,
+    "incremental_strategy": IncrementalStrategy.MERGE,
+    "unique_key": ("k",),
+}
+APPEND = {**MERGE, "incremental_strategy": IncrementalStrategy.APPEND, "unique_key": ()}
+
+
+@pytest.fixture(scope="module")
+async def world(
+    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    async with open_world(lakehouse, tmp_path_factory.mktemp("warehouse")) as world:
+        yield world
+
+
+async def states(trino: Trino, run: Run) -> list[str]:
+    """Of the run's queries, by Trino's own account."""
+    found = await asyncio.to_thread(
+        trino.execute,
+        "SELECT state FROM system.runtime.queries "
+        f"WHERE query LIKE '%asgard run ' || '{run.run_id}%'",
+    )
+    return sorted(str(row[0]) for row in found)
+
+
+async def computing(trino: Trino, run: Run) -> bool:
+    return "RUNNING" in await states(trino, run)
+
+
+async def test_every_query_of_a_run_carries_its_id_on_trino(world: World, trino: Trino) -> None:
+    run = await world.built(unique("tagged"), "SELECT 1 AS a")
+    (query_id,) = run.engine["query_ids"]
+    url = f"http://127.0.0.1:{trino.port}/v1/query/{query_id}"
+    async with httpx.AsyncClient(headers={"X-Trino-User": "test"}) as client:
+        told = (await client.get(url)).raise_for_status().json()
+    assert set(told["session"]["clientTags"]) == {"asgard", run.run_id}
+    assert told["session"]["source"] == "asgard"
+    assert await states(trino, run) == ["FINISHED"]
+
+
+async def test_the_snapshot_names_the_query_that_the_run_recorded(world: World) -> None:
+    name = unique("snap")
+    run = await world.built(name, "SELECT 1 AS a")
+
+    def query_of(catalog: Any) -> str:
+        snapshot = catalog.load_table(f"gold.{name}").current_snapshot()
+        return str(snapshot.summary.additional_properties["trino_query_id"])
+
+    assert [await world.lakehouse.catalog.run(query_of)] == run.engine["query_ids"]
+
+
+async def test_a_cancel_ends_the_query_on_trino(world: World, trino: Trino) -> None:
+    name = unique("cancelled")
+    await world.built(name, "SELECT 1 AS n")
+    run = await world.start(name, ENDLESS)
+    await eventually(lambda: computing(trino, run))
+    await world.runs.cancel(run.run_id, ANONYMOUS)
+    ended = await world.runs.wait(run.run_id, 30)
+    assert ended.state is RunState.CANCELLED
+    assert await states(trino, run) == ["FAILED"]
+    assert await world.rows(name) == [{"n": 1}]
+
+
+async def test_a_killed_worker_leaves_no_query_on_trino(world: World, trino: Trino) -> None:
+    name = unique("orphan")
+    await world.built(name, "SELECT 1 AS n")
+    run = await world.start(name, ENDLESS)
+    await eventually(lambda: computing(trino, run))
+    for process in builders(world):
+        process.kill()
+    ended = await world.runs.wait(run.run_id, 30)
+    assert ended.failure is not None
+    assert (ended.failure.cause, ended.failure.retryable) == ("lost", True)
+    assert await states(trino, run) == ["FAILED"]
+    assert await world.rows(name) == [{"n": 1}]
+
+
+@pytest.mark.parametrize("delay", [0.2, 0.4, 0.8])
+async def test_wherever_a_kill_hits_a_ctas_the_run_ends_with_the_truth(
+    world: World, trino: Trino, delay: float
+) -> None:
+    name = unique("ctas")
+    await world.built(name, "SELECT 0 AS n")
+    run = await world.start(name, "SELECT n FROM silver.wh_numbers")
+
+    async def posted() -> bool:
+        return (
+            bool(await states(trino, run)) or (await world.runs.get(run.run_id)).state.is_terminal
+        )
+
+    await eventually(posted)
+    await asyncio.sleep(delay)
+    for process in builders(world):
+        process.kill()
+    ended = await world.runs.wait(run.run_id, 60)
+    rows = await world.rows(name)
+    assert len(rows) in (1, NUMBERS)
+    assert (ended.state is RunState.SUCCEEDED) == (len(rows) == NUMBERS), ended
+    assert not set(await states(trino, run)) - {"FINISHED", "FAILED"}
+
+
+@pytest.mark.parametrize("strategy", [MERGE, APPEND])
+async def test_a_killed_worker_doubles_and_loses_no_row_of_an_increment(
+    world: World, strategy: dict[str, Any]
+) -> None:
+    name = unique("increment")
+    await world.built(name, "SELECT 1 AS k", **strategy)
+    run = await world.start(name, "SELECT n + 2 AS k FROM silver.wh_numbers", **strategy)
+    await eventually(lambda: _begun(world, run))
+    for process in builders(world):
+        process.kill()
+    ended = await world.runs.wait(run.run_id, 60)
+    rows = await world.rows(name)
+    assert len(rows) == (NUMBERS + 1 if ended.state is RunState.SUCCEEDED else 1)
+
+
+async def _begun(world: World, run: Run) -> bool:
+    run = await world.runs.get(run.run_id)
+    return "query_ids" in run.engine or run.state.is_terminal
+
+
+async def test_delete_files_are_worked_in_before_they_pile_up(world: World) -> None:
+    name = unique("piled")
+    await world.built(name, "SELECT 0 AS k, 0 AS v", **MERGE)
+    most = 0
+    for number in range(10):
+        run = await world.built(name, f"SELECT 0 AS k, {number} AS v", **MERGE)
+        assert run.output is not None
+        assert (run.output.rows, run.output.rows_written) == (1, 1)
+        most = max(most, await world.lakehouse.catalog.run(lambda c: _delete_files(c, name)))
+    assert most < 8
+    assert await world.rows(name) == [{"k": 0, "v": 9}]
+
+
+def _delete_files(catalog: Any, name: str) -> int:
+    snapshot = catalog.load_table(f"gold.{name}").current_snapshot()
+    return int(snapshot.summary.additional_properties["total-delete-files"])
+
+
+async def test_merges_survive_writers_that_are_not_ours(world: World, trino: Trino) -> None:
+    name = unique("rivals")
+    await world.built(name, "SELECT 0 AS k, 0 AS v", **MERGE)
+    table = f"iceberg.gold.{name}"
+
+    async def rival() -> int:
+        done = 0
+        for number in range(6):
+            try:
+                await asyncio.to_thread(
+                    trino.execute, f"UPDATE {table} SET v = {number} WHERE k = 0"
+                )
+                done += 1
+            except TrinoQueryError:
+                continue
+        return done
+
+    rivals = asyncio.create_task(rival())
+    for number in range(1, 5):
+        await world.built(name, f"SELECT {number} AS k, 1 AS v", **MERGE)
+    assert await rivals > 0
+    assert [row["k"] for row in await world.rows(name)] == [0, 1, 2, 3, 4]
+
+
+async def test_a_text_that_looks_like_the_end_of_a_statement_is_a_text(world: World) -> None:
+    name = unique("texts")
+    await world.built(name, "SELECT '\\' AS a, '; drop' AS b, '-- no' AS c, '{{ x }}' AS d")
+    assert await world.rows(name) == [{"a": "\\", "b": "; drop", "c": "-- no", "d": "{{ x }}"}]
+
+
+async def test_what_no_table_holds_is_cast_or_refused(world: World) -> None:
+    name = unique("types")
+    await world.built(
+        name, "SELECT json_parse('{\"a\":1}') AS j, NULL AS n, CAST('x' AS char(3)) AS c"
+    )
+    assert await world.rows(name) == [{"j": '{"a":1}', "n": None, "c": "x  "}]
+    run = await world.build(name, "SELECT INTERVAL '1' DAY AS i")
+    assert run.failure is not None
+    assert run.failure.cause == "sql_error"
+    assert "Cast it" in str(run.failure.hint)
+
+
+async def test_a_view_of_somebody_else_is_read(world: World, trino: Trino) -> None:
+    view, name = unique("foreign"), unique("reader")
+    await asyncio.to_thread(
+        trino.execute, f"CREATE VIEW iceberg.gold.{view} SECURITY INVOKER AS SELECT 7 AS a"
+    )
+    await world.built(name, f"SELECT a FROM gold.{view}")
+    assert await world.rows(name) == [{"a": 7}]

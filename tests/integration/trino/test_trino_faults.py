@@ -1,0 +1,72 @@
+"""A server that dies or falls silent in the middle: runs end with the truth, and work goes on."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.caller import ANONYMOUS
+from app.errors import EngineUnreachable
+from app.runs.model import RunState
+from app.sql.model import GuardedQuery
+from tests.conftest import Lakehouse
+from tests.embedded.test_warehouse_models import eventually
+from tests.embedded.warehouse_world import ENDLESS, World, open_world, unique
+from tests.integration.servers.nessie import Nessie
+from tests.integration.servers.trino import Trino
+
+
+@pytest.fixture(scope="module")
+async def world(
+    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    async with open_world(lakehouse, tmp_path_factory.mktemp("warehouse")) as world:
+        yield world
+
+
+async def test_a_nessie_that_falls_silent_hangs_nothing(world: World, nessie: Nessie) -> None:
+    name = unique("silent")
+    await world.built(name, "SELECT 1 AS n")
+    run = await world.start(name, ENDLESS)
+    await eventually(lambda: _has_query(world, run.run_id))
+    nessie.process.pause()
+    try:
+        started = time.monotonic()
+        with pytest.raises(EngineUnreachable):
+            await world.lakehouse.catalog.table(f"gold.{name}")
+        assert time.monotonic() - started < 25
+        asked = asyncio.create_task(world.runs.cancel(run.run_id, ANONYMOUS))
+        await asyncio.wait_for(asked, 25)
+    finally:
+        nessie.process.go_on()
+    ended = await world.runs.wait(run.run_id, 60)
+    assert ended.state is RunState.CANCELLED
+    assert await world.rows(name) == [{"n": 1}]
+    await world.built(name, "SELECT 2 AS n")
+
+
+async def test_a_trino_that_is_killed_fails_the_run_and_works_again(
+    world: World, trino: Trino
+) -> None:
+    name = unique("dead")
+    await world.built(name, "SELECT 1 AS n")
+    run = await world.start(name, ENDLESS)
+    await eventually(lambda: _has_query(world, run.run_id))
+    trino.process.kill()
+    ended = await world.runs.wait(run.run_id, 90)
+    assert ended.failure is not None
+    assert (ended.failure.cause, ended.failure.retryable) == ("engine_unreachable", True)
+    with pytest.raises(EngineUnreachable):
+        await world.engine.validate(GuardedQuery("SELECT 1 AS a", ()))
+    again = await world.build(name, "SELECT 2 AS n")
+    assert again.failure is not None
+    assert again.failure.cause == "engine_unreachable"
+    await asyncio.to_thread(trino.start_again)
+    assert await world.rows(name) == [{"n": 1}]
+    await world.built(name, "SELECT 3 AS n")
+    assert await world.rows(name) == [{"n": 3}]
+
+
+async def _has_query(world: World, run_id: str) -> bool:
+    return "query_ids" in (await world.runs.get(run_id)).engine

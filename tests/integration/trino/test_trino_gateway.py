@@ -1,0 +1,175 @@
+"""Whole gateways on Trino and Nessie, as an operator starts them."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+import httpx
+import pytest
+from rich.console import Console
+
+from app.config import Settings
+from app.demo.client import Client
+from app.demo.data import raw_data
+from app.demo.story import Story
+from tests.integration.servers.trino import Trino
+from tests.live_gateway import LiveGateway, live_gateway
+
+SCRIPT = Path(__file__).parents[3] / "script" / "create-schemas.sh"
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What the settings were read from."""
+    lake = "s3_bucket s3_endpoint aws_access_key_id nessie_uri nessie_records_ref"
+    names = [*lake.split(), "trino_host", "trino_port"]
+    values = {name.upper(): str(getattr(settings, name)) for name in names}
+    assert settings.aws_secret_access_key is not None
+    return {
+        **values,
+        "AWS_SECRET_ACCESS_KEY": settings.aws_secret_access_key.get_secret_value(),
+        "ASGARD_EMBEDDED": "ingestion,spark",
+        "INGESTION_ALLOWED_DIRS": str(raw_data()),
+    }
+
+
+@pytest.fixture(scope="module")
+def gateways(
+    production: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[LiveGateway, LiveGateway]]:
+    """Two that share the lake, and nothing else."""
+    one, two = (tmp_path_factory.mktemp("gateway") for _ in range(2))
+    shared = environment(production)
+    with (
+        live_gateway(one, **shared, DBT_PROJECT_DIR=str(one / "dbt")) as first,
+        live_gateway(two, **shared, DBT_PROJECT_DIR=str(two / "dbt")) as second,
+    ):
+        yield first, second
+
+
+def product(name: str) -> dict[str, object]:
+    return {
+        "name": name,
+        "description": "x",
+        "data_product_type": "CUSTOM",
+        "owner": "me",
+        "update_frequency": "daily",
+        "sql_query": "SELECT 1 AS a",
+    }
+
+
+async def test_of_200_creates_on_two_gateways_that_collide_none_is_lost_or_doubled(
+    gateways: tuple[LiveGateway, LiveGateway],
+) -> None:
+    mark = uuid4().hex[:8]
+    names = [f"Collision {mark} {number}" for number in range(100)]
+    async with httpx.AsyncClient(timeout=180, limits=httpx.Limits(max_connections=200)) as http:
+
+        async def create(gateway: LiveGateway, name: str) -> int:
+            answer = await http.post(f"{gateway.url}/api/v1/data-products", json=product(name))
+            if answer.status_code == 503:  # too busy: told to come again, and nothing was made
+                await asyncio.sleep(float(answer.headers["retry-after"]))
+                return await create(gateway, name)
+            return answer.status_code
+
+        answers = await asyncio.gather(*(create(g, name) for name in names for g in gateways))
+        assert Counter(answers) == {201: 100, 409: 100}
+        for gateway in gateways:
+            found = await listed(http, gateway, mark)
+            assert sorted(found) == sorted(names)
+
+
+async def listed(http: httpx.AsyncClient, gateway: LiveGateway, mark: str) -> list[str]:
+    url = f"{gateway.url}/api/v1/data-products"
+    answer = await http.get(url, params={"search": mark, "page_size": 100})
+    return [item["name"] for item in answer.json()["data_products"]]
+
+
+def test_the_demo_carries_its_data_from_bronze_to_a_product(
+    gateways: tuple[LiveGateway, LiveGateway], trino: Trino
+) -> None:
+    with Path(os.devnull).open("w") as nowhere:
+        client = Client(gateways[0].url, Console(file=nowhere))
+        story = Story(client, raw_data())
+        try:
+            story.tell()
+        finally:
+            client.close()
+    raw = duckdb.sql(
+        "SELECT carrier, count(*) AS flights, count(*) FILTER (arr_delay <= 15) AS punctual "
+        f"FROM (SELECT DISTINCT * FROM read_csv('{raw_data()}/flights.csv.gz', nullstr='NA')) "
+        "GROUP BY carrier ORDER BY carrier"
+    ).fetchall()
+    built = trino.execute(
+        "SELECT carrier, flights, punctual FROM iceberg.gold.carrier_delays ORDER BY carrier"
+    )
+    assert [tuple(row) for row in built] == raw
+    (rows,) = trino.execute("SELECT count(*) FROM iceberg.gold.dp_carrier_punctuality_360")
+    assert rows == [len(raw)]
+    assert story.facts["product"]["run rows"] == len(raw)
+
+
+def test_readiness_names_trino(gateways: tuple[LiveGateway, LiveGateway]) -> None:
+    told = httpx.get(f"{gateways[0].url}/health/ready", timeout=10).json()
+    assert told["status"] == "ready"
+    assert {name: item["status"] for name, item in told["dependencies"].items()} == {
+        "s3": "ok",
+        "catalog": "ok",
+        "trino": "ok",
+    }
+
+
+def test_a_gateway_that_is_killed_in_a_ctas_leaves_a_run_that_the_other_ends(
+    gateways: tuple[LiveGateway, LiveGateway],
+    production: Settings,
+    tmp_path: Path,
+    trino: Trino,
+) -> None:
+    name = f"killed_{uuid4().hex[:8]}"
+    sql = (
+        "SELECT count(*) AS n FROM silver.flights a, silver.flights b, silver.flights c "
+        "WHERE a.flight + b.flight + c.flight < 0"
+    )
+    body = {"name": name, "sql_query": sql}
+    shared = environment(production)
+    with live_gateway(tmp_path, **shared, DBT_PROJECT_DIR=str(tmp_path / "dbt")) as third:
+        url = f"{third.url}/api/v1/dbt/transform?wait_seconds=0"
+        run_id = httpx.post(url, json=body, timeout=60).json()["run_id"]
+        runs = f"{gateways[0].url}/api/v1/runs/{run_id}"
+        _until(lambda: _states(trino, run_id) == ["RUNNING"])
+        third.process.send_signal(signal.SIGKILL)
+        third.process.wait()
+    _until(lambda: httpx.get(runs, timeout=30).json()["state"] in ("failed", "succeeded"), 180)
+    ended = httpx.get(runs, timeout=30).json()
+    assert (ended["state"], ended["failure"]["cause"]) == ("failed", "lost")
+    assert _states(trino, run_id) == ["FAILED"]
+
+
+def test_the_script_makes_the_schemas(production: Settings, trino: Trino) -> None:
+    names = {"SILVER_SCHEMA": "scripted_silver", "GOLD_SCHEMA": "scripted_gold"}
+    done = subprocess.run(
+        [SCRIPT], env={**os.environ, **environment(production), **names}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = {row[0] for row in trino.execute("SHOW SCHEMAS FROM iceberg")}
+    assert set(names.values()) <= found
+
+
+def _states(trino: Trino, run_id: str) -> list[str]:
+    rows = trino.execute(
+        f"SELECT state FROM system.runtime.queries WHERE query LIKE '%asgard run ' || '{run_id}%'"
+    )
+    return [str(row[0]) for row in rows]
+
+
+def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)

@@ -1,0 +1,1 @@
+from tests.embedded.test_records import *  # noqa: F403

@@ -1,0 +1,1 @@
+from tests.embedded.test_runs import *  # noqa: F403

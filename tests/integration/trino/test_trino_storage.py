@@ -1,0 +1,1 @@
+from tests.embedded.test_storage import *  # noqa: F403

@@ -1,0 +1,1 @@
+from tests.embedded.test_warehouse_models import *  # noqa: F403

@@ -1,0 +1,1 @@
+from tests.embedded.test_warehouse_publish import *  # noqa: F403
