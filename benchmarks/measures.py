@@ -57,7 +57,7 @@ def connector_sync(gateway: Gateway) -> Row:
 
 
 def spark_run(gateway: Gateway) -> Row:
-    ours = _median(9, lambda: _spark(gateway, "SELECT 1 AS id, 'a' AS name", "bench_small"))
+    ours = median(9, lambda: _spark(gateway, "SELECT 1 AS id, 'a' AS name", "bench_small"))
     fresh = min(peers.fresh_sail() for _ in range(3))
     return Row(
         "Spark run of a small SQL, submit → COMPLETED",
@@ -74,7 +74,7 @@ def dbt_transform(gateway: Gateway) -> list[Row]:
     body = {"name": "bench_carriers", "sql_query": SMALL, "materialization": "table"}
     gateway.post("/dbt/transform", body)
     parts: list[dict[str, Any]] = []
-    ours = _median(9, lambda: parts.append(gateway.post("/dbt/transform", body)))
+    ours = median(9, lambda: parts.append(gateway.post("/dbt/transform", body)))
     inside = statistics.median(part["execution_time_seconds"] for part in parts)
     project = gateway.home / "dbt"
     cli = min(peers.dbt_cli(project, project, "bench_carriers") for _ in range(2))
@@ -110,8 +110,8 @@ def reads(gateway: Gateway) -> list[Row]:
         },
     )
     ran = gateway.post(f"/data-products/{product['id']}/run")
-    stats = _median(200, lambda: gateway.get(f"/data-products/{product['id']}"))
-    status = _median(200, lambda: gateway.get(f"/runs/{ran['run']['run_id']}"))
+    stats = median(200, lambda: gateway.get(f"/data-products/{product['id']}"))
+    status = median(200, lambda: gateway.get(f"/runs/{ran['run']['run_id']}"))
     return [
         _reading("GET of a data product, p50", stats, 0.012),
         _reading("GET of a run's status, p50", status, 0.010),
@@ -163,7 +163,7 @@ def _require_success(gateway: Gateway, run_id: str) -> None:
         raise RuntimeError(f"run {run_id} ended {run['state']}: {run['failure']}")
 
 
-def _median(times: int, work: Callable[[], object]) -> float:
+def median(times: int, work: Callable[[], object]) -> float:
     """Median wall seconds of `times` calls, after one that is not counted."""
     work()
     measured: list[float] = []

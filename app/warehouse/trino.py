@@ -1,6 +1,7 @@
 # ruff: noqa: S608 — identifiers are quoted, and the SQL has passed the guard
 """The production SQL engine: dbt-trino in warm workers, and Trino itself."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
@@ -78,10 +79,12 @@ class TrinoEngine:
     async def validate(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
         relations = await find_relations(self.catalog, names_of(sql))
         await self._refuse_cycles(relations, target)
-        await self.thread(
-            partial(self.client.ask, f"EXPLAIN (TYPE VALIDATE)\n{sql.sql}", VALIDATE_SECONDS)
+        explain = f"EXPLAIN (TYPE VALIDATE)\n{sql.sql}"
+        _, described = await asyncio.gather(
+            self.thread(partial(self.client.ask, explain, VALIDATE_SECONDS)),
+            self.describe(sql.sql),
         )
-        return list((await self.describe(sql.sql)).columns)
+        return list(described.columns)
 
     async def compiled_sql(self, spec: ModelSpec) -> str:
         guarded = await self._judge.check_query(spec.sql)

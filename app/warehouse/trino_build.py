@@ -47,9 +47,10 @@ class TrinoBuild:
 
     async def run(self, sql: str) -> RunOutput:
         spec = self._spec
-        described = await self._described(sql)
-        view = await self._engine.catalog.view(spec.table)
-        table = None if view else await self._engine.catalog.table(spec.table)
+        catalog = self._engine.catalog
+        described, view, table = await asyncio.gather(
+            self._described(sql), catalog.view(spec.table), catalog.table(spec.table)
+        )
         if spec.materialization.is_view:
             return await self._view(described, in_the_way=table is not None)
         if view:
