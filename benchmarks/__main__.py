@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import measures, peers
+from benchmarks import airbyte, measures, peers
 from benchmarks.gateway import gateway
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -37,6 +37,7 @@ def measure() -> list[measures.Row]:
             rows.append(measures.spark_run(running))
             rows.extend(measures.reads(running))
             rows.append(measures.connector_sync(running))
+    rows.append(airbyte.list_of_sources())
     return rows
 
 

@@ -145,6 +145,7 @@ class AirbyteClient:
                 timeout=None,
                 wait_initial=FIRST_PAUSE,
                 wait_max=LONGEST_PAUSE,
+                wait_jitter=FIRST_PAUSE,
             ):
                 with attempt:
                     return await self._once(method, path, params=params, body=body, seconds=seconds)

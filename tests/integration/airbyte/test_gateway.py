@@ -1,0 +1,112 @@
+"""The gateway as users start it, beside Airbyte: what a sync brought Spark reads, and a sync
+whose gateway is killed ends all the same."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from integration.servers.airbyte import AirbyteServer
+from live_gateway import live_gateway
+
+EMBEDDED = "spark,sql,lake"
+TAKEN_OVER_WITHIN = 120.0
+"""Seconds; a gateway counts as dead after thirty."""
+
+
+def made(client: httpx.Client, stream: str, **config: Any) -> str:
+    source = posted(
+        client, "datasource", name=stream, type="toy", config={"stream": stream, **config}
+    )
+    sink = posted(client, "sink", name="lake", type="s3")
+    ingestion = posted(
+        client,
+        "ingestion",
+        name=stream,
+        sourceId=source["id"],
+        destinationId=sink["id"],
+        streams=[{"name": stream}],
+    )
+    id_: str = ingestion["connectionId"]
+    return id_
+
+
+def posted(client: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
+    answer = client.post(f"/airbyte/{path}", json=body)
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def spark_counts(client: httpx.Client, stream: str) -> list[dict[str, Any]]:
+    """Silver's rows of the stream, as Spark read them from bronze; and what it read."""
+    run = client.post(
+        "/spark/transform",
+        params={"wait_seconds": 120},
+        json={
+            "sql": f"SELECT n, `inner` FROM parquet.`bronze/{stream}`",
+            "destination_table": f"of_{stream}",
+        },
+    ).json()
+    found = client.get(f"/runs/{run['run_id']}").json()
+    assert found["state"] == "succeeded", found
+    assert found["output"]["rows"] == 25
+    inputs: list[dict[str, Any]] = found["inputs"]
+    return inputs
+
+
+def test_spark_reads_what_airbyte_wrote(airbyte: AirbyteServer, tmp_path: Path) -> None:
+    with (
+        live_gateway(tmp_path, AIRBYTE_BASE_URL=airbyte.url, ASGARD_EMBEDDED=EMBEDDED) as gateway,
+        httpx.Client(base_url=f"{gateway.url}/api/v1", timeout=180) as client,
+    ):
+        ready = httpx.get(f"{gateway.url}/health/ready").json()
+        assert ready["dependencies"]["airbyte"]["status"] == "ok"
+        ingestion = made(client, "events", rows=25)
+        run = client.post(f"/airbyte/ingestion/{ingestion}/sync").json()
+        assert (run["state"], run["output"]["rows"]) == ("succeeded", 25), run
+        [read] = spark_counts(client, "events")
+        assert (read["table"], read["run_ids"]) == ("bronze/events", [run["run_id"]])
+        status = client.get(f"/airbyte/ingestion/{ingestion}/status").json()
+        assert status["last_job"]["rows"] == 25
+        assert status["last_job"]["bytes"] > 0
+
+
+def test_a_sync_whose_gateway_is_killed_ends(airbyte: AirbyteServer, tmp_path: Path) -> None:
+    environment = {"AIRBYTE_BASE_URL": airbyte.url, "ASGARD_EMBEDDED": EMBEDDED}
+    with (
+        live_gateway(tmp_path, **environment) as gateway,
+        httpx.Client(base_url=f"{gateway.url}/api/v1", timeout=180) as client,
+    ):
+        ingestion = made(client, "killed", rows=25, hang_after=15)
+        answer = client.post(f"/airbyte/ingestion/{ingestion}/sync", params={"wait_seconds": 0})
+        run_id = answer.json()["run_id"]
+        [job] = until(
+            lambda: [j for j in airbyte.state.jobs.values() if j.connection_id == ingestion]
+        )
+        until(lambda: job.rows == 10)
+        gateway.process.kill()
+        gateway.process.wait()
+    with (
+        live_gateway(tmp_path, **environment) as gateway,
+        httpx.Client(base_url=f"{gateway.url}/api/v1", timeout=180) as client,
+    ):
+        job.resumed.set()
+
+        def ended() -> dict[str, Any] | None:
+            run: dict[str, Any] = client.get(f"/runs/{run_id}").json()
+            return run if run["state"] not in {"queued", "running"} else None
+
+        run = until(ended, TAKEN_OVER_WITHIN)
+        assert (run["state"], run["output"]["rows"]) == ("succeeded", 25), run
+        assert [read["run_ids"] for read in spark_counts(client, "killed")] == [[run_id]]
+    assert airbyte.calls("POST /jobs") == 1

@@ -1,0 +1,93 @@
+"""Airbyte's paths, schedules and messages as the gateway reads and writes them."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from app.airbyte.airbyte_answers import retry_after, said
+from app.airbyte.airbyte_configs import masked, without_secrets
+from app.airbyte.airbyte_layout import stream_path
+from app.airbyte.quartz import quartz
+from app.errors import InvalidRequest
+
+LAKE = {"s3_bucket_name": "lake", "s3_bucket_path": "bronze"}
+
+
+@pytest.mark.parametrize(
+    ("connection", "config", "path"),
+    [
+        ({"namespaceDefinition": "source"}, {}, "bronze/shop/Order_Items"),
+        ({"namespaceDefinition": "destination"}, {}, "bronze/Order_Items"),
+        ({}, {}, "bronze/Order_Items"),
+        ({"prefix": "ab prod "}, {}, "bronze/ab_prod_Order_Items"),
+        (
+            {"namespaceDefinition": "custom_format", "namespaceFormat": "x_${SOURCE_NAMESPACE}"},
+            {},
+            "bronze/x_shop/Order_Items",
+        ),
+        ({}, {"s3_bucket_name": "theirs"}, "s3://theirs/bronze/Order_Items"),
+        ({}, {"s3_bucket_path": "/bronze/raw/"}, "bronze/raw/Order_Items"),
+        ({}, {"s3_path_format": "${STREAM_NAME}/v1/${YEAR}/x_"}, "bronze/Order_Items/v1"),
+    ],
+)
+def test_where_a_stream_lies(connection: dict[str, Any], config: dict[str, Any], path: str) -> None:
+    destination = {"destinationType": "s3", "configuration": {**LAKE, **config}}
+    assert stream_path(connection, destination, "Order Items", "shop", "lake") == path
+
+
+def test_what_is_not_in_s3_has_no_path_in_the_lake() -> None:
+    snowflake = {"destinationType": "snowflake", "configuration": {}}
+    assert stream_path({}, snowflake, "orders", None, "lake") == "snowflake://orders"
+    assert stream_path({}, None, "orders", None, "lake") == "unknown://orders"
+
+
+@pytest.mark.parametrize(
+    ("cron", "expression"),
+    [
+        ("0 3 * * *", "0 0 3 * * ? UTC"),
+        ("*/15 * 1 * *", "0 */15 * 1 * ? UTC"),
+        ("30 3 * * 1-5", "0 30 3 ? * MON-FRI UTC"),
+        ("0 0 * * 0,6", "0 0 0 ? * SUN,SAT UTC"),
+        ("0 0 * * 7", "0 0 0 ? * SUN UTC"),
+        ("0 0 12 * * ? Europe/Berlin", "0 0 12 * * ? Europe/Berlin"),
+    ],
+)
+def test_cron_becomes_quartz(cron: str, expression: str) -> None:
+    assert quartz(cron) == expression
+
+
+def test_quartz_has_no_two_kinds_of_days() -> None:
+    with pytest.raises(InvalidRequest, match="either"):
+        quartz("0 0 1 * 1")
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ('{"detail": "a", "title": "b"}', "a"),
+        ('{"message": "a"}', "a"),
+        ('{"title": "b", "data": {"message": "c"}}', "c"),
+        ('{"title": "b"}', "b"),
+        ("<html>", "Not Found"),
+        ("[1]", "Not Found"),
+    ],
+)
+def test_airbytes_own_words(body: str, text: str) -> None:
+    assert said(httpx.Response(404, text=body)) == text
+
+
+def test_retry_after_in_both_forms() -> None:
+    def answer(value: str) -> httpx.Response:
+        return httpx.Response(429, headers={"Retry-After": value})
+
+    assert retry_after(answer("7")) == 7
+    assert retry_after(answer("Wed, 21 Oct 2015 07:28:00 GMT")) == 1
+    assert retry_after(answer("soon")) is None
+
+
+def test_what_is_secret_is_masked_wherever_it_stands() -> None:
+    config = {"tunnel": {"ssh_key": "private", "user": "reader"}, "all": [{"password": "s3cret"}]}
+    assert masked(config) == {**config, "all": [{"password": "**********"}]}
+    text = "reader with s3cret and private"
+    assert without_secrets(text, config) == "reader with ********** and **********"
