@@ -214,7 +214,7 @@ async def _ingestion_engine(foundation: Foundation) -> IngestionEngine:
         )
         foundation.stack.push_async_callback(airbyte.close)
         airbyte.follower.open()
-        foundation.probes["airbyte"] = airbyte.probe
+        foundation.probes["airbyte"] = airbyte.client.probe
         return airbyte
     engine = LocalConnectors(
         settings=foundation.settings,

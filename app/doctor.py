@@ -10,8 +10,11 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from app.airbyte.airbyte_workspaces import Workspaces
+from app.airbyte.client import AirbyteClient
 from app.config import PARTS, ConfigurationError, Settings, check_choice
 from app.context import trino_connection
+from app.errors import AsgardError
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.embedded import embedded_lakehouse
 from app.lakehouse.external import external_lakehouse
@@ -43,13 +46,28 @@ def examine() -> int:
 
 
 async def _examine(settings: Settings) -> list[Finding]:
+    """All at once: one that is mute holds up no other."""
     embedded = [part for part in PARTS if not settings.is_production(part)]
     kept = f"embedded under {settings.home}: {', '.join(embedded) or 'nothing'}"
     findings = [Finding("settings", True, kept)]
-    lake = settings.is_production("lake")
+    checks = [_lake(settings)]
     if settings.is_production("sql"):
-        advice = "Check TRINO_HOST, TRINO_PORT, TRINO_USER and how Trino lets them in."
-        findings.append(await _finding("Trino", lambda: _trino(settings), advice))
+        checks.append(_trino_findings(settings))
+    if settings.is_production("ingestion"):
+        checks.append(airbyte_findings(settings))
+    for found in await asyncio.gather(*checks):
+        findings += found
+    return findings
+
+
+async def _trino_findings(settings: Settings) -> list[Finding]:
+    advice = "Check TRINO_HOST, TRINO_PORT, TRINO_USER and how Trino lets them in."
+    return [await _finding("Trino", lambda: _trino(settings), advice)]
+
+
+async def _lake(settings: Settings) -> list[Finding]:
+    findings: list[Finding] = []
+    lake = settings.is_production("lake")
     try:
         opened = external_lakehouse(settings) if lake else embedded_lakehouse(settings)
         async with opened as lakehouse:
@@ -67,13 +85,29 @@ async def _examine(settings: Settings) -> list[Finding]:
     return findings
 
 
+async def airbyte_findings(settings: Settings) -> list[Finding]:
+    client = AirbyteClient(settings)
+    workspaces = Workspaces(client, settings.airbyte_workspace)
+
+    async def workspace() -> str:
+        return f"new sources go to {await workspaces.resolve()}"
+
+    try:
+        reached = _finding("Airbyte", client.probe, "See Airbyte's log.")
+        one = _finding("Airbyte workspace", workspace, "See Airbyte's log.")
+        return list(await asyncio.gather(reached, one))
+    finally:
+        await client.close()
+
+
 async def _finding(what: str, check: Callable[[], Awaitable[str]], advice: str) -> Finding:
     started = time.perf_counter()
     try:
         async with asyncio.timeout(BUDGET):
             said = await check()
     except Exception as error:  # noqa: BLE001
-        return Finding(what, False, str(error) or type(error).__name__, advice)
+        hint = error.hint if isinstance(error, AsgardError) else None
+        return Finding(what, False, str(error) or type(error).__name__, hint or advice)
     return Finding(what, True, f"{said} ({(time.perf_counter() - started) * 1000:.0f} ms)")
 
 

@@ -71,12 +71,6 @@ class AirbyteApi:
         await self.follower.close()
         await self.client.close()
 
-    async def probe(self) -> str:
-        """What was reached, and as whom. Raises what keeps it from working."""
-        found = await self.client.page("/workspaces", {"limit": 10}, tries=1)
-        names = ", ".join(str(workspace["name"]) for workspace in found) or "none"
-        return f"{self.client.base_url} as {self.client.identity}, workspaces: {names}"
-
     async def connectors(self) -> tuple[Connector, ...]:
         return await self._workspaces.connectors()
 

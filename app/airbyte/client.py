@@ -48,6 +48,12 @@ class AirbyteClient:
     async def close(self) -> None:
         await self._http.aclose()
 
+    async def probe(self) -> str:
+        """What was reached, and as whom. Asks once; raises what keeps it from working."""
+        found = await self.page("/workspaces", {"limit": 10}, tries=1)
+        names = ", ".join(str(workspace["name"]) for workspace in found) or "none"
+        return f"{self.base_url} as {self.identity}, workspaces: {names}"
+
     def now(self) -> datetime:
         """By Airbyte's clock, as its answers told it last."""
         return datetime.now(UTC) + self._offset

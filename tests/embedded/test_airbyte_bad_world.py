@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from app.airbyte.airbyte_api import AirbyteApi
 from app.airbyte.engine import SourceDraft
 from app.caller import Caller
 from app.config import Settings
+from app.doctor import BUDGET, airbyte_findings
 from app.errors import AsgardError
 from app.health import probe
 from app.main import create_app
@@ -117,12 +119,13 @@ async def test_a_wrong_host_a_closed_port_and_a_wrong_path_say_what_to_check(
             (airbyte.host_url + "/api/v1", 424, "There is no such path"),
             (airbyte.host_url + "/api/public/v1/sources", 424, "There is no GET"),
             ("airbyte:8001", 503, "cannot be reached"),
+            (airbyte.url.replace("http:", "https:"), 503, "SSL"),
         ):
             async with engine_of(lakehouse, url) as engine:
                 problem = await problem_of(engine.sources())
                 assert (problem["status"], says in problem["detail"]) == (status, True), problem
                 assert "AIRBYTE_BASE_URL" in problem["hint"]
-                health = await probe(engine.probe, budget=1)
+                health = await probe(engine.client.probe, budget=1)
                 assert (health.status, says in str(health.cause)) == ("unreachable", True)
 
 
@@ -396,3 +399,24 @@ async def test_a_run_that_cannot_be_followed_ends_and_says_why(
     run = (await gateway.post(f"/airbyte/ingestion/{id_}/sync")).json()
     assert (run["state"], run["failure"]["cause"]) == ("failed", cause), run
     assert run["failure"]["message"]
+
+
+async def test_the_doctor_says_what_was_reached_as_whom_and_the_fix(
+    lakehouse: "Lakehouse", airbyte: AirbyteServer
+) -> None:
+    airbyte.auth.username, airbyte.auth.password = "airbyte", SECRET
+    login = {"airbyte_username": "airbyte", "airbyte_password": SECRET}
+    reached, workspace = await airbyte_findings(settings_of(lakehouse, airbyte.url, **login))
+    assert (reached.ok, workspace.ok) == (True, True)
+    assert f"{airbyte.url} as the user airbyte, workspaces: main" in reached.said
+    assert airbyte.state.workspace in workspace.said
+    refused, _ = await airbyte_findings(settings_of(lakehouse, airbyte.url))
+    assert (refused.ok, "AIRBYTE_PASSWORD" in refused.advice) == (False, True)
+    other = settings_of(lakehouse, airbyte.url, airbyte_workspace="other", **login)
+    _, missing = await airbyte_findings(other)
+    assert (missing.ok, "no workspace other" in missing.said) == (False, True)
+    airbyte.fail("GET /workspaces", times=9, mute=True)
+    started = time.monotonic()
+    mute = await airbyte_findings(settings_of(lakehouse, airbyte.url, airbyte_timeout=30, **login))
+    assert not any(finding.ok for finding in mute)
+    assert time.monotonic() - started < BUDGET + 1
