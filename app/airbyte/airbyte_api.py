@@ -11,7 +11,7 @@ from app.airbyte.airbyte_claims import Claims
 from app.airbyte.airbyte_layout import stream_path
 from app.airbyte.airbyte_makes import CONNECTION, DESTINATION, SOURCE, Kind, Maker
 from app.airbyte.airbyte_schedules import Follower
-from app.airbyte.airbyte_sync import AirbyteJobs, lake_paths
+from app.airbyte.airbyte_sync import JOB_ID, LAST_JOB_ID, AirbyteJobs, lake_paths
 from app.airbyte.airbyte_wire import (
     destination_of,
     ingestion_of,
@@ -29,6 +29,7 @@ from app.airbyte.engine import (
     Connector,
     Destination,
     DestinationDraft,
+    EngineJob,
     Ingestion,
     IngestionChange,
     IngestionDraft,
@@ -210,6 +211,20 @@ class AirbyteApi:
     async def delete_ingestion(self, ingestion_id: str, caller: Caller) -> None:
         await self._delete(CONNECTION, ingestion_id, caller)
         await self._manifests.redeclare(ingestion_id, ())
+
+    async def later_job(self, ingestion_id: str, run: Run | None) -> EngineJob | None:
+        jobs = await self._jobs.newest(ingestion_id)
+        known = (run.engine.get(JOB_ID) or run.engine.get(LAST_JOB_ID) or 0) if run else 0
+        if not jobs or jobs[0].id <= known:
+            return None
+        job = jobs[0]
+        return EngineJob(
+            id=job.name,
+            state=job.status.run_state,
+            started_at=job.started_at,
+            rows=job.rows,
+            bytes=job.bytes,
+        )
 
     # Runs
 

@@ -89,7 +89,7 @@ class AirbyteJobs:
         """Takes down the newest sync that Airbyte ran by itself, by its schedule or for others."""
         done = next((job for job in jobs if job.status is JobStatus.SUCCEEDED), None)
         if done is not None:
-            await self._record(ingestion, done, f"airbyte-job-{done.id}")
+            await self._record(ingestion, done, done.name)
 
     async def _start(self, ingestion: Ingestion, control: RunControl) -> Job:
         jobs = await self.newest(ingestion.id)

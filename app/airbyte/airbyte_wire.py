@@ -20,7 +20,7 @@ from app.airbyte.engine import (
 )
 from app.airbyte.quartz import quartz
 from app.errors import NotSupported
-from app.runs.model import Frozen
+from app.runs.model import Frozen, RunState
 
 Json = Mapping[str, Any]
 PathOf = Callable[[str, str | None], str]
@@ -44,7 +44,17 @@ class JobStatus(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        return self in {JobStatus.FAILED, JobStatus.SUCCEEDED, JobStatus.CANCELLED}
+        return self.run_state.is_terminal
+
+    @property
+    def run_state(self) -> RunState:
+        match self:
+            case JobStatus.PENDING | JobStatus.QUEUED:
+                return RunState.QUEUED
+            case JobStatus.RUNNING | JobStatus.INCOMPLETE:
+                return RunState.RUNNING
+            case _:
+                return RunState(self.value)
 
 
 class Job(Frozen):
@@ -52,8 +62,14 @@ class Job(Frozen):
     connection_id: str
     type: str
     status: JobStatus
+    started_at: datetime
     rows: int | None
     bytes: int | None
+
+    @property
+    def name(self) -> str:
+        """In lineage and status, for those that no run of Asgard's started."""
+        return f"airbyte-job-{self.id}"
 
 
 def job_of(wire: Json) -> Job:
@@ -62,6 +78,7 @@ def job_of(wire: Json) -> Job:
         connection_id=wire["connectionId"],
         type=wire["jobType"],
         status=JobStatus(wire["status"]),
+        started_at=datetime.fromisoformat(wire["startTime"]),
         rows=wire.get("rowsSynced"),
         bytes=wire.get("bytesSynced"),
     )

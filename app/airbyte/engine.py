@@ -14,7 +14,7 @@ from pydantic import Field
 
 from app.caller import Caller
 from app.runs.driver import Outcome, RunControl
-from app.runs.model import Frozen, Run
+from app.runs.model import Frozen, Run, RunState
 
 DEFAULT_WORKSPACE = "default"
 S3 = "s3"
@@ -175,6 +175,16 @@ class CheckResult(Frozen):
     message: str
 
 
+class EngineJob(Frozen):
+    """A sync as the engine itself tells of it, whoever started it."""
+
+    id: str
+    state: RunState
+    started_at: datetime
+    rows: int | None = None
+    bytes: int | None = None
+
+
 class IngestionEngine(Protocol):
     async def connectors(self) -> tuple[Connector, ...]: ...
 
@@ -212,6 +222,9 @@ class IngestionEngine(Protocol):
     ) -> Ingestion: ...
     async def delete_ingestion(self, ingestion_id: str, caller: Caller) -> None:
         """Keeps the files that it wrote."""
+
+    async def later_job(self, ingestion_id: str, run: Run | None) -> EngineJob | None:
+        """The newest sync, if the engine began it by itself and after that of `run`."""
 
     async def install(self, connector: str, control: RunControl) -> Mapping[str, Any]:
         """Installs a connector; returns what the run records of it. Repeatable."""

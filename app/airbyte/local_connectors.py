@@ -226,6 +226,9 @@ class LocalConnectors:
         await self._ingestions.delete(ingestion_id, caller)
         await self._manifests.redeclare(ingestion_id, ())
 
+    async def later_job(self, _: str, __: Run | None) -> None:
+        """It runs none by itself."""
+
     # Runs
 
     async def install(self, connector: str, control: RunControl) -> Mapping[str, Any]:

@@ -1,6 +1,8 @@
 """Airbyte takes Quartz's cron expressions: with seconds, and a `?` in one of two day fields."""
 
 import re
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from app.errors import InvalidRequest
 
@@ -26,3 +28,27 @@ def quartz(expression: str) -> str:
     # Sunday is 0 in cron and 1 in Quartz; names are the same in both.
     named = re.sub(r"(?<![/\d])[0-7](?!\d)", lambda found: DAYS[int(found[0])], weekday)
     return f"0 {minute} {hour} ? {month} {named} UTC"
+
+
+def next_time(expression: str, after: datetime | None = None) -> datetime | None:
+    """When a schedule comes round again. None where it has a form that only Quartz reads."""
+    from croniter import croniter
+
+    zone, fields = _read(expression)
+    try:
+        start = (after or datetime.now(UTC)).astimezone(ZoneInfo(zone))
+        found: datetime = croniter(fields, start).get_next(datetime)
+    except (ValueError, KeyError):
+        return None
+    return found.astimezone(UTC)
+
+
+def _read(expression: str) -> tuple[str, str]:
+    """The time zone, and the five fields as cron has them."""
+    fields = expression.split()
+    if len(fields) < 6:
+        return "UTC", expression
+    minute, hour, day, month, weekday = fields[1:6]
+    named = re.sub(r"(?<![/#\d])[1-7](?!\d)", lambda found: DAYS[int(found[0]) - 1], weekday)
+    zone = fields[6] if len(fields) > 6 else "UTC"
+    return zone, " ".join((minute, hour, day, month, named)).replace("?", "*")

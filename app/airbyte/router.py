@@ -180,7 +180,7 @@ async def delete_ingestion(ingestion_id: str, service: ServiceDep, caller: Calle
 async def get_ingestion_status(
     ingestion_id: str, service: ServiceDep, _: CallerDep
 ) -> IngestionStatusView:
-    return IngestionStatusView.of(*await service.last_run(ingestion_id))
+    return IngestionStatusView.of(*await service.last_sync(ingestion_id))
 
 
 @router.post(

@@ -10,6 +10,7 @@ from app.airbyte.engine import (
     Connector,
     Destination,
     DestinationDraft,
+    EngineJob,
     Ingestion,
     IngestionChange,
     IngestionDraft,
@@ -169,9 +170,11 @@ class AirbyteService:
         await self._refuse_while_running(await self._engine.ingestion(ingestion_id))
         await self._engine.delete_ingestion(ingestion_id, caller)
 
-    async def last_run(self, ingestion_id: str) -> tuple[Ingestion, Run | None]:
+    async def last_sync(self, ingestion_id: str) -> tuple[Ingestion, Run | None, EngineJob | None]:
+        """The last run, and the sync that the engine began by itself since, if any."""
         ingestion = await self._engine.ingestion(ingestion_id)
-        return ingestion, (await self._runs.latest({ingestion_id})).get(ingestion_id)
+        run = (await self._runs.latest({ingestion.id})).get(ingestion.id)
+        return ingestion, run, await self._engine.later_job(ingestion.id, run)
 
     async def sync(
         self,

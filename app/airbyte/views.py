@@ -9,12 +9,14 @@ from app.airbyte.engine import (
     Column,
     Connector,
     Destination,
+    EngineJob,
     Ingestion,
     IngestionStatus,
     Source,
     Stream,
     SyncMode,
 )
+from app.airbyte.quartz import next_time
 from app.airbyte.schemas import ScheduleBody
 from app.runs.model import Run, RunState
 from app.runs.schemas import RunView
@@ -176,6 +178,10 @@ class LastJob(BaseModel):
             error=run.failure.message if run.failure else None,
         )
 
+    @classmethod
+    def of_engine(cls, job: EngineJob) -> "LastJob":
+        return cls(**job.model_dump(exclude={"started_at"}), error=None)
+
 
 class IngestionStatusView(BaseModel):
     ingestionId: str  # noqa: N815
@@ -186,14 +192,21 @@ class IngestionStatusView(BaseModel):
     last_job: LastJob | None
 
     @classmethod
-    def of(cls, ingestion: Ingestion, run: Run | None) -> "IngestionStatusView":
+    def of(
+        cls, ingestion: Ingestion, run: Run | None, job: EngineJob | None
+    ) -> "IngestionStatusView":
+        """`job`: a sync after that run, which the engine began by itself."""
+        last = LastJob.of(run) if run else None
+        began = (run.started_at or run.created_at) if run else None
+        active = ingestion.status is IngestionStatus.ACTIVE
+        cron = ingestion.schedule.cron if active else None
         return cls(
             ingestionId=ingestion.id,
             status=ingestion.status,
-            lastSync=(run.started_at or run.created_at) if run else None,
-            nextSync=None,
+            lastSync=job.started_at if job else began,
+            nextSync=next_time(cron) if cron else None,
             schedule=ScheduleBody.of(ingestion.schedule),
-            last_job=LastJob.of(run) if run else None,
+            last_job=LastJob.of_engine(job) if job else last,
         )
 
 

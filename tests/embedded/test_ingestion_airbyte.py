@@ -185,6 +185,19 @@ async def test_a_sync_by_airbytes_schedule_is_seen_too(
     assert found is not None
     assert found.run_ids == (f"airbyte-job-{job}",)
     assert len((await toy.manifest()).commits) == 2
+    _, run, newer = await world.service.last_sync(toy.ingestion.id)
+    assert run is not None
+    assert newer is not None
+    assert (newer.id, newer.state, newer.rows) == (f"airbyte-job-{job}", RunState.SUCCEEDED, 5)
+
+
+async def test_a_runs_own_job_is_told_as_the_run(world: World) -> None:
+    toy = await make(world, rows=3)
+    assert (await world.service.last_sync(toy.ingestion.id))[1:] == (None, None)
+    ran = await toy.sync()
+    _, run, job = await world.service.last_sync(toy.ingestion.id)
+    assert run is not None
+    assert (run.run_id, job) == (ran.run_id, None)
 
 
 async def test_what_was_there_before_the_gateway_stays_visible(

@@ -1,5 +1,6 @@
 """Airbyte's paths, schedules and messages as the gateway reads and writes them."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -8,7 +9,7 @@ import pytest
 from app.airbyte.airbyte_answers import retry_after, said
 from app.airbyte.airbyte_configs import masked, without_secrets
 from app.airbyte.airbyte_layout import stream_path
-from app.airbyte.quartz import quartz
+from app.airbyte.quartz import next_time, quartz
 from app.errors import InvalidRequest
 
 LAKE = {"s3_bucket_name": "lake", "s3_bucket_path": "bronze"}
@@ -55,6 +56,22 @@ def test_what_is_not_in_s3_has_no_path_in_the_lake() -> None:
 )
 def test_cron_becomes_quartz(cron: str, expression: str) -> None:
     assert quartz(cron) == expression
+
+
+@pytest.mark.parametrize(
+    ("expression", "at"),
+    [
+        ("0 30 3 ? * MON-FRI UTC", "2026-11-23T03:30:00+00:00"),
+        ("0 30 3 ? * 2-6 UTC", "2026-11-23T03:30:00+00:00"),
+        ("0 0 12 * * ? Europe/Berlin", "2026-11-21T11:00:00+00:00"),
+        ("30 3 * * *", "2026-11-22T03:30:00+00:00"),
+        ("0 0 0 ? * 6L UTC", None),
+        ("0 0 12 * * ? Nowhere/Land", None),
+    ],
+)
+def test_when_a_schedule_comes_round_again(expression: str, at: str | None) -> None:
+    found = next_time(expression, datetime(2026, 11, 21, 10, tzinfo=UTC))
+    assert (found.isoformat() if found else None) == at
 
 
 def test_quartz_has_no_two_kinds_of_days() -> None:
