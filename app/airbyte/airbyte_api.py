@@ -1,6 +1,5 @@
 """The production ingestion engine: Airbyte owns sources, destinations, connections and jobs."""
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -8,8 +7,10 @@ import structlog
 
 from app.airbyte import airbyte_configs as configs
 from app.airbyte.airbyte_claims import Claims
+from app.airbyte.airbyte_drafts import destination_body, source_body
 from app.airbyte.airbyte_layout import stream_path
-from app.airbyte.airbyte_makes import CONNECTION, DESTINATION, SOURCE, Kind, Maker
+from app.airbyte.airbyte_makes import Maker
+from app.airbyte.airbyte_resources import CONNECTION, DESTINATION, SOURCE, Resources
 from app.airbyte.airbyte_schedules import Follower
 from app.airbyte.airbyte_sync import JOB_ID, LAST_JOB_ID, AirbyteJobs, lake_paths
 from app.airbyte.airbyte_wire import (
@@ -38,7 +39,7 @@ from app.airbyte.engine import (
     Stream,
     StreamChoice,
 )
-from app.airbyte.paths import refuse_taken, require_bronze
+from app.airbyte.paths import refuse_taken
 from app.airbyte.stream_choices import configured
 from app.caller import Caller
 from app.config import Settings
@@ -62,6 +63,7 @@ class AirbyteApi:
         self.client = AirbyteClient(settings)
         self._workspaces = Workspaces(self.client, settings.airbyte_workspace)
         self._claims = Claims(store)
+        self._resources = Resources(self.client, self._workspaces, self._claims)
         self._maker = Maker(self.client, self._claims)
         self._manifests = ListedBronze(store, lake.s3)
         self._jobs = AirbyteJobs(self.client, self._manifests, settings.run_timeout)
@@ -82,10 +84,10 @@ class AirbyteApi:
     # Sources
 
     async def vet_source(self, draft: SourceDraft) -> None:
-        await self._source_body(draft)
+        await source_body(draft, self._workspaces, self._s3)
 
     async def create_source(self, source_id: str, draft: SourceDraft, caller: Caller) -> Source:
-        body, same = await self._source_body(draft)
+        body, same = await source_body(draft, self._workspaces, self._s3)
         try:
             made = await self._maker.make(SOURCE, source_id, body, same, caller.subject)
         except InvalidRequest as error:
@@ -94,16 +96,16 @@ class AirbyteApi:
         return source_of(made, caller.subject)
 
     async def sources(self) -> list[Source]:
-        found = await self.client.pages("/sources", "sourceId", await self._workspaces.scope())
+        found = await self._resources.all(SOURCE)
         creators = await self._claims.creators()
-        return [source_of(source, creators.get(source["sourceId"])) for source in found]
+        return [source_of(wire, creators.get(id_)) for id_, wire in found.items()]
 
     async def source(self, source_id: str) -> Source:
-        found = await self._get(SOURCE, source_id)
-        return source_of(found, await self._creator(found["sourceId"]))
+        found = await self._resources.get(SOURCE, source_id)
+        return source_of(found, await self._resources.creator(found["sourceId"]))
 
     async def delete_source(self, source_id: str, caller: Caller) -> None:
-        await self._delete(SOURCE, source_id, caller)
+        await self._resources.delete(SOURCE, source_id, caller)
 
     async def check_source(self, source_id: str) -> CheckResult:
         """The public API has no check: whether it can be asked for its streams, now, is one."""
@@ -120,12 +122,12 @@ class AirbyteApi:
     # Destinations
 
     async def vet_destination(self, draft: DestinationDraft) -> None:
-        await self._destination_body(draft)
+        await destination_body(draft, self._workspaces, self._s3)
 
     async def create_destination(
         self, destination_id: str, draft: DestinationDraft, caller: Caller
     ) -> Destination:
-        body, same = await self._destination_body(draft)
+        body, same = await destination_body(draft, self._workspaces, self._s3)
         try:
             made = await self._maker.make(DESTINATION, destination_id, body, same, caller.subject)
         except InvalidRequest as error:
@@ -134,7 +136,7 @@ class AirbyteApi:
         return destination_of(made, caller.subject)
 
     async def destinations(self) -> list[Destination]:
-        found = await self._destinations()
+        found = await self._resources.all(DESTINATION)
         creators = await self._claims.creators()
         return [
             destination_of(wire, creators.get(id_))
@@ -143,11 +145,11 @@ class AirbyteApi:
         ]
 
     async def destination(self, destination_id: str) -> Destination:
-        found = await self._get(DESTINATION, destination_id)
-        return destination_of(found, await self._creator(found["destinationId"]))
+        found = await self._resources.get(DESTINATION, destination_id)
+        return destination_of(found, await self._resources.creator(found["destinationId"]))
 
     async def delete_destination(self, destination_id: str, caller: Caller) -> None:
-        await self._delete(DESTINATION, destination_id, caller)
+        await self._resources.delete(DESTINATION, destination_id, caller)
 
     # Ingestions
 
@@ -167,21 +169,20 @@ class AirbyteApi:
         return ingestion
 
     async def ingestions(self) -> list[Ingestion]:
-        scope = await self._workspaces.scope()
-        connections = await self.client.pages("/connections", "connectionId", scope)
-        destinations = await self._destinations() if connections else {}
+        connections = await self._resources.all(CONNECTION)
+        destinations = await self._resources.all(DESTINATION) if connections else {}
         creators = await self._claims.creators()
         return [
-            self._ingestion(
-                wire, destinations.get(wire["destinationId"]), creators.get(wire["connectionId"])
-            )
-            for wire in connections
+            self._ingestion(wire, destinations.get(wire["destinationId"]), creators.get(id_))
+            for id_, wire in connections.items()
         ]
 
     async def ingestion(self, ingestion_id: str) -> Ingestion:
-        wire = await self._get(CONNECTION, ingestion_id)
-        destination = await self._destination_of(wire["destinationId"])
-        return self._ingestion(wire, destination, await self._creator(wire["connectionId"]))
+        wire = await self._resources.get(CONNECTION, ingestion_id)
+        destination = await self._resources.find(DESTINATION, wire["destinationId"])
+        return self._ingestion(
+            wire, destination, await self._resources.creator(wire["connectionId"])
+        )
 
     async def update_ingestion(
         self, ingestion_id: str, change: IngestionChange, caller: Caller
@@ -195,8 +196,8 @@ class AirbyteApi:
         if change.schedule is not None:
             body["schedule"] = schedule_body(change.schedule)
         if change.streams is not None or change.all_streams:
-            wire = await self._get(CONNECTION, ingestion_id)
-            destination = await self._get(DESTINATION, former.destination_id)
+            wire = await self._resources.get(CONNECTION, ingestion_id)
+            destination = await self._resources.get(DESTINATION, former.destination_id)
             streams = await self._configured(wire, destination, change.streams)
             refuse_taken(_paths(streams), await self.ingestions(), former.id)
             body["configurations"] = streams_body(streams)
@@ -209,7 +210,7 @@ class AirbyteApi:
         return changed
 
     async def delete_ingestion(self, ingestion_id: str, caller: Caller) -> None:
-        await self._delete(CONNECTION, ingestion_id, caller)
+        await self._resources.delete(CONNECTION, ingestion_id, caller)
         await self._manifests.redeclare(ingestion_id, ())
 
     async def later_job(self, ingestion_id: str, run: Run | None) -> EngineJob | None:
@@ -243,37 +244,11 @@ class AirbyteApi:
             return None
         return await self._jobs.settle(run, ingestion)
 
-    async def _source_body(self, draft: SourceDraft) -> tuple[Json, Json]:
-        workspace = await self._workspaces.resolve(draft.workspace)
-        definition = await self._workspaces.definition_id(workspace, draft.type)
-        config = configs.source_config(draft.type, draft.config, self._s3)
-        type_ = configs.airbyte_name(draft.type)
-        body: Json = {"name": draft.name, "workspaceId": workspace}
-        if definition:
-            body |= {"definitionId": definition, "configuration": config}
-        else:
-            body["configuration"] = {**config, "sourceType": type_}
-        return body, {"name": draft.name, "workspaceId": workspace, "sourceType": type_}
-
-    async def _destination_body(self, draft: DestinationDraft) -> tuple[Json, Json]:
-        config = configs.s3_config(draft.config, self._s3)
-        require_bronze(config["s3_bucket_name"], config["s3_bucket_path"], self._s3.bucket)
-        same = {
-            "name": draft.name,
-            "workspaceId": await self._workspaces.resolve(draft.workspace),
-        }
-        body = {
-            **same,
-            "definitionId": configs.S3_DESTINATION_ID,
-            "configuration": {**config, "destinationType": S3},
-        }
-        return body, {**same, "destinationType": S3}
-
     async def _connection_body(
         self, draft: IngestionDraft, *, vet_paths: bool = True
     ) -> tuple[Json, Json]:
-        destination = await self._get(DESTINATION, draft.destination_id)
-        source_id = str((await self._get(SOURCE, draft.source_id))["sourceId"])
+        destination = await self._resources.get(DESTINATION, draft.destination_id)
+        source_id = str((await self._resources.get(SOURCE, draft.source_id))["sourceId"])
         body: Json = {
             "name": draft.name,
             "sourceId": source_id,
@@ -299,7 +274,7 @@ class AirbyteApi:
         )
 
     async def _streams(self, source_id: str, params: Json) -> tuple[Stream, ...]:
-        known = str((await self._get(SOURCE, source_id))["sourceId"])
+        known = str((await self._resources.get(SOURCE, source_id))["sourceId"])
         found = await self.client.get_slow("/streams", {"sourceId": known, **params})
         return tuple(stream_of(stream) for stream in found)
 
@@ -308,45 +283,6 @@ class AirbyteApi:
             return stream_path(wire, destination, name, namespace, self._s3.bucket)
 
         return ingestion_of(wire, path_of, creator)
-
-    async def _destinations(self) -> dict[str, Json]:
-        scope = await self._workspaces.scope()
-        found = await self.client.pages("/destinations", "destinationId", scope)
-        return {destination["destinationId"]: destination for destination in found}
-
-    async def _destination_of(self, destination_id: str) -> Json | None:
-        try:
-            found: Json = await self.client.get(f"/destinations/{destination_id}")
-        except NotFound:
-            return None
-        return found
-
-    async def _get(self, kind: Kind, id_: str) -> Json:
-        """By Airbyte's id, or by that of the request that made it."""
-        _require_id(kind, id_)
-        try:
-            found: Json = await self.client.get(f"{kind.path}/{id_}")
-        except (NotFound, InvalidRequest):
-            claim = await self._claims.get(id_)
-            if claim is None or claim.made is None:
-                raise NotFound(f"Airbyte has no {kind.name} {id_}.") from None
-            found = await self.client.get(f"{kind.path}/{claim.made}")
-        return found
-
-    async def _delete(self, kind: Kind, id_: str, caller: Caller) -> None:
-        _require_id(kind, id_)
-        await self.client.delete(f"{kind.path}/{id_}")
-        log.info("airbyte_deleted", kind=kind.name, id=id_, by=caller.subject)
-        await self._claims.forget(id_)
-
-    async def _creator(self, airbyte_id: str) -> str | None:
-        return (await self._claims.creators()).get(airbyte_id)
-
-
-def _require_id(kind: Kind, id_: str) -> None:
-    """It goes into an address: what is no id is not there."""
-    if not re.fullmatch(r"[0-9A-Za-z-]{1,64}", id_):
-        raise NotFound(f"Airbyte has no {kind.name} of that id.")
 
 
 def _paths(streams: tuple[ConfiguredStream, ...]) -> list[str]:

@@ -1,25 +1,13 @@
 """Making things in Airbyte once, though its API has no idempotency keys and no unique names."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from app.airbyte.airbyte_claims import Claim, Claims
+from app.airbyte.airbyte_resources import Kind
 from app.airbyte.client import AirbyteClient, Json
 
 CLOCK_STEP = 2
 """Seconds: Airbyte tells when it made something in whole ones."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    name: str
-    path: str
-    id_name: str
-
-
-SOURCE = Kind("source", "/sources", "sourceId")
-DESTINATION = Kind("destination", "/destinations", "destinationId")
-CONNECTION = Kind("connection", "/connections", "connectionId")
 
 
 class Maker:

@@ -1,0 +1,71 @@
+"""Airbyte's sources, destinations and connections, by id and in lists."""
+
+import re
+from dataclasses import dataclass
+
+import structlog
+
+from app.airbyte.airbyte_claims import Claims
+from app.airbyte.airbyte_workspaces import Workspaces
+from app.airbyte.client import AirbyteClient, Json
+from app.caller import Caller
+from app.errors import InvalidRequest, NotFound
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Kind:
+    name: str
+    path: str
+    id_name: str
+
+
+SOURCE = Kind("source", "/sources", "sourceId")
+DESTINATION = Kind("destination", "/destinations", "destinationId")
+CONNECTION = Kind("connection", "/connections", "connectionId")
+
+
+class Resources:
+    def __init__(self, client: AirbyteClient, workspaces: Workspaces, claims: Claims) -> None:
+        self._client = client
+        self._workspaces = workspaces
+        self._claims = claims
+
+    async def all(self, kind: Kind) -> dict[str, Json]:
+        scope = await self._workspaces.scope()
+        found = await self._client.pages(kind.path, kind.id_name, scope)
+        return {item[kind.id_name]: item for item in found}
+
+    async def get(self, kind: Kind, id_: str) -> Json:
+        """By Airbyte's id, or by that of the request that made it."""
+        _require_id(kind, id_)
+        try:
+            found: Json = await self._client.get(f"{kind.path}/{id_}")
+        except (NotFound, InvalidRequest):
+            claim = await self._claims.get(id_)
+            if claim is None or claim.made is None:
+                raise NotFound(f"Airbyte has no {kind.name} {id_}.") from None
+            found = await self._client.get(f"{kind.path}/{claim.made}")
+        return found
+
+    async def find(self, kind: Kind, id_: str) -> Json | None:
+        try:
+            return await self.get(kind, id_)
+        except NotFound:
+            return None
+
+    async def delete(self, kind: Kind, id_: str, caller: Caller) -> None:
+        _require_id(kind, id_)
+        await self._client.delete(f"{kind.path}/{id_}")
+        log.info("airbyte_deleted", kind=kind.name, id=id_, by=caller.subject)
+        await self._claims.forget(id_)
+
+    async def creator(self, airbyte_id: str) -> str | None:
+        return (await self._claims.creators()).get(airbyte_id)
+
+
+def _require_id(kind: Kind, id_: str) -> None:
+    """It goes into an address: what is no id is not there."""
+    if not re.fullmatch(r"[0-9A-Za-z-]{1,64}", id_):
+        raise NotFound(f"Airbyte has no {kind.name} of that id.")
