@@ -238,6 +238,10 @@ class AirbyteApi:
         return await self._jobs.sync(ingestion, source.name, control)
 
     async def settle_sync(self, run: Run, ingestion_id: str) -> Outcome | None:
+        if LAST_JOB_ID not in run.engine:
+            # It never came to asking for a job: that is known without Airbyte, which may be away.
+            await self._manifests.release(ingestion_id, run.run_id)
+            return None
         try:
             ingestion = await self.ingestion(ingestion_id)
         except NotFound:

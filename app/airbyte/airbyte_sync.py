@@ -188,8 +188,6 @@ class AirbyteJobs:
                 return await self._job(run.engine[JOB_ID])
             except NotFound:
                 return None
-        if LAST_JOB_ID not in run.engine:
-            return None
         jobs = await self.newest(connection_id)
         later = [job for job in jobs if job.id > run.engine[LAST_JOB_ID]]
         return later[-1] if later else None

@@ -385,6 +385,7 @@ async def test_a_run_waits_out_an_outage_of_airbyte_and_ends(
     ("spoil", "cause"),
     [
         ({"match": "POST /jobs", "status": 403, "body": '{"detail": "no"}'}, "permission_denied"),
+        ({"match": "GET /connections/.+", "after": 1, "status": 503}, "engine_unreachable"),
         ({"match": "POST /jobs", "status": 400, "body": '{"detail": "no"}'}, "internal"),
         ({"match": r"GET /jobs/\d+", "status": 404, "body": '{"detail": "no"}'}, "internal"),
         ({"match": "GET /jobs", "status": 200, "body": HTML, "content_type": "text/html"},
