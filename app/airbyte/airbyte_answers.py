@@ -130,7 +130,7 @@ def retry_after(response: httpx.Response) -> int | None:
 def _no_airbyte(response: httpx.Response) -> EngineFailed:
     kind = response.headers.get("content-type", "nothing").split(";")[0]
     return EngineFailed(
-        f"What answers at {response.url.copy_with(query=None)} is not Airbyte's API: "
+        f"What answers at {response.url.copy_with(query=None, userinfo=b'')} is not Airbyte's API: "
         f"{response.status_code}, {kind}.",
         hint=BASE_URL_HINT,
     )

@@ -1,6 +1,7 @@
 """Airbyte's public API over HTTP: pages, time-outs, and retries where repeating is safe."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -34,6 +35,8 @@ class AirbyteClient:
     def __init__(self, settings: Settings) -> None:
         base = str(settings.airbyte_base_url).rstrip("/")
         self.base_url = base
+        self._shown_url = re.sub(r"//[^/@]*@", "//", base)
+        """For messages: without the password that some write into addresses."""
         self.identity = identity_of(settings)
         self._config_url = base.replace("/api/public/v1", "/api/v1")
         self._seconds = settings.airbyte_timeout
@@ -52,7 +55,7 @@ class AirbyteClient:
         """What was reached, and as whom. Asks once; raises what keeps it from working."""
         found = await self.page("/workspaces", {"limit": 10}, tries=1)
         names = ", ".join(str(workspace["name"]) for workspace in found) or "none"
-        return f"{self.base_url} as {self.identity}, workspaces: {names}"
+        return f"{self._shown_url} as {self.identity}, workspaces: {names}"
 
     def now(self) -> datetime:
         """By Airbyte's clock, as its answers told it last."""
@@ -175,7 +178,7 @@ class AirbyteClient:
                 method, url, params=params, json=body, timeout=timeout
             )
         except httpx.TransportError as error:
-            raise lost(error, self.base_url, seconds) from None
+            raise lost(error, self._shown_url, seconds) from None
         except httpx.InvalidURL as error:
             raise EngineFailed(f"AIRBYTE_BASE_URL is no address: {error}") from None
         self._set_clock(response)

@@ -120,6 +120,7 @@ async def test_a_wrong_host_a_closed_port_and_a_wrong_path_say_what_to_check(
             (airbyte.host_url + "/api/public/v1/sources", 424, "There is no GET"),
             ("airbyte:8001", 503, "cannot be reached"),
             (airbyte.url.replace("http:", "https:"), 503, "SSL"),
+            (nobody.replace("//", f"//airbyte:{SECRET}@"), 503, "cannot be reached"),
         ):
             async with engine_of(lakehouse, url) as engine:
                 problem = await problem_of(engine.sources())
@@ -127,6 +128,7 @@ async def test_a_wrong_host_a_closed_port_and_a_wrong_path_say_what_to_check(
                 assert "AIRBYTE_BASE_URL" in problem["hint"]
                 health = await probe(engine.client.probe, budget=1)
                 assert (health.status, says in str(health.cause)) == ("unreachable", True)
+                assert SECRET not in str(health.cause)
 
 
 @pytest.mark.parametrize("forbidden", [False, True])
