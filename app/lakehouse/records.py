@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pydantic import BaseModel
+import structlog
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from app.caller import Caller
-from app.errors import Conflict, NotFound, VersionMismatch
+from app.errors import Conflict, InvalidBody, NotFound, VersionMismatch
 from app.lakehouse.record_log import RecordLog, Row, new_commit_id
 from app.lakehouse.shared_log import SharedLog
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog
 
 M = TypeVar("M", bound=BaseModel)
+log = structlog.get_logger()
 
 SCHEMA_VERSION = 1
 
@@ -155,8 +158,20 @@ class RecordTable(Generic[M]):
             updated_by=author,
             commit_id=commit_id,
             schema_version=SCHEMA_VERSION,
-            doc=doc.model_dump_json(),
+            doc=self._json(doc),
         )
+
+    def _json(self, doc: M) -> str:
+        """pydantic writes what it does not read (deep nesting): such a row would be lost."""
+        try:
+            text = doc.model_dump_json()
+            self._model.model_validate_json(text)
+        except (ValidationError, PydanticSerializationError):
+            raise InvalidBody(
+                f"This {self.kind} record cannot be stored as JSON: it is nested too deep, or has "
+                "text or numbers that JSON does not have."
+            ) from None
+        return text
 
     def _record(self, row: Row) -> Record[M]:
         return Record(
@@ -179,4 +194,17 @@ class RecordTable(Generic[M]):
             if row.op == "delete":
                 self._records.pop(row.id, None)
             else:
-                self._records[row.id] = self._record(row)
+                self._put(row)
+
+    def _put(self, row: Row) -> None:
+        """A row that cannot be read must not keep the others from being read."""
+        try:
+            self._records[row.id] = self._record(row)
+        except ValidationError as error:
+            log.error(
+                "record_unreadable",
+                kind=self.kind,
+                id=row.id,
+                version=row.version,
+                errors=[item["type"] for item in error.errors(include_url=False)][:5],
+            )

@@ -6,14 +6,16 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from pydantic import BaseModel
+import structlog
+from pydantic import BaseModel, ValidationError
 from toy_processes import FORKS, create_records
 
 from app.caller import Caller
-from app.errors import Conflict, EngineUnreachable, NotFound, VersionMismatch
+from app.errors import Conflict, EngineUnreachable, InvalidBody, NotFound, VersionMismatch
 from app.lakehouse import record_log, shared_log
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
@@ -257,3 +259,56 @@ async def test_a_cancelled_writer_leaves_the_table_in_order(table, other):
     await table.insert("b", Doc(name="two"), "me")
     assert {record.id for record in await table.all()} >= {"b"}
     assert await table.all() == await other.all()
+
+
+class FreeDoc(Doc):
+    more: dict[str, Any] = {}
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"in": value}
+    return value
+
+
+async def test_what_could_not_be_read_again_is_refused_and_not_written(lakehouse, kind):
+    table = RecordTable(lakehouse.catalog, kind, FreeDoc)
+    await table.insert("a", FreeDoc(name="one"), "me")
+    with pytest.raises(InvalidBody, match="cannot be stored"):
+        await table.insert("deep", FreeDoc(name="deep", more=nested(220)), "me")
+    await table.insert("b", FreeDoc(name="two"), "me")
+    anew = RecordTable(lakehouse.catalog, kind, FreeDoc)
+    assert [record.id for record in await anew.all()] == ["a", "b"]
+
+
+async def test_one_row_that_cannot_be_read_loses_no_other(lakehouse, kind, monkeypatch):
+    table = RecordTable(lakehouse.catalog, kind, Doc)
+    await table.insert("a", Doc(name="one"), "me")
+    monkeypatch.setattr(table, "_json", lambda _: '{"name": 1')
+    with pytest.raises(ValidationError):
+        await table.insert("broken", Doc(name="broken"), "me")
+    monkeypatch.undo()
+    await table.insert("b", Doc(name="two"), "me")
+    anew = RecordTable(lakehouse.catalog, kind, Doc)
+    with structlog.testing.capture_logs() as logged:
+        assert [record.id for record in await anew.all()] == ["a", "b"]
+    assert [(line["event"], line["id"], line["version"]) for line in logged] == [
+        ("record_unreadable", "broken", 1)
+    ]
+    # The id is free again, above the version that cannot be read.
+    assert (await anew.insert("broken", Doc(name="whole"), "me")).version == 2
+    assert [record.id for record in await anew.all()] == ["a", "b", "broken"]
+
+
+async def test_rows_that_could_not_be_applied_are_told_again(table, other, monkeypatch):
+    await table.insert("a", Doc(name="one"), "me")
+
+    def fail(row: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(other, "_put", fail)
+        with pytest.raises(MemoryError):
+            await other.all()
+    assert [record.id for record in await other.all()] == ["a"]
