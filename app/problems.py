@@ -145,5 +145,6 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 def _json(document: dict[str, Any], status: int, headers: Any) -> Response:
-    body = json.dumps(document, ensure_ascii=False, default=str)
+    # What was asked may hold half a surrogate, and then so does what is said of it.
+    body = json.dumps(document, ensure_ascii=False, default=str).encode(errors="backslashreplace")
     return Response(body, status, headers=headers, media_type=MEDIA_TYPE)

@@ -13,6 +13,7 @@ from app.data_products.record import (
     ProductStatus,
     UpdateFrequency,
 )
+from app.free_json import FreeJson
 from app.lakehouse.records import Record
 from app.runs.schemas import RunView
 
@@ -53,7 +54,7 @@ class ProductCreate(BaseModel):
     update_frequency: UpdateFrequency = UpdateFrequency.DAILY
     tags: Words = ()
     sql_query: Sql = Field(validation_alias=_SQL)
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    metadata: FreeJson = Field(default_factory=dict)
 
 
 class ProductUpdate(BaseModel):
@@ -68,7 +69,7 @@ class ProductUpdate(BaseModel):
     update_frequency: UpdateFrequency | None = None
     tags: Words | None = None
     sql_query: Sql | None = Field(default=None, validation_alias=_SQL)
-    metadata: dict[str, Any] | None = None
+    metadata: FreeJson | None = None
 
     @model_validator(mode="after")
     def _nothing_needed_is_cleared(self) -> Self:

@@ -87,6 +87,58 @@ async def test_a_product_of_the_wrong_shape_is_422(
     assert_problem(answer, 422, "invalid-body")
 
 
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        value = {"in": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("free", "told"),
+    [
+        (json.dumps(nested(21)), "nested more than 20 levels"),
+        (json.dumps(nested(200)), "nested more than 20 levels"),
+        (json.dumps({"long": "x" * 70_000}), "65536 at most"),
+        ('{"a": "{{ 1 }}", "\\ud800": 1}', "not Unicode"),
+        ('{"a": "\\ud800"}', "not Unicode"),
+        ('{"a": NaN}', "NaN or Infinity"),
+        ('{"a": [-Infinity]}', "NaN or Infinity"),
+        ('{"a": 1e999}', "NaN or Infinity"),
+    ],
+)
+async def test_free_json_that_could_not_be_kept_as_it_is_is_422(
+    client: httpx.AsyncClient, nothing_changes: None, free: str, told: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    for path, body, field in (
+        ("/data-products", PRODUCT, "metadata"),
+        ("/airbyte/datasource", {"name": "f", "type": "faker"}, "config"),
+        ("/airbyte/sink", {"name": "s", "type": "s3"}, "config"),
+    ):
+        text = json.dumps({**body, field: "FREE"}).replace('"FREE"', free)
+        answer = await client.post(path, content=text, headers=headers)
+        assert told in str(assert_problem(answer, 422, "invalid-body")["detail"])
+
+
+@pytest.mark.parametrize("levels", [1, 20])
+async def test_metadata_comes_back_as_it_was_given(client: httpx.AsyncClient, levels: int) -> None:
+    product = {**PRODUCT, "name": f"Nested {levels}", "metadata": nested(levels)}
+    made = (await client.post("/data-products", json=product)).json()
+    assert made["metadata"] == product["metadata"]
+    answer = await client.delete(f"/data-products/{made['id']}")
+    assert answer.status_code == 204
+
+
+async def test_a_field_whose_name_is_not_unicode_is_422(client: httpx.AsyncClient) -> None:
+    answer = await client.post(
+        "/spark/transform",
+        content='{"sql": "SELECT 1 AS a", "\\ud800": 1}',
+        headers={"content-type": "application/json"},
+    )
+    assert_problem(answer, 422, "invalid-body")
+
+
 @pytest.mark.parametrize(
     "change",
     [
