@@ -16,9 +16,18 @@ from app.dbt_transformations.record import (
     transformation_id,
 )
 from app.dbt_transformations.tables import GoldTable, gold_tables, tables_of
-from app.errors import AsgardError, Conflict, InvalidRequest, NotFound, SqlInvalid
+from app.errors import (
+    AsgardError,
+    Conflict,
+    EngineFailed,
+    InvalidRequest,
+    NotFound,
+    NotSupported,
+    SqlInvalid,
+)
 from app.lakehouse.catalog import Catalog, Column, TableInfo
 from app.lakehouse.records import RecordTable
+from app.runs.failure import FailureCause
 from app.runs.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.runs.model import Run, RunKind
 from app.runs.service import RunRequest, RunService
@@ -149,9 +158,15 @@ class DbtService:
         self._project.changed()
 
     async def validate(self, sql: str) -> Validation:
+        """Whatever the SQL itself is at fault for is an answer; what the lake is, is raised."""
         try:
             columns = await self._engine.validate(await self._judge.check_query(sql))
-        except InvalidRequest as error:
+        except (InvalidRequest, NotSupported, EngineFailed) as error:
+            if (
+                isinstance(error, EngineFailed)
+                and error.failure_cause is not FailureCause.SQL_ERROR
+            ):
+                raise
             return Validation(
                 error.detail,
                 suggested_tables=tuple(error.members.get("suggested_tables", ())),
