@@ -125,6 +125,13 @@ class IdempotencyMismatch(InvalidBody):
     title = "The idempotency key was used with another body"
 
 
+class SqlColumnUnnamed(InvalidBody):
+    """A model's query leaves a column without a name. `column` is its number, from 1."""
+
+    problem = "sql-column-unnamed"
+    title = "A column of the query has no name"
+
+
 class NotFound(AsgardError):
     status = 404
     problem = "not-found"

@@ -162,10 +162,8 @@ class DbtService:
         try:
             columns = await self._engine.validate(await self._judge.check_query(sql))
         except (InvalidRequest, NotSupported, EngineFailed) as error:
-            if (
-                isinstance(error, EngineFailed)
-                and error.failure_cause is not FailureCause.SQL_ERROR
-            ):
+            cause = getattr(error, "failure_cause", FailureCause.SQL_ERROR)
+            if cause is not FailureCause.SQL_ERROR:
                 raise
             return Validation(
                 error.detail,
@@ -194,6 +192,7 @@ class DbtService:
 
     async def _judged(self, fields: Mapping[str, Any]) -> TransformationDoc:
         guarded = await self._judge.check_query(fields["sql_query"])
+        guarded.require_names()
         doc = TransformationDoc(**fields, schema_name=self._gold, guarded_sql=guarded.sql)
         target = doc.table if doc.materialization.is_view else None
         names = {column.name for column in await self._engine.validate(guarded, target)}
