@@ -138,6 +138,14 @@ class NotFound(AsgardError):
     title = "Not found"
 
 
+class Gone(AsgardError):
+    """What an earlier request with this Idempotency-Key made was deleted since."""
+
+    status = 410
+    problem = "gone"
+    title = "It was deleted"
+
+
 class Conflict(AsgardError):
     """`conflicting_id` names what is in the way."""
 

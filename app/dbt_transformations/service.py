@@ -252,7 +252,9 @@ class DbtService:
         while True:
             if await self._records.get(record_id) is None:
                 try:
-                    return await self._records.insert(record_id, doc, caller.subject, check)
+                    return await self._records.insert(
+                        record_id, doc, caller.subject, check, again=True
+                    )
                 except Conflict as conflict:
                     if conflict.members.get("conflicting_id") != record_id:
                         raise

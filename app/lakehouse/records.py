@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from app.caller import Caller
-from app.errors import Conflict, InvalidBody, NotFound, VersionMismatch
+from app.errors import Conflict, Gone, InvalidBody, NotFound, VersionMismatch
 from app.lakehouse.record_log import RecordLog, Row, new_commit_id
 from app.lakehouse.shared_log import SharedLog
 
@@ -48,6 +48,7 @@ class RecordTable(Generic[M]):
         self._log = SharedLog(catalog, RecordLog(namespace, kind), self._apply)
         self._records: dict[str, Record[M]] = {}
         self._versions: dict[str, int] = {}
+        self._deleted: set[str] = set()
 
     async def open(self) -> None:
         """Makes the table if there is none and reads it. Optional: first use does it too."""
@@ -63,13 +64,27 @@ class RecordTable(Generic[M]):
         return sorted(self._records.values(), key=lambda record: (record.created_at, record.id))
 
     async def insert(
-        self, record_id: str, doc: M, created_by: str, check: Check[M] | None = None
+        self,
+        record_id: str,
+        doc: M,
+        created_by: str,
+        check: Check[M] | None = None,
+        *,
+        again: bool = False,
     ) -> Record[M]:
-        """Raises `Conflict` when the id exists, and whatever `check` raises."""
+        """Raises `Conflict` when the id exists, and whatever `check` raises; `Gone` when it was
+        deleted, unless it may come back (`again`): an id that is met a second time is that of a
+        request that is repeated."""
 
         def put(commit_id: str) -> Row:
             if record_id in self._records:
                 raise Conflict(f"{self.kind} {record_id} exists already.", conflicting_id=record_id)
+            if record_id in self._deleted and not again:
+                raise Gone(
+                    f"The {self.kind} record {record_id} that this request made was deleted since.",
+                    hint="Send it with another Idempotency-Key to make a new one.",
+                    deleted_id=record_id,
+                )
             if check is not None:
                 check(self._records)
             return self._row(commit_id, record_id, doc, created_by)
@@ -187,13 +202,16 @@ class RecordTable(Generic[M]):
         if anew:
             self._records.clear()
             self._versions.clear()
+            self._deleted.clear()
         for row in rows:
             if self._versions.get(row.id, 0) >= row.version:
                 continue
             self._versions[row.id] = row.version
             if row.op == "delete":
                 self._records.pop(row.id, None)
+                self._deleted.add(row.id)
             else:
+                self._deleted.discard(row.id)
                 self._put(row)
 
     def _put(self, row: Row) -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from toy_processes import FORKS, create_records
 
 from app.caller import Caller
-from app.errors import Conflict, EngineUnreachable, InvalidBody, NotFound, VersionMismatch
+from app.errors import Conflict, EngineUnreachable, Gone, InvalidBody, NotFound, VersionMismatch
 from app.lakehouse import record_log, shared_log
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
@@ -84,14 +84,18 @@ async def test_history_stays_in_the_table_for_anyone_to_query(lakehouse, table, 
     ]
 
 
-async def test_a_deleted_record_is_gone_and_its_id_can_be_used_again(table, other):
+async def test_a_deleted_record_is_gone_and_its_id_comes_back_only_when_meant(table, other):
     await table.insert("a", Doc(name="one"), "me")
     await table.delete("a", THEM)
     assert await table.get("a") is None
     assert await other.get("a") is None
     with pytest.raises(NotFound):
         await other.delete("a", THEM)
-    again = await other.insert("a", Doc(name="again"), "you")
+    for view in (table, other):
+        with pytest.raises(Gone) as refused:
+            await view.insert("a", Doc(name="again"), "you")
+        assert refused.value.members == {"deleted_id": "a"}
+    again = await other.insert("a", Doc(name="again"), "you", again=True)
     assert (again.version, again.created_by) == (3, "you")
     assert await table.get("a") == again
 
