@@ -106,6 +106,13 @@ class SourceNotFound(InvalidRequest):
     cause = FailureCause.TABLE_NOT_FOUND
 
 
+class SourceUnreadable(SourceNotFound):
+    """A file is there, and it is not what its name or its `format` says."""
+
+    problem = "source-unreadable"
+    title = "The file cannot be read"
+
+
 class PathRefused(InvalidRequest):
     problem = "path-not-allowed"
     title = "The path is not allowed"
