@@ -145,6 +145,12 @@ class NotFound(AsgardError):
     title = "Not found"
 
 
+class MethodNotAllowed(AsgardError):
+    status = 405
+    problem = "method-not-allowed"
+    title = "The path does not take this method"
+
+
 class Gone(AsgardError):
     """What an earlier request with this Idempotency-Key made was deleted since."""
 

@@ -29,6 +29,7 @@ class ProductCreate(BaseModel):
     """`source_query` is accepted as an older name of `sql_query`."""
 
     model_config = ConfigDict(
+        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -43,7 +44,7 @@ class ProductCreate(BaseModel):
                     "FROM silver.transactions GROUP BY customer_id",
                 }
             ]
-        }
+        },
     )
 
     name: Word
@@ -60,6 +61,8 @@ class ProductCreate(BaseModel):
 class ProductUpdate(BaseModel):
     """A field that is absent stays as it is. Null clears a description, consumers, tags and
     metadata; the others cannot be empty."""
+
+    model_config = ConfigDict(extra="forbid")
 
     name: Word | None = None
     description: Text | None = None
