@@ -115,6 +115,13 @@ class SourceNotFound(InvalidRequest):
     cause = FailureCause.TABLE_NOT_FOUND
 
 
+class SourceUnreadable(SourceNotFound):
+    """A file is there, and it is not what its name or its `format` says."""
+
+    problem = "source-unreadable"
+    title = "The file cannot be read"
+
+
 class PathRefused(InvalidRequest):
     problem = "path-not-allowed"
     title = "The path is not allowed"
@@ -134,10 +141,31 @@ class IdempotencyMismatch(InvalidBody):
     title = "The idempotency key was used with another body"
 
 
+class SqlColumnUnnamed(InvalidBody):
+    """A model's query leaves a column without a name. `column` is its number, from 1."""
+
+    problem = "sql-column-unnamed"
+    title = "A column of the query has no name"
+
+
 class NotFound(AsgardError):
     status = 404
     problem = "not-found"
     title = "Not found"
+
+
+class MethodNotAllowed(AsgardError):
+    status = 405
+    problem = "method-not-allowed"
+    title = "The path does not take this method"
+
+
+class Gone(AsgardError):
+    """What an earlier request with this Idempotency-Key made was deleted since."""
+
+    status = 410
+    problem = "gone"
+    title = "It was deleted"
 
 
 class Conflict(AsgardError):

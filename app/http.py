@@ -29,7 +29,12 @@ class Wait:
 
     seconds: float
     explicit: bool
-    runs_path: str
+    api_path: str
+    """`/api/v1`"""
+
+    @property
+    def runs_path(self) -> str:
+        return f"{self.api_path}/runs"
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,18 @@ def _wait(
     prefer: Annotated[str | None, Header(description="`respond-async` answers at once.")] = None,
 ) -> Wait:
     settings = context(request).settings
-    runs_path = f"/api/{settings.api_version}/runs"
+    api_path = f"/api/{settings.api_version}"
     if wait_seconds is not None:
-        return Wait(wait_seconds, True, runs_path)
-    if prefer is not None and "respond-async" in prefer.lower():
-        return Wait(0, True, runs_path)
-    return Wait(settings.wait_seconds, False, runs_path)
+        return Wait(wait_seconds, True, api_path)
+    if _prefers_async(prefer or ""):
+        return Wait(0, True, api_path)
+    return Wait(settings.wait_seconds, False, api_path)
+
+
+def _prefers_async(prefer: str) -> bool:
+    """RFC 7240: preferences are set apart by commas, their parameters by semicolons."""
+    names = (preference.split(";")[0].strip().lower() for preference in prefer.split(","))
+    return "respond-async" in names
 
 
 async def _idempotency_key(

@@ -116,6 +116,7 @@ def _request_id(headers: Headers) -> str:
 
 
 def _matches(host: str, allowed: str) -> bool:
+    host, allowed = host.lower(), allowed.lower()
     return allowed in {"*", host} or (allowed.startswith("*.") and host.endswith(allowed[1:]))
 
 

@@ -4,16 +4,23 @@ import inspect
 import json
 import shutil
 from collections.abc import Iterator
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Mount
 
 import app.errors as errors
-from app.errors import AsgardError, EngineUnreachable, InvalidBody
+from app.errors import (
+    AsgardError,
+    BodyTooLarge,
+    EngineUnreachable,
+    InvalidBody,
+    MethodNotAllowed,
+    NotFound,
+)
 from app.http import request_id_of_task
 
 if TYPE_CHECKING:
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
 
 FULL_DISK = 0.01
 """The part of a disk that SeaweedFS leaves free."""
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+PATHS_HINT = "/docs lists every path, and /openapi.json too."
 MEDIA_TYPE = "application/problem+json"
 PROBLEM_SCHEMA: dict[str, Any] = {
     "title": "Problem",
@@ -38,7 +47,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 }
 
 
-def problem_response(error: AsgardError, instance: str) -> Response:
+def problem_response(error: AsgardError, instance: str, headers: Any = None) -> Response:
     document: dict[str, Any] = {
         **error.members,
         "type": f"/problems/{error.problem}",
@@ -50,22 +59,9 @@ def problem_response(error: AsgardError, instance: str) -> Response:
     }
     if error.hint:
         document["hint"] = error.hint
-    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
+    if error.retry_after:
+        headers = {**(headers or {}), "Retry-After": str(error.retry_after)}
     return _json(document, error.status, headers)
-
-
-def http_problem(status: int, detail: str, instance: str, headers: Any = None) -> Response:
-    """A problem for the faults that the framework finds: no such path, no such method."""
-    title = HTTPStatus(status).phrase
-    document = {
-        "type": f"/problems/{title.lower().replace(' ', '-')}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": instance,
-        "request_id": request_id_of_task.get(),
-    }
-    return _json(document, status, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -140,10 +136,38 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
+    """What the framework finds: no such path, no such method, a body that it cannot take."""
     assert isinstance(error, HTTPException)  # noqa: S101
-    return http_problem(error.status_code, str(error.detail), request.url.path, error.headers)
+    asked = f"{request.method} {request.url.path}"
+    headers = error.headers
+    problem: AsgardError
+    match error.status_code:
+        case 404:
+            problem = NotFound(f"There is no {asked}.", hint=PATHS_HINT)
+        case 405:
+            allowed = _methods(request)
+            headers = {**(headers or {}), "Allow": ", ".join(allowed)} if allowed else headers
+            takes = f" The path takes {' and '.join(allowed)}." if allowed else ""
+            problem = MethodNotAllowed(f"There is no {asked}.{takes}", hint=PATHS_HINT)
+        case 413:
+            problem = BodyTooLarge(str(error.detail))
+        case _:
+            problem = InvalidBody(str(error.detail))
+    return problem_response(problem, request.url.path, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Of all the routes that have the path; the framework's own answer has the first one's."""
+    asked = [(method, {**request.scope, "method": method}) for method in METHODS]
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    return [
+        method
+        for method, scope in asked
+        if any(route.matches(dict(scope))[0] is Match.FULL for route in routes)
+    ]
 
 
 def _json(document: dict[str, Any], status: int, headers: Any) -> Response:
-    body = json.dumps(document, ensure_ascii=False, default=str)
+    # What was asked may hold half a surrogate, and then so does what is said of it.
+    body = json.dumps(document, ensure_ascii=False, default=str).encode(errors="backslashreplace")
     return Response(body, status, headers=headers, media_type=MEDIA_TYPE)

@@ -6,9 +6,12 @@ line by line: DuckDB's own tolerance (`store_rejects`) gives wrong line numbers 
 an unclosed quote swallows, so a broken line would be dropped after all.
 """
 
+import gzip
 import shutil
 import time
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -17,8 +20,8 @@ import orjson
 from app.airbyte.bronze_types import RESERVED, BronzeColumn, BronzeType, WrittenFile, unique_names
 from app.airbyte.csv_lines import CsvDialect
 from app.airbyte.file_formats import FileFormat, Packing
-from app.airbyte.unpacking import FileJob, FileResult, head_of, opened, unpacked
-from app.errors import InvalidRequest
+from app.airbyte.unpacking import COPY_BUFFER, DAMAGED, FileJob, FileResult, opened, unpacked
+from app.errors import SourceUnreadable
 
 FILE_BYTES = 256 * 1024 * 1024
 LINES_LOOKED_AT = 100_000
@@ -44,15 +47,22 @@ _CAST = {
 }
 
 
+FORMAT_HINT = "The file's name tells its format, unless the source's config does: `format`."
+_BAD_ARCHIVE = (gzip.BadGzipFile, zlib.error, EOFError)
+
+
 def read_file(job: FileJob) -> FileResult:
-    """Raises `SourceNotFound`, `InvalidRequest` (not the format that it should be)."""
+    """Raises `SourceNotFound`, `SourceUnreadable` (not the format that it should be)."""
     extracted_at = time.time_ns() // 1_000_000
-    with _connection(job) as connection:
+    with _readable(job), _connection(job) as connection:
         path, packing = unpacked(job)
         match job.format:
             case FileFormat.PARQUET:
                 query = _parquet_query(connection, path, job)
-                return _copy(connection, query, job, extracted_at)
+                try:
+                    return _copy(connection, query, job, extracted_at)
+                except (duckdb.InvalidInputException, duckdb.SerializationException) as error:
+                    raise _not_parquet(error, path, job) from error
             case FileFormat.JSONL:
                 from app.airbyte.line_source import read_json_lines
 
@@ -71,11 +81,11 @@ def read_file(job: FileJob) -> FileResult:
 
 def file_columns(job: FileJob) -> list[dict[str, str]]:
     """The columns that the file's stream has in bronze, by JSON Schema type."""
-    with _connection(job) as connection:
+    with _readable(job), _connection(job) as connection:
         path, packing = unpacked(job)
         match job.format:
             case FileFormat.PARQUET:
-                names = _described(connection, _read_parquet(path), job)
+                names = _described(connection, path, job)
                 return [{"name": name, "type": type_.lower()} for name, type_ in names]
             case FileFormat.JSONL:
                 from app.airbyte.line_source import json_columns
@@ -91,15 +101,32 @@ def _column(column: BronzeColumn) -> dict[str, str]:
     return {"name": column.name, "type": names.get(column.type, str(column.type))}
 
 
+@contextmanager
+def _readable(job: FileJob) -> Iterator[None]:
+    """What is read while it is unpacked can turn out broken anywhere."""
+    try:
+        yield
+    except _BAD_ARCHIVE as error:
+        raise SourceUnreadable(
+            f"{job.name} cannot be unpacked: {error}.",
+            hint=DAMAGED,
+        ) from error
+
+
 def csv_dialect(path: Path, packing: Packing, job: FileJob) -> CsvDialect:
     with opened(path, packing, job) as file:
-        head = head_of(file, job)
+        head = file.read(COPY_BUFFER)
     if b"\0" in head:
-        raise InvalidRequest(f"{job.name} is not a text file: it has NUL bytes.")
+        raise SourceUnreadable(
+            f"{job.name} is not a text file: it has NUL bytes.", hint=FORMAT_HINT
+        )
     tab = "\t" if job.format is FileFormat.TSV else None
     dialect = CsvDialect.of(head, delimiter=tab)
     if dialect is None:
-        raise InvalidRequest(f"{job.name} has no header line: it is empty.")
+        raise SourceUnreadable(
+            f"{job.name} has no header line: it is empty.",
+            hint="The first line of a CSV file names its columns.",
+        )
     return dialect
 
 
@@ -147,17 +174,23 @@ def _read_parquet(path: Path) -> str:
 
 
 def _described(
-    connection: duckdb.DuckDBPyConnection, query: str, job: FileJob
+    connection: duckdb.DuckDBPyConnection, path: Path, job: FileJob
 ) -> list[tuple[str, str]]:
     try:
-        rows = connection.execute(f"DESCRIBE {query}").fetchall()
+        rows = connection.execute(f"DESCRIBE {_read_parquet(path)}").fetchall()
     except duckdb.Error as error:
-        raise InvalidRequest(f"{job.name} is not a Parquet file: {_first_line(error)}") from error
+        raise _not_parquet(error, path, job) from error
     return [(row[0], row[1]) for row in rows]
 
 
+def _not_parquet(error: duckdb.Error, path: Path, job: FileJob) -> SourceUnreadable:
+    """Clients know the file by its name; where the gateway has it is its own matter."""
+    told = str(error).splitlines()[0].replace(str(path), job.name).replace(str(job.path), job.name)
+    return SourceUnreadable(f"{job.name} is not a Parquet file: {told[:500]}", hint=FORMAT_HINT)
+
+
 def _parquet_query(connection: duckdb.DuckDBPyConnection, path: Path, job: FileJob) -> str:
-    described = _described(connection, _read_parquet(path), job)
+    described = _described(connection, path, job)
     names = unique_names(tuple(name for name, _ in described))
     selected = [
         f"CAST({_name(name)} AS {_cast(type_)}) AS {_name(unique)}"
@@ -209,7 +242,3 @@ def _text(value: str) -> str:
 
 def _name(value: str) -> str:
     return '"' + value.replace('"', '""') + '"'
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:500]

@@ -12,7 +12,7 @@ from app.airbyte.bronze_writer import StreamWriter, broken_line
 from app.airbyte.csv_lines import CsvDialect, csv_records, is_text, shown, text_lines
 from app.airbyte.file_formats import Packing
 from app.airbyte.unpacking import FileJob, FileResult, opened
-from app.errors import InvalidRequest
+from app.errors import SourceUnreadable
 
 
 def read_csv_lines(
@@ -53,7 +53,10 @@ def json_columns(
         for field, value in (record or {}).items():
             types[field] = _joined(types.get(field), value)
     if not good:
-        raise InvalidRequest(f"{job.name} has no line that is a JSON object.")
+        raise SourceUnreadable(
+            f"{job.name} has no line that is a JSON object; a JSON array is not read.",
+            hint="Write JSON lines: each object on a line of its own, without commas between.",
+        )
     names = unique_names(tuple(types))
     return [
         BronzeColumn(field, name, type_ or BronzeType.STRING)

@@ -44,7 +44,7 @@ from app.airbyte.typed_configs import FILE_SPEC
 from app.airbyte.workroom import Workroom
 from app.caller import Caller
 from app.config import Settings
-from app.errors import NotFound
+from app.errors import Gone, NotFound
 from app.lakehouse.bronze import BronzeManifests
 from app.lakehouse.records import Record, RecordTable
 from app.runs.driver import Outcome, RunControl
@@ -120,7 +120,11 @@ class LocalConnectors:
         # First the secrets: a source without them would be broken, they without it are unused.
         await anyio.to_thread.run_sync(self._secrets.put, source_id, secrets)
         doc = SourceDoc(name=draft.name, type=draft.type, config=masked, workspace=draft.workspace)
-        return to_source(await self._sources.insert(source_id, doc, caller.subject))
+        try:
+            return to_source(await self._sources.insert(source_id, doc, caller.subject))
+        except Gone:
+            await anyio.to_thread.run_sync(self._secrets.delete, source_id)
+            raise
 
     async def sources(self) -> list[Source]:
         return [to_source(record) for record in await self._sources.all()]

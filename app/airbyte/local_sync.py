@@ -194,7 +194,8 @@ def outcome_of(
     commit = manifest.commit_of(run_id)
     if commit is None:
         raise ValueError(f"the sync {run_id} did not commit")
-    return Outcome(output=_output_of(manifest, commit), inputs=inputs)
+    output = _output_of(manifest, commit)
+    return Outcome(output=output, inputs=inputs, engine_state="succeeded")
 
 
 def _output_of(manifest: Manifest, commit: Commit) -> RunOutput:

@@ -26,6 +26,7 @@ from app.airbyte.engine import (
     SyncMode,
 )
 from app.airbyte.typed_configs import TYPED, S3Config
+from app.free_json import FreeJson, check_free_json
 
 Name = Annotated[
     str,
@@ -52,7 +53,7 @@ class SourceCreate(BaseModel):
     type: ConnectorName = Field(
         description="file, postgres, mysql, mongodb, kafka, or a connector by its Airbyte name."
     )
-    config: dict[str, Any] = Field(description="GET /airbyte/connectors has each type's schema.")
+    config: FreeJson = Field(description="GET /airbyte/connectors has each type's schema.")
     workspace: Workspace = DEFAULT_WORKSPACE
 
     @field_validator("config")
@@ -77,6 +78,12 @@ class SinkCreate(BaseModel):
     type: Literal["s3"]
     config: S3Config | None = Field(None, description="Without it: the gateway's own lake.")
     workspace: Workspace = DEFAULT_WORKSPACE
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _free(cls, config: Any) -> Any:
+        """S3Config takes fields of any kind beside its own."""
+        return check_free_json(config) if isinstance(config, dict) else config
 
     def draft(self) -> DestinationDraft:
         config = self.config.model_dump() if self.config else None

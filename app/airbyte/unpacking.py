@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from app.airbyte.file_formats import FileFormat, FileKind, Packing
-from app.errors import EngineFailed, InvalidRequest, SourceNotFound
+from app.errors import EngineFailed, SourceNotFound, SourceUnreadable
 
 COPY_BUFFER = 1024 * 1024
 SPARE_DISK = 256 * 1024 * 1024
+DAMAGED = "The file is damaged or was cut off: copy it again."
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,6 @@ class FileResult:
     files: list[dict[str, Any]]
     rows: int
     broken_rows: int
-
-
-def head_of(file: IO[bytes], job: FileJob) -> bytes:
-    try:
-        return file.read(COPY_BUFFER)
-    except (gzip.BadGzipFile, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidRequest(f"{job.name} cannot be unpacked: {error}.") from error
 
 
 def opened(path: Path, packing: Packing, job: FileJob) -> IO[bytes]:
@@ -71,15 +65,16 @@ def _unzip(job: FileJob) -> Path:
         with zipfile.ZipFile(job.path) as archive:
             members = [m for m in archive.infolist() if not _is_clutter(m)]
             if len(members) != 1:
-                raise InvalidRequest(
+                raise SourceUnreadable(
                     f"{job.name} has {len(members)} files in it; a zipped source has exactly one.",
+                    hint="Zip each file alone, and make a source of each.",
                     members=[m.filename for m in members[:20]],
                 )
             _need_space(job, members[0].file_size)
             with archive.open(members[0]) as source, target.open("wb") as out:
                 shutil.copyfileobj(source, out, COPY_BUFFER)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise InvalidRequest(f"{job.name} cannot be unzipped: {error}.") from error
+        raise SourceUnreadable(f"{job.name} cannot be unzipped: {error}.", hint=DAMAGED) from error
     except FileNotFoundError:
         raise SourceNotFound(f"{job.name} does not exist.") from None
     return target

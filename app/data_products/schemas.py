@@ -13,6 +13,7 @@ from app.data_products.record import (
     ProductStatus,
     UpdateFrequency,
 )
+from app.free_json import FreeJson
 from app.lakehouse.records import Record
 from app.runs.schemas import RunView
 
@@ -28,6 +29,7 @@ class ProductCreate(BaseModel):
     """`source_query` is accepted as an older name of `sql_query`."""
 
     model_config = ConfigDict(
+        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -42,7 +44,7 @@ class ProductCreate(BaseModel):
                     "FROM silver.transactions GROUP BY customer_id",
                 }
             ]
-        }
+        },
     )
 
     name: Word
@@ -53,12 +55,14 @@ class ProductCreate(BaseModel):
     update_frequency: UpdateFrequency = UpdateFrequency.DAILY
     tags: Words = ()
     sql_query: Sql = Field(validation_alias=_SQL)
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    metadata: FreeJson = Field(default_factory=dict)
 
 
 class ProductUpdate(BaseModel):
     """A field that is absent stays as it is. Null clears a description, consumers, tags and
     metadata; the others cannot be empty."""
+
+    model_config = ConfigDict(extra="forbid")
 
     name: Word | None = None
     description: Text | None = None
@@ -68,7 +72,7 @@ class ProductUpdate(BaseModel):
     update_frequency: UpdateFrequency | None = None
     tags: Words | None = None
     sql_query: Sql | None = Field(default=None, validation_alias=_SQL)
-    metadata: dict[str, Any] | None = None
+    metadata: FreeJson | None = None
 
     @model_validator(mode="after")
     def _nothing_needed_is_cleared(self) -> Self:

@@ -25,7 +25,9 @@ def application(run: Run) -> str:
     return f"sql-exec-{run.run_id}"
 
 
-def submitted(run: Run, *, waited: bool, namespace: str, catalog: str, bucket: str) -> Submitted:
+def submitted(
+    run: Run, *, waited: bool, api_path: str, namespace: str, catalog: str, bucket: str
+) -> Submitted:
     work = SparkWork.model_validate(run.spec)
     return Submitted(
         run_id=run.run_id,
@@ -36,7 +38,7 @@ def submitted(run: Run, *, waited: bool, namespace: str, catalog: str, bucket: s
         destination_table=work.destination,
         sql=work.sql,
         namespace=namespace,
-        message=_message(run, waited),
+        message=_message(run, waited, api_path),
     )
 
 
@@ -151,9 +153,10 @@ def _error(run: Run) -> str | None:
     return run.failure.message if run.failure else None
 
 
-def _message(run: Run, waited: bool) -> str:
+def _message(run: Run, waited: bool, api_path: str) -> str:
     if run.failure and waited:
         return run.failure.message
     if run.state.is_terminal:
         return f"The run has ended: {run.state}."
-    return f"The job is recorded. Follow it at /spark/transform/{run.run_id}/status."
+    path = f"{api_path}/spark/transform/{run.run_id}/status"
+    return f"The job is recorded. Follow it at {path}."

@@ -51,6 +51,7 @@ async def submit(
     return answers.submitted(
         run,
         waited=wait.explicit,
+        api_path=wait.api_path,
         namespace=spark.namespace,
         catalog=spark.catalog_name,
         bucket=spark.bucket,

@@ -16,9 +16,18 @@ from app.dbt_transformations.record import (
     transformation_id,
 )
 from app.dbt_transformations.tables import GoldTable, gold_tables, tables_of
-from app.errors import AsgardError, Conflict, InvalidRequest, NotFound, SqlInvalid
+from app.errors import (
+    AsgardError,
+    Conflict,
+    EngineFailed,
+    InvalidRequest,
+    NotFound,
+    NotSupported,
+    SqlInvalid,
+)
 from app.lakehouse.catalog import Catalog, Column, TableInfo
 from app.lakehouse.records import RecordTable
+from app.runs.failure import FailureCause
 from app.runs.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.runs.model import Run, RunKind
 from app.runs.service import RunRequest, RunService
@@ -149,9 +158,13 @@ class DbtService:
         self._project.changed()
 
     async def validate(self, sql: str) -> Validation:
+        """Whatever the SQL itself is at fault for is an answer; what the lake is, is raised."""
         try:
             columns = await self._engine.validate(await self._judge.check_query(sql))
-        except InvalidRequest as error:
+        except (InvalidRequest, NotSupported, EngineFailed) as error:
+            cause = getattr(error, "failure_cause", FailureCause.SQL_ERROR)
+            if cause is not FailureCause.SQL_ERROR:
+                raise
             return Validation(
                 error.detail,
                 suggested_tables=tuple(error.members.get("suggested_tables", ())),
@@ -179,6 +192,7 @@ class DbtService:
 
     async def _judged(self, fields: Mapping[str, Any]) -> TransformationDoc:
         guarded = await self._judge.check_query(fields["sql_query"])
+        guarded.require_names()
         doc = TransformationDoc(**fields, schema_name=self._gold, guarded_sql=guarded.sql)
         target = doc.table if doc.materialization.is_view else None
         names = {column.name for column in await self._engine.validate(guarded, target)}
@@ -238,7 +252,9 @@ class DbtService:
         while True:
             if await self._records.get(record_id) is None:
                 try:
-                    return await self._records.insert(record_id, doc, caller.subject, check)
+                    return await self._records.insert(
+                        record_id, doc, caller.subject, check, again=True
+                    )
                 except Conflict as conflict:
                     if conflict.members.get("conflicting_id") != record_id:
                         raise

@@ -60,6 +60,18 @@ class Row:
 COLUMNS = tuple(name for name in Row.__dataclass_fields__ if name != "extra")
 
 
+@dataclass(frozen=True)
+class News:
+    """What a refresh found. It counts as seen once it was given to `RecordLog.accept`."""
+
+    rows: Sequence[Row] = ()
+    anew: bool = False
+    """The rows are all there are: the table is another one now."""
+    table: "Table | None" = None
+    manifests: frozenset[str] = frozenset()
+    files: frozenset[str] = frozenset()
+
+
 class Commit(Enum):
     DONE = "done"
     STALE = "stale"
@@ -68,7 +80,7 @@ class Commit(Enum):
 
 
 class RecordLog:
-    """`refresh` and `append` must not overlap: their callers hold one lock for both."""
+    """`refresh`, `accept` and `append` must not overlap: their callers hold one lock for all."""
 
     def __init__(self, namespace: str, kind: str, extra: tuple[str, ...] = ()) -> None:
         self.identifier = (namespace, kind)
@@ -77,8 +89,8 @@ class RecordLog:
         self._files: set[str] = set()
         self._manifests: set[str] = set()
 
-    def refresh(self, catalog: "RestCatalog") -> tuple[list[Row], bool]:
-        """The rows not yet seen, and whether these are all (the table is another one now)."""
+    def refresh(self, catalog: "RestCatalog") -> News:
+        """The rows not yet seen."""
         from pyiceberg.exceptions import NoSuchTableError
 
         try:
@@ -87,16 +99,20 @@ class RecordLog:
             table = self._create(catalog)
         known = self._table
         if known is not None and known.metadata_location == table.metadata_location:
-            return [], False
+            return News()
         anew = known is None or known.metadata.table_uuid != table.metadata.table_uuid
         seen = set() if anew else self._manifests
         manifests, files = _data_files(table, seen)
         unseen = sorted(files if anew else files - self._files)
         rows = _read(table.io, unseen)
-        # Only now, when nothing can fail any more: else these files would never be read.
-        self._files = files if anew else self._files | files
-        self._manifests, self._table = manifests, table
-        return rows, anew
+        return News(rows, anew, table, frozenset(manifests), frozenset(files))
+
+    def accept(self, news: News) -> None:
+        """Only when nothing can fail any more: what is accepted is never read again."""
+        if news.table is None:
+            return
+        self._files = set(news.files) if news.anew else self._files | news.files
+        self._manifests, self._table = set(news.manifests), news.table
 
     def append(self, rows: Sequence[Row], commit_id: str) -> Commit:
         """One commit, made only on the state that the last `refresh` saw."""

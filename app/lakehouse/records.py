@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pydantic import BaseModel
+import structlog
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from app.caller import Caller
-from app.errors import Conflict, NotFound, VersionMismatch
+from app.errors import Conflict, Gone, InvalidBody, NotFound, VersionMismatch
 from app.lakehouse.record_log import RecordLog, Row, new_commit_id
 from app.lakehouse.shared_log import SharedLog
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog
 
 M = TypeVar("M", bound=BaseModel)
+log = structlog.get_logger()
 
 SCHEMA_VERSION = 1
 
@@ -45,6 +48,7 @@ class RecordTable(Generic[M]):
         self._log = SharedLog(catalog, RecordLog(namespace, kind), self._apply)
         self._records: dict[str, Record[M]] = {}
         self._versions: dict[str, int] = {}
+        self._deleted: set[str] = set()
 
     async def open(self) -> None:
         """Makes the table if there is none and reads it. Optional: first use does it too."""
@@ -60,13 +64,27 @@ class RecordTable(Generic[M]):
         return sorted(self._records.values(), key=lambda record: (record.created_at, record.id))
 
     async def insert(
-        self, record_id: str, doc: M, created_by: str, check: Check[M] | None = None
+        self,
+        record_id: str,
+        doc: M,
+        created_by: str,
+        check: Check[M] | None = None,
+        *,
+        again: bool = False,
     ) -> Record[M]:
-        """Raises `Conflict` when the id exists, and whatever `check` raises."""
+        """Raises `Conflict` when the id exists, and whatever `check` raises; `Gone` when it was
+        deleted, unless it may come back (`again`): an id that is met a second time is that of a
+        request that is repeated."""
 
         def put(commit_id: str) -> Row:
             if record_id in self._records:
                 raise Conflict(f"{self.kind} {record_id} exists already.", conflicting_id=record_id)
+            if record_id in self._deleted and not again:
+                raise Gone(
+                    f"The {self.kind} record {record_id} that this request made was deleted since.",
+                    hint="Send it with another Idempotency-Key to make a new one.",
+                    deleted_id=record_id,
+                )
             if check is not None:
                 check(self._records)
             return self._row(commit_id, record_id, doc, created_by)
@@ -155,8 +173,20 @@ class RecordTable(Generic[M]):
             updated_by=author,
             commit_id=commit_id,
             schema_version=SCHEMA_VERSION,
-            doc=doc.model_dump_json(),
+            doc=self._json(doc),
         )
+
+    def _json(self, doc: M) -> str:
+        """pydantic writes what it does not read (deep nesting): such a row would be lost."""
+        try:
+            text = doc.model_dump_json()
+            self._model.model_validate_json(text)
+        except (ValidationError, PydanticSerializationError):
+            raise InvalidBody(
+                f"This {self.kind} record cannot be stored as JSON: it is nested too deep, or has "
+                "text or numbers that JSON does not have."
+            ) from None
+        return text
 
     def _record(self, row: Row) -> Record[M]:
         return Record(
@@ -172,11 +202,27 @@ class RecordTable(Generic[M]):
         if anew:
             self._records.clear()
             self._versions.clear()
+            self._deleted.clear()
         for row in rows:
             if self._versions.get(row.id, 0) >= row.version:
                 continue
             self._versions[row.id] = row.version
             if row.op == "delete":
                 self._records.pop(row.id, None)
+                self._deleted.add(row.id)
             else:
-                self._records[row.id] = self._record(row)
+                self._deleted.discard(row.id)
+                self._put(row)
+
+    def _put(self, row: Row) -> None:
+        """A row that cannot be read must not keep the others from being read."""
+        try:
+            self._records[row.id] = self._record(row)
+        except ValidationError as error:
+            log.error(
+                "record_unreadable",
+                kind=self.kind,
+                id=row.id,
+                version=row.version,
+                errors=[item["type"] for item in error.errors(include_url=False)][:5],
+            )

@@ -23,7 +23,8 @@ RIVALS_FORGOTTEN = 1.0
 
 
 class SharedLog:
-    """`apply(rows, anew)` is told of every row once; `anew`: forget what was told before."""
+    """`apply(rows, anew)` is told of every row; `anew`: forget what was told before. Rows on which
+    it raises are told again at the next refresh."""
 
     def __init__(
         self, catalog: "Catalog", log: RecordLog, apply: Callable[[Sequence[Row], bool], None]
@@ -99,14 +100,15 @@ class SharedLog:
         self._begun += 1
         number = self._begun
         try:
-            rows, anew = await self._catalog.run(self._log.refresh)
+            news = await self._catalog.run(self._log.refresh)
         except EngineUnreachable as error:
             self._failures += 1
             self._failure = error.detail
             raise
-        self._apply(rows, anew)
+        self._apply(news.rows, news.anew)
+        self._log.accept(news)
         self._answered = number
-        return rows
+        return news.rows
 
     def _share_failure(self, failures: int) -> None:
         """Raises when the catalog was found unreachable since there were so many `failures`."""

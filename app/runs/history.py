@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import structlog
+from pydantic import ValidationError
+
 from app.lakehouse.record_log import RecordLog, Row, new_commit_id
 from app.lakehouse.shared_log import SharedLog
 from app.runs.model import Run, RunState
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 KIND = "runs"
 EXTRA = ("kind", "state", "target", "subject_id", "finished_at")
 SCHEMA_VERSION = 1
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,14 @@ class RunHistory:
             self._latest_success.clear()
         for row in rows:
             known = self._runs.get(row.id)
-            if known is None or known.version < row.version:
+            if known is not None and known.version >= row.version:
+                continue
+            try:
                 self._index(row)
+            except ValidationError:
+                # Listing it would fail, too; the other runs must stay.
+                self._runs.pop(row.id, None)
+                log.error("run_unreadable", id=row.id, version=row.version)
 
     def _index(self, row: Row) -> None:
         ended = EndedRun(

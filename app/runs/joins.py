@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,14 @@ YOUNG = timedelta(seconds=10)
 class Joins:
     """One object for each (target, fingerprint), naming the run that does this work."""
 
-    def __init__(self, store: "ObjectStore", runs: RunStore) -> None:
+    def __init__(
+        self, store: "ObjectStore", runs: RunStore, is_last: Callable[[Run], Awaitable[bool]]
+    ) -> None:
+        """`is_last(run)`: no later run of its target is open. Work that another one comes after
+        must be done once more: the table would be left as that one makes it."""
         self._store = store
         self._runs = runs
+        self._is_last = is_last
 
     async def run_id_for(self, target: str, fingerprint: str, new_id: str) -> str | StoredRun:
         """The open run that does this work, or the id under which to make it (not always new)."""
@@ -40,7 +46,7 @@ class Joins:
                 continue
             run_id: str = json.loads(held.body)["run_id"]
             stored = await self._runs.load(run_id)
-            if stored is not None and is_joinable(stored.run):
+            if stored is not None and is_joinable(stored.run) and await self._is_last(stored.run):
                 return stored
             if stored is None and held.answered_at - held.last_modified < YOUNG:
                 return run_id

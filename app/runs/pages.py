@@ -40,13 +40,16 @@ def position(run: Run | EndedRun) -> Position:
     return run.created_at, run.run_id
 
 
-def page_of(runs: Iterable[Run | EndedRun], cursor: str | None, limit: int) -> RunPage:
-    """Raises `InvalidRequest` for a cursor that no page gave."""
+def page_of(
+    runs: Iterable[Run | EndedRun], cursor: str | None, limit: int, page: int = 1
+) -> RunPage:
+    """`page` counts from the cursor, or from the newest run. Raises `InvalidRequest` for a cursor
+    that no page gave."""
     below = decode_cursor(cursor) if cursor is not None else None
     ordered = sorted(runs, key=position, reverse=True)
     rest = [run for run in ordered if below is None or position(run) < below]
-    shown = rest[:limit]
-    more = len(rest) > limit
+    shown = rest[(page - 1) * limit : page * limit]
+    more = len(rest) > page * limit
     return RunPage(
         runs=tuple(run.read() if isinstance(run, EndedRun) else run for run in shown),
         next_cursor=encode_cursor(position(shown[-1])) if more and shown else None,

@@ -82,6 +82,7 @@ class RunReader:
         subject_id: str | None = None,
         cursor: str | None = None,
         limit: int = 20,
+        page: int = 1,
     ) -> RunPage:
         """Newest first. Raises `InvalidRequest` for a cursor that it never gave."""
         wanted = RunFilter(kind, state, target, subject_id)
@@ -91,7 +92,8 @@ class RunReader:
             known = runs.get(ended.run_id)
             if known is None or known.version < ended.version:
                 runs[ended.run_id] = ended
-        return page_of((run for run in runs.values() if wanted.matches(run)), cursor, limit)
+        found = (run for run in runs.values() if wanted.matches(run))
+        return page_of(found, cursor, limit, page)
 
     async def latest(
         self, subject_ids: Collection[str] | None = None, kind: RunKind | None = None

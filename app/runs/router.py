@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
+from app.errors import InvalidBody
 from app.http import CallerDep
 from app.runs.model import RunKind, RunState
 from app.runs.reader import RunEnd
@@ -41,18 +42,23 @@ async def list_runs(
     target: Annotated[str | None, Query(max_length=500)] = None,
     subject_id: Annotated[str | None, Query(max_length=100)] = None,
     cursor: Annotated[str | None, Query(max_length=500)] = None,
+    page: Annotated[int | None, Query(ge=1, le=1_000_000)] = None,
     page_size: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> RunList:
-    """Newest first."""
-    page = await runs.list(
+    """Newest first. Give `page`, or the `cursor` of the page before: pages shift when runs come
+    in between, a cursor does not."""
+    if page is not None and cursor is not None:
+        raise InvalidBody("query.page: give either page or cursor, not both")
+    found = await runs.list(
         kind=kind,
         state=state,
         target=target,
         subject_id=subject_id,
         cursor=cursor,
         limit=page_size,
+        page=page or 1,
     )
-    return RunList.of(page)
+    return RunList.of(found)
 
 
 @router.get("/{run_id}")

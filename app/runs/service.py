@@ -16,6 +16,7 @@ from app.runs.history import RunHistory
 from app.runs.joins import Joins, is_joinable
 from app.runs.locks import TargetLocks
 from app.runs.model import Run, RunInput, RunKind, RunState
+from app.runs.pages import position
 from app.runs.reader import RunReader
 from app.runs.replicas import Replicas
 from app.runs.store import RunStore, StoredRun
@@ -31,7 +32,8 @@ FULL_RETRY_AFTER = 5
 
 @dataclass(frozen=True)
 class RunRequest:
-    """`fingerprint`: equal work for the same target joins an open run, unless it has a key."""
+    """`fingerprint`: equal work for the same target joins the last open run of that target,
+    unless it has a key."""
 
     kind: RunKind
     target: str
@@ -88,7 +90,7 @@ class RunService(RunReader):
             runs=runs, replicas=replicas, supervisor=supervisor, archive=archive, bells=bells
         )
         super().__init__(runs, history, archive, supervisor, watcher, bells)
-        self._joins = Joins(store, runs)
+        self._joins = Joins(store, runs, self._is_last)
         self._replicas = replicas
         self._max_queued = settings.max_queued
 
@@ -126,7 +128,7 @@ class RunService(RunReader):
         if self._stopping:
             raise EngineUnreachable("This gateway is stopping; ask again.", retry_after=2)
         joins = request.fingerprint is not None and request.idempotency_key is None
-        if joins and (equal := self._equal_work(request)) is not None:
+        if joins and (equal := await self._equal_work(request)) is not None:
             return Started(equal.run, joined=True)
         if not self._supervisor.drives(request.kind):
             raise NotSupported(f"No engine is configured for {request.kind.value} runs.")
@@ -155,13 +157,22 @@ class RunService(RunReader):
             except (AlreadyEnded, Superseded):
                 continue
 
-    def _equal_work(self, request: RunRequest) -> ActiveRun | None:
-        for active in self._supervisor.active.values():
+    async def _equal_work(self, request: RunRequest) -> ActiveRun | None:
+        for active in list(self._supervisor.active.values()):
             run = active.run
             same = (run.target, run.fingerprint) == (request.target, request.fingerprint)
-            if same and is_joinable(run):
+            if same and is_joinable(run) and await self._is_last(run):
                 return active
         return None
+
+    async def _is_last(self, run: Run) -> bool:
+        """Whether no later run is open that will write over what this one writes."""
+        return not any(
+            other.target == run.target
+            and position(other) > position(run)
+            and not other.state.is_terminal
+            for other in (await self._watcher.list_open()).values()
+        )
 
     def _require_room(self) -> None:
         elsewhere = (stored.run for stored in self._watcher.elsewhere.values())

@@ -8,6 +8,7 @@ from app.sql.calls import as_calls, call_name, is_table_function
 from app.sql.duckdb_functions import DUCKDB
 from app.sql.jinja import check_sql_text
 from app.sql.model import GuardedQuery, GuardedScript, PathTable, SqlPolicy, TableName
+from app.sql.naming import unnamed_column
 from app.sql.parse import (
     MAX_NESTING,
     DuckDBSql,
@@ -38,7 +39,8 @@ def check_query(sql: str, policy: SqlPolicy) -> GuardedQuery:
         parsed = parse(sql, TrinoSql)
         tree = _only_statement(parsed)
         tables = judge_query(parsed, tree, policy)
-        return GuardedQuery(generate(tree, TrinoSql), tables)
+        unnamed = unnamed_column(parsed, tree)
+        return GuardedQuery(generate(tree, TrinoSql), tables, unnamed)
     except RecursionError as error:
         raise too_deep() from error
 

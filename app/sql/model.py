@@ -1,8 +1,10 @@
 """What the guard hands on: text and names, never trees, so that it crosses processes as JSON."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from app.errors import SqlColumnUnnamed
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,29 @@ class GuardedQuery:
 
     sql: str
     tables: tuple[TableName, ...]
+    unnamed: Mapping[str, Any] | None = field(default=None, compare=False)
+    """The first column that has no name: `column`, its number from 1, and `position`."""
+
+    def require_names(self) -> None:
+        """Raises `SqlColumnUnnamed`: a table or view cannot be made of a column without name."""
+        if self.unnamed is not None:
+            raise SqlColumnUnnamed(
+                f"Column {self.unnamed['column']} of the SELECT has no name.",
+                hint="Give it one with AS: a table's columns are named by its query.",
+                **self.unnamed,
+            )
 
     def to_json(self) -> dict[str, Any]:
-        return {"sql": self.sql, "tables": [table.qualified for table in self.tables]}
+        return {
+            "sql": self.sql,
+            "tables": [table.qualified for table in self.tables],
+            "unnamed": self.unnamed,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "GuardedQuery":
-        return cls(value["sql"], tuple(TableName.parse(name) for name in value["tables"]))
+        tables = tuple(TableName.parse(name) for name in value["tables"])
+        return cls(value["sql"], tables, value["unnamed"])
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,24 @@ _WRITING = {
     TokenType.ALTER,
     TokenType.TRUNCATE,
 }
+_NO_ITEM_BEFORE = {
+    TokenType.SELECT,
+    TokenType.DISTINCT,
+    TokenType.L_PAREN,
+    TokenType.L_BRACKET,
+}
+_NO_ITEM_AFTER = {
+    TokenType.COMMA,
+    TokenType.FROM,
+    TokenType.WHERE,
+    TokenType.GROUP_BY,
+    TokenType.HAVING,
+    TokenType.ORDER_BY,
+    TokenType.UNION,
+    TokenType.R_PAREN,
+    TokenType.R_BRACKET,
+    TokenType.SEMICOLON,
+}
 # Calls with a syntax of their own, which only sqlglot's special parsers know.
 _SPECIAL_SYNTAX = frozenset(
     (
@@ -187,11 +205,24 @@ def _measure(sql: str, tokens: list[Token], type_words: set[TokenType], max_nest
             chained_at = number
         if len(opened) > max_nesting or sum(opened) > MAX_TYPE_NESTING or chain > MAX_CHAIN:
             raise too_deep(position_at(sql, token.start))
+        if _is_empty_item(before, token, tokens[number + 1 : number + 2]):
+            raise SqlNotParsed(
+                "The SQL does not parse: a comma has nothing before or after it.",
+                position=position_at(sql, token.start),
+            )
         if before is not None and _is_split_number(before, token):
             raise SqlNotParsed(
                 f"The SQL does not parse: write {before.text}{token.text} without underscores.",
                 position=position_at(sql, before.start),
             )
+
+
+def _is_empty_item(before: Token | None, token: Token, following: list[Token]) -> bool:
+    """sqlglot passes over items that are not there: `SELECT 1, , 2`."""
+    if token.token_type is not TokenType.COMMA:
+        return False
+    after = following[0].token_type if following else TokenType.SEMICOLON
+    return before is None or before.token_type in _NO_ITEM_BEFORE or after in _NO_ITEM_AFTER
 
 
 def _is_split_number(before: Token, token: Token) -> bool:

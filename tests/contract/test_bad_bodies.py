@@ -87,6 +87,58 @@ async def test_a_product_of_the_wrong_shape_is_422(
     assert_problem(answer, 422, "invalid-body")
 
 
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        value = {"in": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("free", "told"),
+    [
+        (json.dumps(nested(21)), "nested more than 20 levels"),
+        (json.dumps(nested(200)), "nested more than 20 levels"),
+        (json.dumps({"long": "x" * 70_000}), "65536 at most"),
+        ('{"a": "{{ 1 }}", "\\ud800": 1}', "not Unicode"),
+        ('{"a": "\\ud800"}', "not Unicode"),
+        ('{"a": NaN}', "NaN or Infinity"),
+        ('{"a": [-Infinity]}', "NaN or Infinity"),
+        ('{"a": 1e999}', "NaN or Infinity"),
+    ],
+)
+async def test_free_json_that_could_not_be_kept_as_it_is_is_422(
+    client: httpx.AsyncClient, nothing_changes: None, free: str, told: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    for path, body, field in (
+        ("/data-products", PRODUCT, "metadata"),
+        ("/airbyte/datasource", {"name": "f", "type": "faker"}, "config"),
+        ("/airbyte/sink", {"name": "s", "type": "s3"}, "config"),
+    ):
+        text = json.dumps({**body, field: "FREE"}).replace('"FREE"', free)
+        answer = await client.post(path, content=text, headers=headers)
+        assert told in str(assert_problem(answer, 422, "invalid-body")["detail"])
+
+
+@pytest.mark.parametrize("levels", [1, 20])
+async def test_metadata_comes_back_as_it_was_given(client: httpx.AsyncClient, levels: int) -> None:
+    product = {**PRODUCT, "name": f"Nested {levels}", "metadata": nested(levels)}
+    made = (await client.post("/data-products", json=product)).json()
+    assert made["metadata"] == product["metadata"]
+    answer = await client.delete(f"/data-products/{made['id']}")
+    assert answer.status_code == 204
+
+
+async def test_a_field_whose_name_is_not_unicode_is_422(client: httpx.AsyncClient) -> None:
+    answer = await client.post(
+        "/spark/transform",
+        content='{"sql": "SELECT 1 AS a", "\\ud800": 1}',
+        headers={"content-type": "application/json"},
+    )
+    assert_problem(answer, 422, "invalid-body")
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -171,14 +223,23 @@ async def test_a_body_that_is_too_large_and_has_no_length_is_413(
     answer = await client.post(
         "/dbt/transform", content=chunks(), headers={"content-type": "application/json"}
     )
-    assert answer.status_code == 413, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
+    assert_problem(answer, 413, "body-too-large")
 
 
-async def test_a_body_that_is_no_json_is_422(client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("content", [b"{not json", b"\xff\xfe", b'{"a":' * 100_000])
+async def test_a_body_that_is_no_json_is_422(client: httpx.AsyncClient, content: bytes) -> None:
     headers = {"content-type": "application/json"}
-    answer = await client.post("/dbt/transform", content=b"{not json", headers=headers)
+    answer = await client.post("/dbt/transform", content=content, headers=headers)
     assert_problem(answer, 422, "invalid-body")
+
+
+async def test_a_misspelt_field_of_a_product_is_422(
+    client: httpx.AsyncClient, nothing_changes: None
+) -> None:
+    answer = await client.post("/data-products", json={**PRODUCT, "ownr": "me"})
+    assert "ownr" in str(assert_problem(answer, 422, "invalid-body")["detail"])
+    answer = await client.put(f"/data-products/{UNKNOWN}", json={"ownr": "me"})
+    assert "ownr" in str(assert_problem(answer, 422, "invalid-body")["detail"])
 
 
 async def test_a_wrong_value_is_never_echoed(client: httpx.AsyncClient) -> None:
@@ -190,8 +251,18 @@ async def test_a_wrong_value_is_never_echoed(client: httpx.AsyncClient) -> None:
 
 
 async def test_an_unknown_path_and_method_are_problems_too(client: httpx.AsyncClient) -> None:
-    assert_problem(await client.get("/nothing/here"), 404, "not-found")
-    assert_problem(await client.put("/dbt/transform", json={}), 405, "method-not-allowed")
+    document = assert_problem(await client.get("/nothing/here"), 404, "not-found")
+    assert document["detail"] == "There is no GET /api/v1/nothing/here."
+    assert "/docs" in str(document["hint"])
+    answer = await client.put("/data-products", json={})
+    document = assert_problem(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"] == "GET, POST"
+    assert "PUT /api/v1/data-products" in str(document["detail"])
+    assert "GET and POST" in str(document["detail"])
+
+
+async def test_the_case_of_a_hosts_letters_plays_no_part(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/runs", headers={"host": "ASGARD"})).status_code == 200
 
 
 async def test_a_missing_file_and_one_outside_are_refused(

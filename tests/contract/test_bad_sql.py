@@ -174,3 +174,16 @@ async def assert_refused(answer: httpx.Response, problem: str | None) -> None:
     if problem is not None and answer.status_code == 400:
         assert_problem(answer, 400, problem)
     assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/dbt/transform", "/data-products"])
+async def test_a_model_names_all_its_columns(
+    client: httpx.AsyncClient, nothing_changes: None, path: str
+) -> None:
+    sql = "SELECT 1 AS a, date '2020-01-01' + interval '1' day"
+    body = {"name": "unnamed", "sql_query": sql, "data_product_type": "CUSTOM", "owner": "o"}
+    if path == "/dbt/transform":
+        del body["data_product_type"]
+    document = assert_problem(await client.post(path, json=body), 422, "sql-column-unnamed")
+    assert document["column"] == 2
+    assert document["position"] == {"line": 1, "column": 21}

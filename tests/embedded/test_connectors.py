@@ -137,7 +137,7 @@ async def test_a_repeated_key_gives_the_same_resource(
 ) -> None:
     (lakehouse.home / "data" / "keyed.csv").write_text("n\n1\n")
     source = {"name": "keyed", "type": "file", "config": {"url": "keyed.csv"}}
-    made = []
+    made, sent = [], []
     for path, body in (
         ("datasource", source),
         ("sink", {"name": "keyed", "type": "s3"}),
@@ -155,6 +155,13 @@ async def test_a_repeated_key_gives_the_same_resource(
         third = await client.post(f"/airbyte/{path}", json=other, headers=headers)
         assert third.status_code in (409, 422), third.text
         made.append(first.json())
+        sent.append((f"/airbyte/{path}", body, headers))
+    ids = [made[0]["id"], made[1]["id"], made[2]["connectionId"]]
+    for (path, body, headers), id_ in reversed(list(zip(sent, ids, strict=True))):
+        assert (await client.delete(f"{path}/{id_}")).status_code == 204
+        late = await client.post(path, json=body, headers=headers)
+        assert (late.status_code, late.json()["type"]) == (410, "/problems/gone"), late.text
+        assert (await client.get(f"{path}/{id_}")).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -392,6 +392,21 @@ async def test_an_idempotency_key_gives_the_same_product_and_run(api: httpx.Asyn
     assert (await post(path, "dp-run-2")).json()["run"]["run_id"] != runs[0]
 
 
+async def test_a_repeated_request_makes_nothing_that_was_deleted_since(
+    api: httpx.AsyncClient,
+) -> None:
+    headers = {"Idempotency-Key": "dp-deleted"}
+    first = await api.post("/data-products", json=body("Deleted Since"), headers=headers)
+    path = f"/data-products/{first.json()['id']}"
+    assert (await api.delete(path)).status_code == 204
+    again = await api.post("/data-products", json=body("Deleted Since"), headers=headers)
+    assert (again.status_code, again.json()["type"]) == (410, "/problems/gone")
+    assert again.json()["deleted_id"] == first.json()["id"]
+    assert "idempotency-replayed" not in again.headers
+    assert (await api.get(path)).status_code == 404
+    await create(api, "Deleted Since")
+
+
 async def test_no_transformation_takes_the_table_of_a_product(api: httpx.AsyncClient) -> None:
     await create(api, "Mine Alone")
     taken = {"name": "dp_mine_alone", "sql_query": "SELECT 1 AS x"}

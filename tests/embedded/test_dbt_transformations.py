@@ -225,6 +225,21 @@ async def test_validation_says_why_and_suggests(world: World) -> None:
     assert broken.position is not None
 
 
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        ("SELECT count(*) AS n FROM UNNEST(sequence(1, 100000000000)) AS t(x)", "larger than"),
+        ("SELECT typeof(1) AS kind", "typeof"),
+    ],
+)
+async def test_validation_says_no_to_what_the_engine_cannot_do(
+    world: World, sql: str, why: str
+) -> None:
+    found = await world.service.validate(sql)
+    assert found.columns is None
+    assert why in found.message
+
+
 async def test_silver_and_gold_are_listed_from_their_metadata(world: World) -> None:
     name, view = unique("listed"), unique("listed")
     await world.transform(name, "SELECT 1 AS a, 'x' AS b", tags=("t",))

@@ -14,6 +14,7 @@ from ingestion_world import CALLER, World, local_ingestion_world, stream  # noqa
 
 from app.airbyte.engine import SyncMode
 from app.errors import InvalidRequest, PathRefused, SourceNotFound
+from app.runs.failure import FailureCause
 from app.runs.model import RunState
 
 CSV = 'id,name\n1,Ada\n2,NA\n3,\n4,""\n'
@@ -53,6 +54,7 @@ async def test_text_files_stay_raw(world: World, name: str, content: bytes) -> N
     assert await world.rows(path) == ROWS
     assert run.output is not None
     assert [(s.rows, s.broken_rows) for s in run.output.streams] == [(4, 0)]
+    assert run.engine_state == "succeeded"
 
 
 async def test_every_row_gets_airbyte_columns(world: World) -> None:
@@ -219,6 +221,34 @@ async def test_what_cannot_be_a_source_says_why(world: World) -> None:
         check = await world.service.check_source(source.id, CALLER)
         assert (check.succeeded, why in check.message) == (False, True), check.message
         (world.data / "bad" / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("empty.csv", b"", "no header line"),
+        ("fake.parquet", b"PAR1" + b"x" * 100 + b"PAR1", "not a Parquet file"),
+        ("cut.csv.gz", gzip.compress(CSV.encode())[:-9], "cannot be unpacked"),
+        ("text.csv.gz", CSV.encode(), "cannot be unpacked"),
+        ("lines.jsonl.gz", b'{"a": 1}', "cannot be unpacked"),
+        ("short.parquet.gz", gzip.compress(b"PAR1" * 100)[:-9], "cannot be unpacked"),
+        ("two.csv.zip", zipped("a.csv", CSV)[:-4], "cannot be unzipped"),
+        ("array.json", b'[{"a": 1}, {"a": 2}]', "a JSON array is not read"),
+    ],
+)
+async def test_a_file_that_is_not_what_it_should_be_fails_its_run_with_a_hint(
+    world: World, name: str, content: bytes, why: str
+) -> None:
+    path = world.write(f"broken/broken_{name}", content)
+    source = await world.source("file", url=str(path))
+    check = await world.service.check_source(source.id, CALLER)
+    assert (check.succeeded, why in check.message) == (False, True), check.message
+    run = await world.sync(await world.ingestion(source))
+    assert run.failure is not None
+    assert run.failure.cause is FailureCause.TABLE_NOT_FOUND
+    assert why in run.failure.message
+    assert run.failure.hint
+    assert str(world.data) not in run.failure.message
 
 
 async def test_incremental_is_refused_for_files(world: World) -> None:

@@ -6,15 +6,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
-from pydantic import BaseModel
+import structlog
+from pydantic import BaseModel, ValidationError
 from toy_processes import FORKS, create_records
 
 from app.caller import Caller
-from app.errors import Conflict, EngineUnreachable, NotFound, VersionMismatch
+from app.errors import Conflict, EngineUnreachable, Gone, InvalidBody, NotFound, VersionMismatch
 from app.lakehouse import record_log, shared_log
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
@@ -83,14 +85,18 @@ async def test_history_stays_in_the_table_for_anyone_to_query(lakehouse, table, 
     ]
 
 
-async def test_a_deleted_record_is_gone_and_its_id_can_be_used_again(table, other):
+async def test_a_deleted_record_is_gone_and_its_id_comes_back_only_when_meant(table, other):
     await table.insert("a", Doc(name="one"), "me")
     await table.delete("a", THEM)
     assert await table.get("a") is None
     assert await other.get("a") is None
     with pytest.raises(NotFound):
         await other.delete("a", THEM)
-    again = await other.insert("a", Doc(name="again"), "you")
+    for view in (table, other):
+        with pytest.raises(Gone) as refused:
+            await view.insert("a", Doc(name="again"), "you")
+        assert refused.value.members == {"deleted_id": "a"}
+    again = await other.insert("a", Doc(name="again"), "you", again=True)
     assert (again.version, again.created_by) == (3, "you")
     assert await table.get("a") == again
 
@@ -259,3 +265,56 @@ async def test_a_cancelled_writer_leaves_the_table_in_order(table, other):
     await table.insert("b", Doc(name="two"), "me")
     assert {record.id for record in await table.all()} >= {"b"}
     assert await table.all() == await other.all()
+
+
+class FreeDoc(Doc):
+    more: dict[str, Any] = {}
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"in": value}
+    return value
+
+
+async def test_what_could_not_be_read_again_is_refused_and_not_written(lakehouse, kind):
+    table = RecordTable(lakehouse.catalog, kind, FreeDoc)
+    await table.insert("a", FreeDoc(name="one"), "me")
+    with pytest.raises(InvalidBody, match="cannot be stored"):
+        await table.insert("deep", FreeDoc(name="deep", more=nested(220)), "me")
+    await table.insert("b", FreeDoc(name="two"), "me")
+    anew = RecordTable(lakehouse.catalog, kind, FreeDoc)
+    assert [record.id for record in await anew.all()] == ["a", "b"]
+
+
+async def test_one_row_that_cannot_be_read_loses_no_other(lakehouse, kind, monkeypatch):
+    table = RecordTable(lakehouse.catalog, kind, Doc)
+    await table.insert("a", Doc(name="one"), "me")
+    monkeypatch.setattr(table, "_json", lambda _: '{"name": 1')
+    with pytest.raises(ValidationError):
+        await table.insert("broken", Doc(name="broken"), "me")
+    monkeypatch.undo()
+    await table.insert("b", Doc(name="two"), "me")
+    anew = RecordTable(lakehouse.catalog, kind, Doc)
+    with structlog.testing.capture_logs() as logged:
+        assert [record.id for record in await anew.all()] == ["a", "b"]
+    assert [(line["event"], line["id"], line["version"]) for line in logged] == [
+        ("record_unreadable", "broken", 1)
+    ]
+    # The id is free again, above the version that cannot be read.
+    assert (await anew.insert("broken", Doc(name="whole"), "me")).version == 2
+    assert [record.id for record in await anew.all()] == ["a", "b", "broken"]
+
+
+async def test_rows_that_could_not_be_applied_are_told_again(table, other, monkeypatch):
+    await table.insert("a", Doc(name="one"), "me")
+
+    def fail(row: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(other, "_put", fail)
+        with pytest.raises(MemoryError):
+            await other.all()
+    assert [record.id for record in await other.all()] == ["a"]

@@ -120,6 +120,28 @@ async def test_equal_work_asked_of_two_replicas_at_once_is_one_run(toy):
             assert await toy.rows(target) == [run.run_id]
 
 
+async def test_equal_work_is_done_again_when_other_work_comes_between(toy):
+    """Else the table would be left as the other work makes it."""
+    async with (
+        running(toy.service(RowWriter(toy))) as one,
+        running(toy.service(RowWriter(toy))) as two,
+    ):
+        for number, (first, between, last) in enumerate([(one, one, one), (one, two, one)]):
+            target = f"between_{number}"
+            slow = request(target, spec={"seconds": 0.5}, fingerprint="x")
+            x = await first.start(slow)
+            y = await between.start(request(target, fingerprint="y"))
+            again = await asyncio.gather(*(last.start(slow) for _ in range(3)))
+            assert sorted(started.joined for started in again) == [False, True, True]
+            assert len({started.run.run_id for started in again}) == 1
+            await last.wait(again[0].run.run_id, 30)
+            ran = [x.run.run_id, y.run.run_id, again[0].run.run_id]
+            assert sorted(await toy.rows(target)) == sorted(ran)
+            ended = [await last.get(run_id) for run_id in ran]
+            assert [run.state for run in ended] == [RunState.SUCCEEDED] * 3
+            assert ended[0].started_at < ended[1].started_at < ended[2].started_at
+
+
 async def test_an_id_chosen_before_is_one_run_however_often_it_is_started(toy, runs):
     wish = request("chosen", run_id="0123456789abcdef", idempotency_key="k")
     many = await asyncio.gather(*(runs.start(wish) for _ in range(6)))

@@ -90,6 +90,17 @@ async def test_lists_are_filtered_and_paged(api, runs):
     second = (await api.get("/runs", params=more)).json()
     assert [run["run_id"] for run in first["runs"] + second["runs"]] == made[::-1]
     assert (first["total_count"], second["next_cursor"]) == (3, None)
+    counted = []
+    for page in (1, 2, 3):
+        params = {"target": "listed", "page_size": 2, "page": page}
+        counted.append((await api.get("/runs", params=params)).json())
+    assert [[run["run_id"] for run in page["runs"]] for page in counted] == [
+        made[:0:-1],
+        made[:1],
+        [],
+    ]
+    assert [page["total_count"] for page in counted] == [3, 3, 3]
+    assert counted[1]["next_cursor"] is None
     none = (await api.get("/runs", params={"target": "listed", "state": "failed"})).json()
     assert none == {"runs": [], "next_cursor": None, "total_count": 0}
 
@@ -104,6 +115,8 @@ async def test_lists_are_filtered_and_paged(api, runs):
         ("/runs?cursor=nonsense", 400, "/problems/invalid-request"),
         ("/runs?state=flying", 422, "/problems/invalid-body"),
         ("/runs?page_size=0", 422, "/problems/invalid-body"),
+        ("/runs?page=0", 422, "/problems/invalid-body"),
+        ("/runs?page=2&cursor=x", 422, "/problems/invalid-body"),
     ],
 )
 async def test_bad_requests_get_problems(api, path, status, problem):

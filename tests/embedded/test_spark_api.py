@@ -306,3 +306,23 @@ async def test_an_unknown_run_is_not_found(client: httpx.AsyncClient, run_id: st
         answer = await client.get(f"/spark/transform/{run_id}/{path}")
         assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
     assert (await client.post(f"/spark/transform/{run_id}/cancel")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("prefer", "status"),
+    [
+        ("respond-async", 202),
+        ("return=minimal, Respond-Async; x=1, wait=10", 202),
+        ("no-respond-async", 200),
+    ],
+)
+async def test_only_the_preference_itself_is_answered_at_once(
+    client: httpx.AsyncClient, prefer: str, status: int
+) -> None:
+    body = {"sql": f"SELECT '{prefer}' AS p", "destination_table": f"prefer_{status}"}
+    answer = await client.post("/spark/transform", json=body, headers={"Prefer": prefer})
+    assert answer.status_code == status
+    run_id = answer.json()["run_id"]
+    assert f" /api/v1/spark/transform/{run_id}/status." in answer.json()["message"]
+    ended = await client.post(f"/runs/{run_id}/cancel")
+    assert ended.status_code == 200

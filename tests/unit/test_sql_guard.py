@@ -5,6 +5,7 @@ import time
 import pytest
 
 from app.errors import (
+    SqlColumnUnnamed,
     SqlFunctionRefused,
     SqlJinja,
     SqlNotParsed,
@@ -321,3 +322,69 @@ def test_tables_of_functions_are_refused_even_when_the_function_is_listed() -> N
     for name in sorted(functions.TRINO - {"unnest"}):
         with pytest.raises(SqlRefused):
             check_query(f"SELECT * FROM {name}('x')", POLICY)
+
+
+@pytest.mark.parametrize(
+    ("sql", "number", "column"),
+    [
+        ("SELECT 1, 2", 1, 8),
+        ("SELECT a, b, t.c, r.f.g, (a), 2 FROM silver.t", 6, 31),
+        ("SELECT a, count(*) FROM silver.t GROUP BY a", 2, 11),
+        ("SELECT a, CAST(b AS bigint) FROM silver.t", 2, 16),
+        ("SELECT 1 AS a, date '2020-01-01' + interval '1' day", 2, 21),
+        ("SELECT 1 UNION ALL SELECT 2 AS a", 1, 8),
+        ("VALUES (1, 'a')", 1, 9),
+        ("SELECT * FROM (SELECT 1)", 1, 23),
+        ("SELECT a, x.* FROM silver.t, (SELECT max(a)) x", 2, 38),
+        ("WITH x AS (SELECT max(a) FROM silver.t) SELECT * FROM x", 1, 19),
+        ("SELECT * FROM UNNEST(ARRAY[1])", 1, 28),
+    ],
+)
+def test_the_first_column_without_a_name_is_told(sql: str, number: int, column: int) -> None:
+    query = check_query(sql, POLICY)
+    assert query.unnamed == {"column": number, "position": {"line": 1, "column": column}}
+    with pytest.raises(SqlColumnUnnamed, match=f"Column {number} "):
+        query.require_names()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT a, t.b, (c), r.f.g, 1 AS one, count(*) AS n FROM silver.t",
+        "SELECT * FROM silver.t",
+        "SELECT t.* FROM silver.t, (SELECT a + 1) x",
+        "SELECT * FROM (SELECT 1) AS x(a)",
+        "WITH x(a) AS (SELECT 1) SELECT * FROM x",
+        "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT * FROM t",
+        "SELECT a AS b FROM silver.t UNION SELECT 2",
+        "SELECT a FROM silver.t WHERE a IN (SELECT max(a) FROM silver.t)",
+        "SELECT * FROM (VALUES (1, 2)) AS v(a, b)",
+        "SELECT * FROM UNNEST(ARRAY[1]) AS t(a)",
+        "TABLE silver.t",
+        "(SELECT 1 AS a)",
+    ],
+)
+def test_queries_that_name_every_column(sql: str) -> None:
+    query = check_query(sql, POLICY)
+    assert query.unnamed is None
+    query.require_names()
+
+
+@pytest.mark.parametrize(
+    ("sql", "column"),
+    [
+        ("SELECT 1 AS a,,2 AS b", 14),
+        ("SELECT 1 AS a, FROM silver.t", 14),
+        ("SELECT 1 AS a,", 14),
+        ("SELECT , 1 AS a", 8),
+        ("SELECT DISTINCT , a FROM silver.t", 17),
+        ("SELECT coalesce(a,,b) AS a FROM silver.t", 18),
+        ("SELECT coalesce(a,) AS a FROM silver.t", 18),
+        ("SELECT ARRAY[1,] AS a", 15),
+        ("SELECT a FROM silver.t GROUP BY a,, b", 34),
+    ],
+)
+def test_items_that_are_not_there_are_refused(sql: str, column: int) -> None:
+    with pytest.raises(SqlNotParsed) as refused:
+        check_query(sql, POLICY)
+    assert refused.value.members["position"] == {"line": 1, "column": column}

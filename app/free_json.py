@@ -1,0 +1,37 @@
+"""JSON of clients' own making: within what can be stored, read again and looked at."""
+
+import json
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+MAX_DEPTH = 20
+MAX_BYTES = 64 * 1024
+
+
+def check_free_json(value: dict[str, Any]) -> dict[str, Any]:
+    if _is_deeper(value, MAX_DEPTH):
+        raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("has text that is not Unicode (half of a surrogate pair)") from None
+    except ValueError:
+        raise ValueError("has a number that JSON does not have: NaN or Infinity") from None
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"is {len(text)} bytes of JSON; it may be {MAX_BYTES} at most")
+    return value
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Level by level, for what is very deep cannot be walked by recursion."""
+    level = [value]
+    for _ in range(levels):
+        inner = [item.values() if isinstance(item, dict) else item for item in level]
+        level = [value for values in inner for value in values if isinstance(value, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+FreeJson = Annotated[dict[str, Any], AfterValidator(check_free_json)]
