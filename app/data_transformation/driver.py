@@ -32,7 +32,8 @@ class SparkDriver:
             *dict.fromkeys(path_input(found) for found in resolved.values()),
             *[await self._table_input(table) for table in work.tables],
         )
-        await control.progress(inputs=inputs)
+        if inputs != run.inputs:
+            await control.progress(inputs=inputs)
         job = SparkJob(
             run_id=run.run_id,
             sources=tuple(

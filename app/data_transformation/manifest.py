@@ -24,6 +24,8 @@ LABEL = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9._-]{0,61}[a-zA-Z0-9])?")
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 CATALOG_KEY = "ICEBERG_REST_CREDENTIAL"
 """In the same Secret, `CLIENT_ID:CLIENT_SECRET`; only for a catalog that wants OAuth2."""
+TOKEN_KEY = "ICEBERG_REST_TOKEN"  # noqa: S105 — a name, not a secret
+"""In the same Secret; only for a catalog that wants a bearer token."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,12 @@ def _restart_policy(job: SparkJob, settings: SparkSettings) -> dict[str, Any]:
 
 
 def _pod(labels: dict[str, str], settings: SparkSettings, lake: Lake) -> dict[str, Any]:
-    keys = (*S3_KEYS, CATALOG_KEY) if lake.catalog.credential else S3_KEYS
+    """Without keys of its own, Asgard leaves them to AWS's chain; the drivers then do so, too."""
+    keys = [*S3_KEYS] if lake.s3.access_key else []
+    if lake.catalog.credential:
+        keys.append(CATALOG_KEY)
+    elif lake.catalog.token:
+        keys.append(TOKEN_KEY)
     return {
         "labels": labels,
         "envSecretKeyRefs": {key: {"name": settings.secret_name, "key": key} for key in keys},
@@ -148,6 +155,8 @@ def _sql_conf(lake: Lake) -> dict[str, str]:
     }
     if lake.catalog.warehouse:
         conf[f"{catalog}.warehouse"] = lake.catalog.warehouse
+    if lake.catalog.warehouse:
+        conf[f"{catalog}.warehouse"] = lake.catalog.warehouse
     if lake.s3.endpoint:
         conf[f"{catalog}.s3.endpoint"] = lake.s3.endpoint
         conf[f"{catalog}.s3.path-style-access"] = "true"
@@ -162,19 +171,24 @@ def _sql_conf(lake: Lake) -> dict[str, str]:
             f"{catalog}.credential": f"env:{CATALOG_KEY}",
             f"{catalog}.scope": "catalog",
         }
+    elif lake.catalog.token:
+        conf[f"{catalog}.token"] = f"env:{TOKEN_KEY}"
     return conf
 
 
 def _hadoop_conf(lake: Lake) -> dict[str, str]:
-    """The keys come from the environment, by S3A's default chain of providers."""
-    if not lake.s3.endpoint:
-        return {"fs.s3a.endpoint.region": lake.s3.region}
-    return {
-        "fs.s3a.endpoint": lake.s3.endpoint,
-        "fs.s3a.endpoint.region": lake.s3.region,
-        "fs.s3a.path.style.access": "true",
-        "fs.s3a.connection.ssl.enabled": str(lake.s3.endpoint.startswith("https:")).lower(),
-    }
+    """Keys come from the environment, by S3A's default chain; without them AWS's own is asked."""
+    conf = {"fs.s3a.endpoint.region": lake.s3.region}
+    if not lake.s3.access_key:
+        chain = "com.amazonaws.auth.DefaultAWSCredentialsProviderChain"
+        conf["fs.s3a.aws.credentials.provider"] = chain
+    if lake.s3.endpoint:
+        conf |= {
+            "fs.s3a.endpoint": lake.s3.endpoint,
+            "fs.s3a.path.style.access": "true",
+            "fs.s3a.connection.ssl.enabled": str(lake.s3.endpoint.startswith("https:")).lower(),
+        }
+    return conf
 
 
 def _jvm(memory: str) -> str:

@@ -80,8 +80,7 @@ class SparkOperatorEngine:
         name = application_name(job.run_id)
         await self.watch.require()
         with self.watch.follow(name) as seen:
-            await self._put_job(job)
-            await control.fence()
+            await asyncio.gather(self._put_job(job), control.fence())
             try:
                 await self._create(job, control)
             except EngineFailed:
@@ -130,13 +129,12 @@ class SparkOperatorEngine:
 
     async def _put_job(self, job: SparkJob) -> None:
         target = f"{self._lake.catalog_name}.{job.destination}"
-        exists = await self._catalog.table(job.destination) is not None
-        appends = job.write_mode == "append"
+        mode, align_with = str(job.write_mode), None
+        if job.write_mode == "append":
+            exists = await self._catalog.table(job.destination) is not None
+            mode, align_with = ("append", target) if exists else ("create", None)
         description = job.description(
-            self._lake.s3.bucket,
-            destination=target,
-            mode="create" if appends and not exists else job.write_mode,
-            align_with=target if appends and exists else None,
+            self._lake.s3.bucket, destination=target, mode=mode, align_with=align_with
         )
         body = json.dumps(description).encode()
         await self._store.put(job_key(job.run_id), body, "application/json")
