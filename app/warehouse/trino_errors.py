@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from trino.exceptions import TrinoQueryError
 
 CONFLICTS = ("ICEBERG_COMMIT_ERROR", "TRANSACTION_CONFLICT")
+GONE_SNAPSHOT = 'org.apache.iceberg.Table.snapshot(long)" is null'
+"""What Trino stumbles over when another commit hides the snapshot it reads, as Nessie does."""
 _AWAY = (
     "SERVER_SHUTTING_DOWN",
     "SERVER_STARTING_UP",
@@ -87,7 +89,7 @@ def _query_error(error: TrinoQueryError) -> AsgardError:
             cause=FailureCause.PERMISSION_DENIED,
             hint="Trino's access control refuses this to TRINO_USER.",
         )
-    if name in CONFLICTS:
+    if name in CONFLICTS or GONE_SNAPSHOT in text:
         return EngineFailed(
             f"Another writer changed the table meanwhile: {text}", retryable=True, conflict=True
         )
