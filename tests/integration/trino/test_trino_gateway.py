@@ -151,6 +151,42 @@ def test_a_gateway_that_is_killed_in_a_ctas_leaves_a_run_that_the_other_ends(
     assert _states(trino, run_id) == ["FAILED"]
 
 
+@pytest.mark.parametrize(("strategy", "verb"), [("merge", "MERGE"), ("append", "INSERT")])
+def test_a_gateway_that_is_killed_in_an_increment_doubles_and_loses_no_row(
+    gateways: tuple[LiveGateway, LiveGateway],
+    production: Settings,
+    tmp_path: Path,
+    trino: Trino,
+    strategy: str,
+    verb: str,
+) -> None:
+    name = f"killed_{uuid4().hex[:8]}"
+    body = {
+        "name": name,
+        "sql_query": "SELECT row_number() OVER () AS k, carrier FROM silver.flights",
+        "materialization": "incremental",
+        "incremental_strategy": strategy,
+        "unique_key": ["k"] if strategy == "merge" else None,
+    }
+    first = httpx.post(f"{gateways[0].url}/api/v1/dbt/transform", json=body, timeout=120).json()
+    assert first["status"] == "completed", first
+    rows = first["row_count"]
+    shared = environment(production)
+    with live_gateway(tmp_path, **shared, DBT_PROJECT_DIR=str(tmp_path / "dbt")) as third:
+        url = f"{third.url}/api/v1/dbt/transform?wait_seconds=0"
+        run_id = httpx.post(url, json=body, timeout=60).json()["run_id"]
+        runs = f"{gateways[0].url}/api/v1/runs/{run_id}"
+        _until(lambda: bool(_states(trino, run_id, verb)))
+        third.process.send_signal(signal.SIGKILL)
+        third.process.wait()
+    _until(lambda: httpx.get(runs, timeout=30).json()["state"] in ("failed", "succeeded"), 180)
+    state = httpx.get(runs, timeout=30).json()["state"]
+    grown = rows * 2 if strategy == "append" and state == "succeeded" else rows
+    (found,) = trino.execute(f"SELECT count(*), count(DISTINCT k) FROM iceberg.gold.{name}")
+    assert found == [grown, rows], state
+    assert not trino.execute(f"SHOW TABLES FROM iceberg.asgard_staging LIKE 'run_{run_id}'")
+
+
 def test_the_script_makes_the_schemas(production: Settings, trino: Trino) -> None:
     names = {"SILVER_SCHEMA": "scripted_silver", "GOLD_SCHEMA": "scripted_gold"}
     done = subprocess.run(
@@ -161,9 +197,10 @@ def test_the_script_makes_the_schemas(production: Settings, trino: Trino) -> Non
     assert set(names.values()) <= found
 
 
-def _states(trino: Trino, run_id: str) -> list[str]:
+def _states(trino: Trino, run_id: str, verb: str = "") -> list[str]:
     rows = trino.execute(
-        f"SELECT state FROM system.runtime.queries WHERE query LIKE '%asgard run ' || '{run_id}%'"
+        "SELECT state FROM system.runtime.queries WHERE query LIKE '%asgard run ' || "
+        f"'{run_id}%{verb}%'"
     )
     return [str(row[0]) for row in rows]
 
