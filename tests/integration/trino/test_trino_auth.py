@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from pydantic import SecretStr
 from trino.auth import JWTAuthentication
 
@@ -57,7 +58,7 @@ def locked(
             "port": port,
             "user": USER,
             "http_scheme": "https",
-            "verify": str(certificate),
+            "http_session": _trusting(certificate),
             "auth": JWTAuthentication(token),
         },
     )
@@ -120,6 +121,12 @@ def _files_with(secret: str, folder: Path) -> list[Path]:
     written = [path for path in folder.rglob("*") if path.is_file()]
     assert written
     return [path for path in written if secret.encode() in path.read_bytes()]
+
+
+def _trusting(certificate: Path) -> requests.Session:
+    session = requests.Session()
+    session.verify, session.trust_env = str(certificate), False
+    return session
 
 
 def _certificate(folder: Path) -> Path:
