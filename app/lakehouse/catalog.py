@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import anyio.to_thread
+from pydantic import ValidationError
 
 from app.errors import AsgardError, EngineFailed, EngineUnreachable, NotFound
 from app.lakehouse.connection import Lake
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 RUN_ID_PROPERTY = "asgard.run_id"
 """In the summary of every snapshot that a run wrote."""
+NESSIE_OWN = "nessie."
+"""Properties that Nessie gives everything it holds."""
 CONCURRENCY = 8
 NETWORK_FAULTS = ("NETWORK_CONNECTION", "connect", "timeout", "timed out", "Timeout")
 SERVER_FAULTS = ("INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "SLOW_DOWN")
@@ -152,6 +155,11 @@ class Catalog:
             iceberg.NoSuchNamespaceError,
         ) as error:
             raise NotFound(str(error)) from error
+        except ValidationError as error:
+            raise EngineFailed(
+                "what answers at the catalog's address is not an Iceberg REST catalog: its answer "
+                "cannot be read"
+            ) from error
         except OSError as error:
             if any(sign in str(error) for sign in (*NETWORK_FAULTS, *SERVER_FAULTS)):
                 raise _unreachable(error) from error
@@ -276,7 +284,8 @@ def _replace_view(
             return _replace_view(catalog, name, sql, columns, properties, default_catalog)
     updates = _new_version(current, schema, version)
     updates.append({"action": "set-properties", "updates": dict(properties)})
-    if removed := sorted(set(current.properties) - set(properties)):
+    own = {key for key in current.properties if not key.startswith(NESSIE_OWN)}
+    if removed := sorted(own - set(properties)):
         updates.append({"action": "remove-properties", "removals": removed})
     # pyiceberg has no call for this; the request is the REST specification's `replaceView`.
     response = catalog._session.post(

@@ -67,7 +67,8 @@ def external_lake(settings: Settings) -> Lake:
         catalog_name=settings.trino_catalog,
         silver_schema=settings.silver_schema,
         gold_schema=settings.gold_schema,
-        namespaces_under=f"s3://{bucket}",
+        # A catalog with a warehouse of its own says where in it a schema lies.
+        namespaces_under=None if settings.iceberg_rest_warehouse else f"s3://{bucket}",
     )
 
 

@@ -110,11 +110,11 @@ class TrinoBuild:
             await self._control.fence()
             for statement in increment.added_columns():
                 await self._execute(statement)
-            done = await self._execute_patiently(increment.statement())
-        output = await self._output()
-        if done is None or strategy is IncrementalStrategy.APPEND:
-            return output
-        return output.model_copy(update={"rows_written": done.changed})
+            append = strategy is IncrementalStrategy.APPEND
+            # What an append did may be hidden by a later commit: it is never repeated.
+            execute = self._execute if append else self._execute_patiently
+            done = await execute(increment.statement())
+        return await self._output(done.changed if done else None)
 
     @contextlib.asynccontextmanager
     async def _staged(self, described: Described) -> Any:
@@ -193,11 +193,14 @@ class TrinoBuild:
         recording, self._recording = self._recording, []
         await asyncio.gather(*recording)
 
-    async def _output(self) -> RunOutput:
+    async def _output(self, rows_written: int | None = None) -> RunOutput:
         table, engine = self._spec.table, self._engine
         output = await engine.published(table, set(self._query_ids))
         if output is None:
+            # Nothing was to be written, or somebody wrote after us and hides what we did.
             output = await engine.catalog.run(lambda rest: trino_snapshots.current(rest, table))
+            if rows_written:
+                output = output.model_copy(update={"snapshot_id": None, "metadata_location": None})
         deletes = await engine.catalog.run(lambda rest: trino_snapshots.delete_files(rest, table))
         if deletes >= MANY_DELETE_FILES:
             await self._execute(f"ALTER TABLE {self._target} EXECUTE optimize")
@@ -205,6 +208,8 @@ class TrinoBuild:
         if output.rows is None:
             counted = await self._execute(f"SELECT count(*) FROM {self._target}")
             output = output.model_copy(update={"rows": counted.rows[0][0]})
+        if rows_written is not None:
+            output = output.model_copy(update={"rows_written": rows_written})
         return output.model_copy(update={"catalog_ref": engine.lake.catalog.ref})
 
     def _refuse_unless_asked(self, in_the_way: bool, kind: str) -> None:

@@ -116,7 +116,7 @@ class TrinoClient:
 
 
 def _execute(connection: Connection, sql: str, deadline: float | None = None) -> Answer:
-    from trino.exceptions import Error
+    from trino.exceptions import Error, HttpError
 
     try:
         cursor = connection.cursor()
@@ -135,7 +135,7 @@ def _execute(connection: Connection, sql: str, deadline: float | None = None) ->
             rows=rows,
             changed=cursor.rowcount,
         )
-    except (Error, ValueError, KeyError, TypeError) as error:
+    except (Error, HttpError, ValueError, KeyError, TypeError) as error:
         raise asgard_error(error) from error
     finally:
         connection.close()  # type: ignore[no-untyped-call]

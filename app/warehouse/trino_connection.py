@@ -79,6 +79,9 @@ class TrinoConnection:
             request_timeout=(CONNECT_TIMEOUT, read_timeout),
             max_attempts=attempts,
         )
+        if self.verify is not True:
+            # Else requests takes REQUESTS_CA_BUNDLE, where that is set, for better advice.
+            connection._http_session.trust_env = False
         if on_query:
             connection._http_session.hooks["response"].append(_tell(on_query))
         return connection

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from trino.exceptions import TrinoQueryError
 
 CONFLICTS = ("ICEBERG_COMMIT_ERROR", "TRANSACTION_CONFLICT")
+CONFLICT_SIGNS = (
+    "is not an ancestor of",
+    "Found conflicting files",
+    'org.apache.iceberg.Table.snapshot(long)" is null',
+)
+"""Conflicts that Trino has no name for: on Nessie the snapshot that it reads may be hidden by then.
+"""
 _AWAY = (
     "SERVER_SHUTTING_DOWN",
     "SERVER_STARTING_UP",
@@ -87,7 +94,7 @@ def _query_error(error: TrinoQueryError) -> AsgardError:
             cause=FailureCause.PERMISSION_DENIED,
             hint="Trino's access control refuses this to TRINO_USER.",
         )
-    if name in CONFLICTS:
+    if name in CONFLICTS or any(sign in text for sign in CONFLICT_SIGNS):
         return EngineFailed(
             f"Another writer changed the table meanwhile: {text}", retryable=True, conflict=True
         )

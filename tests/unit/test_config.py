@@ -89,3 +89,18 @@ def test_lists_are_read_from_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_secret_is_not_shown() -> None:
     assert "hunter2" not in repr(settings(aws_secret_access_key="hunter2"))
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ({"aws_access_key_id": "k"}, "AWS_SECRET_ACCESS_KEY belong together"),
+        ({"trino_password": "x", "trino_jwt_token": "y"}, "two ways in"),
+        ({"trino_password": "x", "trino_http_scheme": "http"}, "in the clear"),
+        ({"iceberg_rest_token": "x", "iceberg_rest_credential": "a:b"}, "two ways in"),
+        ({"s3_bucket": "b", "asgard_embedded": "spark"}, "need AWS_ACCESS_KEY_ID"),
+    ],
+)
+def test_credentials_that_cannot_work_are_told(given: dict[str, str], wrong: str) -> None:
+    with pytest.raises(ConfigurationError, match=wrong):
+        check_choice(settings(**given))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import trino
 
@@ -71,11 +72,12 @@ class Trino:
     port: int
     folder: Path
     process: ServerProcess = field(repr=False)
+    login: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """How the client of the tests gets in, where not everybody may."""
 
     def execute(self, sql: str) -> list[list[object]]:
-        connection = trino.dbapi.connect(
-            host="127.0.0.1", port=self.port, user="test", max_attempts=1, request_timeout=60
-        )
+        way_in = {"host": "127.0.0.1", "port": self.port, "user": "test", **self.login}
+        connection = trino.dbapi.connect(max_attempts=1, request_timeout=60, **way_in)
         cursor = connection.cursor()
         cursor.execute(sql)
         rows: list[list[object]] = cursor.fetchall()
@@ -97,26 +99,38 @@ class Trino:
             return False
 
 
-def start_trino(folder: Path, s3: S3Connection, uri: str, more: Mapping[str, str] = {}) -> Trino:
-    """`more` are further properties of the catalog `iceberg`."""
+def start_trino(
+    folder: Path,
+    s3: S3Connection,
+    uri: str,
+    more: Mapping[str, str] | None = None,
+    config: Mapping[str, str] | None = None,
+    login: Mapping[str, Any] | None = None,
+) -> Trino:
+    """`more` are further properties of the catalog `iceberg`, `config` of Trino itself."""
     port = free_port()
     etc = folder / "etc"
     (etc / "catalog").mkdir(parents=True)
     (etc / "jvm.config").write_text(JVM)
-    (etc / "config.properties").write_text(CONFIGURATION.format(port=port))
+    own = CONFIGURATION.format(port=port) + _lines(config)
+    (etc / "config.properties").write_text(own)
     (etc / "node.properties").write_text(
         f"node.environment=test\nnode.id=test\nnode.data-dir={folder / 'var'}\n"
     )
-    extra = "".join(f"{name}={value}\n" for name, value in more.items())
-    (etc / "catalog" / "iceberg.properties").write_text(ICEBERG.format(uri=uri, s3=s3) + extra)
+    catalog = ICEBERG.format(uri=uri, s3=s3) + _lines(more)
+    (etc / "catalog" / "iceberg.properties").write_text(catalog)
     (etc / "catalog" / "tpch.properties").write_text("connector.name=tpch\n")
-    server = Trino(port, folder, _start(folder))
+    server = Trino(port, folder, _start(folder), login or {})
     try:
         server.process.await_ready(server._ready, START_SECONDS)
     except BaseException:
         server.stop()
         raise
     return server
+
+
+def _lines(properties: Mapping[str, str] | None) -> str:
+    return "".join(f"{name}={value}\n" for name, value in (properties or {}).items())
 
 
 def _start(folder: Path) -> ServerProcess:

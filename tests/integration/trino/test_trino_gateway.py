@@ -1,16 +1,18 @@
 """Whole gateways on Trino and Nessie, as an operator starts them."""
 
 import asyncio
+import csv
+import io
 import os
 import signal
 import subprocess
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
-import duckdb
 import httpx
 import pytest
 from rich.console import Console
@@ -101,18 +103,26 @@ def test_the_demo_carries_its_data_from_bronze_to_a_product(
             story.tell()
         finally:
             client.close()
-    raw = duckdb.sql(
-        "SELECT carrier, count(*) AS flights, count(*) FILTER (arr_delay <= 15) AS punctual "
-        f"FROM (SELECT DISTINCT * FROM read_csv('{raw_data()}/flights.csv.gz', nullstr='NA')) "
-        "GROUP BY carrier ORDER BY carrier"
-    ).fetchall()
+    raw = punctuality()
     built = trino.execute(
         "SELECT carrier, flights, punctual FROM iceberg.gold.carrier_delays ORDER BY carrier"
     )
-    assert [tuple(row) for row in built] == raw
+    assert {carrier: (flights, punctual) for carrier, flights, punctual in built} == raw
     (rows,) = trino.execute("SELECT count(*) FROM iceberg.gold.dp_carrier_punctuality_360")
     assert rows == [len(raw)]
     assert story.facts["product"]["run rows"] == len(raw)
+
+
+def punctuality() -> dict[str, tuple[int, int]]:
+    """From the raw file: each carrier's flights, and how many landed at most 15 minutes late."""
+    found: dict[str, tuple[int, int]] = {}
+    with zipfile.ZipFile(raw_data() / "flights.csv.zip") as archive:
+        text = archive.read("flights.csv").decode()
+    for row in csv.DictReader(io.StringIO(text)):
+        flights, punctual = found.get(row["carrier"], (0, 0))
+        late = row["arr_delay"] == "NA" or int(row["arr_delay"]) > 15
+        found[row["carrier"]] = (flights + 1, punctual + (not late))
+    return found
 
 
 def test_readiness_names_trino(gateways: tuple[LiveGateway, LiveGateway]) -> None:
@@ -151,6 +161,42 @@ def test_a_gateway_that_is_killed_in_a_ctas_leaves_a_run_that_the_other_ends(
     assert _states(trino, run_id) == ["FAILED"]
 
 
+@pytest.mark.parametrize(("strategy", "verb"), [("merge", "MERGE"), ("append", "INSERT")])
+def test_a_gateway_that_is_killed_in_an_increment_doubles_and_loses_no_row(
+    gateways: tuple[LiveGateway, LiveGateway],
+    production: Settings,
+    tmp_path: Path,
+    trino: Trino,
+    strategy: str,
+    verb: str,
+) -> None:
+    name = f"killed_{uuid4().hex[:8]}"
+    body = {
+        "name": name,
+        "sql_query": "SELECT row_number() OVER () AS k, carrier FROM silver.flights",
+        "materialization": "incremental",
+        "incremental_strategy": strategy,
+        "unique_key": ["k"] if strategy == "merge" else None,
+    }
+    first = httpx.post(f"{gateways[0].url}/api/v1/dbt/transform", json=body, timeout=120).json()
+    assert first["status"] == "completed", first
+    rows = first["row_count"]
+    shared = environment(production)
+    with live_gateway(tmp_path, **shared, DBT_PROJECT_DIR=str(tmp_path / "dbt")) as third:
+        url = f"{third.url}/api/v1/dbt/transform?wait_seconds=0"
+        run_id = httpx.post(url, json=body, timeout=60).json()["run_id"]
+        runs = f"{gateways[0].url}/api/v1/runs/{run_id}"
+        _until(lambda: bool(_states(trino, run_id, verb)))
+        third.process.send_signal(signal.SIGKILL)
+        third.process.wait()
+    _until(lambda: httpx.get(runs, timeout=30).json()["state"] in ("failed", "succeeded"), 180)
+    state = httpx.get(runs, timeout=30).json()["state"]
+    grown = rows * 2 if strategy == "append" and state == "succeeded" else rows
+    (found,) = trino.execute(f"SELECT count(*), count(DISTINCT k) FROM iceberg.gold.{name}")
+    assert found == [grown, rows], state
+    assert not trino.execute(f"SHOW TABLES FROM iceberg.asgard_staging LIKE 'run_{run_id}'")
+
+
 def test_the_script_makes_the_schemas(production: Settings, trino: Trino) -> None:
     names = {"SILVER_SCHEMA": "scripted_silver", "GOLD_SCHEMA": "scripted_gold"}
     done = subprocess.run(
@@ -161,9 +207,10 @@ def test_the_script_makes_the_schemas(production: Settings, trino: Trino) -> Non
     assert set(names.values()) <= found
 
 
-def _states(trino: Trino, run_id: str) -> list[str]:
+def _states(trino: Trino, run_id: str, verb: str = "") -> list[str]:
     rows = trino.execute(
-        f"SELECT state FROM system.runtime.queries WHERE query LIKE '%asgard run ' || '{run_id}%'"
+        "SELECT state FROM system.runtime.queries WHERE query LIKE '%asgard run ' || "
+        f"'{run_id}%{verb}%'"
     )
     return [str(row[0]) for row in rows]
 

@@ -1,0 +1,150 @@
+"""A Trino that lets nobody in without a token, over TLS with a certificate of its own."""
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from pydantic import SecretStr
+from trino.auth import JWTAuthentication
+
+from app.config import Settings
+from app.context import trino_connection
+from app.errors import EngineFailed, EngineUnreachable
+from app.warehouse.trino_client import TrinoClient
+from tests.conftest import Lakehouse
+from tests.embedded.warehouse_world import open_world, unique
+from tests.integration.servers.nessie import Nessie
+from tests.integration.servers.process import free_port
+from tests.integration.servers.seaweedfs import SeaweedFs
+from tests.integration.servers.trino import start_trino
+
+USER = "dbt"
+
+
+@pytest.fixture(scope="module")
+def locked(
+    servers_folder: Path, seaweedfs: SeaweedFs, nessie: Nessie, production: Settings
+) -> Iterator[Settings]:
+    """The settings of somebody who may come in."""
+    folder = servers_folder / "trino-locked"
+    folder.mkdir()
+    key, port = secrets.token_bytes(32), free_port()
+    (folder / "jwt.key").write_text(base64.b64encode(key).decode())
+    certificate = _certificate(folder)
+    token = _token(key, USER)
+    server = start_trino(
+        folder,
+        seaweedfs.s3,
+        nessie.rest_uri(),
+        config={
+            "http-server.https.enabled": "true",
+            "http-server.https.port": str(port),
+            "http-server.https.keystore.path": str(folder / "both.pem"),
+            "http-server.authentication.type": "JWT",
+            "http-server.authentication.jwt.key-file": str(folder / "jwt.key"),
+            "internal-communication.shared-secret": secrets.token_hex(32),
+        },
+        login={
+            "port": port,
+            "user": USER,
+            "http_scheme": "https",
+            "http_session": _trusting(certificate),
+            "auth": JWTAuthentication(token),
+        },
+    )
+    yield production.model_copy(
+        update={
+            "trino_port": port,
+            "trino_host": "localhost",
+            "trino_jwt_token": SecretStr(token),
+            "trino_verify": str(certificate),
+        }
+    )
+    server.stop()
+
+
+async def test_models_are_built_with_a_token_over_tls(
+    lakehouse: Lakehouse, locked: Settings, tmp_path: Path
+) -> None:
+    there = Lakehouse(locked, tmp_path, lakehouse.lake, lakehouse.store, lakehouse.catalog)
+    async with open_world(there, tmp_path) as world:
+        name = unique("locked")
+        await world.built(name, "SELECT 1 AS a")
+        assert await world.rows(name) == [{"a": 1}]
+        token = locked.trino_jwt_token
+        assert token is not None
+        assert not _files_with(token.get_secret_value(), tmp_path)
+
+
+def test_a_wrong_token_is_refused_and_not_told(locked: Settings) -> None:
+    token = _token(b"another key of the same length.", USER)
+    wrong = locked.model_copy(update={"trino_jwt_token": SecretStr(token)})
+    with pytest.raises(EngineFailed) as refused:
+        TrinoClient(trino_connection(wrong)).ask("SELECT 1", 10)
+    assert refused.value.failure_cause == "permission_denied"
+    assert "TRINO_JWT_TOKEN" in str(refused.value.hint)
+    assert token not in refused.value.detail
+
+
+def test_no_token_is_refused(locked: Settings) -> None:
+    nobody = locked.model_copy(update={"trino_jwt_token": None, "trino_http_scheme": "https"})
+    with pytest.raises(EngineFailed) as refused:
+        TrinoClient(trino_connection(nobody)).ask("SELECT 1", 10)
+    assert refused.value.failure_cause == "permission_denied"
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(locked: Settings) -> None:
+    strict = locked.model_copy(update={"trino_verify": "true"})
+    with pytest.raises(EngineUnreachable, match="TRINO_VERIFY"):
+        TrinoClient(trino_connection(strict)).ask("SELECT 1", 10)
+
+
+def test_plain_http_to_tls_is_told(locked: Settings) -> None:
+    plain = locked.model_copy(update={"trino_jwt_token": None, "trino_http_scheme": "http"})
+    with pytest.raises((EngineFailed, EngineUnreachable)) as refused:
+        TrinoClient(trino_connection(plain)).ask("SELECT 1", 10)
+    assert "Trino" in refused.value.detail
+
+
+def _files_with(secret: str, folder: Path) -> list[Path]:
+    """What the workers wrote: projects, logs, artifacts."""
+    written = [path for path in folder.rglob("*") if path.is_file()]
+    assert written
+    return [path for path in written if secret.encode() in path.read_bytes()]
+
+
+def _trusting(certificate: Path) -> requests.Session:
+    session = requests.Session()
+    session.verify, session.trust_env = str(certificate), False
+    return session
+
+
+def _certificate(folder: Path) -> Path:
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    files = ["-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
+    subprocess.run([*command, *names, *files], check=True, capture_output=True)
+    both = (folder / "key.pem").read_text() + (folder / "cert.pem").read_text()
+    (folder / "both.pem").write_text(both)
+    ssl.create_default_context(cafile=str(folder / "cert.pem"))
+    return folder / "cert.pem"
+
+
+def _token(key: bytes, user: str) -> str:
+    def part(value: Any) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+    text = f"{part({'alg': 'HS256'})}.{part({'sub': user, 'exp': int(time.time()) + 3600})}"
+    signature = hmac.new(key, text.encode(), hashlib.sha256).digest()
+    return f"{text}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
