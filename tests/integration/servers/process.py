@@ -1,14 +1,17 @@
 """A server of the integration stage: a plain process, its log, and how it is waited for."""
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 POLL = 0.1
+_PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 10.0
 
 
@@ -17,6 +20,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _die_with_parent() -> None:
+    """A stage that is killed leaves nothing running."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class ServerProcess:
@@ -39,6 +47,7 @@ class ServerProcess:
                 stderr=output,
                 # A group of its own: its children are ended with it.
                 start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
 
     @property
