@@ -155,8 +155,6 @@ def _sql_conf(lake: Lake) -> dict[str, str]:
     }
     if lake.catalog.warehouse:
         conf[f"{catalog}.warehouse"] = lake.catalog.warehouse
-    if lake.catalog.warehouse:
-        conf[f"{catalog}.warehouse"] = lake.catalog.warehouse
     if lake.s3.endpoint:
         conf[f"{catalog}.s3.endpoint"] = lake.s3.endpoint
         conf[f"{catalog}.s3.path-style-access"] = "true"
