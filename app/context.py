@@ -242,17 +242,23 @@ async def _spark_engine(foundation: Foundation) -> SparkEngine:
     return engine
 
 
+def kubernetes_api(settings: Settings) -> KubernetesApi:
+    return KubernetesApi(
+        settings.spark_namespace,
+        in_cluster=settings.kubernetes_service_host is not None,
+        kubeconfig=settings.kubeconfig,
+    )
+
+
 def _spark_operator(foundation: Foundation) -> SparkEngine:
     settings = foundation.settings
+    api = kubernetes_api(settings)
+    foundation.probes["kubernetes"] = api.probe
     operator = SparkOperatorEngine(
         lake=foundation.lake,
         store=foundation.store,
         catalog=foundation.catalog,
-        api=KubernetesApi(
-            settings.spark_namespace,
-            in_cluster=settings.kubernetes_service_host is not None,
-            kubeconfig=settings.kubeconfig,
-        ),
+        api=api,
         settings=SparkSettings(
             namespace=settings.spark_namespace,
             image=settings.spark_image or "",

@@ -13,7 +13,7 @@ from rich.table import Table
 from app.airbyte.airbyte_workspaces import Workspaces
 from app.airbyte.client import AirbyteClient
 from app.config import PARTS, ConfigurationError, Settings, check_choice
-from app.context import trino_connection
+from app.context import kubernetes_api, trino_connection
 from app.errors import AsgardError
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.embedded import embedded_lakehouse
@@ -55,6 +55,8 @@ async def _examine(settings: Settings) -> list[Finding]:
         checks.append(_trino_findings(settings))
     if settings.is_production("ingestion"):
         checks.append(airbyte_findings(settings))
+    if settings.is_production("spark"):
+        checks.append(kubernetes_findings(settings))
     for found in await asyncio.gather(*checks):
         findings += found
     return findings
@@ -98,6 +100,15 @@ async def airbyte_findings(settings: Settings) -> list[Finding]:
         return list(await asyncio.gather(reached, one))
     finally:
         await client.close()
+
+
+async def kubernetes_findings(settings: Settings) -> list[Finding]:
+    api = kubernetes_api(settings)
+    try:
+        advice = "Check KUBECONFIG, SPARK_NAMESPACE and the Role of Asgard's ServiceAccount."
+        return [await _finding("Kubernetes", api.probe, advice)]
+    finally:
+        api.close()
 
 
 async def _finding(what: str, check: Callable[[], Awaitable[str]], advice: str) -> Finding:

@@ -10,6 +10,9 @@ import anyio.to_thread
 from app.config import ConfigurationError
 from app.data_transformation.application import GROUP, PLURAL, SELECTOR, VERSION
 from app.data_transformation.kubernetes_errors import Call, translated
+from app.data_transformation.kubernetes_rights import identity, missing_rights
+from app.errors import EngineFailed
+from app.runs.failure import FailureCause
 
 T = TypeVar("T")
 
@@ -34,6 +37,22 @@ class KubernetesApi:
         self._limiter = anyio.CapacityLimiter(CONCURRENCY)
         self._opening = threading.Lock()
         self._client: Any = None
+
+    async def probe(self) -> str:
+        """What was reached, and as whom. Raises what keeps Spark runs from working."""
+        asked = Call("create", "selfsubjectreviews", "authentication.k8s.io")
+        user, host = await self._run(
+            asked, lambda client: (identity(client), client.configuration.host)
+        )
+        lacking = await self._run(asked, lambda client: missing_rights(client, self.namespace))
+        if lacking:
+            raise EngineFailed(
+                f"{user} may not {', '.join(lacking)} in the namespace {self.namespace}.",
+                cause=FailureCause.PERMISSION_DENIED,
+                hint="Add the verbs to its Role there: docs/production/spark.md lists them all.",
+            )
+        await anyio.to_thread.run_sync(self.list_applications, limiter=self._limiter)
+        return f"{host} as {user}, namespace {self.namespace}"
 
     async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         return await self._run(

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from app.caller import ANONYMOUS
+from app.config import Settings
+from app.doctor import Finding, kubernetes_findings
 from app.runs.model import Run, RunState
 from tests.conftest import Lakehouse
 from tests.integration.servers.kube import ADMIN, GATEWAY, KubeServer, kube_server
@@ -41,6 +43,32 @@ async def test_a_missing_right_is_named(lakehouse: Lakehouse, cluster: Cluster, 
     assert f"{verb} sparkapplications.sparkoperator.k8s.io in the namespace {namespace}" in message
     assert f"lacks the verb {verb} for sparkapplications" in hint
     assert await lakehouse.store.list("asgard/jobs/") == []
+
+
+async def test_the_doctor_names_every_right_that_is_missing(cluster: Cluster) -> None:
+    create_namespace(cluster, "seen-by-doctor", RULES)
+    create_namespace(cluster, "half-blind", without("list", "sparkapplications"))
+
+    async def examined(namespace: str) -> Finding:
+        [found] = await kubernetes_findings(
+            Settings(
+                _env_file=None,
+                spark_namespace=namespace,
+                kubeconfig=cluster.kube.kubeconfig(GATEWAY),
+            )
+        )
+        return found
+
+    good = await examined("seen-by-doctor")
+    assert good.ok, good.said
+    assert "as system:serviceaccount:" in good.said
+    bad = await examined("half-blind")
+    assert not bad.ok
+    assert (
+        "may not list sparkapplications.sparkoperator.k8s.io in the namespace half-blind"
+        in bad.said
+    )
+    assert "docs/production/spark.md" in bad.advice
 
 
 async def test_a_cancel_that_may_not_delete_says_so(lakehouse: Lakehouse, cluster: Cluster) -> None:
