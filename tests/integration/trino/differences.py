@@ -1,6 +1,7 @@
 """Tests of the embedded suites that do not hold on Trino and Nessie, each with its reason."""
 
 ON_TRINO: dict[str, str] = {
+    "test_validation_says_no_to_what_the_engine_cannot_do": "what DuckDB cannot do, Trino can",
     "test_a_session_reaches_nothing_but_the_lake": "about DuckDB's own session; "
     "Trino's reach is that of its catalogs and access control",
     "test_merges_leave_one_file_and_no_delete_files": "Trino merges on read: delete files are "
