@@ -196,6 +196,7 @@ async def test_a_full_disk_is_told_corrupts_nothing_and_is_over_when_there_is_ro
             assert first.json()["status"] == "completed", first.text
             await created(gateway, "/airbyte/sink", {"name": "before", "type": "s3"})
             print(f"filled: {disk.around or 'RLIMIT_FSIZE'}")
+            [filled] = gateway.children("lakehouse")
             disk.fill(gateway)
             try:
                 refused = await _while_full(gateway)
@@ -206,6 +207,7 @@ async def test_a_full_disk_is_told_corrupts_nothing_and_is_over_when_there_is_ro
             print("\n".join(refused))
             if disk.around:
                 assert all("disk" in text.lower() for text in refused), refused
+            await _started_anew(gateway, filled.pid)
             lake = LakeView(disk.seen)
             await ended_runs(gateway, target="gold.away")
             rows = await asyncio.to_thread(_numbers, lake, "gold.away")
@@ -219,6 +221,14 @@ async def test_a_full_disk_is_told_corrupts_nothing_and_is_over_when_there_is_ro
             snapshots = await asyncio.to_thread(lake.run_ids, "gold.away")
             succeeded = [run["run_id"] for run in runs if run["state"] == "succeeded"]
             assert sorted(snapshots) == sorted(succeeded)
+
+
+async def _started_anew(gateway: Gateway, former: int) -> None:
+    """SeaweedFS, as it is once there is room again; what it was asked before is lost with it."""
+    async with asyncio.timeout(60):
+        while [weed.pid for weed in gateway.children("lakehouse")] in ([], [former]):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    await gateway.ready()
 
 
 def _meet_with_each_part(lake: LakeView) -> int:
