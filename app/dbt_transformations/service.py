@@ -203,6 +203,14 @@ class DbtService:
             )
         return doc
 
+    async def _is_ours(self, doc: TransformationDoc) -> bool:
+        """A table is there a moment before the run that made it is known to have succeeded. Asked
+        in this order, since a run that ends in between is no longer open."""
+        if await self._runs.using(transformation_id(doc.name)):
+            return True
+        writer = (await self._runs.latest_success([doc.table])).get(doc.table)
+        return writer is not None and writer.kind is RunKind.DBT
+
     async def _refuse_taken(self, doc: TransformationDoc, replace: bool) -> None:
         table = doc.table
         if doc.name.lower().startswith(PRODUCT_PREFIX):
@@ -225,6 +233,8 @@ class DbtService:
         if replace or not (as_table or as_view):
             return
         if writer is None:
+            if await self._is_ours(doc):
+                return
             raise Conflict(
                 f"{table} exists, and no transformation made it.",
                 hint="Choose another name, or pass replace=true to let it be replaced.",

@@ -221,7 +221,11 @@ async def test_a_sync_outlives_its_gateway(world: World, airbyte: AirbyteServer)
         world.lakehouse, world.settings, world.engine, world.data, airbyte
     ) as other:
         run = (await other.service.sync(toy.ingestion.id, CALLER))[0]
-        await eventually(world.reading)
+
+        async def has_its_job() -> bool:
+            return "airbyte_job_id" in (await other.runs.get(run.run_id)).engine
+
+        await eventually(has_its_job)
         await other.runs.close(grace=0)
         del airbyte.state.sources[toy.ingestion.source_id]["configuration"]["hang_after"]
     [job] = [j for j in airbyte.state.jobs.values() if j.connection_id == toy.ingestion.id]
