@@ -231,7 +231,7 @@ async def test_a_sync_outlives_its_gateway(world: World, airbyte: AirbyteServer)
     [job] = [j for j in airbyte.state.jobs.values() if j.connection_id == toy.ingestion.id]
     job.resumed.set()
     over = await world.runs.wait(run.run_id, SECONDS)
-    assert over.state is RunState.SUCCEEDED, over.failure
+    assert over.state is RunState.SUCCEEDED, (over.failure, over.engine, job.status, job.failure)
     assert await toy.rows() == list(range(1, 26))
     assert airbyte.calls("POST /jobs") == 1
 

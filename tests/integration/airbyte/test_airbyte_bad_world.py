@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -88,7 +89,7 @@ async def problem_of(call: Awaitable[object]) -> dict[str, Any]:
 
 async def toy(gateway: httpx.AsyncClient, **config: Any) -> str:
     """An ingestion of a toy source; its id."""
-    name = f"t{len(config)}_{socket.gethostname()}"[:20] + str(id(config))
+    name = f"toy_{uuid4().hex[:12]}"
     body = {"name": name, "type": "toy", "config": {"rows": 25, "stream": name, **config}}
     source = await gateway.post("/airbyte/datasource", json=body)
     assert source.status_code == 201, source.text
