@@ -59,7 +59,8 @@ class TargetLocks:
         try:
             while True:
                 rung = queue.bell.rung
-                pause = None
+                # Looked at again without a bell, too: runs were once seen to wait for ever.
+                pause = LONGEST_POLL
                 first = queue.holder is None and queue.waiting[0] == ticket
                 # A lock that was adopted goes before runs that are earlier.
                 if first or queue.holder == run.run_id:
