@@ -58,9 +58,9 @@ class TargetLocks:
         waits, blocker = pauses(FIRST_POLL, LONGEST_POLL), ""
         try:
             while True:
+                in_the_way: str | None = ""
                 rung = queue.bell.rung
-                # Looked at again without a bell, too: runs were once seen to wait for ever.
-                pause = LONGEST_POLL
+                pause = None
                 first = queue.holder is None and queue.waiting[0] == ticket
                 # A lock that was adopted goes before runs that are earlier.
                 if first or queue.holder == run.run_id:
@@ -75,10 +75,13 @@ class TargetLocks:
                         if in_the_way != blocker:
                             # The lock goes round: it may come here soon.
                             blocker, waits = in_the_way, pauses(FIRST_POLL, LONGEST_POLL)
-                    queue.holder = None
+                    # One that had the lock before a take-over may wait behind us: it goes first,
+                    # or each of us would wait for the other.
+                    behind = any(run_id == in_the_way for _, run_id in queue.waiting)
+                    queue.holder = in_the_way if behind else None
                     pause = next(waits)
-                    if queue.waiting[0] != ticket:
-                        # An earlier run came meanwhile, and has seen the queue held.
+                    if behind or queue.waiting[0] != ticket:
+                        # Others have seen the queue held.
                         queue.bell.ring()
                 await ring_within(rung, pause)
         finally:
