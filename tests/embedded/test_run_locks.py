@@ -68,3 +68,31 @@ async def test_a_run_whose_lock_was_taken_over_goes_before_an_earlier_one(
     locks = TargetLocks(lakehouse.store, runs, "heir", nobody_else)
     await locks.adopt(holder)
     assert await turns(locks, earlier, holder) == [holder.run_id, earlier.run_id]
+
+
+async def test_a_lock_that_is_adopted_while_an_earlier_run_looks_at_it_stops_neither(
+    lakehouse: Lakehouse,
+) -> None:
+    """As when the adoption was forgotten: only the lock itself says who has it."""
+    target = f"gold.{uuid4().hex}"
+    earlier, holder = queued(target, 1), queued(target, 2)
+    runs = RunStore(lakehouse.store)
+    await runs.create(holder)
+
+    async def nobody_else(_: Run) -> bool:
+        return False
+
+    await TargetLocks(lakehouse.store, runs, "dead", nobody_else).acquire(holder)
+    locks = TargetLocks(lakehouse.store, runs, "heir", nobody_else)
+    order: list[str] = []
+
+    async def turn(run: Run) -> None:
+        await locks.acquire(run)
+        order.append(run.run_id)
+        await locks.release(run)
+        if run == holder:
+            await runs.remove([run.run_id])
+
+    async with asyncio.timeout(SECONDS):
+        await asyncio.gather(turn(earlier), turn(holder))
+    assert order == [holder.run_id, earlier.run_id]
