@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+RUNNING_IN_PRODUCTION, RUNNING_EMBEDDED = 50, 2
+
 
 class Environment(StrEnum):
     DEVELOPMENT = "development"
@@ -124,7 +126,9 @@ class Settings(BaseSettings):
     # Limits
     max_queued: int = Field(default=1000, ge=1)
     """Open runs beyond this many are refused with 429."""
-    max_running_per_engine: int = Field(default=2, ge=1)
+    max_running_per_engine: int | None = Field(default=None, ge=1)
+    """Runs of one kind that a gateway has going at once. Default: 50 in Airbyte and on Kubernetes,
+    which have queues of their own; 2 on embedded engines; DBT_WORKERS for SQL."""
     run_timeout: float = 3600
 
     @field_validator(
@@ -151,6 +155,14 @@ class Settings(BaseSettings):
     def is_production(self, part: str) -> bool:
         """Of `PARTS`; else it is embedded. Ask only after `check_choice`."""
         return any(getattr(self, name) for name in PARTS[part])
+
+    def max_running(self, part: str) -> int:
+        """Of `PARTS`. Ask only after `check_choice`."""
+        if self.max_running_per_engine is not None:
+            return self.max_running_per_engine
+        if part == "sql":
+            return self.dbt_workers
+        return RUNNING_IN_PRODUCTION if self.is_production(part) else RUNNING_EMBEDDED
 
     @property
     def home(self) -> Path:

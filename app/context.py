@@ -145,6 +145,8 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
             observers=[metrics.run_ended],
         )
         idempotency = IdempotencyStore(store)
+        idempotency.open()
+        stack.push_async_callback(idempotency.close)
         project = DbtProject(
             lake=lake,
             target=project_target(settings, lake),

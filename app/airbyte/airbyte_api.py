@@ -238,7 +238,7 @@ class AirbyteApi:
         return await self._jobs.sync(ingestion, source.name, control)
 
     async def settle_sync(self, run: Run, ingestion_id: str) -> Outcome | None:
-        if LAST_JOB_ID not in run.engine:
+        if not {JOB_ID, LAST_JOB_ID} & run.engine.keys():
             # It never came to asking for a job: that is known without Airbyte, which may be away.
             await self._manifests.release(ingestion_id, run.run_id)
             return None

@@ -19,7 +19,7 @@ from app.errors import (
 )
 from app.lakehouse.bronze import Manifest
 from app.lakehouse.bronze_listing import ListedBronze
-from app.runs.driver import Outcome, RunControl
+from app.runs.driver import Outcome, RunControl, SettledAsFailed
 from app.runs.failure import FailureCause
 from app.runs.model import Run, RunInput, RunOutput
 from app.runs.patience import pauses, until_reachable
@@ -27,7 +27,9 @@ from app.runs.patience import pauses, until_reachable
 T = TypeVar("T")
 FIRST_LOOK, LONGEST_LOOK = 0.1, 2.0
 """Seconds between two looks at a job."""
-JOB_ID, LAST_JOB_ID = "airbyte_job_id", "airbyte_last_job_id"
+JOB_ID, LAST_JOB_ID, ASKED_AT = "airbyte_job_id", "airbyte_last_job_id", "airbyte_asked_at"
+LAST_WORD = 5.0
+"""Seconds for which a run that is stopped waits for the answer to a request for a job."""
 SYNC = "sync"
 RACES = 5
 
@@ -60,16 +62,21 @@ class AirbyteJobs:
     async def settle(self, run: Run, ingestion: Ingestion) -> Outcome | None:
         """The job goes on without the gateway: it is waited for, unless nobody wants it any more.
 
-        Raises `EngineUnreachable` while it runs.
+        Raises `EngineUnreachable` while it runs, or while Airbyte may still be making it, and
+        `SettledAsFailed` when it failed.
         """
         job = await _patient(self._job_of_run(run, ingestion.id))
+        if job is None and self._may_come(run):
+            raise EngineUnreachable("Airbyte may still be making the job that it was asked for.")
         if job is not None and not job.status.is_terminal:
             if self._unwanted(run):
                 await _patient(self._client.delete(f"/jobs/{job.id}"))
             raise EngineUnreachable(f"Airbyte's job {job.id} is still {job.status}.")
         if job is None or job.status is not JobStatus.SUCCEEDED:
             await self._manifests.release(ingestion.id, run.run_id)
-            return None
+            if job is None or (job.status is JobStatus.CANCELLED and self._unwanted(run)):
+                return None
+            raise SettledAsFailed(await self._failed(job))
         return await self._outcome(ingestion, job, run.run_id, None)
 
     async def declare(self, ingestion: Ingestion, source: str, run_id: str | None = None) -> None:
@@ -93,16 +100,31 @@ class AirbyteJobs:
 
     async def _start(self, ingestion: Ingestion, control: RunControl) -> Job:
         jobs = await self.newest(ingestion.id)
-        last = max((job.id for job in jobs), default=0)
-        await control.progress(engine={LAST_JOB_ID: last})
         running = next((job for job in jobs if not job.status.is_terminal), None)
-        job = running or await self._create(ingestion.id, last)
-        how = "joined, which was running already" if running else "started"
+        if running is not None:
+            return await self._noted(running, "Joined", "joined, which was running", control)
+        last = max((job.id for job in jobs), default=0)
+        asked_at = self._client.now().isoformat()
+        await control.progress(engine={LAST_JOB_ID: last, ASKED_AT: asked_at})
+        asking = asyncio.create_task(self._ask(ingestion.id, last, control))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            # Airbyte has the request: who follows the run next should know the job.
+            await asyncio.wait({asking}, timeout=LAST_WORD)
+            asking.cancel()
+            raise
+
+    async def _ask(self, connection_id: str, last: int, control: RunControl) -> Job:
+        job = await self._create(connection_id, last)
+        return await self._noted(job, "Submitted", "started", control)
+
+    async def _noted(self, job: Job, reason: str, how: str, control: RunControl) -> Job:
         control.log(f"INFO job {job.id} of Airbyte {how}")
         await control.progress(
             engine_state=job.status,
             engine={JOB_ID: job.id},
-            reason="Joined" if running else "Submitted",
+            reason=reason,
             message=f"Airbyte's job {job.id} was {how}.",
         )
         return job
@@ -191,6 +213,13 @@ class AirbyteJobs:
         jobs = await self.newest(connection_id)
         later = [job for job in jobs if job.id > run.engine[LAST_JOB_ID]]
         return later[-1] if later else None
+
+    def _may_come(self, run: Run) -> bool:
+        """Whether the request for a job, of which no answer is known, may be under way still."""
+        if JOB_ID in run.engine or ASKED_AT not in run.engine:
+            return False
+        asked_at = datetime.fromisoformat(run.engine[ASKED_AT])
+        return self._client.now() < asked_at + self._client.patience
 
     def _unwanted(self, run: Run) -> bool:
         started = run.started_at or run.created_at

@@ -40,6 +40,8 @@ class AirbyteClient:
         self.identity = identity_of(settings)
         self._config_url = base.replace("/api/public/v1", "/api/v1")
         self._seconds = settings.airbyte_timeout
+        self.patience = timedelta(seconds=self._seconds)
+        """After so long nobody waits for an answer, and nothing comes of the request any more."""
         self._http = httpx.AsyncClient(
             auth=auth_of(settings, f"{base}/applications/token"),
             timeout=httpx.Timeout(self._seconds, connect=min(CONNECT_TIMEOUT, self._seconds)),

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from app.lakehouse.storage import ObjectStore
 
 FULL_RETRY_AFTER = 5
+PART_OF = {
+    RunKind.INGESTION: "ingestion",
+    RunKind.SPARK: "spark",
+    RunKind.DBT: "sql",
+    RunKind.DATA_PRODUCT: "sql",
+}
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class RunService(RunReader):
             bells=bells,
             owner=replicas.id,
             drivers=drivers,
-            max_running=settings.max_running_per_engine,
+            max_running={kind: settings.max_running(PART_OF[kind]) for kind in RunKind},
             run_timeout=settings.run_timeout,
             observers=observers,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from app.runs.model import Run
 
 if TYPE_CHECKING:
-    from app.lakehouse.storage import ObjectInfo, ObjectStore
+    from app.lakehouse.storage import ObjectStore
 
 OPEN_PREFIX = "asgard/runs/open/"
 LOG_PREFIX = "asgard/runs/logs/"
@@ -51,18 +51,22 @@ class RunStore:
         read. The result is the caller's.
         """
         found = await self._store.list(OPEN_PREFIX)
-        runs = await asyncio.gather(*(self._from_listing(info, known) for info in found))
-        self._listed = {stored.run.run_id: stored for stored in runs if stored is not None}
-        return dict(self._listed)
-
-    async def _from_listing(
-        self, info: "ObjectInfo", known: Mapping[str, StoredRun]
-    ) -> StoredRun | None:
-        run_id = info.key.removeprefix(OPEN_PREFIX).removesuffix(".json")
-        for stored in (known.get(run_id), self._listed.get(run_id)):
-            if stored is not None and stored.etag == info.etag:
-                return stored
-        return await self.load(run_id)
+        former, unread = self._listed, []
+        listed: dict[str, StoredRun] = {}
+        for info in found:
+            run_id = info.key[len(OPEN_PREFIX) : -len(".json")]
+            stored = known.get(run_id)
+            if stored is None or stored.etag != info.etag:
+                stored = former.get(run_id)
+            if stored is None or stored.etag != info.etag:
+                unread.append(run_id)
+            else:
+                listed[run_id] = stored
+        for stored in await asyncio.gather(*map(self.load, unread)):
+            if stored is not None:
+                listed[stored.run.run_id] = stored
+        self._listed = listed
+        return dict(listed)
 
     async def read_log(self, run_id: str) -> str:
         found = await self._store.get(_log_key(run_id))

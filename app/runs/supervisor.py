@@ -36,7 +36,7 @@ class Supervisor:
         bells: Bells,
         owner: str,
         drivers: Mapping[RunKind, RunDriver],
-        max_running: int,
+        max_running: Mapping[RunKind, int],
         run_timeout: float,
         observers: Sequence[Observer] = (),
     ) -> None:
@@ -47,7 +47,7 @@ class Supervisor:
         self._bells = bells
         self._owner = owner
         self._drivers = drivers
-        self._slots = {kind: asyncio.Semaphore(max_running) for kind in RunKind}
+        self._slots = {kind: asyncio.Semaphore(max_running[kind]) for kind in RunKind}
         self._run_timeout = run_timeout
         self._observers = observers
 

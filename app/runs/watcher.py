@@ -17,6 +17,8 @@ from app.runs.supervisor import Supervisor
 
 BUSY_PAUSE = 0.8
 IDLE_PAUSE = 2.0
+"""Seconds between two looks; also with so many runs open that listing them takes its time."""
+MANY = 500
 log = structlog.get_logger()
 
 
@@ -70,9 +72,14 @@ class Watcher:
             except Exception:
                 # The outer edge of a task that has to outlive every fault.
                 log.exception("watcher_failed")
-            busy = self._supervisor.active or self.elsewhere or len(self._bells)
-            pause = BUSY_PAUSE if busy else IDLE_PAUSE
+            pause = self._pause()
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
+
+    def _pause(self) -> float:
+        runs = len(self._supervisor.active) + len(self.elsewhere)
+        if runs >= MANY or not (runs or len(self._bells)):
+            return IDLE_PAUSE
+        return BUSY_PAUSE
 
     async def look(self) -> None:
         found = await self._runs.list(self._own())

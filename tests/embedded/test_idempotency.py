@@ -61,3 +61,43 @@ async def test_an_expired_key_is_free_for_one_new_request(keys, key, monkeypatch
     assert await keys.claim(other, "new") == Claim("new", replayed=False)
     monkeypatch.undo()
     assert await keys.claim(other, "newer") == Claim("new", replayed=True)
+
+
+async def test_a_sweep_deletes_expired_keys_and_no_others(keys, key, lakehouse, monkeypatch):
+    await keys.claim(key, "first")
+    await keys.sweep()
+    assert await keys.claim(key, "second") == Claim("first", replayed=True)
+    monkeypatch.setattr(idempotency, "KEPT", timedelta(seconds=-1))
+    swept = await asyncio.gather(keys.sweep(), IdempotencyStore(lakehouse.store).sweep())
+    assert max(swept) >= 1
+    assert await lakehouse.store.get(key.object_key) is None
+    assert await keys.sweep() == 0
+
+
+async def test_a_young_key_outlives_the_sweep_of_an_old_one(keys, key, lakehouse, monkeypatch):
+    await keys.sweep()
+    await keys.claim(key, "old")
+    young = replace(key, key=uuid4().hex)
+    await keys.claim(young, "young")
+    listed = lakehouse.store.list
+
+    async def as_if_a_day_had_passed(prefix):
+        found = await listed(prefix)
+        return [
+            replace(info, last_modified=info.last_modified - timedelta(hours=25))
+            if info.key == key.object_key
+            else info
+            for info in found
+        ]
+
+    async def aged(object_key):
+        found = await got(object_key)
+        return replace(found, last_modified=found.last_modified - timedelta(hours=25))
+
+    got = lakehouse.store.get
+    monkeypatch.setattr(lakehouse.store, "list", as_if_a_day_had_passed)
+    monkeypatch.setattr(lakehouse.store, "get", aged)
+    assert await keys.sweep() == 1
+    monkeypatch.undo()
+    assert await lakehouse.store.get(key.object_key) is None
+    assert await keys.claim(young, "again") == Claim("young", replayed=True)

@@ -104,3 +104,20 @@ def test_a_secret_is_not_shown() -> None:
 def test_credentials_that_cannot_work_are_told(given: dict[str, str], wrong: str) -> None:
     with pytest.raises(ConfigurationError, match=wrong):
         check_choice(settings(**given))
+
+
+@pytest.mark.parametrize(
+    ("given", "spark", "ingestion", "sql"),
+    [
+        ({}, 2, 2, 2),
+        ({"spark_image": "registry.example.com/spark"}, 50, 2, 2),
+        ({"airbyte_base_url": "http://airbyte.example.com", "dbt_workers": 4}, 2, 50, 4),
+        ({"spark_image": "registry.example.com/spark", "max_running_per_engine": 7}, 7, 7, 7),
+    ],
+)
+def test_how_many_runs_go_at_once_is_by_engine(
+    given: dict[str, object], spark: int, ingestion: int, sql: int
+) -> None:
+    found = settings(**given)
+    running = tuple(found.max_running(part) for part in ("spark", "ingestion", "sql"))
+    assert running == (spark, ingestion, sql)

@@ -1,6 +1,7 @@
 """What only Airbyte has: jobs of its own, its layout of bronze, and ids that it chooses."""
 
 import asyncio
+import threading
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from ingestion_world import (  # noqa: F401
 )
 from integration.servers.airbyte import AirbyteServer
 
+from app.airbyte import airbyte_sync
 from app.airbyte.airbyte_api import AirbyteApi
 from app.airbyte.engine import (
     DestinationDraft,
@@ -30,6 +32,7 @@ from app.airbyte.engine import (
     SyncMode,
 )
 from app.errors import InvalidBody, NotFound, NotSupported, PathRefused
+from app.runs.driver import SettledAsFailed
 from app.runs.idempotency import IdempotencyKey
 from app.runs.model import RunState
 
@@ -234,6 +237,74 @@ async def test_a_sync_outlives_its_gateway(world: World, airbyte: AirbyteServer)
     assert over.state is RunState.SUCCEEDED, (over.failure, over.engine, job.status, job.failure)
     assert await toy.rows() == list(range(1, 26))
     assert airbyte.calls("POST /jobs") == 1
+
+
+async def test_a_gateway_that_ends_notes_the_job_it_has_asked_for(
+    world: World, airbyte: AirbyteServer
+) -> None:
+    toy = await make(world, rows=25)
+    held = airbyte.fail("POST /jobs", held=threading.Event()).held
+    assert isinstance(world.engine, AirbyteApi)
+    assert held is not None
+    async with world_of(
+        world.lakehouse, world.settings, world.engine, world.data, airbyte
+    ) as other:
+        run = (await other.service.sync(toy.ingestion.id, CALLER))[0]
+        await eventually(lambda: _asked(airbyte))
+        [task] = [t for t in asyncio.all_tasks() if t.get_name() == f"run {run.run_id}"]
+        ending = asyncio.create_task(other.runs.close(grace=0))
+
+        async def interrupted() -> bool:
+            return task.cancelling() > 0
+
+        await eventually(interrupted)
+        held.set()
+        await ending
+    over = await world.runs.wait(run.run_id, SECONDS)
+    [job] = [j for j in airbyte.state.jobs.values() if j.connection_id == toy.ingestion.id]
+    assert (over.state, over.engine["airbyte_job_id"]) == (RunState.SUCCEEDED, job.id)
+    assert airbyte.calls("POST /jobs") == 1
+
+
+async def test_a_job_that_airbyte_makes_after_its_gateway_is_gone_is_waited_for(
+    world: World, airbyte: AirbyteServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(airbyte_sync, "LAST_WORD", 0.0)
+    toy = await make(world, rows=25)
+    held = airbyte.fail("POST /jobs", held=threading.Event()).held
+    assert isinstance(world.engine, AirbyteApi)
+    assert held is not None
+    async with world_of(
+        world.lakehouse, world.settings, world.engine, world.data, airbyte
+    ) as other:
+        run = (await other.service.sync(toy.ingestion.id, CALLER))[0]
+        await eventually(lambda: _asked(airbyte))
+        await other.runs.close(grace=0)
+    looks = airbyte.calls("GET /jobs")
+
+    async def looked_for() -> bool:
+        return airbyte.calls("GET /jobs") > looks
+
+    await eventually(looked_for)
+    held.set()
+    over = await world.runs.wait(run.run_id, SECONDS)
+    assert over.state is RunState.SUCCEEDED, over.failure
+    assert await toy.rows() == list(range(1, 26))
+    assert airbyte.calls("POST /jobs") == 1
+
+
+async def test_a_job_that_fails_without_its_gateway_fails_the_run_with_its_cause(
+    world: World,
+) -> None:
+    toy = await make(world, rows=3, fail_after=2, failure={"failureType": "heartbeat_timeout"})
+    run = await toy.sync()
+    with pytest.raises(SettledAsFailed) as settled:
+        await world.engine.settle_sync(run, toy.ingestion.id)
+    assert "no more after 2" in settled.value.error.detail
+
+
+async def _asked(airbyte: AirbyteServer) -> bool:
+    return airbyte.calls("POST /jobs") > 0
 
 
 async def test_a_job_whose_id_nobody_wrote_down_is_found(world: World) -> None:

@@ -43,6 +43,8 @@ class Fault:
     """Nothing is ever answered."""
     done: bool = False
     """The work is done all the same: only the reply is spoilt."""
+    held: threading.Event | None = None
+    """Nothing is done until it is set; then all is well."""
 
 
 @dataclass
@@ -171,6 +173,9 @@ def _handler_of(airbyte: AirbyteServer) -> type[BaseHTTPRequestHandler]:
             line = f"{self.command} {path.removeprefix(PREFIX)}"
             airbyte.seen.append(line)
             fault = airbyte.fault_of(line)
+            if fault is not None and fault.held is not None:
+                fault.held.wait(120)
+                fault = None
             if fault is not None and not fault.done:
                 return self._spoil(fault, 200, b"{}")
             try:
