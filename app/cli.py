@@ -1,10 +1,14 @@
-"""The console command: `asgard serve | demo | doctor | openapi`."""
+"""The console command: `asgard serve | demo | doctor | schemas | openapi`."""
 
 import json
 import socket
 from typing import Annotated
 
 import typer
+
+DRAIN_SECONDS = 20
+"""How long requests may take to be answered once the server was asked to end; the chart's
+terminationGracePeriodSeconds leaves room for it."""
 
 main = typer.Typer(
     name="asgard", no_args_is_help=True, add_completion=False, help="The lakehouse gateway."
@@ -21,7 +25,13 @@ def serve(
     import uvicorn
 
     uvicorn.run(
-        "app.main:app", host=host, port=port, access_log=False, log_config=None, server_header=False
+        "app.main:app",
+        host=host,
+        port=port,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
     )
 
 
@@ -39,6 +49,14 @@ def doctor() -> None:
     from app.doctor import examine
 
     raise typer.Exit(examine())
+
+
+@main.command()
+def schemas() -> None:
+    """Make the schemas of the configured catalog, as serving does; exit 1 when that fails."""
+    from app.schemas import make_schemas
+
+    raise typer.Exit(make_schemas())
 
 
 @main.command()

@@ -61,7 +61,7 @@ def chart_fields(*, secret: bool) -> list[str]:
     return [n for n in known if n not in NOT_IN_A_CLUSTER and is_secret(n) is secret]
 
 
-def value_schema(field: str, described: dict[str, Any]) -> dict[str, Any]:
+def value_schema(described: dict[str, Any]) -> dict[str, Any]:
     """Of one value; null leaves Asgard's own default."""
     choices = [c for c in described.get("anyOf", [described]) if c.get("type") != "null"]
     found = {**described, **choices[0]}
@@ -88,7 +88,7 @@ def current() -> str:
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            key_of(name): value_schema(name, described[name]) for name in chart_fields(secret=False)
+            key_of(name): value_schema(described[name]) for name in chart_fields(secret=False)
         },
     }
     # "*" or host names: Helm has to tell them apart.

@@ -144,7 +144,9 @@ class DbtProject:
                 raise ConfigurationError(
                     f"{variable}: {folder} cannot be written: {error.strerror}"
                 ) from error
-        self._folder.chmod(0o700)
+        if self._folder.stat().st_uid == os.getuid():
+            # Not that of a mounted volume, which belongs to root and to this pod alone.
+            self._folder.chmod(0o700)
         try:
             self._merged_profiles()
         except yaml.YAMLError as error:
