@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs Asgard on real servers (Trino, Nessie, Spark, a Kubernetes API server, …), group by group.
 # What they need is fetched once into ~/.cache/asgard-it (ASGARD_IT_CACHE). Arguments: groups
-# (airbyte, dialects, spark, trino; default all), then, after --, arguments for pytest.
+# (airbyte, chart, dialects, spark, trino; default all), then, after --, arguments for pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [[ "${1:-}" == "--help" ]]; then sed -n '2,4s/^# //p' "$0"; exit 0; fi
@@ -14,7 +14,7 @@ while [[ $# -gt 0 && $1 != "--" ]]; do
 done
 [[ "${1:-}" == "--" ]] && shift
 if [[ ${#groups[@]} -eq 0 ]]; then
-  for folder in tests/integration/{airbyte,dialects,spark,trino}; do
+  for folder in tests/integration/{airbyte,chart,dialects,spark,trino}; do
     [[ -d $folder ]] && groups+=("${folder##*/}")
   done
 fi

@@ -1,4 +1,4 @@
-"""Helm, helm-unittest, kubeconform and CRDs, from the Go module proxy, once; and how they are called."""
+"""Helm, helm-unittest, kubeconform and CRDs, once, as Go modules; and how they are called."""
 
 import json
 import subprocess
@@ -62,6 +62,11 @@ def template(*arguments: str | Path) -> list[dict[str, Any]]:
 def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
     command = [binaries("kubectl") / "kubectl", "--kubeconfig", kubeconfig, *arguments]
     return called(command, stdin=stdin)
+
+
+def attempt(kubeconfig: Path, *arguments: str) -> bool:
+    command = [binaries("kubectl") / "kubectl", "--kubeconfig", kubeconfig, *arguments]
+    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def called(command: Sequence[str | Path], stdin: str | None = None) -> str:

@@ -20,6 +20,7 @@ RECIPE = Path(__file__).parent.parent / "kube"
 ADMIN, GATEWAY = "admin-token", "gateway-token"
 GATEWAY_USER = "system:serviceaccount:asgard:asgard"
 READY_SECONDS = 90
+GARBAGE, QUOTAS = "garbage-collector-controller", "resourcequota-controller"
 
 
 def binaries(*names: str) -> Path:
@@ -120,8 +121,8 @@ class KubeServer:
         for name in reversed(list(self.processes)):
             self.kill(name)
 
-    def start_controllers(self) -> None:
-        """The scheduler, and of the controllers those of garbage and quotas."""
+    def start_controllers(self, *names: str) -> None:
+        """The scheduler, and of the controllers these, else those of garbage and quotas."""
         binaries("kube-scheduler", "kube-controller-manager")
         common = (
             f"--kubeconfig={self.kubeconfig(ADMIN)}",
@@ -133,7 +134,7 @@ class KubeServer:
             "kube-controller-manager",
             *common,
             f"--secure-port={free_port()}",
-            "--controllers=garbage-collector-controller,resourcequota-controller",
+            f"--controllers={','.join(names or (GARBAGE, QUOTAS))}",
         )
 
     def _spawn(self, name: str, *arguments: str) -> None:
