@@ -3,16 +3,18 @@
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm@sha256:782412e85d0f0984994c290652577d4018aff08145c85b262bb63dc0c7522254
 
 FROM ${PYTHON_IMAGE} AS build
+ENV PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1
 WORKDIR /src
 COPY requirements-bootstrap.txt requirements-production.txt ./
 # Wheels only, each checked by its hash: nothing is compiled, here or in the last stage.
 RUN python -m venv --copies /opt/asgard/venv \
-    && python -m pip install --no-cache-dir --no-deps --require-hashes -r requirements-bootstrap.txt \
-    && VIRTUAL_ENV=/opt/asgard/venv uv pip install --no-cache --no-deps --require-hashes \
+    && python -m pip install --no-deps --require-hashes -r requirements-bootstrap.txt \
+    && VIRTUAL_ENV=/opt/asgard/venv uv pip install --no-deps --require-hashes \
        --only-binary :all: -r requirements-production.txt
 COPY pyproject.toml README.md ./
 COPY app app
-RUN VIRTUAL_ENV=/opt/asgard/venv uv pip install --no-cache --no-deps --no-build-isolation . \
+RUN python -m hatchling build -t wheel \
+    && VIRTUAL_ENV=/opt/asgard/venv uv pip install --no-deps dist/*.whl \
     && /opt/asgard/venv/bin/python -m compileall -q /opt/asgard/venv/lib
 
 FROM ${PYTHON_IMAGE}

@@ -35,7 +35,7 @@ FORBIDDEN = (
     ("get", "configmaps", "spark-operator"),
     ("update", "deployments.apps", "asgard"),
     ("create", "rolebindings.rbac.authorization.k8s.io", "spark-operator"),
-    ("list", "nodes", "default"),
+    ("list", "services", "data-platform"),
 )
 
 
