@@ -12,6 +12,7 @@ import httpx
 import pytest
 import yaml
 
+from app.data_transformation.manifest import JOB_SCRIPT
 from tests.integration.chart.image import Image, build
 from tests.integration.chart.tools import ROOT
 from tests.integration.servers.process import free_port
@@ -26,8 +27,10 @@ def image() -> Iterator[Image]:
     """Not under pytest's own folder, which no other user may enter."""
     home = Path(tempfile.mkdtemp(prefix="asgard-image-"))
     home.chmod(0o755)
-    yield build(home)
-    shutil.rmtree(home)
+    try:
+        yield build(home)
+    finally:
+        shutil.rmtree(home)
 
 
 @pytest.fixture
@@ -177,6 +180,15 @@ def test_hadolint_and_shellcheck_find_nothing() -> None:
     ):
         done = subprocess.run(command, capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_spark_image_has_the_job_where_applications_look_for_it() -> None:
+    copied = [
+        line.split()[1:]
+        for line in (ROOT / "spark.Dockerfile").read_text().splitlines()
+        if line.startswith("COPY ") and "job.py" in line
+    ]
+    assert copied == [["app/data_transformation/job.py", JOB_SCRIPT.removeprefix("local://")]]
 
 
 def test_everything_that_the_images_copy_reaches_the_builder() -> None:

@@ -129,6 +129,21 @@ def test_the_unit_tests_of_the_chart_pass() -> None:
     assert re.search(r"Tests: +[1-9][0-9]* passed, [1-9][0-9]* total", said)
 
 
+def test_a_cluster_without_helm_gets_the_same_objects(asgard_namespace: Path) -> None:
+    path = f"{tool('helm').parent}:/usr/bin:/bin"
+    script = str(ROOT / "script" / "render-manifests.sh")
+    rendered = called(
+        ["env", f"PATH={path}", "HOME=/tmp", script, "--all", "--set", "s3Bucket=lake"]
+    )
+
+    said = kubectl(asgard_namespace, "apply", "--dry-run=server", "-f", "-", stdin=rendered)
+
+    expected = {(o["kind"], o["metadata"]["name"]) for o in template("--set", "s3Bucket=lake")}
+    found = {(o["kind"], o["metadata"]["name"]) for o in yaml.safe_load_all(rendered) if o}
+    assert found == {o for o in expected if o[0] not in ("Secret", "Job", "Pod")}
+    assert said.count("(server dry run)") == len(found)
+
+
 def test_the_rendered_manifests_are_what_the_chart_gives() -> None:
     path = f"{tool('helm').parent}:/usr/bin:/bin"
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,45 @@ FORBIDDEN = (
     ("create", "rolebindings.rbac.authorization.k8s.io", "spark-operator"),
     ("list", "services", "data-platform"),
 )
+SPARK_ACCOUNT = {"kind": "ServiceAccount", "name": "spark-sa", "namespace": "spark-operator"}
+DOCUMENTED_OBJECTS: list[dict[str, Any]] = [
+    {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "spark-sa", "namespace": "spark-operator"},
+    },
+    {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "spark-role-binding", "namespace": "spark-operator"},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": "edit",
+        },
+        "subjects": [SPARK_ACCOUNT],
+    },
+    {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "asgard-network-policy", "namespace": "asgard"},
+        "spec": {
+            "podSelector": {"matchLabels": {"app": "asgard-app"}},
+            "ingress": [
+                {"from": [{"podSelector": {}}], "ports": [{"protocol": "TCP", "port": 8000}]}
+            ],
+            "egress": [
+                {
+                    "to": [
+                        {"namespaceSelector": {"matchLabels": {"name": name}}}
+                        for name in ("data-platform", "airbyte", "spark-operator")
+                    ]
+                }
+            ],
+        },
+    },
+]
+"""As the documentation has people apply them."""
 
 
 @pytest.fixture(scope="session")
@@ -262,6 +302,27 @@ def test_the_application_may_do_nothing_else(
     command = [binaries("kubectl") / "kubectl", "--kubeconfig", own, "auth", "can-i"]
     said = refusal([*command, verb, resource, "-n", namespace])
     assert said.splitlines()[-1] == "no"
+
+
+@pytest.mark.parametrize(
+    "documented",
+    [
+        "create secret generic api-secrets --from-literal=api-key=your-secret-key",
+        "run -n asgard create-silver --image=curlimages/curl --restart=Never",
+    ],
+)
+def test_a_documented_command_is_taken_as_written(installed: Path, documented: str) -> None:
+    assert "(server dry run)" in kubectl(installed, *documented.split(), "--dry-run=server")
+
+
+@pytest.mark.parametrize("documented", DOCUMENTED_OBJECTS, ids=lambda found: found["kind"])
+def test_a_documented_object_can_be_applied_beside_the_release(
+    installed: Path, documented: dict[str, Any]
+) -> None:
+    name = documented["metadata"]["name"]
+    said = kubectl(installed, "apply", "--dry-run=server", "-f", "-", stdin=json.dumps(documented))
+    assert name in said
+    assert re.search(r"(created|configured|unchanged) \(server dry run\)$", said.strip())
 
 
 def test_nothing_is_left_after_uninstalling(installed: Path, own: Path) -> None:
