@@ -1,5 +1,6 @@
 """What the chart gives is what Kubernetes takes, at every value set."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.integration.chart.tools import (
     tool,
 )
 from tests.integration.chart.values import VALUE_SETS
+from tests.integration.servers.kube import binaries
 
 SETS = sorted(VALUE_SETS)
 
@@ -85,6 +87,29 @@ def test_a_real_server_takes_them(
     )
 
     assert said.count("(server dry run)") == len(objects)
+
+
+def test_every_pod_fits_the_strictest_pod_security_standard(admin: Path) -> None:
+    kubectl(admin, "create", "namespace", "strict")
+    enforced = "pod-security.kubernetes.io/enforce=restricted"
+    kubectl(admin, "label", "namespace", "strict", enforced)
+    pods: dict[str, Any] = {
+        o["kind"]: o["spec"] if o["kind"] == "Pod" else o["spec"]["template"]["spec"]
+        for o in template("--set", "s3Bucket=lake")
+        if o["kind"] in ("Deployment", "Job", "Pod")
+    }
+    assert len(pods) == 3
+
+    def create(spec: dict[str, Any]) -> list[str | Path]:
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "asked"}, "spec": spec}
+        (admin.parent / "pod.json").write_text(json.dumps(pod))
+        asked = ("create", "-n", "strict", "--dry-run=server", "-f", admin.parent / "pod.json")
+        return [binaries("kubectl") / "kubectl", "--kubeconfig", admin, *asked]
+
+    for spec in pods.values():
+        assert "pod/asked created" in called(create(spec))
+    pods["Pod"]["securityContext"].pop("seccompProfile")
+    assert "violates PodSecurity" in refusal(create(pods["Pod"]))
 
 
 def test_the_chart_needs_kubernetes_1_24() -> None:

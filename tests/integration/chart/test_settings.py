@@ -61,9 +61,8 @@ def test_a_value_other_than_the_default_arrives_in_its_field(
         elif "boolean" in kinds:
             given[name] = not Settings.model_fields[name].default
         elif "integer" in kinds or "number" in kinds:
-            given[name] = min(
-                int(Settings.model_fields[name].default) + 1, bounds.get("maximum", 1e9)
-            )
+            more = int(Settings.model_fields[name].default or 1) + 1
+            given[name] = min(more, bounds.get("maximum", more))
         elif "array" not in kinds and "object" not in kinds:
             given[name] = f"/of/{name}" if name.endswith(("dir", "home")) else f"of-{name}"
     values = tmp_path / "values.yaml"
