@@ -157,7 +157,7 @@ def test_it_serves_in_production_and_ends_within_the_grace(
     }
     assert server.returncode in (0, -signal.SIGTERM)
     assert took < 20
-    assert (image.home / "dbt" / "dbt_project.yml").exists()
+    assert (image.home / "dbt" / ".asgard").read_text() == "Written by Asgard.\n"
 
 
 def _await_health(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
