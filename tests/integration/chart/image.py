@@ -55,10 +55,8 @@ def build(home: Path) -> Image:
         (home / name).mkdir()
         (home / name).chmod(0o777)
     venv.create(home / "base", with_pip=True, symlinks=True)
-    environment = os.environ | {
-        "PATH": f"{home / 'base' / 'bin'}:{os.environ['PATH']}",
-        "UV_DEFAULT_INDEX": _index(),
-    }
+    path = f"{home / 'base' / 'bin'}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path} | _index()
     environment.pop("VIRTUAL_ENV", None)
     for step, rest in _steps("build"):
         if step == "COPY":
@@ -96,10 +94,11 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy(source, target)
 
 
-def _index() -> str:
+def _index() -> dict[str, str]:
     """uv does not read pip's configuration: whoever has set up a mirror means it for both."""
-    if index := os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL"):
-        return index
+    if "UV_DEFAULT_INDEX" in os.environ:
+        return {}
     asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    found = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
-    return found or "https://pypi.org/simple"
+    configured = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    index = os.environ.get("PIP_INDEX_URL") or configured
+    return {"UV_DEFAULT_INDEX": index} if index else {}
