@@ -1,4 +1,7 @@
-"""`python -m benchmarks`: measures everything, prints the table, writes `docs/benchmarks.md`."""
+"""`python -m benchmarks`: what runs without servers; the first table of `docs/benchmarks.md`.
+
+`python -m benchmarks.trino` writes its own section there.
+"""
 
 import os
 import platform
@@ -8,10 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import airbyte, measures, peers
+from benchmarks import airbyte, document, measures, peers
 from benchmarks.gateway import gateway
-
-PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 
 def main() -> int:
@@ -20,7 +21,7 @@ def main() -> int:
     for row in rows:
         table.add_row(row.what, row.measured, row.beside, row.reach, "ok" if row.ok else "MISSED")
     Console(width=140).print(table)
-    PAGE.write_text(page(rows))
+    write_page(rows)
     return 0 if all(row.ok for row in rows) else 1
 
 
@@ -41,20 +42,17 @@ def measure() -> list[measures.Row]:
     return rows
 
 
-def page(rows: list[measures.Row]) -> str:
-    lines = [
-        "# Benchmarks",
-        "",
-        "Made by `.venv/bin/python -m benchmarks`; each figure stands beside its peer's, taken in",
-        f"the same run, on {os.cpu_count()} cores, Python {platform.python_version()}.",
-        "",
-        "| what | measured | beside it | to reach | |",
-        "|---|---|---|---|---|",
-    ]
-    for row in rows:
-        verdict = "reached" if row.ok else "**missed**"
-        lines.append(f"| {row.what} | {row.measured} | {row.beside} | {row.reach} | {verdict} |")
-    return "\n".join(lines) + "\n"
+def write_page(rows: list[measures.Row]) -> None:
+    document.write_section(
+        document.FIRST,
+        [
+            "",
+            "Made by `.venv/bin/python -m benchmarks`; each figure stands beside its peer's, taken",
+            f"in the same run, on {os.cpu_count()} cores, Python {platform.python_version()}.",
+            "",
+            *document.table(rows),
+        ],
+    )
 
 
 if __name__ == "__main__":

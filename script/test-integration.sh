@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Runs Asgard on real servers (Trino, Nessie, Spark, a Kubernetes API server, …), group by group.
 # What they need is fetched once into ~/.cache/asgard-it (ASGARD_IT_CACHE). Arguments: groups
-# (airbyte, chart, dialects, spark, trino; default all), then, after --, arguments for pytest.
+# (airbyte, chart, dialects, spark, trino, trino-seaweedfs; default all), then, after --, arguments for
+# pytest. trino runs on Nessie; trino-seaweedfs runs the suites of SQL, dbt, data products, catalog
+# and records once more on SeaweedFS's own catalog.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if [[ "${1:-}" == "--help" ]]; then sed -n '2,4s/^# //p' "$0"; exit 0; fi
+if [[ "${1:-}" == "--help" ]]; then sed -n '2,6s/^# //p' "$0"; exit 0; fi
 ./script/setup.sh requirements-dev.txt >/dev/null
 
 groups=()
@@ -17,6 +19,7 @@ if [[ ${#groups[@]} -eq 0 ]]; then
   for folder in tests/integration/{airbyte,chart,dialects,spark,trino}; do
     [[ -d $folder ]] && groups+=("${folder##*/}")
   done
+  groups+=(trino-seaweedfs)
 fi
 
 # One group at a time: its servers are gone before those of the next one start.
@@ -24,7 +27,10 @@ failed=()
 for group in "${groups[@]}"; do
   printf '\n=== %s ===\n' "$group"
   started=$SECONDS
-  .venv/bin/python -m pytest "tests/integration/$group" -p no:cacheprovider --timeout 600 \
+  catalog=nessie
+  [[ $group == *-seaweedfs ]] && catalog=seaweedfs
+  ASGARD_IT_CATALOG=$catalog \
+    .venv/bin/python -m pytest "tests/integration/${group%-seaweedfs}" -p no:cacheprovider --timeout 600 \
     --durations=5 "$@" || failed+=("$group")
   printf '=== %s: %d s ===\n' "$group" $((SECONDS - started))
 done

@@ -232,7 +232,7 @@ class DataProductService:
     async def _judged(self, sql: str) -> GuardedQuery:
         guarded = await self._judge.check_query(sql)
         guarded.require_names()
-        refuse_added_columns(column.name for column in await self._engine.validate(guarded))
+        refuse_added_columns(column.name for column in await self._engine.columns(guarded))
         return guarded
 
     async def _record(self, product_id: str) -> ProductRecord:

@@ -99,8 +99,7 @@ class DbtService:
         """The definition is recorded, and its first run (or the next, for a name that exists)
         started and waited for. Whatever is refused here changes nothing."""
         _refuse_templates(fields)
-        doc = await self._judged(fields)
-        await self._refuse_taken(doc, replace)
+        doc = await self._judged(fields, replace)
         claim = await self._idempotency.claim(asked.key, uuid.uuid4().hex)
         if claim.replayed and (run := await self._run_or_none(claim.id)):
             record = await self._record(str(run.subject_id))
@@ -190,12 +189,21 @@ class DbtService:
     def catalog_name(self) -> str:
         return self._catalog.lake.catalog_name
 
-    async def _judged(self, fields: Mapping[str, Any]) -> TransformationDoc:
+    async def _judged(self, fields: Mapping[str, Any], replace: bool) -> TransformationDoc:
         guarded = await self._judge.check_query(fields["sql_query"])
         guarded.require_names()
         doc = TransformationDoc(**fields, schema_name=self._gold, guarded_sql=guarded.sql)
         target = doc.table if doc.materialization.is_view else None
-        names = {column.name for column in await self._engine.validate(guarded, target)}
+        columns, taken = await asyncio.gather(
+            self._engine.columns(guarded, target),
+            self._refuse_taken(doc, replace),
+            return_exceptions=True,
+        )
+        if isinstance(columns, BaseException):
+            raise columns
+        if isinstance(taken, BaseException):
+            raise taken
+        names = {column.name for column in columns}
         if missing := [name for name in doc.unique_key if name not in names]:
             raise SqlInvalid(
                 f"unique_key names {', '.join(missing)}, which the query does not give.",

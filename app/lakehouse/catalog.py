@@ -147,6 +147,8 @@ class Catalog:
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else 500
             raise (_unreachable(error) if status >= 500 else _refused(error)) from error
+        except requests.exceptions.JSONDecodeError as error:
+            raise _no_catalog() from error
         except (iceberg.RESTError, requests.RequestException) as error:
             raise _refused(error) from error
         except (
@@ -156,10 +158,7 @@ class Catalog:
         ) as error:
             raise NotFound(str(error)) from error
         except ValidationError as error:
-            raise EngineFailed(
-                "what answers at the catalog's address is not an Iceberg REST catalog: its answer "
-                "cannot be read"
-            ) from error
+            raise _no_catalog() from error
         except OSError as error:
             if any(sign in str(error) for sign in (*NETWORK_FAULTS, *SERVER_FAULTS)):
                 raise _unreachable(error) from error
@@ -174,6 +173,13 @@ class Catalog:
 
 def _unreachable(error: Exception) -> AsgardError:
     return EngineUnreachable(f"the catalog cannot be reached: {error}", dependency="catalog")
+
+
+def _no_catalog() -> AsgardError:
+    return EngineFailed(
+        "what answers at the catalog's address is not an Iceberg REST catalog: its answer "
+        "cannot be read"
+    )
 
 
 def _refused(error: Exception) -> AsgardError:
@@ -280,7 +286,9 @@ def _replace_view(
         try:
             created: View = catalog.create_view(name, schema, version, properties=dict(properties))
             return created
-        except ViewAlreadyExistsError:
+        except ViewAlreadyExistsError as error:
+            if not catalog.view_exists(name):
+                raise EngineFailed(f"the catalog refused the view: {error}") from error
             return _replace_view(catalog, name, sql, columns, properties, default_catalog)
     updates = _new_version(current, schema, version)
     updates.append({"action": "set-properties", "updates": dict(properties)})

@@ -68,6 +68,9 @@ class DuckDbEngine:
         answer = await self._plan({"op": "validate", "sql": text}, VALIDATE_SECONDS)
         return _columns(answer)
 
+    async def columns(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
+        return await self.validate(sql, target)
+
     async def _plan(
         self,
         message: dict[str, Any],

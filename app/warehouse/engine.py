@@ -90,6 +90,9 @@ class SqlEngine(Protocol):
         """Asks the engine's own planner; raises `SqlInvalid` or `TableNotFound`. `target`: the view
         that is to be made of the query, which it must not read."""
 
+    async def columns(self, sql: "GuardedQuery", target: str | None = None) -> list[Column]:
+        """Of the query; raises what `validate` raises. What is asked before a run is made."""
+
     async def build(self, spec: ModelSpec, control: RunControl) -> Outcome:
         """Computes the model and publishes it. A failure leaves the table as it was."""
 

@@ -3,7 +3,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -26,15 +26,20 @@ from app.warehouse.trino_build import TrinoBuild
 from app.warehouse.trino_client import TrinoClient
 from app.warehouse.trino_columns import Described, describe, first_rows, table_name
 from app.warehouse.trino_connection import TrinoConnection
+from app.warehouse.trino_snapshots import Written
 from app.warehouse.values import plain
 from app.warehouse.views import expand_views, find_relations
 from app.warehouse.workers import Workers
 
 T = TypeVar("T")
+Relations = dict[str, TableInfo | ViewInfo]
+Question = tuple[str, tuple[tuple[str, tuple[Column, ...]], ...]]
 
 VALIDATE_SECONDS = 10.0
 PREVIEW_SECONDS = 30.0
 THREADS = 16
+REMEMBERED = 256
+"""Queries whose columns are remembered."""
 ABANDONED_AFTER = 330.0
 """Seconds after which a Trino that cannot be reached has ended a query that nobody polls:
 `query.client.timeout` is 5 minutes unless it is made shorter."""
@@ -58,6 +63,7 @@ class TrinoEngine:
         self._judge = judge
         self._limiter = anyio.CapacityLimiter(THREADS)
         self._away_since: dict[str, float] = {}
+        self._known: dict[Question, Described] = {}
         self.workers = Workers(
             {"trino": connection.to_json(), "staging_schema": self.lake.staging_schema},
             home,
@@ -77,14 +83,17 @@ class TrinoEngine:
         await self.thread(self.client.reach)
 
     async def validate(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
+        explain = f"EXPLAIN (TYPE VALIDATE)\n{sql.sql}"
+        _, columns = await asyncio.gather(
+            self.thread(partial(self.client.ask, explain, VALIDATE_SECONDS)),
+            self.columns(sql, target),
+        )
+        return columns
+
+    async def columns(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
         relations = await find_relations(self.catalog, names_of(sql))
         await self._refuse_cycles(relations, target)
-        explain = f"EXPLAIN (TYPE VALIDATE)\n{sql.sql}"
-        _, described = await asyncio.gather(
-            self.thread(partial(self.client.ask, explain, VALIDATE_SECONDS)),
-            self.describe(sql.sql),
-        )
-        return list(described.columns)
+        return list((await self._ask_columns(sql.sql, relations)).columns)
 
     async def compiled_sql(self, spec: ModelSpec) -> str:
         guarded = await self._judge.check_query(spec.sql)
@@ -109,8 +118,11 @@ class TrinoEngine:
         target = spec.table if spec.materialization.is_view else None
         await self._refuse_cycles(relations, target)
         inputs = tuple(self._input(info) for info in relations.values())
-        await control.progress(inputs=inputs, engine={"name": "dbt-trino"})
-        output = await TrinoBuild(self, spec, control).run(guarded.sql)
+        described, _ = await asyncio.gather(
+            self._columns_asked(guarded.sql, relations),
+            control.progress(inputs=inputs, engine={"name": "dbt-trino"}),
+        )
+        output = await TrinoBuild(self, spec, control).run(described)
         return Outcome(output=output, inputs=inputs)
 
     async def settle(self, spec: ModelSpec, run: Run) -> Outcome | None:
@@ -130,17 +142,35 @@ class TrinoEngine:
         published = await self.published(spec.table, query_ids)
         return Outcome(output=published) if published else None
 
-    async def published(self, table: str, query_ids: set[str]) -> RunOutput | None:
-        found = await self.catalog.run(
-            lambda catalog: trino_snapshots.find_published(catalog, table, query_ids)
-        )
-        if found is None:
+    async def published(self, table: str, query_ids: Collection[str]) -> RunOutput | None:
+        """What these queries wrote into the table, if its catalog shows it."""
+        try:
+            written = await self.written(table, query_ids)
+        except NotFound:
             return None
-        return found.model_copy(update={"catalog_ref": self.lake.catalog.ref})
+        return written.output if written.found else None
 
-    async def describe(self, sql: str) -> Described:
-        answer = await self.thread(partial(self.client.ask, first_rows(sql, 0), VALIDATE_SECONDS))
-        return describe(sql, answer.names, answer.types)
+    async def written(self, table: str, query_ids: Collection[str]) -> Written:
+        """Raises `NotFound` when there is no table."""
+        ids, ref = set(query_ids), self.lake.catalog.ref
+        return await self.catalog.run(
+            lambda rest: trino_snapshots.written(rest, table, ids, ref),
+        )
+
+    async def _ask_columns(self, sql: str, relations: Relations) -> Described:
+        ask = partial(self.client.ask, first_rows(sql, 0), VALIDATE_SECONDS)
+        answer = await self.thread(ask)
+        described = describe(sql, answer.names, answer.types)
+        while len(self._known) >= REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[_question(sql, relations)] = described
+        return described
+
+    async def _columns_asked(self, sql: str, relations: Relations) -> Described:
+        """As they were told before the run was made, if what it reads has the same columns still:
+        each question costs Trino 70 ms."""
+        known = self._known.get(_question(sql, relations))
+        return known or await self._ask_columns(sql, relations)
 
     async def thread(self, work: Callable[[], T]) -> T:
         """Left behind when it is cancelled: what it waits for is ended by `settle`."""
@@ -153,9 +183,7 @@ class TrinoEngine:
         ref = self.lake.catalog.ref
         return RunOutput(table=view.table, table_uuid=view.view_uuid, catalog_ref=ref)
 
-    async def _refuse_cycles(
-        self, relations: dict[str, TableInfo | ViewInfo], target: str | None
-    ) -> None:
+    async def _refuse_cycles(self, relations: Relations, target: str | None) -> None:
         """The view is made in the catalog, which would take one that reads itself."""
         if target:
             await expand_views(
@@ -181,6 +209,10 @@ class TrinoEngine:
             metadata_location=info.metadata_location,
             catalog_ref=ref,
         )
+
+
+def _question(sql: str, relations: Relations) -> Question:
+    return sql, tuple((name, info.columns) for name, info in sorted(relations.items()))
 
 
 def staging_table(run_id: str) -> str:

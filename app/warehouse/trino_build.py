@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ import stamina
 from app.errors import AsgardError, EngineFailed
 from app.lakehouse.catalog import RUN_ID_PROPERTY
 from app.processes import WorkerDied
-from app.warehouse import trino_snapshots
 from app.warehouse.building import Artifacts, call_worker
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
 from app.warehouse.trino_columns import Described, check_key, with_extra_columns
@@ -45,12 +45,12 @@ class TrinoBuild:
         self._query_ids: list[str] = []
         self._recording: list[asyncio.Task[None]] = []
 
-    async def run(self, sql: str) -> RunOutput:
+    async def run(self, described: Described) -> RunOutput:
         spec = self._spec
         catalog = self._engine.catalog
-        described, view, table = await asyncio.gather(
-            self._described(sql), catalog.view(spec.table), catalog.table(spec.table)
-        )
+        described = with_extra_columns(spec, described)
+        check_key(described.columns, spec.unique_key)
+        view, table = await asyncio.gather(catalog.view(spec.table), catalog.table(spec.table))
         if spec.materialization.is_view:
             return await self._view(described, in_the_way=table is not None)
         if view:
@@ -60,15 +60,6 @@ class TrinoBuild:
         await self._control.fence()
         await self._dbt(described, spec.schema_name, spec.name)
         return await self._output()
-
-    async def _described(self, sql: str) -> Described:
-        described = await self._engine.describe(sql)
-        names = [column.name for column in described.columns]
-        if self._spec.extra_columns:
-            sql = with_extra_columns(self._spec, described.sql, names)
-            described = await self._engine.describe(sql)
-        check_key(described.columns, self._spec.unique_key)
-        return described
 
     async def _view(self, described: Described, in_the_way: bool) -> RunOutput:
         self._refuse_unless_asked(in_the_way, "table")
@@ -195,22 +186,20 @@ class TrinoBuild:
 
     async def _output(self, rows_written: int | None = None) -> RunOutput:
         table, engine = self._spec.table, self._engine
-        output = await engine.published(table, set(self._query_ids))
-        if output is None:
-            # Nothing was to be written, or somebody wrote after us and hides what we did.
-            output = await engine.catalog.run(lambda rest: trino_snapshots.current(rest, table))
-            if rows_written:
-                output = output.model_copy(update={"snapshot_id": None, "metadata_location": None})
-        deletes = await engine.catalog.run(lambda rest: trino_snapshots.delete_files(rest, table))
-        if deletes >= MANY_DELETE_FILES:
+        written = await engine.written(table, self._query_ids)
+        if rows_written and not written.found:
+            hidden = {"snapshot_id": None, "metadata_location": None}
+            written = replace(written, output=written.output.model_copy(update=hidden))
+        if written.delete_files >= MANY_DELETE_FILES:
             await self._execute(f"ALTER TABLE {self._target} EXECUTE optimize")
-            output = await engine.published(table, set(self._query_ids)) or output
+            written = await engine.written(table, self._query_ids)
+        output = written.output
         if output.rows is None:
             counted = await self._execute(f"SELECT count(*) FROM {self._target}")
             output = output.model_copy(update={"rows": counted.rows[0][0]})
         if rows_written is not None:
             output = output.model_copy(update={"rows_written": rows_written})
-        return output.model_copy(update={"catalog_ref": engine.lake.catalog.ref})
+        return output
 
     def _refuse_unless_asked(self, in_the_way: bool, kind: str) -> None:
         if in_the_way and not self._spec.replace:

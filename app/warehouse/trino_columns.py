@@ -12,6 +12,7 @@ from app.lakehouse.types import iceberg_type, trino_type
 from app.warehouse.duckdb_types import literal, quoted
 from app.warehouse.engine import ModelSpec
 
+MOMENT = "timestamp(6) with time zone"
 _CASTS = {"json": "json_format({0})", "unknown": "CAST({0} AS varchar)"}
 
 
@@ -42,10 +43,10 @@ def describe(sql: str, names: Sequence[str], types: Sequence[str]) -> Described:
     return Described(columns, f"SELECT {', '.join(projected)}\nFROM (\n{sql}\n) AS query")
 
 
-def with_extra_columns(spec: ModelSpec, sql: str, names: Sequence[str]) -> str:
+def with_extra_columns(spec: ModelSpec, query: Described) -> Described:
     if not spec.extra_columns:
-        return sql
-    taken = {name.lower() for name in names}
+        return query
+    taken = {column.name for column in query.columns}
     if twice := [extra.name for extra in spec.extra_columns if extra.name.lower() in taken]:
         raise SqlInvalid(
             f"The query already has a column {twice[0]}, which is added to every data product.",
@@ -55,7 +56,12 @@ def with_extra_columns(spec: ModelSpec, sql: str, names: Sequence[str]) -> str:
         f"{'now()' if extra.value is None else literal(extra.value)} AS {quoted(extra.name)}"
         for extra in spec.extra_columns
     )
-    return f"SELECT query.*, {added}\nFROM (\n{sql}\n) AS query"
+    columns = (
+        Column(extra.name.lower(), MOMENT if extra.value is None else "varchar")
+        for extra in spec.extra_columns
+    )
+    sql = f"SELECT query.*, {added}\nFROM (\n{query.sql}\n) AS query"
+    return Described((*query.columns, *columns), sql)
 
 
 def check_key(columns: Sequence[Column], key: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.lakehouse.tables import table_info
@@ -16,36 +17,31 @@ if TYPE_CHECKING:
 QUERY_ID_PROPERTY = "trino_query_id"
 
 
-def find_published(
-    catalog: RestCatalog, table: str, query_ids: Collection[str]
-) -> RunOutput | None:
-    """By the newest snapshot of these queries, if the catalog shows it."""
-    from pyiceberg.exceptions import NoSuchTableError
+@dataclass(frozen=True)
+class Written:
+    output: RunOutput
+    """Of the newest snapshot of the queries; of the current one when the catalog shows none."""
+    found: bool
+    delete_files: int
+    """In the current snapshot."""
 
-    try:
-        found = catalog.load_table(table)
-    except NoSuchTableError:
-        return None
+
+def written(
+    catalog: RestCatalog, table: str, query_ids: Collection[str], ref: str | None
+) -> Written:
+    """From one answer of the catalog."""
+    found = catalog.load_table(table)
+    current = found.current_snapshot()
+    deletes = int(_property(current, "total-delete-files") or 0)
     snapshots = sorted(found.snapshots(), key=lambda s: s.sequence_number or 0, reverse=True)
     for snapshot in snapshots:
         if _property(snapshot, QUERY_ID_PROPERTY) in query_ids:
-            return _output(found, table, snapshot)
-    return None
+            return Written(_output(found, table, snapshot, ref), True, deletes)
+    output = _output(found, table, current, ref)
+    return Written(output.model_copy(update={"rows_written": 0}), False, deletes)
 
 
-def current(catalog: RestCatalog, table: str) -> RunOutput:
-    """Of a table to which a run added nothing."""
-    found = catalog.load_table(table)
-    output = _output(found, table, found.current_snapshot())
-    return output.model_copy(update={"rows_written": 0})
-
-
-def delete_files(catalog: RestCatalog, table: str) -> int:
-    snapshot = catalog.load_table(table).current_snapshot()
-    return int(_property(snapshot, "total-delete-files") or 0)
-
-
-def _output(found: Table, table: str, snapshot: Snapshot | None) -> RunOutput:
+def _output(found: Table, table: str, snapshot: Snapshot | None, ref: str | None) -> RunOutput:
     info = table_info(table, found, snapshot)
     latest = snapshot is None or found.metadata.current_snapshot_id == snapshot.snapshot_id
     return RunOutput(
@@ -57,6 +53,7 @@ def _output(found: Table, table: str, snapshot: Snapshot | None) -> RunOutput:
         rows_written=int(_property(snapshot, "added-records") or 0),
         bytes=info.bytes,
         files=info.files,
+        catalog_ref=ref,
     )
 
 

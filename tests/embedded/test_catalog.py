@@ -119,6 +119,15 @@ async def test_a_view_holds_what_it_was_given(lakehouse):
     assert await lakehouse.catalog.drop_view("gold.catalog_view") is False
 
 
+async def test_a_view_does_not_take_the_name_of_a_table(lakehouse):
+    await make_table(lakehouse, "gold.catalog_taken", "run1")
+    with pytest.raises(EngineFailed, match="refused the view"):
+        await lakehouse.catalog.replace_view(
+            "gold.catalog_taken", "SELECT 1 AS n", [Column("n", "integer")], {}
+        )
+    assert (await lakehouse.catalog.table("gold.catalog_taken")).rows == 3
+
+
 async def test_a_view_is_replaced_without_ever_being_away(lakehouse):
     name, columns = "gold.catalog_replaced", [Column("x", "bigint")]
     first = await lakehouse.catalog.replace_view(name, "SELECT 0 x", columns, {"old": "1"})

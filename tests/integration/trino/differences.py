@@ -1,4 +1,5 @@
-"""Tests of the embedded suites that do not hold on Trino and Nessie, each with its reason."""
+"""Tests of the embedded suites that do not hold on Trino and Nessie, each with its reason, and what
+is not run a second time, on SeaweedFS's catalog."""
 
 ON_TRINO: dict[str, str] = {
     "test_validation_says_no_to_what_the_engine_cannot_do": "what DuckDB cannot do, Trino can",
@@ -23,3 +24,14 @@ ON_NESSIE: dict[str, str] = {
     "test_the_wrong_credential_is_a_failure_that_says_so": _OAUTH,
     "test_a_catalog_that_accepts_and_stays_mute_does_not_hang[token]": _OAUTH,
 }
+
+_SAME = "asks nothing more of a catalog, and the whole stage has 20 minutes"
+NOT_ON_SEAWEEDFS: dict[str, str] = {
+    "test_trino_auth.py": "its Trino, with TLS and tokens, is set up on Nessie",
+    "test_trino_bad_configuration.py": "of Nessie's settings and branches, and of Trino's own",
+    "test_trino_faults.py": "of a silent Nessie, and of a killed Trino",
+    "test_trino_gateway.py": _SAME,
+    "test_trino_runs.py": _SAME,
+    "test_trino_storage.py": "asks nothing of any catalog",
+}
+"""Everything else runs on both; nothing of it is skipped for SeaweedFS's sake."""
