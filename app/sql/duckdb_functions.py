@@ -4,9 +4,10 @@ What is in none of these tables has no equivalent that gives the same values: th
 answers that it is not supported. `tests/unit/test_sql_semantics.py` runs each on a real DuckDB and
 compares with the values that Trino's documentation gives.
 
-Known differences that remain: decimals divide and average as doubles; `x / 0` of integers is NULL,
-not an error; `sum` of integers is a HUGEINT, which the warehouse casts; a subscript out of range is
-NULL, not an error; `x AT TIME ZONE z` is a timestamp without zone, of the same wall clock.
+Known differences that remain: decimals divide and average as doubles, rounded then to the decimal
+that Trino gives, and windows average them as doubles; `sum` of integers is a HUGEINT, which the
+warehouse casts; `x AT TIME ZONE z` inside of a query is a timestamp without zone, of the same wall
+clock, and may not be compared.
 """
 
 import re
@@ -14,14 +15,14 @@ import re
 # Same name, same arguments, same values.
 SAME = frozenset(
     """
-    abs acos array_agg asin atan atan2 avg bool_and bool_or cbrt ceil ceiling chr coalesce concat_ws
+    abs acos array_agg asin atan atan2 bool_and bool_or cbrt ceil ceiling chr coalesce concat_ws
     corr cos cosh count covar_pop covar_samp cume_dist day degrees dense_rank exp first_value
-    flatten floor from_base64 grouping hour kurtosis lag last_value lead length ln lower lpad ltrim
-    map map_entries map_from_entries map_keys map_values max md5 min minute mod month now nth_value
+    flatten floor from_base64 grouping hour kurtosis lag last_value lead length lower lpad ltrim
+    map map_entries map_from_entries map_keys map_values max md5 min minute month now nth_value
     ntile nullif percent_rank pi pow power quarter radians random rank regr_avgx regr_avgy
-    regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy replace reverse round
-    row row_number rpad rtrim second sign sin sinh skewness sqrt starts_with stddev stddev_pop
-    stddev_samp strpos substr substring sum tan tanh to_base64 translate try upper uuid var_pop
+    regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy replace reverse
+    row row_number rpad rtrim second sin sinh skewness starts_with stddev stddev_pop
+    stddev_samp strpos substr substring sum tan tanh to_base64 translate try uuid var_pop
     var_samp variance year
     """.split()  # noqa: SIM905
 )
@@ -98,6 +99,12 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "array_sum": ("coalesce(list_sum(_0), 0)",),
     "array_union": ("list_distinct(list_concat(_0, _1))",),
     "at_timezone": ("timezone(_1, CAST(_0 AS TIMESTAMPTZ))",),
+    # The median has the type that an average has in Trino.
+    "avg": (
+        "CASE WHEN typeof(list_median([any_value(_0)])) LIKE 'DECIMAL%' "
+        "THEN cast_to_type(avg(_0) * 1.000000000000001e0, list_median([any_value(_0)])) "
+        "ELSE cast_to_type(avg(_0), list_median([any_value(_0)])) END",
+    ),
     "bitwise_and": ("_0 & _1",),
     "bitwise_left_shift": ("CAST(_0 AS BIGINT) << _1",),
     "bitwise_not": ("~_0",),
@@ -114,6 +121,10 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "from_unixtime": ("to_timestamp(CAST(_0 AS DOUBLE))",),
     "histogram": ("histogram(_0)",),
     "infinity": ("CAST('inf' AS DOUBLE)",),
+    "ln": (
+        "CASE WHEN _0 > 0 OR _0 IS NULL THEN ln(_0) "
+        "WHEN _0 = 0 THEN CAST('-inf' AS DOUBLE) ELSE CAST('nan' AS DOUBLE) END",
+    ),
     "json_array_length": ("CAST(json_array_length(_0) AS BIGINT)",),
     "json_extract": ("CASE WHEN json_valid(CAST(_0 AS VARCHAR)) THEN json_extract(_0, _1) END",),
     "json_extract_scalar": (
@@ -122,9 +133,18 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     ),
     "json_format": ("CAST(_0 AS VARCHAR)",),
     "json_parse": ("CAST(_0 AS JSON)",),
-    "log": ("log(_0, _1)",),
-    "log10": ("log10(_0)",),
-    "log2": ("log2(_0)",),
+    "log": (
+        "CASE WHEN _1 > 0 OR _1 IS NULL THEN log(_0, _1) "
+        "WHEN _1 = 0 THEN CAST('-inf' AS DOUBLE) ELSE CAST('nan' AS DOUBLE) END",
+    ),
+    "log10": (
+        "CASE WHEN _0 > 0 OR _0 IS NULL THEN log10(_0) "
+        "WHEN _0 = 0 THEN CAST('-inf' AS DOUBLE) ELSE CAST('nan' AS DOUBLE) END",
+    ),
+    "log2": (
+        "CASE WHEN _0 > 0 OR _0 IS NULL THEN log2(_0) "
+        "WHEN _0 = 0 THEN CAST('-inf' AS DOUBLE) ELSE CAST('nan' AS DOUBLE) END",
+    ),
     "map_agg": (
         "map(array_agg(_0) FILTER (WHERE _0 IS NOT NULL), "
         "array_agg(_1) FILTER (WHERE _0 IS NOT NULL))",
@@ -150,12 +170,17 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "generate_series(_0, _1, CASE WHEN _0 <= _1 THEN 1 ELSE -1 END)",
         "cast_to_type(generate_series(_0, _1, _2), [asgard_witness(_0)])",
     ),
+    "round": ("round(_0)", "cast_to_type(round(_0, _1), _0 + _0)"),
+    "sign": ("cast_to_type(sign(_0), _0)",),
+    "sqrt": ("CASE WHEN _0 < 0 THEN CAST('nan' AS DOUBLE) ELSE sqrt(_0) END",),
     "sha1": ("unhex(sha1(_0))",),
     "sha256": ("unhex(sha256(_0))",),
     "slice": ("list_slice(_0, _1, _1 + _2 - 1)",),
     "split_part": ("str_split(_0, _1)[_2]",),
     "to_base": ("lower(to_base(_0, _1))",),
     "truncate": ("trunc(_0)", "trunc(_0, _1)"),
+    # Not as DuckDB, which has a capital sharp s.
+    "upper": ("replace(upper(replace(_0, 'ß', chr(57344))), chr(57344), 'ß')",),
     "with_timezone": ("timezone(_1, CAST(_0 AS TIMESTAMP))",),
 }
 # concat_ws of two arguments joins an array in Trino; DuckDB would print the array.
@@ -220,10 +245,10 @@ JODA_DATE_FORMAT = {
 
 _CALLED = re.compile(r"\b([a-z_0-9]+)\(")
 _BUILT = """
-approx_count_distinct array case cast current_date
-current_time current_timestamp date_sub exists extract greatest if json_extract least left list
-list_value listagg localtime localtimestamp regexp_replace strftime
-string_agg strptime to_json trim try_cast unhex unnest
+approx_count_distinct array case cast cast_to_type current_date
+current_time current_timestamp date_sub error exists extract greatest if json_array_length
+json_extract json_keys least left list list_contains list_value listagg localtime localtimestamp
+regexp_replace strftime string_agg strptime struct to_json trim try_cast typeof unhex unnest
 """
 
 DUCKDB: frozenset[str] = frozenset(

@@ -6,6 +6,7 @@ from sqlglot import exp
 
 from app.sql.dates import joda_format, mysql_format
 from app.sql.duckdb_functions import DATE_UNITS
+from app.sql.numbers import mod
 from app.sql.templates import WITNESS, filled, operand, unsupported
 
 
@@ -115,5 +116,6 @@ SPECIAL: dict[str, Callable[[list[exp.Expr]], exp.Expr]] = {
     "parse_datetime": _formatted("parse_datetime", "strptime", joda_format),
     "greatest": _extreme("greatest"),
     "least": _extreme("least"),
+    "mod": mod,
     "regexp_replace": _regexp_replace,
 }

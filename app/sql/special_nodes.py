@@ -5,7 +5,8 @@ from collections.abc import Callable
 from sqlglot import exp
 
 from app.sql.duckdb_functions import EXTRACT_FIELDS
-from app.sql.templates import operand, unsupported, witness
+from app.sql.numbers import divide, remainder, rounded, subscript
+from app.sql.templates import unsupported, witness
 
 
 def _cast(node: exp.Expr) -> exp.Expr:
@@ -23,7 +24,7 @@ def _cast(node: exp.Expr) -> exp.Expr:
         width = to.expressions[0].this.copy()
         node.set("to", exp.DataType(this=exp.DType.VARCHAR))
         return exp.Anonymous(this="left", expressions=[node.copy(), width])
-    return node
+    return rounded(node)
 
 
 def _timestamp(node: exp.Expr, to: exp.DataType) -> exp.Expr:
@@ -33,11 +34,6 @@ def _timestamp(node: exp.Expr, to: exp.DataType) -> exp.Expr:
         return exp.Cast(this=node.copy(), to=plain)
     node.set("to", plain)
     return node
-
-
-def _divide(node: exp.Expr) -> exp.Expr:
-    # `//` divides integers as integers and everything else as `/` does.
-    return exp.IntDiv(this=operand(node.this), expression=operand(node.expression))
 
 
 def _shift(node: exp.Expr) -> exp.Expr:
@@ -103,11 +99,13 @@ _NULL_SKIPPERS: dict[str, type[exp.Expr]] = {
 RULES: dict[type[exp.Expr], Callable[[exp.Expr], exp.Expr]] = {
     exp.Add: _shift,
     exp.Cast: _cast,
-    exp.Div: _divide,
+    exp.Bracket: subscript,
+    exp.Div: divide,
     exp.Extract: _extract,
     exp.IgnoreNulls: _ignore_nulls,
     exp.IntervalSpan: _never("INTERVAL YEAR TO MONTH or DAY TO SECOND"),
     exp.LimitOptions: _limit_options,
+    exp.Mod: remainder,
     exp.RespectNulls: lambda node: node.this.copy(),
     exp.Sub: _shift,
     exp.TryCast: _cast,

@@ -1,5 +1,6 @@
 """Pieces of DuckDB's SQL with places for arguments: `_0`, `_1`, …"""
 
+import re
 from collections.abc import Sequence
 from functools import cache
 
@@ -10,7 +11,10 @@ from app.sql.parse import DuckDBSql, parse, too_deep
 
 MAX_NODES = 20_000
 """Of one translated call: templates repeat their arguments."""
+SMALL = 8
+"""Nodes of an argument that may be repeated."""
 WITNESS = "asgard_witness"
+_PLACE = re.compile(r"\b_(\d)\b")
 _BARE_ARGUMENTS = (exp.Paren, exp.Lambda, exp.Distinct, exp.Order, exp.Subquery, exp.IgnoreNulls)
 
 
@@ -30,6 +34,15 @@ def filled(template: str, args: Sequence[exp.Expr]) -> exp.Expr:
             call.replace(witness(call.expressions[0]))
     filled: exp.Expr = root.this.pop()
     return operand(filled)
+
+
+def filled_once(template: str, args: Sequence[exp.Expr]) -> exp.Expr:
+    """As `filled`, but large arguments stand there only once, so that calls in calls stay small."""
+    if all(sum(1 for _ in arg.walk()) <= SMALL for arg in args):
+        return filled(template, args)
+    values = ", ".join(f"'v{number}': _{number}" for number in range(len(args)))
+    body = _PLACE.sub(r"asgard_let.v\1", template)
+    return filled(f"list_transform([{{{values}}}], LAMBDA asgard_let : {body})[1]", args)
 
 
 def witness(value: exp.Expr) -> exp.Expr:

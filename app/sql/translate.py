@@ -36,6 +36,10 @@ def _translated(node: exp.Expr) -> exp.Expr:
 def _call(node: exp.Anonymous) -> exp.Expr:
     name = call_name(node) or ""
     args: list[exp.Expr] = node.expressions
+    if name == "avg" and _is_modified(node):
+        return exp.Anonymous(this=name, expressions=args)
+    if name == "at_timezone" and (moment := _moment(node)):
+        return moment
     if special := SPECIAL.get(name):
         result = special(args)
     elif name in TEMPLATES:
@@ -54,6 +58,24 @@ def _from_templates(name: str, args: Sequence[exp.Expr]) -> exp.Expr:
         if arity(template) == len(args):
             return filled(template, args)
     raise unsupported(f"The function {name} with {len(args)} argument(s)")
+
+
+def _moment(node: exp.Anonymous) -> exp.Expr | None:
+    """Where the instant counts, and not the wall clock of the zone. DuckDB has one or the other.
+
+    As a column of the result it is the instant, which is what an Iceberg table holds of it.
+    """
+    around = node.parent
+    while isinstance(around, exp.Paren | exp.Alias) and around.parent is not None:
+        around = around.parent
+    if isinstance(around, exp.Predicate) and not isinstance(around, exp.Is):
+        raise unsupported("AT TIME ZONE in a comparison")
+    if not isinstance(around, exp.Select) or around.args.get("group"):
+        return None
+    root = around.parent
+    if not isinstance(root, exp.Paren) or root.parent is not None:
+        return None
+    return filled("CAST(_0 AS TIMESTAMPTZ)", [node.expressions[0]])
 
 
 def _is_modified(node: exp.Expr) -> bool:

@@ -34,11 +34,29 @@ def translated(sql: str) -> str:
 
 
 SCALARS: list[tuple[str, Any]] = [
-    # integers divide as integers, everything else as it is
+    # integers divide as integers, decimals keep the wider scale and round halves away from zero
     ("7 / 2", 3),
     ("-7 / 2", -3),
     ("7e0 / 2", 3.5),
-    ("7.5 / 2", 3.75),
+    ("7.5 / 2, 10.50 / 4, -10.50 / 4", (Decimal("3.8"), Decimal("2.63"), Decimal("-2.63"))),
+    ("DECIMAL '99999999.99' / 0.01", Decimal("9999999999.00")),
+    ("x / y FROM (VALUES (10.50, 3)) u(x, y)", Decimal("3.50")),
+    ("x / y, x % y FROM (VALUES (7, NULL)) u(x, y)", (None, None)),
+    ("x / y, x % y FROM (VALUES (CAST(NULL AS integer), 0)) u(x, y)", (None, None)),
+    ("x / y, -x / y FROM (VALUES (1e0, 0)) u(x, y)", (float("inf"), float("-inf"))),
+    ("is_nan(x / y), is_nan(x % y) FROM (VALUES (0e0, 0e0)) u(x, y)", (True, True)),
+    ("x / nullif(y, 0), x % nullif(y, 0) FROM (VALUES (1, 0)) u(x, y)", (None, None)),
+    ("9007199254740993 / x FROM (VALUES 1) u(x)", 9007199254740993),
+    ("avg(x), avg(y) FROM (VALUES (1.01, 1), (1.02, 2)) u(x, y)", (Decimal("1.02"), 1.5)),
+    ("max(a) FROM (SELECT avg(x) OVER () AS a FROM t) u", 5 / 3),
+    ("avg(x) FILTER (WHERE x > 1), avg(DISTINCT x) FROM t", (2.0, 1.5)),
+    ("CAST(2.5e0 AS bigint), CAST(-2.5e0 AS integer), CAST(0.5 AS bigint)", (3, -3, 1)),
+    ("TRY_CAST(2.5e0 AS integer), TRY_CAST(1e300 AS bigint), CAST(true AS integer)", (3, None, 1)),
+    ("CAST(x AS bigint) FROM (VALUES '12') u(x)", 12),
+    ("sign(-2e0), sign(-2), sign(0e0)", (-1.0, -1, 0.0)),
+    ("is_nan(sqrt(-1)), ln(0), is_nan(ln(-1)), log10(0), sqrt(4)",
+     (True, float("-inf"), True, float("-inf"), 2.0)),
+    ("upper('straße'), upper('ẞ é')", ("STRAßE", "ẞ É")),
     ("(1 + 2) * 3 / 2", 4),
     ("mod(-7, 3)", -1),
     ("-7 % 3", -1),
@@ -138,6 +156,10 @@ SCALARS: list[tuple[str, Any]] = [
     ("ARRAY[1, 2][1], element_at(ARRAY[1, 2], -1), element_at(ARRAY[1], 5)", (1, 2, None)),
     ("element_at(map(ARRAY['a'], ARRAY[1]), 'a'), map(ARRAY['a'], ARRAY[1])['a']", (1, 1)),
     ("element_at(map(ARRAY['a'], ARRAY[1]), 'b')", None),
+    ("x[2], x[1] FROM (VALUES ARRAY[1, NULL]) u(x)", (None, 1)),
+    ("x[1] FROM (VALUES CAST(NULL AS array(integer))) u(x)", None),
+    ("x[i] FROM (VALUES (ARRAY[1, 2], 2)) u(x, i)", 2),
+    ("map(ARRAY['a'], ARRAY[NULL])['a'], map(ARRAY[1], ARRAY[2])[1]", (None, 2)),
     ("cardinality(ARRAY[1, 2]), contains(ARRAY[1], 1)", (2, True)),
     ("transform(ARRAY[1, 2], x -> x * 2), filter(ARRAY[1, 2], x -> x > 1)", ([2, 4], [2])),
     ("reduce(ARRAY[1, 2, 3], 0, (s, x) -> s + x, s -> s * 10)", 60),
@@ -199,6 +221,57 @@ def test_values_are_trinos(
     assert (row if isinstance(expected, tuple) else row[0]) == expected
 
 
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("x / y FROM (VALUES (1, 0)) u(x, y)", "Division by zero"),
+        ("x / y FROM (VALUES (1.5, 0)) u(x, y)", "Division by zero"),
+        ("1 / 0", "Division by zero"),
+        ("x % y FROM (VALUES (1, 0)) u(x, y)", "Division by zero"),
+        ("mod(x, y) FROM (VALUES (1.5, 0)) u(x, y)", "Division by zero"),
+        ("sum(x) / sum(y) FROM (VALUES (1, 0)) u(x, y)", "Division by zero"),
+        ("x[3] FROM (VALUES ARRAY[1, 2]) u(x)", "out of bounds"),
+        ("x[i] FROM (VALUES (ARRAY[1, 2], 0)) u(x, i)", "out of bounds"),
+        ("map(ARRAY['a'], ARRAY[1])['b']", "not present"),
+    ],
+)
+def test_what_fails_on_trino_fails(
+    expression: str, said: str, engine: duckdb.DuckDBPyConnection
+) -> None:
+    with pytest.raises(duckdb.Error, match=said):
+        engine.execute(translated(f"SELECT {expression}")).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("expression", "type_"),
+    [
+        ("x / y", "INTEGER"),
+        ("d / x", "DECIMAL(12,2)"),
+        ("avg(d)", "DECIMAL(10,2)"),
+        ("avg(x)", "DOUBLE"),
+        ("round(d, 1)", "DECIMAL(11,2)"),
+        ("sign(f)", "DOUBLE"),
+        ("CAST(f AS integer)", "INTEGER"),
+        ("sum(d) / count(*)", "DECIMAL(38,2)"),
+    ],
+)
+def test_results_have_the_types_that_trino_gives(
+    expression: str, type_: str, engine: duckdb.DuckDBPyConnection
+) -> None:
+    values = "VALUES (1, 2, CAST(1 AS decimal(10, 2)), 1e0)"
+    sql = f"SELECT {expression} AS r FROM ({values}) AS u(x, y, d, f)"
+    assert str(engine.execute(translated(sql)).description[0][1]) == type_
+
+
+def test_a_moment_is_a_column_and_its_wall_clock_is_what_functions_see(
+    engine: duckdb.DuckDBPyConnection,
+) -> None:
+    at = "TIMESTAMP '2020-01-01 12:00:00' AT TIME ZONE 'America/New_York'"
+    sql = translated(f"SELECT {at} AS moment, CAST({at} AS varchar) AS wall, hour({at}) AS h")
+    moment, wall, hour = engine.execute(sql).fetchall()[0]
+    assert (moment.timestamp(), wall, hour) == (1577880000, "2020-01-01 07:00:00", 7)
+
+
 def test_nulls_come_last_in_either_direction(engine: duckdb.DuckDBPyConnection) -> None:
     for direction in ("ASC", "DESC"):
         sql = f"SELECT x FROM (VALUES 1, NULL, 2) u(x) ORDER BY x {direction}"
@@ -209,6 +282,7 @@ def test_nulls_come_last_in_either_direction(engine: duckdb.DuckDBPyConnection) 
     "expression",
     [
         "soundex('a')",
+        "now() AT TIME ZONE 'Asia/Tokyo' > TIMESTAMP '2020-01-01 00:00:00'",
         "url_extract_host('http://x')",
         "concat_ws(',', ARRAY['a', 'b'])",
         "regexp_replace('a', 'a', x -> upper(x[1]))",
