@@ -171,7 +171,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "cast_to_type(generate_series(_0, _1, _2), [asgard_witness(_0)])",
     ),
     "round": ("round(_0)", "cast_to_type(round(_0, _1), _0 + _0)"),
-    "sign": ("cast_to_type(sign(_0), _0)",),
+    "sign": ("cast_to_type(sign(_0), trunc(_0))",),
     "sqrt": ("CASE WHEN _0 < 0 THEN CAST('nan' AS DOUBLE) ELSE sqrt(_0) END",),
     "sha1": ("unhex(sha1(_0))",),
     "sha256": ("unhex(sha256(_0))",),

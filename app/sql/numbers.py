@@ -10,17 +10,18 @@ from app.sql.templates import filled_once, operand, unsupported
 _INTEGERS = frozenset((exp.DType.TINYINT, exp.DType.SMALLINT, exp.DType.INT, exp.DType.BIGINT))
 _MOST_DIGITS = 18
 # A quotient has the type that a remainder has: an integer, a double, or the wider scale of two
-# decimals. `//` divides integers as integers and everything else as `/` does.
+# decimals, with 10 digits before the point at least (by `% 1`: an integer has as many).
+# `//` divides integers as integers and everything else as `/` does.
 # Doubles have 15 digits that count: to so many a half is a half, before it is rounded to a decimal.
 _QUOTIENT = (
-    "CASE WHEN typeof(_0 % _2) LIKE 'DECIMAL%' "
-    "THEN cast_to_type(CAST(_0 // _1 AS DOUBLE) * 1.000000000000001e0, _0 % _2) "
-    "ELSE cast_to_type(_0 // _1, _0 % _2) END"
+    "CASE WHEN typeof(_0 % _2 % 1) LIKE 'DECIMAL%' "
+    "THEN cast_to_type(CAST(_0 // _1 AS DOUBLE) * 1.000000000000001e0, _0 % _2 % 1) "
+    "ELSE cast_to_type(_0 // _1, _0 % _2 % 1) END"
 )
 _CHECKED_QUOTIENT = (
     "CASE WHEN _1 = 0 AND _0 IS NOT NULL THEN cast_to_type("
     "CASE WHEN typeof(_0 % _1) IN ('FLOAT', 'DOUBLE') THEN CAST(_0 AS DOUBLE) / CAST(_1 AS DOUBLE) "
-    "ELSE error('Division by zero') END, _0 % _1) "
+    "ELSE error('Division by zero') END, _0 % _1 % 1) "
     f"ELSE {_QUOTIENT.replace('_2', '_1')} END"
 )
 _CHECKED_REMAINDER = (

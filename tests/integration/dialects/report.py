@@ -20,6 +20,11 @@ WITH data AS (SELECT * FROM (VALUES {ROWS}) AS v (id, name, price, day, at, rati
 Spark SQL runs in ANSI mode on both engines: a value that cannot be read, a division by zero or an
 index beyond the end is an error, never a null that nobody asked for. `TRY_CAST`, `try_divide` and
 `NULLIF` say that a null is wanted.
+
+DuckDB divides and averages decimals as doubles, of which 15 digits count; the rewriting rounds them
+to the scale that Trino gives, halves away from zero. A quotient with more digits before its point
+than either decimal, and more than ten, fails. `AT TIME ZONE` gives the moment where it is a column
+of the result and the zone's wall clock inside of a query; compared with anything it is refused.
 """
 
 Pair = tuple[Sequence[Answer], Sequence[Answer]]
