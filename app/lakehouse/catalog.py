@@ -37,7 +37,9 @@ RUN_ID_PROPERTY = "asgard.run_id"
 """In the summary of every snapshot that a run wrote."""
 NESSIE_OWN = "nessie."
 """Properties that Nessie gives everything it holds."""
-CONCURRENCY = 8
+CONCURRENCY = 16
+"""Calls at once, as many as the connections that are kept. While the catalog is mute each holds its
+place for its whole time-out, and whoever comes after them waits for two."""
 NETWORK_FAULTS = ("NETWORK_CONNECTION", "connect", "timeout", "timed out", "Timeout")
 SERVER_FAULTS = ("INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "SLOW_DOWN")
 """As Arrow's S3 names them; SeaweedFS answers so when its disk is full, for example."""
