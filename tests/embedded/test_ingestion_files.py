@@ -43,7 +43,7 @@ def zipped(name: str, text: str) -> bytes:
         ("tabs.tsv", CSV.replace(",", "\t").encode()),
         ("windows.csv", b"\xef\xbb\xbf" + CSV.replace("\n", "\r\n").encode()),
         ("mixed_newlines.csv", CSV.replace("\n", "\r\n", 2).encode()),
-        ("packed.csv.gz", gzip.compress(CSV.encode())),
+        ("packed.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("archive.csv.zip", zipped("inner.csv", CSV)),
     ],
 )
@@ -228,10 +228,10 @@ async def test_what_cannot_be_a_source_says_why(world: World) -> None:
     [
         ("empty.csv", b"", "no header line"),
         ("fake.parquet", b"PAR1" + b"x" * 100 + b"PAR1", "not a Parquet file"),
-        ("cut.csv.gz", gzip.compress(CSV.encode())[:-9], "cannot be unpacked"),
+        ("cut.csv.gz", gzip.compress(CSV.encode(), mtime=0)[:-9], "cannot be unpacked"),
         ("text.csv.gz", CSV.encode(), "cannot be unpacked"),
         ("lines.jsonl.gz", b'{"a": 1}', "cannot be unpacked"),
-        ("short.parquet.gz", gzip.compress(b"PAR1" * 100)[:-9], "cannot be unpacked"),
+        ("short.parquet.gz", gzip.compress(b"PAR1" * 100, mtime=0)[:-9], "cannot be unpacked"),
         ("two.csv.zip", zipped("a.csv", CSV)[:-4], "cannot be unzipped"),
         ("array.json", b'[{"a": 1}, {"a": 2}]', "a JSON array is not read"),
     ],
