@@ -83,17 +83,23 @@ class TrinoEngine:
         await self.thread(self.client.reach)
 
     async def validate(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
+        relations = await self._readable(sql, target)
         explain = f"EXPLAIN (TYPE VALIDATE)\n{sql.sql}"
-        _, columns = await asyncio.gather(
+        _, described = await asyncio.gather(
             self.thread(partial(self.client.ask, explain, VALIDATE_SECONDS)),
-            self.columns(sql, target),
+            self._ask_columns(sql.sql, relations),
         )
-        return columns
+        return list(described.columns)
 
     async def columns(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
+        relations = await self._readable(sql, target)
+        return list((await self._ask_columns(sql.sql, relations)).columns)
+
+    async def _readable(self, sql: GuardedQuery, target: str | None) -> Relations:
+        """Looked up before Trino is asked, which knows no near matches of what is missing."""
         relations = await find_relations(self.catalog, names_of(sql))
         await self._refuse_cycles(relations, target)
-        return list((await self._ask_columns(sql.sql, relations)).columns)
+        return relations
 
     async def compiled_sql(self, spec: ModelSpec) -> str:
         guarded = await self._judge.check_query(spec.sql)
