@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     trusted_hosts: Annotated[tuple[str, ...], NoDecode] = ("localhost", "127.0.0.1", "[::1]")
     """Host names that requests may carry; `*` is any, `*.example.com` a domain. The default keeps
     web pages elsewhere from reaching an open gateway on a laptop (DNS rebinding)."""
+    auth_mode: str | None = None
+    """`none`: whoever reaches the API may use it. Keys and tokens are not there yet: any other mode
+    is refused at the start, so that nobody takes an open API for a closed one."""
     max_body_bytes: int = 4 * 1024 * 1024
     wait_seconds: float = 50
     """How long documented routes wait for a run before they answer `running`."""
@@ -202,6 +205,11 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     for part in sorted(embedded & PARTS.keys()):
         if given := _given(settings, {part}):
             yield f"{', '.join(given)} and ASGARD_EMBEDDED={part} contradict one another."
+    if settings.auth_mode not in {None, "none"}:
+        yield (
+            f"AUTH_MODE={settings.auth_mode} is not supported yet: the API is open to whoever "
+            "reaches it. AUTH_MODE=none says that this is meant."
+        )
     if settings.nessie_uri and settings.iceberg_rest_uri:
         yield "NESSIE_URI and ICEBERG_REST_URI are two catalogs: give one."
     if bool(settings.airbyte_client_id) != bool(settings.airbyte_client_secret):
