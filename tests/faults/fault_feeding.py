@@ -50,6 +50,12 @@ class Feeder:
             await asyncio.sleep(longest)
             yield
 
+    @asynccontextmanager
+    async def begun(self, kind: Kind, gateway: Gateway) -> AsyncIterator[asyncio.Task[None]]:
+        """A run of one kind alone, left when it has ended."""
+        async with asyncio.TaskGroup() as turns:
+            yield turns.create_task(self._turn(kind, gateway))
+
     async def _turn(
         self, kind: Kind, gateway: Gateway, *, delay: float = 0.0, measured: bool = False
     ) -> None:

@@ -1,5 +1,6 @@
 """Whatever is killed at whatever moment: runs end truly, nothing is doubled, lost or left over."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -17,23 +18,26 @@ from fault_lake import LakeView
 
 pytestmark = pytest.mark.timeout(600)
 
-DEATHS = os.environ.get("ASGARD_FAULT_DEATHS", "GGLLLLLCLGGLLLLLLLCC")
+DEATHS = os.environ.get("ASGARD_FAULT_DEATHS", "GGLLLLLCKLGGLLLLLLLKCC")
 """What is killed, in this order: the gateway (the second of two in a row while it recovers from
-the first death), the lakehouse, or a child of each other kind."""
+the first death), the lakehouse, a child of each other kind, or the connector alone (K): it is there
+for a part of its run only, and its worker's death takes it along."""
 HELD_EVERY = 5
 """Deaths after which the truth is looked for: what went wrong before does not mend itself."""
 KEPT_ENDED = timedelta(seconds=30)
 """The gateway keeps the objects of ended runs for 20 s; a death in between begins that anew."""
 WORK_ON = {
     "ingestion": {"file", "connector"},
-    "connector": {"connector"},
     "spark": {"spark-overwrite", "spark-append"},
     "dbt": {"dbt-table", "dbt-append", "dbt-merge", "data-product"},
     "duckdb": {"dbt-table", "dbt-append", "dbt-merge"},
     "judge": {"spark-overwrite", "spark-append", "dbt-table", "dbt-append", "dbt-merge"}
     | {"data-product"},
 }
-"""The kinds of runs that each child works on; the connector is there only while one reads."""
+"""The kinds of runs that each child works on."""
+READ_SECONDS = 0.4
+"""As long as a connector's process lives, at most."""
+POLL = 0.01
 
 
 class Deaths:
@@ -61,7 +65,12 @@ class Deaths:
         self.say("held to the truth")
 
     async def happen(self, deaths: str) -> None:
-        how = {"G": self._of_gateway, "L": self._of_lakehouse, "C": self._of_children}
+        how = {
+            "G": self._of_gateway,
+            "L": self._of_lakehouse,
+            "C": self._of_children,
+            "K": self._of_connector,
+        }
         for number, death in enumerate(deaths, start=1):
             await how[death]()
             if number % HELD_EVERY == 0:
@@ -89,12 +98,29 @@ class Deaths:
             self._count("children", self.kinds)
         self.say("children were killed")
 
+    async def _of_connector(self) -> None:
+        """At a random point of its own life, as often as it takes to meet it."""
+        (kind,) = [kind for kind in self.kinds if kind.name == "connector"]
+        killed = False
+        while not killed:
+            async with self.feeder.begun(kind, self.gateway) as turn:
+                age = self._chance.uniform(0, READ_SECONDS)
+                while not (turn.done() or killed):
+                    if self.gateway.children("connector"):
+                        await asyncio.sleep(age)
+                        killed = await self._kill("connector")
+                    await asyncio.sleep(POLL)
+        self._count("connector", [kind])
+        self.say("the connector was killed")
+
     async def _kill(self, child: str) -> bool:
         found = self.gateway.children(child)
-        if found:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                self._chance.choice(found).kill()
-        return bool(found)
+        if not found:
+            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._chance.choice(found).kill()
+            return True
+        return False
 
     def _count(self, death: str, kinds: list[Kind]) -> None:
         for kind in kinds:
@@ -121,7 +147,8 @@ async def test_runs_end_truly_wherever_the_gateway_or_one_of_its_children_is_kil
             ends = {"succeeded": len(kind.succeeded), **kind.failures}
             print(f"{kind.name:16} {ends}, killed: {dict(kind.points)}")
             points = kind.points["gateway"] + kind.points["lakehouse"] + kind.points["children"]
-            assert points == len(DEATHS)
+            assert points == len(DEATHS) - DEATHS.count("K")
+            assert kind.points["connector"] == (kind.name == "connector") * DEATHS.count("K")
         print(f"{deaths.feeder.busy} answers were 503")
         await eventually(lambda: _kept_too_long(deaths.lake))
         assert len(deaths.lake.keys("asgard/replicas/")) == 1
