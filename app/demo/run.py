@@ -158,9 +158,9 @@ def _limits(console: Console, seconds: float, sampler: MemorySampler) -> None:
 
 
 def _serve(console: Console, gateway: Gateway) -> None:
-    console.print()
-    console.print(f"[bold]Open {gateway.url}/docs[/] — the gateway serves until Ctrl-C.")
     try:
+        console.print()
+        console.print(f"[bold]Open {gateway.url}/docs[/] — the gateway serves until Ctrl-C.")
         status = gateway.wait()
     except Interrupted:
         return
