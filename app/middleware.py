@@ -105,8 +105,10 @@ class Edge:
             if answer.status:
                 return
             answer.is_late = True
-            log.warning("request_late", path=path, subject=caller.subject, whole=body.is_whole)
-            error = self._lateness(body.is_whole)
+            log.warning(
+                "request_late", path=path, subject=caller.subject, body_awaited=body.is_awaited
+            )
+            error = self._lateness(body.is_awaited)
             await _close(problem_response(error, path))(asked.scope, asked.receive, answer.say)
 
         clock = Clock(self.timeout, late)
@@ -127,8 +129,8 @@ class Edge:
             if clock.answering is not None:
                 await clock.answering
 
-    def _lateness(self, is_whole: bool) -> AsgardError:
-        if not is_whole:
+    def _lateness(self, body_awaited: bool) -> AsgardError:
+        if body_awaited:
             return RequestTooSlow(f"The body did not arrive in {self.timeout:g} s.", retry_after=1)
         return AnswerTooSlow(
             f"There was no answer within {self.timeout:g} s (REQUEST_TIMEOUT).",

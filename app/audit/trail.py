@@ -1,8 +1,9 @@
 """Keeps the audit: each change as an S3 object before it is answered, then in batches in Iceberg.
 
-What is guaranteed: who was answered finds the record, also after a kill -9, unless S3 took nothing
-within `PATIENCE`; then the record waits in memory, and the log has it. What a killed process had
-not answered may be missing here: the run or record itself tells then who asked (`created_by`).
+What is guaranteed: of a change that was answered with success there is a record, also after a
+kill -9, unless S3 took nothing within `PATIENCE`; then the record waits in memory, and the log has
+it. What a killed process had not answered may be missing here: the run or the resource tells then
+who asked (`created_by`). Attempts that failed are written without anybody waiting for it.
 Refusals are counted by caller and written once a minute, at most `MOST_REFUSALS` of them, so that
 nobody can fill the lake with them; a kill -9 loses the last minute's.
 """
@@ -16,7 +17,7 @@ import structlog
 from pydantic import ValidationError
 
 from app.audit.ledger import AuditLedger
-from app.audit.record import AuditRecord
+from app.audit.record import AuditRecord, Outcome
 from app.errors import AsgardError
 from app.runs.bells import ring_within
 from app.runs.patience import pauses
@@ -65,7 +66,8 @@ class AuditTrail:
             log.warning("audit_left_in_s3", records=len(self._waiting), error=repr(error))
 
     async def keep(self, record: AuditRecord) -> None:
-        """Returns once it is durable, or after `PATIENCE`; never raises."""
+        """Returns once it is durable, or after `PATIENCE`; never raises. What failed changed
+        nothing: its answer waits for no storage, which may be what failed it."""
         log.info("audit", **record.model_dump(mode="json"))
         self._waiting[record.id] = record
         self._work.set()
@@ -73,7 +75,8 @@ class AuditTrail:
         writing = asyncio.create_task(self._write(record))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
-        await asyncio.wait({writing}, timeout=PATIENCE)
+        if record.outcome is Outcome.DONE:
+            await asyncio.wait({writing}, timeout=PATIENCE)
 
     def refuse(self, record: AuditRecord) -> None:
         key = (record.address, record.subject, record.status)

@@ -16,17 +16,21 @@ class Body:
         self._arrived = arrived
         self._seen = 0
         length = headers.get("content-length")
-        self.is_whole = "transfer-encoding" not in headers and length in {None, "0"}
+        self._is_whole = "transfer-encoding" not in headers and length in {None, "0"}
+        self.is_awaited = False
+        """The handler waits for the rest of it."""
 
     async def __call__(self) -> Message:
         """Counts what arrives without a Content-Length (or with a false one)."""
+        self.is_awaited = not self._is_whole
         message = await self._receive()
+        self.is_awaited = False
         if message["type"] == "http.request":
             self._seen += len(message.get("body", b""))
             if self._seen > self._limit:
                 raise HTTPException(413, too_large(self._limit))
-            if not message.get("more_body", False) and not self.is_whole:
-                self.is_whole = True
+            if not message.get("more_body", False) and not self._is_whole:
+                self._is_whole = True
                 self._arrived()
         return message
 
