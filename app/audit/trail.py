@@ -106,6 +106,8 @@ class AuditTrail:
         while True:
             try:
                 if not self._waiting:
+                    # Cleared here, with nothing waiting: a bell left ringing would spin this loop.
+                    self._work.clear()
                     await ring_within(self._work, max(0.05, self._next_sweep - time.monotonic()))
                 if time.monotonic() >= self._next_sweep:
                     self._take_refusals()
@@ -139,7 +141,6 @@ class AuditTrail:
                 log.error("audit_unreadable", key=found.key)
 
     async def _append(self) -> None:
-        self._work.clear()
         while self._waiting:
             batch = list(self._waiting.values())[:LARGEST_BATCH]
             await asyncio.gather(*self._writing, return_exceptions=True)

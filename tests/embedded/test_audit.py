@@ -178,6 +178,28 @@ async def test_sql_engines_find_who_did_what_in_columns(lakehouse):
     assert item.id not in await stored(lakehouse)
 
 
+async def test_records_that_come_during_a_commit_do_not_keep_the_loop_busy(lakehouse, monkeypatch):
+    monkeypatch.setattr(trails, "BATCHING", 0.0)
+    monkeypatch.setattr(trails, "SWEPT_EVERY", 2.0)
+    trail = AuditTrail(lakehouse.store, lakehouse.catalog)
+    trail.open()
+    items = [record() for _ in range(40)]
+    loop, slowest = asyncio.get_running_loop(), 0.0
+    for item in items:
+        await trail.keep(item)
+    async with asyncio.timeout(30):
+        while {item.id for item in items} & (await stored(lakehouse)).keys():
+            asked_at = loop.time()
+            await asyncio.sleep(0.01)
+            slowest = max(slowest, loop.time() - asked_at)
+    for _ in range(20):
+        asked_at = loop.time()
+        await asyncio.sleep(0.01)
+        slowest = max(slowest, loop.time() - asked_at)
+    await trail.close()
+    assert slowest < 0.8
+
+
 class AwayCatalog:
     async def run(self, _):
         raise EngineUnreachable("the catalog is away", dependency="catalog")
