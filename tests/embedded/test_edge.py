@@ -14,6 +14,7 @@ from toy_runs import Idle, request, running, toy_lake
 
 from app.caller import ANONYMOUS, Caller
 from app.config import AuthMode
+from app.edge.answer import Answer
 from app.edge.proxies import Proxies
 from app.edge.rates import MOST_BUCKETS, RateLimit
 from app.errors import TooManyRequests
@@ -215,3 +216,16 @@ async def test_a_caller_has_a_share_of_the_runs(lakehouse):
         begun.append(await start("eager", 7))
         for run_id in begun + others:
             await runs.cancel(run_id, ANONYMOUS)
+
+
+async def test_nothing_follows_the_answer_that_the_clock_gave():
+    sent: list[str] = []
+
+    async def send(message) -> None:
+        sent.append(message["type"])
+
+    answer = Answer(send, "id", is_https=False)
+    answer.is_late = True
+    await answer.say({"type": "http.response.start", "status": 504, "headers": []})
+    await answer({"type": "http.response.start", "status": 200, "headers": []})
+    assert (sent, answer.status) == (["http.response.start"], 504)
