@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -113,18 +114,24 @@ async def test_what_changes_nothing_is_not_on_record(closed):
 
 async def test_refusals_are_counted_and_bounded(closed):
     gate, _, reader = closed
+    begun = datetime.now(UTC)
     for _ in range(5):
         refused = await gate.client.post("/api/v1/dbt/transform", headers=bearer(reader))
         assert refused.status_code == 403
     for number in range(60):
         address = {"X-Forwarded-For": f"203.0.113.{number}"}
         assert (await gate.client.post("/api/v1/runs/x", headers=address)).status_code == 401
-    refusals = [item for item in await gate.audit.all() if item.outcome is Outcome.REFUSED]
+    refusals = [
+        item
+        for item in await gate.audit.all()
+        if item.outcome is Outcome.REFUSED and item.at >= begun
+    ]
     by_reader = [item for item in refusals if item.subject.endswith(":reader")]
-    assert [(item.status, item.count) for item in by_reader] == [(403, 5)]
-    unknown = [item for item in refusals if item.status == 401]
-    assert sum(item.count for item in unknown) == 60
-    assert len(refusals) <= trails.MOST_REFUSALS
+    assert {item.status for item in by_reader} == {403}
+    assert sum(item.count for item in by_reader) == 5
+    assert sum(item.count for item in refusals if item.status == 401) == 60
+    # A minute may have ended in between.
+    assert len(refusals) <= 2 * trails.MOST_REFUSALS
 
 
 async def test_pages_go_on_where_the_one_before_ended(closed):
