@@ -1,10 +1,12 @@
-"""The console command: `asgard serve | demo | doctor | schemas | openapi`."""
+"""The console command: `asgard serve | demo | doctor | schemas | openapi | keys`."""
 
 import json
 import socket
 from typing import Annotated
 
 import typer
+
+from app.auth.cli import keys
 
 DRAIN_SECONDS = 20
 """How long requests may take to be answered once the server was asked to end; the chart's
@@ -13,6 +15,9 @@ terminationGracePeriodSeconds leaves room for it."""
 main = typer.Typer(
     name="asgard", no_args_is_help=True, add_completion=False, help="The lakehouse gateway."
 )
+
+
+main.add_typer(keys, name="keys")
 
 
 @main.command()
@@ -32,6 +37,8 @@ def serve(
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        # Asgard judges X-Forwarded-For itself: TRUSTED_PROXIES.
+        proxy_headers=False,
     )
 
 

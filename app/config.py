@@ -2,11 +2,20 @@
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.caller import SCOPES
+
+SIGNATURES = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519"}
+)
+"""Of JWTs, made by a private key: with HS256 whoever knows the public key could sign."""
 
 RUNNING_IN_PRODUCTION, RUNNING_EMBEDDED = 50, 2
 
@@ -14,6 +23,12 @@ RUNNING_IN_PRODUCTION, RUNNING_EMBEDDED = 50, 2
 class Environment(StrEnum):
     DEVELOPMENT = "development"
     PRODUCTION = "production"
+
+
+class AuthMode(StrEnum):
+    NONE = "none"
+    API_KEY = "api_key"
+    OIDC = "oidc"
 
 
 class ConfigurationError(Exception):
@@ -34,12 +49,48 @@ class Settings(BaseSettings):
     trusted_hosts: Annotated[tuple[str, ...], NoDecode] = ("localhost", "127.0.0.1", "[::1]")
     """Host names that requests may carry; `*` is any, `*.example.com` a domain. The default keeps
     web pages elsewhere from reaching an open gateway on a laptop (DNS rebinding)."""
-    auth_mode: str | None = None
-    """`none`: whoever reaches the API may use it. Keys and tokens are not there yet: any other mode
-    is refused at the start, so that nobody takes an open API for a closed one."""
     max_body_bytes: int = 4 * 1024 * 1024
     wait_seconds: float = 50
     """How long documented routes wait for a run before they answer `running`."""
+
+    request_timeout: float = Field(default=60, gt=0)
+    """How long a body may take to arrive (408), and a handler to answer (504), beyond what it
+    waits for a run or asks of a source."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Web pages that may call the API from a browser: `https://app.example.com`. None unless set;
+    `*` is refused."""
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses or networks (`10.0.0.0/8`) whose X-Forwarded-For and -Proto are believed."""
+
+    # Authentication
+    auth_mode: AuthMode | None = None
+    """Who may call: `none` is anybody, `api_key` who has a key, `oidc` who has a token of
+    OIDC_ISSUER. Unset is `none` in development, and no start in production."""
+    auth_keys_file: Path | None = None
+    """The keys, as hashes: what `asgard keys` writes, or a mounted Secret; read again when it
+    changes. Default: `$ASGARD_HOME/keys.json`."""
+    auth_api_key_file: Path | None = None
+    """A file that holds one key with every scope, in plain text: the mounted Secret `api-secrets`,
+    key `api-key`. Read again when it changes."""
+    oidc_issuer: str | None = None
+    """The issuer exactly as its tokens name it; `/.well-known/openid-configuration` is under it."""
+    oidc_audience: str | None = None
+    """What has to stand in the `aud` of a token."""
+    oidc_algorithms: Annotated[tuple[str, ...], NoDecode] = ("RS256", "ES256")
+    """Signatures that are accepted; only such as are made by a private key can be named."""
+    oidc_clock_skew: float = Field(default=30, ge=0, le=300)
+    """How far the issuer's clock may be off."""
+    oidc_roles_claim: str = "roles"
+    """Where roles stand in a token; dots lead inside: `realm_access.roles`."""
+    oidc_role_scopes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Which scopes a role grants: `{"analyst": ["dbt:read", "runs:read"]}`. A role that is not
+    named here grants the scope of its own name, if there is one."""
+    docs_public: bool | None = None
+    """Whether `/docs`, `/redoc`, `/openapi.json`, `/problems` and their files answer without a
+    key. Default: true in development, false in production."""
+    rate_limit: int | None = Field(default=None, ge=0)
+    """Requests that a caller may make in a minute, on each replica; 0 is no limit. Default: 1200,
+    and no limit with AUTH_MODE=none."""
 
     # Embedded lakehouse
     asgard_home: Path = Path(".asgard")
@@ -129,6 +180,9 @@ class Settings(BaseSettings):
     # Limits
     max_queued: int = Field(default=1000, ge=1)
     """Open runs beyond this many are refused with 429."""
+    max_runs_per_caller: int = Field(default=100, ge=0)
+    """Open runs of one caller beyond this many are refused with 429; 0 is no limit. Does not bind
+    callers without a name (AUTH_MODE=none)."""
     max_running_per_engine: int | None = Field(default=None, ge=1)
     """Runs of one kind that a gateway has going at once. Default: 50 in Airbyte and on Kubernetes,
     which have queues of their own; 2 on embedded engines; DBT_WORKERS for SQL."""
@@ -136,6 +190,9 @@ class Settings(BaseSettings):
 
     @field_validator(
         "trusted_hosts",
+        "cors_origins",
+        "trusted_proxies",
+        "oidc_algorithms",
         "connectors_allowed",
         "ingestion_allowed_dirs",
         "s3_allowed_prefixes",
@@ -155,6 +212,40 @@ class Settings(BaseSettings):
             raise ValueError("LOG_LEVEL is one of DEBUG, INFO, WARNING, ERROR, CRITICAL")
         return value.upper()
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network, strict=False)
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            parts = urlsplit(origin)
+            if (
+                parts.scheme not in {"http", "https"}
+                or origin != f"{parts.scheme}://{parts.netloc}"
+            ):
+                raise ValueError("CORS_ORIGINS are like https://app.example.com, with no path")
+        return value
+
+    @field_validator("oidc_algorithms")
+    @classmethod
+    def _asymmetric(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or (unknown := set(value) - SIGNATURES):
+            wrong = ", ".join(sorted(unknown)) if value else "nothing"
+            raise ValueError(f"OIDC_ALGORITHMS has {wrong}; it may have {', '.join(SIGNATURES)}")
+        return value
+
+    @field_validator("oidc_role_scopes")
+    @classmethod
+    def _known_scopes(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if unknown := {scope for scopes in value.values() for scope in scopes} - SCOPES:
+            raise ValueError(f"OIDC_ROLE_SCOPES names unknown scopes: {', '.join(sorted(unknown))}")
+        return value
+
     def is_production(self, part: str) -> bool:
         """Of `PARTS`; else it is embedded. Ask only after `check_choice`."""
         return any(getattr(self, name) for name in PARTS[part])
@@ -166,6 +257,26 @@ class Settings(BaseSettings):
         if part == "sql":
             return self.dbt_workers
         return RUNNING_IN_PRODUCTION if self.is_production(part) else RUNNING_EMBEDDED
+
+    @property
+    def authentication(self) -> AuthMode:
+        return self.auth_mode or AuthMode.NONE
+
+    @property
+    def shows_docs(self) -> bool:
+        if self.docs_public is not None:
+            return self.docs_public
+        return self.environment is Environment.DEVELOPMENT
+
+    @property
+    def requests_per_minute(self) -> int:
+        if self.rate_limit is not None:
+            return self.rate_limit
+        return 0 if self.authentication is AuthMode.NONE else 1200
+
+    @property
+    def keys_file(self) -> Path:
+        return (self.auth_keys_file or self.home / "keys.json").expanduser().absolute()
 
     @property
     def home(self) -> Path:
@@ -193,7 +304,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 def check_choice(settings: Settings) -> None:
     """Raises `ConfigurationError`, listing all that is wrong, unless every part of Asgard is
     chosen: all of them embedded, or each by its variables or by name in `ASGARD_EMBEDDED`."""
-    wrong = [*_contradictions(settings), *_missing(settings)]
+    wrong = [*_contradictions(settings), *_missing(settings), *_open_doors(settings)]
     if wrong:
         raise ConfigurationError(" ".join(wrong))
 
@@ -205,11 +316,6 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     for part in sorted(embedded & PARTS.keys()):
         if given := _given(settings, {part}):
             yield f"{', '.join(given)} and ASGARD_EMBEDDED={part} contradict one another."
-    if settings.auth_mode not in {None, "none"}:
-        yield (
-            f"AUTH_MODE={settings.auth_mode} is not supported yet: the API is open to whoever "
-            "reaches it. AUTH_MODE=none says that this is meant."
-        )
     if settings.nessie_uri and settings.iceberg_rest_uri:
         yield "NESSIE_URI and ICEBERG_REST_URI are two catalogs: give one."
     if bool(settings.airbyte_client_id) != bool(settings.airbyte_client_secret):
@@ -252,6 +358,26 @@ def _missing_of(part: str, settings: Settings) -> list[str]:
     if not (settings.nessie_uri or settings.iceberg_rest_uri):
         missing.append("NESSIE_URI (or ICEBERG_REST_URI)")
     return missing
+
+
+def _open_doors(settings: Settings) -> Iterator[str]:
+    if settings.auth_mode is None and settings.environment is Environment.PRODUCTION:
+        yield (
+            "AUTH_MODE is missing: api_key or oidc; none, said in so many words, is open to "
+            "whoever reaches the port."
+        )
+    if settings.auth_mode is AuthMode.OIDC:
+        names = ("oidc_issuer", "oidc_audience")
+        if missing := [name.upper() for name in names if not getattr(settings, name)]:
+            yield f"AUTH_MODE=oidc needs {' and '.join(missing)}."
+    if settings.oidc_issuer and not _is_guarded(settings.oidc_issuer):
+        yield "OIDC_ISSUER is not https: its keys could be changed on their way."
+
+
+def _is_guarded(url: str) -> bool:
+    """Or of this very machine, where nobody stands in between."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or parts.hostname in {"localhost", "127.0.0.1", "::1"}
 
 
 def _given(settings: Settings, parts: Iterable[str]) -> list[str]:

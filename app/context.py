@@ -12,7 +12,11 @@ from app.airbyte.driver import IngestionDriver
 from app.airbyte.engine import IngestionEngine
 from app.airbyte.local_connectors import LocalConnectors
 from app.airbyte.service import AirbyteService
-from app.config import Settings
+from app.audit.trail import AuditTrail
+from app.auth.authenticator import Anybody, Authenticator, ByKey, ByToken
+from app.auth.key_ring import KeyRing
+from app.auth.oidc import Issuer, TokenJudge
+from app.config import AuthMode, Settings
 from app.data_products.record import ProductDoc
 from app.data_products.service import DataProductService
 from app.data_transformation.driver import SparkDriver
@@ -60,6 +64,8 @@ class ProcessContext:
     catalog: Catalog
     runs: RunService
     idempotency: IdempotencyStore
+    authenticator: Authenticator
+    audit: AuditTrail
     airbyte: AirbyteService
     spark: SparkService
     dbt: DbtService
@@ -95,6 +101,7 @@ class Foundation:
 async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[ProcessContext]:
     """Opens everything in order and closes it in reverse, also when opening fails half-way."""
     async with AsyncExitStack() as stack:
+        authenticator = _authenticator(settings, stack)
         lakehouse: EmbeddedLakehouse | ExternalLakehouse
         if settings.is_production("lake"):
             lakehouse = await stack.enter_async_context(external_lakehouse(settings))
@@ -178,6 +185,9 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
         project.follow(data_products.models)
         await project.open()
         stack.push_async_callback(project.close)
+        audit = AuditTrail(store, records)
+        audit.open()
+        stack.push_async_callback(audit.close)
         await runs.open()
         stack.push_async_callback(runs.close)
         warming = asyncio.create_task(_warm(foundation.warm))
@@ -189,6 +199,8 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
             catalog=catalog,
             runs=runs,
             idempotency=idempotency,
+            authenticator=authenticator,
+            audit=audit,
             airbyte=AirbyteService(
                 engine=ingestion, runs=runs, idempotency=idempotency, settings=settings
             ),
@@ -207,6 +219,29 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
             data_products=data_products,
             probes=foundation.probes,
         )
+
+
+def _authenticator(settings: Settings, stack: AsyncExitStack) -> Authenticator:
+    match settings.authentication:
+        case AuthMode.NONE:
+            return Anybody()
+        case AuthMode.API_KEY:
+            return ByKey(KeyRing(settings.keys_file, settings.auth_api_key_file))
+        case AuthMode.OIDC:
+            judge = TokenJudge(issuer(settings))
+            stack.push_async_callback(judge.close)
+            return ByToken(judge)
+
+
+def issuer(settings: Settings) -> Issuer:
+    return Issuer(
+        url=settings.oidc_issuer or "",
+        audience=settings.oidc_audience or "",
+        algorithms=settings.oidc_algorithms,
+        clock_skew=settings.oidc_clock_skew,
+        roles_claim=settings.oidc_roles_claim,
+        role_scopes=settings.oidc_role_scopes,
+    )
 
 
 async def _ingestion_engine(foundation: Foundation) -> IngestionEngine:

@@ -148,6 +148,32 @@ class SqlColumnUnnamed(InvalidBody):
     title = "A column of the query has no name"
 
 
+class Unauthorized(AsgardError):
+    """There is no key or token, or not one that is known, whole and in date."""
+
+    status = 401
+    problem = "unauthorized"
+    title = "A valid key or token is needed"
+    cause = FailureCause.PERMISSION_DENIED
+
+
+class MissingScope(AsgardError):
+    """The key or token is good, and does not allow this. `missing` names the scope."""
+
+    status = 403
+    problem = "missing-scope"
+    title = "The key does not allow this"
+    cause = FailureCause.PERMISSION_DENIED
+
+
+class RequestTooSlow(AsgardError):
+    status = 408
+    problem = "request-too-slow"
+    title = "The body did not arrive in time"
+    cause = FailureCause.TIMEOUT
+    retryable = True
+
+
 class NotFound(AsgardError):
     status = 404
     problem = "not-found"
@@ -246,3 +272,12 @@ class EngineTimeout(AsgardError):
     title = "A dependency did not answer in time"
     cause = FailureCause.TIMEOUT
     retryable = True
+
+
+class AnswerTooSlow(AsgardError):
+    """Asgard itself did not answer in time. What was begun may still be done: look for it."""
+
+    status = 504
+    problem = "answer-too-slow"
+    title = "The answer took too long"
+    cause = FailureCause.TIMEOUT

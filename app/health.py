@@ -9,6 +9,9 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
+from app.auth.access import needs
+from app.caller import METRICS
+
 if TYPE_CHECKING:
     from app.context import ProcessContext
 
@@ -57,7 +60,7 @@ async def ready(request: Request, response: Response) -> Readiness:
     return Readiness(status="degraded" if away else "ready", dependencies=probes)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, dependencies=[needs(METRICS)])
 def metrics(request: Request) -> Response:
     """The gateway's own series, in Prometheus' text format."""
     return Response(

@@ -2,14 +2,15 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Header, Query, Request, Response
 
-from app.auth import current_caller
-from app.caller import Caller
+from app.auth.access import READS as READS
+from app.auth.access import CallerDep as CallerDep
 from app.errors import InvalidRequest
 from app.runs.idempotency import Claim, IdempotencyKey
 from app.runs.model import Run
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from app.context import ProcessContext
 
 REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+SOURCE_ANSWERS_WITHIN = 6
+"""Times AIRBYTE_TIMEOUT."""
 IDEMPOTENCY_KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 
 request_id_of_task: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -51,18 +54,18 @@ def context(request: Request) -> "ProcessContext":
     return cast("ProcessContext", request.app.state.context)
 
 
-def _request_id() -> str | None:
+async def _request_id() -> str | None:
     return request_id_of_task.get()
 
 
-def _page(
+async def _page(
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     page_size: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Page:
     return Page(page, page_size)
 
 
-def _wait(
+async def _wait(
     request: Request,
     wait_seconds: Annotated[
         float | None,
@@ -70,13 +73,30 @@ def _wait(
     ] = None,
     prefer: Annotated[str | None, Header(description="`respond-async` answers at once.")] = None,
 ) -> Wait:
+    wait = _asked_wait(request, wait_seconds, prefer or "")
+    extend_deadline(request, wait.seconds)
+    return wait
+
+
+def extend_deadline(request: Request, seconds: float) -> None:
+    """Lets the handler of this request take that much longer than REQUEST_TIMEOUT."""
+    extend: Callable[[float], None] | None = getattr(request.state, "extend_deadline", None)
+    if extend is not None:
+        extend(seconds)
+
+
+def _asked_wait(request: Request, wait_seconds: float | None, prefer: str) -> Wait:
     settings = context(request).settings
     api_path = f"/api/{settings.api_version}"
     if wait_seconds is not None:
         return Wait(wait_seconds, True, api_path)
-    if _prefers_async(prefer or ""):
+    if _prefers_async(prefer):
         return Wait(0, True, api_path)
     return Wait(settings.wait_seconds, False, api_path)
+
+
+async def _asks_source(request: Request) -> None:
+    extend_deadline(request, SOURCE_ANSWERS_WITHIN * context(request).settings.airbyte_timeout)
 
 
 def _prefers_async(prefer: str) -> bool:
@@ -87,7 +107,7 @@ def _prefers_async(prefer: str) -> bool:
 
 async def _idempotency_key(
     request: Request,
-    caller: Annotated[Caller, Depends(current_caller)],
+    caller: CallerDep,
     idempotency_key: Annotated[
         str | None,
         Header(description="The same key and body give the same resource, for 24 hours."),
@@ -101,9 +121,10 @@ async def _idempotency_key(
     return IdempotencyKey(idempotency_key, caller, hashlib.sha256(what).hexdigest())
 
 
-CallerDep = Annotated[Caller, Depends(current_caller)]
 RequestIdDep = Annotated[str | None, Depends(_request_id)]
 IdempotencyDep = Annotated[IdempotencyKey | None, Depends(_idempotency_key)]
+AsksSource = Depends(_asks_source)
+"""Of a route that makes an engine ask a source, which may take its time."""
 WaitDep = Annotated[Wait, Depends(_wait)]
 PageDep = Annotated[Page, Depends(_page)]
 

@@ -10,17 +10,22 @@ import fastapi_offline
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from pydantic import ValidationError
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from app import health, problems
 from app.airbyte import router as airbyte
-from app.config import ConfigurationError, Settings, check_choice
+from app.audit import router as audit
+from app.auth import access
+from app.caller import ADMIN
+from app.config import AuthMode, ConfigurationError, Settings, check_choice
 from app.context import open_context
 from app.data_products import router as data_products
 from app.data_transformation import router as data_transformation
 from app.dbt_transformations import router as dbt_transformations
 from app.draining import on_signals
+from app.edge.security_headers import page_policy
 from app.middleware import Edge
 from app.runs import router as runs
 from app.telemetry import Metrics, configure_logging
@@ -29,19 +34,22 @@ DESCRIPTION = """One REST API over a lakehouse: Airbyte brings data into bronze,
 into silver, dbt into gold, and data products make gold tables somebody answers for."""
 
 ROUTERS = (
-    airbyte.router,
-    data_transformation.router,
-    dbt_transformations.router,
-    data_products.router,
-    runs.router,
+    (airbyte.router, "airbyte"),
+    (data_transformation.router, "spark"),
+    (dbt_transformations.router, "dbt"),
+    (data_products.router, "data-products"),
+    (runs.router, "runs"),
+    (audit.router, ADMIN),
 )
+"""Each with what its scopes begin with."""
 
 
 class Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Made when it is first asked for: that takes longer than the rest of the start."""
         if self.openapi_schema is None:
-            problems.describe(super().openapi())
+            document = problems.describe(super().openapi())
+            access.describe(document, is_closed=self.state.is_closed)
         return super().openapi()
 
 
@@ -79,17 +87,40 @@ def create_app(settings: Settings) -> FastAPI:
     )
     api.state.metrics = metrics
     api.state.draining = False
+    api.state.is_closed = settings.authentication is not AuthMode.NONE
     problems.install(api)
     api.include_router(health.router)
-    for router in ROUTERS:
-        api.include_router(router, prefix=f"/api/{settings.api_version}")
+    for router, domain in ROUTERS:
+        api.include_router(
+            router, prefix=f"/api/{settings.api_version}", dependencies=[access.needs(domain)]
+        )
     _add_docs(api)
-    api.add_middleware(
-        Edge,
-        metrics=metrics,
-        trusted_hosts=settings.trusted_hosts,
-        max_body=settings.max_body_bytes,
-    )
+    api.add_middleware(Edge, metrics=metrics, settings=settings)
+    if settings.cors_origins:
+        # The outermost: a browser's preflight brings no key.
+        api.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=[
+                "Authorization",
+                "X-API-Key",
+                "Content-Type",
+                "Idempotency-Key",
+                "If-Match",
+                "Last-Event-ID",
+                "Prefer",
+                "X-Request-Id",
+            ],
+            expose_headers=[
+                "ETag",
+                "Idempotency-Replayed",
+                "Location",
+                "Retry-After",
+                "WWW-Authenticate",
+                "X-Request-Id",
+            ],
+        )
     return api
 
 
@@ -101,28 +132,35 @@ def _add_docs(api: FastAPI) -> None:
 
     @api.get("/docs", include_in_schema=False)
     def swagger() -> HTMLResponse:
-        return get_swagger_ui_html(
+        page = get_swagger_ui_html(
             openapi_url="/openapi.json",
             title="Asgard",
             swagger_js_url="/static/swagger-ui-bundle.js",
             swagger_css_url="/static/swagger-ui.css",
             swagger_favicon_url=icon,
         )
+        return _guarded(page)
 
     @api.get("/redoc", include_in_schema=False)
     def redoc() -> HTMLResponse:
-        return get_redoc_html(
+        page = get_redoc_html(
             openapi_url="/openapi.json",
             title="Asgard",
             redoc_js_url="/static/redoc.standalone.js",
             redoc_favicon_url=icon,
             with_google_fonts=False,
         )
+        return _guarded(page)
 
     @api.get("/problems", tags=["problems"])
     def list_problems() -> list[dict[str, object]]:
         """Every `type` that an error can carry, and what it means."""
         return problems.catalogue()
+
+
+def _guarded(page: HTMLResponse) -> HTMLResponse:
+    page.headers["Content-Security-Policy"] = page_policy(bytes(page.body).decode())
+    return page
 
 
 def _app_from_environment() -> FastAPI:

@@ -1,37 +1,64 @@
-"""The outer edge of every request: its id, its limits, its log line and its metrics."""
+"""The outer edge of every request: its id, its caller, its limits, its log line and its metrics."""
 
 import time
 import uuid
-from typing import Any
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
+from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import AsgardError, BodyTooLarge, CrossSite, InvalidRequest
+from app.caller import Caller
+from app.config import Settings
+from app.edge.answer import Answer, Clock
+from app.edge.body import Body, too_large
+from app.edge.door import UNKNOWN, Door, challenge
+from app.edge.notary import SAFE_METHODS, is_change, keeper
+from app.edge.proxies import Proxies
+from app.edge.rates import RateLimit
+from app.errors import (
+    AnswerTooSlow,
+    AsgardError,
+    BodyTooLarge,
+    CrossSite,
+    InvalidRequest,
+    RequestTooSlow,
+    Unauthorized,
+)
 from app.http import REQUEST_ID, request_id_of_task
 from app.problems import problem_response
 from app.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, as far as the edge looks at it."""
+
+    scope: Scope
+    receive: Receive
+    headers: Headers
+    request_id: str
+    address: str
 
 
 class Edge:
     """Wraps the application. Nothing but an answer leaves it: an error that no handler knew is
     logged with its traceback and answered as a bare 500."""
 
-    def __init__(
-        self, app: ASGIApp, metrics: Metrics, trusted_hosts: tuple[str, ...], max_body: int
-    ) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, settings: Settings) -> None:
         self.app = app
         self.metrics = metrics
-        self.trusted_hosts = trusted_hosts
-        self.max_body = max_body
+        self.trusted_hosts = settings.trusted_hosts
+        self.cors_origins = settings.cors_origins
+        self.max_body = settings.max_body_bytes
+        self.timeout = settings.request_timeout
+        self.proxies = Proxies(settings.trusted_proxies)
+        limit = settings.requests_per_minute
+        self.door = Door(settings.shows_docs, RateLimit(limit), RateLimit(limit))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,47 +68,97 @@ class Edge:
         request_id = _request_id(headers)
         token = request_id_of_task.set(request_id)
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        answer = _Answer(send, request_id)
+        origin = self.proxies.origin(scope, headers)
+        answer = Answer(send, request_id, origin.is_https)
         started = time.perf_counter()
         try:
-            await self._answer(scope, headers, receive, answer)
+            asked = Asked(scope, receive, headers, request_id, origin.address)
+            await self._answer(asked, answer)
         finally:
             self._account(scope, answer.status, time.perf_counter() - started)
             structlog.contextvars.unbind_contextvars("request_id")
             request_id_of_task.reset(token)
 
-    async def _answer(
-        self, scope: Scope, headers: Headers, receive: Receive, answer: "_Answer"
-    ) -> None:
+    async def _answer(self, asked: Asked, answer: Answer) -> None:
+        scope, caller = asked.scope, UNKNOWN
         path: str = scope["path"]
-        refusal = self._refusal(scope["method"], headers)
-        if refusal is not None:
-            await problem_response(refusal, path)(scope, receive, answer)
-            return
         if len(path) > 1 and path.endswith("/"):
             scope["path"] = path.rstrip("/") or "/"
+        if is_change(scope):
+            answer.keep = keeper(scope, caller, asked.address, asked.request_id)
         try:
-            await self.app(scope, _limited(receive, self.max_body), answer)
+            self._look_at(scope["method"], asked.headers)
+            if not self.door.is_open(scope["path"]):
+                caller = await self.door.admit(scope, asked.headers, asked.address)
+                scope.setdefault("state", {})["caller"] = caller
+                if answer.keep is not None:
+                    answer.keep = keeper(scope, caller, asked.address, asked.request_id)
+                self.door.require_rate(self.door.rate, caller.subject)
+        except AsgardError as refusal:
+            more = challenge(asked.headers) if isinstance(refusal, Unauthorized) else None
+            await problem_response(refusal, path, more)(scope, asked.receive, answer)
+            return
+        await self._serve(asked, answer, path, caller)
+
+    async def _serve(self, asked: Asked, answer: Answer, path: str, caller: Caller) -> None:
+        async def late() -> None:
+            if answer.status:
+                return
+            answer.is_late = True
+            log.warning(
+                "request_late", path=path, subject=caller.subject, body_awaited=body.is_awaited
+            )
+            error = self._lateness(body.is_awaited)
+            await _close(problem_response(error, path))(asked.scope, asked.receive, answer.say)
+
+        clock = Clock(self.timeout, late)
+        body = Body(asked.receive, asked.headers, self.max_body, clock.restart)
+        asked.scope.setdefault("state", {})["extend_deadline"] = clock.extend
+        try:
+            await self.app(asked.scope, body, answer)
         except Exception:
-            log.exception("request_failed", method=scope["method"], path=path)
+            if answer.is_late:
+                return
+            log.exception("request_failed", method=asked.scope["method"], path=path)
             if answer.status:
                 raise
             error = AsgardError("Something went wrong in Asgard itself; its log has the cause.")
-            await _close(problem_response(error, path))(scope, receive, answer)
+            await _close(problem_response(error, path))(asked.scope, body, answer)
+        finally:
+            clock.stop()
+            if clock.answering is not None:
+                await clock.answering
 
-    def _refusal(self, method: str, headers: Headers) -> AsgardError | None:
+    def _lateness(self, body_awaited: bool) -> AsgardError:
+        if body_awaited:
+            return RequestTooSlow(f"The body did not arrive in {self.timeout:g} s.", retry_after=1)
+        return AnswerTooSlow(
+            f"There was no answer within {self.timeout:g} s (REQUEST_TIMEOUT).",
+            hint="What was begun may still be done: look for it before you ask again.",
+        )
+
+    def _look_at(self, method: str, headers: Headers) -> None:
         host = headers.get("host", "").rsplit(":", 1)[0]
         if not any(_matches(host, allowed) for allowed in self.trusted_hosts):
-            return InvalidRequest("This host name is not served here; see TRUSTED_HOSTS.")
-        if method not in SAFE_METHODS and _is_cross_site(headers):
-            return CrossSite(
+            raise InvalidRequest("This host name is not served here; see TRUSTED_HOSTS.")
+        if method not in SAFE_METHODS and self._is_cross_site(headers):
+            raise CrossSite(
                 "A page of another site asked for this change.",
-                hint="Call the API from a program, or from a page of its own host.",
+                hint="Call the API from a program, or from a page of its own host or one of "
+                "CORS_ORIGINS.",
             )
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self.max_body:
-            return BodyTooLarge(_too_large(self.max_body))
-        return None
+            raise BodyTooLarge(too_large(self.max_body))
+
+    def _is_cross_site(self, headers: Headers) -> bool:
+        """By what browsers alone send: pages cannot change these headers, programs have none."""
+        origin = headers.get("origin")
+        if origin in self.cors_origins:
+            return False
+        if headers.get("sec-fetch-site") == "cross-site":
+            return True
+        return origin is not None and urlsplit(origin).netloc != headers.get("host")
 
     def _account(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
@@ -91,23 +168,6 @@ class Edge:
         log.info(
             "request", method=method, path=scope["path"], status=status, seconds=round(seconds, 4)
         )
-
-
-class _Answer:
-    """Passes the answer on and remembers its status; 0 until it has started."""
-
-    def __init__(self, send: Send, request_id: str) -> None:
-        self._send = send
-        self._request_id = request_id
-        self.status = 0
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self._request_id
-            headers["X-Content-Type-Options"] = "nosniff"
-        await self._send(message)
 
 
 def _request_id(headers: Headers) -> str:
@@ -120,34 +180,6 @@ def _matches(host: str, allowed: str) -> bool:
     return allowed in {"*", host} or (allowed.startswith("*.") and host.endswith(allowed[1:]))
 
 
-def _is_cross_site(headers: Headers) -> bool:
-    """By what browsers alone send: pages cannot change these headers, programs have no Origin."""
-    origin = headers.get("origin")
-    if headers.get("sec-fetch-site") == "cross-site":
-        return True
-    return origin is not None and urlsplit(origin).netloc != headers.get("host")
-
-
-def _limited(receive: Receive, limit: int) -> Receive:
-    """Counts what arrives without a Content-Length (or with a false one)."""
-    seen = 0
-
-    async def limited() -> Message:
-        nonlocal seen
-        message = await receive()
-        if message["type"] == "http.request":
-            seen += len(message.get("body", b""))
-            if seen > limit:
-                raise HTTPException(413, _too_large(limit))
-        return message
-
-    return limited
-
-
-def _too_large(limit: int) -> str:
-    return f"A body has at most {limit} bytes (MAX_BODY_BYTES)."
-
-
-def _close(response: Response) -> Any:
+def _close(response: Response) -> Response:
     response.headers["Connection"] = "close"
     return response

@@ -19,6 +19,7 @@ from app.errors import (
     EngineUnreachable,
     InvalidBody,
     MethodNotAllowed,
+    MissingScope,
     NotFound,
 )
 from app.http import request_id_of_task
@@ -59,6 +60,10 @@ def problem_response(error: AsgardError, instance: str, headers: Any = None) -> 
     }
     if error.hint:
         document["hint"] = error.hint
+    if isinstance(error, MissingScope):
+        scope = error.members["missing"]
+        told = f'Bearer realm="asgard", error="insufficient_scope", scope="{scope}"'
+        headers = {**(headers or {}), "WWW-Authenticate": told}
     if error.retry_after:
         headers = {**(headers or {}), "Retry-After": str(error.retry_after)}
     return _json(document, error.status, headers)

@@ -22,6 +22,7 @@ from app.airbyte.views import (
     StreamView,
 )
 from app.http import (
+    AsksSource,
     CallerDep,
     IdempotencyDep,
     RequestIdDep,
@@ -94,14 +95,14 @@ async def delete_source(source_id: str, service: ServiceDep, caller: CallerDep) 
     await service.delete_source(source_id, caller)
 
 
-@router.post("/datasource/{source_id}/check")
+@router.post("/datasource/{source_id}/check", dependencies=[AsksSource])
 async def check_source(source_id: str, service: ServiceDep, caller: CallerDep) -> CheckView:
     """Whether the source can be reached and read with its config."""
     result = await service.check_source(source_id, caller)
     return CheckView(succeeded=result.succeeded, message=result.message)
 
 
-@router.get("/datasource/{source_id}/streams")
+@router.get("/datasource/{source_id}/streams", dependencies=[AsksSource])
 async def list_streams(source_id: str, service: ServiceDep, caller: CallerDep) -> StreamList:
     """What the source has, as it says now."""
     streams = await service.streams(source_id, caller)
@@ -138,7 +139,7 @@ async def delete_sink(destination_id: str, service: ServiceDep, caller: CallerDe
     await service.delete_destination(destination_id, caller)
 
 
-@router.post("/ingestion", status_code=201)
+@router.post("/ingestion", status_code=201, dependencies=[AsksSource])
 async def create_ingestion(
     body: IngestionCreate,
     response: Response,

@@ -20,6 +20,7 @@ from app.dbt_transformations.schemas import (
 )
 from app.dbt_transformations.service import Asked, DbtService
 from app.http import (
+    READS,
     CallerDep,
     IdempotencyDep,
     PageDep,
@@ -125,7 +126,7 @@ async def run_transformation(
     return TransformationView.of(item)
 
 
-@router.post("/validate-sql")
+@router.post("/validate-sql", openapi_extra=READS)
 async def validate_sql(body: SqlToValidate, service: ServiceDep) -> ValidationView:
     """Parses, judges and plans the SQL; nothing runs. Always 200."""
     return ValidationView.of(await service.validate(body.sql_query))

@@ -1,11 +1,13 @@
 """Starting and cancelling runs, and the parts that runs are made of, put together."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from app.caller import Caller
+from app.caller import ANONYMOUS, Caller
 from app.config import Settings
 from app.errors import EngineUnreachable, NotSupported, TooManyRequests
 from app.runs.active import ActiveRun, Stop, now, with_event
@@ -99,6 +101,8 @@ class RunService(RunReader):
         self._joins = Joins(store, runs, self._is_last)
         self._replicas = replicas
         self._max_queued = settings.max_queued
+        self._max_per_caller = settings.max_runs_per_caller
+        self._starting: Counter[str] = Counter()
 
     async def open(self) -> None:
         """Needs S3, not the catalog. Runs whose owner is gone are taken over from here on."""
@@ -130,7 +134,8 @@ class RunService(RunReader):
         return counts
 
     async def start(self, request: RunRequest) -> Started:
-        """Records the run, then lets it go. Raises `TooManyRequests` beyond MAX_QUEUED."""
+        """Records the run, then lets it go. Raises `TooManyRequests` beyond MAX_QUEUED,
+        and when the caller has MAX_RUNS_PER_CALLER open ones."""
         if self._stopping:
             raise EngineUnreachable("This gateway is stopping; ask again.", retry_after=2)
         joins = request.fingerprint is not None and request.idempotency_key is None
@@ -139,6 +144,10 @@ class RunService(RunReader):
         if not self._supervisor.drives(request.kind):
             raise NotSupported(f"No engine is configured for {request.kind.value} runs.")
         self._require_room()
+        with self._share_of(request.caller):
+            return await self._start(request, joins)
+
+    async def _start(self, request: RunRequest, joins: bool) -> Started:
         run_id = request.run_id or uuid4().hex
         if joins and request.fingerprint is not None:
             found = await self._joins.run_id_for(request.target, request.fingerprint, run_id)
@@ -189,6 +198,32 @@ class RunService(RunReader):
                 hint="Ask again when some of them have ended.",
                 retry_after=FULL_RETRY_AFTER,
             )
+
+    @contextmanager
+    def _share_of(self, caller: Caller) -> Iterator[None]:
+        """Counts a run of the caller's from before it is made until it is owned. What other
+        replicas have just begun is seen a second later."""
+        subject, most = caller.subject, self._max_per_caller
+        if most and subject != ANONYMOUS.subject:
+            own = (active.run for active in self._supervisor.active.values())
+            elsewhere = (stored.run for stored in self._watcher.elsewhere.values())
+            begun = sum(
+                run.created_by == subject and not run.state.is_terminal
+                for run in (*own, *elsewhere)
+            )
+            if begun + self._starting[subject] >= most:
+                raise TooManyRequests(
+                    f"You have {most} open runs (MAX_RUNS_PER_CALLER).",
+                    hint="Ask again when some of them have ended, or cancel one.",
+                    retry_after=FULL_RETRY_AFTER,
+                )
+        self._starting[subject] += 1
+        try:
+            yield
+        finally:
+            self._starting[subject] -= 1
+            if not self._starting[subject]:
+                del self._starting[subject]
 
     def _new(self, request: RunRequest, run_id: str) -> Run:
         return Run(

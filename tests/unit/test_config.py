@@ -94,7 +94,6 @@ def test_a_secret_is_not_shown() -> None:
 @pytest.mark.parametrize(
     ("given", "wrong"),
     [
-        ({"auth_mode": "api_key"}, "AUTH_MODE=none says that this is meant"),
         ({"aws_access_key_id": "k"}, "AWS_SECRET_ACCESS_KEY belong together"),
         ({"trino_password": "x", "trino_jwt_token": "y"}, "two ways in"),
         ({"trino_password": "x", "trino_http_scheme": "http"}, "in the clear"),

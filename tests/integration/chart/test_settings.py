@@ -87,12 +87,9 @@ def test_a_value_other_than_the_default_arrives_in_its_field(
 def test_what_the_least_values_give_is_complete_for_production(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from app.config import ConfigurationError, check_choice
+    from app.config import check_choice
 
-    least = ("--set", "s3Bucket=lake")
-    with pytest.raises(ConfigurationError, match=r"^AUTH_MODE=api_key is not supported yet"):
-        check_choice(settings_of(config_map(template(*least)), monkeypatch))
-    found = settings_of(config_map(template(*least, "--set", "auth.mode=none")), monkeypatch)
+    found = settings_of(config_map(template("--set", "s3Bucket=lake")), monkeypatch)
 
     check_choice(found)
     assert found.environment == "production"

@@ -1,0 +1,73 @@
+"""The Iceberg table `asgard.audit`; its newest records are held in memory."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+from pydantic import ValidationError
+
+from app.audit.record import AuditRecord
+from app.lakehouse.record_log import RecordLog, Row, new_commit_id
+from app.lakehouse.shared_log import SharedLog
+
+if TYPE_CHECKING:
+    from app.lakehouse.catalog import Catalog
+
+KIND = "audit"
+EXTRA = ("method", "path", "address", "status", "outcome", "request_id", "run_id", "resource_id")
+SCHEMA_VERSION = 1
+KEPT = 20_000
+"""Records in memory; older ones are for SQL."""
+log = structlog.get_logger()
+
+
+class AuditLedger:
+    def __init__(self, catalog: "Catalog", namespace: str = "asgard") -> None:
+        self._log = SharedLog(catalog, RecordLog(namespace, KIND, EXTRA), self._apply)
+        self._records: dict[str, AuditRecord] = {}
+
+    async def refresh(self) -> None:
+        """Raises `EngineUnreachable` while the catalog cannot say whether there is more."""
+        await self._log.refresh()
+
+    def all(self) -> Iterable[AuditRecord]:
+        return self._records.values()
+
+    async def append(self, records: Sequence[AuditRecord]) -> None:
+        """In one commit. Records that are in the table already are left out: a replica that died
+        between its commit and the removal of its objects leaves them to be appended again."""
+        commit_id = new_commit_id()
+
+        def rows(_: Sequence[Row]) -> Sequence[Row]:
+            return [_row(item, commit_id) for item in records if item.id not in self._records]
+
+        await self._log.write(commit_id, rows)
+
+    def _apply(self, rows: Sequence[Row], anew: bool) -> None:
+        if anew:
+            self._records.clear()
+        for row in rows:
+            try:
+                self._records[row.id] = AuditRecord.model_validate_json(row.doc)
+            except ValidationError:
+                log.error("audit_unreadable", id=row.id)
+        if len(self._records) > KEPT:
+            newest = sorted(self._records.values(), key=lambda item: item.at)[-KEPT:]
+            self._records = {item.id: item for item in newest}
+
+
+def _row(item: AuditRecord, commit_id: str) -> Row:
+    columns = {name: getattr(item, name) for name in EXTRA}
+    return Row(
+        id=item.id,
+        version=1,
+        op="put",
+        created_at=item.at,
+        created_by=item.subject,
+        updated_at=item.at,
+        updated_by=item.subject,
+        commit_id=commit_id,
+        schema_version=SCHEMA_VERSION,
+        doc=item.model_dump_json(),
+        extra={name: None if value is None else str(value) for name, value in columns.items()},
+    )

@@ -1,0 +1,58 @@
+"""`/audit`: who changed what. SQL engines read the same in the Iceberg table `asgard.audit`."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+
+from app.audit.record import AuditRecord, Outcome
+from app.http import context
+from app.runs.pages import decode_cursor, encode_cursor
+
+router = APIRouter(prefix="/audit", tags=["audit"])
+
+
+class AuditPage(BaseModel):
+    records: list[AuditRecord]
+    next_cursor: str | None = Field(description="Pass it as `cursor`; null on the last page.")
+    total_count: int
+
+
+@router.get("")
+async def list_audit(
+    request: Request,
+    subject: Annotated[str | None, Query(max_length=255)] = None,
+    outcome: Outcome | None = None,
+    run_id: Annotated[str | None, Query(max_length=100)] = None,
+    resource_id: Annotated[str | None, Query(max_length=100)] = None,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
+    page_size: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> AuditPage:
+    """Newest first, of the newest 20,000; older ones are in the table `asgard.audit`. Those of
+    other replicas come within some seconds."""
+    wanted = {
+        "subject": subject,
+        "outcome": outcome,
+        "run_id": run_id,
+        "resource_id": resource_id,
+    }
+    below = decode_cursor(cursor) if cursor is not None else None
+    matching = [
+        item
+        for item in await context(request).audit.all()
+        if all(value is None or getattr(item, name) == value for name, value in wanted.items())
+    ]
+    matching.sort(key=_position, reverse=True)
+    rest = [item for item in matching if below is None or _position(item) < below]
+    shown = rest[:page_size]
+    more = len(rest) > page_size
+    return AuditPage(
+        records=shown,
+        next_cursor=encode_cursor(_position(shown[-1])) if more else None,
+        total_count=len(matching),
+    )
+
+
+def _position(item: AuditRecord) -> tuple[datetime, str]:
+    return item.at, item.id

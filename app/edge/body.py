@@ -1,0 +1,39 @@
+"""A request's body on its way in: not too large, and the clock knows when it is all there."""
+
+from collections.abc import Callable
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive
+
+
+class Body:
+    def __init__(
+        self, receive: Receive, headers: Headers, limit: int, arrived: Callable[[], None]
+    ) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._arrived = arrived
+        self._seen = 0
+        length = headers.get("content-length")
+        self._is_whole = "transfer-encoding" not in headers and length in {None, "0"}
+        self.is_awaited = False
+        """The handler waits for the rest of it."""
+
+    async def __call__(self) -> Message:
+        """Counts what arrives without a Content-Length (or with a false one)."""
+        self.is_awaited = not self._is_whole
+        message = await self._receive()
+        self.is_awaited = False
+        if message["type"] == "http.request":
+            self._seen += len(message.get("body", b""))
+            if self._seen > self._limit:
+                raise HTTPException(413, too_large(self._limit))
+            if not message.get("more_body", False) and not self._is_whole:
+                self._is_whole = True
+                self._arrived()
+        return message
+
+
+def too_large(limit: int) -> str:
+    return f"A body has at most {limit} bytes (MAX_BODY_BYTES)."

@@ -1,0 +1,49 @@
+"""The whole application behind a door, on the session's lakehouse."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from app.auth.keys import KeyFile, KnownKey, make_key
+from app.config import Settings
+from app.main import create_app
+
+
+@dataclass(frozen=True)
+class Gate:
+    app: FastAPI
+    client: httpx.AsyncClient
+
+    @property
+    def audit(self) -> Any:
+        return self.app.state.context.audit
+
+
+@asynccontextmanager
+async def gate(settings: Settings, **given: Any) -> AsyncIterator[Gate]:
+    app = create_app(settings.model_copy(update={"trusted_hosts": ("asgard",), **given}))
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://asgard", timeout=120) as client,
+    ):
+        yield Gate(app, client)
+
+
+def write_keys(path: Path, *keys: KnownKey) -> None:
+    path.write_text(KeyFile(keys=keys).model_dump_json())
+    path.chmod(0o600)
+
+
+def key_of(*scopes: str, name: str = "tester") -> tuple[str, KnownKey]:
+    made = make_key(name, scopes, None)
+    return made.plain, made.known
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}

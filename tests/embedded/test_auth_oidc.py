@@ -1,0 +1,180 @@
+"""AUTH_MODE=oidc, over HTTP, beside a real issuer on 127.0.0.1."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+
+import pytest
+from auth_world import bearer, gate
+from joserfc import jwt
+
+import app.auth.oidc as oidc
+from app.config import AuthMode
+from tests.oidc_issuer import AUDIENCE, issuing, new_key
+
+READS = "/api/v1/dbt/transformations"
+
+
+@pytest.fixture(scope="module")
+def issuer():
+    with issuing() as issuer:
+        yield issuer
+
+
+def settings_for(issuer, **more):
+    return {
+        "auth_mode": AuthMode.OIDC,
+        "oidc_issuer": issuer.url,
+        "oidc_audience": AUDIENCE,
+        "oidc_roles_claim": "realm.roles",
+        "oidc_role_scopes": {"analyst": ("runs:read",)},
+        **more,
+    }
+
+
+@pytest.fixture(scope="module")
+async def closed(lakehouse, issuer):
+    async with gate(lakehouse.settings, **settings_for(issuer)) as closed:
+        yield closed
+
+
+def encoded(part: dict) -> str:
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+
+
+def by_hmac(head: dict, claims: dict, secret: bytes) -> str:
+    """By hand: the library itself refuses to sign with a public key."""
+    signed = f"{encoded(head)}.{encoded(claims)}"
+    mac = hmac.new(secret, signed.encode(), hashlib.sha256).digest()
+    return f"{signed}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
+
+
+def hostile(issuer) -> dict[str, str]:
+    now = int(time.time())
+    kid, key = next(iter(issuer.keys.items()))
+    good = issuer.token()
+    head, body, signature = good.split(".")
+    none = encoded({"alg": "none", "kid": kid})
+    admin = encoded(issuer.claims(realm={"roles": ["admin"]}))
+    embedded = new_key("mine")
+    return {
+        "alg none": f"{none}.{body}.",
+        "alg None": f"{encoded({'alg': 'None', 'kid': kid})}.{body}.",
+        "alg none with a signature": f"{none}.{body}.{signature}",
+        "HS256 with the public key": by_hmac(
+            {"alg": "HS256", "kid": kid}, issuer.claims(), key.as_pem(private=False)
+        ),
+        "changed claims": f"{head}.{admin}.{signature}",
+        "no signature": f"{head}.{body}.",
+        "wrong issuer": issuer.token(iss="https://evil.example.com"),
+        "issuer with a slash more": issuer.token(iss=issuer.url + "/"),
+        "wrong audience": issuer.token(aud="another"),
+        "no audience": issuer.token(aud=None),
+        "expired": issuer.token(exp=now - 31),
+        "no expiry": issuer.token(exp=None),
+        "expiry that is no number": issuer.token(exp="tomorrow"),
+        "not yet valid": issuer.token(nbf=now + 60),
+        "issued later": issuer.token(iat=now + 3600),
+        "no subject": issuer.token(sub=None),
+        "subject with a newline": issuer.token(sub="a\nb"),
+        "unknown key": issuer.token(key=new_key("unknown"), header={"kid": "unknown"}),
+        "unknown key under a known name": issuer.token(key=new_key(kid)),
+        "key in the header": issuer.token(
+            key=embedded, header={"jwk": embedded.as_dict(private=False)}
+        ),
+        "algorithm that is not allowed": jwt.encode(
+            {"alg": "PS256", "kid": kid}, issuer.claims(), key, algorithms=["PS256"]
+        ),
+        "unknown critical header": f"{encoded({'alg': 'RS256', 'kid': kid, 'crit': ['x'], 'x': 1})}"
+        f".{body}.{signature}",
+        "kid that is no text": f"{encoded({'alg': 'RS256', 'kid': {'a': 1}})}.{body}.{signature}",
+        "two parts": f"{head}.{body}",
+        "no JSON": "a.b.c",
+        "nothing": "..",
+        "deep": f"{base64.urlsafe_b64encode(b'[' * 9000).decode()}.{body}.{signature}",
+    }
+
+
+async def test_hostile_tokens_are_refused(closed, issuer):
+    assert (await closed.client.get(READS, headers=bearer(issuer.token()))).status_code == 200
+    tokens = hostile(issuer)
+    answers = {
+        name: await closed.client.get(READS, headers=bearer(token))
+        for name, token in tokens.items()
+    }
+    assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(
+        tokens, 401
+    )
+    for answer in answers.values():
+        assert answer.headers["WWW-Authenticate"] == 'Bearer realm="asgard", error="invalid_token"'
+    assert (await closed.client.get(READS)).status_code == 401
+
+
+async def test_roles_grant_scopes(closed, issuer):
+    async def statuses(**claims) -> list[int]:
+        headers = bearer(issuer.token(**claims))
+        paths = (READS, "/api/v1/runs", "/api/v1/audit")
+        return [(await closed.client.get(path, headers=headers)).status_code for path in paths]
+
+    assert await statuses() == [200, 200, 403]
+    assert await statuses(realm={"roles": ["analyst"]}) == [403, 200, 403]
+    assert await statuses(realm={"roles": "dbt:read other"}) == [200, 403, 403]
+    assert await statuses(realm={"roles": ["admin"]}) == [200, 200, 200]
+    assert await statuses(realm=None) == [403, 403, 403]
+    assert await statuses(realm="roles") == [403, 403, 403]
+    assert await statuses(aud=[AUDIENCE, "another"]) == [200, 200, 403]
+
+
+async def test_a_clock_may_be_a_little_off(closed, issuer):
+    now = int(time.time())
+    for claims in ({"exp": now - 10}, {"nbf": now + 10}, {"iat": now + 10}):
+        answer = await closed.client.get(READS, headers=bearer(issuer.token(**claims)))
+        assert answer.status_code == 200, claims
+
+
+async def test_a_new_key_of_the_issuer_is_fetched_and_strange_ones_do_not_make_us_ask(
+    lakehouse, monkeypatch
+):
+    monkeypatch.setattr(oidc, "ASKED_EVERY", 0.0)
+    with issuing() as issuer:
+        async with gate(lakehouse.settings, **settings_for(issuer)) as closed:
+
+            async def status(token: str) -> int:
+                return (await closed.client.get(READS, headers=bearer(token))).status_code
+
+            before = issuer.token()
+            assert await status(before) == 200
+            issuer.rotate("second", "EC")
+            assert await status(issuer.token()) == 200
+            assert await status(before) == 401
+            monkeypatch.setattr(oidc, "ASKED_EVERY", 60.0)
+            asked = issuer.asked
+            for number in range(20):
+                strange = issuer.token(key=new_key("s", "EC"), header={"kid": f"s{number}"})
+                assert await status(strange) == 401
+            assert issuer.asked == asked
+            monkeypatch.setattr(oidc, "ASKED_EVERY", 0.0)
+            monkeypatch.setattr(oidc, "KEYS_KEPT", 0.0)
+            issuer.is_broken = True
+            assert await status(issuer.token()) == 200
+
+
+async def test_an_issuer_that_cannot_be_asked_is_a_503(lakehouse):
+    with issuing() as issuer:
+        issuer.is_broken = True
+        async with gate(lakehouse.settings, **settings_for(issuer)) as closed:
+            answer = await closed.client.get(READS, headers=bearer(issuer.token()))
+    assert (answer.status_code, answer.json()["dependency"]) == (503, "oidc")
+
+
+async def test_another_issuers_discovery_document_is_not_believed(lakehouse):
+    with issuing() as issuer:
+        named = issuer.url.replace("127.0.0.1", "localhost")
+        given = settings_for(issuer, oidc_issuer=named)
+        async with gate(lakehouse.settings, **given) as closed:
+            token = bearer(issuer.token(iss=named))
+            answer = await closed.client.get(READS, headers=token)
+    assert answer.status_code == 503
+    assert "another issuer" in answer.json()["detail"]

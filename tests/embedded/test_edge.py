@@ -1,0 +1,231 @@
+"""The outer edge: rates, time limits, headers, browsers, proxies, and a caller's share of runs."""
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import httpx
+import pytest
+import uvicorn
+from auth_world import bearer, gate, key_of, write_keys
+from fastapi import Request
+from toy_runs import Idle, request, running, toy_lake
+
+from app.caller import ANONYMOUS, Caller
+from app.config import AuthMode
+from app.edge.answer import Answer
+from app.edge.proxies import Proxies
+from app.edge.rates import MOST_BUCKETS, RateLimit
+from app.errors import TooManyRequests
+from app.http import WaitDep
+
+HERE = {"host": "asgard"}
+
+
+async def test_a_caller_who_asks_too_often_is_told_when_to_come_back(lakehouse, tmp_path):
+    one, two = key_of("runs:read", name="one"), key_of("runs:read", name="two")
+    write_keys(tmp_path / "keys.json", one[1], two[1])
+    settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": tmp_path / "keys.json"}
+    async with gate(lakehouse.settings, **settings, rate_limit=3) as closed:
+
+        async def ask(key: str) -> httpx.Response:
+            return await closed.client.get("/api/v1/runs", headers=bearer(key))
+
+        assert [(await ask(one[0])).status_code for _ in range(3)] == [200] * 3
+        refused = await ask(one[0])
+        assert refused.status_code == 429
+        assert 1 <= int(refused.headers["Retry-After"]) <= 20
+        assert "RATE_LIMIT" in refused.json()["detail"]
+        assert (await ask(two[0])).status_code == 200
+        # Guessers share a bucket by address, and never the one of a caller with a key.
+        assert [(await ask("wrong")).status_code for _ in range(4)] == [401, 401, 401, 429]
+        assert (await ask(two[0])).status_code == 200
+        assert (await closed.client.get("/health")).status_code == 200
+
+
+def test_a_bucket_fills_evenly_and_callers_are_forgotten():
+    now = 0.0
+    limit = RateLimit(60, clock=lambda: now)
+    assert [limit.take("a") for _ in range(60)] == [None] * 60
+    assert limit.take("a") == 1
+    now = 1.0
+    assert (limit.take("a"), limit.take("a")) == (None, 1)
+    for number in range(MOST_BUCKETS + 10):
+        limit.take(f"address {number}")
+    assert len(limit._buckets) <= MOST_BUCKETS
+    assert limit.take("a") == 1
+    assert RateLimit(0).take("a") is None
+
+
+@asynccontextmanager
+async def served(app):
+    """On a real socket: bodies that trickle in need one."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    server.install_signal_handlers = lambda: None
+    task = asyncio.create_task(server.serve([listener]))
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def test_a_slow_handler_is_a_504_and_goes_on_to_its_end(lakehouse):
+    may_end, ended = asyncio.Event(), asyncio.Event()
+    async with gate(lakehouse.settings, request_timeout=0.2) as open_gate:
+
+        @open_gate.app.post("/slow")
+        async def slow(_: WaitDep) -> None:
+            await may_end.wait()
+            ended.set()
+
+        @open_gate.app.post("/waiting")
+        async def waiting(wait: WaitDep) -> str:
+            await asyncio.sleep(0.4)
+            return f"waited {wait.seconds:g}"
+
+        async with (
+            served(open_gate.app) as port,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=HERE) as client,
+        ):
+            late = await client.post("/slow?wait_seconds=0", json={})
+            assert not ended.is_set()
+            may_end.set()
+            async with asyncio.timeout(10):
+                await ended.wait()
+            whole = await client.post("/waiting?wait_seconds=60", json={})
+    assert (late.status_code, late.json()["type"]) == (504, "/problems/answer-too-slow")
+    assert "REQUEST_TIMEOUT" in late.json()["detail"]
+    assert (whole.status_code, whole.json()) == (200, "waited 60")
+
+
+async def test_a_body_that_trickles_in_is_a_408(lakehouse):
+    async with gate(lakehouse.settings, request_timeout=0.2) as open_gate:
+
+        @open_gate.app.post("/body")
+        async def take(request: Request) -> int:
+            return len(await request.body())
+
+        async with served(open_gate.app) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"POST /body HTTP/1.1\r\nHost: asgard\r\nContent-Length: 100\r\n\r\nab")
+            async with asyncio.timeout(10):
+                answer = await reader.read()
+            writer.close()
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            assert b"/problems/request-too-slow" in answer
+            async with httpx.AsyncClient(headers=HERE) as client:
+                whole = await client.post(f"http://127.0.0.1:{port}/body", content=b"x" * 100)
+            assert whole.json() == 100
+
+
+async def test_every_answer_tells_browsers_what_to_refuse(lakehouse):
+    proxied = {"X-Forwarded-Proto": "https"}
+    async with gate(lakehouse.settings, trusted_proxies=("127.0.0.1",)) as open_gate:
+        for path in ("/health", "/api/v1/nothing", "/api/v1/runs"):
+            headers = (await open_gate.client.get(path)).headers
+            assert headers["Content-Security-Policy"] == (
+                "default-src 'none'; frame-ancestors 'none'"
+            )
+            assert headers["X-Frame-Options"] == "DENY"
+            assert headers["Referrer-Policy"] == "no-referrer"
+            assert headers["X-Content-Type-Options"] == "nosniff"
+            assert headers["Cache-Control"] == "no-store"
+            assert "Strict-Transport-Security" not in headers
+            secure = (await open_gate.client.get(path, headers=proxied)).headers
+            assert secure["Strict-Transport-Security"] == "max-age=31536000"
+        docs = (await open_gate.client.get("/docs")).headers["Content-Security-Policy"]
+        script = docs.split("script-src ")[1].split(";")[0]
+        assert script.startswith("'self' 'sha256-")
+        assert "unsafe" not in script
+    async with gate(lakehouse.settings) as untrusting:
+        headers = (await untrusting.client.get("/health", headers=proxied)).headers
+        assert "Strict-Transport-Security" not in headers
+
+
+async def test_browsers_may_call_from_named_origins_alone(lakehouse):
+    ours, theirs = "https://app.example.com", "https://evil.example.com"
+    preflight = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,idempotency-key",
+    }
+
+    async def seen(client: httpx.AsyncClient, origin: str) -> tuple[int, str | None, int]:
+        asked = await client.options("/api/v1/runs", headers={"Origin": origin, **preflight})
+        changed = await client.post(
+            "/api/v1/runs/0123456789abcdef/cancel",
+            headers={"Origin": origin, "Sec-Fetch-Site": "cross-site"},
+        )
+        return (
+            asked.status_code,
+            asked.headers.get("Access-Control-Allow-Origin"),
+            changed.status_code,
+        )
+
+    async with gate(lakehouse.settings) as none:
+        assert await seen(none.client, ours) == (405, None, 403)
+    async with gate(lakehouse.settings, cors_origins=(ours,)) as some:
+        assert await seen(some.client, ours) == (200, ours, 404)
+        assert await seen(some.client, theirs) == (400, None, 403)
+
+
+@pytest.mark.parametrize(
+    ("peer", "said", "address"),
+    [
+        ("192.0.2.1", "198.51.100.1", "192.0.2.1"),
+        ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("10.0.0.1", "6.6.6.6, 198.51.100.1, 10.0.0.2", "198.51.100.1"),
+        ("10.0.0.1", "nonsense", "10.0.0.1"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.3", "10.0.0.3"),
+        ("fd00::1", "2001:db8::7", "2001:db8::7"),
+    ],
+)
+def test_only_a_trusted_proxy_is_believed(peer, said, address):
+    from starlette.datastructures import Headers
+
+    proxies = Proxies(("10.0.0.0/8", "fd00::/8"))
+    scope = {"type": "http", "client": (peer, 1), "scheme": "http"}
+    assert proxies.origin(scope, Headers({"x-forwarded-for": said})).address == address
+
+
+async def test_a_caller_has_a_share_of_the_runs(lakehouse):
+    toy = await toy_lake(lakehouse.lake)
+    long = {"seconds": 30}
+    async with running(toy.service(Idle(), max_runs_per_caller=2)) as runs:
+
+        async def start(subject: str, number: int) -> str:
+            asked = request(f"share-{subject}-{number}", spec=long)
+            return (await runs.start(replace(asked, caller=Caller(subject)))).run.run_id
+
+        # All at once: what has only been begun counts, too.
+        tried = await asyncio.gather(
+            *(start("eager", number) for number in range(6)), return_exceptions=True
+        )
+        begun = [item for item in tried if isinstance(item, str)]
+        refused = [item for item in tried if isinstance(item, TooManyRequests)]
+        assert (len(begun), len(refused)) == (2, 4)
+        assert "MAX_RUNS_PER_CALLER" in refused[0].detail
+        assert refused[0].retry_after
+        others = [await start("other", 1), await start(ANONYMOUS.subject, 1)]
+        others += [await start(ANONYMOUS.subject, 2), await start(ANONYMOUS.subject, 3)]
+        await runs.cancel(begun[0], Caller("eager"))
+        await runs.wait(begun[0], 30)
+        begun.append(await start("eager", 7))
+        for run_id in begun + others:
+            await runs.cancel(run_id, ANONYMOUS)
+
+
+async def test_nothing_follows_the_answer_that_the_clock_gave():
+    sent: list[str] = []
+
+    async def send(message) -> None:
+        sent.append(message["type"])
+
+    answer = Answer(send, "id", is_https=False)
+    answer.is_late = True
+    await answer.say({"type": "http.response.start", "status": 504, "headers": []})
+    await answer({"type": "http.response.start", "status": 200, "headers": []})
+    assert (sent, answer.status) == (["http.response.start"], 504)

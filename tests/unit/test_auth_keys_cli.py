@@ -1,0 +1,242 @@
+"""`asgard keys`, on a file and on a Kubernetes Secret (a stand-in of the API server on a port)."""
+
+import base64
+import json
+import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from app.auth.key_ring import KeyRing
+from app.auth.key_store import KeysInFile, KeysInSecret
+from app.auth.keys import KEY, KeyFile, make_key
+from app.cli import main
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTH_KEYS_FILE", str(tmp_path / "kept" / "keys.json"))
+    return tmp_path / "kept" / "keys.json"
+
+
+def asgard(*arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(main, ["keys", *arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def shown(output: str) -> str:
+    return output.strip().splitlines()[-1]
+
+
+def opens(file: Path, key: str) -> bool:
+    return KeyRing(file, None).caller(key) is not None
+
+
+def test_a_key_is_shown_once_and_kept_as_a_hash(file: Path) -> None:
+    key = shown(asgard("create", "ci", "--scope", "dbt:read", "--scope", "runs:read"))
+    assert KEY.match(key)
+    secret = key.rsplit("_", 1)[1] if key.count("_") == 2 else key[20:]
+    assert secret not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    listed = asgard("list")
+    assert key not in listed
+    assert "ci\tdbt:read,runs:read\t" in listed
+    assert listed.strip().endswith("\t-\tlive")
+    caller = KeyRing(file, None).caller(key)
+    assert caller is not None
+    assert caller.subject == f"key:{KEY.match(key)[1]}:ci"  # type: ignore[index]
+    assert caller.scopes == {"dbt:read", "runs:read"}
+
+
+def test_a_rotated_key_opens_for_its_grace_and_a_revoked_one_no_more(file: Path) -> None:
+    old = shown(asgard("create", "ci", "--scope", "dbt:read"))
+    new = shown(asgard("rotate", "ci", "--grace", "1h"))
+    assert old != new
+    assert (opens(file, old), opens(file, new)) == (True, True)
+    newer = shown(asgard("rotate", "ci", "--grace", "0m"))
+    assert (opens(file, new), opens(file, newer)) == (False, True)
+    asgard("revoke", "ci")
+    assert not any(opens(file, key) for key in (old, new, newer))
+    assert "no key ci" in asgard("revoke", "ci", code=2)
+    assert "no key ci" in asgard("rotate", "ci", code=2)
+
+
+def test_a_key_ends_when_it_was_to(file: Path) -> None:
+    key = shown(asgard("create", "short", "--scope", "admin", "--expires", "30m"))
+    (known,) = KeysInFile(file).read().keys
+    assert known.expires is not None
+    assert known.expires - known.created == timedelta(minutes=30)
+    assert opens(file, key)
+    assert not known.is_live(datetime.now(UTC) + timedelta(minutes=31))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("create", "a", "--scope", "dbt"), "dbt: there are"),
+        (("create", "no spaces", "--scope", "admin"), "pattern"),
+        (("create", "a", "--scope", "admin", "--expires", "soon"), "no duration"),
+        (("list", "--secret", "nowhere"), "NAMESPACE/NAME"),
+    ],
+)
+def test_what_cannot_be_is_told(file: Path, arguments: tuple[str, ...], said: str) -> None:
+    assert said in asgard(*arguments, code=2)
+    assert not file.exists()
+
+
+def test_a_name_is_one_live_key(file: Path) -> None:
+    asgard("create", "ci", "--scope", "admin")
+    assert "There is a key named ci" in asgard("create", "ci", "--scope", "admin", code=2)
+
+
+def test_a_broken_file_is_left_as_it_is(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text("{broken")
+    assert "nothing was changed" in asgard("create", "a", "--scope", "admin", code=2)
+    assert file.read_text() == "{broken"
+
+
+def test_keys_made_at_once_are_all_kept(file: Path) -> None:
+    def add(number: int) -> None:
+        made = make_key(f"k{number}", ("admin",), None).known
+        KeysInFile(file).change(lambda keys: keys.with_key(made))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(24)))
+    assert {key.name for key in KeysInFile(file).read().keys} == {f"k{n}" for n in range(24)}
+    assert [item.name for item in file.parent.iterdir() if item.name.startswith(".keys-")] == []
+
+
+def test_a_key_without_scopes_cannot_be() -> None:
+    with pytest.raises(ValidationError, match="at least one scope"):
+        make_key("a", (), None)
+
+
+class ApiServer:
+    """Secrets as the API server keeps them: a resourceVersion, and 409 for a stale one."""
+
+    def __init__(self) -> None:
+        self.secret: dict[str, Any] | None = None
+        self.version = 0
+        self.rivals = 0
+        """Changes by others that come just before ours."""
+        self.status: int | None = None
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.tell(*((200, outer.secret) if outer.secret else (404, {})))
+
+            def do_POST(self) -> None:
+                if outer.secret is not None:
+                    self.tell(409, {})
+                    return
+                self.tell(201, outer.store(self.body()))
+
+            def do_PATCH(self) -> None:
+                body = self.body()
+                if outer.rivals:
+                    outer.rivals -= 1
+                    outer.store({"data": {"other": "eA=="}})
+                stale = body["metadata"]["resourceVersion"] != str(outer.version)
+                self.tell(*((409, {}) if stale else (200, outer.store(body))))
+
+            def body(self) -> dict[str, Any]:
+                found: dict[str, Any] = json.loads(
+                    self.rfile.read(int(self.headers["Content-Length"]))
+                )
+                return found
+
+            def tell(self, status: int, document: dict[str, Any] | None) -> None:
+                sent = json.dumps(document).encode()
+                self.send_response(outer.status or status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(sent)))
+                self.end_headers()
+                self.wfile.write(sent)
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def store(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.version += 1
+        data = {**((self.secret or {}).get("data") or {}), **body["data"]}
+        names = {"name": "asgard-keys", "resourceVersion": str(self.version)}
+        self.secret = {"kind": "Secret", "apiVersion": "v1", "metadata": names, "data": data}
+        return self.secret
+
+    def keys(self) -> KeyFile:
+        assert self.secret is not None
+        return KeyFile.model_validate_json(base64.b64decode(self.secret["data"]["keys.json"]))
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    api = ApiServer()
+    thread = threading.Thread(target=api.server.serve_forever, daemon=True)
+    thread.start()
+    config = tmp_path / "kubeconfig"
+    url = f"http://127.0.0.1:{api.server.server_port}"
+    config.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "c",
+                "clusters": [{"name": "c", "cluster": {"server": url}}],
+                "users": [{"name": "u", "user": {}}],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            }
+        )
+    )
+    monkeypatch.setenv("KUBECONFIG", str(config))
+    yield api
+    api.server.shutdown()
+    api.server.server_close()
+    thread.join()
+
+
+SECRET = ("--secret", "asgard/asgard-keys")
+
+
+def test_keys_live_in_a_secret_whatever_else_is_in_it(file: Path, cluster: ApiServer) -> None:
+    first = shown(asgard("create", "ci", "--scope", "dbt:read", *SECRET))
+    cluster.rivals = 2
+    second = shown(asgard("create", "cd", "--scope", "dbt:write", *SECRET))
+    assert [key.name for key in cluster.keys().keys] == ["ci", "cd"]
+    assert cluster.secret is not None
+    assert cluster.secret["data"]["other"] == "eA=="
+    assert not file.exists()
+    mounted = file.parent
+    mounted.mkdir()
+    file.write_bytes(base64.b64decode(cluster.secret["data"]["keys.json"]))
+    assert (opens(file, first), opens(file, second)) == (True, True)
+    asgard("revoke", "ci", *SECRET)
+    assert [key.revoked is None for key in cluster.keys().keys] == [True, False]
+
+
+def test_what_the_api_server_refuses_is_told(file: Path, cluster: ApiServer) -> None:
+    cluster.status = 403
+    assert "answered 403" in asgard("create", "ci", "--scope", "admin", *SECRET, code=2)
+    cluster.status = None
+    asgard("create", "ci", "--scope", "admin", *SECRET)
+    cluster.rivals = 99
+    assert "Others keep changing" in asgard("revoke", "ci", *SECRET, code=2)
+
+
+def test_a_kubeconfig_is_needed(tmp_path: Path) -> None:
+    from app.auth.key_store import KeyStoreError
+
+    with pytest.raises(KeyStoreError, match="kubeconfig"):
+        KeysInSecret("a", "b", tmp_path / "none")
