@@ -130,7 +130,9 @@ def our_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise _disk_full() from error
-        raise EngineUnreachable("The object store could not be reached.") from error
+        if error.filename is not None:
+            raise
+        raise EngineUnreachable(f"The object store could not be reached: {error}") from error
 
 
 def duckdb_error(error: duckdb.Error) -> AsgardError:

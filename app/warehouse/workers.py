@@ -3,9 +3,9 @@
 import asyncio
 import os
 import shutil
+import tempfile
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ class Workers:
         self._hello = hello
         self._logs = home / "logs"
         self._folders = home / "warehouse"
-        self._numbers = count(1)
-        self._used: dict[Path, WorkerProcess] = {}
+        self._used: dict[Path, WorkerProcess | None] = {}
+        """None while its worker starts."""
         self._builders = WorkerPool(
             partial(self._start, builder, "dbt-worker"),
             builders,
@@ -61,29 +61,41 @@ class Workers:
         await asyncio.to_thread(self._remove_unused, closing=True)
 
     async def _start(self, module: str, name: str) -> WorkerProcess:
-        folder = self._folders / f"{os.getpid()}-{next(self._numbers)}"
-        await asyncio.to_thread(self._remove_unused)
-        await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True)
-        worker = await WorkerProcess.start(
-            module,
-            name=name,
-            log_path=self._logs / f"{name}.log",
-            hello={**self._hello, "folder": str(folder)},
-            env={"MALLOC_ARENA_MAX": "2"},
-            max_rss=LIMIT_RSS,
-        )
+        folder = await asyncio.to_thread(self._make_folder)
+        try:
+            worker = await WorkerProcess.start(
+                module,
+                name=name,
+                log_path=self._logs / f"{name}.log",
+                hello={**self._hello, "folder": str(folder)},
+                env={"MALLOC_ARENA_MAX": "2"},
+                max_rss=LIMIT_RSS,
+            )
+        except BaseException:
+            self._used.pop(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         self._used[folder] = worker
         return worker
+
+    def _make_folder(self) -> Path:
+        self._remove_unused()
+        self._folders.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self._folders))
+        self._used[folder] = None
+        return folder
 
     def _remove_unused(self, closing: bool = False) -> None:
         """Folders of workers that are gone, also those of gateways that were killed."""
         if not self._folders.exists():
             return
         for folder in self._folders.iterdir():
-            owner = int(folder.name.partition("-")[0])
-            worker = self._used.get(folder)
-            mine = owner == os.getpid()
-            if (worker and not worker.alive) or (mine and closing) or not _is_alive(owner):
+            if folder in self._used:
+                worker = self._used[folder]
+                unused = closing or (worker is not None and not worker.alive)
+            else:
+                unused = not _is_alive(int(folder.name.partition("-")[0]))
+            if unused:
                 shutil.rmtree(folder, ignore_errors=True)
                 self._used.pop(folder, None)
 

@@ -1,0 +1,27 @@
+"""The folders of an SQL engine's workers, of which several may be at work in one home."""
+
+from pathlib import Path
+
+from app.warehouse.workers import Workers
+from tests.conftest import Lakehouse
+
+
+async def test_workers_that_close_leave_the_folders_of_others(
+    lakehouse: Lakehouse, tmp_path: Path
+) -> None:
+    def folders() -> set[Path]:
+        return set((tmp_path / "warehouse").iterdir())
+
+    hello = {"lake": lakehouse.lake.to_json()}
+    one, other = (
+        Workers(hello, tmp_path, builders=1, builder="app.warehouse.duckdb_worker")
+        for _ in range(2)
+    )
+    async with one.builder():
+        [folder] = folders()
+        async with other.builder():
+            assert len(folders()) == 2
+        await other.close()
+        assert folders() == {folder}
+    await one.close()
+    assert folders() == set()
