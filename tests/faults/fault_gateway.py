@@ -153,19 +153,22 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 async def all_gone(family: Iterable[psutil.Process], home: Path) -> None:
+    """Right after a gateway's death: another one may be starting what that one had, by then."""
+    died = time.time()
     patience = time.monotonic() + GONE_SECONDS
-    while left := [*filter(is_alive, family), *at_home(home)]:
+    while left := [*filter(is_alive, family), *at_home(home, died)]:
         assert time.monotonic() < patience, f"orphans: {[describe(process) for process in left]}"
         await asyncio.sleep(POLL)
 
 
-def at_home(home: Path) -> list[psutil.Process]:
-    """Every process that has the directory in its command line, or works in it."""
+def at_home(home: Path, before: float) -> list[psutil.Process]:
+    """Every process of before that has the directory in its command line, or works in it."""
     found = []
     for process in psutil.process_iter():
         try:
             where = [*process.cmdline(), process.cwd()]
-            if is_alive(process) and any(str(home) in part for part in where if part):
+            older = process.create_time() < before
+            if older and is_alive(process) and any(str(home) in part for part in where if part):
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
