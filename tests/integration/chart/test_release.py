@@ -12,6 +12,7 @@ import yaml
 
 from app.data_transformation.kubernetes_api import KubernetesApi
 from app.data_transformation.kubernetes_rights import identity, missing_rights
+from tests.integration.chart.documented import run_commands, run_document
 from tests.integration.chart.standin import Nodes
 from tests.integration.chart.tools import CHART, ROOT, helm, kubectl, refusal, tool
 from tests.integration.servers.kube import KubeServer, binaries
@@ -323,6 +324,22 @@ def test_a_documented_object_can_be_applied_beside_the_release(
     said = kubectl(installed, "apply", "--dry-run=server", "-f", "-", stdin=json.dumps(documented))
     assert name in said
     assert re.search(r"(created|configured|unchanged) \(server dry run\)$", said.strip())
+
+
+@pytest.mark.parametrize("document", ["docs/DOCUMENTATION.md", "docs/operations.md"])
+def test_every_command_of_a_document_is_taken(
+    installed: Path, document: str, tmp_path: Path
+) -> None:
+    told = run_document(installed, document, tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "(server dry run)" in told.stdout
+
+
+def test_a_command_that_is_not_taken_is_found(installed: Path, tmp_path: Path) -> None:
+    commands = "kubectl autoscale deployment asgard-ap -n asgard --min=2 --max=10"
+    assert "asgard-ap" in run_commands(installed, commands, tmp_path).stderr
+    commands = "kubectl exec -n asgard deploy/asgard -- asgard doctor"
+    assert run_commands(installed, commands, tmp_path).returncode != 0
 
 
 def test_nothing_is_left_after_uninstalling(installed: Path, own: Path) -> None:
