@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Sets a copy of the tree up with the newest Python on this machine, and runs the unit and contract
+# tests and the documents in it. PYTHON= names another one. Arguments go to pytest instead.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if [[ "${1:-}" == "--help" ]]; then sed -n '2,3s/^# //p' "$0"; exit 0; fi
+
+pyenv=${PYENV_ROOT:-$HOME/.pyenv}
+newest() {
+  local minor candidate
+  for minor in {30..11}; do
+    for candidate in "python3.$minor" "$pyenv/versions/3.$minor".*/bin/python3; do
+      if "$candidate" -c '' 2>/dev/null; then
+        printf '%s' "$candidate"
+        return
+      fi
+    done
+  done
+  printf 'There is no Python 3.11 or newer here. Install one, or name it: PYTHON=…\n' >&2
+  return 1
+}
+
+python=${PYTHON:-$(newest)}
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$copy"
+cd "$copy"
+PYTHON=$python ./script/setup.sh requirements-dev.txt >/dev/null
+[[ $# -gt 0 ]] || set -- tests/unit tests/contract tests/embedded/test_documents.py
+.venv/bin/python --version
+.venv/bin/python -m pytest -n 2 --dist loadfile -p no:cacheprovider "$@"
