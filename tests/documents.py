@@ -35,12 +35,12 @@ class Block:
         return f"{self.document}:{self.line}"
 
 
-def blocks(document: str) -> list[Block]:
-    """Those in `bash`, in their order; what is not meant for a shell or a test is `console`."""
+def blocks(document: str, info: str = "bash") -> list[Block]:
+    """In their order. `console` is what needs more than a gateway or a cluster."""
     fences = [t for t in MarkdownIt().parse((ROOT / document).read_text()) if t.type == "fence"]
     found = []
     for fence, following in zip(fences, [*fences[1:], None], strict=True):
-        if fence.info == "bash":
+        if fence.info == info:
             answer = following.content if following and following.info == "json" else None
             line = (fence.map or [0])[0] + 1
             found.append(Block(document, line, fence.content, answer))

@@ -21,6 +21,8 @@ from app.config import Settings
 from app.demo.client import Client
 from app.demo.data import raw_data
 from app.demo.story import Story
+from tests.documents import blocks
+from tests.integration.servers.nessie import Nessie
 from tests.integration.servers.trino import Trino
 from tests.live_gateway import LiveGateway, live_gateway
 
@@ -91,6 +93,45 @@ async def listed(http: httpx.AsyncClient, gateway: LiveGateway, mark: str) -> li
     url = f"{gateway.url}/api/v1/data-products"
     answer = await http.get(url, params={"search": mark, "page_size": 100})
     return [item["name"] for item in answer.json()["data_products"]]
+
+
+def test_records_go_back_to_a_tag_by_the_commands_of_the_document(
+    production: Settings, nessie: Nessie, tmp_path: Path
+) -> None:
+    nessie.create_branch("kept")
+    environ = {**environment(production), "NESSIE_RECORDS_REF": "kept"}
+    tag, back = (
+        block.commands
+        for block in blocks("docs/operations.md", "console")
+        if "$nessie/trees" in block.commands
+    )
+    address, *rest = tag.splitlines(keepends=True)
+    assert address.startswith("nessie=")
+
+    def names(gateway: LiveGateway) -> set[str]:
+        found = httpx.get(f"{gateway.url}/api/v1/data-products").json()["data_products"]
+        return {item["name"] for item in found}
+
+    def create(gateway: LiveGateway, name: str) -> None:
+        answer = httpx.post(f"{gateway.url}/api/v1/data-products", json=product(name), timeout=60)
+        assert answer.status_code == 201, answer.text
+
+    def do(*commands: str) -> None:
+        script = "".join([f"nessie={nessie.uri.replace('v1', 'v2')}\n", *commands])
+        script = script.replace("trees/records", "trees/kept")
+        script = script.replace("reference records", "reference kept")
+        subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=True)
+
+    before = uuid4().hex
+    with live_gateway(tmp_path / "one", **environ, DBT_PROJECT_DIR=str(tmp_path / "d1")) as one:
+        create(one, f"before {before}")
+        do(*rest)
+        create(one, f"after {before}")
+        assert names(one) >= {f"before {before}", f"after {before}"}
+    do(rest[0], back)
+    with live_gateway(tmp_path / "two", **environ, DBT_PROJECT_DIR=str(tmp_path / "d2")) as two:
+        assert f"before {before}" in names(two)
+        assert f"after {before}" not in names(two)
 
 
 def test_the_demo_carries_its_data_from_bronze_to_a_product(
