@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from app.auth.cli import keys
+from app.config import ConfigurationError, Settings, load_settings
 
 DRAIN_SECONDS = 20
 """How long requests may take to be answered once the server was asked to end; the chart's
@@ -23,9 +24,12 @@ main.add_typer(keys, name="keys")
 @main.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, envvar="PORT")] = 8000,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Default: PORT, or else 8000.")
+    ] = None,
 ) -> None:
     """Serve the API until it is interrupted."""
+    port = port or _settings().port
     _refuse_taken_port(host, port)
     import uvicorn
 
@@ -76,6 +80,14 @@ def demo(
     from app.demo.run import run
 
     raise typer.Exit(run(port=port, check=check, seed=seed))
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except ConfigurationError as error:
+        typer.echo(f"Asgard cannot start: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 def _refuse_taken_port(host: str, port: int) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import fastapi_offline
+import structlog
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from pydantic import ValidationError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
@@ -19,7 +19,14 @@ from app.airbyte import router as airbyte
 from app.audit import router as audit
 from app.auth import access
 from app.caller import ADMIN
-from app.config import AuthMode, ConfigurationError, Settings, check_choice
+from app.config import (
+    AuthMode,
+    ConfigurationError,
+    Settings,
+    check_choice,
+    load_settings,
+    unknown_variables,
+)
 from app.context import open_context
 from app.data_products import router as data_products
 from app.data_transformation import router as data_transformation
@@ -32,6 +39,8 @@ from app.telemetry import Metrics, configure_logging
 
 DESCRIPTION = """One REST API over a lakehouse: Airbyte brings data into bronze, Spark turns it
 into silver, dbt into gold, and data products make gold tables somebody answers for."""
+
+log = structlog.get_logger()
 
 ROUTERS = (
     (airbyte.router, "airbyte"),
@@ -165,9 +174,12 @@ def _guarded(page: HTMLResponse) -> HTMLResponse:
 
 def _app_from_environment() -> FastAPI:
     try:
-        return create_app(Settings())
-    except (ConfigurationError, ValidationError) as error:
+        api = create_app(load_settings())
+    except ConfigurationError as error:
         raise SystemExit(f"Asgard cannot start: {error}") from None
+    for unknown in unknown_variables():
+        log.warning("unknown_variable", variable=unknown.name, nearest=unknown.nearest)
+    return api
 
 
 app = _app_from_environment()
