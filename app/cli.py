@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from app.auth.cli import keys
+from app.auth.key_ring import key_faults
 from app.config import ConfigurationError, Settings, load_settings
 
 DRAIN_SECONDS = 20
@@ -84,7 +85,7 @@ def demo(
 
 def _settings() -> Settings:
     try:
-        return load_settings()
+        return load_settings(key_faults)
     except ConfigurationError as error:
         typer.echo(f"Asgard cannot start: {error}", err=True)
         raise typer.Exit(1) from None

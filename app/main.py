@@ -18,6 +18,7 @@ from app import health, problems
 from app.airbyte import router as airbyte
 from app.audit import router as audit
 from app.auth import access
+from app.auth.key_ring import key_faults
 from app.caller import ADMIN
 from app.config import (
     AuthMode,
@@ -27,7 +28,7 @@ from app.config import (
     load_settings,
     unknown_variables,
 )
-from app.context import open_context
+from app.context import ProcessContext, open_context
 from app.data_products import router as data_products
 from app.data_transformation import router as data_transformation
 from app.dbt_transformations import router as dbt_transformations
@@ -70,7 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
-        async with open_context(settings, metrics) as context:
+        async with _opened(settings, metrics) as context:
             api.state.context = context
             metrics.ready.set(1)
 
@@ -133,6 +134,17 @@ def create_app(settings: Settings) -> FastAPI:
     return api
 
 
+@asynccontextmanager
+async def _opened(settings: Settings, metrics: Metrics) -> AsyncIterator[ProcessContext]:
+    try:
+        async with open_context(settings, metrics) as context:
+            yield context
+    except ConfigurationError as error:
+        # The server shows a traceback of it, in which nobody finds the reason.
+        log.error("cannot_start", reason=str(error))
+        raise
+
+
 def _add_docs(api: FastAPI) -> None:
     """Swagger UI and ReDoc from the package's own files: they work with no internet."""
     files = Path(fastapi_offline.__file__).parent / "static"
@@ -174,7 +186,7 @@ def _guarded(page: HTMLResponse) -> HTMLResponse:
 
 def _app_from_environment() -> FastAPI:
     try:
-        api = create_app(load_settings())
+        api = create_app(load_settings(key_faults))
     except ConfigurationError as error:
         raise SystemExit(f"Asgard cannot start: {error}") from None
     for unknown in unknown_variables():

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from dotenv import dotenv_values
@@ -13,19 +14,20 @@ from app.config.reference import variable
 from app.config.settings import Settings
 from app.config.unknown import UnknownVariable, unknown_among
 
+Finder = Callable[[Settings], Iterable[Fault]]
 LONGEST_SHOWN = 80
 IN_AN_ADDRESS = re.compile(r"//.*@")
 
 
-def load_settings() -> Settings:
-    """Raises `ConfigurationError`, listing all that is wrong."""
-    settings, faults = examine_settings()
+def load_settings(*further: Finder) -> Settings:
+    """Raises `ConfigurationError`, listing all that is wrong, `further` faults included."""
+    settings, faults = examine_settings(*further)
     if faults:
         raise ConfigurationError.of([*faults, *(_hint(unknown) for unknown in unknown_variables())])
     return settings
 
 
-def examine_settings() -> tuple[Settings, list[Fault]]:
+def examine_settings(*further: Finder) -> tuple[Settings, list[Fault]]:
     """With faults, the settings have an example in place of each value that cannot be read: the
     rest is judged all the same."""
     try:
@@ -34,10 +36,13 @@ def examine_settings() -> tuple[Settings, list[Fault]]:
         unread = {str(item["loc"][0]): _fault(item) for item in reversed(error.errors())}
         stand_ins: dict[str, Any] = {field: variable(field).example for field in unread}
         settings = Settings(**stand_ins)
-        names = {field.upper() for field in unread}
-        more = [fault for fault in find_faults(settings) if names.isdisjoint(fault.variables)]
-        return settings, [*reversed(unread.values()), *more]
-    return settings, list(find_faults(settings))
+        faults = [*reversed(unread.values())]
+    else:
+        unread, faults = {}, []
+    names = {field.upper() for field in unread}
+    for find in (find_faults, *further):
+        faults += [fault for fault in find(settings) if names.isdisjoint(fault.variables)]
+    return settings, faults
 
 
 def unknown_variables() -> list[UnknownVariable]:

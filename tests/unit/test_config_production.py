@@ -119,14 +119,17 @@ def test_the_real_command_lists_everything_at_once_and_ends(tmp_path: Path) -> N
         AWS_SECRET_ACCESS_KEY=f"{SECRET}\n",
         TRINO_PASSWORD="changeme",
         RUN_TIMEOUT="1h",
+        ASGARD_EMBEDED="sql",
     )
     said = done.stdout + done.stderr
     assert done.returncode == 1
-    assert "Asgard cannot start: 10 things are wrong with the settings:" in said
+    assert "Asgard cannot start: 11 things are wrong with the settings:" in said
     assert re.findall(r"^- (\w+)", said, re.MULTILINE) == [
         *("TRINO_PORT", "AWS_SECRET_ACCESS_KEY", "RUN_TIMEOUT", "AIRBYTE_BASE_URL"),
         *("SPARK_IMAGE", "TRINO_HOST", "NESSIE_URI", "AUTH_MODE", "TRINO_PASSWORD", "S3_BUCKET"),
+        "ASGARD_EMBEDED",
     ]
+    assert "Perhaps ASGARD_EMBEDDED was meant." in said
     assert "Write it in seconds, without the unit: 3600." in said
     assert SECRET not in said
     assert "changeme" not in said
@@ -143,3 +146,30 @@ def test_a_worker_of_uvicorn_says_the_same(tmp_path: Path) -> None:
         "Asgard cannot start: DBT_WORKERS=many cannot be right. "
         "It has to be a whole number from 1 to 16, such as 2."
     }
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "told"),
+    [
+        ("your-secret-key", 0o600, "it holds the placeholder of an example"),
+        ("changeme-changeme-changeme", 0o600, "it holds the placeholder of an example"),
+        ("short", 0o600, "a key has at least 16 characters"),
+        (SECRET, 0o622, "may be written by others: chmod 600 it"),
+        (None, 0, "No such file or directory"),
+    ],
+)
+def test_a_key_file_that_cannot_be_used_is_no_start(
+    tmp_path: Path, content: str | None, mode: int, told: str
+) -> None:
+    file = tmp_path / "api-key"
+    if content is not None:
+        file.write_text(content)
+        file.chmod(mode)
+    command = ["asgard", "serve", "--port", str(free_port())]
+    done = serve(command, tmp_path, AUTH_MODE="api_key", AUTH_API_KEY_FILE=str(file))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Asgard cannot start: AUTH_API_KEY_FILE: {file}")
+    assert told in done.stderr
+    assert "openssl rand -hex 24" in done.stderr
+    assert SECRET not in done.stderr
+    assert "Traceback" not in done.stderr
