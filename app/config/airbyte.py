@@ -9,10 +9,10 @@ from app.config.values import (
     AsList,
     Connector,
     Line,
+    LoginUrl,
     Prefix,
     Seconds,
     Secret,
-    Url,
     Word,
 )
 
@@ -20,7 +20,7 @@ from app.config.values import (
 class Airbyte(Section):
     model_config = SettingsConfigDict(title="Airbyte and ingestion")
 
-    airbyte_base_url: Url | None = Field(
+    airbyte_base_url: LoginUrl | None = Field(
         default=None,
         examples=["http://airbyte.airbyte.svc.cluster.local:8001/api/public/v1"],
     )

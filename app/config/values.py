@@ -88,22 +88,25 @@ def _split_url(value: str) -> SplitResult:
     return parts
 
 
-def _url(value: str) -> str:
+def _login_url(value: str) -> str:
     _split_url(value)
     return value
 
 
+def _url(value: str) -> str:
+    if _split_url(value).username is not None:
+        raise ValueError("There is a user in it: credentials have variables of their own.")
+    return value
+
+
 def _address(value: str) -> str:
-    if _split_url(value).path not in {"", "/"}:
+    if _split_url(_url(value)).path not in {"", "/"}:
         raise ValueError("It has a path.")
     return value
 
 
 def _origin(value: str) -> str:
-    parts = _split_url(value)
-    if parts.username is not None:
-        raise ValueError("It has a user.")
-    if parts.path:
+    if _split_url(_url(value)).path:
         raise ValueError("It has a path.")
     return value
 
@@ -190,6 +193,8 @@ Bytes = Annotated[int, _number(BYTES, "bytes"), Kind("bytes")]
 Port = Annotated[int, Field(ge=1, le=65_535), BeforeValidator(_of_no_service)]
 
 Url = Annotated[str, AfterValidator(_url), Kind("an http:// or https:// URL")]
+LoginUrl = Annotated[str, AfterValidator(_login_url), Kind("an http:// or https:// URL")]
+"""With a user and a password in it, perhaps."""
 Address = Annotated[
     str, AfterValidator(_address), Kind("an http:// or https:// URL without a path")
 ]

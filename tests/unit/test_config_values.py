@@ -124,6 +124,8 @@ def test_a_url(monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
     ("name", "value", "told"),
     [
         ("S3_ENDPOINT", "https://s3.example.com/bucket", "It has a path"),
+        ("S3_ENDPOINT", "https://me:you@s3.example.com", "=https://…@s3.example.com cannot"),
+        ("NESSIE_URI", "http://me@nessie.example.com/api/v1", "have variables of their own"),
         ("TRINO_HOST", "http://trino.example.com", "It is a URL; the port has a variable"),
         ("TRINO_HOST", "trino.example.com:8080", "The port has a variable of its own"),
         ("TRINO_HOST", "trino/example", "such as trino.data-platform.svc.cluster.local"),
