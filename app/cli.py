@@ -14,6 +14,10 @@ DRAIN_SECONDS = 20
 """How long requests may take to be answered once the server was asked to end; the chart's
 terminationGracePeriodSeconds leaves room for it."""
 
+PortOption = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Default: PORT, or else 8000.")
+]
+
 main = typer.Typer(
     name="asgard", no_args_is_help=True, add_completion=False, help="The lakehouse gateway."
 )
@@ -25,9 +29,7 @@ main.add_typer(keys, name="keys")
 @main.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Default: PORT, or else 8000.")
-    ] = None,
+    port: PortOption = None,
 ) -> None:
     """Serve the API until it is interrupted."""
     port = port or _settings().port
@@ -73,14 +75,14 @@ def schemas() -> None:
 
 @main.command()
 def demo(
-    port: Annotated[int, typer.Option(min=1, max=65535, envvar="PORT")] = 8000,
+    port: PortOption = None,
     check: Annotated[bool, typer.Option("--check", help="Compare all figures, then stop.")] = False,
     seed: Annotated[int | None, typer.Option(help="Alter the data at random first.")] = None,
 ) -> None:
     """Carry real data from a source to a data product, as a REST client would."""
     from app.demo.run import run
 
-    raise typer.Exit(run(port=port, check=check, seed=seed))
+    raise typer.Exit(run(port=port or _settings().port, check=check, seed=seed))
 
 
 def _settings() -> Settings:

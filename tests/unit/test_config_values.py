@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from app.config import examine_settings
 from app.config.reference import SET_BY_KUBERNETES, variables
+from app.config.values import Seconds
 
 SECRET = "s3cr3t-value-nobody-may-see"
 
@@ -61,6 +63,12 @@ def test_a_duration(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> N
     assert f"{name}={value} cannot be right. It has to be a number of seconds" in said
 
 
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_duration_without_bounds_is_a_number_all_the_same(value: str) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        TypeAdapter(Seconds).validate_python(value)
+
+
 @pytest.mark.parametrize(
     ("value", "written"), [("90s", "90"), ("10m", "600"), ("1.5h", "5400"), ("250 ms", "0.25")]
 )
@@ -101,6 +109,7 @@ def test_a_size(monkeypatch: pytest.MonkeyPatch, value: str, told: str) -> None:
         ("file:///etc/passwd", "does not begin with http:// or https://"),
         ("http://a.example.com:port", "Its port is none"),
         ("http://a.example.com:99999", "Its port is none"),
+        ("http://a.example.com:0", "Its port is none"),
         ("http://a b.example.com", "spaces or control characters"),
         ("http://a.example.com\nX-Evil: 1", "spaces or control characters"),
         ("http://[::1", "It has to be an http:// or https:// URL"),
