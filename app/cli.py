@@ -7,10 +7,16 @@ from typing import Annotated
 import typer
 
 from app.auth.cli import keys
+from app.auth.key_ring import key_faults
+from app.config import ConfigurationError, Settings, load_settings
 
 DRAIN_SECONDS = 20
 """How long requests may take to be answered once the server was asked to end; the chart's
 terminationGracePeriodSeconds leaves room for it."""
+
+PortOption = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Default: PORT, or else 8000.")
+]
 
 main = typer.Typer(
     name="asgard", no_args_is_help=True, add_completion=False, help="The lakehouse gateway."
@@ -23,9 +29,10 @@ main.add_typer(keys, name="keys")
 @main.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, envvar="PORT")] = 8000,
+    port: PortOption = None,
 ) -> None:
     """Serve the API until it is interrupted."""
+    port = port or _settings().port
     _refuse_taken_port(host, port)
     import uvicorn
 
@@ -68,14 +75,22 @@ def schemas() -> None:
 
 @main.command()
 def demo(
-    port: Annotated[int, typer.Option(min=1, max=65535, envvar="PORT")] = 8000,
+    port: PortOption = None,
     check: Annotated[bool, typer.Option("--check", help="Compare all figures, then stop.")] = False,
     seed: Annotated[int | None, typer.Option(help="Alter the data at random first.")] = None,
 ) -> None:
     """Carry real data from a source to a data product, as a REST client would."""
     from app.demo.run import run
 
-    raise typer.Exit(run(port=port, check=check, seed=seed))
+    raise typer.Exit(run(port=port or _settings().port, check=check, seed=seed))
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings(key_faults)
+    except ConfigurationError as error:
+        typer.echo(f"Asgard cannot start: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 def _refuse_taken_port(host: str, port: int) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import fastapi_offline
+import structlog
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from pydantic import ValidationError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
@@ -18,9 +18,17 @@ from app import health, problems
 from app.airbyte import router as airbyte
 from app.audit import router as audit
 from app.auth import access
+from app.auth.key_ring import key_faults
 from app.caller import ADMIN
-from app.config import AuthMode, ConfigurationError, Settings, check_choice
-from app.context import open_context
+from app.config import (
+    AuthMode,
+    ConfigurationError,
+    Settings,
+    check_choice,
+    load_settings,
+    unknown_variables,
+)
+from app.context import ProcessContext, open_context
 from app.data_products import router as data_products
 from app.data_transformation import router as data_transformation
 from app.dbt_transformations import router as dbt_transformations
@@ -32,6 +40,8 @@ from app.telemetry import Metrics, configure_logging
 
 DESCRIPTION = """One REST API over a lakehouse: Airbyte brings data into bronze, Spark turns it
 into silver, dbt into gold, and data products make gold tables somebody answers for."""
+
+log = structlog.get_logger()
 
 ROUTERS = (
     (airbyte.router, "airbyte"),
@@ -61,7 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
-        async with open_context(settings, metrics) as context:
+        async with _opened(settings, metrics) as context:
             api.state.context = context
             metrics.ready.set(1)
 
@@ -124,6 +134,17 @@ def create_app(settings: Settings) -> FastAPI:
     return api
 
 
+@asynccontextmanager
+async def _opened(settings: Settings, metrics: Metrics) -> AsyncIterator[ProcessContext]:
+    try:
+        async with open_context(settings, metrics) as context:
+            yield context
+    except ConfigurationError as error:
+        # The server shows a traceback of it, in which nobody finds the reason.
+        log.error("cannot_start", reason=str(error))
+        raise
+
+
 def _add_docs(api: FastAPI) -> None:
     """Swagger UI and ReDoc from the package's own files: they work with no internet."""
     files = Path(fastapi_offline.__file__).parent / "static"
@@ -165,9 +186,12 @@ def _guarded(page: HTMLResponse) -> HTMLResponse:
 
 def _app_from_environment() -> FastAPI:
     try:
-        return create_app(Settings())
-    except (ConfigurationError, ValidationError) as error:
+        api = create_app(load_settings(key_faults))
+    except ConfigurationError as error:
         raise SystemExit(f"Asgard cannot start: {error}") from None
+    for unknown in unknown_variables():
+        log.warning("unknown_variable", variable=unknown.name, nearest=unknown.nearest)
+    return api
 
 
 app = _app_from_environment()

@@ -3,9 +3,8 @@
 import asyncio
 
 import typer
-from pydantic import ValidationError
 
-from app.config import ConfigurationError, Settings, check_choice
+from app.config import ConfigurationError, Settings, load_settings
 from app.lakehouse.external import external_lakehouse
 from app.telemetry import configure_logging
 
@@ -14,13 +13,12 @@ def make_schemas() -> int:
     """Returns 0, or 1 after it has said what is wrong with the settings, the bucket or the
     catalog."""
     try:
-        settings = Settings()
-        check_choice(settings)
+        settings = load_settings()
         if not settings.is_production("lake"):
             raise ConfigurationError("S3_BUCKET is not set: an embedded lake makes its schemas.")
         configure_logging(settings.log_level)
         namespaces = asyncio.run(_make(settings))
-    except (ConfigurationError, ValidationError) as error:
+    except ConfigurationError as error:
         typer.echo(f"The schemas cannot be made: {error}", err=True)
         return 1
     typer.echo(f"There are now {', '.join(namespaces)}.")

@@ -1,4 +1,4 @@
-"""Writes into helmchart/values.schema.json what app/config.py says of each setting.
+"""Writes into helmchart/values.schema.json what app/config says of each setting.
 
 Usage: .venv/bin/python script/chart_settings.py [--check]
 --check changes nothing: exit 1 when the file differs. Run it after a setting was added; its key
@@ -9,11 +9,10 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any, get_args
-
-from pydantic import SecretStr
+from typing import Any
 
 from app.config import Settings
+from app.config.reference import variable
 
 SCHEMA = Path(__file__).parent.parent / "helmchart" / "values.schema.json"
 ELSEWHERE = {
@@ -28,6 +27,7 @@ ELSEWHERE = {
 NOT_IN_A_CLUSTER = frozenset(
     {
         "kubernetes_service_host",  # the kubelet sets it
+        "port",  # the image's
         "kubeconfig",  # the ServiceAccount goes before it
         "asgard_embedded",  # refused in production
         "connectors_allowed",  # of the embedded engine
@@ -51,14 +51,9 @@ def key_of(field: str) -> str:
     return re.sub("_([a-z0-9])", lambda found: found[1].upper(), field)
 
 
-def is_secret(field: str) -> bool:
-    annotation = Settings.model_fields[field].annotation
-    return annotation is SecretStr or SecretStr in get_args(annotation)
-
-
 def chart_fields(*, secret: bool) -> list[str]:
     known = (name for name in Settings.model_fields if name not in ELSEWHERE)
-    return [n for n in known if n not in NOT_IN_A_CLUSTER and is_secret(n) is secret]
+    return [n for n in known if n not in NOT_IN_A_CLUSTER and variable(n).is_secret is secret]
 
 
 def value_schema(described: dict[str, Any]) -> dict[str, Any]:

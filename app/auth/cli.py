@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from app.auth.key_store import Change, KeysInFile, KeysInSecret, KeyStore, KeyStoreError
 from app.auth.keys import KeyFile, KnownKey, make_key
-from app.config import Settings
+from app.config import examine_settings
 
 keys = typer.Typer(no_args_is_help=True, help="API keys of AUTH_MODE=api_key.")
 DURATION = re.compile(r"^(\d{1,5})([mhd])$")
+OWN_VARIABLES = frozenset({"ASGARD_HOME", "AUTH_KEYS_FILE", "KUBECONFIG"})
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 SecretOption = Annotated[
     str | None,
@@ -137,7 +138,10 @@ def _change(secret: str | None, change: Change) -> None:
 
 
 def _store(secret: str | None) -> KeyStore:
-    settings = Settings()
+    settings, faults = examine_settings()
+    # What else is wrong is nothing to a key.
+    if own := [fault.said for fault in faults if OWN_VARIABLES.intersection(fault.variables)]:
+        _fail(" ".join(own))
     if secret is None:
         return KeysInFile(settings.keys_file)
     namespace, slash, name = secret.partition("/")

@@ -5,7 +5,7 @@ import hmac
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from app.auth.keys import KeyFile, KnownKey, key_id, make_key
 from app.caller import ADMIN, Caller
-from app.config import ConfigurationError
+from app.config import AuthMode, ConfigurationError, Fault, Settings
+from app.config.placeholders import is_placeholder
 
 T = TypeVar("T")
 LOOKED_AT_EVERY = 1.0
@@ -60,7 +61,7 @@ class Watched(Generic[T]):
         self._value = empty
         self._version: Version | None = None
         self._looked_at = time.monotonic()
-        if self._path.exists() or not optional:
+        if not (optional and self._is_absent()):
             self._read()
 
     def current(self) -> T:
@@ -79,6 +80,16 @@ class Watched(Generic[T]):
             # Said once for each version of the file.
             self._version = self._find_version()
             log.error("keys_not_read", error=str(error))
+
+    def _is_absent(self) -> bool:
+        """Not so when it may only not be looked at."""
+        try:
+            self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+        return False
 
     def _find_version(self) -> Version | None:
         try:
@@ -105,12 +116,39 @@ class Watched(Generic[T]):
         self._version = version
 
 
+def key_faults(settings: Settings) -> Iterator[Fault]:
+    """What keeps a gateway that asks for keys from starting: their files."""
+    if settings.authentication is not AuthMode.API_KEY:
+        return
+    keys_file, plain_file = settings.keys_file, settings.auth_api_key_file
+    yield from _faults_of(
+        "AUTH_KEYS_FILE",
+        lambda: Watched[dict[str, KnownKey]](keys_file, _parse_known, {}, optional=True),
+        "`asgard keys create` makes such a file.",
+    )
+    if plain_file is not None:
+        yield from _faults_of(
+            "AUTH_API_KEY_FILE",
+            lambda: Watched(plain_file, _parse_plain, b""),
+            "Put one random key into it: `openssl rand -hex 24`.",
+        )
+
+
+def _faults_of(variable: str, read: Callable[[], object], advice: str) -> Iterator[Fault]:
+    try:
+        read()
+    except ConfigurationError as error:
+        yield Fault((variable,), f"{variable}: {error}", advice)
+
+
 def _parse_known(content: bytes) -> dict[str, KnownKey]:
     return {key.id: key for key in KeyFile.model_validate_json(content).keys}
 
 
 def _parse_plain(content: bytes) -> bytes:
     key = content.strip()
+    if is_placeholder(key.decode(errors="replace")):
+        raise ValueError("it holds the placeholder of an example, which can be guessed")
     if len(key) < SHORTEST_PLAIN:
         raise ValueError(f"a key has at least {SHORTEST_PLAIN} characters; this one can be guessed")
     return hashlib.sha256(key).digest()

@@ -194,7 +194,7 @@ async def test_a_file_that_cannot_be_used_is_no_start(lakehouse, tmp_path, conte
 
 async def test_a_plain_key_that_can_be_guessed_is_no_start(lakehouse, tmp_path):
     file = tmp_path / "api-key"
-    file.write_text("your-secret-key")
+    file.write_text("ci-key-of-2026")
     with pytest.raises(ConfigurationError, match="can be guessed"):
         async with gate(lakehouse.settings, auth_mode=AuthMode.API_KEY, auth_api_key_file=file):
             raise AssertionError("it started")

@@ -1,7 +1,6 @@
 """The settings of the door."""
 
 import pytest
-from pydantic import ValidationError
 
 from app.config import AuthMode, ConfigurationError, Settings, check_choice
 
@@ -39,7 +38,7 @@ def test_development_is_open_and_shows_its_docs() -> None:
 @pytest.mark.parametrize(
     ("given", "wrong"),
     [
-        ({"auth_mode": "oidc"}, "needs OIDC_ISSUER and OIDC_AUDIENCE"),
+        ({"auth_mode": "oidc"}, r"needs OIDC_ISSUER(.|\n)*needs OIDC_AUDIENCE"),
         ({"auth_mode": "oidc", "oidc_issuer": "https://a.example.com"}, "needs OIDC_AUDIENCE"),
         ({"oidc_issuer": "http://a.example.com"}, "not https"),
     ],
@@ -47,24 +46,6 @@ def test_development_is_open_and_shows_its_docs() -> None:
 def test_a_door_that_cannot_work_is_told(given: dict[str, str], wrong: str) -> None:
     with pytest.raises(ConfigurationError, match=wrong):
         check_choice(settings(**given))
-
-
-@pytest.mark.parametrize(
-    ("given", "wrong"),
-    [
-        ({"auth_mode": "basic"}, "auth_mode"),
-        ({"oidc_algorithms": "RS256,HS256"}, "has HS256"),
-        ({"oidc_algorithms": "none"}, "has none"),
-        ({"oidc_algorithms": ","}, "has nothing"),
-        ({"oidc_role_scopes": {"a": ["dbt:all"]}}, "unknown scopes: dbt:all"),
-        ({"trusted_proxies": "proxy.example.com"}, "trusted_proxies"),
-        ({"cors_origins": "*"}, "CORS_ORIGINS"),
-        ({"cors_origins": "https://app.example.com/"}, "CORS_ORIGINS"),
-    ],
-)
-def test_a_value_that_cannot_be_is_told(given: dict[str, object], wrong: str) -> None:
-    with pytest.raises(ValidationError, match=wrong):
-        settings(**given)
 
 
 def test_roles_are_read_from_the_environment_as_json(monkeypatch: pytest.MonkeyPatch) -> None:

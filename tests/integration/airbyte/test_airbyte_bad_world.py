@@ -119,7 +119,6 @@ async def test_a_wrong_host_a_closed_port_and_a_wrong_path_say_what_to_check(
             (nobody, 503, "cannot be reached at"),
             (airbyte.host_url + "/api/v1", 424, "There is no such path"),
             (airbyte.host_url + "/api/public/v1/sources", 424, "There is no GET"),
-            ("airbyte:8001", 503, "cannot be reached"),
             (airbyte.url.replace("http:", "https:"), 503, "SSL"),
             (nobody.replace("//", f"//airbyte:{SECRET}@"), 503, "cannot be reached"),
         ):

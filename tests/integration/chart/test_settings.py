@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from app.config import Settings
+from app.config.reference import variable
 from script.chart_settings import ELSEWHERE, NOT_IN_A_CLUSTER, chart_fields, key_of
 from tests.integration.chart.tools import CHART, ROOT, template
 
@@ -21,6 +22,7 @@ TEXTS = {
     "max_body_bytes": 5_000_000,
     "trusted_hosts": ["asgard.example.com", "*"],
     "s3_allowed_prefixes": ["landing/", "other/"],
+    "oidc_role_scopes": {"analyst": ["dbt:read"]},
 }
 
 
@@ -63,8 +65,12 @@ def test_a_value_other_than_the_default_arrives_in_its_field(
         elif "integer" in kinds or "number" in kinds:
             more = int(Settings.model_fields[name].default or 1) + 1
             given[name] = min(more, bounds.get("maximum", more))
-        elif "array" not in kinds and "object" not in kinds:
-            given[name] = f"/of/{name}" if name.endswith(("dir", "home")) else f"of-{name}"
+        elif "array" in kinds:
+            given[name] = variable(name).example.split(",")
+        else:
+            known = variable(name)
+            given[name] = known.example if known.default is None else f"{known.default}0"
+    assert {name for name in chart_fields(secret=False) if name not in given} == set()
     values = tmp_path / "values.yaml"
     values.write_text(
         yaml.safe_dump(
@@ -77,9 +83,11 @@ def test_a_value_other_than_the_default_arrives_in_its_field(
     assert found.s3_bucket == "lake"
     for name, value in given.items():
         arrived = getattr(found, name)
-        expected = ("*",) if name == "trusted_hosts" else value
+        expected = ["*"] if name == "trusted_hosts" else value
         if isinstance(arrived, tuple):
-            assert arrived == tuple(expected), name
+            assert [*arrived] == expected, name
+        elif isinstance(arrived, dict):
+            assert {role: [*scopes] for role, scopes in arrived.items()} == expected
         else:
             assert arrived == expected or str(arrived) == expected, name
 

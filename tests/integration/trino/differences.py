@@ -29,6 +29,7 @@ _SAME = "asks nothing more of a catalog, and the whole stage has 20 minutes"
 NOT_ON_SEAWEEDFS: dict[str, str] = {
     "test_trino_auth.py": "its Trino, with TLS and tokens, is set up on Nessie",
     "test_trino_bad_configuration.py": "of Nessie's settings and branches, and of Trino's own",
+    "test_trino_doctor.py": "of Nessie's branches, and of a Trino with rules",
     "test_trino_faults.py": "of a silent Nessie, and of a killed Trino",
     "test_trino_gateway.py": _SAME,
     "test_trino_runs.py": _SAME,

@@ -1,0 +1,22 @@
+"""Every environment variable, with its default, its meaning and its checks; a module a section.
+Nothing else reads the environment."""
+
+from app.config.authentication import AuthMode
+from app.config.choice import check_choice
+from app.config.core import Environment
+from app.config.faults import ConfigurationError, Fault
+from app.config.reading import examine_settings, load_settings, unknown_variables
+from app.config.settings import PARTS, Settings
+
+__all__ = [
+    "PARTS",
+    "AuthMode",
+    "ConfigurationError",
+    "Environment",
+    "Fault",
+    "Settings",
+    "check_choice",
+    "examine_settings",
+    "load_settings",
+    "unknown_variables",
+]

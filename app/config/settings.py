@@ -1,0 +1,87 @@
+"""Every environment variable, once. Nothing but this package reads them."""
+
+from pathlib import Path
+
+from pydantic_settings import SettingsConfigDict
+
+from app.config.airbyte import Airbyte
+from app.config.authentication import Authentication, AuthMode
+from app.config.core import Core, Environment
+from app.config.embedding import Embedding
+from app.config.limits import Limits
+from app.config.section import Section
+from app.config.spark import Spark
+from app.config.storage import Storage
+from app.config.trino import Trino
+
+RUNNING_IN_PRODUCTION, RUNNING_EMBEDDED = 50, 2
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "ingestion": ("airbyte_base_url",),
+    "spark": ("spark_image",),
+    "sql": ("trino_host",),
+    "lake": ("s3_bucket", "nessie_uri", "iceberg_rest_uri"),
+}
+"""The parts that are either production or embedded, and the settings that choose production."""
+
+SECTIONS: tuple[type[Section], ...] = (
+    Core,
+    Authentication,
+    Embedding,
+    Airbyte,
+    Spark,
+    Trino,
+    Storage,
+    Limits,
+)
+
+
+class Settings(Limits, Storage, Trino, Spark, Airbyte, Embedding, Authentication, Core):
+    """Read from the environment and `.env`; an empty value means unset. Times are in seconds."""
+
+    model_config = SettingsConfigDict(title="Settings")
+
+    def is_production(self, part: str) -> bool:
+        """Of `PARTS`; else it is embedded. Ask only after `check_choice`."""
+        return any(getattr(self, name) for name in PARTS[part])
+
+    def max_running(self, part: str) -> int:
+        """Of `PARTS`. Ask only after `check_choice`."""
+        if self.max_running_per_engine is not None:
+            return self.max_running_per_engine
+        if part == "sql":
+            return self.dbt_workers
+        return RUNNING_IN_PRODUCTION if self.is_production(part) else RUNNING_EMBEDDED
+
+    @property
+    def authentication(self) -> AuthMode:
+        return self.auth_mode or AuthMode.NONE
+
+    @property
+    def shows_docs(self) -> bool:
+        if self.docs_public is not None:
+            return self.docs_public
+        return self.environment is Environment.DEVELOPMENT
+
+    @property
+    def requests_per_minute(self) -> int:
+        if self.rate_limit is not None:
+            return self.rate_limit
+        return 0 if self.authentication is AuthMode.NONE else 1200
+
+    @property
+    def keys_file(self) -> Path:
+        return (self.auth_keys_file or self.home / "keys.json").expanduser().absolute()
+
+    @property
+    def home(self) -> Path:
+        return self.asgard_home.expanduser().absolute()
+
+    @property
+    def project_dir(self) -> Path:
+        default = Path("/tmp/dbt_projects") if self.trino_host else self.home / "dbt"  # noqa: S108
+        return (self.dbt_project_dir or default).expanduser().absolute()
+
+    @property
+    def profiles_dir(self) -> Path:
+        return (self.dbt_profiles_dir or self.project_dir).expanduser().absolute()

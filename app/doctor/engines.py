@@ -1,0 +1,76 @@
+"""The engines: reached, as whom, and allowed to do what is needed."""
+
+import asyncio
+
+from app.airbyte.airbyte_workspaces import Workspaces
+from app.airbyte.client import AirbyteClient
+from app.config import Settings
+from app.context import kubernetes_api, trino_connection
+from app.doctor.findings import BUDGET, Finding, finding
+from app.warehouse.trino_client import TrinoClient
+
+
+async def trino_findings(settings: Settings) -> list[Finding]:
+    client = TrinoClient(trino_connection(settings))
+    advice = "Check TRINO_HOST, TRINO_PORT, TRINO_USER and how Trino lets them in."
+    reached = await finding("Trino", lambda: _identity(client), advice)
+    if not reached.ok:
+        return [reached]
+    allow = "Allow TRINO_USER to make tables in GOLD_SCHEMA: see Trino's access control."
+    make = "./script/create-schemas.sh makes them, and so does Asgard when it starts."
+    return [
+        reached,
+        *await asyncio.gather(
+            finding("Trino schemas", lambda: _schemas(client, settings), make),
+            finding("Trino, writing", lambda: _may_write(client, settings), allow),
+        ),
+    ]
+
+
+async def _identity(client: TrinoClient) -> str:
+    asked = "SELECT node_version, current_user FROM system.runtime.nodes LIMIT 1"
+    answer = await asyncio.to_thread(client.ask, asked, BUDGET)
+    version, user = answer.rows[0]
+    return f"version {version} as {user}"
+
+
+async def _schemas(client: TrinoClient, settings: Settings) -> str:
+    shown = await asyncio.to_thread(client.ask, "SHOW SCHEMAS", BUDGET)
+    missing = {settings.silver_schema, settings.gold_schema} - {row[0] for row in shown.rows}
+    if missing:
+        names = ", ".join(sorted(missing))
+        raise RuntimeError(f"catalog {settings.trino_catalog} has no schema {names}")
+    return f"catalog {settings.trino_catalog}: {settings.silver_schema}, {settings.gold_schema}"
+
+
+async def _may_write(client: TrinoClient, settings: Settings) -> str:
+    """Judged by Trino's own analysis, which asks its access control and makes nothing."""
+    table = f'"{settings.gold_schema}".asgard_doctor'
+    asked = f"EXPLAIN (TYPE VALIDATE) CREATE TABLE {table} AS SELECT 1 AS checked"
+    await asyncio.to_thread(client.ask, asked, BUDGET)
+    return f"tables may be made in {settings.gold_schema}"
+
+
+async def airbyte_findings(settings: Settings) -> list[Finding]:
+    client = AirbyteClient(settings)
+    workspaces = Workspaces(client, settings.airbyte_workspace)
+
+    async def workspace() -> str:
+        return f"new sources go to {await workspaces.resolve()}"
+
+    advice = "Check AIRBYTE_BASE_URL and its credentials; see Airbyte's log."
+    try:
+        reached = finding("Airbyte", client.probe, advice)
+        one = finding("Airbyte workspace", workspace, "Correct AIRBYTE_WORKSPACE.")
+        return list(await asyncio.gather(reached, one))
+    finally:
+        await client.close()
+
+
+async def kubernetes_findings(settings: Settings) -> list[Finding]:
+    api = kubernetes_api(settings)
+    try:
+        advice = "Check KUBECONFIG, SPARK_NAMESPACE and the Role of Asgard's ServiceAccount."
+        return [await finding("Kubernetes", api.probe, advice)]
+    finally:
+        api.close()

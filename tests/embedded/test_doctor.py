@@ -1,0 +1,208 @@
+"""`asgard doctor`: a row for each thing that is wrong, with the fix; nothing left behind."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socket import create_server
+from typing import Any
+
+import pytest
+
+from app.auth.keys import make_key
+from app.config import AuthMode, Settings
+from app.doctor.door import door_findings
+from app.doctor.findings import Finding, show
+from app.doctor.lake import lake_findings
+from app.lakehouse.connection import READ_TIMEOUT
+from tests.conftest import Lakehouse
+from tests.embedded.auth_world import write_keys
+from tests.live_gateway import free_port
+from tests.oidc_issuer import issuing
+
+LAKE = ("S3 put, get, list, delete", "S3 conditional PUT", "Iceberg catalog")
+SECRET = "c2VjcmV0LXRoYXQtbm9ib2R5LXNlZXM"
+
+
+def external(lakehouse: Lakehouse, **changes: Any) -> Settings:
+    """The session's lake, as one that an operator runs."""
+    s3, catalog = lakehouse.lake.s3, lakehouse.lake.catalog
+    given: dict[str, Any] = {
+        "asgard_embedded": "ingestion,spark,sql",
+        "s3_bucket": s3.bucket,
+        "s3_endpoint": s3.endpoint,
+        "aws_access_key_id": s3.access_key,
+        "aws_secret_access_key": s3.secret_key,
+        "iceberg_rest_uri": catalog.uri,
+        "iceberg_rest_warehouse": catalog.warehouse,
+        "iceberg_rest_credential": catalog.credential,
+        "iceberg_rest_oauth2_uri": catalog.oauth2_server_uri,
+    }
+    return Settings(_env_file=None, **(given | changes))
+
+
+async def examined(lakehouse: Lakehouse, **changes: Any) -> dict[str, Finding]:
+    found = await lake_findings(external(lakehouse, **changes))
+    return {finding.what: finding for finding in found}
+
+
+def doctor(cwd: Path, **environment: str) -> tuple[int, dict[str, list[str]], str]:
+    """The real command: its code, the cells of each row by the first of them, all it said."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("asgard"), "doctor"],
+        cwd=cwd,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(cwd), "COLUMNS": "1000", **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("│")]
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+    return done.returncode, {row[0]: row[1:] for row in rows}, done.stdout + done.stderr
+
+
+@contextmanager
+def mute() -> Iterator[int]:
+    """A port that accepts and never answers."""
+    with create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+async def test_a_lake_that_works_keeps_nothing_of_the_visit(lakehouse: Lakehouse) -> None:
+    found = await examined(lakehouse)
+    assert [finding.said for finding in found.values() if not finding.ok] == []
+    assert set(found) == {*LAKE, "Iceberg catalog, writing"}
+    assert await lakehouse.store.list("asgard/doctor/") == []
+    staged = await lakehouse.catalog.list_tables(lakehouse.lake.staging_schema)
+    assert [table for table in staged if "doctor" in table] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "advice"),
+    [
+        ({"aws_secret_access_key": SECRET}, "SignatureDoesNotMatch", "Correct AWS_SECRET_ACCESS"),
+        ({"aws_access_key_id": "nobody"}, "InvalidAccessKeyId", "Correct AWS_ACCESS_KEY_ID"),
+        ({"s3_bucket": "no-such-bucket"}, "NoSuchBucket", "Make the bucket, or correct S3_BUCKET"),
+        ({"s3_endpoint": "http://127.0.0.1:9"}, "cannot be reached", "Check S3_ENDPOINT"),
+    ],
+)
+async def test_what_is_wrong_with_s3_is_told_with_the_fix(
+    lakehouse: Lakehouse, changes: dict[str, str], said: str, advice: str
+) -> None:
+    found = await examined(lakehouse, **changes)
+    for what in LAKE[:2]:
+        assert not found[what].ok
+        assert said in found[what].said
+        assert found[what].advice.startswith(advice)
+    assert found["Iceberg catalog"].ok
+
+
+async def test_a_catalog_that_refuses_is_told_apart_from_s3(lakehouse: Lakehouse) -> None:
+    found = await examined(lakehouse, iceberg_rest_credential=f"nobody:{SECRET}")
+    assert [found[what].ok for what in LAKE] == [True, True, False]
+    assert "ICEBERG_REST_URI and its credential" in found["Iceberg catalog"].advice
+    assert "Iceberg catalog, writing" not in found
+    assert SECRET not in str(found)
+
+
+async def test_who_stays_mute_holds_up_nothing(lakehouse: Lakehouse) -> None:
+    started = time.monotonic()
+    with mute() as port:
+        found = await examined(lakehouse, iceberg_rest_uri=f"http://127.0.0.1:{port}")
+        assert time.monotonic() - started < READ_TIMEOUT + 2
+    assert found["Iceberg catalog"].said == "no answer within 5 s"
+    assert found["S3 conditional PUT"].ok
+
+
+async def test_keys_are_counted_and_their_modes_told(lakehouse: Lakehouse, tmp_path: Path) -> None:
+    file, plain = tmp_path / "keys.json", tmp_path / "api-key"
+    key = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": file}
+    [none] = await door_findings(lakehouse.settings.model_copy(update=key))
+    assert (none.ok, none.advice.startswith("asgard keys create")) == (False, True)
+    write_keys(file, make_key("ci", ["dbt:read"], None).known)
+    [one] = await door_findings(lakehouse.settings.model_copy(update=key))
+    assert one.ok
+    assert f"1 live in {file} (0600)" in one.said
+    plain.write_text(SECRET)
+    key["auth_api_key_file"] = plain
+    for mode, is_pod, ok in ((0o600, False, True), (0o644, False, False), (0o644, True, True)):
+        plain.chmod(mode)
+        key["kubernetes_service_host"] = "10.0.0.1" if is_pod else None
+        _, found = await door_findings(lakehouse.settings.model_copy(update=key))
+        assert (found.ok, f"({mode:04o})" in found.said) == (ok, True)
+        assert found.advice == ("" if ok else f"chmod 600 {plain}")
+
+
+async def test_an_issuer_is_asked_for_its_keys(lakehouse: Lakehouse) -> None:
+    with issuing() as issuer:
+        oidc = {"auth_mode": AuthMode.OIDC, "oidc_issuer": issuer.url, "oidc_audience": "asgard"}
+        settings = lakehouse.settings.model_copy(update=oidc)
+        [good] = await door_findings(settings)
+        assert good.ok
+        assert f"{issuer.url}, 1 keys, audience asgard" in good.said
+        others = settings.model_copy(update={"oidc_algorithms": ("ES256",)})
+        [unfit] = await door_findings(others)
+        assert (unfit.ok, "no key of the issuer (RSA) makes" in unfit.said) == (False, True)
+        other = settings.model_copy(update={"oidc_issuer": f"{issuer.url}/"})
+        [another] = await door_findings(other)
+        assert (another.ok, "another issuer's" in another.said) == (False, True)
+        issuer.is_broken = True
+        [broken] = await door_findings(settings)
+    assert not broken.ok
+    assert "/.well-known/openid-configuration has to answer" in broken.advice
+
+
+async def test_the_command_shows_what_is_wrong_and_asks_what_is_right(
+    lakehouse: Lakehouse, tmp_path: Path
+) -> None:
+    s3 = lakehouse.lake.s3
+    code, rows, said = doctor(
+        tmp_path,
+        S3_BUCKET=s3.bucket,
+        S3_ENDPOINT=s3.endpoint or "",
+        AWS_ACCESS_KEY_ID=s3.access_key or "",
+        AWS_SECRET_ACCESS_KEY=SECRET,
+        ICEBERG_REST_URI=lakehouse.lake.catalog.uri,
+        ICEBERG_REST_TOKEN=SECRET,
+        TRINO_HOST="127.0.0.1",
+        TRINO_PORT=str(free_port()),
+        ASGARD_EMBEDDED="ingestion",
+        AUTH_MODE="oidc",
+        OIDC_ISSUER="https://login.example.com",
+        RUN_TIMEOUT="1h",
+        ASGARD_HOEM="x",
+    )
+    assert code == 1
+    assert {what: row[0] for what, row in rows.items() if what != "check"} == {
+        "RUN_TIMEOUT": "failed",
+        "SPARK_IMAGE": "failed",
+        "OIDC_AUDIENCE": "failed",
+        "ASGARD_HOEM": "warning",
+        "S3 put, get, list, delete": "failed",
+        "S3 conditional PUT": "failed",
+        "Iceberg catalog": "failed",
+        "Trino": "failed",
+    }
+    assert "Correct AWS_SECRET_ACCESS_KEY" in rows["S3 conditional PUT"][2]
+    assert SECRET not in said
+    assert "Traceback" not in said
+
+
+async def test_on_a_laptop_everything_is_well(tmp_path: Path) -> None:
+    code, rows, _ = doctor(tmp_path)
+    assert code == 0
+    assert {what: row[0] for what, row in rows.items()} == {
+        "settings": "ok",
+        "callers": "ok",
+        **dict.fromkeys((*LAKE, "Iceberg catalog, writing"), "ok"),
+    }
+
+
+def test_a_secret_in_an_engines_answer_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    findings = [Finding("Trino", False, f"no user [bold]{SECRET}[/bold]", f"not {SECRET}")]
+    assert show(findings, [SECRET, "no"]) == 1
+    said = capsys.readouterr().out
+    assert SECRET not in said
+    assert said.count("**********") == 2

@@ -1,0 +1,218 @@
+"""Every kind of value: what cannot be right is told by name, with what would be."""
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from app.config import examine_settings
+from app.config.reference import SET_BY_KUBERNETES, variables
+from app.config.values import Seconds
+
+SECRET = "s3cr3t-value-nobody-may-see"
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable and no .env but the test's own."""
+    monkeypatch.chdir(tmp_path)
+    for name in {variable.name for variable in variables()} & {name.upper() for name in os.environ}:
+        monkeypatch.delenv(name)
+
+
+def said_of(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
+    monkeypatch.setenv(name, value)
+    _, faults = examine_settings()
+    [fault] = [fault for fault in faults if fault.variables == (name,)]
+    return f"{fault.said} {fault.advice}"
+
+
+def test_every_example_and_every_default_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [variable for variable in variables() if variable.name not in SET_BY_KUBERNETES]
+    assert [variable.name for variable in told if not variable.example] == []
+    for variable in told:
+        monkeypatch.setenv(variable.name, variable.example)
+    _, faults = examine_settings()
+    assert [fault.said for fault in faults if "cannot be right" in fault.said] == []
+    for variable in told:
+        monkeypatch.setenv(variable.name, variable.default or "")
+    assert examine_settings()[1] == []
+
+
+@pytest.mark.parametrize("name", ["TRINO_PORT", "PORT"])
+@pytest.mark.parametrize("value", ["0", "65536", "-1", "80a", "8080.5", "1e4", "٣"])
+def test_a_port(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    said = said_of(monkeypatch, name, value)
+    assert said.startswith(f"{name}={value} cannot be right.")
+    assert "It has to be a whole number from 1 to 65535, such as 80" in said
+
+
+def test_a_port_that_kubernetes_made_of_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = said_of(monkeypatch, "TRINO_PORT", "tcp://10.0.0.7:8080")
+    assert "Kubernetes sets that for a Service of this name" in said
+    assert "enableServiceLinks: false" in said
+
+
+@pytest.mark.parametrize(
+    "name", ["WAIT_SECONDS", "REQUEST_TIMEOUT", "AIRBYTE_TIMEOUT", "RUN_TIMEOUT"]
+)
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "1e300", "soon", "1,5", "0x10"])
+def test_a_duration(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    said = said_of(monkeypatch, name, value)
+    assert f"{name}={value} cannot be right. It has to be a number of seconds" in said
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_duration_without_bounds_is_a_number_all_the_same(value: str) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        TypeAdapter(Seconds).validate_python(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [("90s", "90"), ("10m", "600"), ("1.5h", "5400"), ("250 ms", "0.25")]
+)
+def test_a_duration_with_a_unit(monkeypatch: pytest.MonkeyPatch, value: str, written: str) -> None:
+    said = said_of(monkeypatch, "RUN_TIMEOUT", value)
+    assert f"Write it in seconds, without the unit: {written}." in said
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("4MB", "without the unit: 4000000."),
+        ("4MiB", "without the unit: 4194304."),
+        ("64k", "without the unit: 65536."),
+        ("-1", "a whole number of bytes from 1024 to 1073741824, such as 4194304"),
+        ("99999999999999999999", "a whole number of bytes from 1024 to 1073741824"),
+        ("4_0 00", "a whole number of bytes"),
+        ("9" * 5000, "a whole number of bytes"),
+    ],
+)
+def test_a_size(monkeypatch: pytest.MonkeyPatch, value: str, told: str) -> None:
+    said = said_of(monkeypatch, "MAX_BODY_BYTES", value)
+    assert told in said
+    assert len(said) < 300
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["AIRBYTE_BASE_URL", "NESSIE_URI", "ICEBERG_REST_URI", "S3_ENDPOINT", "OIDC_ISSUER"],
+)
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("airbyte:8001/api", "does not begin with http:// or https://"),
+        ("ftp://a.example.com", "does not begin with http:// or https://"),
+        ("http://", "does not begin with http:// or https://"),
+        ("http:///path", "does not begin with http:// or https://"),
+        ("file:///etc/passwd", "does not begin with http:// or https://"),
+        ("http://a.example.com:port", "Its port is none"),
+        ("http://a.example.com:99999", "Its port is none"),
+        ("http://a.example.com:0", "Its port is none"),
+        ("http://a b.example.com", "spaces or control characters"),
+        ("http://a.example.com\nX-Evil: 1", "spaces or control characters"),
+        ("http://[::1", "It has to be an http:// or https:// URL"),
+        ("http://-a-.example.com", "Its host is none"),
+        ("http://a.example.com/v1?token=1", "Nothing may follow its path"),
+        (f"http://me:{SECRET}@a.example.com:x", "//…@a.example.com:x"),
+        (f"http://me:{SECRET}/@a.example.com", "//…@a.example.com"),
+    ],
+)
+def test_a_url(monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str) -> None:
+    said = said_of(monkeypatch, name, value)
+    assert said.startswith(f"{name}=")
+    assert told in said
+    assert "It has to be an http:// or https:// URL" in said
+    assert "such as http" in said
+    assert SECRET not in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("S3_ENDPOINT", "https://s3.example.com/bucket", "It has a path"),
+        ("S3_ENDPOINT", "https://me:you@s3.example.com", "=https://…@s3.example.com cannot"),
+        ("NESSIE_URI", "http://me@nessie.example.com/api/v1", "have variables of their own"),
+        ("TRINO_HOST", "http://trino.example.com", "It is a URL; the port has a variable"),
+        ("TRINO_HOST", "trino.example.com:8080", "The port has a variable of its own"),
+        ("TRINO_HOST", "trino/example", "such as trino.data-platform.svc.cluster.local"),
+        ("S3_BUCKET", "s3://lake", "the name of a bucket alone"),
+        ("S3_BUCKET", "lake/bronze", "the name of a bucket alone"),
+        ("S3_BUCKET", "My_Bucket", "lower-case letters"),
+        ("SPARK_NAMESPACE", "Spark Operator", "a namespace of Kubernetes"),
+        ("S3_SECRET_NAME", "../secret", "a name of Kubernetes"),
+        ("SPARK_IMAGE", "registry.example.com/spark custom", "a container image"),
+        ("SILVER_SCHEMA", 'silver"; DROP', "the name of a schema"),
+        ("GOLD_SCHEMA", "Gold", "lower-case letters"),
+        ("TRINO_CATALOG", "ice.berg", "the name of a catalog"),
+        ("TRINO_USER", "d b t", "text without spaces"),
+        ("API_VERSION", "../v1", "one segment of a path"),
+        ("LOG_LEVEL", "LOUD", "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
+        ("ENVIRONMENT", "staging", "one of development, production"),
+        ("AUTH_MODE", "basic", "one of none, api_key, oidc"),
+        ("SPARK_PROMETHEUS", "maybe", "true or false"),
+        ("SPARK_TTL_SECONDS", "1d", "without the unit: 86400."),
+        ("SPARK_TTL_SECONDS", "59", "a whole number of seconds from 60 to 2592000"),
+        ("SPARK_RETRIES", "11", "a whole number from 0 to 10"),
+        ("DBT_WORKERS", "two", "a whole number from 1 to 16"),
+        ("SPARK_VERSION", "latest", "a version, such as 3.5.0"),
+        ("TRUSTED_HOSTS", "http://a.example.com", "each a host name"),
+        ("TRUSTED_PROXIES", "proxy.example.com", "each an IP address or network"),
+        ("CORS_ORIGINS", "*", "such as https://app.example.com"),
+        ("CORS_ORIGINS", "https://app.example.com/", "It has a path"),
+        ("OIDC_ALGORITHMS", "RS256,HS256", "OIDC_ALGORITHMS=HS256 cannot be right"),
+        ("OIDC_ALGORITHMS", "none", "OIDC_ALGORITHMS=none cannot be right"),
+        ("OIDC_ALGORITHMS", ",", "each one of RS256"),
+        ("OIDC_ROLE_SCOPES", "{", "It is no JSON"),
+        ("OIDC_ROLE_SCOPES", "[1]", "a JSON object of role names"),
+        ("OIDC_ROLE_SCOPES", '{"a": ["dbt:all"]}', "It names unknown scopes: dbt:all"),
+        ("ASGARD_EMBEDDED", "spork", "each one of ingestion, spark, sql, lake"),
+        ("CONNECTORS_ALLOWED", "airbyte-source-x", "such as airbyte-source-github==1.8.0"),
+        ("INGESTION_ALLOWED_DIRS", "data", "each an absolute directory"),
+        ("S3_ALLOWED_PREFIXES", "landing/../asgard/", "no bucket, leading slash or .."),
+        ("S3_ALLOWED_PREFIXES", "s3://lake/landing/", "no bucket, leading slash or .."),
+        ("NESSIE_REF", "main branch", "the name of a branch or tag"),
+    ],
+)
+def test_other_kinds(monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str) -> None:
+    said = said_of(monkeypatch, name, value)
+    assert told in said
+    assert "It has to be" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", f"{SECRET}\n", "perhaps the line break that `echo` adds"),
+        ("TRINO_JWT_TOKEN", f"{SECRET}\x07{SECRET}", "There are control characters in it"),
+        ("ICEBERG_REST_CREDENTIAL", SECRET, "It has to be CLIENT_ID:CLIENT_SECRET."),
+    ],
+)
+def test_a_secret_that_cannot_be_right_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    said = said_of(monkeypatch, name, value)
+    assert said.startswith(f"{name} cannot be right.")
+    assert told in said
+    assert SECRET not in said
+
+
+def test_a_file_of_variables_counts_like_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("DBT_WORKERS=many\n")
+    assert [fault.variables for fault in examine_settings()[1]] == [("DBT_WORKERS",)]
+    monkeypatch.setenv("DBT_WORKERS", "3")
+    assert examine_settings()[0].dbt_workers == 3
+
+
+def test_values_that_cannot_be_read_hide_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("TRINO_PORT", "0")
+    monkeypatch.setenv("S3_BUCKET", "s3://lake")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "only-half-of-it")
+    found = [fault.variables[0] for fault in examine_settings()[1]]
+    assert found == [
+        *("TRINO_PORT", "S3_BUCKET", "AIRBYTE_BASE_URL", "SPARK_IMAGE", "TRINO_HOST"),
+        *("NESSIE_URI", "AWS_ACCESS_KEY_ID", "AUTH_MODE"),
+    ]
