@@ -1,0 +1,287 @@
+"""script/create-schemas.sh against a stand-in on a real port; the real Trino is in the integration
+stage."""
+
+import base64
+import json
+import os
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "script" / "create-schemas.sh"
+NAMES = ("silver", "gold")
+PASSWORD, TOKEN = 'pass"word\\', "token.of.letters"
+
+
+class Trino:
+    """Runs a statement when it has been polled twice. `failing` are the statuses of the next
+    polls; `refusal` is what it says of every statement."""
+
+    def __init__(self, certificate: Path | None = None) -> None:
+        self.failing: list[int] = []
+        self.refusal: str | None = None
+        self.authorization: str | None = None
+        self.own_address = "http://trino-0.inside:8080"
+        self.made: list[str] = []
+        self.users: set[str] = set()
+        self._open: dict[str, str] = {}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.port: int = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, method: str, path: str, body: str) -> tuple[int, dict[str, Any]]:
+        if path == "/v1/info":
+            return 200, {"starting": False}
+        if method == "POST":
+            query = f"q{len(self._open)}"
+            self._open[query] = body
+            return 200, self._page(query, 1)
+        if self.failing:
+            return self.failing.pop(0), {}
+        query, page = path.split("/")[-2:]
+        if page == "1":
+            return 200, self._page(query, 2)
+        if self.refusal:
+            error = {"message": self.refusal, "errorCode": 1, "errorName": "SOME"}
+            return 200, {"id": query, "stats": {"state": "FAILED"}, "error": error}
+        self.made.append(self._open[query])
+        return 200, {"id": query, "stats": {"state": "FINISHED"}, "updateType": "CREATE SCHEMA"}
+
+    def _page(self, query: str, page: int) -> dict[str, Any]:
+        uri = f"{self.own_address}/v1/statement/queued/{query}/{page}"
+        return {"id": query, "nextUri": uri, "stats": {"state": "QUEUED"}}
+
+    def _handler(trino) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+        class Handler(BaseHTTPRequestHandler):
+            def _answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length") or 0)).decode()
+                if trino.authorization not in (None, self.headers.get("Authorization")):
+                    status, found = 401, {}
+                else:
+                    trino.users.add(self.headers["X-Trino-User"])
+                    status, found = trino.answer(self.command, self.path, body)
+                content = json.dumps(found, separators=(",", ":")).encode()
+                self.send_response(status)
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = _answer  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def trino() -> Iterator[Trino]:
+    server = Trino()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With its key, in one file; made out to a Service's name and to localhost."""
+    folder = tmp_path_factory.mktemp("certificate")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    names = "subjectAltName=DNS:localhost,DNS:trino.data-platform.svc.cluster.local"
+    command += ["-subj", "/CN=localhost", "-addext", names]
+    files = ["-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
+    subprocess.run([*command, *files], check=True, capture_output=True)
+    both = folder / "both.pem"
+    both.write_text((folder / "key.pem").read_text() + (folder / "cert.pem").read_text())
+    return both
+
+
+@pytest.fixture
+def secure(certificate: Path) -> Iterator[Trino]:
+    server = Trino(certificate)
+    yield server
+    server.close()
+
+
+def program(folder: Path, name: str, body: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
+    (folder / name).chmod(0o755)
+
+
+def run(*arguments: str, bin_: Path | None = None, **environment: str) -> tuple[int, str, str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [SCRIPT, *arguments],
+        env={"PATH": f"{bin_}:{path}" if bin_ else path, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def here(trino: Trino, host: str = "localhost") -> dict[str, str]:
+    return {"TRINO_HOST": host, "TRINO_PORT": str(trino.port)}
+
+
+def test_both_schemas_are_made_as_the_settings_name_them(trino: Trino) -> None:
+    names = {"TRINO_CATALOG": "lake", "SILVER_SCHEMA": "s1", "GOLD_SCHEMA": "g-1"}
+
+    said = run(**here(trino), **names, S3_BUCKET="bucket", TRINO_USER="me")
+
+    assert said == (0, "lake.s1 is there\nlake.g-1 is there\n", "")
+    assert trino.made == [
+        f'CREATE SCHEMA IF NOT EXISTS "lake"."{name}" WITH (location = \'s3://bucket/{name}/\')'
+        for name in ("s1", "g-1")
+    ]
+    assert trino.users == {"me"}
+
+
+def test_a_gateway_error_in_between_is_asked_again(trino: Trino) -> None:
+    trino.failing = [502, 503, 504]
+    assert run(**here(trino))[0] == 0
+    assert trino.made == [f'CREATE SCHEMA IF NOT EXISTS "iceberg"."{name}"' for name in NAMES]
+
+
+def test_what_trino_refuses_is_told_whole(trino: Trino) -> None:
+    trino.refusal = 'Access Denied: Cannot create schema "iceberg"."silver"'
+    code, out, err = run(**here(trino))
+    assert (code, out) == (1, "")
+    assert err == f'CREATE SCHEMA IF NOT EXISTS "iceberg"."silver": {trino.refusal}\n'
+
+
+def test_an_error_that_lasts_is_no_success(trino: Trino) -> None:
+    trino.failing = [404]
+    code, _, err = run(**here(trino))
+    assert code == 1
+    assert f"http://localhost:{trino.port} answered 404" in err
+
+
+@pytest.mark.parametrize(
+    ("secret", "expected"),
+    [
+        ("TRINO_PASSWORD", "Basic " + base64.b64encode(f"dbt:{PASSWORD}".encode()).decode()),
+        ("TRINO_JWT_TOKEN", f"Bearer {TOKEN}"),
+    ],
+)
+def test_a_secret_goes_over_tls_and_never_by_argv(
+    secure: Trino, certificate: Path, tmp_path: Path, secret: str, expected: str
+) -> None:
+    secure.authorization = expected
+    calls = tmp_path / "calls"
+    real = subprocess.run(["which", "curl"], capture_output=True, text=True, check=True).stdout
+    program(tmp_path / "bin", "curl", f'echo "$@" >>{calls}\nexec {real.strip()} "$@"')
+    given = {secret: PASSWORD if secret == "TRINO_PASSWORD" else TOKEN}
+
+    said = run(bin_=tmp_path / "bin", **here(secure), **given, TRINO_VERIFY=str(certificate))
+
+    assert said[0] == 0, said
+    assert len(secure.made) == 2
+    seen = calls.read_text() + said[1] + said[2]
+    assert "v1/statement" in seen
+    assert PASSWORD not in seen
+    assert TOKEN not in seen
+
+
+def test_a_wrong_secret_is_told_without_it(secure: Trino) -> None:
+    secure.authorization = "Bearer another"
+    code, out, err = run(**here(secure), TRINO_JWT_TOKEN=TOKEN, TRINO_VERIFY="False")
+    assert (code, out) == (1, "")
+    assert "Trino refuses dbt (401). Check TRINO_USER and" in err
+    assert TOKEN not in err
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(secure: Trino) -> None:
+    code, _, err = run(**here(secure), TRINO_HTTP_SCHEME="https")
+    assert code == 1
+    assert "Check TRINO_HTTP_SCHEME and TRINO_VERIFY." in err
+    assert secure.users == set()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"TRINO_PASSWORD": "a", "TRINO_JWT_TOKEN": "b"}, "two ways in"),
+        ({"TRINO_PASSWORD": "a", "TRINO_HTTP_SCHEME": "http"}, "in the clear"),
+        ({"TRINO_HTTP_SCHEME": "ftp"}, "http or https"),
+        ({"TRINO_VERIFY": "/none"}, "TRINO_VERIFY=/none is neither"),
+        ({"SILVER_SCHEMA": 'x"; DROP SCHEMA y'}, "no name of a catalog or schema"),
+        ({"S3_BUCKET": "a'b"}, "no bucket's name"),
+    ],
+)
+def test_settings_that_cannot_be_right_are_refused_at_once(
+    settings: dict[str, str], told: str
+) -> None:
+    code, out, err = run(**settings)
+    assert (code, out) == (2, "")
+    assert told in err
+
+
+def test_where_the_service_does_not_resolve_it_goes_through_kubectl(
+    secure: Trino, certificate: Path, tmp_path: Path
+) -> None:
+    """Under the Service's own name: its certificate is checked."""
+    calls = tmp_path / "calls"
+    program(
+        tmp_path / "bin",
+        "kubectl",
+        f'echo "$@" >>{calls}\n'
+        f'echo "Forwarding from 127.0.0.1:{secure.port} -> 8443"\n'
+        f"echo $$ >{tmp_path / 'pid'}; exec sleep 600",
+    )
+
+    said = run(
+        bin_=tmp_path / "bin",
+        TRINO_HOST="trino.data-platform.svc.cluster.local",
+        TRINO_PORT="8443",
+        TRINO_HTTP_SCHEME="https",
+        TRINO_VERIFY=str(certificate),
+    )
+
+    assert said[0] == 0, said
+    assert calls.read_text() == "port-forward -n data-platform svc/trino :8443\n"
+    assert len(secure.made) == 2
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_a_port_forward_that_fails_is_told(tmp_path: Path) -> None:
+    program(tmp_path / "bin", "kubectl", 'echo "error: no such service" >&2; exit 1')
+    code, out, err = run(bin_=tmp_path / "bin")
+    assert (code, out) == (1, "")
+    assert "error: no such service" in err
+    assert "Is kubectl set up for the cluster that Trino is in?" in err
+
+
+def test_a_name_outside_a_cluster_that_does_not_resolve_is_told() -> None:
+    code, _, err = run(TRINO_HOST="trino.invalid")
+    assert code == 1
+    assert err == "trino.invalid does not resolve. Check TRINO_HOST.\n"
+
+
+def test_nobody_there_is_told(unused_tcp_port: int) -> None:
+    code, _, err = run(TRINO_HOST="127.0.0.1", TRINO_PORT=str(unused_tcp_port))
+    assert code == 1
+    assert f"Trino is not reached at http://127.0.0.1:{unused_tcp_port}" in err
+
+
+def test_help_names_the_settings_and_the_exit_codes() -> None:
+    code, out, err = run("--help")
+    assert (code, err) == (0, "")
+    assert "TRINO_JWT_TOKEN" in out
+    assert out.splitlines()[-1].startswith("Exit: ")
