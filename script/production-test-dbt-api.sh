@@ -86,7 +86,9 @@ deleted() {
 trap end EXIT
 
 if [[ -n $namespace ]]; then
-  forward "$namespace" "svc/$service" 80
+  port=$(kubectl get service "$service" -n "$namespace" -o jsonpath='{.spec.ports[0].port}') ||
+    stop "Is the release in the namespace $namespace of kubectl's cluster? --service names another."
+  forward "$namespace" "svc/$service" "$port" || exit 1
   url=http://127.0.0.1:$forwarded_port
   api=$url/api/${API_VERSION:-v1}
   if [[ -z ${ASGARD_API_KEY:-}${ASGARD_API_KEY_FILE:-} ]]; then

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import httpx
 import pytest
 from auth_world import gate, key_of, served, write_keys
-from script_world import Bin, Said, run
 
 from app.config import AuthMode
+from tests.script_world import Bin, Said, run
 
 EXAMPLES, SMOKE = "api-examples.sh", "production-test-dbt-api.sh"
 SMOKE_SCOPES = ("dbt:read", "dbt:write", "data-products:read", "data-products:write", "runs:read")
@@ -178,7 +178,7 @@ async def test_the_smoke_test_reaches_a_release_through_kubectl_and_leaves_nothi
         "kubectl",
         f"""case "$1" in
           port-forward) echo "Forwarding from 127.0.0.1:{closed.port} -> 8000"; exec sleep 600 ;;
-          get) printf %s '{closed.key}' ;;
+          get) [[ $2 == secret ]] && printf %s '{closed.key}' || printf 80 ;;
         esac""",
     )
 
@@ -188,6 +188,7 @@ async def test_the_smoke_test_reaches_a_release_through_kubectl_and_leaves_nothi
     assert said.out.count(" ok ") == 9
     assert said.out.endswith("It works.\n")
     assert [call for call in standin.called if call.startswith("kubectl")] == [
+        "kubectl get service asgard-service -n asgard -o jsonpath={.spec.ports[0].port}",
         "kubectl port-forward -n asgard svc/asgard-service :80",
         "kubectl get secret api-secrets -n asgard --ignore-not-found "
         '-o go-template={{index .data "api-key" | base64decode}}',

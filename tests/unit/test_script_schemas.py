@@ -6,7 +6,6 @@ import json
 import os
 import ssl
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +14,9 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "script" / "create-schemas.sh"
+from tests.script_world import Bin, run
+
+SCRIPT = "create-schemas.sh"
 NAMES = ("silver", "gold")
 PASSWORD, TOKEN = 'pass"word\\', "token.of.letters"
 
@@ -117,32 +118,14 @@ def secure(certificate: Path) -> Iterator[Trino]:
     server.close()
 
 
-def program(folder: Path, name: str, body: str) -> None:
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
-    (folder / name).chmod(0o755)
-
-
-def run(*arguments: str, bin_: Path | None = None, **environment: str) -> tuple[int, str, str]:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        [SCRIPT, *arguments],
-        env={"PATH": f"{bin_}:{path}" if bin_ else path, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
 def here(trino: Trino, host: str = "localhost") -> dict[str, str]:
     return {"TRINO_HOST": host, "TRINO_PORT": str(trino.port)}
 
 
-def test_both_schemas_are_made_as_the_settings_name_them(trino: Trino) -> None:
+async def test_both_schemas_are_made_as_the_settings_name_them(trino: Trino) -> None:
     names = {"TRINO_CATALOG": "lake", "SILVER_SCHEMA": "s1", "GOLD_SCHEMA": "g-1"}
 
-    said = run(**here(trino), **names, S3_BUCKET="bucket", TRINO_USER="me")
+    said = await run(SCRIPT, **here(trino), **names, S3_BUCKET="bucket", TRINO_USER="me")
 
     assert said == (0, "lake.s1 is there\nlake.g-1 is there\n", "")
     assert trino.made == [
@@ -152,22 +135,22 @@ def test_both_schemas_are_made_as_the_settings_name_them(trino: Trino) -> None:
     assert trino.users == {"me"}
 
 
-def test_a_gateway_error_in_between_is_asked_again(trino: Trino) -> None:
+async def test_a_gateway_error_in_between_is_asked_again(trino: Trino) -> None:
     trino.failing = [502, 503, 504]
-    assert run(**here(trino))[0] == 0
+    assert (await run(SCRIPT, **here(trino))).code == 0
     assert trino.made == [f'CREATE SCHEMA IF NOT EXISTS "iceberg"."{name}"' for name in NAMES]
 
 
-def test_what_trino_refuses_is_told_whole(trino: Trino) -> None:
+async def test_what_trino_refuses_is_told_whole(trino: Trino) -> None:
     trino.refusal = 'Access Denied: Cannot create schema "iceberg"."silver"'
-    code, out, err = run(**here(trino))
+    code, out, err = await run(SCRIPT, **here(trino))
     assert (code, out) == (1, "")
     assert err == f'CREATE SCHEMA IF NOT EXISTS "iceberg"."silver": {trino.refusal}\n'
 
 
-def test_an_error_that_lasts_is_no_success(trino: Trino) -> None:
+async def test_an_error_that_lasts_is_no_success(trino: Trino) -> None:
     trino.failing = [404]
-    code, _, err = run(**here(trino))
+    code, _, err = await run(SCRIPT, **here(trino))
     assert code == 1
     assert f"http://localhost:{trino.port} answered 404" in err
 
@@ -179,35 +162,34 @@ def test_an_error_that_lasts_is_no_success(trino: Trino) -> None:
         ("TRINO_JWT_TOKEN", f"Bearer {TOKEN}"),
     ],
 )
-def test_a_secret_goes_over_tls_and_never_by_argv(
+async def test_a_secret_goes_over_tls_and_never_by_argv(
     secure: Trino, certificate: Path, tmp_path: Path, secret: str, expected: str
 ) -> None:
     secure.authorization = expected
-    calls = tmp_path / "calls"
-    real = subprocess.run(["which", "curl"], capture_output=True, text=True, check=True).stdout
-    program(tmp_path / "bin", "curl", f'echo "$@" >>{calls}\nexec {real.strip()} "$@"')
+    watched = Bin(tmp_path / "bin")
+    watched.watch("curl")
     given = {secret: PASSWORD if secret == "TRINO_PASSWORD" else TOKEN}
 
-    said = run(bin_=tmp_path / "bin", **here(secure), **given, TRINO_VERIFY=str(certificate))
+    said = await run(SCRIPT, bin_=watched, **here(secure), **given, TRINO_VERIFY=str(certificate))
 
-    assert said[0] == 0, said
+    assert said.code == 0, said
     assert len(secure.made) == 2
-    seen = calls.read_text() + said[1] + said[2]
+    seen = "".join(watched.called) + said.out + said.err
     assert "v1/statement" in seen
     assert PASSWORD not in seen
     assert TOKEN not in seen
 
 
-def test_a_wrong_secret_is_told_without_it(secure: Trino) -> None:
+async def test_a_wrong_secret_is_told_without_it(secure: Trino) -> None:
     secure.authorization = "Bearer another"
-    code, out, err = run(**here(secure), TRINO_JWT_TOKEN=TOKEN, TRINO_VERIFY="False")
+    code, out, err = await run(SCRIPT, **here(secure), TRINO_JWT_TOKEN=TOKEN, TRINO_VERIFY="False")
     assert (code, out) == (1, "")
     assert "Trino refuses dbt (401). Check TRINO_USER and" in err
     assert TOKEN not in err
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(secure: Trino) -> None:
-    code, _, err = run(**here(secure), TRINO_HTTP_SCHEME="https")
+async def test_a_certificate_that_nobody_vouches_for_is_refused(secure: Trino) -> None:
+    code, _, err = await run(SCRIPT, **here(secure), TRINO_HTTP_SCHEME="https")
     assert code == 1
     assert "Check TRINO_HTTP_SCHEME and TRINO_VERIFY." in err
     assert secure.users == set()
@@ -224,64 +206,64 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(secure: Trino) -> None
         ({"S3_BUCKET": "a'b"}, "no bucket's name"),
     ],
 )
-def test_settings_that_cannot_be_right_are_refused_at_once(
+async def test_settings_that_cannot_be_right_are_refused_at_once(
     settings: dict[str, str], told: str
 ) -> None:
-    code, out, err = run(**settings)
+    code, out, err = await run(SCRIPT, **settings)
     assert (code, out) == (2, "")
     assert told in err
 
 
-def test_where_the_service_does_not_resolve_it_goes_through_kubectl(
+async def test_where_the_service_does_not_resolve_it_goes_through_kubectl(
     secure: Trino, certificate: Path, tmp_path: Path
 ) -> None:
     """Under the Service's own name: its certificate is checked."""
-    calls = tmp_path / "calls"
-    program(
-        tmp_path / "bin",
+    standin = Bin(tmp_path / "bin")
+    standin.add(
         "kubectl",
-        f'echo "$@" >>{calls}\n'
         f'echo "Forwarding from 127.0.0.1:{secure.port} -> 8443"\n'
         f"echo $$ >{tmp_path / 'pid'}; exec sleep 600",
     )
 
-    said = run(
-        bin_=tmp_path / "bin",
+    said = await run(
+        SCRIPT,
+        bin_=standin,
         TRINO_HOST="trino.data-platform.svc.cluster.local",
         TRINO_PORT="8443",
         TRINO_HTTP_SCHEME="https",
         TRINO_VERIFY=str(certificate),
     )
 
-    assert said[0] == 0, said
-    assert calls.read_text() == "port-forward -n data-platform svc/trino :8443\n"
+    assert said.code == 0, said
+    assert standin.called == ["kubectl port-forward -n data-platform svc/trino :8443"]
     assert len(secure.made) == 2
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
-def test_a_port_forward_that_fails_is_told(tmp_path: Path) -> None:
-    program(tmp_path / "bin", "kubectl", 'echo "error: no such service" >&2; exit 1')
-    code, out, err = run(bin_=tmp_path / "bin")
+async def test_a_port_forward_that_fails_is_told(tmp_path: Path) -> None:
+    standin = Bin(tmp_path / "bin")
+    standin.add("kubectl", 'echo "error: no such service" >&2; exit 1')
+    code, out, err = await run(SCRIPT, bin_=standin)
     assert (code, out) == (1, "")
     assert "error: no such service" in err
     assert "Is kubectl set up for the cluster that Trino is in?" in err
 
 
-def test_a_name_outside_a_cluster_that_does_not_resolve_is_told() -> None:
-    code, _, err = run(TRINO_HOST="trino.invalid")
+async def test_a_name_outside_a_cluster_that_does_not_resolve_is_told() -> None:
+    code, _, err = await run(SCRIPT, TRINO_HOST="trino.invalid")
     assert code == 1
     assert err == "trino.invalid does not resolve. Check TRINO_HOST.\n"
 
 
-def test_nobody_there_is_told(unused_tcp_port: int) -> None:
-    code, _, err = run(TRINO_HOST="127.0.0.1", TRINO_PORT=str(unused_tcp_port))
+async def test_nobody_there_is_told(unused_tcp_port: int) -> None:
+    code, _, err = await run(SCRIPT, TRINO_HOST="127.0.0.1", TRINO_PORT=str(unused_tcp_port))
     assert code == 1
     assert f"Trino is not reached at http://127.0.0.1:{unused_tcp_port}" in err
 
 
-def test_help_names_the_settings_and_the_exit_codes() -> None:
-    code, out, err = run("--help")
+async def test_help_names_the_settings_and_the_exit_codes() -> None:
+    code, out, err = await run(SCRIPT, "--help")
     assert (code, err) == (0, "")
     assert "TRINO_JWT_TOKEN" in out
     assert out.splitlines()[-1].startswith("Exit: ")

@@ -105,8 +105,8 @@ def test_the_script_makes_the_schemas_with_a_token_over_tls(locked: Settings) ->
 
     assert (done.returncode, done.stderr) == (0, "")
     statement = "SHOW SCHEMAS FROM iceberg LIKE 'locked%'"
-    _, rows = TrinoClient(trino_connection(locked)).ask(statement, 30)
-    assert sorted(row[0] for row in rows) == ["locked_gold", "locked_silver"]
+    found = TrinoClient(trino_connection(locked)).ask(statement, 30)
+    assert sorted(row[0] for row in found.rows) == ["locked_gold", "locked_silver"]
 
 
 def test_a_wrong_token_is_refused_and_not_told(locked: Settings) -> None:

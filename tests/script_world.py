@@ -4,15 +4,14 @@ import asyncio
 import os
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-SCRIPTS = Path(__file__).parents[2] / "script"
+SCRIPTS = Path(__file__).parents[1] / "script"
 SECONDS = 150
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(NamedTuple):
     code: int
     out: str
     err: str
@@ -44,7 +43,9 @@ class Bin:
         return self.calls.read_text().splitlines()
 
 
-async def run(script: str, *arguments: str, bin_: Bin | None = None, **environment: str) -> Said:
+async def run(
+    script: str | Path, *arguments: str, bin_: Bin | None = None, **environment: str
+) -> Said:
     """With nothing of the test's own settings in its environment."""
     path = [str(Path(sys.executable).parent), os.environ["PATH"]]
     known = {"PATH": ":".join([str(bin_.folder), *path] if bin_ else path), "LC_ALL": "C.UTF-8"}
