@@ -61,7 +61,7 @@ done
 [[ ${REGISTRY_USERNAME:+given} == "${REGISTRY_PASSWORD:+given}" ]] ||
   misused "REGISTRY_USERNAME and REGISTRY_PASSWORD belong together: give both or neither."
 if [[ -z $tag ]]; then
-  tag=$(git rev-parse --short=12 HEAD 2>/dev/null) || misused "This is no git tree: give --tag."
+  tag=$(git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null) || misused "This is no git tree: give --tag."
 fi
 
 image=$repository:$tag
@@ -78,11 +78,15 @@ step() {
   printf '\n== %s\n' "$current"
 }
 
-# run COMMAND…: shown, and done unless this is a dry run.
-run() {
+show() {
   printf '  $'
   printf ' %q' "$@"
-  printf '\n'
+  printf '%s\n' "${after:-}"
+}
+
+# run COMMAND…: shown, and done unless this is a dry run.
+run() {
+  show "$@"
   [[ -n $dry_run ]] || "$@"
 }
 
@@ -96,11 +100,12 @@ failed() {
 # The environment of the release's containers, as NAME=VALUE lines; what comes of Secrets is not there.
 read_settings() {
   local rendering=(helm template "${release[@]}" --set schemasJob.enabled=true -s templates/schemas-job.yaml)
-  run "${rendering[@]}" >"$work/job.yaml.shown" || failed "The chart refuses these values."
-  sed -n 1p "$work/job.yaml.shown"
+  show "${rendering[@]}"
+  [[ -z $dry_run ]] || return 0
+  "${rendering[@]}" >"$work/job.yaml" || failed "The chart refuses these values."
   awk '/^ *- name: / { name = $3 }
     /^ *value: / { sub(/^ *value: "?/, ""); sub(/"$/, ""); print name "=" $0 }' \
-    "$work/job.yaml.shown" >"$work/settings"
+    "$work/job.yaml" >"$work/settings"
 }
 setting() { sed -n "s/^$1=//p" "$work/settings"; }
 
@@ -114,7 +119,7 @@ apply_secret() {
     data+="${data:+,}\"$1\":\"$(printf %s "$2" | base64 | tr -d '\n')\""
     shift 2
   done
-  before=$(version_of "$into" "$name")
+  before=$(version_of "$into" "$name") || failed
   printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"%s","namespace":"%s"},"type":"%s","data":{%s}}' \
     "$name" "$into" "$type" "$data" |
     kubectl apply --server-side --force-conflicts --field-manager=asgard-deploy -f - || failed
@@ -193,18 +198,16 @@ if wanted secrets; then
     fi
   done
   if [[ -n $user ]]; then
-    login="\"username\":\"$user\",\"password\":\"${REGISTRY_PASSWORD:-}\""
+    login=$(printf '%s:%s' "$user" "${REGISTRY_PASSWORD:-}" | base64 | tr -d '\n')
     apply_secret "$namespace" ecr-credentials kubernetes.io/dockerconfigjson \
-      .dockerconfigjson "{\"auths\":{\"$registry\":{$login}}}"
+      .dockerconfigjson "{\"auths\":{\"$registry\":{\"auth\":\"$login\"}}}"
   fi
 fi
 
 if wanted spark-account; then
   step "The account of Spark's drivers in $spark_namespace"
   account=(helm template "${release[@]}" --set sparkRbac.create=true -s templates/spark-rbac.yaml)
-  printf '  $'
-  printf ' %q' "${account[@]}"
-  printf ' | kubectl apply -f -\n'
+  after=' | kubectl apply -f -' show "${account[@]}"
   [[ -n $dry_run ]] || "${account[@]}" | kubectl apply -f - || failed
 fi
 
@@ -222,7 +225,7 @@ step "The release"
 deployed=""
 [[ -n $dry_run ]] ||
   deployed=$(kubectl get deployment asgard-app -n "$namespace" --ignore-not-found \
-    -o jsonpath='{.spec.template.spec.containers[0].image}')
+    -o jsonpath='{.spec.template.spec.containers[0].image}') || failed
 run helm upgrade --install "${release[@]}" --wait --timeout 10m ||
   failed "kubectl get pods -n $namespace; kubectl logs -n $namespace job/asgard-schemas, or deploy/asgard-app" \
     "have the reason."
