@@ -43,7 +43,7 @@ done
 
 work=$(mktemp -d)
 end() {
-  [[ -z ${forwarder:-} ]] || kill "$forwarder" 2>/dev/null || true
+  [[ -z ${forwarder:-} ]] || stop_forwarding
   rm -rf "$work"
 }
 trap end EXIT

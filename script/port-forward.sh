@@ -23,6 +23,8 @@ forward() {
 }
 
 stop_forwarding() {
-  [[ -z $forwarder ]] || kill "$forwarder" 2>/dev/null || true
+  [[ -n $forwarder ]] || return 0
+  kill "$forwarder" 2>/dev/null || true
+  wait "$forwarder" 2>/dev/null || true
   forwarder=""
 }
