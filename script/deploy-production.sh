@@ -68,7 +68,8 @@ image=$repository:$tag
 spark_image=${repository%/*}/spark-custom:$tag
 registry=${repository%%/*}
 release=(asgard ./helmchart -n "$namespace" --set "s3Bucket=$bucket"
-  --set "image.repository=$repository" --set-string "image.tag=$tag" ${chart[@]+"${chart[@]}"})
+  --set "image.repository=$repository" --set-string "image.tag=$tag"
+  --set-string "config.sparkImage=$spark_image" ${chart[@]+"${chart[@]}"})
 user=${REGISTRY_USERNAME:-}
 restart="" current=""
 

@@ -32,7 +32,8 @@ JOB = """
 """
 CHART = (
     "asgard ./helmchart -n asgard --set s3Bucket=lake --set image.repository=registry.example.com"
-    "/asgard --set-string image.tag=1.2"
+    "/asgard --set-string image.tag=1.2 "
+    "--set-string config.sparkImage=registry.example.com/spark-custom:1.2"
 )
 GET_SECRET = "--ignore-not-found -o jsonpath={.metadata.resourceVersion}"
 
