@@ -209,7 +209,10 @@ if wanted spark-account; then
   step "The account of Spark's drivers in $spark_namespace"
   account=(helm template "${release[@]}" --set sparkRbac.create=true -s templates/spark-rbac.yaml)
   after=' | kubectl apply -f -' show "${account[@]}"
-  [[ -n $dry_run ]] || "${account[@]}" | kubectl apply -f - || failed
+  if [[ -z $dry_run ]]; then
+    "${account[@]}" >"$work/account.yaml" || failed
+    kubectl apply -f - <"$work/account.yaml" || failed
+  fi
 fi
 
 if wanted schemas; then
