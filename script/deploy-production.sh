@@ -236,7 +236,8 @@ run helm upgrade --install "${release[@]}" --wait --timeout 10m ||
 
 step "Its pods"
 # Another image under the same name changes nothing that Kubernetes could see.
-if [[ -n $restart || $deployed == "$image" ]]; then
+if wanted push && [[ $deployed == "$image" ]]; then restart=yes; fi
+if [[ -n $restart ]]; then
   run kubectl rollout restart deployment asgard-app -n "$namespace" || failed
 fi
 run kubectl rollout status deployment asgard-app -n "$namespace" --timeout=10m || failed

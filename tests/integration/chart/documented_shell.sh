@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Read before the commands of a document. What changes something asks the API server to judge it and
 # to leave it; what needs a kubelet has to name things that are there; the rest is simply done.
 
