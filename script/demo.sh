@@ -6,6 +6,7 @@
 #   ASGARD_HOME=DIR ./script/demo.sh     where the files are kept (default: .asgard)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+if [[ "${1:-}" == "--help" ]]; then sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0; fi
 
 port=${PORT:-8000}
 started=$(date +%s)

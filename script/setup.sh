@@ -4,6 +4,7 @@
 # Does nothing when that has been done already, else prints "installed" at the end. PYTHON= chooses the interpreter (3.11 or newer).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+if [[ "${1:-}" == "--help" ]]; then sed -n '2,4s/^# //p' "$0"; exit 0; fi
 
 requirements=${1:-requirements.txt}
 stamp=.venv/.installed-$requirements

@@ -38,7 +38,7 @@ async def client(lakehouse: Lakehouse) -> AsyncIterator[httpx.AsyncClient]:
     """The whole application through its real lifespan, on the session's lakehouse."""
     from app.main import create_app
 
-    settings = lakehouse.settings.model_copy(update={"trusted_hosts": ("asgard",)})
+    settings = lakehouse.settings.model_copy(update={"trusted_hosts": ("asgard", "127.0.0.1")})
     app = create_app(settings)
     transport = httpx.ASGITransport(app)
     async with (

@@ -1,5 +1,7 @@
 """The whole application behind a door, on the session's lakehouse."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -7,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
 from fastapi import FastAPI
 
 from app.auth.keys import KeyFile, KnownKey, make_key
@@ -33,6 +36,19 @@ async def gate(settings: Settings, **given: Any) -> AsyncIterator[Gate]:
         httpx.AsyncClient(transport=transport, base_url="http://asgard", timeout=120) as client,
     ):
         yield Gate(app, client)
+
+
+@asynccontextmanager
+async def served(app: FastAPI) -> AsyncIterator[int]:
+    """Its port, on a real socket; its lifespan is not run."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    task = asyncio.create_task(server.serve([listener]))
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
 
 
 def write_keys(path: Path, *keys: KnownKey) -> None:

@@ -1,14 +1,11 @@
 """The outer edge: rates, time limits, headers, browsers, proxies, and a caller's share of runs."""
 
 import asyncio
-import socket
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import httpx
 import pytest
-import uvicorn
-from auth_world import bearer, gate, key_of, write_keys
+from auth_world import bearer, gate, key_of, served, write_keys
 from fastapi import Request
 from toy_runs import Idle, request, running, toy_lake
 
@@ -56,20 +53,6 @@ def test_a_bucket_fills_evenly_and_callers_are_forgotten():
     assert len(limit._buckets) <= MOST_BUCKETS
     assert limit.take("a") == 1
     assert RateLimit(0).take("a") is None
-
-
-@asynccontextmanager
-async def served(app):
-    """On a real socket: bodies that trickle in need one."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
-    server.install_signal_handlers = lambda: None
-    task = asyncio.create_task(server.serve([listener]))
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await task
 
 
 async def test_a_slow_handler_is_a_504_and_goes_on_to_its_end(lakehouse):

@@ -35,6 +35,12 @@ def admin(kube: KubeServer) -> Path:
 
 
 @pytest.fixture(scope="session")
+def controllers(kube: KubeServer, admin: Path) -> None:
+    """What makes pods of a Deployment and of a Job."""
+    kube.start_controllers("deployment-controller", "replicaset-controller", "job-controller")
+
+
+@pytest.fixture(scope="session")
 def openapi(kube: KubeServer, admin: Path) -> dict[str, Any]:
     headers = {"Authorization": f"Bearer {ADMIN}"}
     answer = httpx.get(f"{kube.url}/openapi/v2", verify=False, headers=headers, timeout=60)  # noqa: S501

@@ -17,7 +17,6 @@ from tests.integration.chart.standin import Nodes
 from tests.integration.chart.tools import CHART, ROOT, helm, kubectl, refusal, tool
 from tests.integration.servers.kube import KubeServer, binaries
 
-CONTROLLERS = ("deployment-controller", "replicaset-controller", "job-controller")
 DEPLOY = (
     *("upgrade", "--install", "asgard", CHART, "-n", "asgard"),
     *("--set", "image.repository=registry.example.com/asgard"),
@@ -81,8 +80,7 @@ DOCUMENTED_OBJECTS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="session")
-def nodes(kube: KubeServer, admin: Path) -> Iterator[Nodes]:
-    kube.start_controllers(*CONTROLLERS)
+def nodes(kube: KubeServer, controllers: None) -> Iterator[Nodes]:
     nodes = Nodes(kube.client(), "asgard")
     nodes.start()
     yield nodes

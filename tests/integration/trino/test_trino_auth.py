@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import secrets
 import ssl
 import subprocess
@@ -29,6 +30,7 @@ from tests.integration.servers.seaweedfs import SeaweedFs
 from tests.integration.servers.trino import start_trino
 
 USER = "dbt"
+SCRIPT = Path(__file__).parents[3] / "script" / "create-schemas.sh"
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,27 @@ async def test_models_are_built_with_a_token_over_tls(
         token = locked.trino_jwt_token
         assert token is not None
         assert not _files_with(token.get_secret_value(), tmp_path)
+
+
+def test_the_script_makes_the_schemas_with_a_token_over_tls(locked: Settings) -> None:
+    token = locked.trino_jwt_token
+    assert token is not None
+    settings = {
+        "TRINO_HOST": "localhost",
+        "TRINO_PORT": str(locked.trino_port),
+        "TRINO_JWT_TOKEN": token.get_secret_value(),
+        "TRINO_VERIFY": locked.trino_verify,
+        "SILVER_SCHEMA": "locked_silver",
+        "GOLD_SCHEMA": "locked_gold",
+        "S3_BUCKET": str(locked.s3_bucket),
+    }
+
+    done = subprocess.run([SCRIPT], env={**os.environ, **settings}, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    statement = "SHOW SCHEMAS FROM iceberg LIKE 'locked%'"
+    found = TrinoClient(trino_connection(locked)).ask(statement, 30)
+    assert sorted(row[0] for row in found.rows) == ["locked_gold", "locked_silver"]
 
 
 def test_a_wrong_token_is_refused_and_not_told(locked: Settings) -> None:

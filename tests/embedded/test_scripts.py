@@ -1,0 +1,232 @@
+"""script/api-examples.sh and script/production-test-dbt-api.sh against real gateways."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from auth_world import gate, key_of, served, write_keys
+
+from app.config import AuthMode
+from tests.script_world import Bin, Said, run
+
+EXAMPLES, SMOKE = "api-examples.sh", "production-test-dbt-api.sh"
+SMOKE_SCOPES = ("dbt:read", "dbt:write", "data-products:read", "data-products:write", "runs:read")
+CALL = re.compile(r"^(GET|POST|PUT|PATCH|DELETE) (/\S*)", re.MULTILINE)
+LISTS = {
+    "/data-products?search=api-examples": "data_products",
+    "/airbyte/ingestion": "ingestions",
+    "/airbyte/datasource": "sources",
+    "/airbyte/sink": "destinations",
+    "/dbt/transformations?page_size=100": "transformations",
+}
+
+
+@pytest.fixture(scope="module")
+async def url(client: httpx.AsyncClient) -> AsyncIterator[str]:
+    """The session's gateway, on a port."""
+    async with served(client._transport.app) as port:  # type: ignore[attr-defined]
+        yield f"http://127.0.0.1:{port}"
+
+
+@dataclass(frozen=True)
+class Closed:
+    url: str
+    port: int
+    key: str
+    dbt_key: str
+
+
+@pytest.fixture(scope="module")
+async def closed(lakehouse, tmp_path_factory) -> AsyncIterator[Closed]:
+    key, known = key_of(*SMOKE_SCOPES)
+    dbt_key, known_dbt = key_of("dbt:read", "dbt:write", "runs:read", name="dbt")
+    keys = tmp_path_factory.mktemp("keys") / "keys.json"
+    write_keys(keys, known, known_dbt)
+    settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": keys}
+    # A home of its own: two gateways of one process would share the names of their workers.
+    home = {"trusted_hosts": ("127.0.0.1",), "asgard_home": tmp_path_factory.mktemp("closed")}
+    async with (
+        gate(lakehouse.settings, **settings, **home) as door,
+        served(door.app) as port,
+    ):
+        yield Closed(f"http://127.0.0.1:{port}", port, key, dbt_key)
+
+
+def routes_called(said: Said, document: dict) -> set[tuple[str, str]]:
+    """As the OpenAPI document names them; the path itself where it names none."""
+    patterns = [
+        (path, re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path) + "$"))
+        # A path without parameters goes first: /transform/jobs is no {run_id}.
+        for path in sorted(document["paths"], key=lambda path: path.count("{"))
+    ]
+    called = {(method, target.partition("?")[0]) for method, target in CALL.findall(said.out)}
+    return {
+        (method, next((path for path, known in patterns if known.match(target)), target))
+        for method, target in called
+    }
+
+
+async def left_behind(client: httpx.AsyncClient) -> list[str]:
+    left: list[str] = []
+    for path, items in LISTS.items():
+        found = (await client.get(path)).json()[items]
+        left += [item["name"] for item in found if re.fullmatch("api.examples", item["name"])]
+    return left
+
+
+@pytest.mark.timeout(300)
+async def test_the_examples_call_every_route_twice_over_and_leave_nothing(
+    client, url, lakehouse, tmp_path
+):
+    environment = {"ASGARD_URL": url, "ASGARD_HOME": str(lakehouse.home)}
+    leftover = {"name": "api-examples", "type": "s3"}
+    assert (await client.post("/airbyte/sink", json=leftover)).status_code == 201
+
+    first = await run(EXAMPLES, **environment)
+
+    assert first.code == 0, first.out[-3000:] + first.err
+    document = client._transport.app.openapi()
+    routes = {(m.upper(), path) for path, ops in document["paths"].items() for m in ops}
+    assert routes_called(first, document) == routes
+    assert await left_behind(client) == []
+    again = await run(EXAMPLES, **environment)
+    assert again.code == 0, again.out[-3000:] + again.err
+    assert await left_behind(client) == []
+
+
+async def test_the_examples_end_at_the_first_failure_and_delete_what_they_had_made(
+    client, url, lakehouse, tmp_path
+):
+    """Another ingestion writes the same files, which is found out after source and sink."""
+    (lakehouse.home / "data").mkdir(exist_ok=True)
+    (lakehouse.home / "data" / "taken.csv").write_text("a\n1\n")
+    body = {"name": "mine", "type": "file", "config": {"url": "taken.csv"}}
+    source = (await client.post("/airbyte/datasource", json=body)).json()["id"]
+    sink = (await client.post("/airbyte/sink", json={"name": "mine", "type": "s3"})).json()["id"]
+    mine = {"name": "mine", "sourceId": source, "destinationId": sink}
+    assert (await client.post("/airbyte/ingestion", json=mine)).status_code == 201
+    (tmp_path / "source.json").write_text(json.dumps(body))
+
+    said = await run(EXAMPLES, "--source", str(tmp_path / "source.json"), ASGARD_URL=url)
+
+    assert said.code == 1
+    assert "POST /api/v1/airbyte/ingestion should answer 201: " in said.err
+    assert "/sync" not in said.out
+    assert said.out.count("DELETE /api/v1/airbyte/") == 2
+    assert await left_behind(client) == []
+
+
+async def test_the_examples_say_how_to_give_a_source_that_can_be_read(client, url, tmp_path):
+    source = tmp_path / "source.json"
+    source.write_text('{"type": "file", "config": {"url": "is-not-there.csv"}}')
+
+    said = await run(EXAMPLES, "--source", str(source), ASGARD_URL=url)
+
+    assert said.code == 1
+    assert "There is no file is-not-there.csv." in said.err
+    assert "Give a source that the gateway can read by --source" in said.err
+
+
+async def test_the_examples_name_the_scope_that_a_key_lacks_and_never_the_key(closed, tmp_path):
+    watched = Bin(tmp_path / "bin")
+    watched.watch("curl")
+
+    said = await run(EXAMPLES, ASGARD_URL=closed.url, ASGARD_API_KEY=closed.key, bin_=watched)
+
+    assert said.code == 1
+    assert "metrics:read" in said.err
+    assert "asgard keys create" in said.err
+    assert len(watched.called) == 3
+    assert closed.key not in said.out + said.err + "".join(watched.called)
+
+
+@pytest.mark.parametrize("script", [EXAMPLES, SMOKE])
+async def test_wrong_use_is_told_before_anything_is_called(script, tmp_path):
+    watched = Bin(tmp_path / "bin")
+    watched.watch("curl")
+    for arguments, environment, told in (
+        (["--nonsense"], {}, "--help"),
+        ([], {"ASGARD_API_KEY_FILE": str(tmp_path / "none")}, "cannot be read"),
+        ([], {"ASGARD_API_KEY": 'a"b'}, "a character that no key has"),
+    ):
+        said = await run(script, *arguments, bin_=watched, **environment)
+        assert (said.code, said.out) == (2, "")
+        assert told in said.err
+    helped = await run(script, "--help", bin_=watched)
+    assert (helped.code, helped.err) == (0, "")
+    assert "ASGARD_URL" in helped.out
+    assert helped.out.rstrip().endswith("2 wrong use.")
+    assert watched.called == []
+
+
+@pytest.mark.parametrize("script", [EXAMPLES, SMOKE])
+async def test_a_gateway_that_is_not_there_is_told(script, unused_tcp_port):
+    said = await run(script, ASGARD_URL=f"http://127.0.0.1:{unused_tcp_port}")
+    assert said.code == 1
+    assert f"Is a gateway serving at http://127.0.0.1:{unused_tcp_port}?" in said.err
+
+
+async def test_the_smoke_test_reaches_a_release_through_kubectl_and_leaves_nothing(
+    closed, tmp_path
+):
+    standin = Bin(tmp_path / "bin")
+    standin.watch("curl")
+    standin.add(
+        "kubectl",
+        f"""case "$1" in
+          port-forward) echo "Forwarding from 127.0.0.1:{closed.port} -> 8000"; exec sleep 600 ;;
+          get) [[ $2 == secret ]] && printf %s '{closed.key}' || printf 80 ;;
+        esac""",
+    )
+
+    said = await run(SMOKE, "--namespace", "asgard", bin_=standin)
+
+    assert said.code == 0, said.out + said.err
+    assert said.out.count(" ok ") == 9
+    assert said.out.endswith("It works.\n")
+    assert [call for call in standin.called if call.startswith("kubectl")] == [
+        "kubectl get service asgard-service -n asgard -o jsonpath={.spec.ports[0].port}",
+        "kubectl port-forward -n asgard svc/asgard-service :80",
+        "kubectl get secret api-secrets -n asgard --ignore-not-found "
+        '-o go-template={{index .data "api-key" | base64decode}}',
+    ]
+    assert closed.key not in said.out + said.err + "".join(standin.called)
+    assert await smoke_left_behind(closed) == []
+
+
+async def test_the_smoke_test_deletes_what_it_made_when_it_fails_later(closed, tmp_path):
+    file = tmp_path / "key"
+    file.write_text(closed.dbt_key + "\n")
+
+    said = await run(SMOKE, ASGARD_URL=closed.url, ASGARD_API_KEY_FILE=str(file))
+
+    assert said.code == 1
+    assert said.out.endswith(" FAILED\n")
+    assert said.err.startswith("\nA data product is built from it: ")
+    assert "data-products:write" in said.err
+    assert closed.dbt_key not in said.out + said.err
+    assert await smoke_left_behind(closed) == []
+
+
+async def smoke_left_behind(closed: Closed) -> list[str]:
+    left: list[str] = []
+    async with httpx.AsyncClient(headers={"X-API-Key": closed.key}) as http:
+        for path in ("dbt/transformations", "dbt/tables/gold", "data-products"):
+            listed = (await http.get(f"{closed.url}/api/v1/{path}")).json()
+            left += re.findall(r"asgard_smoke_\d+_\d+", json.dumps(listed))
+    return left
+
+
+async def test_the_smoke_test_says_what_fails_and_what_to_do(closed, url):
+    without = await run(SMOKE, ASGARD_URL=closed.url)
+    assert without.code == 1
+    assert "SQL is planned" in without.out.splitlines()[-1]
+    assert without.out.endswith(" FAILED\n")
+    assert "Set ASGARD_API_KEY" in without.err
+
+    open_api = await run(SMOKE, ASGARD_URL=url)
+    assert open_api.code == 0, open_api.err
+    assert "AUTH_MODE is none" in open_api.out
