@@ -127,7 +127,22 @@ async def sync(producing: httpx.AsyncClient) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-async def job(producing: httpx.AsyncClient, sync: dict[str, Any]) -> dict[str, Any]:
+async def former(lake: Lakehouse, producing: httpx.AsyncClient) -> str:
+    """The uuid of a `silver.events` with other columns, which the job writes over."""
+    import pyarrow as pa
+
+    old = pa.table({"n": ["as text"], "gone": [1]})
+
+    def make(catalog: Any) -> str:
+        table = catalog.create_table("silver.events", old.schema)
+        table.append(old)
+        return str(table.metadata.table_uuid)
+
+    return await lake.catalog.run(make)
+
+
+@pytest.fixture(scope="module")
+async def job(producing: httpx.AsyncClient, sync: dict[str, Any], former: str) -> dict[str, Any]:
     """The run that made `silver.events` of it."""
     run_id = await submit(producing, SQL, destination_table="events")
     status = await ended(producing, run_id)
@@ -189,7 +204,11 @@ async def test_every_type_is_written_as_on_the_embedded_engine(
 
 
 async def test_the_snapshot_on_nessie_says_which_application_and_run_wrote_it(
-    lake: Lakehouse, cluster: Cluster, operator: StandInOperator, job: dict[str, Any]
+    lake: Lakehouse,
+    cluster: Cluster,
+    operator: StandInOperator,
+    job: dict[str, Any],
+    former: str,
 ) -> None:
     name = f"sql-exec-{job['run_id']}"
     application = cluster.application(name)
@@ -209,6 +228,8 @@ async def test_the_snapshot_on_nessie_says_which_application_and_run_wrote_it(
     assert table is not None
     assert output["snapshot_id"] == table.snapshot_id
     assert output["metadata_location"] == table.metadata_location
+    assert table.table_uuid == former
+    assert "gone" not in [column.name for column in table.columns]
     assert table.metadata_location.startswith(f"s3://{BUCKET}/silver/events")
     assert set(application["spec"]["driver"]["envSecretKeyRefs"]) == {
         "AWS_ACCESS_KEY_ID",
