@@ -18,7 +18,7 @@ from app.runs.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.runs.model import Run, RunInput, RunKind, RunState
 from app.runs.service import RunRequest, RunService
 from app.sql.judge import SqlJudge
-from app.sql.model import GuardedScript, SqlPolicy
+from app.sql.model import BoundScript, SqlPolicy
 from app.sql.paths import normalise_path
 
 if TYPE_CHECKING:
@@ -71,8 +71,9 @@ class SparkService:
             IdempotencyMismatch: the key was used with another body.
         """
         source = self._source_path(request)
-        script = await self._judge.check_script(request.sql, has_source_path=source is not None)
-        readings, bound = await self._bound(script, source)
+        view = SOURCE_VIEW if source else None
+        script = await self._judge.bind_script(request.sql, view, self.catalog_name)
+        readings = _readings(script, source)
         inputs = (
             *[
                 path_input(await self._sources.resolve(reading.path, reading.format))
@@ -87,15 +88,14 @@ class SparkService:
         claim = await self._idempotency.claim(key, uuid4().hex)
         if claim.replayed and (run := await self._earlier(claim.id)):
             return run, claim
-        views, select = bound
         work = SparkWork(
             sql=request.sql,
             source_path=source,
             destination=destination or f"{self._lake.silver_schema}.sql_exec_{claim.id}",
             write_mode=request.write_mode,
             readings=readings,
-            views=tuple(views),
-            select=select,
+            views=script.views,
+            select=script.select,
             tables=tuple(name.qualified for name in script.tables),
             resources=Resources.model_validate(
                 request.model_dump(include=set(Resources.model_fields))
@@ -168,21 +168,6 @@ class SparkService:
             return None
         return normalise_path(request.source_path, self._policy)
 
-    async def _bound(
-        self, script: GuardedScript, source: str | None
-    ) -> tuple[tuple[Reading, ...], tuple[tuple[tuple[str, str], ...], str]]:
-        """The files that the script reads, each through a view, and its SQL over these views."""
-        names = {path: f"asgard_path_{number}" for number, path in enumerate(script.paths, 1)}
-        readings = [
-            Reading(view=view, path=path.path, format=path.format) for path, view in names.items()
-        ]
-        view = None
-        if source and script.reads_source:
-            view = SOURCE_VIEW
-            readings.insert(0, Reading(view=view, path=source))
-        bound = await self._judge.bind_script(script, names, view, self.catalog_name)
-        return tuple(readings), bound
-
     async def _table(self, name: str) -> RunInput:
         table = await self._catalog.table(name)
         if table is not None:
@@ -226,6 +211,14 @@ class SparkService:
             return await self._runs.get(run_id)
         except NotFound:
             return None  # the first request died between its claim and its run
+
+
+def _readings(script: BoundScript, source: str | None) -> tuple[Reading, ...]:
+    """The files that the script reads, each through a view."""
+    paths = [Reading(view=view, path=path.path, format=path.format) for path, view in script.paths]
+    if source and script.reads_source:
+        return (Reading(view=SOURCE_VIEW, path=source), *paths)
+    return tuple(paths)
 
 
 def _state(name: str) -> SparkState:

@@ -10,7 +10,7 @@ from typing import Any
 from app.errors import EngineUnreachable, SqlTooLarge
 from app.processes import WorkerDied, WorkerError, WorkerPool, WorkerProcess, WorkerTimeout
 from app.sql.limits import CPU_SECONDS, DEADLINE_SECONDS, check_size
-from app.sql.model import GuardedQuery, GuardedScript, PathTable, SqlPolicy
+from app.sql.model import BoundScript, GuardedQuery, SqlPolicy
 
 WORKERS = 2
 WORKER_MEMORY = 2**30
@@ -53,11 +53,6 @@ class SqlJudge:
         check_size(sql)
         return GuardedQuery.from_json(await self._ask("check_query", sql=sql))
 
-    async def check_script(self, sql: str, has_source_path: bool) -> GuardedScript:
-        check_size(sql)
-        answer = await self._ask("check_script", sql=sql, has_source_path=has_source_path)
-        return GuardedScript.from_json(answer)
-
     async def to_duckdb(
         self, sql: str, views: Mapping[str, str] = NO_VIEWS, catalog: str = "iceberg"
     ) -> str:
@@ -68,21 +63,11 @@ class SqlJudge:
         answer = await self._ask("to_dbt_model", sql=sql, refs=sorted(refs), dialect=dialect)
         return str(answer)
 
-    async def bind_script(
-        self,
-        script: GuardedScript,
-        names: Mapping[PathTable, str],
-        source_view: str | None,
-        catalog: str,
-    ) -> tuple[tuple[tuple[str, str], ...], str]:
-        views, select = await self._ask(
-            "bind_script",
-            script=script.to_json(),
-            names=[[path.format, path.path, view] for path, view in names.items()],
-            source_view=source_view,
-            catalog=catalog,
-        )
-        return tuple((name, sql) for name, sql in views), select
+    async def bind_script(self, sql: str, source_view: str | None, catalog: str) -> BoundScript:
+        """`check_script` and `bound` in one. `source_view`: through which it reads its source."""
+        check_size(sql)
+        answer = await self._ask("bind_script", sql=sql, source_view=source_view, catalog=catalog)
+        return BoundScript.from_json(answer)
 
     async def _start(self) -> WorkerProcess:
         return await WorkerProcess.start(

@@ -101,21 +101,32 @@ class GuardedScript:
     paths: tuple[PathTable, ...]
     reads_source: bool
 
+
+@dataclass(frozen=True)
+class BoundScript:
+    """A guarded script as Spark runs it; `paths` are read through the views of these names."""
+
+    views: tuple[tuple[str, str], ...]
+    select: str
+    tables: tuple[TableName, ...]
+    paths: tuple[tuple[PathTable, str], ...]
+    reads_source: bool
+
     def to_json(self) -> dict[str, Any]:
         return {
             "views": [list(view) for view in self.views],
             "select": self.select,
             "tables": [table.qualified for table in self.tables],
-            "paths": [[path.format, path.path] for path in self.paths],
+            "paths": [[path.format, path.path, view] for path, view in self.paths],
             "reads_source": self.reads_source,
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "GuardedScript":
+    def from_json(cls, value: Mapping[str, Any]) -> "BoundScript":
         return cls(
             views=tuple((name, sql) for name, sql in value["views"]),
             select=value["select"],
             tables=tuple(TableName.parse(name) for name in value["tables"]),
-            paths=tuple(PathTable(format, path) for format, path in value["paths"]),
+            paths=tuple((PathTable(format, path), view) for format, path, view in value["paths"]),
             reads_source=value["reads_source"],
         )

@@ -11,7 +11,7 @@ from app.errors import NotSupported
 from app.sql.calls import as_calls
 from app.sql.guard import PATH_FORMATS, check_duckdb, check_query
 from app.sql.jinja import check_sql_text
-from app.sql.model import GuardedScript, PathTable, SqlPolicy, TableName
+from app.sql.model import BoundScript, GuardedScript, PathTable, SqlPolicy, TableName
 from app.sql.parse import DuckDBSql, SparkSql, TrinoSql, generate, parse, too_deep
 from app.sql.script import SOURCE_NAMES
 from app.sql.tables import fold, physical_tables
@@ -76,6 +76,15 @@ def to_dbt_model(
     pieces = re.split(f'"({re.escape(salt)}[0-9]+)"', sql)
     return "".join(
         relations[piece] if number % 2 else _escaped(piece) for number, piece in enumerate(pieces)
+    )
+
+
+def bound(script: GuardedScript, source_view: str | None, catalog: str) -> BoundScript:
+    """With a view for each path that the script reads."""
+    names = {path: f"asgard_path_{number}" for number, path in enumerate(script.paths, 1)}
+    views, select = bind_script(script, names, source_view, catalog)
+    return BoundScript(
+        views, select, script.tables, tuple(names.items()), reads_source=script.reads_source
     )
 
 

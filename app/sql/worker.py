@@ -11,7 +11,7 @@ from typing import Any
 
 from app.errors import AsgardError
 from app.sql import guard, rewrite
-from app.sql.model import GuardedScript, PathTable, SqlPolicy
+from app.sql.model import SqlPolicy
 from app.worker_loop import Emit, Handler, Message, serve
 
 
@@ -21,9 +21,6 @@ def open_worker(hello: Message) -> Mapping[str, Handler]:
     def check_query(message: Message) -> Any:
         return guard.check_query(message["sql"], policy).to_json()
 
-    def check_script(message: Message) -> Any:
-        return guard.check_script(message["sql"], policy, message["has_source_path"]).to_json()
-
     def to_duckdb(message: Message) -> Any:
         return rewrite.to_duckdb(message["sql"], policy, message["catalog"], message["views"])
 
@@ -32,14 +29,15 @@ def open_worker(hello: Message) -> Mapping[str, Handler]:
         return rewrite.to_dbt_model(message["sql"], refs, message["dialect"], policy)
 
     def bind_script(message: Message) -> Any:
-        names = {PathTable(format, path): view for format, path, view in message["names"]}
-        script = GuardedScript.from_json(message["script"])
-        return rewrite.bind_script(script, names, message["source_view"], message["catalog"])
+        source_view = message["source_view"]
+        script = guard.check_script(message["sql"], policy, source_view is not None)
+        return rewrite.bound(script, source_view, message["catalog"]).to_json()
 
-    handlers = (check_query, check_script, to_duckdb, to_dbt_model, bind_script)
+    handlers = (check_query, to_duckdb, to_dbt_model, bind_script)
     # The first parse builds sqlglot's tables: not in a client's time.
     rewrite.to_duckdb(guard.check_query("SELECT 1 AS one", policy).sql, policy)
-    guard.check_script("SELECT 1 AS one", policy, has_source_path=False)
+    script = guard.check_script("SELECT 1 AS one", policy, has_source_path=False)
+    rewrite.bound(script, None, policy.catalog)
     cpu_seconds = hello["cpu_seconds"]
     return {handler.__name__: _answering(handler, cpu_seconds) for handler in handlers}
 

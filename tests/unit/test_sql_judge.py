@@ -9,7 +9,7 @@ import pytest
 
 from app.errors import SqlFunctionRefused, SqlTableRefused, SqlTooLarge
 from app.sql.judge import SqlJudge
-from app.sql.model import GuardedQuery, PathTable, SqlPolicy, TableName
+from app.sql.model import BoundScript, GuardedQuery, PathTable, SqlPolicy, TableName
 
 POLICY = SqlPolicy()
 
@@ -47,11 +47,16 @@ async def test_queries_are_rewritten_and_scripts_are_bound(judge: SqlJudge) -> N
     assert await judge.to_dbt_model("SELECT 1 FROM gold.a, silver.b", refs=frozenset({"a"})) == (
         "SELECT 1 FROM {{ ref('a') }} AS \"a\", {{ source('silver', 'b') }} AS \"b\""
     )
-    script = await judge.check_script("SELECT * FROM parquet.`x`, source", has_source_path=True)
-    assert await judge.bind_script(script, {PathTable("parquet", "bronze/x"): "p"}, "s", "c") == (
-        (),
-        "SELECT * FROM `p` CROSS JOIN `s` AS `source`",
+    script = await judge.bind_script("SELECT * FROM parquet.`x`, source", "s", "c")
+    assert script == BoundScript(
+        views=(),
+        select="SELECT * FROM `asgard_path_1` CROSS JOIN `s` AS `source`",
+        tables=(),
+        paths=((PathTable("parquet", "bronze/x"), "asgard_path_1"),),
+        reads_source=True,
     )
+    with pytest.raises(SqlTableRefused, match="no source_path"):
+        await judge.bind_script("SELECT * FROM source", None, "c")
 
 
 async def test_many_callers_are_served_at_once(judge: SqlJudge) -> None:

@@ -5,8 +5,8 @@ import pytest
 from app.errors import SqlFunctionRefused, SqlNotSelect, SqlRefused, SqlTableRefused
 from app.sql import functions
 from app.sql.guard import check_script
-from app.sql.model import GuardedScript, PathTable, SqlPolicy, TableName
-from app.sql.rewrite import bind_script
+from app.sql.model import BoundScript, GuardedScript, PathTable, SqlPolicy, TableName
+from app.sql.rewrite import bind_script, bound
 
 POLICY = SqlPolicy(silver_schema="s_prod", allowed_prefixes=("bronze/", "raw/eu/"))
 
@@ -189,5 +189,7 @@ def test_every_listed_function_passes() -> None:
 
 
 def test_scripts_survive_json() -> None:
-    script = check("CREATE TEMP VIEW v AS SELECT * FROM csv.`a`; SELECT * FROM v, silver.t, source")
-    assert GuardedScript.from_json(script.to_json()) == script
+    sql = "CREATE TEMP VIEW v AS SELECT * FROM csv.`a`; SELECT * FROM v, silver.t, source"
+    script = bound(check(sql), "s", "c")
+    assert [path for path, _ in script.paths] == [PathTable("csv", "bronze/a")]
+    assert BoundScript.from_json(script.to_json()) == script

@@ -28,12 +28,17 @@ class Runs:
     engine: SparkOperatorEngine
     service: RunService
 
-    async def start(self, table: str, select: str = "SELECT 1 AS id") -> Run:
+    async def start(
+        self,
+        table: str,
+        select: str = "SELECT 1 AS id",
+        write_mode: WriteMode = WriteMode.OVERWRITE,
+    ) -> Run:
         work = SparkWork(
             sql=select,
             source_path=None,
             destination=f"silver.{table}",
-            write_mode=WriteMode.OVERWRITE,
+            write_mode=write_mode,
             readings=(),
             views=(),
             select=select,

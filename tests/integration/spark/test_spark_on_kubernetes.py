@@ -2,63 +2,16 @@
 
 import asyncio
 import io
-from datetime import UTC, date, datetime
-from decimal import Decimal
-from typing import Any
 
 import httpx
 
+from app.data_transformation.engine import WriteMode
 from tests.conftest import Lakehouse
 from tests.integration.servers.kube import GATEWAY
 from tests.integration.servers.operator import StandInOperator
 from tests.integration.spark.cluster import Cluster
+from tests.integration.spark.jobs import END_SECONDS, ended, get, rows, submit, summary, until
 from tests.integration.spark.operator_runs import operator_runs
-
-END_SECONDS = 150
-
-
-async def submit(client: httpx.AsyncClient, sql: str, **body: Any) -> str:
-    answer = await client.post("/spark/transform", json={"sql": sql, **body})
-    assert answer.status_code == 200, answer.text
-    run_id: str = answer.json()["run_id"]
-    return run_id
-
-
-async def get(client: httpx.AsyncClient, run_id: str, what: str) -> dict[str, Any]:
-    answer = await client.get(f"/spark/transform/{run_id}/{what}")
-    assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
-
-
-async def until(client: httpx.AsyncClient, run_id: str, *wanted: str) -> dict[str, Any]:
-    async with asyncio.timeout(END_SECONDS):
-        while True:
-            status = await get(client, run_id, "status")
-            if status["state"] in wanted:
-                return status
-            await asyncio.sleep(0.1)
-
-
-async def ended(client: httpx.AsyncClient, run_id: str) -> dict[str, Any]:
-    return await until(client, run_id, "COMPLETED", "FAILED", "SUBMISSION_FAILED")
-
-
-async def rows(lakehouse: Lakehouse, table: str) -> list[dict[str, Any]]:
-    def scan(catalog: Any) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = catalog.load_table(table).scan().to_arrow().to_pylist()
-        return found
-
-    found = await lakehouse.catalog.run(scan)
-    return sorted(found, key=lambda row: [str(value) for value in row.values()])
-
-
-async def summary(lakehouse: Lakehouse, table: str) -> dict[str, str]:
-    def look(catalog: Any) -> dict[str, str]:
-        snapshot = catalog.load_table(table).current_snapshot()
-        return dict(snapshot.summary.additional_properties)
-
-    return await lakehouse.catalog.run(look)
 
 
 async def test_bronze_files_become_a_silver_table(
@@ -117,17 +70,6 @@ async def test_bronze_files_become_a_silver_table(
     for secret in (lakehouse.lake.s3.secret_key, lakehouse.lake.catalog.credential or "-"):
         assert secret not in str(application)
         assert secret not in logs["logs"]
-
-
-async def test_an_append_adds_rows_and_nulls_what_it_lacks(
-    client: httpx.AsyncClient, lakehouse: Lakehouse, operator: StandInOperator
-) -> None:
-    body = {"destination_table": "sk_orders", "write_mode": "append"}
-    run_id = await submit(client, "SELECT 4L AS id", **body)
-    assert (await ended(client, run_id))["state"] == "COMPLETED"
-    run = (await client.get(f"/runs/{run_id}")).json()
-    assert (run["output"]["rows"], run["output"]["rows_written"]) == (4, 1)
-    assert {"id": 4, "amount": None} in await rows(lakehouse, "silver.sk_orders")
 
 
 async def test_failing_sql_is_told_and_not_repeated(
@@ -238,66 +180,20 @@ async def test_a_driver_that_may_not_start_is_told_why(
     assert "SPARK_SERVICE_ACCOUNT" in status["failure"]["hint"]
 
 
-async def test_a_gateway_that_stops_leaves_the_job_to_the_next_one(
+async def test_a_gateway_that_stops_leaves_its_append_to_the_next_one(
     client: httpx.AsyncClient, cluster: Cluster, lakehouse: Lakehouse
 ) -> None:
+    """It adds its rows once, and null for the column that it lacks."""
+    before = await rows(lakehouse, "silver.sk_orders")
     kubeconfig = cluster.kube.kubeconfig(GATEWAY)
     async with operator_runs(lakehouse, kubeconfig, cluster.namespace) as stopping:
-        run = await stopping.start("sk_taken_over", "SELECT 7 AS id")
+        run = await stopping.start("sk_orders", "SELECT 4L AS id", WriteMode.APPEND)
         await stopping.until(run, "SparkApplicationRunning")
     async with asyncio.timeout(END_SECONDS):
         while not (now := (await client.get(f"/runs/{run.run_id}")).json())["finished_at"]:  # noqa: ASYNC110 — over HTTP
             await asyncio.sleep(0.2)
     assert now["state"] == "succeeded", now
-    assert now["output"]["rows"] == 1
-    assert await rows(lakehouse, "silver.sk_taken_over") == [{"id": 7}]
-    said = await summary(lakehouse, "silver.sk_taken_over")
-    assert said["asgard.run_id"] == run.run_id
-
-
-async def test_every_type_is_written_as_on_the_embedded_engine(
-    client: httpx.AsyncClient, lakehouse: Lakehouse, operator: StandInOperator
-) -> None:
-    run_id = await submit(
-        client,
-        """
-        CREATE TEMPORARY VIEW roh AS
-            SELECT * FROM VALUES ('Öl', 1), ('Öl', 3), ('日本', 2) AS t(`straße`, wert);
-        WITH r AS (
-            SELECT `straße`, row_number() OVER (PARTITION BY `straße` ORDER BY wert DESC) AS platz
-            FROM roh
-        )
-        SELECT `straße`, CAST(1 AS TINYINT) AS tiny, 2L AS big,
-            CAST(1.5 AS DECIMAL(10, 2)) AS money,
-            1.5D AS double, TRUE AS yes, DATE'2013-01-01' AS day,
-            TIMESTAMP'2013-01-01 05:15:00' AS at, TIMESTAMP_NTZ'2013-01-01 05:15:00' AS local,
-            CAST('x' AS BINARY) AS bytes, array(1, NULL) AS list, map('k', 1) AS map,
-            named_struct('a', 1, 'b', array('c')) AS struct
-        FROM r WHERE platz = 1 AND `straße` = 'Öl'
-        """,
-        destination_table="sk_types",
-    )
-    assert (await ended(client, run_id))["state"] == "COMPLETED"
-    assert await rows(lakehouse, "silver.sk_types") == [
-        {
-            "straße": "Öl",
-            "tiny": 1,
-            "big": 2,
-            "money": Decimal("1.50"),
-            "double": 1.5,
-            "yes": True,
-            "day": date(2013, 1, 1),
-            "at": datetime(2013, 1, 1, 5, 15, tzinfo=UTC),
-            "local": datetime(2013, 1, 1, 5, 15),  # noqa: DTZ001 — it has no zone
-            "bytes": b"x",
-            "list": [1, None],
-            "map": [("k", 1)],
-            "struct": {"a": 1, "b": ["c"]},
-        }
-    ]
-    table = await lakehouse.catalog.table("silver.sk_types")
-    assert table is not None
-    types = {column.name: column.type for column in table.columns}
-    assert types["at"] == "timestamp(6) with time zone"
-    assert types["local"] == "timestamp(6)"
-    assert types["money"] == "decimal(10,2)"
+    assert (now["output"]["rows"], now["output"]["rows_written"]) == (4, 1)
+    assert await rows(lakehouse, "silver.sk_orders") == [*before, {"id": 4, "amount": None}]
+    said = await summary(lakehouse, "silver.sk_orders")
+    assert (said["operation"], said["asgard.run_id"]) == ("append", run.run_id)
