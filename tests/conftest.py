@@ -6,12 +6,20 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from app.config import Settings
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
 from app.lakehouse.embedded import embedded_lakehouse
 from app.lakehouse.storage import ObjectStore
+
+# How fast a busy machine makes examples says nothing about the code.
+hypothesis_settings.register_profile(
+    "asgard", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("asgard")
 
 
 @dataclass(frozen=True)
