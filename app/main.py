@@ -36,7 +36,8 @@ from app.draining import on_signals
 from app.edge.security_headers import page_policy
 from app.middleware import Edge
 from app.runs import router as runs
-from app.telemetry import Metrics, configure_logging
+from app.telemetry.logs import configure_logging
+from app.telemetry.metrics import Metrics
 
 DESCRIPTION = """One REST API over a lakehouse: Airbyte brings data into bronze, Spark turns it
 into silver, dbt into gold, and data products make gold tables somebody answers for."""

@@ -29,7 +29,7 @@ from app.errors import (
 )
 from app.http import REQUEST_ID, request_id_of_task
 from app.problems import problem_response
-from app.telemetry import Metrics
+from app.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 

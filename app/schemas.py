@@ -6,7 +6,7 @@ import typer
 
 from app.config import ConfigurationError, Settings, load_settings
 from app.lakehouse.external import external_lakehouse
-from app.telemetry import configure_logging
+from app.telemetry.logs import configure_logging
 
 
 def make_schemas() -> int:

@@ -49,6 +49,7 @@ from app.lakehouse.bronze import BronzeManifests
 from app.lakehouse.records import Record, RecordTable
 from app.runs.driver import Outcome, RunControl
 from app.runs.model import Run
+from app.telemetry.calls import SILENT, Telemetry
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog
@@ -71,12 +72,13 @@ class LocalConnectors:
         manifests: BronzeManifests,
         checkpoint_rows: int = CHECKPOINT_ROWS,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        telemetry: Telemetry = SILENT,
     ) -> None:
         self._home = settings.home
         self._bucket = lake.s3.bucket
         self._store = store
         self._manifests = manifests
-        self._workroom = Workroom(settings.home)
+        self._workroom = Workroom(settings.home, telemetry=telemetry)
         self._secrets = SecretStore(settings.home / "secrets" / "sources.json")
         self._files = LocalFiles(settings, lake, store, self._workroom)
         packages = allowed_packages(settings.connectors_allowed)

@@ -14,7 +14,7 @@ from app.doctor.door import door_findings
 from app.doctor.engines import airbyte_findings, kubernetes_findings, trino_findings
 from app.doctor.findings import Finding, show
 from app.doctor.lake import lake_findings
-from app.telemetry import configure_logging
+from app.telemetry.logs import configure_logging
 
 Check = Callable[[Settings], Awaitable[list[Finding]]]
 CHOOSING = frozenset({"ENVIRONMENT", "ASGARD_EMBEDDED", "ASGARD_HOME"})

@@ -133,6 +133,11 @@ class RunService(RunReader):
                 counts[active.run.kind, active.run.state] += 1
         return counts
 
+    @property
+    def endings_waiting(self) -> int:
+        """Ended runs that are not in Iceberg yet."""
+        return self._archive.waiting
+
     async def start(self, request: RunRequest) -> Started:
         """Records the run, then lets it go. Raises `TooManyRequests` beyond MAX_QUEUED,
         and when the caller has MAX_RUNS_PER_CALLER open ones."""
