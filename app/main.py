@@ -35,6 +35,7 @@ from app.dbt_transformations import router as dbt_transformations
 from app.draining import on_signals
 from app.edge.security_headers import page_policy
 from app.middleware import Edge
+from app.redaction import clean
 from app.runs import router as runs
 from app.telemetry.logs import configure_logging
 from app.telemetry.metrics import Metrics
@@ -67,7 +68,7 @@ class Api(FastAPI):
 def create_app(settings: Settings) -> FastAPI:
     """Builds the application; its engines open in the lifespan. Raises `ConfigurationError`."""
     check_choice(settings)
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.secrets())
     metrics = Metrics()
 
     @asynccontextmanager
@@ -189,7 +190,7 @@ def _app_from_environment() -> FastAPI:
     try:
         api = create_app(load_settings(key_faults))
     except ConfigurationError as error:
-        raise SystemExit(f"Asgard cannot start: {error}") from None
+        raise SystemExit(clean(f"Asgard cannot start: {error}")) from None
     for unknown in unknown_variables():
         log.warning("unknown_variable", variable=unknown.name, nearest=unknown.nearest)
     return api

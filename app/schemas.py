@@ -16,7 +16,7 @@ def make_schemas() -> int:
         settings = load_settings()
         if not settings.is_production("lake"):
             raise ConfigurationError("S3_BUCKET is not set: an embedded lake makes its schemas.")
-        configure_logging(settings.log_level)
+        configure_logging(settings.log_level, settings.secrets())
         namespaces = asyncio.run(_make(settings))
     except ConfigurationError as error:
         typer.echo(f"The schemas cannot be made: {error}", err=True)

@@ -39,7 +39,15 @@ from app.airbyte.local_records import (
 )
 from app.airbyte.local_source import LocalSource
 from app.airbyte.local_sync import LocalSync, outcome_of
-from app.airbyte.secrets import MASK, TYPED_SECRETS, SecretStore, joined, secret_values, split
+from app.airbyte.secrets import (
+    MASK,
+    TYPED_SECRETS,
+    SecretStore,
+    joined,
+    secret_texts,
+    secret_values,
+    split,
+)
 from app.airbyte.typed_configs import FILE_SPEC
 from app.airbyte.workroom import Workroom
 from app.caller import Caller
@@ -47,6 +55,7 @@ from app.config import Settings
 from app.errors import Gone, NotFound
 from app.lakehouse.bronze import BronzeManifests
 from app.lakehouse.records import Record, RecordTable
+from app.redaction import learn
 from app.runs.driver import Outcome, RunControl
 from app.runs.model import Run
 from app.telemetry.calls import SILENT, Telemetry
@@ -275,6 +284,7 @@ class LocalConnectors:
 
     async def _config(self, source: Source) -> tuple[dict[str, Any], tuple[str, ...]]:
         secrets = await anyio.to_thread.run_sync(self._secrets.get, source.id)
+        learn(secret_texts(secrets))
         return joined(source.config, secrets), secret_values(secrets)
 
     async def _available(self, source_id: str) -> tuple[Stream, ...]:

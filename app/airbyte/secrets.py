@@ -100,6 +100,24 @@ def secret_values(values: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(texts, key=len, reverse=True))
 
 
+def secret_texts(config: Any, secret: bool = False) -> set[str]:
+    """What stands under names that secrets have, whatever a connector's spec says of them."""
+    match config:
+        case dict():
+            return {t for k, v in config.items() for t in secret_texts(v, secret or _is_secret(k))}
+        case list():
+            return {text for value in config for text in secret_texts(value, secret)}
+        case str() if secret and len(config) >= SHORTEST_SECRET:
+            return {config}
+        case _:
+            return set()
+
+
+def _is_secret(name: str) -> bool:
+    marks = ("password", "secret", "token", "key", "credential", "connection_string")
+    return any(mark in name.lower() for mark in marks)
+
+
 class SecretStore:
     """Blocks, for a few milliseconds: call it in a thread. Safe for several gateways at once."""
 

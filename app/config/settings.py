@@ -1,7 +1,9 @@
 """Every environment variable, once. Nothing but this package reads them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from app.config.airbyte import Airbyte
@@ -72,6 +74,14 @@ class Settings(Limits, Storage, Trino, Spark, Airbyte, Embedding, Authentication
     @property
     def keys_file(self) -> Path:
         return (self.auth_keys_file or self.home / "keys.json").expanduser().absolute()
+
+    def secrets(self) -> Iterator[str]:
+        """What no log may show. Passwords in addresses are known by their form."""
+        for _, value in self:
+            if isinstance(value, SecretStr):
+                yield value.get_secret_value()
+        if self.iceberg_rest_credential:
+            yield self.iceberg_rest_credential.get_secret_value().partition(":")[2]
 
     @property
     def home(self) -> Path:

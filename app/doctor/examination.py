@@ -23,8 +23,8 @@ CHOOSING = frozenset({"ENVIRONMENT", "ASGARD_EMBEDDED", "ASGARD_HOME"})
 
 def examine() -> int:
     """Prints a table of what works; returns 0, or 1 when something does not."""
-    configure_logging("CRITICAL")
     settings, faults = examine_settings(key_faults)
+    configure_logging("CRITICAL", settings.secrets())
     findings = [*_of_settings(settings, faults)]
     findings += asyncio.run(_of_dependencies(settings, faults))
     return show(findings, _secrets(settings))

@@ -24,6 +24,7 @@ from app.lakehouse.connection import READ_TIMEOUT, Lake
 from app.lakehouse.home import Home, Shared, new_shared
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
 from app.processes import ChildProcess
+from app.redaction import learn
 from app.telemetry.calls import SILENT, Telemetry
 
 log = logging.getLogger(__name__)
@@ -178,6 +179,7 @@ class EmbeddedLakehouse:
             silver_schema=self._settings.silver_schema,
             gold_schema=self._settings.gold_schema,
         )
+        learn([shared.secret_key, *seaweedfs.door_keys(shared).values()])
         self.store = ObjectStore(self.lake.s3, self._telemetry)
         self.catalog = Catalog(self.lake, self._telemetry)
 

@@ -2,13 +2,21 @@
 
 import logging
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
+from structlog.typing import EventDict
+
+from app.redaction import clean, learn
+
+RENDER = structlog.processors.JSONRenderer()
 
 
-def configure_logging(level: str) -> None:
-    """Sends structlog's and the standard library's records to stderr as JSON lines."""
+def configure_logging(level: str, secrets: Iterable[str]) -> None:
+    """Sends structlog's and the standard library's records to stderr as JSON lines, without these
+    secrets and those that become known later."""
+    learn(secrets)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -28,7 +36,7 @@ def configure_logging(level: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
+                _line,
             ],
         )
     )
@@ -37,3 +45,8 @@ def configure_logging(level: str) -> None:
     root.setLevel(level)
     for noisy in ("botocore", "boto3", "urllib3", "pyiceberg", "httpx", "httpcore", "s3transfer"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+
+
+def _line(logger: Any, name: str, event: EventDict) -> str:
+    """Secrets are looked for in the whole line: exceptions quote them, and objects show them."""
+    return clean(str(RENDER(logger, name, event)))
