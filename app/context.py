@@ -102,11 +102,12 @@ class Foundation:
 
 
 @asynccontextmanager
-async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[ProcessContext]:
+async def open_context(
+    settings: Settings, metrics: Metrics, telemetry: Telemetry
+) -> AsyncIterator[ProcessContext]:
     """Opens everything in order and closes it in reverse, also when opening fails half-way."""
     async with AsyncExitStack() as stack:
         authenticator = _authenticator(settings, stack)
-        telemetry = Telemetry(metrics)
         lakehouse: EmbeddedLakehouse | ExternalLakehouse
         if settings.is_production("lake"):
             lakehouse = await stack.enter_async_context(external_lakehouse(settings, telemetry))
@@ -161,6 +162,7 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
             settings=settings,
             drivers=drivers,
             observers=runs_seen,
+            telemetry=telemetry,
         )
         idempotency = IdempotencyStore(store)
         idempotency.open()

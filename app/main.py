@@ -4,8 +4,9 @@ import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 import fastapi_offline
 import structlog
 from fastapi import FastAPI
@@ -37,8 +38,12 @@ from app.edge.security_headers import page_policy
 from app.middleware import Edge
 from app.redaction import clean
 from app.runs import router as runs
+from app.telemetry.calls import Telemetry
 from app.telemetry.logs import configure_logging
 from app.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from app.telemetry.tracing import Tracing
 
 DESCRIPTION = """One REST API over a lakehouse: Airbyte brings data into bronze, Spark turns it
 into silver, dbt into gold, and data products make gold tables somebody answers for."""
@@ -70,10 +75,12 @@ def create_app(settings: Settings) -> FastAPI:
     check_choice(settings)
     configure_logging(settings.log_level, settings.secrets())
     metrics = Metrics()
+    tracing = _tracing(settings)
+    telemetry = Telemetry(metrics, tracing)
 
     @asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
-        async with _opened(settings, metrics) as context:
+        async with _closing(tracing), _opened(settings, metrics, telemetry) as context:
             api.state.context = context
             metrics.ready.set(1)
 
@@ -107,7 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
             router, prefix=f"/api/{settings.api_version}", dependencies=[access.needs(domain)]
         )
     _add_docs(api)
-    api.add_middleware(Edge, metrics=metrics, settings=settings)
+    api.add_middleware(Edge, metrics=metrics, settings=settings, telemetry=telemetry)
     if settings.cors_origins:
         # The outermost: a browser's preflight brings no key.
         api.add_middleware(
@@ -122,6 +129,7 @@ def create_app(settings: Settings) -> FastAPI:
                 "If-Match",
                 "Last-Event-ID",
                 "Prefer",
+                "Traceparent",
                 "X-Request-Id",
             ],
             expose_headers=[
@@ -129,6 +137,7 @@ def create_app(settings: Settings) -> FastAPI:
                 "Idempotency-Replayed",
                 "Location",
                 "Retry-After",
+                "Traceresponse",
                 "WWW-Authenticate",
                 "X-Request-Id",
             ],
@@ -137,14 +146,40 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, metrics: Metrics) -> AsyncIterator[ProcessContext]:
+async def _opened(
+    settings: Settings, metrics: Metrics, telemetry: Telemetry
+) -> AsyncIterator[ProcessContext]:
     try:
-        async with open_context(settings, metrics) as context:
+        async with open_context(settings, metrics, telemetry) as context:
             yield context
     except ConfigurationError as error:
         # The server shows a traceback of it, in which nobody finds the reason.
         log.error("cannot_start", reason=str(error))
         raise
+
+
+def _tracing(settings: Settings) -> "Tracing | None":
+    """Half a second and some 20 MB, for those alone who want it."""
+    if settings.otel_exporter_otlp_endpoint is None:
+        return None
+    from app.telemetry.tracing import Tracing
+
+    headers = settings.otel_exporter_otlp_headers
+    return Tracing(
+        endpoint=settings.otel_exporter_otlp_endpoint,
+        headers=headers.get_secret_value() if headers else "",
+        service=settings.otel_service_name,
+        version=importlib.metadata.version("asgard"),
+    )
+
+
+@asynccontextmanager
+async def _closing(tracing: "Tracing | None") -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        if tracing is not None:
+            await anyio.to_thread.run_sync(tracing.close)
 
 
 def _add_docs(api: FastAPI) -> None:

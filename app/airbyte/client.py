@@ -14,7 +14,8 @@ from app.airbyte.airbyte_answers import BASE_URL_HINT, Unanswered, json_of, lost
 from app.airbyte.airbyte_auth import auth_of, identity_of
 from app.config import Settings
 from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachable, NotFound
-from app.telemetry.calls import SILENT, Outcome, Telemetry
+from app.telemetry.calls import SILENT, Telemetry
+from app.telemetry.outcomes import Outcome
 
 Json = dict[str, Any]
 Params = Mapping[str, str | int]

@@ -13,7 +13,8 @@ from app.data_transformation.kubernetes_errors import Call, translated
 from app.data_transformation.kubernetes_rights import identity, missing_rights
 from app.errors import EngineFailed
 from app.runs.failure import FailureCause
-from app.telemetry.calls import SILENT, Outcome, Telemetry
+from app.telemetry.calls import SILENT, Telemetry
+from app.telemetry.outcomes import Outcome
 
 T = TypeVar("T")
 

@@ -19,7 +19,8 @@ from requests.adapters import HTTPAdapter
 
 from app.lakehouse.connection import CONNECT_TIMEOUT, READ_TIMEOUT
 from app.redaction import learn
-from app.telemetry.calls import SILENT, Outcome, Telemetry
+from app.telemetry.calls import SILENT, Telemetry
+from app.telemetry.outcomes import Outcome
 
 if TYPE_CHECKING:
     from pyiceberg.table import CommitTableResponse, Table

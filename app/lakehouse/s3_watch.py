@@ -3,7 +3,8 @@
 import time
 from typing import Any
 
-from app.telemetry.calls import Outcome, Telemetry
+from app.telemetry.calls import Telemetry
+from app.telemetry.outcomes import Outcome
 
 STARTED = "asgard_started"
 ABSENT = frozenset({304, 404})

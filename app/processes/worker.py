@@ -12,7 +12,9 @@ from typing import Any
 import app.errors
 from app.processes.child import ChildProcess, Limits
 from app.runs.failure import FailureCause
-from app.telemetry.calls import SILENT, Outcome, Telemetry
+from app.telemetry.calls import SILENT, Telemetry
+from app.telemetry.outcomes import Outcome
+from app.worker_spans import EVENT, PARENT_SPAN
 
 Message = dict[str, Any]
 OnEvent = Callable[[Message], None]
@@ -153,6 +155,8 @@ class WorkerProcess:
         self._max_rss = max_rss or self._max_rss
         with self._telemetry.call(self._engine, message["op"]) as call:
             try:
+                if parent := self._telemetry.traceparent():
+                    message = {**message, PARENT_SPAN: parent.split("-")[2]}
                 result: Message = await self._talk(message, "result", timeout, on_event)
             except WorkerTimeout:
                 call.outcome = Outcome.TIMEOUT
@@ -217,6 +221,8 @@ class WorkerProcess:
             if "event" in answer:
                 if again := answer["event"].get("commit_again"):
                     self._telemetry.commit_again("published", again)
+                elif spans := answer["event"].get(EVENT):
+                    self._telemetry.worker_spans(spans, self._engine, self.pid)
                 elif on_event:
                     on_event(answer["event"])
             elif "error" in answer:

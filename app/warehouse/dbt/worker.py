@@ -23,6 +23,7 @@ from app.warehouse.duckdb_types import ResultColumn, describe, literal, quoted
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
 from app.warehouse.publish import Base, Published, append_table, replace_table
 from app.worker_loop import Emit, Handlers, serve
+from app.worker_spans import span
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,7 +77,8 @@ class ModelWorker:
             tags=list(spec.tags),
             meta={"owner": spec.owner},
         )
-        self._workspace.run(model, emit)
+        with span("dbt run"):
+            self._workspace.run(model, emit)
         self._built = Built(spec, model.relation, columns, base)
         rows = None
         if not spec.materialization.is_view:
@@ -106,7 +108,8 @@ class ModelWorker:
         """Somebody who writes to the table by other means may come first, now and then."""
         for left in reversed(range(PUBLISH_ATTEMPTS)):
             try:
-                return self._publish(built, run_id)
+                with span("commit"):
+                    return self._publish(built, run_id)
             except EngineFailed as error:
                 if not left or "changed_table" not in error.members:
                     raise
