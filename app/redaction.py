@@ -18,7 +18,7 @@ SHORTEST_LINE = 16
 PATTERNS = (
     # Credentials in an address; a password may hold an @.
     (re.compile(r"(\w://)[^\s\"'/<>]+@"), rf"\1{HIDDEN}@"),
-    (re.compile(r"\b(Bearer|Basic) +[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
+    (re.compile(r"\b((?i:bearer|basic)) +(?=\S*[0-9A-Z])[\w.~+/=-]{8,}"), rf"\1 {HIDDEN}"),
     # A JWT, and a key of Asgard.
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), HIDDEN),
     (re.compile(r"\basgard_[0-9a-f]{12}_[\w-]{20,}"), HIDDEN),

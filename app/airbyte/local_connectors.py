@@ -44,9 +44,9 @@ from app.airbyte.secrets import (
     TYPED_SECRETS,
     SecretStore,
     joined,
-    secret_texts,
     secret_values,
     split,
+    sure_secrets,
 )
 from app.airbyte.typed_configs import FILE_SPEC
 from app.airbyte.workroom import Workroom
@@ -284,8 +284,9 @@ class LocalConnectors:
 
     async def _config(self, source: Source) -> tuple[dict[str, Any], tuple[str, ...]]:
         secrets = await anyio.to_thread.run_sync(self._secrets.get, source.id)
-        learn(secret_texts(secrets))
-        return joined(source.config, secrets), secret_values(secrets)
+        config = joined(source.config, secrets)
+        learn(sure_secrets(config))
+        return config, secret_values(secrets)
 
     async def _available(self, source_id: str) -> tuple[Stream, ...]:
         source = await self.source(source_id)

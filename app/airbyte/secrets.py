@@ -8,6 +8,7 @@ import copy
 import fcntl
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,12 @@ MASK = "**********"
 TYPED_SECRETS = frozenset({"password", "secret_access_key", "connection_string"})
 
 SHORTEST_SECRET = 4
+
+SURELY = re.compile(
+    "pass(word|phrase|wd)|secret|token|credential|connection_string"
+    "|(?<!primary_)(?<!partition_)(?<!foreign_)(?<!unique_)(?<!cursor_)(?<!sort_)(?<!merge_)key$",
+    re.IGNORECASE,
+)
 
 Pointer = tuple[str | int, ...]
 
@@ -116,6 +123,20 @@ def secret_texts(config: Any, secret: bool = False) -> set[str]:
 def _is_secret(name: str) -> bool:
     marks = ("password", "secret", "token", "key", "credential", "connection_string")
     return any(mark in name.lower() for mark in marks)
+
+
+def sure_secrets(config: Any, name: str = "") -> set[str]:
+    """Those that may be hidden in whatever this process logs: a value that is no secret, a column
+    or a way to log in, would be missed there."""
+    match config:
+        case dict():
+            return {text for key, value in config.items() for text in sure_secrets(value, key)}
+        case list():
+            return {text for value in config for text in sure_secrets(value, name)}
+        case str() if len(config) >= SHORTEST_SECRET and SURELY.search(name):
+            return {config}
+        case _:
+            return set()
 
 
 class SecretStore:

@@ -20,7 +20,7 @@ from app.airbyte.engine import (
     SourceDraft,
     Stream,
 )
-from app.airbyte.secrets import secret_texts
+from app.airbyte.secrets import sure_secrets
 from app.caller import Caller
 from app.config import Settings
 from app.errors import Conflict, EngineFailed, EngineUnreachable, NotFound
@@ -76,7 +76,7 @@ class AirbyteService:
             PathRefused, SourceNotFound: of file sources.
         """
         check_text(draft.name, "name")
-        learn(secret_texts(draft.config))
+        learn(sure_secrets(draft.config))
         await self._engine.vet_source(draft)
         claim = await self._idempotency.claim(key, str(uuid4()))
         source = await self._earlier_source(claim)

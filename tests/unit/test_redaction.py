@@ -33,6 +33,7 @@ PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n
         ("asgard_0123456789ab_" + "k" * 43, HIDDEN),
         ("line MIIEvQIBADANBgkqhkiG9w0B of it", "line *** of it"),
         ("abc stays, and me@example.com", "abc stays, and me@example.com"),
+        ("its basic authentication stays", "its basic authentication stays"),
         ("a bearer of news; https://example.com/a@b", "a bearer of news; https://example.com/a@b"),
     ],
 )
