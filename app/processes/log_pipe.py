@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,6 +12,7 @@ from app.redaction import clean
 
 CHUNK = 64 * 1024
 LONGEST_LINE = 256 * 1024
+PIPE_BYTES = 1024 * 1024
 AT_ONCE = 16 * 1024 * 1024
 
 
@@ -22,6 +25,10 @@ class LogPipe:
         self._log = log
         self._read_end, self.write_end = os.pipe()
         os.set_blocking(self._read_end, False)
+        if sys.platform == "linux":
+            # A gateway that is held up must not hold up its SeaweedFS, which others use as well.
+            with contextlib.suppress(OSError):  # an unprivileged user's pipes may be limited
+                fcntl.fcntl(self._read_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._unfinished = b""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._read_end, self._take)
