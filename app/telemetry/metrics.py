@@ -52,7 +52,11 @@ class Metrics:
             "outcome",
         )
         self.call_seconds = self._histogram(
-            "asgard_engine_call_seconds", "Time that a call took", CALL_BUCKETS, "engine"
+            "asgard_engine_call_seconds",
+            "Time that a call took",
+            CALL_BUCKETS,
+            "engine",
+            "operation",
         )
         self.calls_waiting = self._gauge(
             "asgard_engine_calls_waiting", "Calls that wait for a free connection", "engine"
@@ -90,7 +94,7 @@ class Metrics:
 
     def called(self, engine: str, operation: str, outcome: str, seconds: float) -> None:
         self.calls.labels(engine, operation, outcome).inc()
-        self.call_seconds.labels(engine).observe(seconds)
+        self.call_seconds.labels(engine, operation).observe(seconds)
 
     def follow_runs(self, counts: Callable[[], dict[tuple[RunKind, RunState], int]]) -> None:
         def count(kind: RunKind, state: RunState) -> float:

@@ -17,6 +17,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 Attributes = Mapping[str, str | int | float | bool]
 KINDS = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL}
+EXPORT_SECONDS = 3.0
+"""With its repetitions; a collector that is away holds up the end of the process by as much."""
 NOBODY = trace.INVALID_SPAN
 
 
@@ -32,7 +34,9 @@ class Tracing:
                 "process.pid": os.getpid(),
             }
         )
-        exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", headers=_pairs(headers))
+        exporter = OTLPSpanExporter(
+            f"{endpoint.rstrip('/')}/v1/traces", headers=_pairs(headers), timeout=EXPORT_SECONDS
+        )
         self._processor = BatchSpanProcessor(exporter)
         self._provider = TracerProvider(resource=self._resource)
         self._provider.add_span_processor(self._processor)

@@ -1,11 +1,14 @@
 """A whole trace of one data-product run, as a collector gets it over OTLP/HTTP."""
 
+import asyncio
 import gzip
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +20,8 @@ import pytest
 from auth_world import gate
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from pydantic import SecretStr
+
+from app.telemetry.tracing import EXPORT_SECONDS, Tracing
 
 if TYPE_CHECKING:
     from conftest import Lakehouse
@@ -184,6 +189,19 @@ async def test_the_trace_of_a_data_product_run_is_whole(
         "request",
         "run_ended",
     }
+
+
+async def test_a_mute_collector_holds_nobody_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        tracing = Tracing(f"http://127.0.0.1:{mute.getsockname()[1]}", "", "asgard", "1")
+        begun = time.monotonic()
+        with tracing.span("POST /a", "server", None, {}):
+            pass
+        answered = time.monotonic()
+        await asyncio.to_thread(tracing.close)
+        closed = time.monotonic()
+    assert answered - begun < 0.5
+    assert closed - answered < EXPORT_SECONDS + 2
 
 
 async def test_a_callers_trace_is_in_the_log_also_without_a_collector(
