@@ -146,6 +146,22 @@ async def test_work_is_counted_by_what_it_was_and_how_it_ended(gated: Gate) -> N
     assert after.sum("asgard_ready") == 1
 
 
+async def test_what_a_client_makes_up_is_no_series_of_its_own(gated: Gate) -> None:
+    async def series() -> int:
+        return len((await scrape(gated)).samples)
+
+    async def make_up(number: int) -> None:
+        await gated.client.request(f"MADEUP{number}", "/api/v1/runs")
+        await gated.client.get(f"/api/v1/made-up-{number}")
+        await gated.client.get(f"/api/v1/data-products/made-up-{number}")
+
+    await make_up(0)
+    before = await series()
+    for number in range(1, 10):
+        await make_up(number)
+    assert await series() == before
+
+
 async def test_open_runs_are_shown_until_they_end(gated: Gate) -> None:
     many = "SELECT id FROM (VALUES " + ", ".join(f"({n})" for n in range(200)) + ") AS t(id)"
     endless = (
