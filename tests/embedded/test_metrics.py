@@ -15,7 +15,7 @@ from auth_world import Gate, bearer, gate, key_of, write_keys
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
-from app.config import AuthMode
+from app.config import AuthMode, Settings
 from app.errors import AsgardError
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.records import RecordTable
@@ -68,14 +68,16 @@ async def scraped(gated: Gate, condition: Callable[[Scrape], bool]) -> Scrape:
 
 
 @pytest.fixture(scope="module")
-async def gated(lakehouse: "Lakehouse") -> AsyncIterator[Gate]:
+async def gated(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gate]:
+    """On a lake of its own: what others made would be counted, too."""
     rows = pa.table({"id": [1, 2, 3], "note": ["1", "2", "no number"]})
 
     def make(catalog: "RestCatalog") -> None:
         catalog.create_table(ORDERS, rows.schema).append(rows)
 
-    await lakehouse.catalog.run(make)
-    async with gate(lakehouse.settings) as opened:
+    home = tmp_path_factory.mktemp("metrics")
+    async with gate(Settings(_env_file=None, asgard_home=home)) as opened:
+        await opened.app.state.context.catalog.run(make)
         yield opened
 
 
