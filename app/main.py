@@ -159,7 +159,7 @@ async def _opened(
 
 
 def _tracing(settings: Settings) -> "Tracing | None":
-    """Half a second and some 20 MB, for those alone who want it."""
+    """The import takes 12 MB, from those alone who want it."""
     if settings.otel_exporter_otlp_endpoint is None:
         return None
     from app.telemetry.tracing import Tracing

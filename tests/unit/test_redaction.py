@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import structlog
+from pydantic import SecretStr
 
+from app.config import Settings
 from app.processes import ChildProcess
 from app.redaction import HIDDEN, Redactor, learn
 from app.telemetry.logs import configure_logging
@@ -48,6 +50,23 @@ def test_the_longer_of_two_secrets_is_hidden_whole() -> None:
     redactor.learn(["secret"])
     redactor.learn(["secret-and-more"])
     assert redactor.clean("secret-and-more, secret") == "***, ***"
+
+
+def test_settings_tell_their_secrets_and_the_secret_parts_of_them() -> None:
+    settings = Settings(
+        _env_file=None,  # type: ignore[call-arg]
+        trino_password=SecretStr("of-trino"),
+        iceberg_rest_credential=SecretStr("client:of-iceberg"),
+        otel_exporter_otlp_headers=SecretStr("x-key=of-traces, x-other=of-others="),
+    )
+    assert set(settings.secrets()) == {
+        "of-trino",
+        "client:of-iceberg",
+        "of-iceberg",
+        "x-key=of-traces, x-other=of-others=",
+        "of-traces",
+        "of-others=",
+    }
 
 
 @dataclass
