@@ -12,7 +12,9 @@ class Traces(Section):
         default=None, examples=["http://collector.example.com:4318"]
     )
     """Where traces are sent, over OTLP/HTTP. None are made without."""
-    otel_exporter_otlp_headers: Secret | None = Field(default=None, examples=["name=value"])
+    otel_exporter_otlp_headers: Secret | None = Field(
+        default=None, examples=["your-header=your-key"]
+    )
     """What is sent along, a key above all: `name=value,name=value`."""
     otel_service_name: Word = "asgard"
     """As what traces show this gateway."""
