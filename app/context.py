@@ -17,6 +17,7 @@ from app.auth.authenticator import Anybody, Authenticator, ByKey, ByToken
 from app.auth.key_ring import KeyRing
 from app.auth.oidc import Issuer, TokenJudge
 from app.config import AuthMode, Settings
+from app.data_products.freshness import FreshnessWatch
 from app.data_products.record import ProductDoc
 from app.data_products.service import DataProductService
 from app.data_transformation.driver import SparkDriver
@@ -40,9 +41,11 @@ from app.runs.driver import RunDriver
 from app.runs.idempotency import IdempotencyStore
 from app.runs.model import RunKind
 from app.runs.service import RunService
+from app.runs.supervisor import Observer
 from app.sql.judge import SqlJudge
 from app.sql.model import SqlPolicy
-from app.telemetry import Metrics
+from app.telemetry.calls import SILENT, Telemetry
+from app.telemetry.metrics import Metrics
 from app.warehouse.dbt.project import DbtProject
 from app.warehouse.dbt.project_targets import DuckDbTarget, ProjectTarget, TrinoTarget
 from app.warehouse.driver import ModelDriver
@@ -85,6 +88,7 @@ class Foundation:
     """The same catalog, on the branch that Asgard's own records are on."""
     judge: SqlJudge
     manifests: BronzeManifests
+    telemetry: Telemetry
     stack: AsyncExitStack
     """Closes what is pushed onto it, in reverse order."""
     warm: list[Callable[[], Awaitable[None]]]
@@ -98,15 +102,19 @@ class Foundation:
 
 
 @asynccontextmanager
-async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[ProcessContext]:
+async def open_context(
+    settings: Settings, metrics: Metrics, telemetry: Telemetry
+) -> AsyncIterator[ProcessContext]:
     """Opens everything in order and closes it in reverse, also when opening fails half-way."""
     async with AsyncExitStack() as stack:
         authenticator = _authenticator(settings, stack)
         lakehouse: EmbeddedLakehouse | ExternalLakehouse
         if settings.is_production("lake"):
-            lakehouse = await stack.enter_async_context(external_lakehouse(settings))
+            lakehouse = await stack.enter_async_context(external_lakehouse(settings, telemetry))
         else:
-            lakehouse = await stack.enter_async_context(embedded_lakehouse(settings))
+            lakehouse = await stack.enter_async_context(
+                embedded_lakehouse(settings, telemetry=telemetry)
+            )
         lake, store, catalog = lakehouse.lake, lakehouse.store, lakehouse.catalog
         records = lakehouse.records
         policy = SqlPolicy(
@@ -115,7 +123,9 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
             bucket=lake.s3.bucket,
             allowed_prefixes=("bronze/", *settings.s3_allowed_prefixes),
         )
-        judge = SqlJudge(policy, log_path=settings.home / "logs" / "sql-judge.log")
+        judge = SqlJudge(
+            policy, log_path=settings.home / "logs" / "sql-judge.log", telemetry=telemetry
+        )
         stack.push_async_callback(judge.close)
         manifests = BronzeManifests(store)
         foundation = Foundation(
@@ -126,6 +136,7 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
             records,
             judge,
             manifests,
+            telemetry,
             stack,
             warm=[judge.warm],
             probes={
@@ -144,12 +155,14 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
             RunKind.DBT: models,
             RunKind.DATA_PRODUCT: models,
         }
+        runs_seen: list[Observer] = [metrics.run_ended]
         runs = RunService(
             store=store,
             catalog=records,
             settings=settings,
             drivers=drivers,
-            observers=[metrics.run_ended],
+            observers=runs_seen,
+            telemetry=telemetry,
         )
         idempotency = IdempotencyStore(store)
         idempotency.open()
@@ -190,6 +203,11 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
         stack.push_async_callback(audit.close)
         await runs.open()
         stack.push_async_callback(runs.close)
+        _follow(metrics, foundation, runs, audit)
+        freshness = FreshnessWatch(data_products, metrics)
+        runs_seen.append(freshness.run_ended)
+        freshness.open()
+        stack.push_async_callback(freshness.close)
         warming = asyncio.create_task(_warm(foundation.warm))
         stack.push_async_callback(_stop, warming)
         yield ProcessContext(
@@ -221,6 +239,16 @@ async def open_context(settings: Settings, metrics: Metrics) -> AsyncIterator[Pr
         )
 
 
+def _follow(metrics: Metrics, foundation: Foundation, runs: RunService, audit: AuditTrail) -> None:
+    """What is looked at when somebody asks for the metrics."""
+    metrics.follow_runs(runs.counts)
+    metrics.endings_waiting.set_function(lambda: runs.endings_waiting)
+    metrics.audit_waiting.set_function(lambda: audit.waiting)
+    store, catalog = foundation.store, foundation.catalog
+    metrics.calls_waiting.labels("s3").set_function(lambda: store.waiting)
+    metrics.calls_waiting.labels("catalog").set_function(lambda: catalog.waiting)
+
+
 def _authenticator(settings: Settings, stack: AsyncExitStack) -> Authenticator:
     match settings.authentication:
         case AuthMode.NONE:
@@ -247,7 +275,10 @@ def issuer(settings: Settings) -> Issuer:
 async def _ingestion_engine(foundation: Foundation) -> IngestionEngine:
     if foundation.settings.is_production("ingestion"):
         airbyte = AirbyteApi(
-            settings=foundation.settings, lake=foundation.lake, store=foundation.store
+            settings=foundation.settings,
+            lake=foundation.lake,
+            store=foundation.store,
+            telemetry=foundation.telemetry,
         )
         foundation.stack.push_async_callback(airbyte.close)
         airbyte.follower.open()
@@ -259,6 +290,7 @@ async def _ingestion_engine(foundation: Foundation) -> IngestionEngine:
         store=foundation.store,
         catalog=foundation.records,
         manifests=foundation.manifests,
+        telemetry=foundation.telemetry,
     )
     await engine.open()
     foundation.stack.push_async_callback(engine.close)
@@ -273,23 +305,25 @@ async def _spark_engine(foundation: Foundation) -> SparkEngine:
         foundation.store,
         foundation.catalog,
         log_path=foundation.logs / "spark-worker.log",
+        telemetry=foundation.telemetry,
     )
     foundation.stack.push_async_callback(engine.close)
     foundation.warm.append(engine.warm)
     return engine
 
 
-def kubernetes_api(settings: Settings) -> KubernetesApi:
+def kubernetes_api(settings: Settings, telemetry: Telemetry = SILENT) -> KubernetesApi:
     return KubernetesApi(
         settings.spark_namespace,
         in_cluster=settings.kubernetes_service_host is not None,
         kubeconfig=settings.kubeconfig,
+        telemetry=telemetry,
     )
 
 
 def _spark_operator(foundation: Foundation) -> SparkEngine:
     settings = foundation.settings
-    api = kubernetes_api(settings)
+    api = kubernetes_api(settings, foundation.telemetry)
     foundation.probes["kubernetes"] = api.probe
     operator = SparkOperatorEngine(
         lake=foundation.lake,
@@ -326,6 +360,7 @@ async def _sql_engine(foundation: Foundation) -> SqlEngine:
             judge=foundation.judge,
             home=settings.home,
             workers=settings.dbt_workers,
+            telemetry=foundation.telemetry,
         )
         foundation.stack.push_async_callback(trino.close)
         foundation.warm.append(trino.warm)
@@ -338,6 +373,7 @@ async def _sql_engine(foundation: Foundation) -> SqlEngine:
         judge=foundation.judge,
         home=foundation.settings.home,
         workers=foundation.settings.dbt_workers,
+        telemetry=foundation.telemetry,
     )
     foundation.stack.push_async_callback(engine.close)
     foundation.warm.append(engine.warm)

@@ -61,7 +61,7 @@ async def ready(request: Request, response: Response) -> Readiness:
 
 
 @router.get("/metrics", response_class=Response, dependencies=[needs(METRICS)])
-def metrics(request: Request) -> Response:
+async def metrics(request: Request) -> Response:
     """The gateway's own series, in Prometheus' text format."""
     return Response(
         generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST

@@ -4,8 +4,9 @@ import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 import fastapi_offline
 import structlog
 from fastapi import FastAPI
@@ -35,8 +36,14 @@ from app.dbt_transformations import router as dbt_transformations
 from app.draining import on_signals
 from app.edge.security_headers import page_policy
 from app.middleware import Edge
+from app.redaction import clean
 from app.runs import router as runs
-from app.telemetry import Metrics, configure_logging
+from app.telemetry.calls import Telemetry
+from app.telemetry.logs import configure_logging
+from app.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from app.telemetry.tracing import Tracing
 
 DESCRIPTION = """One REST API over a lakehouse: Airbyte brings data into bronze, Spark turns it
 into silver, dbt into gold, and data products make gold tables somebody answers for."""
@@ -66,12 +73,14 @@ class Api(FastAPI):
 def create_app(settings: Settings) -> FastAPI:
     """Builds the application; its engines open in the lifespan. Raises `ConfigurationError`."""
     check_choice(settings)
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.secrets())
     metrics = Metrics()
+    tracing = _tracing(settings)
+    telemetry = Telemetry(metrics, tracing)
 
     @asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
-        async with _opened(settings, metrics) as context:
+        async with _closing(tracing), _opened(settings, metrics, telemetry) as context:
             api.state.context = context
             metrics.ready.set(1)
 
@@ -105,7 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
             router, prefix=f"/api/{settings.api_version}", dependencies=[access.needs(domain)]
         )
     _add_docs(api)
-    api.add_middleware(Edge, metrics=metrics, settings=settings)
+    api.add_middleware(Edge, metrics=metrics, settings=settings, telemetry=telemetry)
     if settings.cors_origins:
         # The outermost: a browser's preflight brings no key.
         api.add_middleware(
@@ -120,6 +129,7 @@ def create_app(settings: Settings) -> FastAPI:
                 "If-Match",
                 "Last-Event-ID",
                 "Prefer",
+                "Traceparent",
                 "X-Request-Id",
             ],
             expose_headers=[
@@ -127,6 +137,7 @@ def create_app(settings: Settings) -> FastAPI:
                 "Idempotency-Replayed",
                 "Location",
                 "Retry-After",
+                "Traceresponse",
                 "WWW-Authenticate",
                 "X-Request-Id",
             ],
@@ -135,14 +146,40 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, metrics: Metrics) -> AsyncIterator[ProcessContext]:
+async def _opened(
+    settings: Settings, metrics: Metrics, telemetry: Telemetry
+) -> AsyncIterator[ProcessContext]:
     try:
-        async with open_context(settings, metrics) as context:
+        async with open_context(settings, metrics, telemetry) as context:
             yield context
     except ConfigurationError as error:
         # The server shows a traceback of it, in which nobody finds the reason.
         log.error("cannot_start", reason=str(error))
         raise
+
+
+def _tracing(settings: Settings) -> "Tracing | None":
+    """The import takes 12 MB, from those alone who want it."""
+    if settings.otel_exporter_otlp_endpoint is None:
+        return None
+    from app.telemetry.tracing import Tracing
+
+    headers = settings.otel_exporter_otlp_headers
+    return Tracing(
+        endpoint=settings.otel_exporter_otlp_endpoint,
+        headers=headers.get_secret_value() if headers else "",
+        service=settings.otel_service_name,
+        version=importlib.metadata.version("asgard"),
+    )
+
+
+@asynccontextmanager
+async def _closing(tracing: "Tracing | None") -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        if tracing is not None:
+            await anyio.to_thread.run_sync(tracing.close)
 
 
 def _add_docs(api: FastAPI) -> None:
@@ -188,7 +225,7 @@ def _app_from_environment() -> FastAPI:
     try:
         api = create_app(load_settings(key_faults))
     except ConfigurationError as error:
-        raise SystemExit(f"Asgard cannot start: {error}") from None
+        raise SystemExit(clean(f"Asgard cannot start: {error}")) from None
     for unknown in unknown_variables():
         log.warning("unknown_variable", variable=unknown.name, nearest=unknown.nearest)
     return api

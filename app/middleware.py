@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from app.caller import Caller
 from app.config import Settings
 from app.edge.answer import Answer, Clock
 from app.edge.body import Body, too_large
-from app.edge.door import UNKNOWN, Door, challenge
+from app.edge.door import PROBES, UNKNOWN, Door, challenge
 from app.edge.notary import SAFE_METHODS, is_change, keeper
 from app.edge.proxies import Proxies
 from app.edge.rates import RateLimit
@@ -29,9 +30,13 @@ from app.errors import (
 )
 from app.http import REQUEST_ID, request_id_of_task
 from app.problems import problem_response
-from app.telemetry import Metrics
+from app.telemetry.calls import Telemetry, Work, in_log
+from app.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
+METHODS = SAFE_METHODS | {"POST", "PUT", "PATCH", "DELETE"}
+UNTRACED = PROBES | {"/metrics"}
+"""Asked every few seconds by machines."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,11 @@ class Edge:
     """Wraps the application. Nothing but an answer leaves it: an error that no handler knew is
     logged with its traceback and answered as a bare 500."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, settings: Settings) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, settings: Settings, telemetry: Telemetry
+    ) -> None:
         self.app = app
+        self.telemetry = telemetry
         self.metrics = metrics
         self.trusted_hosts = settings.trusted_hosts
         self.cors_origins = settings.cors_origins
@@ -67,17 +75,26 @@ class Edge:
         headers = Headers(scope=scope)
         request_id = _request_id(headers)
         token = request_id_of_task.set(request_id)
-        structlog.contextvars.bind_contextvars(request_id=request_id)
         origin = self.proxies.origin(scope, headers)
         answer = Answer(send, request_id, origin.is_https)
         started = time.perf_counter()
-        try:
-            asked = Asked(scope, receive, headers, request_id, origin.address)
-            await self._answer(asked, answer)
-        finally:
-            self._account(scope, answer.status, time.perf_counter() - started)
-            structlog.contextvars.unbind_contextvars("request_id")
-            request_id_of_task.reset(token)
+        with self._traced(scope, headers) as work:
+            answer.traceresponse = work.traceparent
+            logged = {"request_id": request_id, **in_log(work)}
+            structlog.contextvars.bind_contextvars(**logged)
+            try:
+                asked = Asked(scope, receive, headers, request_id, origin.address)
+                await self._answer(asked, answer)
+            finally:
+                self._account(scope, answer.status, time.perf_counter() - started, work)
+                structlog.contextvars.unbind_contextvars(*logged)
+                request_id_of_task.reset(token)
+
+    def _traced(self, scope: Scope, headers: Headers) -> AbstractContextManager[Work]:
+        if scope["path"] in UNTRACED:
+            return nullcontext(Work())
+        known = {"http.request.method": scope["method"], "url.path": scope["path"]}
+        return self.telemetry.work(scope["method"], "server", headers.get("traceparent"), known)
 
     async def _answer(self, asked: Asked, answer: Answer) -> None:
         scope, caller = asked.scope, UNKNOWN
@@ -160,11 +177,16 @@ class Edge:
             return True
         return origin is not None and urlsplit(origin).netloc != headers.get("host")
 
-    def _account(self, scope: Scope, status: int, seconds: float) -> None:
+    def _account(self, scope: Scope, status: int, seconds: float, work: Work) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
         method: str = scope["method"]
-        self.metrics.requests.labels(method, route, str(status)).inc()
-        self.metrics.latency.labels(method, route).observe(seconds)
+        # Anybody can make methods up, and every one would be a series for ever.
+        counted = method if method in METHODS else "other"
+        self.metrics.requests.labels(counted, route, str(status)).inc()
+        self.metrics.latency.labels(counted, route).observe(seconds)
+        work.name = f"{counted} {route}"
+        work.attributes = {"http.route": route, "http.response.status_code": status}
+        work.error = str(status) if status >= 500 else None
         log.info(
             "request", method=method, path=scope["path"], status=status, seconds=round(seconds, 4)
         )

@@ -6,7 +6,7 @@ import typer
 
 from app.config import ConfigurationError, Settings, load_settings
 from app.lakehouse.external import external_lakehouse
-from app.telemetry import configure_logging
+from app.telemetry.logs import configure_logging
 
 
 def make_schemas() -> int:
@@ -16,7 +16,7 @@ def make_schemas() -> int:
         settings = load_settings()
         if not settings.is_production("lake"):
             raise ConfigurationError("S3_BUCKET is not set: an embedded lake makes its schemas.")
-        configure_logging(settings.log_level)
+        configure_logging(settings.log_level, settings.secrets())
         namespaces = asyncio.run(_make(settings))
     except ConfigurationError as error:
         typer.echo(f"The schemas cannot be made: {error}", err=True)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.child_launch import PROTOCOL_FD
+from app.worker_spans import EVENT, PARENT_SPAN, spans_of_call
 
 Message = dict[str, Any]
 Emit = Callable[[Message], None]
@@ -40,12 +41,20 @@ def serve(open_worker: Callable[[Message], Handlers]) -> None:
         return
     channel.send({"ready": True})
     while (message := channel.receive()) is not None:
-        try:
+        channel.send_line(_answer(handlers, message, channel))
+
+
+def _answer(handlers: Handlers, message: Message, channel: "_Channel") -> str:
+    spans: list[Message] = []
+    try:
+        with spans_of_call(message.pop(PARENT_SPAN, None), message["op"]) as spans:
             result = handlers[message["op"]](message, lambda event: channel.send({"event": event}))
-            answer = json.dumps({"result": result})
-        except Exception as error:  # noqa: BLE001 — the worker's outer edge
-            answer = json.dumps({"error": _described(error)})
-        channel.send_line(answer)
+        answer = json.dumps({"result": result})
+    except Exception as error:  # noqa: BLE001 — the worker's outer edge
+        answer = json.dumps({"error": _described(error)})
+    if spans:
+        channel.send({"event": {EVENT: spans}})
+    return answer
 
 
 class _Channel:

@@ -47,6 +47,7 @@ from app.errors import EngineFailed, InvalidBody, InvalidRequest, NotFound, NotS
 from app.lakehouse.bronze_listing import ListedBronze
 from app.runs.driver import Outcome, RunControl
 from app.runs.model import Run
+from app.telemetry.calls import SILENT, Telemetry
 
 if TYPE_CHECKING:
     from app.lakehouse.connection import Lake
@@ -58,9 +59,16 @@ log = structlog.get_logger()
 class AirbyteApi:
     """`IngestionEngine` over Airbyte's public API."""
 
-    def __init__(self, *, settings: Settings, lake: "Lake", store: "ObjectStore") -> None:
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        lake: "Lake",
+        store: "ObjectStore",
+        telemetry: Telemetry = SILENT,
+    ) -> None:
         self._s3 = lake.s3
-        self.client = AirbyteClient(settings)
+        self.client = AirbyteClient(settings, telemetry)
         self._workspaces = Workspaces(self.client, settings.airbyte_workspace)
         self._claims = Claims(store)
         self._resources = Resources(self.client, self._workspaces, self._claims)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from app.airbyte.secrets import MASK, TYPED_SECRETS
+from app.airbyte.secrets import MASK, TYPED_SECRETS, secret_texts
 from app.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -78,26 +78,9 @@ def masked(config: Any) -> Any:
 
 def without_secrets(text: str, config: Any) -> str:
     """A message of Airbyte's, should it quote what it was sent."""
-    for secret in sorted(_texts(config), key=len, reverse=True):
+    for secret in sorted(secret_texts(config), key=len, reverse=True):
         text = text.replace(secret, MASK)
     return text
-
-
-def _texts(config: Any, secret: bool = False) -> set[str]:
-    match config:
-        case dict():
-            return {t for k, v in config.items() for t in _texts(v, secret or _is_secret(k))}
-        case list():
-            return {text for value in config for text in _texts(value, secret)}
-        case str() if secret and len(config) > 3:
-            return {config}
-        case _:
-            return set()
-
-
-def _is_secret(name: str) -> bool:
-    marks = ("password", "secret", "token", "key", "credential", "connection_string")
-    return any(mark in name.lower() for mark in marks)
 
 
 def _mongodb(config: Config) -> Config:

@@ -14,6 +14,8 @@ from app.airbyte.airbyte_answers import BASE_URL_HINT, Unanswered, json_of, lost
 from app.airbyte.airbyte_auth import auth_of, identity_of
 from app.config import Settings
 from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachable, NotFound
+from app.telemetry.calls import SILENT, Telemetry
+from app.telemetry.outcomes import Outcome
 
 Json = dict[str, Any]
 Params = Mapping[str, str | int]
@@ -32,7 +34,8 @@ PAGE = 100
 class AirbyteClient:
     """Raises of the tree in `errors.py`; `Unanswered` never gets out of here."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, telemetry: Telemetry = SILENT) -> None:
+        self._telemetry = telemetry
         base = str(settings.airbyte_base_url).rstrip("/")
         self.base_url = base
         self._shown_url = re.sub(r"//[^/@]*@", "//", base)
@@ -175,14 +178,19 @@ class AirbyteClient:
     ) -> Any:
         url = path if path.startswith("http") else self.base_url + path
         timeout = httpx.Timeout(seconds, connect=min(CONNECT_TIMEOUT, seconds))
-        try:
-            response = await self._http.request(
-                method, url, params=params, json=body, timeout=timeout
-            )
-        except httpx.TransportError as error:
-            raise lost(error, self._shown_url, seconds) from None
-        except httpx.InvalidURL as error:
-            raise EngineFailed(f"AIRBYTE_BASE_URL is no address: {error}") from None
+        resource = "jobs" if path.startswith("http") else path.split("/")[1].partition("?")[0]
+        with self._telemetry.call("airbyte", f"{method} {resource}") as call:
+            try:
+                response = await self._http.request(
+                    method, url, params=params, json=body, timeout=timeout
+                )
+            except httpx.TransportError as error:
+                timed_out = isinstance(error, httpx.TimeoutException)
+                call.outcome = Outcome.TIMEOUT if timed_out else Outcome.UNREACHABLE
+                raise lost(error, self._shown_url, seconds) from None
+            except httpx.InvalidURL as error:
+                raise EngineFailed(f"AIRBYTE_BASE_URL is no address: {error}") from None
+            call.outcome = Outcome.of_status(response.status_code)
         self._set_clock(response)
         return json_of(response)
 

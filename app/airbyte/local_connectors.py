@@ -39,7 +39,15 @@ from app.airbyte.local_records import (
 )
 from app.airbyte.local_source import LocalSource
 from app.airbyte.local_sync import LocalSync, outcome_of
-from app.airbyte.secrets import MASK, TYPED_SECRETS, SecretStore, joined, secret_values, split
+from app.airbyte.secrets import (
+    MASK,
+    TYPED_SECRETS,
+    SecretStore,
+    joined,
+    secret_values,
+    split,
+    sure_secrets,
+)
 from app.airbyte.typed_configs import FILE_SPEC
 from app.airbyte.workroom import Workroom
 from app.caller import Caller
@@ -47,8 +55,10 @@ from app.config import Settings
 from app.errors import Gone, NotFound
 from app.lakehouse.bronze import BronzeManifests
 from app.lakehouse.records import Record, RecordTable
+from app.redaction import learn
 from app.runs.driver import Outcome, RunControl
 from app.runs.model import Run
+from app.telemetry.calls import SILENT, Telemetry
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog
@@ -71,12 +81,13 @@ class LocalConnectors:
         manifests: BronzeManifests,
         checkpoint_rows: int = CHECKPOINT_ROWS,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        telemetry: Telemetry = SILENT,
     ) -> None:
         self._home = settings.home
         self._bucket = lake.s3.bucket
         self._store = store
         self._manifests = manifests
-        self._workroom = Workroom(settings.home)
+        self._workroom = Workroom(settings.home, telemetry=telemetry)
         self._secrets = SecretStore(settings.home / "secrets" / "sources.json")
         self._files = LocalFiles(settings, lake, store, self._workroom)
         packages = allowed_packages(settings.connectors_allowed)
@@ -273,7 +284,9 @@ class LocalConnectors:
 
     async def _config(self, source: Source) -> tuple[dict[str, Any], tuple[str, ...]]:
         secrets = await anyio.to_thread.run_sync(self._secrets.get, source.id)
-        return joined(source.config, secrets), secret_values(secrets)
+        config = joined(source.config, secrets)
+        learn(sure_secrets(config))
+        return config, secret_values(secrets)
 
     async def _available(self, source_id: str) -> tuple[Stream, ...]:
         source = await self.source(source_id)

@@ -8,6 +8,7 @@ import copy
 import fcntl
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,12 @@ MASK = "**********"
 TYPED_SECRETS = frozenset({"password", "secret_access_key", "connection_string"})
 
 SHORTEST_SECRET = 4
+
+SURELY = re.compile(
+    "pass(word|phrase|wd)|secret|token|credential|connection_string"
+    "|(?<!primary_)(?<!partition_)(?<!foreign_)(?<!unique_)(?<!cursor_)(?<!sort_)(?<!merge_)key$",
+    re.IGNORECASE,
+)
 
 Pointer = tuple[str | int, ...]
 
@@ -98,6 +105,38 @@ def secret_values(values: Mapping[str, Any]) -> tuple[str, ...]:
     """What must be hidden, longest first; a very short value would hide half of every log."""
     texts = {str(v) for v in values.values() if len(str(v)) >= SHORTEST_SECRET}
     return tuple(sorted(texts, key=len, reverse=True))
+
+
+def secret_texts(config: Any, secret: bool = False) -> set[str]:
+    """What stands under names that secrets have, whatever a connector's spec says of them."""
+    match config:
+        case dict():
+            return {t for k, v in config.items() for t in secret_texts(v, secret or _is_secret(k))}
+        case list():
+            return {text for value in config for text in secret_texts(value, secret)}
+        case str() if secret and len(config) >= SHORTEST_SECRET:
+            return {config}
+        case _:
+            return set()
+
+
+def _is_secret(name: str) -> bool:
+    marks = ("password", "secret", "token", "key", "credential", "connection_string")
+    return any(mark in name.lower() for mark in marks)
+
+
+def sure_secrets(config: Any, name: str = "") -> set[str]:
+    """Those that may be hidden in whatever this process logs: a value that is no secret, a column
+    or a way to log in, would be missed there."""
+    match config:
+        case dict():
+            return {text for key, value in config.items() for text in sure_secrets(value, key)}
+        case list():
+            return {text for value in config for text in sure_secrets(value, name)}
+        case str() if len(config) >= SHORTEST_SECRET and SURELY.search(name):
+            return {config}
+        case _:
+            return set()
 
 
 class SecretStore:

@@ -15,6 +15,7 @@ import anyio.to_thread
 from app.errors import AsgardError, EngineFailed
 from app.processes import WorkerDied, WorkerError, WorkerPool, WorkerProcess, WorkerTimeout
 from app.runs.failure import FailureCause
+from app.telemetry.calls import SILENT, Telemetry
 
 Message = dict[str, Any]
 OnEvent = Callable[[Message], None]
@@ -61,7 +62,8 @@ class Room:
 class Workroom:
     """`files` are warm workers, for reading a file takes less time than starting one."""
 
-    def __init__(self, home: Path, *, file_workers: int = 2) -> None:
+    def __init__(self, home: Path, *, file_workers: int = 2, telemetry: Telemetry = SILENT) -> None:
+        self._telemetry = telemetry
         self._spool = home / "spool"
         self._logs = home / "logs"
         self._files = WorkerPool(self._file_worker, file_workers)
@@ -88,6 +90,8 @@ class Workroom:
                 log_path=self._logs / "connectors.log",
                 hello={},
                 max_rss=CONNECTOR_MEMORY,
+                telemetry=self._telemetry,
+                engine="connector",
             )
             try:
                 yield Room(directory, worker)
@@ -105,6 +109,8 @@ class Workroom:
             log_path=self._logs / "file-worker.log",
             hello={"preload": "file"},
             max_rss=FILE_MEMORY,
+            telemetry=self._telemetry,
+            engine="files",
         )
 
     @asynccontextmanager

@@ -78,6 +78,11 @@ class AuditTrail:
         if record.outcome is Outcome.DONE:
             await asyncio.wait({writing}, timeout=PATIENCE)
 
+    @property
+    def waiting(self) -> int:
+        """Records that are not in Iceberg yet."""
+        return len(self._waiting)
+
     def refuse(self, record: AuditRecord) -> None:
         key = (record.address, record.subject, record.status)
         if key not in self._refused and len(self._refused) >= MOST_REFUSALS - 1:

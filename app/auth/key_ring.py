@@ -17,6 +17,7 @@ from app.auth.keys import KeyFile, KnownKey, key_id, make_key
 from app.caller import ADMIN, Caller
 from app.config import AuthMode, ConfigurationError, Fault, Settings
 from app.config.placeholders import is_placeholder
+from app.redaction import learn
 
 T = TypeVar("T")
 LOOKED_AT_EVERY = 1.0
@@ -151,4 +152,5 @@ def _parse_plain(content: bytes) -> bytes:
         raise ValueError("it holds the placeholder of an example, which can be guessed")
     if len(key) < SHORTEST_PLAIN:
         raise ValueError(f"a key has at least {SHORTEST_PLAIN} characters; this one can be guessed")
+    learn([key.decode(errors="replace")])
     return hashlib.sha256(key).digest()

@@ -1,7 +1,9 @@
 """Every environment variable, once. Nothing but this package reads them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from app.config.airbyte import Airbyte
@@ -12,6 +14,7 @@ from app.config.limits import Limits
 from app.config.section import Section
 from app.config.spark import Spark
 from app.config.storage import Storage
+from app.config.traces import Traces
 from app.config.trino import Trino
 
 RUNNING_IN_PRODUCTION, RUNNING_EMBEDDED = 50, 2
@@ -33,10 +36,11 @@ SECTIONS: tuple[type[Section], ...] = (
     Trino,
     Storage,
     Limits,
+    Traces,
 )
 
 
-class Settings(Limits, Storage, Trino, Spark, Airbyte, Embedding, Authentication, Core):
+class Settings(Traces, Limits, Storage, Trino, Spark, Airbyte, Embedding, Authentication, Core):
     """Read from the environment and `.env`; an empty value means unset. Times are in seconds."""
 
     model_config = SettingsConfigDict(title="Settings")
@@ -72,6 +76,17 @@ class Settings(Limits, Storage, Trino, Spark, Airbyte, Embedding, Authentication
     @property
     def keys_file(self) -> Path:
         return (self.auth_keys_file or self.home / "keys.json").expanduser().absolute()
+
+    def secrets(self) -> Iterator[str]:
+        """What no log may show. Passwords in addresses are known by their form."""
+        for _, value in self:
+            if isinstance(value, SecretStr):
+                yield value.get_secret_value()
+        if self.iceberg_rest_credential:
+            yield self.iceberg_rest_credential.get_secret_value().partition(":")[2]
+        if self.otel_exporter_otlp_headers:
+            for header in self.otel_exporter_otlp_headers.get_secret_value().split(","):
+                yield header.partition("=")[2].strip()
 
     @property
     def home(self) -> Path:

@@ -1,5 +1,6 @@
 """What is kept of a data product, and the little that follows from it alone."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -36,6 +37,23 @@ _LIMITS = {
     UpdateFrequency.WEEKLY: 7 * _DAY,
     UpdateFrequency.MONTHLY: 31 * _DAY,
 }
+
+
+@dataclass(frozen=True)
+class Built:
+    """When the table of a product was last built well; seconds since the epoch."""
+
+    frequency: UpdateFrequency
+    at: float | None
+
+    def age(self, now: float) -> float:
+        """Seconds; 0 before the first build."""
+        return 0.0 if self.at is None else max(0.0, now - self.at)
+
+    def freshness(self, now: float) -> str:
+        if self.at is None:
+            return "never_built"
+        return "stale" if self.age(now) > self.frequency.limit_seconds else "fresh"
 
 
 class ProductStatus(StrEnum):

@@ -10,7 +10,7 @@ from typing import Any
 from app.caller import Caller
 from app.data_products.lineage import Lineage, ProductTable
 from app.data_products.naming import table_name
-from app.data_products.record import ProductDoc, ProductStatus
+from app.data_products.record import Built, ProductDoc, ProductStatus
 from app.data_products.rules import (
     ProductFilter,
     ProductRecord,
@@ -215,6 +215,19 @@ class DataProductService:
         age = max(0.0, (self._now() - table.last_updated).total_seconds())
         stale = age > record.doc.update_frequency.limit_seconds
         return Stats(record, table, "stale" if stale else "fresh", age)
+
+    async def built(self) -> list[Built]:
+        """Of every product, by its runs: no table is asked."""
+        records = await self._records.all()
+        runs = await self._runs.latest_success({record.doc.table for record in records})
+        ends = {table: run.finished_at for table, run in runs.items() if run.finished_at}
+        return [
+            Built(
+                record.doc.update_frequency,
+                ends[record.doc.table].timestamp() if record.doc.table in ends else None,
+            )
+            for record in records
+        ]
 
     async def preview(self, product_id: str, limit: int) -> tuple[ProductRecord, Preview]:
         record = await self._record(product_id)

@@ -13,6 +13,8 @@ from app.data_transformation.kubernetes_errors import Call, translated
 from app.data_transformation.kubernetes_rights import identity, missing_rights
 from app.errors import EngineFailed
 from app.runs.failure import FailureCause
+from app.telemetry.calls import SILENT, Telemetry
+from app.telemetry.outcomes import Outcome
 
 T = TypeVar("T")
 
@@ -30,8 +32,16 @@ DRIVER_CONTAINER = "spark-kubernetes-driver"
 class KubernetesApi:
     """Raises `EngineUnreachable` while the API server cannot be reached."""
 
-    def __init__(self, namespace: str, *, in_cluster: bool, kubeconfig: Path | None) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        *,
+        in_cluster: bool,
+        kubeconfig: Path | None,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
         self.namespace = namespace
+        self._telemetry = telemetry
         self._in_cluster = in_cluster
         self._kubeconfig = kubeconfig
         self._limiter = anyio.CapacityLimiter(CONCURRENCY)
@@ -184,10 +194,13 @@ class KubernetesApi:
         from urllib3.exceptions import HTTPError
 
         client = self._open()
-        try:
-            return work(client)
-        except (ApiException, HTTPError, OSError) as error:
-            raise translated(error, call, self.namespace) from error
+        with self._telemetry.call("kubernetes", f"{call.verb} {call.resource}") as counted:
+            try:
+                return work(client)
+            except (ApiException, HTTPError, OSError) as error:
+                if isinstance(status := getattr(error, "status", None), int) and status:
+                    counted.outcome = Outcome.of_status(status)
+                raise translated(error, call, self.namespace) from error
 
     def _open(self) -> Any:
         with self._opening:

@@ -18,6 +18,7 @@ from app.processes.worker import Message
 from app.runs.driver import Outcome, RunControl
 from app.runs.failure import FailureCause
 from app.runs.model import Run, RunOutput
+from app.telemetry.calls import SILENT, Telemetry
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
@@ -54,7 +55,9 @@ class SparkConnectEngine:
         *,
         log_path: Path,
         workers: int = 2,
+        telemetry: Telemetry = SILENT,
     ) -> None:
+        self._telemetry = telemetry
         self._lake = lake
         self._store = store
         self._catalog = catalog
@@ -185,6 +188,8 @@ class SparkConnectEngine:
                 log_path=self._log_path,
                 hello={"lake": self._lake.to_json()},
                 env=WORKER_ENVIRONMENT,
+                telemetry=self._telemetry,
+                engine="spark",
             )
         except (WorkerDied, WorkerError, WorkerTimeout) as error:
             log.warning("spark_worker_did_not_start", error=str(error))

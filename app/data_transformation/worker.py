@@ -64,7 +64,7 @@ def _run(lake: Lake, message: Message, emit: Emit) -> Message:
 
 
 def _publish(
-    lake: Lake, open_catalog: Callable[[], "RestCatalog"], message: Message, _: Emit
+    lake: Lake, open_catalog: Callable[[], "RestCatalog"], message: Message, emit: Emit
 ) -> Message:
     """Staging becomes the target, or its rows are added to it, in one commit."""
     from app.warehouse.publish import append_table, replace_table
@@ -82,6 +82,7 @@ def _publish(
                 # The rows do not depend on what another writer changed in between: repeat it.
                 if not left or "changed_table" not in error.members:
                     raise
+                emit({"commit_again": "stale"})
     published = done.model_copy(update={"catalog_ref": lake.catalog.ref})
     return published.model_dump(mode="json")
 

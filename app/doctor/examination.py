@@ -14,7 +14,7 @@ from app.doctor.door import door_findings
 from app.doctor.engines import airbyte_findings, kubernetes_findings, trino_findings
 from app.doctor.findings import Finding, show
 from app.doctor.lake import lake_findings
-from app.telemetry import configure_logging
+from app.telemetry.logs import configure_logging
 
 Check = Callable[[Settings], Awaitable[list[Finding]]]
 CHOOSING = frozenset({"ENVIRONMENT", "ASGARD_EMBEDDED", "ASGARD_HOME"})
@@ -23,8 +23,8 @@ CHOOSING = frozenset({"ENVIRONMENT", "ASGARD_EMBEDDED", "ASGARD_HOME"})
 
 def examine() -> int:
     """Prints a table of what works; returns 0, or 1 when something does not."""
-    configure_logging("CRITICAL")
     settings, faults = examine_settings(key_faults)
+    configure_logging("CRITICAL", settings.secrets())
     findings = [*_of_settings(settings, faults)]
     findings += asyncio.run(_of_dependencies(settings, faults))
     return show(findings, _secrets(settings))

@@ -24,6 +24,8 @@ class Answer:
         self._is_https = is_https
         self._held: list[Message] = []
         self.keep: Keep | None = None
+        self.traceresponse: str | None = None
+        """As W3C Trace Context Level 2 names it: the span that answered."""
         self.status = 0
         self.is_late = False
         """The clock has answered; what the handler says is not heard any more."""
@@ -50,6 +52,8 @@ class Answer:
     def _dress(self, message: Message) -> None:
         headers = MutableHeaders(scope=message)
         headers["X-Request-Id"] = self._request_id
+        if self.traceresponse:
+            headers["Traceresponse"] = self.traceresponse
         for name, value in HEADERS.items():
             headers.setdefault(name, value)
         if self._is_https:

@@ -22,6 +22,7 @@ from app.lakehouse.tables import (
 )
 from app.runs.failure import FailureCause
 from app.runs.model import TableState
+from app.telemetry.calls import SILENT, Telemetry
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
@@ -48,8 +49,9 @@ SERVER_FAULTS = ("INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "SLOW_DOWN")
 class Catalog:
     """Names are `schema.name`. Raises `EngineUnreachable` while the catalog cannot be reached."""
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: Lake, telemetry: Telemetry = SILENT) -> None:
         self.lake = lake
+        self.telemetry = telemetry
         self._limiter = anyio.CapacityLimiter(CONCURRENCY)
         self._opening = threading.Lock()
         self._catalog: RestCatalog | None = None
@@ -59,6 +61,11 @@ class Catalog:
         errors (`CommitFailedException`, `CommitStateUnknownException`) comes through as it is;
         after `EngineUnreachable` a commit may have happened."""
         return await anyio.to_thread.run_sync(self._call, work, limiter=self._limiter)
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a thread."""
+        return self._limiter.statistics().tasks_waiting
 
     async def ensure_namespaces(self, names: Sequence[str] | None = None) -> None:
         """Those of the lake, or only these."""
@@ -169,7 +176,7 @@ class Catalog:
     def _open(self) -> "RestCatalog":
         with self._opening:
             if self._catalog is None:
-                self._catalog = self.lake.open_catalog()
+                self._catalog = self.lake.open_catalog(self.telemetry)
             return self._catalog
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
 
+    from app.telemetry.calls import Telemetry
+
 CONNECT_TIMEOUT = 2.0
 """Seconds until a server that does not accept is given up; S3 and catalog alike."""
 READ_TIMEOUT = 10.0
@@ -101,8 +103,8 @@ class Lake:
             properties["oauth2-server-uri"] = self.catalog.oauth2_server_uri
         return properties
 
-    def open_catalog(self) -> "RestCatalog":
+    def open_catalog(self, telemetry: "Telemetry | None" = None) -> "RestCatalog":
         """Blocks for a round trip or two. Its HTTP session has time-outs, and renews its token."""
         from app.lakehouse.rest_catalog import TimedRestCatalog
 
-        return TimedRestCatalog("lake", **self.pyiceberg_properties())
+        return TimedRestCatalog("lake", telemetry, **self.pyiceberg_properties())

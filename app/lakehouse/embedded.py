@@ -24,6 +24,8 @@ from app.lakehouse.connection import READ_TIMEOUT, Lake
 from app.lakehouse.home import Home, Shared, new_shared
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
 from app.processes import ChildProcess
+from app.redaction import learn
+from app.telemetry.calls import SILENT, Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +66,9 @@ class StartFailed(EngineUnreachable):
 class EmbeddedLakehouse:
     """Made by `embedded_lakehouse`. `store` and `catalog` are open on `lake`, for anyone's use."""
 
-    def __init__(self, settings: Settings, patience: Patience) -> None:
+    def __init__(self, settings: Settings, patience: Patience, telemetry: Telemetry) -> None:
         self._settings = settings
+        self._telemetry = telemetry
         self._patience = patience
         self._home = Home(settings.home)
         self._child: ChildProcess | None = None
@@ -176,8 +179,9 @@ class EmbeddedLakehouse:
             silver_schema=self._settings.silver_schema,
             gold_schema=self._settings.gold_schema,
         )
-        self.store = ObjectStore(self.lake.s3)
-        self.catalog = Catalog(self.lake)
+        learn([shared.secret_key, *seaweedfs.door_keys(shared).values()])
+        self.store = ObjectStore(self.lake.s3, self._telemetry)
+        self.catalog = Catalog(self.lake, self._telemetry)
 
     async def _ready(self, child: ChildProcess) -> bool:
         """False when it ended instead, or hangs."""
@@ -286,11 +290,13 @@ class EmbeddedLakehouse:
 
 @asynccontextmanager
 async def embedded_lakehouse(
-    settings: Settings, patience: Patience = DEFAULT_PATIENCE
+    settings: Settings,
+    patience: Patience = DEFAULT_PATIENCE,
+    telemetry: Telemetry = SILENT,
 ) -> AsyncIterator[EmbeddedLakehouse]:
     """Ready when it is entered: S3 and catalog answer and the namespaces are there.
     Raises `StartFailed`."""
-    lakehouse = EmbeddedLakehouse(settings, patience)
+    lakehouse = EmbeddedLakehouse(settings, patience, telemetry)
     try:
         await lakehouse.open()
         yield lakehouse

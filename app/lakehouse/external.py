@@ -13,6 +13,7 @@ from app.errors import AsgardError, EngineTimeout, EngineUnreachable
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import CatalogConnection, Lake, S3Connection
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
+from app.telemetry.calls import SILENT, Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +32,21 @@ class ExternalLakehouse:
 
 
 @asynccontextmanager
-async def external_lakehouse(settings: Settings) -> AsyncIterator[ExternalLakehouse]:
+async def external_lakehouse(
+    settings: Settings, telemetry: Telemetry = SILENT
+) -> AsyncIterator[ExternalLakehouse]:
     """Ready when it is entered: the bucket takes conditional writes, the catalog has its
     namespaces. Raises `ConfigurationError` when it does not, or stays out of reach."""
     lake = external_lake(settings)
     async with AsyncExitStack() as stack:
-        store = ObjectStore(lake.s3)
+        store = ObjectStore(lake.s3, telemetry)
         stack.push_async_callback(store.close)
-        catalog = records = Catalog(lake)
+        catalog = records = Catalog(lake, telemetry)
         stack.push_async_callback(catalog.close)
         ref = settings.nessie_records_ref
         if settings.nessie_uri and ref and ref != settings.nessie_ref:
-            records = Catalog(replace(lake, catalog=catalog_connection(settings, ref)))
+            branch = replace(lake, catalog=catalog_connection(settings, ref))
+            records = Catalog(branch, telemetry)
             stack.push_async_callback(records.close)
         await _patiently("S3_BUCKET", lambda: _prove_bucket(store))
         await _patiently(_catalog_variable(settings), catalog.ensure_namespaces)

@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import requests
 from pyiceberg.catalog.rest import RestCatalog
@@ -17,6 +18,9 @@ from pyiceberg.exceptions import OAuthError
 from requests.adapters import HTTPAdapter
 
 from app.lakehouse.connection import CONNECT_TIMEOUT, READ_TIMEOUT
+from app.redaction import learn
+from app.telemetry.calls import SILENT, Telemetry
+from app.telemetry.outcomes import Outcome
 
 if TYPE_CHECKING:
     from pyiceberg.table import CommitTableResponse, Table
@@ -27,13 +31,21 @@ RENEWAL_MARGIN = 300.0
 """Seconds before its expiry at which a token is renewed: longer than any one commit."""
 DEFAULT_LIFETIME = 900.0
 REFUSED_TOKEN = frozenset({401, 419})
+SINGLE = frozenset({"config", "tokens", "commit", "rename", "properties", "metrics"})
+RESOURCES = SINGLE | {"namespaces", "tables", "views", "transactions"}
 
 
 class TimedAdapter(HTTPAdapter):
     """Gives every request a time-out, and one whose token was refused a second try."""
 
-    def __init__(self, credentials: "ClientCredentials | None", commit: "CommitInFlight") -> None:
+    def __init__(
+        self,
+        credentials: "ClientCredentials | None",
+        commit: "CommitInFlight",
+        telemetry: Telemetry,
+    ) -> None:
         super().__init__(pool_connections=2, pool_maxsize=POOL_SIZE)
+        self._telemetry = telemetry
         self._credentials = credentials
         self._commit = commit
 
@@ -41,13 +53,37 @@ class TimedAdapter(HTTPAdapter):
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
         self._commit.complete(request)
-        response = super().send(request, *args, **kwargs)
+        response = self._send(request, *args, **kwargs)
         if self._credentials is None or response.status_code not in REFUSED_TOKEN:
             return response
         response.close()
         self._credentials.forget(request.headers.get("Authorization"))
         request.headers["Authorization"] = self._credentials.auth_header()
-        return super().send(request, *args, **kwargs)
+        return self._send(request, *args, **kwargs)
+
+    def _send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
+        with self._telemetry.call("catalog", operation_of(request)) as call:
+            try:
+                response = super().send(request, *args, **kwargs)
+            except requests.Timeout:
+                call.outcome = Outcome.TIMEOUT
+                raise
+            except requests.RequestException:
+                call.outcome = Outcome.UNREACHABLE
+                raise
+            call.outcome = Outcome.of_status(response.status_code)
+            return response
+
+
+def operation_of(request: requests.PreparedRequest) -> str:
+    """`GET table`, `POST tables`: what is asked for, without the names in its address."""
+    parts = urlsplit(request.url or "").path.split("/")
+    kinds = [part for part in parts if part in RESOURCES]
+    if not kinds:
+        return f"{request.method} other"
+    kind = kinds[-1]
+    one = parts[-1] != kind and kind not in SINGLE
+    return f"{request.method} {kind.removesuffix('s') if one else kind}"
 
 
 class CommitInFlight(threading.local):
@@ -111,11 +147,13 @@ class ClientCredentials(AuthManager):
         answer = response.json()
         lifetime = float(answer.get("expires_in") or DEFAULT_LIFETIME)
         self._token = answer["access_token"]
+        learn([self._token])
         self._renew_at = time.monotonic() + max(lifetime - RENEWAL_MARGIN, lifetime / 2)
 
 
 class TimedRestCatalog(RestCatalog):
-    def __init__(self, name: str, **properties: str) -> None:
+    def __init__(self, name: str, telemetry: Telemetry | None = None, **properties: str) -> None:
+        self._telemetry = telemetry or SILENT
         self._credentials: ClientCredentials | None = None
         self._commit = CommitInFlight()
         if credential := properties.get("credential"):
@@ -141,8 +179,8 @@ class TimedRestCatalog(RestCatalog):
 
     def _create_session(self) -> requests.Session:
         session = super()._create_session()
-        session.mount("http://", TimedAdapter(self._credentials, self._commit))
-        session.mount("https://", TimedAdapter(self._credentials, self._commit))
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, TimedAdapter(self._credentials, self._commit, self._telemetry))
         if self._credentials:
             self._auth_manager = self._credentials
             session.auth = AuthManagerAdapter(self._credentials)

@@ -87,16 +87,19 @@ async def start(home: Home, shared: Shared) -> ChildProcess:
 def _closed_doors(shared: Shared) -> dict[str, str]:
     """Its filer, volume and master serve every file to whoever finds their ports, unless these
     keys are given: then only its own S3 and catalog, which sign what they ask for."""
+    return {
+        "WEED_CORS_ALLOWED_ORIGINS_VALUES": f"http://{HOST}",
+        "WEED_FILER_EXPOSE_DIRECTORY_METADATA_ENABLED": "false",
+        **{f"WEED_JWT_{door}_KEY": key for door, key in door_keys(shared).items()},
+    }
 
+
+def door_keys(shared: Shared) -> dict[str, str]:
     def key(door: str) -> str:
         return hmac.digest(shared.secret_key.encode(), door.encode(), "sha256").hex()
 
     doors = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
-    return {
-        "WEED_CORS_ALLOWED_ORIGINS_VALUES": f"http://{HOST}",
-        "WEED_FILER_EXPOSE_DIRECTORY_METADATA_ENABLED": "false",
-        **{f"WEED_JWT_{door}_KEY": key(door) for door in doors},
-    }
+    return {door: key(door) for door in doors}
 
 
 async def stop(home: Home, shared: Shared, child: ChildProcess) -> None:

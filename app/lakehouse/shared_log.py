@@ -83,10 +83,12 @@ class SharedLog:
                     if not rows:
                         return
                     begun = time.monotonic()
-                    if await self._append(rows, commit_id) is Commit.DONE:
+                    done = await self._append(rows, commit_id)
+                    if done is Commit.DONE:
                         self._apply(rows, False)
                         self._won(time.monotonic() - begun)
                         return
+                self._catalog.telemetry.commit_again("records", done.value)
                 await asyncio.sleep(random.uniform(0.001, 0.02))  # noqa: S311
             raise EngineUnreachable(f"The table {self._name} is too busy to be written.")
 

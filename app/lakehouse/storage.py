@@ -18,7 +18,9 @@ import anyio.to_thread
 
 from app.errors import EngineFailed, EngineUnreachable
 from app.lakehouse.connection import CONNECT_TIMEOUT, READ_TIMEOUT, S3Connection
+from app.lakehouse.s3_watch import watch
 from app.runs.failure import FailureCause
+from app.telemetry.calls import SILENT, Telemetry
 
 T = TypeVar("T")
 
@@ -59,13 +61,19 @@ class ObjectStore:
     are off: it would repeat a conditional write that had been made, and call it lost.
     """
 
-    def __init__(self, connection: S3Connection) -> None:
+    def __init__(self, connection: S3Connection, telemetry: Telemetry = SILENT) -> None:
         self.bucket = connection.bucket
         self._connection = connection
+        self._telemetry = telemetry
         self._limiter = anyio.CapacityLimiter(CONCURRENCY)
         self._opening = threading.Lock()
         self._client: Any = None
         self._writing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a thread."""
+        return self._limiter.statistics().tasks_waiting
 
     async def get(self, key: str) -> StoredObject | None:
         return await self._run(lambda s3: _get(s3, self.bucket, key))
@@ -144,6 +152,7 @@ class ObjectStore:
         with self._opening:
             if self._client is None:
                 self._client = open_client(self._connection)
+                watch(self._client, self._telemetry)
             return self._client
 
 

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import app.child_launch
+from app.processes.log_pipe import LogPipe
 
 LAUNCH = Path(app.child_launch.__file__)
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
@@ -51,11 +51,16 @@ class ChildProcess:
     thread that forked, and that one lives as long as the gateway."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, name: str, log_path: Path | None, log_start: int
+        self,
+        process: asyncio.subprocess.Process,
+        name: str,
+        log: LogPipe | None = None,
+        log_start: int = 0,
     ) -> None:
         self._process = process
         self.name = name
-        self.log_path = log_path
+        self.log_path = log.path if log else None
+        self._log = log
         self._log_start = log_start
         self._watcher = asyncio.create_task(self._watch(), name=f"child {name}")
 
@@ -74,7 +79,7 @@ class ChildProcess:
         protocol: bool = False,
     ) -> "ChildProcess":
         """`env` is added to a handful of harmless variables; nothing else is inherited. What is
-        not piped goes to `log_path` (appended, kept below 8 MiB), or nowhere.
+        not piped goes to `log_path` (appended, kept below 8 MiB, secrets hidden), or nowhere.
         With `protocol`, the piped stdout is the file descriptor that `ASGARD_PROTOCOL_FD` names,
         and what the program prints goes to the log.
         Raises `FileNotFoundError` when there is no such program."""
@@ -86,21 +91,29 @@ class ChildProcess:
             "protocol": protocol,
         }
         launch = (sys.executable, "-I", "-S", str(LAUNCH), json.dumps(options))
-        with _open_log(log_path) as log:
+        log, log_start = _open_log(log_path) if log_path else (None, 0)
+        output = log.write_end if log else asyncio.subprocess.DEVNULL
+        try:
             process = await asyncio.create_subprocess_exec(
                 *launch,
                 program,
                 *(str(argument) for argument in argv[1:]),
                 stdin=asyncio.subprocess.PIPE if pipe_stdin else asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE if pipe_stdout else log,
-                stderr=log,
+                stdout=asyncio.subprocess.PIPE if pipe_stdout else output,
+                stderr=output,
                 env=environment,
                 cwd=cwd,
                 start_new_session=True,
                 limit=PIPE_LIMIT,
             )
-            log_start = os.fstat(log.fileno()).st_size if log_path else 0
-        return cls(process, name, log_path, log_start)
+        except BaseException:
+            if log:
+                log.started()
+                log.close()
+            raise
+        if log:
+            log.started()
+        return cls(process, name, log, log_start)
 
     @property
     def pid(self) -> int:
@@ -158,7 +171,10 @@ class ChildProcess:
 
     def log_tail(self, lines: int = 50, max_bytes: int = 64 * 1024) -> str:
         """The last lines that this process (none before it) wrote to its log."""
-        if self.log_path is None or not self.log_path.exists():
+        if self._log is None or self.log_path is None:
+            return ""
+        self._log.drain()
+        if not self.log_path.exists():
             return ""
         with self.log_path.open("rb") as log:
             end = log.seek(0, os.SEEK_END)
@@ -173,15 +189,19 @@ class ChildProcess:
                 os.killpg(self._process.pid, number)
 
     async def _watch(self) -> None:
-        while self._process.returncode is None:
-            try:
-                async with asyncio.timeout(LOG_CHECK_SECONDS):
-                    await self._process.wait()
-            except TimeoutError:
-                self._trim_log()
-        # What the leader left of its group ends with it.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        try:
+            while self._process.returncode is None:
+                try:
+                    async with asyncio.timeout(LOG_CHECK_SECONDS):
+                        await self._process.wait()
+                except TimeoutError:
+                    self._trim_log()
+            # What the leader left of its group ends with it.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        finally:
+            if self._log:
+                self._log.close()
 
     def _trim_log(self) -> None:
         if self.log_path and self.log_path.exists() and self.log_path.stat().st_size > LOG_LIMIT:
@@ -196,14 +216,13 @@ def _find_program(program: str, environment: Mapping[str, str]) -> str:
     return str(Path(found).absolute())
 
 
-def _open_log(path: Path | None) -> BinaryIO:
-    if path is None:
-        return Path(os.devnull).open("ab")
+def _open_log(path: Path) -> tuple[LogPipe, int]:
+    """And how long it is already."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > LOG_LIMIT:
         _keep_newest_half(path)
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    return os.fdopen(descriptor, "ab")
+    return LogPipe(os.fdopen(descriptor, "ab"), path), os.fstat(descriptor).st_size
 
 
 def _keep_newest_half(path: Path) -> None:

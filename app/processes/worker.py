@@ -12,6 +12,9 @@ from typing import Any
 import app.errors
 from app.processes.child import ChildProcess, Limits
 from app.runs.failure import FailureCause
+from app.telemetry.calls import SILENT, Telemetry
+from app.telemetry.outcomes import Outcome
+from app.worker_spans import EVENT, PARENT_SPAN
 
 Message = dict[str, Any]
 OnEvent = Callable[[Message], None]
@@ -64,8 +67,16 @@ class WorkerProcess:
     """One call at a time. A call that is cancelled, or takes too long, kills the process: there
     is no other way to stop what it does."""
 
-    def __init__(self, child: ChildProcess, max_rss: int | None = None) -> None:
+    def __init__(
+        self,
+        child: ChildProcess,
+        max_rss: int | None = None,
+        telemetry: Telemetry = SILENT,
+        engine: str = "worker",
+    ) -> None:
         self._child = child
+        self._telemetry = telemetry
+        self._engine = engine
         self._max_rss = max_rss
         self._outgrown = False
         self._busy = False
@@ -84,11 +95,14 @@ class WorkerProcess:
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
         max_rss: int | None = None,
+        telemetry: Telemetry = SILENT,
+        engine: str = "worker",
         timeout: float = START_TIMEOUT,  # noqa: ASYNC109 — it kills the process, too
     ) -> "WorkerProcess":
         """`module` calls `app.worker_loop.serve`. Secrets belong into `hello`, not into `env`.
         In a call it may have `max_rss` resident bytes, its own children's included: one that
-        takes more is killed, and the call raises `out_of_memory`."""
+        takes more is killed, and the call raises `out_of_memory`. Its calls are counted as
+        those of `engine`."""
         root = Path(app.errors.__file__).parents[1]
         child = await ChildProcess.start(
             [sys.executable, "-m", module],
@@ -100,7 +114,7 @@ class WorkerProcess:
             limits=limits,
             protocol=True,
         )
-        worker = cls(child, max_rss)
+        worker = cls(child, max_rss, telemetry, engine)
         await worker._talk(hello, "ready", timeout, None)
         return worker
 
@@ -139,8 +153,18 @@ class WorkerProcess:
         `WorkerDied` or `WorkerTimeout`. `max_rss` is for this call and later ones."""
         self.calls += 1
         self._max_rss = max_rss or self._max_rss
-        result: Message = await self._talk(message, "result", timeout, on_event)
-        return result
+        with self._telemetry.call(self._engine, message["op"]) as call:
+            try:
+                if parent := self._telemetry.traceparent():
+                    message = {**message, PARENT_SPAN: parent.split("-")[2]}
+                result: Message = await self._talk(message, "result", timeout, on_event)
+            except WorkerTimeout:
+                call.outcome = Outcome.TIMEOUT
+                raise
+            except WorkerError as error:
+                call.outcome = Outcome.of(error.to_asgard() or error)
+                raise
+            return result
 
     def kill(self) -> None:
         self._killed = True
@@ -195,7 +219,11 @@ class WorkerProcess:
         while line := await self._child.stdout.readline():
             answer: Message = json.loads(line)
             if "event" in answer:
-                if on_event:
+                if again := answer["event"].get("commit_again"):
+                    self._telemetry.commit_again("published", again)
+                elif spans := answer["event"].get(EVENT):
+                    self._telemetry.worker_spans(spans, self._engine, self.pid)
+                elif on_event:
                     on_event(answer["event"])
             elif "error" in answer:
                 raise WorkerError(answer["error"])

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from app.errors import EngineTimeout, EngineUnreachable
+from app.redaction import clean
 from app.runs.bells import Bells
 from app.runs.driver import CancelRequested, Superseded
 from app.runs.model import Run, RunEvent, RunInput
@@ -86,7 +87,7 @@ class ActiveRun:
             raise CancelRequested(self.run.run_id)
 
     def log(self, text: str) -> None:
-        for line in text.rstrip("\n").split("\n"):
+        for line in clean(text).rstrip("\n").split("\n"):
             self._log.append(line)
             self._log_size += len(line) + 1
         while self._log_size > KEPT_LOG and len(self._log) > 1:

@@ -56,6 +56,10 @@ class RunArchive:
             self._waiting.setdefault(stored.run.run_id, stored)
             self._work.set()
 
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
     def get(self, run_id: str) -> Run | None:
         stored = self.objects().get(run_id)
         return stored.run if stored else None

@@ -94,6 +94,8 @@ class Run(Frozen):
     finished_at: datetime | None = None
     attempt: int = 1
     request_id: str | None = None
+    traceparent: str | None = None
+    """The span that asked for it (W3C Trace Context), for whoever runs it."""
     idempotency_key: str | None = None
     fingerprint: str | None = None
     """Hash of target and work; an equal request joins the open run instead of a second one."""

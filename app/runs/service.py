@@ -24,6 +24,7 @@ from app.runs.replicas import Replicas
 from app.runs.store import RunStore, StoredRun
 from app.runs.supervisor import Observer, Supervisor
 from app.runs.watcher import Watcher
+from app.telemetry.calls import SILENT, Telemetry
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog
@@ -76,6 +77,7 @@ class RunService(RunReader):
         drivers: Mapping[RunKind, RunDriver],
         namespace: str = "asgard",
         observers: Sequence[Observer] = (),
+        telemetry: Telemetry = SILENT,
     ) -> None:
         """`observers` are told of every run that ends in this process."""
         runs, bells = RunStore(store), Bells()
@@ -93,6 +95,7 @@ class RunService(RunReader):
             max_running={kind: settings.max_running(PART_OF[kind]) for kind in RunKind},
             run_timeout=settings.run_timeout,
             observers=observers,
+            telemetry=telemetry,
         )
         watcher = Watcher(
             runs=runs, replicas=replicas, supervisor=supervisor, archive=archive, bells=bells
@@ -100,6 +103,7 @@ class RunService(RunReader):
         super().__init__(runs, history, archive, supervisor, watcher, bells)
         self._joins = Joins(store, runs, self._is_last)
         self._replicas = replicas
+        self._telemetry = telemetry
         self._max_queued = settings.max_queued
         self._max_per_caller = settings.max_runs_per_caller
         self._starting: Counter[str] = Counter()
@@ -132,6 +136,11 @@ class RunService(RunReader):
             if not active.run.state.is_terminal:
                 counts[active.run.kind, active.run.state] += 1
         return counts
+
+    @property
+    def endings_waiting(self) -> int:
+        """Ended runs that are not in Iceberg yet."""
+        return self._archive.waiting
 
     async def start(self, request: RunRequest) -> Started:
         """Records the run, then lets it go. Raises `TooManyRequests` beyond MAX_QUEUED,
@@ -233,6 +242,7 @@ class RunService(RunReader):
             subject_id=request.subject_id,
             created_at=now(),
             request_id=request.request_id,
+            traceparent=self._telemetry.traceparent(),
             idempotency_key=request.idempotency_key,
             fingerprint=request.fingerprint,
             inputs=request.inputs,

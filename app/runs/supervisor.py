@@ -15,6 +15,7 @@ from app.runs.locks import TargetLocks
 from app.runs.model import Run, RunKind, RunState
 from app.runs.patience import pauses, until_reachable
 from app.runs.store import RunStore, StoredRun
+from app.telemetry.calls import SILENT, Telemetry, Work, in_log
 
 SETTLE_TRIES = 5
 """How often `settle` may fail for another reason than an outage before the run is given up."""
@@ -39,6 +40,7 @@ class Supervisor:
         max_running: Mapping[RunKind, int],
         run_timeout: float,
         observers: Sequence[Observer] = (),
+        telemetry: Telemetry = SILENT,
     ) -> None:
         self.active: dict[str, ActiveRun] = {}
         self._runs = runs
@@ -50,6 +52,7 @@ class Supervisor:
         self._slots = {kind: asyncio.Semaphore(max_running[kind]) for kind in RunKind}
         self._run_timeout = run_timeout
         self._observers = observers
+        self._telemetry = telemetry
 
     def drives(self, kind: RunKind) -> bool:
         return kind in self._drivers
@@ -99,8 +102,12 @@ class Supervisor:
         return active
 
     async def _live(self, active: ActiveRun, taken_over: bool) -> None:
-        run_id = active.run.run_id
-        with structlog.contextvars.bound_contextvars(run_id=run_id):
+        run, run_id = active.run, active.run.run_id
+        known = {"asgard.run.id": run_id, "asgard.run.kind": run.kind, "asgard.target": run.target}
+        with (
+            self._telemetry.work(f"run {run.kind}", "internal", run.traceparent, known) as work,
+            structlog.contextvars.bound_contextvars(run_id=run_id, **in_log(work)),
+        ):
             try:
                 ending = await self._work(active, taken_over)
                 await self._end(active, ending)
@@ -114,6 +121,7 @@ class Supervisor:
                 # The outer edge: the run stays open in S3, and whoever owns it next settles it.
                 log.exception("run_abandoned")
             finally:
+                _tell(work, active.run)
                 self._locks.forget(active.run)
                 self.active.pop(run_id, None)
                 self._bells.ring(run_id)
@@ -228,3 +236,10 @@ class Supervisor:
             )
         except (AsgardError, Superseded) as error:
             log.warning("run_not_released", run_id=active.run.run_id, error=str(error))
+
+
+def _tell(work: Work, run: Run) -> None:
+    work.attributes = {"asgard.run.state": run.state}
+    if run.failure:
+        work.attributes["asgard.run.cause"] = run.failure.cause
+        work.error = run.failure.cause if run.state is RunState.FAILED else None

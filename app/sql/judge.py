@@ -11,6 +11,7 @@ from app.errors import EngineUnreachable, SqlTooLarge
 from app.processes import WorkerDied, WorkerError, WorkerPool, WorkerProcess, WorkerTimeout
 from app.sql.limits import CPU_SECONDS, DEADLINE_SECONDS, check_size
 from app.sql.model import BoundScript, GuardedQuery, SqlPolicy
+from app.telemetry.calls import SILENT, Telemetry
 
 WORKERS = 2
 WORKER_MEMORY = 2**30
@@ -31,7 +32,9 @@ class SqlJudge:
         log_path: Path,
         deadline: float = DEADLINE_SECONDS,
         cpu_seconds: float = CPU_SECONDS,
+        telemetry: Telemetry = SILENT,
     ) -> None:
+        self._telemetry = telemetry
         self._policy = policy
         self._log_path = log_path
         self._deadline = deadline
@@ -76,6 +79,8 @@ class SqlJudge:
             log_path=self._log_path,
             hello={"policy": self._policy.to_json(), "cpu_seconds": self._cpu_seconds},
             max_rss=WORKER_MEMORY,
+            telemetry=self._telemetry,
+            engine="sql-judge",
         )
 
     async def _ask(self, op: str, **message: Any) -> Any:

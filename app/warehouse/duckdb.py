@@ -20,6 +20,7 @@ from app.runs.driver import Outcome, RunControl
 from app.runs.model import Run, RunInput, RunOutput
 from app.sql.judge import SqlJudge
 from app.sql.model import GuardedQuery, TableName
+from app.telemetry.calls import SILENT, Telemetry
 from app.warehouse import publish
 from app.warehouse.building import Artifacts, call_worker, names_of, worker_error
 from app.warehouse.duckdb_types import quoted
@@ -41,6 +42,7 @@ class DuckDbEngine:
         judge: SqlJudge,
         home: Path,
         workers: int = 2,
+        telemetry: Telemetry = SILENT,
     ) -> None:
         self._lake = lake
         self._catalog = catalog
@@ -52,6 +54,7 @@ class DuckDbEngine:
             builders=workers,
             builder="app.warehouse.dbt.worker",
             planner="app.warehouse.duckdb_worker",
+            telemetry=telemetry,
         )
 
     async def warm(self) -> None:

@@ -19,6 +19,7 @@ from app.runs.driver import Outcome, RunControl
 from app.runs.model import Run, RunInput, RunOutput
 from app.sql.judge import SqlJudge
 from app.sql.model import GuardedQuery, TableName
+from app.telemetry.calls import SILENT, Telemetry
 from app.warehouse import trino_snapshots
 from app.warehouse.building import names_of
 from app.warehouse.engine import ModelSpec, Preview
@@ -55,8 +56,9 @@ class TrinoEngine:
         judge: SqlJudge,
         home: Path,
         workers: int = 2,
+        telemetry: Telemetry = SILENT,
     ) -> None:
-        self.client = TrinoClient(connection)
+        self.client = TrinoClient(connection, telemetry)
         self.catalog = catalog
         self.store = store
         self.lake = catalog.lake
@@ -69,6 +71,7 @@ class TrinoEngine:
             home,
             builders=workers,
             builder="app.warehouse.dbt.trino_worker",
+            telemetry=telemetry,
         )
 
     async def warm(self) -> None:

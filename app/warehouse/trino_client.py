@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.errors import EngineTimeout
+from app.telemetry.calls import SILENT, Telemetry
 from app.warehouse.duckdb_types import literal
 from app.warehouse.trino_connection import OnQuery, TrinoConnection, mark
 from app.warehouse.trino_errors import asgard_error
@@ -39,8 +40,9 @@ class RunningQuery:
 
 
 class TrinoClient:
-    def __init__(self, connection: TrinoConnection) -> None:
+    def __init__(self, connection: TrinoConnection, telemetry: Telemetry = SILENT) -> None:
         self._connection = connection
+        self._telemetry = telemetry
 
     def query(
         self, sql: str, *, run_id: str | None = None, on_query: OnQuery | None = None
@@ -48,13 +50,15 @@ class TrinoClient:
         """Raises the errors of our tree. To stop it, kill its query."""
         tags = (run_id,) if run_id else ()
         text = f"/* {mark(run_id)} */\n{sql}" if run_id else sql
-        return _execute(self._connection.connect(tags, on_query), text)
+        with self._telemetry.call("trino", "query"):
+            return _execute(self._connection.connect(tags, on_query), text)
 
     def ask(self, sql: str, seconds: float) -> Answer:
         """A small question. Raises `EngineTimeout` when Trino takes longer."""
         deadline = time.monotonic() + seconds
         connection = self._connection.connect(read_timeout=seconds, attempts=1)
-        return _execute(connection, sql, deadline)
+        with self._telemetry.call("trino", "ask"):
+            return _execute(connection, sql, deadline)
 
     def reach(self) -> None:
         """Without a query: does Trino answer there?"""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.processes import WorkerPool, WorkerProcess
+from app.telemetry.calls import SILENT, Telemetry
 
 PLANNERS = 2
 BUILDER_RSS = 512 * 1024 * 1024
@@ -30,7 +31,9 @@ class Workers:
         builders: int,
         builder: str,
         planner: str | None = None,
+        telemetry: Telemetry = SILENT,
     ) -> None:
+        self._telemetry = telemetry
         self._hello = hello
         self._logs = home / "logs"
         self._folders = home / "warehouse"
@@ -70,6 +73,8 @@ class Workers:
                 hello={**self._hello, "folder": str(folder)},
                 env={"MALLOC_ARENA_MAX": "2"},
                 max_rss=LIMIT_RSS,
+                telemetry=self._telemetry,
+                engine=name.removesuffix("-worker"),
             )
         except BaseException:
             self._used.pop(folder)

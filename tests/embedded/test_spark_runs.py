@@ -32,7 +32,6 @@ ENDLESS = (
     "SELECT count(*) AS n FROM range(1000000000) a CROSS JOIN range(1000000000) b "
     "WHERE (a.id * b.id) % 7 = 3"
 )
-WORKER_LOG = "spark-test.log"
 """Tells this module's worker from those of the application that other tests run."""
 
 
@@ -103,12 +102,8 @@ class Spark:
         async for _ in self.runs.events(run.run_id):
             now = await self.runs.get(run.run_id)
             if now.engine_state == "RUNNING":
-                return next(
-                    child
-                    for child in psutil.Process().children(recursive=True)
-                    if "app.data_transformation.worker" in child.cmdline()
-                    and any(WORKER_LOG in opened.path for opened in child.open_files())
-                )
+                [told] = [e.message for e in now.events if "in process" in e.message]
+                return psutil.Process(int(told.rpartition(" ")[2]))
         raise AssertionError("the run ended before it was running")
 
 
@@ -116,7 +111,7 @@ class Spark:
 async def running(lakehouse: Lakehouse, lake: Lake) -> AsyncIterator[Spark]:
     """Spark whose workers know the lake as `lake`; all else uses the real one."""
     store, catalog = lakehouse.store, lakehouse.catalog
-    log_path = lakehouse.home / "logs" / WORKER_LOG
+    log_path = lakehouse.home / "logs" / "spark-test.log"
     engine = SparkConnectEngine(lake, store, catalog, log_path=log_path, workers=1)
     driver = SparkDriver(engine, catalog, SourceResolver(store, BronzeManifests(store)))
     runs = RunService(

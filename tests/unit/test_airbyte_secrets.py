@@ -16,6 +16,7 @@ from app.airbyte.secrets import (
     secret_pointers,
     secret_values,
     split,
+    sure_secrets,
 )
 
 SCHEMA = {
@@ -116,3 +117,16 @@ def test_two_gateways_lose_none_of_each_others_secrets(tmp_path: Path) -> None:
     store = SecretStore(path)
     found = [store.get(f"{writer}-{number}") for writer in range(2) for number in range(20)]
     assert found == [{"/n": number} for _ in range(2) for number in range(20)]
+
+
+def test_only_what_is_surely_a_secret_is_hidden_in_every_log() -> None:
+    config = {
+        "password": "first-one",
+        "credentials": {"auth_type": "oauth2.0", "api_token": "second-one", "account_key": "third"},
+        "tunnel": {"ssh_key": "fourth-one", "tunnel_user": "me-and-you"},
+        "tokens": ["fifth-one", "abc"],
+        "primary_key": "customer_id",
+        "key_columns": ["order_id"],
+        "host": "db.example.com",
+    }
+    assert sure_secrets(config) == {"first-one", "second-one", "third", "fourth-one", "fifth-one"}

@@ -12,6 +12,7 @@ from app.warehouse.dbt.workspace import Model, Workspace
 from app.warehouse.engine import ModelSpec
 from app.warehouse.trino_connection import TrinoConnection
 from app.worker_loop import Emit, Handlers, serve
+from app.worker_spans import span
 
 
 class ModelWorker:
@@ -37,7 +38,8 @@ class ModelWorker:
             meta=model_meta(spec.owner, run_id),
             config=model_config(message["schema"], message["name"], run_id),
         )
-        self._workspace.run(model, emit)
+        with span("dbt run"):
+            self._workspace.run(model, emit)
         return {}
 
     def _warm_up(self, schema: str) -> None:

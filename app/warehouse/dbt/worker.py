@@ -23,6 +23,7 @@ from app.warehouse.duckdb_types import ResultColumn, describe, literal, quoted
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
 from app.warehouse.publish import Base, Published, append_table, replace_table
 from app.worker_loop import Emit, Handlers, serve
+from app.worker_spans import span
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,7 +77,8 @@ class ModelWorker:
             tags=list(spec.tags),
             meta={"owner": spec.owner},
         )
-        self._workspace.run(model, emit)
+        with span("dbt run"):
+            self._workspace.run(model, emit)
         self._built = Built(spec, model.relation, columns, base)
         rows = None
         if not spec.materialization.is_view:
@@ -89,27 +91,29 @@ class ModelWorker:
             "columns": [{"name": c.name, "type": c.trino_type} for c in columns],
         }
 
-    def publish(self, message: dict[str, Any], _: Emit) -> dict[str, Any]:
+    def publish(self, message: dict[str, Any], emit: Emit) -> dict[str, Any]:
         """`{run_id}`: what was built last becomes the contents of its table."""
         built = self._built
         if built is None:
             raise RuntimeError("publish was called before build")
         try:
             with our_errors():
-                published = self._publish_patiently(built, message["run_id"])
+                published = self._publish_patiently(built, message["run_id"], emit)
         finally:
             self._discard()
         published = published.model_copy(update={"catalog_ref": self._lake.catalog.ref})
         return published.model_dump(mode="json")
 
-    def _publish_patiently(self, built: Built, run_id: str) -> Published:
+    def _publish_patiently(self, built: Built, run_id: str, emit: Emit) -> Published:
         """Somebody who writes to the table by other means may come first, now and then."""
         for left in reversed(range(PUBLISH_ATTEMPTS)):
             try:
-                return self._publish(built, run_id)
+                with span("commit"):
+                    return self._publish(built, run_id)
             except EngineFailed as error:
                 if not left or "changed_table" not in error.members:
                     raise
+                emit({"commit_again": "stale"})
                 built = replace(built, base=self._base(built.spec))
         raise RuntimeError("unreachable")
 

@@ -1,0 +1,70 @@
+"""How old the tables of the data products are, for gauges: looked up now and then, not when a
+scrape asks, and as true as before while the catalog is away."""
+
+import asyncio
+import time
+from collections import Counter
+from functools import partial
+
+import structlog
+
+from app.data_products.record import Built, UpdateFrequency
+from app.data_products.service import DataProductService
+from app.errors import AsgardError
+from app.runs.model import Run, RunKind
+from app.telemetry.metrics import Metrics
+
+EVERY = 30.0
+STATES = ("fresh", "stale", "never_built")
+log = structlog.get_logger()
+
+
+class FreshnessWatch:
+    def __init__(self, products: DataProductService, metrics: Metrics) -> None:
+        self._products = products
+        self._built: list[Built] = []
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        for state in STATES:
+            metrics.products.labels(state).set_function(partial(self._count, state))
+        for frequency in UpdateFrequency:
+            gauge = metrics.oldest_product.labels(frequency.value)
+            gauge.set_function(partial(self._oldest, frequency))
+
+    def open(self) -> None:
+        self._task = asyncio.create_task(self._look_for_ever(), name="freshness")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def run_ended(self, run: Run) -> None:
+        if run.kind is RunKind.DATA_PRODUCT:
+            self._news.set()
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            self._news.clear()
+            try:
+                self._built = await self._products.built()
+            except AsgardError as error:
+                log.warning("freshness_not_seen", error=error.detail)
+            except Exception:
+                # The outer edge of a task that has to outlive every fault.
+                log.exception("freshness_failed")
+            try:
+                async with asyncio.timeout(EVERY):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+
+    def _count(self, state: str) -> float:
+        now = time.time()
+        return Counter(built.freshness(now) for built in self._built)[state]
+
+    def _oldest(self, frequency: UpdateFrequency) -> float:
+        now = time.time()
+        return max(
+            (built.age(now) for built in self._built if built.frequency is frequency), default=0.0
+        )

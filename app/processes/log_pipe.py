@@ -1,0 +1,85 @@
+"""From a child's output to its log, without the secrets that are known here."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from app.redaction import clean
+
+CHUNK = 64 * 1024
+LONGEST_LINE = 256 * 1024
+PIPE_BYTES = 1024 * 1024
+AT_ONCE = 16 * 1024 * 1024
+
+
+class LogPipe:
+    """Give `write_end` to the child, then close it here. What a child has written before it
+    answered is in the log once `drain` was called."""
+
+    def __init__(self, log: BinaryIO, path: Path) -> None:
+        self.path = path
+        self._log = log
+        self._read_end, self.write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+        if sys.platform == "linux":
+            # A gateway that is held up must not hold up its SeaweedFS, which others use as well.
+            with contextlib.suppress(OSError):  # an unprivileged user's pipes may be limited
+                fcntl.fcntl(self._read_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self._unfinished = b""
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._read_end, self._take)
+
+    @property
+    def is_open(self) -> bool:
+        return self._read_end >= 0
+
+    def started(self) -> None:
+        """The child has its end."""
+        os.close(self.write_end)
+
+    def drain(self) -> None:
+        left = AT_ONCE
+        while left > 0 and (taken := self._take()):
+            left -= taken
+
+    def close(self) -> None:
+        if self.is_open:
+            self.drain()
+        if self.is_open:
+            self._end()
+
+    def _take(self) -> int:
+        """Returns how many bytes there were."""
+        if not self.is_open:
+            return 0
+        try:
+            data = os.read(self._read_end, CHUNK)
+        except BlockingIOError:
+            return 0
+        if not data:
+            self._end()
+            return 0
+        lines, newline, self._unfinished = (self._unfinished + data).rpartition(b"\n")
+        self._write(lines + newline)
+        if len(self._unfinished) > LONGEST_LINE:
+            self._write(self._unfinished)
+            self._unfinished = b""
+        return len(data)
+
+    def _end(self) -> None:
+        self._loop.remove_reader(self._read_end)
+        os.close(self._read_end)
+        self._read_end = -1
+        self._write(self._unfinished)
+        self._log.close()
+
+    def _write(self, data: bytes) -> None:
+        if data:
+            # A full disk must not end the reading: the child would wait for ever.
+            with contextlib.suppress(OSError):
+                self._log.write(clean(data.decode(errors="replace")).encode())
+                self._log.flush()

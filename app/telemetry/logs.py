@@ -1,0 +1,52 @@
+"""Structured logs: one JSON line an event, with request and run ids."""
+
+import logging
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict
+
+from app.redaction import clean, learn
+
+RENDER = structlog.processors.JSONRenderer()
+
+
+def configure_logging(level: str, secrets: Iterable[str]) -> None:
+    """Sends structlog's and the standard library's records to stderr as JSON lines, without these
+    secrets and those that become known later."""
+    learn(secrets)
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _line,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for noisy in ("botocore", "boto3", "urllib3", "pyiceberg", "httpx", "httpcore", "s3transfer"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+
+
+def _line(logger: Any, name: str, event: EventDict) -> str:
+    """Secrets are looked for in the whole line: exceptions quote them, and objects show them."""
+    return clean(str(RENDER(logger, name, event)))

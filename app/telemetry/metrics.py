@@ -1,0 +1,116 @@
+"""The gateway's own Prometheus series. `docs/observability.md` has the same table."""
+
+from collections.abc import Callable
+from functools import partial
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from app.runs.model import Run, RunKind, RunState
+
+LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+RUN_BUCKETS = (0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 300)
+
+
+class Metrics:
+    """A registry of its own, so that two apps fit in a process. No label holds an id, a name that
+    a client chose, or free text: their number stays the same however much runs."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = self._counter(
+            "asgard_http_requests_total", "Requests answered", "method", "route", "status"
+        )
+        self.latency = self._histogram(
+            "asgard_http_request_seconds",
+            "Time to answer a request",
+            LATENCY_BUCKETS,
+            "method",
+            "route",
+        )
+        self.runs = self._counter("asgard_runs_total", "Runs ended", "kind", "state", "cause")
+        self.run_seconds = self._histogram(
+            "asgard_run_seconds", "Time from a run's start to its end", RUN_BUCKETS, "kind"
+        )
+        self.run_rows = self._counter(
+            "asgard_run_rows_written_total", "Rows that runs published", "kind"
+        )
+        self.runs_open = self._gauge(
+            "asgard_runs_open", "Runs of this replica that have not ended", "kind", "state"
+        )
+        self.endings_waiting = self._gauge(
+            "asgard_run_endings_waiting", "Ended runs that wait to be written to Iceberg"
+        )
+        self.audit_waiting = self._gauge(
+            "asgard_audit_records_waiting", "Audit records that wait to be written to Iceberg"
+        )
+        self.calls = self._counter(
+            "asgard_engine_calls_total",
+            "Calls to engines, storage, catalog and worker processes",
+            "engine",
+            "operation",
+            "outcome",
+        )
+        self.call_seconds = self._histogram(
+            "asgard_engine_call_seconds",
+            "Time that a call took",
+            CALL_BUCKETS,
+            "engine",
+            "operation",
+        )
+        self.calls_waiting = self._gauge(
+            "asgard_engine_calls_waiting", "Calls that wait for a free connection", "engine"
+        )
+        self.commit_retries = self._counter(
+            "asgard_commit_retries_total",
+            "Iceberg commits made again: another writer was first, or there was no answer",
+            "table",
+            "reason",
+        )
+        self.s3_bytes = self._counter(
+            "asgard_s3_bytes_total", "Bytes that the gateway itself moved", "direction"
+        )
+        self.s3_errors = self._counter(
+            "asgard_s3_errors_total", "Requests that S3 failed or refused", "operation", "cause"
+        )
+        self.products = self._gauge(
+            "asgard_data_products", "Data products by the age of their table", "freshness"
+        )
+        self.oldest_product = self._gauge(
+            "asgard_data_product_oldest_seconds",
+            "Time since the last good build of the oldest product of this update frequency",
+            "update_frequency",
+        )
+        self.ready = self._gauge("asgard_ready", "1 while this process takes requests")
+
+    def run_ended(self, run: Run) -> None:
+        cause = run.failure.cause.value if run.failure else ""
+        self.runs.labels(run.kind.value, run.state.value, cause).inc()
+        if run.started_at and run.finished_at:
+            seconds = (run.finished_at - run.started_at).total_seconds()
+            self.run_seconds.labels(run.kind.value).observe(seconds)
+        if run.output and run.output.rows_written:
+            self.run_rows.labels(run.kind.value).inc(run.output.rows_written)
+
+    def called(self, engine: str, operation: str, outcome: str, seconds: float) -> None:
+        self.calls.labels(engine, operation, outcome).inc()
+        self.call_seconds.labels(engine, operation).observe(seconds)
+
+    def follow_runs(self, counts: Callable[[], dict[tuple[RunKind, RunState], int]]) -> None:
+        def count(kind: RunKind, state: RunState) -> float:
+            return counts()[kind, state]
+
+        for kind, state in counts():
+            gauge = self.runs_open.labels(kind.value, state.value)
+            gauge.set_function(partial(count, kind, state))
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(name, help_text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
+        return Gauge(name, help_text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, help_text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(name, help_text, labels, buckets=buckets, registry=self.registry)

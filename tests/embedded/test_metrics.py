@@ -1,0 +1,293 @@
+"""What `/metrics` says after work whose amount is known."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pytest
+from auth_world import Gate, bearer, gate, key_of, write_keys
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import BaseModel
+
+from app.config import AuthMode, Settings
+from app.errors import AsgardError
+from app.lakehouse.catalog import Catalog
+from app.lakehouse.records import RecordTable
+from app.lakehouse.storage import ObjectStore, PreconditionFailed
+from app.telemetry.calls import Telemetry
+from app.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from conftest import Lakehouse
+    from pyiceberg.catalog.rest import RestCatalog
+
+ORDERS = "silver.metric_orders"
+CHART = Path(__file__).parents[2] / "helmchart"
+
+
+class Scrape:
+    def __init__(self, text: str) -> None:
+        self.samples = [
+            sample for family in text_string_to_metric_families(text) for sample in family.samples
+        ]
+
+    def sum(self, name: str, **labels: str) -> float:
+        return sum(
+            sample.value
+            for sample in self.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def labels(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for sample in self.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+        return found
+
+
+async def scrape(gated: Gate) -> Scrape:
+    answer = await gated.client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    return Scrape(answer.text)
+
+
+async def scraped(gated: Gate, condition: Callable[[Scrape], bool]) -> Scrape:
+    """The first scrape of which that is true."""
+    while True:
+        found = await scrape(gated)
+        if condition(found):
+            return found
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+async def gated(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gate]:
+    """On a lake of its own: what others made would be counted, too."""
+    rows = pa.table({"id": [1, 2, 3], "note": ["1", "2", "no number"]})
+
+    def make(catalog: "RestCatalog") -> None:
+        catalog.create_table(ORDERS, rows.schema).append(rows)
+
+    home = tmp_path_factory.mktemp("metrics")
+    async with gate(Settings(_env_file=None, asgard_home=home)) as opened:
+        await opened.app.state.context.catalog.run(make)
+        yield opened
+
+
+def product(name: str, sql: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "description": "Counted",
+        "data_product_type": "CUSTOM",
+        "owner": "metrics",
+        "consumers": ["metrics"],
+        "update_frequency": "hourly",
+        "sql_query": sql,
+    }
+
+
+async def test_work_is_counted_by_what_it_was_and_how_it_ended(gated: Gate) -> None:
+    async def post(path: str, json: Any = None) -> Any:
+        answer = await gated.client.post(f"/api/v1/data-products{path}", json=json)
+        assert answer.status_code in {200, 201}, answer.text
+        return answer.json()
+
+    before = await scrape(gated)
+    good = await post("", product("Counted Good", f"SELECT id FROM {ORDERS}"))
+    bad = await post("", product("Counted Bad", f"SELECT cast(note AS integer) n FROM {ORDERS}"))
+    assert (await post(f"/{good['id']}/run"))["run"]["state"] == "succeeded"
+    assert (await post(f"/{bad['id']}/run"))["run"]["state"] == "failed"
+    assert (await gated.client.get("/api/v1/data-products/none")).status_code == 404
+    products = before.sum("asgard_data_products") + 2
+    after = await scraped(gated, lambda now: now.sum("asgard_data_products") >= products)
+
+    def more(name: str, **labels: str) -> float:
+        return after.sum(f"asgard_{name}", **labels) - before.sum(f"asgard_{name}", **labels)
+
+    runs = {"kind": "data_product"}
+    assert more("runs_total", **runs, state="succeeded", cause="") == 1
+    assert more("runs_total", **runs, state="failed", cause="sql_error") == 1
+    assert more("runs_total") == more("run_seconds_count", **runs) == 2
+    assert 0 < more("run_seconds_sum", **runs) < 120
+    assert more("run_rows_written_total", **runs) == 3
+    requests = {"route": "/data-products", "method": "POST"}
+    assert more("http_requests_total", **requests, status="201") == 2
+    assert more("http_request_seconds_count", **requests) == 2
+    one = "/data-products/{product_id}"
+    assert more("http_requests_total", route=f"{one}/run", status="200") == 2
+    assert more("http_requests_total", route=one, status="404") == 1
+
+    def calls(engine: str, operation: str, outcome: str) -> float:
+        return more("engine_calls_total", engine=engine, operation=operation, outcome=outcome)
+
+    assert calls("dbt", "build", "ok") == 1
+    assert calls("dbt", "build", "failed") == 1
+    assert calls("dbt", "publish", "ok") == 1
+    assert calls("duckdb", "validate", "ok") == 2
+    assert calls("sql-judge", "check_query", "ok") >= 6
+    assert more("engine_call_seconds_count", engine="dbt", operation="build") == 2
+    assert 0 < more("engine_call_seconds_sum", engine="dbt", operation="build") < 60
+    # Each run is an object, made and then changed with every step.
+    assert calls("s3", "PutObject", "ok") >= 6
+    assert calls("catalog", "GET table", "ok") >= 2
+    # The records; a table is made by its worker.
+    assert calls("catalog", "POST table", "ok") >= 2
+    assert more("s3_bytes_total", direction="written") > 2000
+    assert more("s3_bytes_total", direction="read") > 500
+    assert more("s3_errors_total") == 0
+    assert more("data_products", freshness="fresh") == 1
+    assert more("data_products", freshness="never_built") == 1
+    assert 0 <= after.sum("asgard_data_product_oldest_seconds", update_frequency="hourly") < 600
+    assert after.sum("asgard_ready") == 1
+
+
+async def test_what_a_client_makes_up_is_no_series_of_its_own(gated: Gate) -> None:
+    async def series() -> int:
+        return len((await scrape(gated)).samples)
+
+    async def make_up(number: int) -> None:
+        await gated.client.request(f"MADEUP{number}", "/api/v1/runs")
+        await gated.client.get(f"/api/v1/made-up-{number}")
+        await gated.client.get(f"/api/v1/data-products/made-up-{number}")
+
+    await make_up(0)
+    before = await series()
+    for number in range(1, 10):
+        await make_up(number)
+    assert await series() == before
+
+
+async def test_open_runs_are_shown_until_they_end(gated: Gate) -> None:
+    many = "SELECT id FROM (VALUES " + ", ".join(f"({n})" for n in range(200)) + ") AS t(id)"
+    endless = (
+        f"WITH many AS ({many}) SELECT count(*) AS n FROM many x, many y, many z, many w "
+        "WHERE x.id + y.id + z.id + w.id = -1"
+    )
+    answer = await gated.client.post(
+        "/api/v1/data-products", json=product("Counted Endless", endless)
+    )
+    path = f"/api/v1/data-products/{answer.json()['id']}/run"
+    started = await gated.client.post(path, headers={"Prefer": "respond-async"})
+    assert started.status_code == 202
+    open_now = {"kind": "data_product", "state": "running"}
+    await scraped(gated, lambda now: now.sum("asgard_runs_open", **open_now) == 1)
+    run_id = started.json()["run"]["run_id"]
+    await gated.client.post(f"/api/v1/runs/{run_id}/cancel")
+    now = await scraped(gated, lambda now: now.sum("asgard_runs_open") == 0)
+    assert now.sum("asgard_runs_total", kind="data_product", state="cancelled") == 1
+
+
+async def test_alerts_and_dashboard_ask_for_what_a_scrape_has(gated: Gate) -> None:
+    rule = (CHART / "templates" / "prometheusrule.yaml").read_text()
+    dashboard = json.loads((CHART / "files" / "dashboard.json").read_text())
+    panels = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    named = set(re.findall(r"\basgard_[a-z0-9_]+\b", " ".join([rule, *panels])))
+    assert {"asgard_s3_errors_total", "asgard_runs_total", "asgard_http_requests_total"} <= named
+    await fail_at_s3(gated)
+    there = (await scrape(gated)).labels()
+    assert named <= there.keys()
+    for expression in panels:
+        for name, matchers in re.findall(r"\b(asgard_\w+)\{([^}]*)\}", expression):
+            assert set(re.findall(r"(\w+)=", matchers)) - {"namespace"} <= there[name]
+        for grouped in re.findall(r"by \(([^)]*)\) \((?:rate|increase)\((asgard_\w+)", expression):
+            assert set(grouped[0].split(", ")) <= there[grouped[1]]
+
+
+async def fail_at_s3(gated: Gate) -> None:
+    context = gated.app.state.context
+    metrics = gated.app.state.metrics
+    store = ObjectStore(replace(context.lake.s3, secret_key="wrong"), Telemetry(metrics))
+    with pytest.raises(AsgardError):
+        await store.get("test/object")
+    await store.close()
+
+
+async def test_of_s3_only_faults_are_errors(lakehouse: "Lakehouse") -> None:
+    metrics = Metrics()
+    telemetry = Telemetry(metrics)
+
+    def value(name: str, labels: Mapping[str, str]) -> float:
+        return metrics.registry.get_sample_value(name, dict(labels)) or 0
+
+    def errors(operation: str, cause: str) -> float:
+        return value("asgard_s3_errors_total", {"operation": operation, "cause": cause})
+
+    store = ObjectStore(lakehouse.lake.s3, telemetry)
+    await store.put("test/metrics/one", b"x" * 1000)
+    assert await store.get("test/metrics/none") is None
+    with pytest.raises(PreconditionFailed):
+        await store.create("test/metrics/one", b"other")
+    assert (await store.get("test/metrics/one")).body == b"x" * 1000  # type: ignore[union-attr]
+    await store.close()
+    calls = {
+        outcome: [
+            value(
+                "asgard_engine_calls_total",
+                {"engine": "s3", "operation": operation, "outcome": outcome},
+            )
+            for operation in ("GetObject", "PutObject")
+        ]
+        for outcome in ("ok", "refused", "failed")
+    }
+    assert calls == {"ok": [1, 1], "refused": [1, 1], "failed": [0, 0]}
+    assert value("asgard_s3_bytes_total", {"direction": "written"}) == 1005
+    assert 1000 <= value("asgard_s3_bytes_total", {"direction": "read"}) < 2500
+    assert not next(iter(metrics.s3_errors.collect())).samples
+
+    for broken, cause, times in (
+        (replace(lakehouse.lake.s3, secret_key="wrong"), "denied", 1),
+        (replace(lakehouse.lake.s3, endpoint="http://127.0.0.1:9"), "unreachable", 2),
+    ):
+        store = ObjectStore(broken, telemetry)
+        with pytest.raises(AsgardError):
+            await store.get("test/metrics/one")
+        await store.close()
+        assert errors("GetObject", cause) == times
+
+
+class Doc(BaseModel):
+    name: str
+
+
+async def test_a_commit_that_comes_second_is_counted(lakehouse: "Lakehouse") -> None:
+    metrics, kind = Metrics(), f"counted_{uuid4().hex[:8]}"
+    catalogs = [Catalog(lakehouse.lake, Telemetry(metrics)) for _ in range(2)]
+    tables = [RecordTable(catalog, kind, Doc) for catalog in catalogs]
+
+    def retries() -> float:
+        labels = {"table": "records", "reason": "stale"}
+        return metrics.registry.get_sample_value("asgard_commit_retries_total", labels) or 0
+
+    await tables[0].insert("first", Doc(name="first"), "me")
+    assert retries() == 0
+    for number in range(50):
+        await asyncio.gather(
+            *(
+                table.insert(f"{number} {place}", Doc(name=str(number)), "me")
+                for place, table in enumerate(tables)
+            )
+        )
+        if retries():
+            break
+    assert retries() >= 1
+    for catalog in catalogs:
+        await catalog.close()
+
+
+async def test_metrics_need_their_scope(lakehouse: "Lakehouse", tmp_path: Path) -> None:
+    reader, admin = key_of("runs:read"), key_of("admin")
+    write_keys(tmp_path / "keys.json", reader[1], admin[1])
+    settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": tmp_path / "keys.json"}
+    async with gate(lakehouse.settings, **settings) as closed:
+        asked = [
+            (await closed.client.get("/metrics", headers=headers)).status_code
+            for headers in ({}, bearer(reader[0]), bearer(admin[0]))
+        ]
+    assert asked == [401, 403, 200]

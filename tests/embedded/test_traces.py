@@ -1,0 +1,231 @@
+"""A whole trace of one data-product run, as a collector gets it over OTLP/HTTP."""
+
+import asyncio
+import gzip
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+from auth_world import gate
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from pydantic import SecretStr
+
+from app.telemetry.tracing import EXPORT_SECONDS, Tracing
+
+if TYPE_CHECKING:
+    from conftest import Lakehouse
+    from pyiceberg.catalog.rest import RestCatalog
+
+ORDERS = "silver.traced_orders"
+TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+@dataclass(frozen=True)
+class Span:
+    name: str
+    trace: str
+    id: str
+    parent: str
+    failed: bool
+    start: int
+    end: int
+    attributes: dict[str, Any]
+    resource: dict[str, Any]
+
+
+@dataclass
+class Collector:
+    url: str
+    spans: list[Span] = field(default_factory=list)
+    keys: set[str | None] = field(default_factory=set)
+
+    def of(self, trace: str) -> list[Span]:
+        return [span for span in self.spans if span.trace == trace]
+
+
+def values(attributes: Any) -> dict[str, Any]:
+    return {item.key: getattr(item.value, item.value.WhichOneof("value")) for item in attributes}
+
+
+@contextmanager
+def collector() -> Iterator[Collector]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            assert self.path == "/v1/traces"
+            found.keys.add(self.headers.get("x-key"))
+            for of_resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                for scope in of_resource.scope_spans:
+                    found.spans.extend(
+                        Span(
+                            name=span.name,
+                            trace=span.trace_id.hex(),
+                            id=span.span_id.hex(),
+                            parent=span.parent_span_id.hex(),
+                            failed=span.status.code == 2,
+                            start=span.start_time_unix_nano,
+                            end=span.end_time_unix_nano,
+                            attributes=values(span.attributes),
+                            resource=values(of_resource.resource.attributes),
+                        )
+                        for span in scope.spans
+                    )
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found = Collector(f"http://127.0.0.1:{server.server_port}")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def product(name: str, sql: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "description": "Followed",
+        "data_product_type": "CUSTOM",
+        "owner": "traces",
+        "consumers": ["traces"],
+        "update_frequency": "daily",
+        "sql_query": sql,
+    }
+
+
+async def test_the_trace_of_a_data_product_run_is_whole(
+    lakehouse: "Lakehouse", capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pa.table({"id": [1, 2, 3], "note": ["1", "2", "no number"]})
+
+    def make(catalog: "RestCatalog") -> None:
+        catalog.create_table(ORDERS, rows.schema).append(rows)
+
+    await lakehouse.catalog.run(make)
+    with collector() as found:
+        settings = {
+            "otel_exporter_otlp_endpoint": found.url,
+            "otel_exporter_otlp_headers": SecretStr("x-key=let-me-in"),
+        }
+        async with gate(lakehouse.settings, **settings) as traced:
+            api = "/api/v1/data-products"
+            made = await traced.client.post(api, json=product("Traced", f"SELECT id FROM {ORDERS}"))
+            bad = f"SELECT cast(note AS integer) AS n FROM {ORDERS}"
+            broken = await traced.client.post(api, json=product("Traced Bad", bad))
+            answer = await traced.client.post(
+                f"{api}/{made.json()['id']}/run",
+                headers={"traceparent": f"00-{TRACE}-{CALLER}-01"},
+            )
+            failed = await traced.client.post(f"{api}/{broken.json()['id']}/run")
+            await traced.client.get("/metrics")
+            await traced.client.get("/health/ready")
+    run = answer.json()["run"]
+    assert run["state"] == "succeeded"
+    spans = found.of(TRACE)
+    by_id = {span.id: span for span in spans}
+
+    def only(name: str) -> Span:
+        [span] = [span for span in spans if span.name == name and span.id in by_id]
+        return span
+
+    post = only("POST /data-products/{product_id}/run")
+    assert post.parent == CALLER
+    assert post.attributes["http.response.status_code"] == 200
+    assert answer.headers["traceresponse"] == f"00-{TRACE}-{post.id}-01"
+    of_run = only("run data_product")
+    assert of_run.parent == post.id
+    assert of_run.attributes["asgard.run.id"] == run["run_id"]
+    assert of_run.attributes["asgard.run.state"] == "succeeded"
+    gateway = of_run.resource["process.pid"]
+    assert gateway == os.getpid()
+    assert of_run.resource["service.name"] == "asgard"
+
+    for operation, inside in (("build", "dbt run"), ("publish", "commit")):
+        [call] = [span for span in spans if span.name == f"dbt {operation}"]
+        [worker] = [span for span in spans if span.name == operation and span.parent == call.id]
+        inner = only(inside)
+        assert call.parent == of_run.id
+        assert call.resource["process.pid"] == gateway
+        assert inner.parent == worker.id
+        assert worker.resource["process.pid"] == inner.resource["process.pid"] != gateway
+        assert worker.resource["asgard.process"] == "dbt"
+        assert call.start <= worker.start <= inner.start < inner.end <= worker.end <= call.end
+    under_run = {span.name for span in spans if span.parent == of_run.id}
+    assert {"s3 PutObject", "catalog GET table", "sql-judge check_query", "dbt build"} <= under_run
+    # Linked from end to end: every parent is a span that arrived, but the caller's own.
+    assert {span.parent for span in spans} - by_id.keys() == {CALLER}
+    assert len(by_id) == len(spans)
+    assert not [span.name for span in spans if span.failed]
+
+    [bad_trace] = {span.trace for span in found.spans if span.name == "run data_product"} - {TRACE}
+    errors = {span.name for span in found.of(bad_trace) if span.failed}
+    assert errors == {"run data_product", "dbt build", "build", "dbt run"}
+    assert failed.headers["traceresponse"].split("-")[1] == bad_trace
+
+    # What goes on by itself, and what machines ask for, makes no trace.
+    roots = {span.name for span in found.spans if span.parent in {"", CALLER}}
+    assert roots == {"POST /data-products", "POST /data-products/{product_id}/run"}
+    assert found.keys == {"let-me-in"}
+    logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert {line["event"] for line in logged if line.get("trace_id") == TRACE} >= {
+        "request",
+        "run_ended",
+    }
+
+
+async def test_a_mute_collector_holds_nobody_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        tracing = Tracing(f"http://127.0.0.1:{mute.getsockname()[1]}", "", "asgard", "1")
+        begun = time.monotonic()
+        with tracing.span("POST /a", "server", None, {}):
+            pass
+        answered = time.monotonic()
+        await asyncio.to_thread(tracing.close)
+        closed = time.monotonic()
+    assert answered - begun < 0.5
+    assert closed - answered < EXPORT_SECONDS + 2
+
+
+async def test_a_callers_trace_is_in_the_log_also_without_a_collector(
+    lakehouse: "Lakehouse", capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with gate(lakehouse.settings) as untraced:
+        for given in (f"00-{TRACE}-{CALLER}-01", "00-nonsense"):
+            answer = await untraced.client.get("/api/v1/runs", headers={"traceparent": given})
+            assert answer.status_code == 200
+            assert "traceresponse" not in answer.headers
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    asked = [line.get("trace_id") for line in lines if line["event"] == "request"]
+    assert asked == [TRACE, None]
+
+
+def test_nothing_is_imported_for_traces_unless_they_are_wanted() -> None:
+    """FastAPI imports OpenTelemetry's API by itself: that is small."""
+    code = (
+        "import sys, json; import app.main, app.warehouse.dbt.worker;"
+        "print(json.dumps([n for n in sys.modules if n.startswith('opentelemetry.')]))"
+    )
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True
+    )
+    parts = {name.split(".")[1] for name in json.loads(told.stdout.splitlines()[-1])}
+    assert not parts & {"sdk", "exporter", "proto", "semconv"}

@@ -1,0 +1,126 @@
+"""Secrets that are known, and what looks like one, are in no line of a log."""
+
+import asyncio
+import io
+import json
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import structlog
+from pydantic import SecretStr
+
+from app.config import Settings
+from app.processes import ChildProcess
+from app.redaction import HIDDEN, Redactor, learn
+from app.telemetry.logs import configure_logging
+
+PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n-----END KEY-----"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("it says tell-nobody twice: tell-nobody", "it says *** twice: ***"),
+        ('{"password": "with \\"quotes\\" and \\\\"}', '{"password": "***"}'),
+        ("?password=p%40ss%2Fword%26more", "?password=***"),
+        ("at http://reader:any/x@host/path", "at http://reader:any/x@host/path"),
+        ("at http://reader:any@x@host:80/path", "at http://***@host:80/path"),
+        ("postgresql://token@db.example.com/x", "postgresql://***@db.example.com/x"),
+        ("Authorization: Bearer abc.def-123", "Authorization: Bearer ***"),
+        ("authorization: basic dXNlcjpwYXNz", "authorization: basic ***"),
+        ("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln is one", "*** is one"),
+        ("asgard_0123456789ab_" + "k" * 43, HIDDEN),
+        ("line MIIEvQIBADANBgkqhkiG9w0B of it", "line *** of it"),
+        ("abc stays, and me@example.com", "abc stays, and me@example.com"),
+        ("its basic authentication stays", "its basic authentication stays"),
+        ("a bearer of news; https://example.com/a@b", "a bearer of news; https://example.com/a@b"),
+    ],
+)
+def test_what_is_hidden_and_what_stays(text: str, shown: str) -> None:
+    redactor = Redactor()
+    redactor.learn(["tell-nobody", 'with "quotes" and \\', "p@ss/word&more", "abc", None, "", PEM])
+    assert redactor.clean(text) == shown
+
+
+def test_the_longer_of_two_secrets_is_hidden_whole() -> None:
+    redactor = Redactor()
+    redactor.learn(["secret"])
+    redactor.learn(["secret-and-more"])
+    assert redactor.clean("secret-and-more, secret") == "***, ***"
+
+
+def test_settings_tell_their_secrets_and_the_secret_parts_of_them() -> None:
+    settings = Settings(
+        _env_file=None,  # type: ignore[call-arg]
+        trino_password=SecretStr("of-trino"),
+        iceberg_rest_credential=SecretStr("client:of-iceberg"),
+        otel_exporter_otlp_headers=SecretStr("x-key=of-traces, x-other=of-others="),
+    )
+    assert set(settings.secrets()) == {
+        "of-trino",
+        "client:of-iceberg",
+        "of-iceberg",
+        "x-key=of-traces, x-other=of-others=",
+        "of-traces",
+        "of-others=",
+    }
+
+
+@dataclass
+class Shown:
+    password: str
+
+
+def test_no_way_into_the_log_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", output)
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    try:
+        configure_logging("DEBUG", ["hide-me-please", 'odd "one"\\'])
+        log = structlog.get_logger("test")
+        log.info("hide-me-please", key="hide-me-please", deep={"a": ["hide-me-please"]})
+        log.info("shown", thing=Shown("hide-me-please"), odd='odd "one"\\')
+        try:
+            raise ValueError("hide-me-please") from OSError("https://a:hide-me-please@b")
+        except ValueError:
+            log.exception("failed")
+            logging.getLogger("other").exception("failed with %s", "hide-me-please")
+        learn(["known-only-later"])
+        logging.getLogger("other").warning("known-only-later %r", b"hide-me-please")
+    finally:
+        root.handlers, root.level = before
+    lines = [json.loads(line) for line in output.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == [
+        HIDDEN,
+        "shown",
+        "failed",
+        f"failed with {HIDDEN}",
+        f"{HIDDEN} b'{HIDDEN}'",
+    ]
+    assert lines[1]["odd"] == HIDDEN
+    assert "ValueError: ***" in lines[2]["exception"]
+    assert "OSError: https://***@b" in lines[2]["exception"]
+    for secret in ("hide-me-please", "known-only-later", "odd "):
+        assert secret not in output.getvalue()
+
+
+async def test_what_a_child_prints_is_clean_before_it_is_on_disk(tmp_path: Path) -> None:
+    learn(["childs-own-secret"])
+    code = (
+        "import os, sys; print('out childs-own-secret', flush=True);"
+        "os.write(2, b'err childs-own'); os.write(2, b'-secret\\nlast words'); sys.stdin.read()"
+    )
+    child = await ChildProcess.start(
+        [sys.executable, "-c", code], name="test", log_path=tmp_path / "log", pipe_stdin=True
+    )
+    while "err" not in child.log_tail():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert child.log_tail() == "out ***\nerr ***"
+    child.stdin.close()
+    assert await child.wait() == 0
+    assert child.log_tail() == "out ***\nerr ***\nlast words"
+    assert (tmp_path / "log").read_text() == "out ***\nerr ***\nlast words"
