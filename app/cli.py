@@ -10,6 +10,9 @@ from app.auth.cli import keys
 from app.auth.key_ring import key_faults
 from app.config import ConfigurationError, Settings, load_settings
 
+KEEP_ALIVE_SECONDS = 75
+"""Longer than load balancers keep a connection idle (60 s, as a rule): who closes it first must not
+be the gateway, or a request that is on its way is answered 502."""
 DRAIN_SECONDS = 20
 """How long requests may take to be answered once the server was asked to end; the chart's
 terminationGracePeriodSeconds leaves room for it."""
@@ -44,6 +47,7 @@ def serve(
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         # Asgard judges X-Forwarded-For itself: TRUSTED_PROXIES.
         proxy_headers=False,
     )

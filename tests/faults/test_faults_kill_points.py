@@ -16,9 +16,9 @@ from fault_gateway import Gateway, running
 from fault_kinds import REQUIREMENT, Kind, install_source, make_kinds
 from fault_lake import LakeView
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
-DEATHS = os.environ.get("ASGARD_FAULT_DEATHS", "GGLLLLLCKLGGLLLLLLLKCC")
+DEATHS = os.environ.get("ASGARD_FAULT_DEATHS", "GGLLCCKK" * 10)
 """What is killed, in this order: the gateway (the second of two in a row while it recovers from
 the first death), the lakehouse, a child of each other kind, or the connector alone (K): it is there
 for a part of its run only, and its worker's death takes it along."""
