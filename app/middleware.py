@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.audit.record import LONGEST_PATH
 from app.caller import Caller
 from app.config import Settings
 from app.edge.answer import Answer, Clock
@@ -188,7 +189,11 @@ class Edge:
         work.attributes = {"http.route": route, "http.response.status_code": status}
         work.error = str(status) if status >= 500 else None
         log.info(
-            "request", method=method, path=scope["path"], status=status, seconds=round(seconds, 4)
+            "request",
+            method=method,
+            path=scope["path"][:LONGEST_PATH],
+            status=status,
+            seconds=round(seconds, 4),
         )
 
 

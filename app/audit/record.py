@@ -21,7 +21,7 @@ RESOURCE_FIELDS = (
 class Outcome(StrEnum):
     DONE = "done"
     REFUSED = "refused"
-    """Before anything was looked at: 401, 403, 429."""
+    """Before anything was looked at: 401, 403, 429, and whatever a caller met who was not known."""
     FAILED = "failed"
 
     @classmethod

@@ -51,16 +51,23 @@ class IssuerKeys:
         self._read_at = 0.0
         self._asked_at: float | None = None
         self._failure = "it was not asked yet"
+        self._asking: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
         await self._client.aclose()
 
     async def having(self, key_id: str | None) -> "KeySet":
         """Asks the issuer when it is not known. Raises `EngineUnreachable` without any keys."""
-        if not self._is_known(key_id):
+        if not self._has(key_id):
             async with self._lock:
-                if not self._is_known(key_id) and self._may_ask():
+                if not self._has(key_id) and self._may_ask():
                     await self._ask()
+        elif self._is_old() and self._may_ask():
+            # Nobody waits for it: the keys that are known go on to count meanwhile.
+            self._asking = asyncio.create_task(self._ask())
         if self._keys is None:
             raise EngineUnreachable(
                 f"The issuer of tokens cannot be asked for its keys: {self._failure}",
@@ -68,10 +75,13 @@ class IssuerKeys:
             )
         return self._keys
 
-    def _is_known(self, key_id: str | None) -> bool:
-        if self._keys is None or time.monotonic() - self._read_at > KEYS_KEPT:
+    def _has(self, key_id: str | None) -> bool:
+        if self._keys is None:
             return False
         return key_id is None or any(key.kid == key_id for key in self._keys)
+
+    def _is_old(self) -> bool:
+        return time.monotonic() - self._read_at > KEYS_KEPT
 
     def _may_ask(self) -> bool:
         return self._asked_at is None or time.monotonic() - self._asked_at >= ASKED_EVERY
@@ -152,6 +162,8 @@ class TokenJudge:
             header = extract_compact(token.encode()).headers()
         except (JoseError, ValueError, TypeError, RecursionError):
             raise TokenRefused("it is no signed JWT") from None
+        if not isinstance(header, dict):
+            raise TokenRefused("it is no signed JWT")
         if header.get("alg") not in self._issuer.algorithms:
             raise TokenRefused("its alg is not one of OIDC_ALGORITHMS")
         key_id = header.get("kid")

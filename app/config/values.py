@@ -202,7 +202,11 @@ Origin = Annotated[str, AfterValidator(_origin), Kind("an origin, a URL without 
 Host = Annotated[str, AfterValidator(_host), Kind("a host name or an IP address")]
 HostPattern = Annotated[
     str,
-    _matching(r"\*|(\*\.)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+\]"),
+    # Of IPv6 the bare form is never a Host header, but what Kubernetes has for the pod's own.
+    _matching(
+        r"\*|(\*\.)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?"
+        r"|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*"
+    ),
     Kind("a host name, an IP address (IPv6 in brackets), `*.example.com`, or `*`"),
 ]
 Network = Annotated[str, AfterValidator(_network), Kind("an IP address or network")]

@@ -8,6 +8,7 @@ from starlette.types import Scope
 from app.audit.record import LONGEST_PATH, AuditRecord, Outcome, ids_in
 from app.caller import Caller
 from app.edge.answer import Keep
+from app.edge.door import UNKNOWN
 
 if TYPE_CHECKING:
     from app.context import ProcessContext
@@ -32,7 +33,8 @@ def keeper(scope: Scope, caller: Caller, address: str, request_id: str) -> Keep:
             path=scope["path"][:LONGEST_PATH],
             address=address,
             status=status,
-            outcome=Outcome.of(status),
+            # Who was never let in cannot fill the lake: whatever such callers try is counted.
+            outcome=Outcome.REFUSED if caller is UNKNOWN else Outcome.of(status),
             request_id=request_id,
             **ids_in(_parsed(body), scope.get("path_params", {})),
         )

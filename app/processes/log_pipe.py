@@ -75,7 +75,8 @@ class LogPipe:
         os.close(self._read_end)
         self._read_end = -1
         self._write(self._unfinished)
-        self._log.close()
+        with contextlib.suppress(OSError):
+            self._log.close()
 
     def _write(self, data: bytes) -> None:
         if data:

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict
 
-from app.redaction import clean, learn
+from app.redaction import clean_json, learn
 
 RENDER = structlog.processors.JSONRenderer()
 
@@ -49,4 +49,4 @@ def configure_logging(level: str, secrets: Iterable[str]) -> None:
 
 def _line(logger: Any, name: str, event: EventDict) -> str:
     """Secrets are looked for in the whole line: exceptions quote them, and objects show them."""
-    return clean(str(RENDER(logger, name, event)))
+    return clean_json(str(RENDER(logger, name, event)))

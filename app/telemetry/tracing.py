@@ -55,6 +55,7 @@ class Tracing:
             kind=KINDS[kind],
             attributes=dict(attributes),
             record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             yield span
 
@@ -65,7 +66,11 @@ class Tracing:
             yield NOBODY
             return
         with self._tracer.start_as_current_span(
-            name, kind=SpanKind.CLIENT, attributes=dict(attributes), record_exception=False
+            name,
+            kind=SpanKind.CLIENT,
+            attributes=dict(attributes),
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             yield span
 

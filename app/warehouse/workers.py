@@ -86,7 +86,8 @@ class Workers:
     def _make_folder(self) -> Path:
         self._remove_unused()
         self._folders.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self._folders))
+        owner = f"{os.getpid()}-{_started(os.getpid())}-"
+        folder = Path(tempfile.mkdtemp(prefix=owner, dir=self._folders))
         self._used[folder] = None
         return folder
 
@@ -99,13 +100,18 @@ class Workers:
                 worker = self._used[folder]
                 unused = closing or (worker is not None and not worker.alive)
             else:
-                unused = not _is_alive(int(folder.name.partition("-")[0]))
+                pid, started, *_ = folder.name.split("-")
+                unused = str(_started(int(pid))) != started
             if unused:
                 shutil.rmtree(folder, ignore_errors=True)
                 self._used.pop(folder, None)
 
 
-def _is_alive(pid: int) -> bool:
+def _started(pid: int) -> int | None:
+    """Tells a process from one that had its id before, in a container that was started again."""
     import psutil
 
-    return bool(psutil.pid_exists(pid))
+    try:
+        return int(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return None

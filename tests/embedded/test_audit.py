@@ -121,6 +121,8 @@ async def test_refusals_are_counted_and_bounded(closed):
     for number in range(60):
         address = {"X-Forwarded-For": f"203.0.113.{number}"}
         assert (await gate.client.post("/api/v1/runs/x", headers=address)).status_code == 401
+        large = {**address, "Content-Length": "99999999"}
+        assert (await gate.client.post("/api/v1/runs/x", headers=large)).status_code == 413
     refusals = [
         item
         for item in await gate.audit.all()
@@ -129,7 +131,8 @@ async def test_refusals_are_counted_and_bounded(closed):
     by_reader = [item for item in refusals if item.subject.endswith(":reader")]
     assert {item.status for item in by_reader} == {403}
     assert sum(item.count for item in by_reader) == 5
-    assert sum(item.count for item in refusals if item.status == 401) == 60
+    for status in (401, 413):
+        assert sum(item.count for item in refusals if item.status == status) == 60
     # A minute may have ended in between.
     assert len(refusals) <= 2 * trails.MOST_REFUSALS
 

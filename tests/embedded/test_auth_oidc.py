@@ -90,6 +90,7 @@ def hostile(issuer) -> dict[str, str]:
         "unknown critical header": f"{encoded({'alg': 'RS256', 'kid': kid, 'crit': ['x'], 'x': 1})}"
         f".{body}.{signature}",
         "kid that is no text": f"{encoded({'alg': 'RS256', 'kid': {'a': 1}})}.{body}.{signature}",
+        "header that is a text": f"{encoded('alg')}.e30.eHh4",
         "two parts": f"{head}.{body}",
         "no JSON": "a.b.c",
         "nothing": "..",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from app.config import examine_settings
+from app.config import Settings, examine_settings
 from app.config.reference import SET_BY_KUBERNETES, variables
 from app.config.values import Seconds
 
@@ -204,6 +204,12 @@ def test_a_file_of_variables_counts_like_the_environment(monkeypatch: pytest.Mon
     assert [fault.variables for fault in examine_settings()[1]] == [("DBT_WORKERS",)]
     monkeypatch.setenv("DBT_WORKERS", "3")
     assert examine_settings()[0].dbt_workers == 3
+
+
+def test_hosts_as_kubernetes_and_browsers_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = ("fd00::12", "::1", "[fd00::12]", "10.1.2.3", "*.example.com", "*")
+    monkeypatch.setenv("TRUSTED_HOSTS", ",".join(hosts))
+    assert Settings(_env_file=None).trusted_hosts == hosts  # type: ignore[call-arg]
 
 
 def test_values_that_cannot_be_read_hide_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

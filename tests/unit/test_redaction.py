@@ -52,6 +52,30 @@ def test_the_longer_of_two_secrets_is_hidden_whole() -> None:
     assert redactor.clean("secret-and-more, secret") == "***, ***"
 
 
+def test_of_what_comes_and_goes_only_the_last_is_known() -> None:
+    redactor = Redactor()
+    redactor.learn(["for-ever"])
+    redactor.learn_passing(f"token-{number:04}" for number in range(600))
+    assert redactor.clean("for-ever token-0000 token-0599") == "*** token-0000 ***"
+    redactor.learn_passing(["request", "2026"])
+    assert redactor.clean("request of 2026") == "request of 2026"
+
+
+def test_no_secret_that_a_caller_makes_up_breaks_a_line() -> None:
+    redactor = Redactor()
+    redactor.learn_passing(['": "/api', "path_and_more", "/api/v1/runs"])
+    line = {"path": "/api/v1/runs", "path_and_more": ["/api/v1/runs", {"x": "path_and_more"}]}
+    assert json.loads(redactor.clean_json(json.dumps(line))) == {
+        "path": HIDDEN,
+        "path_and_more": [HIDDEN, {"x": HIDDEN}],
+    }
+
+
+def test_no_text_is_looked_through_over_and_over() -> None:
+    hostile = "-eyJ" * 500_000
+    assert Redactor().clean(hostile) == hostile
+
+
 def test_settings_tell_their_secrets_and_the_secret_parts_of_them() -> None:
     settings = Settings(
         _env_file=None,  # type: ignore[call-arg]
