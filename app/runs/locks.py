@@ -55,7 +55,7 @@ class TargetLocks:
         ticket = (run.created_at, run.run_id)
         insort(queue.waiting, ticket)
         patience = GIVES_WAY
-        waits, blocker, new = pauses(FIRST_POLL, LONGEST_POLL), "", True
+        waits, blocker = pauses(FIRST_POLL, LONGEST_POLL), ""
         try:
             while True:
                 in_the_way: str | None = ""
@@ -69,7 +69,7 @@ class TargetLocks:
                     if patience and await self._should_wait(run):
                         patience -= 1
                     else:
-                        in_the_way, new = await self._take(run, new), False
+                        in_the_way = await self._take(run)
                         if in_the_way is None:
                             return
                         if in_the_way != blocker:
@@ -125,26 +125,25 @@ class TargetLocks:
             log.warning("queue_unreachable", target=run.target, error=error.detail)
             return True
 
-    async def _take(self, run: Run, new: bool) -> str | None:
+    async def _take(self, run: Run) -> str | None:
         """What is in the way: the run that holds the lock, or "" when that is not known."""
         try:
-            return await self._take_or_see(run, new)
+            return await self._take_or_see(run)
         except EngineUnreachable as error:
             log.warning("lock_unreachable", target=run.target, error=error.detail)
             return ""
 
-    async def _take_or_see(self, run: Run, new: bool) -> str | None:
+    async def _take_or_see(self, run: Run) -> str | None:
         from app.lakehouse.storage import PreconditionFailed
 
         key, body = _key(run.target), self._body(run)
-        # Looked at first by those who wait: SeaweedFS lets writers that race for one key wait for
-        # whole seconds. Who comes new to a target finds it free as a rule.
-        held = None if new else await self._store.get(key)
+        # Looked at first: SeaweedFS lets writers that race for one key wait for whole seconds.
+        held = await self._store.get(key)
         if held is None:
             try:
                 await self._store.create(key, body)
             except PreconditionFailed:
-                return await self._take_or_see(run, new=False) if new else ""
+                return ""
             return None
         holder: str = json.loads(held.body)["run_id"]
         if holder != run.run_id:
