@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
@@ -78,7 +79,7 @@ class Settings(Traces, Limits, Storage, Trino, Spark, Airbyte, Embedding, Authen
         return (self.auth_keys_file or self.home / "keys.json").expanduser().absolute()
 
     def secrets(self) -> Iterator[str]:
-        """What no log may show. Passwords in addresses are known by their form."""
+        """What no log and no table may show: each secret, and the part of it that is one alone."""
         for _, value in self:
             if isinstance(value, SecretStr):
                 yield value.get_secret_value()
@@ -87,6 +88,8 @@ class Settings(Traces, Limits, Storage, Trino, Spark, Airbyte, Embedding, Authen
         if self.otel_exporter_otlp_headers:
             for header in self.otel_exporter_otlp_headers.get_secret_value().split(","):
                 yield header.partition("=")[2].strip()
+        if password := urlsplit(self.airbyte_base_url or "").password:
+            yield from (password, unquote(password))
 
     @property
     def home(self) -> Path:

@@ -3,9 +3,6 @@ failure."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from urllib.parse import unquote, urlsplit
-
-from pydantic import SecretStr
 
 from app.auth.key_ring import key_faults
 from app.config import PARTS, Fault, Settings, examine_settings, unknown_variables
@@ -27,7 +24,7 @@ def examine() -> int:
     configure_logging("CRITICAL", settings.secrets())
     findings = [*_of_settings(settings, faults)]
     findings += asyncio.run(_of_dependencies(settings, faults))
-    return show(findings, _secrets(settings))
+    return show(findings, settings.secrets())
 
 
 def _of_settings(settings: Settings, faults: list[Fault]) -> Iterator[Finding]:
@@ -64,13 +61,3 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
         yield variable("airbyte_base_url").section, airbyte_findings
     if settings.is_production("spark"):
         yield variable("spark_image").section, kubernetes_findings
-
-
-def _secrets(settings: Settings) -> Iterator[str]:
-    for _, value in settings:
-        if isinstance(value, SecretStr):
-            secret = value.get_secret_value()
-            yield from (secret, secret.partition(":")[2])
-    password = urlsplit(settings.airbyte_base_url or "").password
-    if password:
-        yield from (password, unquote(password))

@@ -82,6 +82,7 @@ def test_settings_tell_their_secrets_and_the_secret_parts_of_them() -> None:
         trino_password=SecretStr("of-trino"),
         iceberg_rest_credential=SecretStr("client:of-iceberg"),
         otel_exporter_otlp_headers=SecretStr("x-key=of-traces, x-other=of-others="),
+        airbyte_base_url="http://me:of%2Fairbyte@airbyte.example.com/api/public/v1",
     )
     assert set(settings.secrets()) == {
         "of-trino",
@@ -90,6 +91,8 @@ def test_settings_tell_their_secrets_and_the_secret_parts_of_them() -> None:
         "x-key=of-traces, x-other=of-others=",
         "of-traces",
         "of-others=",
+        "of%2Fairbyte",
+        "of/airbyte",
     }
 
 
