@@ -5,7 +5,7 @@ import asyncio
 from app.airbyte.airbyte_workspaces import Workspaces
 from app.airbyte.client import AirbyteClient
 from app.config import Settings
-from app.context import kubernetes_api, trino_connection
+from app.context.connections import kubernetes_api, trino_connection
 from app.doctor.findings import BUDGET, Finding, finding
 from app.warehouse.trino_client import TrinoClient
 

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from app.caller import ANONYMOUS
-from app.context import project_target, trino_connection
+from app.context.connections import project_target, trino_connection
 from app.dbt_transformations.record import TransformationDoc
 from app.dbt_transformations.schemas import TransformationCreate
 from app.dbt_transformations.service import Asked, DbtService, Transformation

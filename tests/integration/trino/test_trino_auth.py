@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from trino.auth import JWTAuthentication
 
 from app.config import Settings
-from app.context import trino_connection
+from app.context.connections import trino_connection
 from app.errors import EngineFailed, EngineUnreachable
 from app.warehouse.trino_client import TrinoClient
 from tests.conftest import Lakehouse

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from app.config import ConfigurationError, Settings
-from app.context import trino_connection
+from app.context.connections import trino_connection
 from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachable
 from app.lakehouse import external
 from app.lakehouse.external import external_lakehouse

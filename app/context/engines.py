@@ -1,0 +1,113 @@
+"""The engine behind each port: production's where its settings are there, else the embedded one."""
+
+from app.airbyte.airbyte_api import AirbyteApi
+from app.airbyte.engine import IngestionEngine
+from app.airbyte.local_connectors import LocalConnectors
+from app.context.connections import kubernetes_api, trino_connection
+from app.context.foundation import Foundation
+from app.data_transformation.engine import SparkEngine
+from app.data_transformation.manifest import SparkSettings
+from app.data_transformation.spark_connect import SparkConnectEngine
+from app.data_transformation.spark_operator import SparkOperatorEngine
+from app.warehouse.duckdb import DuckDbEngine
+from app.warehouse.engine import SqlEngine
+from app.warehouse.trino import TrinoEngine
+
+
+async def ingestion_engine(foundation: Foundation) -> IngestionEngine:
+    if foundation.settings.is_production("ingestion"):
+        airbyte = AirbyteApi(
+            settings=foundation.settings,
+            lake=foundation.lake,
+            store=foundation.store,
+            telemetry=foundation.telemetry,
+        )
+        foundation.stack.push_async_callback(airbyte.close)
+        airbyte.follower.open()
+        foundation.probes["airbyte"] = airbyte.client.probe
+        return airbyte
+    engine = LocalConnectors(
+        settings=foundation.settings,
+        lake=foundation.lake,
+        store=foundation.store,
+        catalog=foundation.records,
+        manifests=foundation.manifests,
+        telemetry=foundation.telemetry,
+    )
+    await engine.open()
+    foundation.stack.push_async_callback(engine.close)
+    return engine
+
+
+def spark_engine(foundation: Foundation) -> SparkEngine:
+    if foundation.settings.is_production("spark"):
+        return _spark_operator(foundation)
+    engine = SparkConnectEngine(
+        foundation.lake,
+        foundation.store,
+        foundation.catalog,
+        log_path=foundation.logs / "spark-worker.log",
+        telemetry=foundation.telemetry,
+    )
+    foundation.stack.push_async_callback(engine.close)
+    foundation.warm.append(engine.warm)
+    return engine
+
+
+def _spark_operator(foundation: Foundation) -> SparkEngine:
+    settings = foundation.settings
+    api = kubernetes_api(settings, foundation.telemetry)
+    foundation.probes["kubernetes"] = api.probe
+    operator = SparkOperatorEngine(
+        lake=foundation.lake,
+        store=foundation.store,
+        catalog=foundation.catalog,
+        api=api,
+        settings=SparkSettings(
+            namespace=settings.spark_namespace,
+            image=settings.spark_image or "",
+            version=settings.spark_version,
+            service_account=settings.spark_service_account,
+            secret_name=settings.s3_secret_name,
+            ttl=settings.spark_ttl_seconds,
+            retries=settings.spark_retries,
+            dynamic_allocation=settings.spark_dynamic_allocation,
+            prometheus=settings.spark_prometheus,
+            hides_history=settings.nessie_uri is not None,
+        ),
+        submit_timeout=settings.spark_submit_timeout,
+        run_timeout=settings.run_timeout,
+    )
+    operator.open()
+    foundation.stack.push_async_callback(operator.close)
+    return operator
+
+
+def sql_engine(foundation: Foundation) -> SqlEngine:
+    settings = foundation.settings
+    if settings.is_production("sql"):
+        trino = TrinoEngine(
+            connection=trino_connection(settings),
+            catalog=foundation.catalog,
+            store=foundation.store,
+            judge=foundation.judge,
+            home=settings.home,
+            workers=settings.dbt_workers,
+            telemetry=foundation.telemetry,
+        )
+        foundation.stack.push_async_callback(trino.close)
+        foundation.warm.append(trino.warm)
+        foundation.probes["trino"] = trino.reach
+        return trino
+    engine = DuckDbEngine(
+        lake=foundation.lake,
+        catalog=foundation.catalog,
+        store=foundation.store,
+        judge=foundation.judge,
+        home=foundation.settings.home,
+        workers=foundation.settings.dbt_workers,
+        telemetry=foundation.telemetry,
+    )
+    foundation.stack.push_async_callback(engine.close)
+    foundation.warm.append(engine.warm)
+    return engine

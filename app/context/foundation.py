@@ -1,0 +1,81 @@
+"""What every engine stands on: the lake, its catalog, and the judge of SQL."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.config import Settings
+from app.lakehouse.bronze import BronzeManifests
+from app.lakehouse.catalog import Catalog
+from app.lakehouse.connection import Lake
+from app.lakehouse.embedded import EmbeddedLakehouse, embedded_lakehouse
+from app.lakehouse.external import ExternalLakehouse, external_lakehouse
+from app.lakehouse.storage import ObjectStore
+from app.sql.judge import SqlJudge
+from app.sql.model import SqlPolicy
+from app.telemetry.calls import Telemetry
+
+Probe = Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Foundation:
+    settings: Settings
+    lake: Lake
+    store: ObjectStore
+    catalog: Catalog
+    records: Catalog
+    """The same catalog, on the branch that Asgard's own records are on."""
+    policy: SqlPolicy
+    judge: SqlJudge
+    manifests: BronzeManifests
+    telemetry: Telemetry
+    stack: AsyncExitStack
+    """Closes what is pushed onto it, in reverse order."""
+    warm: list[Callable[[], Awaitable[None]]]
+    """Starts the workers of those that have any, in the background once all are built."""
+    probes: dict[str, Probe]
+    """What readiness asks, by the name of the dependency."""
+
+    @property
+    def logs(self) -> Path:
+        return self.settings.home / "logs"
+
+
+async def lay_foundation(
+    settings: Settings, telemetry: Telemetry, stack: AsyncExitStack
+) -> Foundation:
+    lakehouse: EmbeddedLakehouse | ExternalLakehouse
+    if settings.is_production("lake"):
+        lakehouse = await stack.enter_async_context(external_lakehouse(settings, telemetry))
+    else:
+        lakehouse = await stack.enter_async_context(
+            embedded_lakehouse(settings, telemetry=telemetry)
+        )
+    store, catalog = lakehouse.store, lakehouse.catalog
+    policy = SqlPolicy(
+        silver_schema=settings.silver_schema,
+        gold_schema=settings.gold_schema,
+        bucket=lakehouse.lake.s3.bucket,
+        allowed_prefixes=("bronze/", *settings.s3_allowed_prefixes),
+    )
+    judge = SqlJudge(policy, log_path=settings.home / "logs" / "sql-judge.log", telemetry=telemetry)
+    stack.push_async_callback(judge.close)
+    return Foundation(
+        settings=settings,
+        lake=lakehouse.lake,
+        store=store,
+        catalog=catalog,
+        records=lakehouse.records,
+        policy=policy,
+        judge=judge,
+        manifests=BronzeManifests(store),
+        telemetry=telemetry,
+        stack=stack,
+        warm=[judge.warm],
+        probes={
+            "s3": lambda: store.get("asgard/health"),
+            "catalog": lambda: catalog.run(lambda rest: rest.list_namespaces()),
+        },
+    )

@@ -1,0 +1,186 @@
+"""Opens everything in order and closes it in reverse."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from app.airbyte.driver import IngestionDriver
+from app.airbyte.service import AirbyteService
+from app.audit.trail import AuditTrail
+from app.auth.authenticator import Authenticator
+from app.config import Settings
+from app.context.access import authenticator
+from app.context.connections import project_target
+from app.context.engines import ingestion_engine, spark_engine, sql_engine
+from app.context.foundation import Foundation, Probe, lay_foundation
+from app.data_products.freshness import FreshnessWatch
+from app.data_products.record import ProductDoc
+from app.data_products.service import DataProductService
+from app.data_transformation.driver import SparkDriver
+from app.data_transformation.service import SparkService
+from app.data_transformation.sources import SourceResolver
+from app.dbt_transformations.record import TransformationDoc
+from app.dbt_transformations.service import DbtService
+from app.lakehouse.catalog import Catalog
+from app.lakehouse.connection import Lake
+from app.lakehouse.records import RecordTable
+from app.lakehouse.storage import ObjectStore
+from app.runs.driver import RunDriver
+from app.runs.idempotency import IdempotencyStore
+from app.runs.model import RunKind
+from app.runs.service import RunService
+from app.runs.supervisor import Observer
+from app.telemetry.calls import Telemetry
+from app.telemetry.metrics import Metrics
+from app.warehouse.dbt.project import DbtProject
+from app.warehouse.driver import ModelDriver
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ProcessContext:
+    settings: Settings
+    lake: Lake
+    store: ObjectStore
+    catalog: Catalog
+    runs: RunService
+    idempotency: IdempotencyStore
+    authenticator: Authenticator
+    audit: AuditTrail
+    airbyte: AirbyteService
+    spark: SparkService
+    dbt: DbtService
+    data_products: DataProductService
+    probes: Mapping[str, Probe]
+
+
+@asynccontextmanager
+async def open_context(
+    settings: Settings, metrics: Metrics, telemetry: Telemetry
+) -> AsyncIterator[ProcessContext]:
+    """Opens everything in order and closes it in reverse, also when opening fails half-way."""
+    async with AsyncExitStack() as stack:
+        access = authenticator(settings, stack)
+        foundation = await lay_foundation(settings, telemetry, stack)
+        lake, store, catalog = foundation.lake, foundation.store, foundation.catalog
+        records, judge, manifests = foundation.records, foundation.judge, foundation.manifests
+        ingestion = await ingestion_engine(foundation)
+        spark = spark_engine(foundation)
+        warehouse = sql_engine(foundation)
+        sources = SourceResolver(store, manifests)
+        models = ModelDriver(warehouse)
+        drivers: dict[RunKind, RunDriver] = {
+            RunKind.INGESTION: IngestionDriver(ingestion),
+            RunKind.SPARK: SparkDriver(spark, catalog, sources),
+            RunKind.DBT: models,
+            RunKind.DATA_PRODUCT: models,
+        }
+        runs_seen: list[Observer] = [metrics.run_ended]
+        runs = RunService(
+            store=store,
+            catalog=records,
+            settings=settings,
+            drivers=drivers,
+            observers=runs_seen,
+            telemetry=telemetry,
+        )
+        idempotency = IdempotencyStore(store)
+        idempotency.open()
+        stack.push_async_callback(idempotency.close)
+        project = DbtProject(
+            lake=lake,
+            target=project_target(settings, lake),
+            judge=judge,
+            project_dir=settings.project_dir,
+            profiles_dir=settings.profiles_dir,
+        )
+        dbt = DbtService(
+            records=RecordTable(records, "transformations", TransformationDoc),
+            runs=runs,
+            judge=judge,
+            engine=warehouse,
+            catalog=catalog,
+            idempotency=idempotency,
+            project=project,
+        )
+        data_products = DataProductService(
+            records=RecordTable(records, "data_products", ProductDoc),
+            runs=runs,
+            judge=judge,
+            engine=warehouse,
+            catalog=catalog,
+            idempotency=idempotency,
+            silver_schema=settings.silver_schema,
+            gold_schema=settings.gold_schema,
+            on_change=project.changed,
+        )
+        project.follow(dbt.models)
+        project.follow(data_products.models)
+        await project.open()
+        stack.push_async_callback(project.close)
+        audit = AuditTrail(store, records)
+        audit.open()
+        stack.push_async_callback(audit.close)
+        await runs.open()
+        stack.push_async_callback(runs.close)
+        _follow(metrics, foundation, runs, audit)
+        freshness = FreshnessWatch(data_products, metrics)
+        runs_seen.append(freshness.run_ended)
+        freshness.open()
+        stack.push_async_callback(freshness.close)
+        warming = asyncio.create_task(_warm(foundation.warm))
+        stack.push_async_callback(_stop, warming)
+        yield ProcessContext(
+            settings=settings,
+            lake=lake,
+            store=store,
+            catalog=catalog,
+            runs=runs,
+            idempotency=idempotency,
+            authenticator=access,
+            audit=audit,
+            airbyte=AirbyteService(
+                engine=ingestion, runs=runs, idempotency=idempotency, settings=settings
+            ),
+            spark=SparkService(
+                settings=settings,
+                lake=lake,
+                engine=spark,
+                policy=foundation.policy,
+                catalog=catalog,
+                judge=judge,
+                sources=sources,
+                runs=runs,
+                idempotency=idempotency,
+            ),
+            dbt=dbt,
+            data_products=data_products,
+            probes=foundation.probes,
+        )
+
+
+def _follow(metrics: Metrics, foundation: Foundation, runs: RunService, audit: AuditTrail) -> None:
+    """What is looked at when somebody asks for the metrics."""
+    metrics.follow_runs(runs.counts)
+    metrics.endings_waiting.set_function(lambda: runs.endings_waiting)
+    metrics.audit_waiting.set_function(lambda: audit.waiting)
+    store, catalog = foundation.store, foundation.catalog
+    metrics.calls_waiting.labels("s3").set_function(lambda: store.waiting)
+    metrics.calls_waiting.labels("catalog").set_function(lambda: catalog.waiting)
+
+
+async def _warm(starts: list[Callable[[], Awaitable[None]]]) -> None:
+    """Starts workers one after the other, so that the first requests do not wait for theirs."""
+    for start in starts:
+        try:
+            await start()
+        except Exception:
+            log.exception("a worker did not start; it is tried again when it is needed")
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
