@@ -2,11 +2,13 @@
 
 Services and adapters raise these; `main.py` turns them into `application/problem+json` in one
 handler. Both adapters of a port raise the same class for the same fault. `members` become
-extension members of the problem document and must never hold a secret.
+extension members of the problem document. What engines say is quoted in many of them, and ends in
+answers and in records of runs: no error holds a known secret.
 """
 
 from typing import Any, ClassVar
 
+from app.redaction import clean, clean_value
 from app.runs.failure import FailureCause
 
 
@@ -27,11 +29,11 @@ class AsgardError(Exception):
         retry_after: int | None = None,
         **members: Any,
     ) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.hint = hint
+        self.detail = clean(detail)
+        super().__init__(self.detail)
+        self.hint = clean(hint) if hint else None
         self.retry_after = retry_after
-        self.members = {name: value for name, value in members.items() if value is not None}
+        self.members = {n: clean_value(value) for n, value in members.items() if value is not None}
 
 
 class InvalidRequest(AsgardError):

@@ -76,15 +76,16 @@ class Redactor:
         """An object of JSON: what its members say, never their names or its form."""
         if self.clean(line) == line:
             return line
-        return json.dumps({key: self._cleaned(value) for key, value in json.loads(line).items()})
+        return json.dumps({key: self.clean_value(value) for key, value in json.loads(line).items()})
 
-    def _cleaned(self, value: Any) -> Any:
+    def clean_value(self, value: Any) -> Any:
+        """Anything that JSON has."""
         if isinstance(value, str):
             return self.clean(value)
         if isinstance(value, list):
-            return [self._cleaned(item) for item in value]
+            return [self.clean_value(item) for item in value]
         if isinstance(value, dict):
-            return {self.clean(key): self._cleaned(item) for key, item in value.items()}
+            return {self.clean(key): self.clean_value(item) for key, item in value.items()}
         return value
 
 
@@ -101,4 +102,4 @@ def _forms(secret: str) -> Iterable[str]:
 
 PROCESS = Redactor()
 learn, learn_passing = PROCESS.learn, PROCESS.learn_passing
-clean, clean_json = PROCESS.clean, PROCESS.clean_json
+clean, clean_json, clean_value = PROCESS.clean, PROCESS.clean_json, PROCESS.clean_value

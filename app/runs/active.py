@@ -183,7 +183,7 @@ def with_event(run: Run, reason: str, message: str, warning: bool = False) -> Ru
     """The next version of the run; an event's id is the version that it came with."""
     version = run.version + 1
     kind = "Warning" if warning else "Normal"
-    event = RunEvent(id=version, at=now(), type=kind, reason=reason, message=message)
+    event = RunEvent(id=version, at=now(), type=kind, reason=reason, message=clean(message))
     return run.model_copy(
         update={"version": version, "events": (*run.events, event)[-KEPT_EVENTS:]}
     )

@@ -165,6 +165,10 @@ def use(url: str, key: str, secrets: Secrets) -> str:
             assert made.status_code == 201, made.text
             run = api.post(f"/data-products/{made.json()['id']}/run").json()["run"]
             assert run["state"] == "failed"
+            assert "***" in run["failure"]["message"]
+            told = api.get(f"/runs/{run['run_id']}").text
+            assert run["failure"]["message"] in json.loads(told)["failure"]["message"]
+            assert literal not in told
             runs.append(api.get(f"/runs/{run['run_id']}/logs").text)
         return "\n".join(runs)
 

@@ -13,6 +13,7 @@ import structlog
 from pydantic import SecretStr
 
 from app.config import Settings
+from app.errors import EngineFailed
 from app.processes import ChildProcess
 from app.redaction import HIDDEN, Redactor, learn
 from app.telemetry.logs import configure_logging
@@ -151,3 +152,14 @@ async def test_what_a_child_prints_is_clean_before_it_is_on_disk(tmp_path: Path)
     assert await child.wait() == 0
     assert child.log_tail() == "out ***\nerr ***\nlast words"
     assert (tmp_path / "log").read_text() == "out ***\nerr ***\nlast words"
+
+
+def test_errors_hold_no_secret_that_an_engine_quotes() -> None:
+    learn(["quoted-by-an-engine"])
+    error = EngineFailed(
+        "at quoted-by-an-engine",
+        hint="see quoted-by-an-engine",
+        seen=[{"at": "quoted-by-an-engine"}],
+    )
+    assert (error.detail, str(error), error.hint) == ("at ***", "at ***", "see ***")
+    assert error.members == {"seen": [{"at": "***"}]}
