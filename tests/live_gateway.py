@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
+from tests.ports import free_port
 
 START_SECONDS = 120
 STOP_SECONDS = 30
@@ -60,10 +61,3 @@ def live_gateway(home: Path, **environment: str) -> Iterator[LiveGateway]:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(STOP_SECONDS)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -19,8 +19,8 @@ from app.doctor.lake import lake_findings
 from app.lakehouse.connection import READ_TIMEOUT
 from tests.conftest import Lakehouse
 from tests.embedded.auth_world import write_keys
-from tests.live_gateway import free_port
 from tests.oidc_issuer import issuing
+from tests.ports import free_port
 
 LAKE = ("S3 put, get, list, delete", "S3 conditional PUT", "Iceberg catalog")
 SECRET = "c2VjcmV0LXRoYXQtbm9ib2R5LXNlZXM"

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.live_gateway import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(400)
 

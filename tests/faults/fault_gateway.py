@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +13,8 @@ from typing import Any
 
 import httpx
 import psutil
+
+from tests.ports import free_port
 
 START_SECONDS = 100.0
 GONE_SECONDS = 2.0
@@ -180,19 +180,6 @@ def describe(process: psutil.Process) -> str:
         return f"{process.pid} {' '.join(process.cmdline())[:120]}"
     except psutil.NoSuchProcess:
         return f"{process.pid} gone"
-
-
-def free_port() -> int:
-    """Below the ports of outgoing connections and beside those of the lakehouse."""
-    for port in random.sample(range(31_000, 32_700), 1_700):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise OSError("no port is free")
 
 
 def problem(answer: httpx.Response) -> dict[str, Any]:

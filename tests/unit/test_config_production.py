@@ -9,7 +9,7 @@ import pytest
 
 from app.config import ConfigurationError, Settings, check_choice
 from app.config.reference import variables
-from tests.live_gateway import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PLACEHOLDERS = "is a placeholder or a default that everybody knows"

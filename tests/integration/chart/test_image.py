@@ -15,8 +15,8 @@ import yaml
 from app.data_transformation.manifest import JOB_SCRIPT
 from tests.integration.chart.image import Image, build
 from tests.integration.chart.tools import ROOT
-from tests.integration.servers.process import free_port
 from tests.integration.servers.seaweedfs import SeaweedFs
+from tests.ports import free_port
 
 CHART_GRACE = yaml.safe_load((ROOT / "helmchart" / "values.yaml").read_text())
 START_SECONDS = 60

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 import yaml
 
 from tests.integration.servers.cache import cache_dir, run
+from tests.ports import free_port
 
 RECIPE = Path(__file__).parent.parent / "kube"
 ADMIN, GATEWAY = "admin-token", "gateway-token"
@@ -179,10 +179,3 @@ def kube_server(home: Path) -> Iterator[KubeServer]:
 
 def run_quiet(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -8,7 +8,8 @@ import httpx
 from app.lakehouse.connection import S3Connection
 from tests.integration.servers.downloads import MavenArtifact
 from tests.integration.servers.java import java_home
-from tests.integration.servers.process import ServerProcess, free_port
+from tests.integration.servers.process import ServerProcess
+from tests.ports import free_port
 
 VERSION = "0.99.0"
 RUNNER = MavenArtifact(

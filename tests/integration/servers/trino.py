@@ -10,7 +10,8 @@ import trino
 from app.lakehouse.connection import S3Connection
 from tests.integration.servers.downloads import MavenArtifact, unpacked, untar, unzip
 from tests.integration.servers.java import java_home
-from tests.integration.servers.process import ServerProcess, free_port
+from tests.integration.servers.process import ServerProcess
+from tests.ports import free_port
 
 VERSION = "476"
 CORE = MavenArtifact(

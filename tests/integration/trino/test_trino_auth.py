@@ -25,9 +25,9 @@ from app.warehouse.trino_client import TrinoClient
 from tests.conftest import Lakehouse
 from tests.embedded.warehouse_world import open_world, unique
 from tests.integration.servers.nessie import Nessie
-from tests.integration.servers.process import free_port
 from tests.integration.servers.seaweedfs import SeaweedFs
 from tests.integration.servers.trino import start_trino
+from tests.ports import free_port
 
 USER = "dbt"
 SCRIPT = Path(__file__).parents[3] / "script" / "create-schemas.sh"

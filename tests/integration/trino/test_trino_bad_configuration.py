@@ -13,8 +13,8 @@ from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachab
 from app.lakehouse import external
 from app.lakehouse.external import external_lakehouse
 from app.warehouse.trino_client import TrinoClient
-from tests.integration.servers.process import free_port
 from tests.integration.servers.strange import answering, mute
+from tests.ports import free_port
 
 SECRET = f"secret-{uuid4().hex}"
 HTML = b"<html><body>Welcome to the load balancer</body></html>"

@@ -12,9 +12,9 @@ from app.doctor.findings import Finding
 from app.doctor.lake import lake_findings
 from tests.conftest import Lakehouse
 from tests.integration.servers.nessie import Nessie
-from tests.integration.servers.process import free_port
 from tests.integration.servers.seaweedfs import SeaweedFs
 from tests.integration.servers.trino import Trino, start_trino
+from tests.ports import free_port
 
 WRITE = ["SELECT", "INSERT", "DELETE", "UPDATE", "OWNERSHIP"]
 RULES = {
