@@ -1,15 +1,14 @@
 """An OpenID issuer on 127.0.0.1 with keys of its own, for tests: discovery, JWKS, tokens."""
 
-import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
+
+from tests.http_server import Asked, serving
 
 AUDIENCE = "asgard"
 
@@ -22,27 +21,14 @@ class TestIssuer:
         self.asked = 0
         self.is_broken = False
         self.rotate("first")
-        issuer = self
+        self.url = ""
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = json.dumps(issuer.answer(self.path)).encode()
-                self.send_response(500 if issuer.is_broken else 200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def answer(self, path: str) -> dict[str, Any]:
-        if path == "/.well-known/openid-configuration":
-            return {"issuer": self.url, "jwks_uri": f"{self.url}/jwks"}
+    def answer(self, asked: Asked) -> tuple[int, dict[str, Any]]:
+        status = 500 if self.is_broken else 200
+        if asked.path == "/.well-known/openid-configuration":
+            return status, {"issuer": self.url, "jwks_uri": f"{self.url}/jwks"}
         self.asked += 1
-        return {"keys": [key.as_dict(private=False) for key in self.keys.values()]}
+        return status, {"keys": [key.as_dict(private=False) for key in self.keys.values()]}
 
     def rotate(self, kid: str, kind: str = "RSA") -> None:
         """The new key signs alone; the former one is withdrawn."""
@@ -78,11 +64,6 @@ def new_key(kid: str, kind: str = "RSA") -> RSAKey | ECKey:
 @contextmanager
 def issuing() -> Iterator[TestIssuer]:
     issuer = TestIssuer()
-    thread = threading.Thread(target=issuer.server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(issuer.answer) as port:
+        issuer.url = f"http://127.0.0.1:{port}"
         yield issuer
-    finally:
-        issuer.server.shutdown()
-        issuer.server.server_close()
-        thread.join()

@@ -1,11 +1,10 @@
 """As much of Trino's REST protocol as makes a schema, on a real port."""
 
-import json
-import ssl
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+
+from tests.http_server import Asked, serving
 
 
 class Trino:
@@ -20,17 +19,11 @@ class Trino:
         self.made: list[str] = []
         self.users: set[str] = set()
         self._open: dict[str, str] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.port: int = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._serving = ExitStack()
+        self.port = self._serving.enter_context(serving(self._answer, certificate))
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._serving.close()
 
     def answer(self, method: str, path: str, body: str) -> tuple[int, dict[str, Any]]:
         if path == "/v1/info":
@@ -54,24 +47,8 @@ class Trino:
         uri = f"{self.own_address}/v1/statement/queued/{query}/{page}"
         return {"id": query, "nextUri": uri, "stats": {"state": "QUEUED"}}
 
-    def _handler(trino) -> type[BaseHTTPRequestHandler]:  # noqa: N805
-        class Handler(BaseHTTPRequestHandler):
-            def _answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length") or 0)).decode()
-                if trino.authorization not in (None, self.headers.get("Authorization")):
-                    status, found = 401, {}
-                else:
-                    trino.users.add(self.headers["X-Trino-User"])
-                    status, found = trino.answer(self.command, self.path, body)
-                content = json.dumps(found, separators=(",", ":")).encode()
-                self.send_response(status)
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_POST = _answer  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
+    def _answer(self, asked: Asked) -> tuple[int, dict[str, Any]]:
+        if self.authorization not in (None, asked.headers["Authorization"]):
+            return 401, {}
+        self.users.add(asked.headers["X-Trino-User"])
+        return self.answer(asked.method, asked.path, asked.body.decode())

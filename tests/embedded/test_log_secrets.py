@@ -1,11 +1,7 @@
 """The whole log of a gateway and its children, after a run that met a secret at every turn."""
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -13,6 +9,7 @@ import pytest
 from auth_world import bearer, key_of, write_keys
 
 from app.config import Settings
+from tests.http_server import Asked, serving
 from tests.live_gateway import live_gateway
 
 pytestmark = pytest.mark.timeout(300)
@@ -22,39 +19,13 @@ NO_LOGS = {"seaweedfs", "secrets", "dbt"}
 """The lake's own data, what keeps the secrets, and the project: clients' SQL and its profile."""
 
 
-class Chatterbox(BaseHTTPRequestHandler):
+def chatterbox(asked: Asked) -> tuple[int, object]:
     """An Airbyte whose errors repeat all that it was sent."""
-
-    def do_GET(self) -> None:
+    if asked.method == "GET":
         found = {"data": [{"workspaceId": "w", "name": "main"}]}
-        self._say(200, found if "workspaces" in self.path else {"data": []})
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        given = f"{self.headers['Authorization']} {body}"
-        self._say(400, {"detail": given, "message": given, "title": given})
-
-    def _say(self, status: int, answer: object) -> None:
-        body = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def chatterbox() -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Chatterbox)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
+        return 200, found if "workspaces" in asked.path else {"data": []}
+    given = f"{asked.headers['Authorization']} {asked.body.decode()}"
+    return 400, {"detail": given, "message": given, "title": given}
 
 
 @dataclass
@@ -99,7 +70,7 @@ def test_no_secret_of_a_whole_run_is_in_any_log(tmp_path: Path) -> None:
     write_keys(home / "keys.json", known)
     (home / "plain-key").write_text(secrets.new("plain-key-of-a-mounted-secret"))
     (home / "plain-key").chmod(0o600)
-    with chatterbox() as port:
+    with serving(chatterbox) as port:
         variables = {
             **secret_variables(secrets),
             "AIRBYTE_BASE_URL": f"http://me:{secrets.new('in_url')}@127.0.0.1:{port}/api/public/v1",

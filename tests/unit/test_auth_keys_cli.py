@@ -3,10 +3,8 @@
 import base64
 import json
 import stat
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from app.auth.key_ring import KeyRing
 from app.auth.key_store import KeysInFile, KeysInSecret
 from app.auth.keys import KEY, KeyFile, make_key
 from app.cli import main
+from tests.http_server import Asked, serving
 
 
 @pytest.fixture
@@ -130,44 +129,22 @@ class ApiServer:
         self.rivals = 0
         """Changes by others that come just before ours."""
         self.status: int | None = None
-        outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.tell(*((200, outer.secret) if outer.secret else (404, {})))
+    def answer(self, asked: Asked) -> tuple[int, dict[str, Any] | None]:
+        status, document = self._answer(asked)
+        return self.status or status, document
 
-            def do_POST(self) -> None:
-                if outer.secret is not None:
-                    self.tell(409, {})
-                    return
-                self.tell(201, outer.store(self.body()))
-
-            def do_PATCH(self) -> None:
-                body = self.body()
-                if outer.rivals:
-                    outer.rivals -= 1
-                    outer.store({"data": {"other": "eA=="}})
-                stale = body["metadata"]["resourceVersion"] != str(outer.version)
-                self.tell(*((409, {}) if stale else (200, outer.store(body))))
-
-            def body(self) -> dict[str, Any]:
-                found: dict[str, Any] = json.loads(
-                    self.rfile.read(int(self.headers["Content-Length"]))
-                )
-                return found
-
-            def tell(self, status: int, document: dict[str, Any] | None) -> None:
-                sent = json.dumps(document).encode()
-                self.send_response(outer.status or status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(sent)))
-                self.end_headers()
-                self.wfile.write(sent)
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    def _answer(self, asked: Asked) -> tuple[int, dict[str, Any] | None]:
+        if asked.method == "GET":
+            return (200, self.secret) if self.secret else (404, {})
+        body = asked.json()
+        if asked.method == "POST":
+            return (409, {}) if self.secret is not None else (201, self.store(body))
+        if self.rivals:
+            self.rivals -= 1
+            self.store({"data": {"other": "eA=="}})
+        stale = body["metadata"]["resourceVersion"] != str(self.version)
+        return (409, {}) if stale else (200, self.store(body))
 
     def store(self, body: dict[str, Any]) -> dict[str, Any]:
         self.version += 1
@@ -184,27 +161,25 @@ class ApiServer:
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     api = ApiServer()
-    thread = threading.Thread(target=api.server.serve_forever, daemon=True)
-    thread.start()
-    config = tmp_path / "kubeconfig"
-    url = f"http://127.0.0.1:{api.server.server_port}"
-    config.write_text(
+    with serving(api.answer) as port:
+        write_kubeconfig(tmp_path / "kubeconfig", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        yield api
+
+
+def write_kubeconfig(file: Path, server: str) -> None:
+    file.write_text(
         json.dumps(
             {
                 "apiVersion": "v1",
                 "kind": "Config",
                 "current-context": "c",
-                "clusters": [{"name": "c", "cluster": {"server": url}}],
+                "clusters": [{"name": "c", "cluster": {"server": server}}],
                 "users": [{"name": "u", "user": {}}],
                 "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
             }
         )
     )
-    monkeypatch.setenv("KUBECONFIG", str(config))
-    yield api
-    api.server.shutdown()
-    api.server.server_close()
-    thread.join()
 
 
 SECRET = ("--secret", "asgard/asgard-keys")

@@ -1,10 +1,7 @@
 """Calls of Airbyte and of Kubernetes, counted where they are sent; both played on a real port."""
 
-import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ from app.data_transformation.kubernetes_api import KubernetesApi
 from app.errors import AsgardError
 from app.telemetry.calls import Telemetry
 from app.telemetry.metrics import Metrics
+from tests.http_server import Asked, serving
 
 Answers = dict[str, tuple[int, object]]
 
@@ -24,30 +22,12 @@ Answers = dict[str, tuple[int, object]]
 def server(answers: Answers) -> Iterator[str]:
     """Answers a path by its last part; 404 else."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            last = self.path.partition("?")[0].rpartition("/")[2]
-            status, answer = answers.get(last, (404, {"message": "none"}))
-            body = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(asked: Asked) -> tuple[int, object]:
+        last = asked.path.partition("?")[0].rpartition("/")[2]
+        return answers.get(last, (404, {"message": "none"}))
 
-        def do_DELETE(self) -> None:
-            self.do_GET()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    serving = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=serving.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{serving.server_port}"
-    finally:
-        serving.shutdown()
-        serving.server_close()
+    with serving(answer) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def counted(metrics: Metrics) -> dict[tuple[str, ...], float]:
