@@ -1,10 +1,9 @@
 """What the tests of ingestion share: one engine of each adapter, with real runs."""
 
-import asyncio
 import json
 import shutil
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,13 +124,6 @@ class World:
 
     async def keys(self, path: str) -> set[str]:
         return {info.key for info in await self.lakehouse.store.list(f"{path}/")}
-
-
-async def eventually(condition: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
-    async with asyncio.timeout(seconds):
-        while not (found := await condition()):  # noqa: ASYNC110 — the condition is outside
-            await asyncio.sleep(0.02)
-    return found
 
 
 def stream(name: str, mode: SyncMode = SyncMode.FULL_REFRESH_OVERWRITE) -> StreamChoice:

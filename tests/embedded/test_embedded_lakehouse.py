@@ -7,7 +7,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from app.lakehouse.embedded import (
     embedded_lakehouse,
 )
 from app.lakehouse.home import Home
+from tests.patience import until
 
 ROOT = Path(__file__).parents[2]
 ROWS = pa.table({"id": [1, 2, 3]})
@@ -94,18 +95,6 @@ def is_running(pid: int | None) -> bool:
     return False
 
 
-async def until(condition: Callable[[], bool], within: float) -> None:
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-
-
-async def until_healthy(lakehouse: EmbeddedLakehouse, within: float) -> None:
-    async with asyncio.timeout(within):
-        while not await lakehouse.healthy():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-
-
 def sockets(ports: set[int]) -> list[Path]:
     return [path for port in ports for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")]
 
@@ -131,12 +120,12 @@ async def test_when_seaweedfs_is_killed_it_comes_back_with_its_data(tmp_path):
         for _ in range(2):
             killed = lakehouse.pid
             os.kill(killed, 9)
-            await until(lambda: lakehouse.pid is None, within=5)
+            await until(lambda: lakehouse.pid is None, 5)
             with pytest.raises(EngineUnreachable):
                 await lakehouse.store.get("bronze/kept")
             with pytest.raises(EngineUnreachable):
                 await lakehouse.catalog.table("gold.kept")
-            await until_healthy(lakehouse, within=10)
+            await until(lakehouse.healthy, 10)
             assert lakehouse.pid != killed
             await assert_data_is_there(lakehouse)
         assert lakehouse.restarts == 2
@@ -147,15 +136,15 @@ async def test_a_seaweedfs_that_stops_answering_is_started_anew(tmp_path):
         await write_data(lakehouse)
         hanging = lakehouse.pid
         os.kill(hanging, signal.SIGSTOP)
-        await until(lambda: not is_running(hanging), within=20)
-        await until_healthy(lakehouse, within=20)
+        await until(lambda: not is_running(hanging), 20)
+        await until(lakehouse.healthy, 20)
         await assert_data_is_there(lakehouse)
 
 
 async def test_a_seaweedfs_that_hangs_at_its_start_is_started_anew(tmp_path):
     lakehouse = opened(tmp_path, Patience(ready_within=4))
     opening = asyncio.create_task(lakehouse.__aenter__())
-    await until(lambda: bool(seaweedfs_of(tmp_path)), within=10)
+    await until(lambda: bool(seaweedfs_of(tmp_path)), 10)
     [hanging] = seaweedfs_of(tmp_path)
     hanging.suspend()
     started = await opening
@@ -213,7 +202,7 @@ async def test_when_the_gateway_is_killed_seaweedfs_goes_with_it_and_the_next_st
             await write_data(lakehouse)
         first.process.kill()
         await first.process.wait()
-        await until(lambda: not is_running(first.weed), within=5)
+        await until(lambda: not is_running(first.weed), 5)
     async with opened(tmp_path) as lakehouse:
         assert lakehouse.lake.s3.endpoint == first.s3
         await assert_data_is_there(lakehouse)
@@ -228,9 +217,9 @@ async def test_when_the_owner_ends_the_attached_gateway_takes_over(tmp_path, how
         await write_data(lakehouse)
         getattr(owner.process, how)()
         await owner.process.wait()
-        await until(lambda: not is_running(owner.weed), within=5)
-        await until(lambda: lakehouse.is_owner and lakehouse.pid is not None, within=5)
-        await until_healthy(lakehouse, within=10)
+        await until(lambda: not is_running(owner.weed), 5)
+        await until(lambda: lakehouse.is_owner and lakehouse.pid is not None, 5)
+        await until(lakehouse.healthy, 10)
         await assert_data_is_there(lakehouse)
         async with opened(tmp_path) as third:
             assert not third.is_owner

@@ -10,6 +10,7 @@ from app.errors import IdempotencyMismatch
 from app.lakehouse.storage import ObjectStore
 from app.runs import idempotency
 from app.runs.idempotency import Claim, IdempotencyKey, IdempotencyStore
+from tests.patience import until
 
 
 @pytest.fixture
@@ -78,8 +79,7 @@ async def test_a_sweep_deletes_expired_keys_and_no_others(keys, key, lakehouse, 
 async def test_a_young_key_outlives_the_sweep_of_an_old_one(keys, key, lakehouse, monkeypatch):
     await keys.sweep()
     await keys.claim(key, "old")
-    while await age(lakehouse.store, key) < timedelta(seconds=4):
-        await asyncio.sleep(0.1)
+    await until(lambda: is_old(lakehouse.store, key))
     young = replace(key, key=uuid4().hex)
     await keys.claim(young, "young")
     monkeypatch.setattr(idempotency, "KEPT", timedelta(seconds=3))
@@ -89,7 +89,6 @@ async def test_a_young_key_outlives_the_sweep_of_an_old_one(keys, key, lakehouse
     assert await keys.claim(young, "again") == Claim("young", replayed=True)
 
 
-async def age(store: ObjectStore, key: IdempotencyKey) -> timedelta:
+async def is_old(store: ObjectStore, key: IdempotencyKey) -> bool:
     held = await store.get(key.object_key)
-    assert held is not None
-    return held.answered_at - held.last_modified
+    return held is not None and held.answered_at - held.last_modified > timedelta(seconds=4)

@@ -6,7 +6,6 @@ from ingestion_world import (  # noqa: F401
     INCREMENTAL,
     World,
     airbyte_ingestion_world,
-    eventually,
     ingestion_world,
     local_ingestion_world,
     make,
@@ -16,6 +15,7 @@ from ingestion_world import (  # noqa: F401
 from app.airbyte.engine import IngestionChange, IngestionStatus, SyncMode
 from app.errors import Conflict, InvalidBody
 from app.runs.model import RunState
+from tests.patience import until
 
 SECRET = "tr0ub4dor-and-3"
 
@@ -75,7 +75,7 @@ async def test_an_incremental_sync_goes_on_where_the_last_one_ended(world: World
 async def test_half_a_sync_is_never_seen(world: World) -> None:
     toy = await make(world, rows=50, hang_after=45)
     run = await toy.start()
-    await eventually(world.reading)
+    await until(world.reading)
     found = await world.manifests.resolve(toy.path)
     assert found is not None
     assert found.files == (), "the path belongs to the ingestion before it has a file"
@@ -108,10 +108,10 @@ async def test_a_failed_sync_says_why(world: World) -> None:
 async def test_a_cancelled_sync_ends_what_it_had_begun(world: World) -> None:
     toy = await make(world, rows=10, hang_after=5)
     run = await toy.start()
-    await eventually(world.reading)
+    await until(world.reading)
     await world.runs.cancel(run.run_id, CALLER)
     assert (await world.runs.wait(run.run_id, 30)).state is RunState.CANCELLED
-    await eventually(world.at_rest)
+    await until(world.at_rest)
 
 
 async def test_a_running_sync_is_joined_and_holds_its_ingestion(world: World) -> None:
@@ -163,7 +163,7 @@ async def test_what_a_deleted_ingestion_wrote_stays_until_another_writes_there(
     successor = await make(world, rows=5, hang_after=4, stream=name)
     assert await successor.rows() == [1, 2]
     run = await successor.start()
-    await eventually(world.reading)
+    await until(world.reading)
     await world.runs.cancel(run.run_id, CALLER)
     await world.runs.wait(run.run_id, 30)
     assert await successor.rows() == [1, 2]

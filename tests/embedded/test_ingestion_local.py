@@ -13,13 +13,13 @@ from ingestion_world import (  # noqa: F401
     INCREMENTAL,
     World,
     connectors,
-    eventually,
     local_ingestion_world,
     make,
 )
 
 from app.errors import InvalidBody
 from app.runs.model import RunState
+from tests.patience import until
 
 SECRET = "tr0ub4dor-and-3"
 
@@ -70,10 +70,10 @@ async def test_a_failed_sync_keeps_its_checkpoint(world: World) -> None:
 async def test_a_cancelled_sync_leaves_no_process_and_no_spool(world: World) -> None:
     toy = await make(world, rows=10, hang_after=5)
     run = await toy.start()
-    await eventually(world.reading)
+    await until(world.reading)
     await world.runs.cancel(run.run_id, CALLER)
     assert (await world.runs.wait(run.run_id, 30)).state is RunState.CANCELLED
-    await eventually(world.at_rest)
+    await until(world.at_rest)
     spool = world.lakehouse.home / "spool"
     assert not [path for path in spool.iterdir() if path.name.startswith(run.run_id)]
 
@@ -97,7 +97,7 @@ async def test_a_killed_incremental_sync_is_resumed_from_its_last_state(world: W
         pending = manifest.pending if manifest else None
         return pending is not None and sum(f.rows for f in pending.files[toy.path]) == 40
 
-    await eventually(checkpointed)
+    await until(checkpointed)
     assert await toy.rows() == [], "a checkpoint is not a complete sync"
     [connector] = connectors()
     worker = connector.parent()
@@ -106,7 +106,7 @@ async def test_a_killed_incremental_sync_is_resumed_from_its_last_state(world: W
     ended = await world.runs.wait(run.run_id, 30)
     assert ended.failure is not None
     assert ended.failure.retryable
-    await eventually(world.at_rest)
+    await until(world.at_rest)
     stop.unlink()
     resumed = await toy.sync()
     assert resumed.state is RunState.SUCCEEDED, resumed.failure
@@ -154,7 +154,7 @@ async def test_secrets_are_in_no_record_log_or_object(world: World) -> None:
 async def test_half_a_sync_is_never_seen_and_leaves_nothing(world: World) -> None:
     toy = await make(world, rows=50, hang_after=45)
     run = await toy.start()
-    await eventually(world.reading)
+    await until(world.reading)
     [process] = connectors()
     found = await world.manifests.resolve(toy.path)
     assert found is not None

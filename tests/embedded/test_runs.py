@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from toy_runs import ME, Idle, RowWriter, ToyLake, open_toy_lake, request, running, toy_lake, until
+from toy_runs import ME, Idle, RowWriter, ToyLake, open_toy_lake, request, running, toy_lake
 
 from app.errors import EngineFailed, EngineUnreachable, NotFound, TooManyRequests
 from app.runs.driver import Outcome, RunControl
@@ -13,6 +13,7 @@ from app.runs.failure import FailureCause
 from app.runs.model import Run, RunState
 from app.runs.reader import RunEnd
 from app.runs.store import open_key
+from tests.patience import until
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,11 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from toy_runs import Idle, ToyLake, request, running, toy_lake, until
+from toy_runs import Idle, ToyLake, request, running, toy_lake
 
 from app import problems
 from app.runs.router import router
+from tests.patience import until
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 from toy_processes import FORKS, serve_runs
-from toy_runs import Idle, RowWriter, ToyLake, request, running, toy_lake, until
+from toy_runs import Idle, RowWriter, ToyLake, request, running, toy_lake
 
 from app.config import Settings
 from app.lakehouse.embedded import embedded_lakehouse
@@ -18,6 +18,7 @@ from app.runs.model import Run, RunState
 from app.runs.replicas import PREFIX as REPLICAS
 from app.runs.replicas import Replicas
 from app.runs.store import OPEN_PREFIX
+from tests.patience import until
 
 KILLS = 20
 TARGETS = ("one", "two", "three")

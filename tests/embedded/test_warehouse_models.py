@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -18,6 +18,7 @@ from app.sql.model import GuardedQuery, TableName
 from app.warehouse.engine import ExtraColumn, IncrementalStrategy, Materialization
 from tests.conftest import Lakehouse
 from tests.embedded.warehouse_world import ENDLESS, NUMBERS, World, open_world, unique
+from tests.patience import until
 
 VIEW = {"materialization": Materialization.VIEW}
 MERGE = {
@@ -40,13 +41,6 @@ async def world(
 ) -> AsyncIterator[World]:
     async with open_world(lakehouse, tmp_path_factory.mktemp("warehouse")) as world:
         yield world
-
-
-async def eventually(condition: Callable[[], Awaitable[Any]], seconds: float = 60) -> Any:
-    async with asyncio.timeout(seconds):
-        while not (found := await condition()):  # noqa: ASYNC110 — of another process
-            await asyncio.sleep(0.01)
-    return found
 
 
 async def computing(world: World, run: Run) -> bool:
@@ -412,7 +406,7 @@ async def test_a_cancelled_build_stops_at_once_and_changes_nothing(world: World)
     before = await world.snapshot(name)
     workers = builders(world)
     run = await world.start(name, ENDLESS)
-    await eventually(lambda: computing(world, run))
+    await until(lambda: computing(world, run))
     await world.runs.cancel(run.run_id, ANONYMOUS)
     ended = await world.runs.wait(run.run_id, 20)
     assert ended.state is RunState.CANCELLED
@@ -427,7 +421,7 @@ async def test_a_worker_that_is_killed_while_it_builds_fails_the_run(world: Worl
     await world.built(name, "SELECT 1 AS n")
     before = await world.snapshot(name)
     run = await world.start(name, ENDLESS)
-    await eventually(lambda: computing(world, run))
+    await until(lambda: computing(world, run))
     for process in builders(world):
         process.kill()
     ended = await world.runs.wait(run.run_id, 20)
@@ -443,7 +437,7 @@ async def test_wherever_a_kill_hits_a_publication_the_run_ends_with_the_truth(
     name = unique("killed")
     await world.built(name, "SELECT 0 AS n")
     run = await world.start(name, "SELECT n FROM silver.wh_numbers")
-    await eventually(lambda: publishing(world, run))
+    await until(lambda: publishing(world, run))
     await asyncio.sleep(delay)
     for process in builders(world):
         process.kill()

@@ -156,15 +156,3 @@ async def running(service: RunService, grace: float = 0.1) -> AsyncIterator[RunS
 def request(target: str, **more: Any) -> RunRequest:
     spec = more.pop("spec", {})
     return RunRequest(kind=RunKind.DBT, target=target, spec=spec, caller=ME, **more)
-
-
-async def until(condition: Any, seconds: float = 30) -> Any:
-    """Polls a condition (it may be async) until it holds, and returns what it gave."""
-    async with asyncio.timeout(seconds):
-        while True:
-            found = condition()
-            if asyncio.iscoroutine(found):
-                found = await found
-            if found:
-                return found
-            await asyncio.sleep(0.02)

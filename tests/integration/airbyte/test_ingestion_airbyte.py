@@ -13,7 +13,6 @@ from ingestion_world import (  # noqa: F401
     Toy,
     World,
     airbyte_ingestion_world,
-    eventually,
     make,
     stream,
     world_of,
@@ -35,6 +34,7 @@ from app.errors import InvalidBody, NotFound, NotSupported, PathRefused
 from app.runs.driver import SettledAsFailed
 from app.runs.idempotency import IdempotencyKey
 from app.runs.model import RunState
+from tests.patience import until
 
 SECRET = "tr0ub4dor-and-3"
 
@@ -70,7 +70,7 @@ async def ended(airbyte: AirbyteServer, job_id: int) -> str:
         job = airbyte.state.jobs[job_id]
         return job.status if job.ended else None
 
-    status: str = await eventually(end)
+    status: str = await until(end)
     return status
 
 
@@ -97,13 +97,13 @@ async def test_an_empty_stream_has_no_files(world: World) -> None:
 async def test_a_job_that_runs_already_is_joined(world: World, airbyte: AirbyteServer) -> None:
     toy = await make(world, rows=25, hang_after=15)
     job = start_job(airbyte, toy)
-    await eventually(world.reading)
+    await until(world.reading)
     run = await toy.start()
 
     async def joined() -> bool:
         return (await world.runs.get(run.run_id)).engine.get("airbyte_job_id") == job
 
-    await eventually(joined)
+    await until(joined)
     assert airbyte.calls("POST /jobs") == 0
     assert "joined" in await world.runs.logs(run.run_id)
     await world.runs.cancel(run.run_id, CALLER)
@@ -116,7 +116,7 @@ async def test_a_job_cancelled_in_airbyte_ends_the_run(
 ) -> None:
     toy = await make(world, rows=25, hang_after=15)
     run = await toy.start()
-    await eventually(world.reading)
+    await until(world.reading)
     for job in airbyte.state.jobs.values():
         job.cancelled.set()
     over = await world.runs.wait(run.run_id, 30)
@@ -211,7 +211,7 @@ async def test_what_was_there_before_the_gateway_stays_visible(
     await ended(airbyte, start_job(airbyte, toy))
     airbyte.state.sources[toy.ingestion.source_id]["configuration"]["hang_after"] = 2
     run = await toy.start()
-    await eventually(world.reading)
+    await until(world.reading)
     assert await toy.rows() == [1, 2, 3]
     await world.runs.cancel(run.run_id, CALLER)
     await world.runs.wait(run.run_id, 30)
@@ -228,7 +228,7 @@ async def test_a_sync_outlives_its_gateway(world: World, airbyte: AirbyteServer)
         async def has_its_job() -> bool:
             return "airbyte_job_id" in (await other.runs.get(run.run_id)).engine
 
-        await eventually(has_its_job)
+        await until(has_its_job)
         await other.runs.close(grace=0)
         del airbyte.state.sources[toy.ingestion.source_id]["configuration"]["hang_after"]
     [job] = [j for j in airbyte.state.jobs.values() if j.connection_id == toy.ingestion.id]
@@ -250,14 +250,14 @@ async def test_a_gateway_that_ends_notes_the_job_it_has_asked_for(
         world.lakehouse, world.settings, world.engine, world.data, airbyte
     ) as other:
         run = (await other.service.sync(toy.ingestion.id, CALLER))[0]
-        await eventually(lambda: _asked(airbyte))
+        await until(lambda: _asked(airbyte))
         [task] = [t for t in asyncio.all_tasks() if t.get_name() == f"run {run.run_id}"]
         ending = asyncio.create_task(other.runs.close(grace=0))
 
         async def interrupted() -> bool:
             return task.cancelling() > 0
 
-        await eventually(interrupted)
+        await until(interrupted)
         held.set()
         await ending
     over = await world.runs.wait(run.run_id, SECONDS)
@@ -278,14 +278,14 @@ async def test_a_job_that_airbyte_makes_after_its_gateway_is_gone_is_waited_for(
         world.lakehouse, world.settings, world.engine, world.data, airbyte
     ) as other:
         run = (await other.service.sync(toy.ingestion.id, CALLER))[0]
-        await eventually(lambda: _asked(airbyte))
+        await until(lambda: _asked(airbyte))
         await other.runs.close(grace=0)
     looks = airbyte.calls("GET /jobs")
 
     async def looked_for() -> bool:
         return airbyte.calls("GET /jobs") > looks
 
-    await eventually(looked_for)
+    await until(looked_for)
     held.set()
     over = await world.runs.wait(run.run_id, SECONDS)
     assert over.state is RunState.SUCCEEDED, over.failure

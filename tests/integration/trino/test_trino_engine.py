@@ -12,9 +12,10 @@ from app.caller import ANONYMOUS
 from app.runs.model import Run, RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization
 from tests.conftest import Lakehouse
-from tests.embedded.test_warehouse_models import builders, eventually
+from tests.embedded.test_warehouse_models import builders
 from tests.embedded.warehouse_world import ENDLESS, NUMBERS, World, open_world, unique
 from tests.integration.servers.trino import Trino
+from tests.patience import until
 
 MERGE: dict[str, Any] = {
     "materialization": Materialization.INCREMENTAL,
@@ -72,7 +73,7 @@ async def test_a_cancel_ends_the_query_on_trino(world: World, trino: Trino) -> N
     name = unique("cancelled")
     await world.built(name, "SELECT 1 AS n")
     run = await world.start(name, ENDLESS)
-    await eventually(lambda: computing(trino, run))
+    await until(lambda: computing(trino, run))
     await world.runs.cancel(run.run_id, ANONYMOUS)
     ended = await world.runs.wait(run.run_id, 30)
     assert ended.state is RunState.CANCELLED
@@ -84,7 +85,7 @@ async def test_a_killed_worker_leaves_no_query_on_trino(world: World, trino: Tri
     name = unique("orphan")
     await world.built(name, "SELECT 1 AS n")
     run = await world.start(name, ENDLESS)
-    await eventually(lambda: computing(trino, run))
+    await until(lambda: computing(trino, run))
     for process in builders(world):
         process.kill()
     ended = await world.runs.wait(run.run_id, 30)
@@ -107,7 +108,7 @@ async def test_wherever_a_kill_hits_a_ctas_the_run_ends_with_the_truth(
             bool(await states(trino, run)) or (await world.runs.get(run.run_id)).state.is_terminal
         )
 
-    await eventually(posted)
+    await until(posted)
     await asyncio.sleep(delay)
     for process in builders(world):
         process.kill()
@@ -125,7 +126,7 @@ async def test_a_killed_worker_doubles_and_loses_no_row_of_an_increment(
     name = unique("increment")
     await world.built(name, "SELECT 1 AS k", **strategy)
     run = await world.start(name, "SELECT n + 2 AS k FROM silver.wh_numbers", **strategy)
-    await eventually(lambda: _begun(world, run))
+    await until(lambda: _begun(world, run))
     for process in builders(world):
         process.kill()
     ended = await world.runs.wait(run.run_id, 60)

@@ -11,10 +11,10 @@ from app.errors import EngineUnreachable
 from app.runs.model import RunState
 from app.sql.model import GuardedQuery
 from tests.conftest import Lakehouse
-from tests.embedded.test_warehouse_models import eventually
 from tests.embedded.warehouse_world import ENDLESS, World, open_world, unique
 from tests.integration.servers.nessie import Nessie
 from tests.integration.servers.trino import Trino
+from tests.patience import until
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ async def test_a_nessie_that_falls_silent_hangs_nothing(world: World, nessie: Ne
     name = unique("silent")
     await world.built(name, "SELECT 1 AS n")
     run = await world.start(name, ENDLESS)
-    await eventually(lambda: _has_query(world, run.run_id))
+    await until(lambda: _has_query(world, run.run_id))
     nessie.process.pause()
     try:
         started = time.monotonic()
@@ -52,7 +52,7 @@ async def test_a_trino_that_is_killed_fails_the_run_and_works_again(
     name = unique("dead")
     await world.built(name, "SELECT 1 AS n")
     run = await world.start(name, ENDLESS)
-    await eventually(lambda: _has_query(world, run.run_id))
+    await until(lambda: _has_query(world, run.run_id))
     trino.process.kill()
     ended = await world.runs.wait(run.run_id, 90)
     assert ended.failure is not None
