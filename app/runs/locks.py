@@ -1,6 +1,7 @@
 """One running run per target, over all replicas: a lock object, and a queue in this process."""
 
 import json
+import time
 from bisect import insort
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 PREFIX = "asgard/locks/"
 FIRST_POLL, LONGEST_POLL = 0.05, 1.0
-GIVES_WAY = 3
-"""How often a run that could go lets an earlier one of another replica pass."""
+GIVES_WAY = 5.0
+"""Seconds that a run that could go lets an earlier one of another replica pass. That one looks at
+the lock once in `LONGEST_POLL`; only if its replica has just died it does not come."""
 Ticket = tuple[datetime, str]
 log = structlog.get_logger()
 
@@ -34,14 +36,15 @@ class _Queue:
 
 
 class TargetLocks:
-    """`is_behind(run)`: whether another replica has an earlier run queued for the same target."""
+    """`is_behind(run, now)`: whether another replica has an earlier run queued for the same
+    target; `now`: as S3 has it at this moment, not as it was a moment ago."""
 
     def __init__(
         self,
         store: "ObjectStore",
         runs: RunStore,
         owner: str,
-        is_behind: Callable[[Run], Awaitable[bool]],
+        is_behind: Callable[[Run, bool], Awaitable[bool]],
     ) -> None:
         self._store = store
         self._runs = runs
@@ -54,7 +57,7 @@ class TargetLocks:
         queue = self._queues.setdefault(run.target, _Queue())
         ticket = (run.created_at, run.run_id)
         insort(queue.waiting, ticket)
-        patience = GIVES_WAY
+        waited, gives_way_until = False, None
         waits, blocker = pauses(FIRST_POLL, LONGEST_POLL), ""
         try:
             while True:
@@ -63,15 +66,17 @@ class TargetLocks:
                 pause = None
                 first = queue.holder is None and queue.waiting[0] == ticket
                 # A lock that was adopted goes before runs that are earlier.
-                if first or queue.holder == run.run_id:
+                adopted = queue.holder == run.run_id
+                if first or adopted:
                     # Claimed before the answer of S3: nobody else of this process may try now.
                     queue.holder = run.run_id
-                    if patience and await self._should_wait(run):
-                        patience -= 1
-                    else:
+                    gives_way_until = gives_way_until or time.monotonic() + GIVES_WAY
+                    patient = not adopted and time.monotonic() < gives_way_until
+                    if not (patient and await self._should_wait(run, waited)):
                         in_the_way = await self._take(run)
                         if in_the_way is None:
                             return
+                        gives_way_until = None
                         if in_the_way != blocker:
                             # The lock goes round: it may come here soon.
                             blocker, waits = in_the_way, pauses(FIRST_POLL, LONGEST_POLL)
@@ -83,6 +88,7 @@ class TargetLocks:
                     if behind or queue.waiting[0] != ticket:
                         # Others have seen the queue held.
                         queue.bell.ring()
+                waited = True
                 await ring_within(rung, pause)
         finally:
             queue.waiting.remove(ticket)
@@ -118,9 +124,10 @@ class TargetLocks:
         if queue.holder is None and not queue.waiting:
             del self._queues[run.target]
 
-    async def _should_wait(self, run: Run) -> bool:
+    async def _should_wait(self, run: Run, waited: bool) -> bool:
+        """One that has waited knows that others want the target: then it is worth a listing."""
         try:
-            return await self._is_behind(run)
+            return await self._is_behind(run, waited)
         except EngineUnreachable as error:
             log.warning("queue_unreachable", target=run.target, error=error.detail)
             return True

@@ -84,7 +84,9 @@ class RunService(RunReader):
         history = RunHistory(catalog, namespace)
         archive = RunArchive(runs, history)
         replicas = Replicas(store)
-        locks = TargetLocks(store, runs, replicas.id, lambda run: self._watcher.is_behind(run))
+        locks = TargetLocks(
+            store, runs, replicas.id, lambda *which: self._watcher.is_behind(*which)
+        )
         supervisor = Supervisor(
             runs=runs,
             locks=locks,

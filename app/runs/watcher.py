@@ -11,6 +11,7 @@ from app.runs.archive import RunArchive
 from app.runs.bells import Bells
 from app.runs.driver import Superseded
 from app.runs.model import Run, RunState
+from app.runs.pages import position
 from app.runs.replicas import Replicas
 from app.runs.store import RunStore, StoredRun
 from app.runs.supervisor import Supervisor
@@ -98,21 +99,29 @@ class Watcher:
         for active in list(self._supervisor.active.values()):
             await active.archive_log()
 
-    async def is_behind(self, run: Run) -> bool:
-        """Whether another replica has an earlier run waiting for the same target, still."""
+    async def is_behind(self, run: Run, now: bool) -> bool:
+        """Whether another replica has an earlier run waiting for the same target. `now`: by a
+        listing; else by the last look, of which only what would be waited for is read again."""
+        seen = (await self._runs.list(self._own())) if now else self.elsewhere
         earlier = sorted(
-            (other.run.created_at, run_id)
-            for run_id, other in self.elsewhere.items()
-            if other.run.target == run.target and _waits(other.run)
+            (position(other.run), run_id)
+            for run_id, other in seen.items()
+            if other.run.target == run.target and self._waits_elsewhere(other.run)
         )
-        for at, run_id in earlier:
-            if (at, run_id) > (run.created_at, run.run_id):
+        for place, run_id in earlier:
+            if place > position(run):
                 return False
+            if now:
+                return True
             stored = await self._runs.load(run_id)
-            if stored is not None and _waits(stored.run):
+            if stored is not None and self._waits_elsewhere(stored.run):
                 return True
             self.elsewhere.pop(run_id, None)
         return False
+
+    def _waits_elsewhere(self, run: Run) -> bool:
+        waits = run.state is RunState.QUEUED and run.cancel_requested_at is None
+        return waits and run.owner != self._replicas.id
 
     async def _notice(self, active: ActiveRun, stored: StoredRun) -> None:
         try:
@@ -149,7 +158,3 @@ class Watcher:
             elif self._supervisor.drives(stored.run.kind):
                 await self._supervisor.take_over(stored)
         self._strays = strays
-
-
-def _waits(run: Run) -> bool:
-    return run.state is RunState.QUEUED and run.cancel_requested_at is None

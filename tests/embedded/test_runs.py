@@ -127,9 +127,11 @@ async def test_equal_work_is_done_again_when_other_work_comes_between(toy):
         running(toy.service(RowWriter(toy))) as one,
         running(toy.service(RowWriter(toy))) as two,
     ):
-        for number, (first, between, last) in enumerate([(one, one, one), (one, two, one)]):
+        # After 1.7 s the other replica looks at the lock once a second only.
+        orders = [(0.5, one, one, one), (0.5, one, two, one), (1.7, one, two, one)]
+        for number, (seconds, first, between, last) in enumerate(orders):
             target = f"between_{number}"
-            slow = request(target, spec={"seconds": 0.5}, fingerprint="x")
+            slow = request(target, spec={"seconds": seconds}, fingerprint="x")
             x = await first.start(slow)
             y = await between.start(request(target, fingerprint="y"))
             again = await asyncio.gather(*(last.start(slow) for _ in range(3)))
