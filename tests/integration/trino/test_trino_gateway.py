@@ -187,6 +187,9 @@ def test_readiness_names_trino(gateways: tuple[LiveGateway, LiveGateway]) -> Non
         "catalog": "ok",
         "trino": "ok",
     }
+    text = httpx.get(f"{gateways[0].url}/metrics", timeout=10).text
+    found = counted(text, "asgard_engine_calls_total", "engine", "operation", "outcome")
+    assert found["trino", "info", "ok"] >= 1
 
 
 def test_every_statement_of_a_run_is_counted_and_in_its_trace(
