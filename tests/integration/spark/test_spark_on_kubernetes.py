@@ -185,6 +185,8 @@ async def test_an_application_that_somebody_deletes_ends_its_run(
     status = await ended(client, run_id)
     assert status["failure"]["cause"] == "lost"
     assert "was deleted" in status["error_message"]
+    run = (await client.get(f"/runs/{run_id}")).json()
+    assert (run["state"], run["engine_state"]) == ("failed", "FAILED")
     assert await lakehouse.catalog.table("silver.sk_deleted") is None
 
 
@@ -199,7 +201,8 @@ async def test_a_cancel_deletes_the_application(
     status = await ended(client, run_id)
     assert (status["state"], status["failure"]["cause"]) == ("FAILED", "cancelled")
     assert name not in cluster.names()
-    assert (await client.get(f"/runs/{run_id}")).json()["state"] == "cancelled"
+    run = (await client.get(f"/runs/{run_id}")).json()
+    assert (run["state"], run["engine_state"]) == ("cancelled", "FAILED")
     assert await lakehouse.catalog.table("silver.sk_cancelled") is None
     assert await lakehouse.store.list("asgard/jobs/") == []
 
