@@ -180,14 +180,14 @@ async def test_merges_survive_writers_that_are_not_ours(world: World, trino: Tri
         return world.metrics.registry.get_sample_value("asgard_commit_retries_total", labels) or 0
 
     before, rivals, merges, keys = retries(), 0, 0, [0]
-    while len(keys) < 5 or (retries() == before and len(keys) < 30):
+    while len(keys) < 5 or (retries() == before and len(keys) < 15):
         updates = asyncio.create_task(rival())
         run = await world.built(name, f"SELECT {len(keys)} AS k, 1 AS v", **MERGE)
         rivals += await updates
         merges += len(await states(trino, run, "MERGE"))
         keys.append(len(keys))
     assert rivals > 0
-    assert [row["k"] for row in await world.rows(name)] == keys
+    assert sorted(row["k"] for row in await world.rows(name)) == keys
     assert retries() - before == merges - (len(keys) - 1) > 0
 
 
