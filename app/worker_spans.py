@@ -44,15 +44,16 @@ def spans_of_call(parent_id: str | None, name: str) -> Iterator[list[dict[str, A
 
 
 @contextmanager
-def span(name: str) -> Iterator[None]:
-    parent = _current.get()
+def span(name: str, under: Frame | None = None) -> Iterator[Frame | None]:
+    """Yields what spans of other threads, which know no context of this one, are put `under`."""
+    parent = under or _current.get()
     if parent is None:
-        yield
+        yield None
         return
     frame = Frame(secrets.token_hex(8), parent.ended)
     token, started, error = _current.set(frame), time.time_ns(), None
     try:
-        yield
+        yield frame
     except BaseException as raised:
         error = type(raised).__name__
         raise

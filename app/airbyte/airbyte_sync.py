@@ -76,7 +76,7 @@ class AirbyteJobs:
             await self._manifests.release(ingestion.id, run.run_id)
             if job is None or (job.status is JobStatus.CANCELLED and self._unwanted(run)):
                 return None
-            raise SettledAsFailed(await self._failed(job))
+            raise SettledAsFailed(await self._failed(job), job.status)
         return await self._outcome(ingestion, job, run.run_id, None)
 
     async def declare(self, ingestion: Ingestion, source: str, run_id: str | None = None) -> None:

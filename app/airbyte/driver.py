@@ -4,7 +4,11 @@ from typing import Literal
 
 from app.airbyte.engine import IngestionEngine
 from app.runs.driver import Outcome, RunControl
-from app.runs.model import Frozen, Run, RunOutput
+from app.runs.failure import FailureCause
+from app.runs.model import Frozen, Run, RunOutput, RunState
+
+ENDS = frozenset(state for state in RunState if state.is_terminal)
+STOPPED = frozenset({FailureCause.CANCELLED, FailureCause.TIMEOUT})
 
 
 class SyncWork(Frozen):
@@ -46,3 +50,14 @@ class IngestionDriver:
         if await self._engine.missing_connector(install.connector):
             return None
         return Outcome(output=RunOutput(table=install.target))
+
+    def last_word(self, ended: Run) -> str | None:
+        """In Airbyte's words, which the embedded engine has too. What is stopped is cancelled
+        there, also when it took too long."""
+        said = ended.engine_state
+        if ended.state is RunState.SUCCEEDED:
+            return RunState.SUCCEEDED
+        if said is None or said in ENDS:
+            return said
+        stopped = ended.failure is not None and ended.failure.cause in STOPPED
+        return RunState.CANCELLED if stopped else RunState.FAILED

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from app.data_transformation.engine import Source, SparkEngine, SparkJob, SparkWork
 from app.data_transformation.sources import Resolved, SourceResolver
+from app.data_transformation.states import SparkState
 from app.errors import TableNotFound
 from app.runs.driver import Outcome, RunControl
 from app.runs.model import Run, RunInput
@@ -51,6 +52,10 @@ class SparkDriver:
 
     async def settle(self, run: Run) -> Outcome | None:
         return await self._engine.settle(run)
+
+    def last_word(self, ended: Run) -> str | None:
+        """As the status route has it; of a run that never started no engine has heard."""
+        return SparkState.of(ended) if ended.started_at else ended.engine_state
 
     async def _table_input(self, name: str) -> RunInput:
         table = await self._catalog.table(name)

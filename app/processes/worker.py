@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import app.errors
+from app import worker_spans
 from app.processes.child import ChildProcess, Limits
 from app.runs.failure import FailureCause
 from app.telemetry.calls import SILENT, Telemetry
 from app.telemetry.outcomes import Outcome
-from app.worker_spans import EVENT, PARENT_SPAN
 
 Message = dict[str, Any]
 OnEvent = Callable[[Message], None]
@@ -156,7 +156,7 @@ class WorkerProcess:
         with self._telemetry.call(self._engine, message["op"]) as call:
             try:
                 if parent := self._telemetry.traceparent():
-                    message = {**message, PARENT_SPAN: parent.split("-")[2]}
+                    message = {**message, worker_spans.PARENT_SPAN: parent.split("-")[2]}
                 result: Message = await self._talk(message, "result", timeout, on_event)
             except WorkerTimeout:
                 call.outcome = Outcome.TIMEOUT
@@ -219,11 +219,7 @@ class WorkerProcess:
         while line := await self._child.stdout.readline():
             answer: Message = json.loads(line)
             if "event" in answer:
-                if again := answer["event"].get("commit_again"):
-                    self._telemetry.commit_again("published", again)
-                elif spans := answer["event"].get(EVENT):
-                    self._telemetry.worker_spans(spans, self._engine, self.pid)
-                elif on_event:
+                if not self._told(answer["event"]) and on_event:
                     on_event(answer["event"])
             elif "error" in answer:
                 raise WorkerError(answer["error"])
@@ -234,6 +230,19 @@ class WorkerProcess:
         if self._outgrown:
             raise WorkerError(_out_of_memory(self._max_rss))
         raise WorkerDied(self._child.name, exit_code, self._child.log_tail())
+
+    def _told(self, event: Message) -> bool:
+        """What a worker did on its own, which its gateway counts and exports; else False."""
+        match event:
+            case {"commit_again": reason}:
+                self._telemetry.commit_again("published", reason)
+            case {"called": [engine, operation, outcome, seconds]}:
+                self._telemetry.counted(engine, operation, Outcome(outcome), seconds)
+            case {worker_spans.EVENT: spans}:
+                self._telemetry.worker_spans(spans, self._engine, self.pid)
+            case _:
+                return False
+        return True
 
     async def _watch_memory(self) -> None:
         """A limit of the address space would not do: Rust and Go reserve far more than they use."""

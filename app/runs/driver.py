@@ -23,9 +23,10 @@ class CancelRequested(RunStopped):
 class SettledAsFailed(Exception):
     """Raised by `settle`: the run failed by itself, for this reason, while nobody followed it."""
 
-    def __init__(self, error: AsgardError) -> None:
+    def __init__(self, error: AsgardError, engine_state: str | None = None) -> None:
         super().__init__(error.detail)
         self.error = error
+        self.engine_state = engine_state
 
 
 @dataclass(frozen=True)
@@ -82,3 +83,7 @@ class RunDriver(Protocol):
         snapshots. `Outcome`: it took effect. None: it did not and never will. Idempotent.
         Raises `EngineUnreachable` when it cannot know yet; it is then asked again.
         """
+
+    def last_word(self, ended: Run) -> str | None:
+        """The engine's word for how this run ended: what `progress` recorded last may be that it
+        runs, since nobody follows an engine that is stopped. None: it never gave one."""

@@ -16,12 +16,15 @@ class Ending:
     message: str
     outcome: Outcome | None = None
     failure: Failure | None = None
+    engine_state: str | None = None
+    """What the engine said of a run that failed while nobody followed it."""
 
     def apply(self, run: Run, finished_at: datetime) -> Run:
         news: dict[str, Any] = {
             "state": self.state,
             "finished_at": finished_at,
             "failure": self.failure,
+            "engine_state": self.engine_state or run.engine_state,
         }
         if (outcome := self.outcome) is not None:
             news["output"] = outcome.output if outcome.output is not None else run.output
@@ -60,14 +63,14 @@ def timed_out(seconds: float) -> Ending:
     return Ending(RunState.FAILED, message, failure=failure)
 
 
-def failed(error: AsgardError) -> Ending:
+def failed(error: AsgardError, engine_state: str | None = None) -> Ending:
     failure = Failure(
         cause=error.failure_cause if isinstance(error, EngineFailed) else error.cause,
         message=error.detail,
         hint=error.hint,
         retryable=error.can_retry if isinstance(error, EngineFailed) else error.retryable,
     )
-    return Ending(RunState.FAILED, error.detail, failure=failure)
+    return Ending(RunState.FAILED, error.detail, failure=failure, engine_state=engine_state)
 
 
 def broken(error: Exception) -> Ending:

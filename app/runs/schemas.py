@@ -19,7 +19,9 @@ class RunView(BaseModel):
         description="The transformation, data product or ingestion that the run belongs to."
     )
     state: RunState
-    engine_state: str | None = Field(description="The engine's own word for the state.")
+    engine_state: str | None = Field(
+        description="The engine's own word for the state; null of dbt, which has none."
+    )
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

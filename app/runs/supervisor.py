@@ -193,7 +193,7 @@ class Supervisor:
                 outcome: Outcome | None = await self._drivers[active.run.kind].settle(active.run)
                 return otherwise if outcome is None else succeeded(outcome)
             except SettledAsFailed as found:
-                return failed(found.error)
+                return failed(found.error, found.engine_state)
             except UNKNOWN_ENDS as error:
                 log.warning("run_not_settled", error=error.detail)
             except Exception as error:
@@ -211,8 +211,14 @@ class Supervisor:
             until_reachable(active.archive_log, "archive log"),
             until_reachable(lambda: self._locks.release(active.run), "release lock"),
         )
+        driver = self._drivers[active.run.kind]
+
+        def end(run: Run) -> Run:
+            ended = ending.apply(run, finished_at)
+            return ended.model_copy(update={"engine_state": driver.last_word(ended)})
+
         run = await active.change(
-            lambda run: ending.apply(run, finished_at),
+            end,
             reason=ending.state.value.capitalize(),
             message=ending.message,
             warning=ending.failure is not None,

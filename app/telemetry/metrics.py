@@ -68,7 +68,9 @@ class Metrics:
             "reason",
         )
         self.s3_bytes = self._counter(
-            "asgard_s3_bytes_total", "Bytes that the gateway itself moved", "direction"
+            "asgard_s3_bytes_total",
+            "Bytes of the gateway's own S3 requests, which no table's files are among",
+            "direction",
         )
         self.s3_errors = self._counter(
             "asgard_s3_errors_total", "Requests that S3 failed or refused", "operation", "cause"

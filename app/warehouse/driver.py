@@ -14,3 +14,7 @@ class ModelDriver:
 
     async def settle(self, run: Run) -> Outcome | None:
         return await self._engine.settle(ModelSpec.model_validate(run.spec), run)
+
+    def last_word(self, ended: Run) -> str | None:
+        """dbt tells results, no states."""
+        return ended.engine_state

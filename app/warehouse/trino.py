@@ -58,6 +58,7 @@ class TrinoEngine:
         workers: int = 2,
         telemetry: Telemetry = SILENT,
     ) -> None:
+        self.telemetry = telemetry
         self.client = TrinoClient(connection, telemetry)
         self.catalog = catalog
         self.store = store

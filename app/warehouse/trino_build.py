@@ -170,8 +170,10 @@ class TrinoBuild:
         async for attempt in attempts:
             with attempt:
                 written = set(self._query_ids)
-                if attempt.num > 1 and await self._engine.published(self._spec.table, written):
-                    return None
+                if attempt.num > 1:
+                    if await self._engine.published(self._spec.table, written):
+                        return None
+                    self._engine.telemetry.commit_again("published", "stale")
                 return await self._execute(sql)
         raise AssertionError("unreachable")
 

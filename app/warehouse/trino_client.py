@@ -65,21 +65,22 @@ class TrinoClient:
         import requests
         from trino.exceptions import HttpError, TrinoConnectionError
 
-        try:
-            found = requests.get(
-                f"{self._connection.url}/v1/info",
-                timeout=(PROBE_TIMEOUT, PROBE_TIMEOUT),
-                verify=self._connection.verify,
-            )
-            if not found.ok:
-                raise asgard_error(HttpError(f"error {found.status_code}"))
-            found.json()["nodeVersion"]
-        except requests.ConnectionError as error:
-            raise asgard_error(TrinoConnectionError(str(error))) from error
-        except requests.Timeout as error:
-            raise EngineTimeout("Trino did not answer in time.") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise asgard_error(error) from error
+        with self._telemetry.call("trino", "info"):
+            try:
+                found = requests.get(
+                    f"{self._connection.url}/v1/info",
+                    timeout=(PROBE_TIMEOUT, PROBE_TIMEOUT),
+                    verify=self._connection.verify,
+                )
+                if not found.ok:
+                    raise asgard_error(HttpError(f"error {found.status_code}"))
+                found.json()["nodeVersion"]
+            except requests.ConnectionError as error:
+                raise asgard_error(TrinoConnectionError(str(error))) from error
+            except requests.Timeout as error:
+                raise EngineTimeout("Trino did not answer in time.") from error
+            except (ValueError, KeyError, TypeError) as error:
+                raise asgard_error(error) from error
 
     def queries_of(self, run_id: str) -> list[RunningQuery]:
         """Those that the coordinator still remembers, by the comment that every one carries."""

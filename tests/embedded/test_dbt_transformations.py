@@ -191,7 +191,7 @@ async def test_what_a_run_uses_cannot_be_deleted(world: World) -> None:
     assert refused.value.members["conflicting_id"] == item.run.run_id
     await world.runs.cancel(item.run.run_id, ANONYMOUS)
     ended = await world.runs.wait(item.run.run_id, 30)
-    assert ended.state is RunState.CANCELLED
+    assert (ended.state, ended.engine_state) == (RunState.CANCELLED, None)
     await world.service.delete(item.record.id, ANONYMOUS, drop_table=False)
 
 

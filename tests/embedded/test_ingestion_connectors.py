@@ -102,6 +102,7 @@ async def test_a_failed_sync_says_why(world: World) -> None:
         assert failed.state is RunState.FAILED
         assert failed.failure is not None
         assert "no more after 45" in failed.failure.message
+        assert failed.engine_state == "failed"
         assert await toy.rows() == []
 
 
@@ -110,7 +111,8 @@ async def test_a_cancelled_sync_ends_what_it_had_begun(world: World) -> None:
     run = await toy.start()
     await until(world.reading)
     await world.runs.cancel(run.run_id, CALLER)
-    assert (await world.runs.wait(run.run_id, 30)).state is RunState.CANCELLED
+    over = await world.runs.wait(run.run_id, 30)
+    assert (over.state, over.engine_state) == (RunState.CANCELLED, "cancelled")
     await until(world.at_rest)
 
 

@@ -148,6 +148,28 @@ async def test_work_is_counted_by_what_it_was_and_how_it_ended(gated: Gate) -> N
     assert after.sum("asgard_ready") == 1
 
 
+async def test_s3_bytes_are_of_the_gateways_own_requests_and_not_of_tables(gated: Gate) -> None:
+    rows = (
+        "SELECT n, to_hex(md5(to_utf8(CAST(n AS varchar)))) AS hash "
+        "FROM UNNEST(sequence(1, 9999)) AS t(n)"
+    )
+    before = await scrape(gated)
+    answer = await gated.client.post(
+        "/api/v1/dbt/transform", json={"name": "metric_bytes", "sql_query": rows}
+    )
+    assert answer.json()["row_count"] == 9999, answer.text
+    after = await scrape(gated)
+    run = (await gated.client.get(f"/api/v1/runs/{answer.json()['run_id']}")).json()
+    written = "asgard_s3_bytes_total"
+    moved = after.sum(written, direction="written") - before.sum(written, direction="written")
+    archived = await gated.app.state.context.store.list(
+        f"asgard/runs/artifacts/{answer.json()['run_id']}/"
+    )
+    assert run["output"]["bytes"] > 200_000
+    assert sum(found.size for found in archived) < moved
+    assert moved - sum(found.size for found in archived) < 50_000
+
+
 async def test_what_a_client_makes_up_is_no_series_of_its_own(gated: Gate) -> None:
     async def series() -> int:
         return len((await scrape(gated)).samples)
@@ -209,7 +231,7 @@ async def fail_at_s3(gated: Gate) -> None:
     await store.close()
 
 
-async def test_of_s3_only_faults_are_errors(lakehouse: "Lakehouse") -> None:
+async def test_of_s3_only_faults_are_errors(lakehouse: "Lakehouse", tmp_path: Path) -> None:
     metrics = Metrics()
     telemetry = Telemetry(metrics)
 
@@ -225,6 +247,8 @@ async def test_of_s3_only_faults_are_errors(lakehouse: "Lakehouse") -> None:
     with pytest.raises(PreconditionFailed):
         await store.create("test/metrics/one", b"other")
     assert (await store.get("test/metrics/one")).body == b"x" * 1000  # type: ignore[union-attr]
+    (tmp_path / "file").write_bytes(b"x" * 3000)
+    await store.upload(tmp_path / "file", "test/metrics/file")
     await store.close()
     calls = {
         outcome: [
@@ -236,8 +260,8 @@ async def test_of_s3_only_faults_are_errors(lakehouse: "Lakehouse") -> None:
         ]
         for outcome in ("ok", "refused", "failed")
     }
-    assert calls == {"ok": [1, 1], "refused": [1, 1], "failed": [0, 0]}
-    assert value("asgard_s3_bytes_total", {"direction": "written"}) == 1005
+    assert calls == {"ok": [1, 2], "refused": [1, 1], "failed": [0, 0]}
+    assert value("asgard_s3_bytes_total", {"direction": "written"}) == 4005
     assert 1000 <= value("asgard_s3_bytes_total", {"direction": "read"}) < 2500
     assert not next(iter(metrics.s3_errors.collect())).samples
 

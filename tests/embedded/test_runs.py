@@ -86,6 +86,7 @@ async def test_a_run_that_takes_too_long_times_out(toy):
         run = await end_of(service, "slow", spec={"seconds": 30})
     assert run.state is RunState.FAILED
     assert run.failure.cause is FailureCause.TIMEOUT
+    assert run.engine_state == "GIVEN UP"
     assert await toy.rows("slow") == []
 
 
@@ -220,6 +221,7 @@ async def test_a_cancelled_run_stops_and_changes_nothing(toy):
         run = await service.wait(started.run.run_id, 10)
         assert run.state is RunState.CANCELLED
         assert run.failure.cause is FailureCause.CANCELLED
+        assert run.engine_state == "GIVEN UP"
         assert driver.running == set()
         assert await toy.rows("stopped") == []
         assert await service.cancel(run.run_id, ME) == run
@@ -415,6 +417,9 @@ class Failing:
     async def settle(self, run: Run) -> Outcome | None:
         self.settled.append(run.run_id)
         return self.outcome
+
+    def last_word(self, ended: Run) -> str | None:
+        return ended.engine_state
 
 
 class CommittedThenSlow(RowWriter):

@@ -237,7 +237,8 @@ async def test_a_failed_run_is_a_200_that_says_so(client: httpx.AsyncClient) -> 
     told = await transform(client, "SELECT nope FROM VALUES (1) AS t(id)")
     assert told["status"] == "failed"
     status = (await client.get(f"/spark/transform/{told['run_id']}/status")).json()
-    assert status["state"] == "FAILED"
+    run = (await client.get(f"/runs/{told['run_id']}")).json()
+    assert (status["state"], run["engine_state"]) == ("FAILED", "FAILED")
     assert status["error_message"] == "There is no column nope."
     assert status["failure"]["cause"] == "sql_error"
 
@@ -278,7 +279,8 @@ async def test_equal_work_joins_the_running_job_and_a_cancel_ends_it(
     assert await until_state(client, run_id, "FAILED") == "FAILED"
     status = (await client.get(f"/spark/transform/{run_id}/status")).json()
     assert status["failure"]["cause"] == "cancelled"
-    assert (await client.get(f"/runs/{run_id}")).json()["state"] == "cancelled"
+    run = (await client.get(f"/runs/{run_id}")).json()
+    assert (run["state"], run["engine_state"]) == ("cancelled", "FAILED")
     assert await lakehouse.catalog.table("silver.sa_endless") is None
     staged = await lakehouse.catalog.list_tables("asgard_staging")
     assert not [name for name in staged if run_id in name]

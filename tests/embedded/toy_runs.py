@@ -16,7 +16,7 @@ from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
 from app.lakehouse.connection import Lake
 from app.lakehouse.storage import ObjectStore, open_client
 from app.runs.driver import Outcome, RunControl
-from app.runs.model import Run, RunKind, RunOutput
+from app.runs.model import Run, RunKind, RunOutput, RunState
 from app.runs.service import RunRequest, RunService
 
 ME = Caller("me")
@@ -110,6 +110,9 @@ class RowWriter:
         found = await self.toy.catalog.find_snapshot(self.toy.table(run.target), run.run_id)
         return self._outcome(run) if found else None
 
+    def last_word(self, ended: Run) -> str | None:
+        return ended.engine_state if ended.state is RunState.SUCCEEDED else "GIVEN UP"
+
     def _outcome(self, run: Run) -> Outcome:
         output = RunOutput(table=self.toy.table(run.target), rows_written=1)
         return Outcome(output, engine_state="DONE", engine={"done": True})
@@ -142,6 +145,9 @@ class Idle:
 
     async def settle(self, _: Run) -> Outcome | None:
         return None
+
+    def last_word(self, ended: Run) -> str | None:
+        return ended.engine_state
 
 
 @asynccontextmanager

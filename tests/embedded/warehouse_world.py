@@ -18,6 +18,8 @@ from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
 from app.sql.judge import SqlJudge
 from app.sql.model import SqlPolicy
+from app.telemetry.calls import Telemetry
+from app.telemetry.metrics import Metrics
 from app.warehouse.dbt.project import DbtProject
 from app.warehouse.dbt.project_targets import ProjectTarget
 from app.warehouse.driver import ModelDriver
@@ -42,6 +44,7 @@ class World:
     judge: SqlJudge
     service: DbtService
     project: DbtProject
+    metrics: Metrics
 
     @property
     def target(self) -> ProjectTarget:
@@ -101,7 +104,8 @@ class World:
 async def open_world(lakehouse: Lakehouse, home: Path) -> AsyncIterator[World]:
     lake, catalog, store = lakehouse.lake, lakehouse.catalog, lakehouse.store
     judge = SqlJudge(SqlPolicy(bucket=lake.s3.bucket), log_path=home / "judge.log")
-    engine = _engine(lakehouse, judge, home)
+    metrics = Metrics()
+    engine = _engine(lakehouse, judge, home, Telemetry(metrics))
     runs = RunService(
         store=store,
         catalog=catalog,
@@ -113,21 +117,35 @@ async def open_world(lakehouse: Lakehouse, home: Path) -> AsyncIterator[World]:
     try:
         await engine.warm()
         await catalog.run(_make_numbers)
-        yield World(lakehouse, engine, runs, judge, service, project)
+        yield World(lakehouse, engine, runs, judge, service, project, metrics)
     finally:
         await runs.close()
         await engine.close()
         await judge.close()
 
 
-def _engine(lakehouse: Lakehouse, judge: SqlJudge, home: Path) -> DuckDbEngine | TrinoEngine:
+def _engine(
+    lakehouse: Lakehouse, judge: SqlJudge, home: Path, telemetry: Telemetry
+) -> DuckDbEngine | TrinoEngine:
     catalog, store = lakehouse.catalog, lakehouse.store
     if lakehouse.settings.is_production("sql"):
         connection = trino_connection(lakehouse.settings)
         return TrinoEngine(
-            connection=connection, catalog=catalog, store=store, judge=judge, home=home
+            connection=connection,
+            catalog=catalog,
+            store=store,
+            judge=judge,
+            home=home,
+            telemetry=telemetry,
         )
-    return DuckDbEngine(lake=lakehouse.lake, catalog=catalog, store=store, judge=judge, home=home)
+    return DuckDbEngine(
+        lake=lakehouse.lake,
+        catalog=catalog,
+        store=store,
+        judge=judge,
+        home=home,
+        telemetry=telemetry,
+    )
 
 
 def _service(

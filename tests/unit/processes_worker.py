@@ -2,11 +2,13 @@
 
 import os
 import sys
+import threading
 import time
 
 from app.errors import EngineFailed, SqlNotParsed
 from app.runs.failure import FailureCause
 from app.worker_loop import Emit, Handlers, Message, serve
+from app.worker_spans import Frame, span
 
 print("noise while imported")
 
@@ -45,7 +47,22 @@ def open_worker(hello: Message) -> Handlers:
         time.sleep(600)
         return {"held": len(held)}
 
+    def tell(message: Message, emit: Emit) -> Message:
+        emit({"called": ["trino", "query", "failed", 0.5]})
+        emit({"commit_again": "stale"})
+        emit({"number": 1})
+        with span("outer") as outer:
+            other = threading.Thread(target=measured, args=(outer,))
+            other.start()
+            other.join()
+        return {}
+
+    def measured(under: Frame | None) -> None:
+        with span("inner", under=under):
+            pass
+
     return {
+        "tell": tell,
         "grow": grow,
         "echo": echo,
         "count": count,

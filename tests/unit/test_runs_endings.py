@@ -53,6 +53,12 @@ def test_an_outcome_adds_to_what_progress_recorded():
     assert succeeded(Outcome(None, inputs=())).apply(RUN, NOW).inputs == ()
 
 
+def test_what_the_engine_said_of_a_failure_outranks_what_it_said_before():
+    before = RUN.model_copy(update={"engine_state": "running"})
+    assert failed(SqlInvalid("x"), "failed").apply(before, NOW).engine_state == "failed"
+    assert failed(SqlInvalid("x")).apply(before, NOW).engine_state == "running"
+
+
 def test_lost_and_cancelled_runs_say_so():
     assert LOST.apply(RUN, NOW).failure.cause is FailureCause.LOST
     assert LOST.apply(RUN, NOW).state is RunState.FAILED

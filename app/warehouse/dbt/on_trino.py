@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +14,11 @@ from dbt.adapters.trino.impl import TrinoAdapter
 from dbt_common.exceptions import DbtDatabaseError
 
 from app.errors import AsgardError, EngineFailed
+from app.telemetry.outcomes import Outcome
 from app.warehouse.dbt.workspace import Backend
 from app.warehouse.trino_connection import TrinoConnection, mark
 from app.warehouse.trino_errors import asgard_error
+from app.worker_spans import Frame, span
 
 MACROS = Path(__file__).with_name("macros") / "trino_worker.sql"
 
@@ -26,8 +29,24 @@ class Session:
     def __init__(self, trino: TrinoConnection) -> None:
         self.trino = trino
         self.on_query: Callable[[str], None] = lambda _: None
+        self.run: Frame | None = None
+        """dbt's threads are its own."""
+        self.on_call: Callable[[Outcome, float], None] = lambda _, __: None
         self.error: Exception | None = None
         """The last that Trino's client raised: dbt keeps of it only the text."""
+
+    @contextmanager
+    def statement(self) -> Iterator[None]:
+        """The time to its first rows, or to the end of one that has none."""
+        started, outcome = time.perf_counter(), Outcome.OK
+        try:
+            with span("trino query", under=self.run):
+                yield
+        except DbtDatabaseError as error:
+            outcome = Outcome.of(asgard_error(self.error or error))
+            raise
+        finally:
+            self.on_call(outcome, time.perf_counter() - started)
 
     def backend(self, staging_schema: str) -> Backend:
         return Backend(
@@ -74,7 +93,8 @@ class Session:
 
             def add_query(self, sql: str, *args: Any, **kwargs: Any) -> Any:
                 """Whole: dbt-trino would cut it where sqlparse thinks that statements end."""
-                return SQLConnectionManager.add_query(self, sql, *args, **kwargs)
+                with session.statement():
+                    return SQLConnectionManager.add_query(self, sql, *args, **kwargs)
 
             @contextmanager
             def exception_handler(self, _: str) -> Iterator[None]:

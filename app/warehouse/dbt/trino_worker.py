@@ -28,6 +28,9 @@ class ModelWorker:
         spec = ModelSpec.model_validate(message["spec"])
         run_id = message["run_id"]
         self._session.on_query = lambda query_id: emit({"query": query_id})
+        self._session.on_call = lambda outcome, seconds: emit(
+            {"called": ["trino", "query", outcome, seconds]}
+        )
         self._session.error = None
         model = Model(
             name=spec.name,
@@ -38,7 +41,7 @@ class ModelWorker:
             meta=model_meta(spec.owner, run_id),
             config=model_config(message["schema"], message["name"], run_id),
         )
-        with span("dbt run"):
+        with span("dbt run") as self._session.run:
             self._workspace.run(model, emit)
         return {}
 

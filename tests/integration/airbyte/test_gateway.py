@@ -1,14 +1,20 @@
 """The gateway as users start it, beside Airbyte: what a sync brought Spark reads, and a sync
 whose gateway is killed ends all the same."""
 
+import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 from integration.servers.airbyte import AirbyteServer
 from live_gateway import live_gateway
+
+from tests.otlp_collector import Collector, Span, collector
+from tests.scrapes import counted
 
 EMBEDDED = "spark,sql,lake"
 TAKEN_OVER_WITHIN = 120.0
@@ -64,21 +70,73 @@ def spark_counts(client: httpx.Client, stream: str) -> list[dict[str, Any]]:
     return inputs
 
 
+def calls(url: str) -> dict[str, Counter[str]]:
+    """What the gateway counted of Airbyte, by outcome."""
+    text = httpx.get(f"{url}/metrics").text
+    found = counted(text, "asgard_engine_calls_total", "engine", "outcome", "operation")
+    by_outcome: dict[str, Counter[str]] = {}
+    for (engine, outcome, operation), number in found.items():
+        if engine == "airbyte":
+            by_outcome.setdefault(outcome, Counter())[operation] = int(number)
+    return by_outcome
+
+
+def asked(airbyte: AirbyteServer) -> Counter[str]:
+    """What Airbyte itself saw."""
+    return Counter(re.sub(r"^(\w+ )/([^/?]+).*", r"\1\2", line) for line in airbyte.seen)
+
+
+def ended_trace(traces: Collector, trace: str) -> list[Span]:
+    spans = traces.of(trace)
+    names = {span.name for span in spans}
+    return spans if any(name.startswith("POST /airbyte") for name in names) else []
+
+
 def test_spark_reads_what_airbyte_wrote(airbyte: AirbyteServer, tmp_path: Path) -> None:
+    environment = {"AIRBYTE_BASE_URL": airbyte.url, "ASGARD_EMBEDDED": EMBEDDED}
     with (
-        live_gateway(tmp_path, AIRBYTE_BASE_URL=airbyte.url, ASGARD_EMBEDDED=EMBEDDED) as gateway,
+        collector() as traces,
+        live_gateway(
+            tmp_path,
+            **environment,
+            OTEL_EXPORTER_OTLP_ENDPOINT=traces.url,
+            OTEL_BSP_SCHEDULE_DELAY="50",
+        ) as gateway,
         httpx.Client(base_url=f"{gateway.url}/api/v1", timeout=180) as client,
     ):
         ready = httpx.get(f"{gateway.url}/health/ready").json()
         assert ready["dependencies"]["airbyte"]["status"] == "ok"
         ingestion = made(client, "events", rows=25)
-        run = client.post(f"/airbyte/ingestion/{ingestion}/sync").json()
+        synced = client.post(f"/airbyte/ingestion/{ingestion}/sync")
+        run = synced.json()
         assert (run["state"], run["output"]["rows"]) == ("succeeded", 25), run
         [read] = spark_counts(client, "events")
         assert (read["table"], read["run_ids"]) == ("bronze/events", [run["run_id"]])
         status = client.get(f"/airbyte/ingestion/{ingestion}/status").json()
         assert status["last_job"]["rows"] == 25
         assert status["last_job"]["bytes"] > 0
+        assert client.get(f"/airbyte/datasource/{uuid4()}").status_code == 404
+        airbyte.fail("GET /sources.*", status=500, times=3)
+        assert client.get("/airbyte/datasource").status_code == 424
+
+        counted_calls = calls(gateway.url)
+        assert counted_calls.keys() == {"ok", "refused", "failed"}
+        assert sum(counted_calls.values(), Counter()) == asked(airbyte)
+        assert counted_calls["refused"] == {"GET sources": 1}
+        assert counted_calls["failed"] == {"GET sources": 3}
+        assert counted_calls["ok"]["POST jobs"] == 1
+
+        trace = synced.headers["traceresponse"].split("-")[1]
+        spans = until(lambda: ended_trace(traces, trace))
+        [of_run] = [span for span in spans if span.name == "run ingestion"]
+        [made_job] = [span for span in spans if span.name == "airbyte POST jobs"]
+        assert made_job.parent == of_run.id
+        assert made_job.attributes == {
+            "asgard.engine": "airbyte",
+            "asgard.operation": "POST jobs",
+            "asgard.outcome": "ok",
+        }
+        assert [span.parent for span in spans if span.name == "airbyte GET jobs"]
 
 
 def test_a_sync_whose_gateway_is_killed_ends(airbyte: AirbyteServer, tmp_path: Path) -> None:

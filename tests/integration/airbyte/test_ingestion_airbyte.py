@@ -122,6 +122,7 @@ async def test_a_job_cancelled_in_airbyte_ends_the_run(
     over = await world.runs.wait(run.run_id, 30)
     assert over.failure is not None
     assert (over.state, over.failure.cause) == (RunState.FAILED, "cancelled")
+    assert over.engine_state == "cancelled"
     assert await toy.rows() == []
 
 
@@ -301,6 +302,7 @@ async def test_a_job_that_fails_without_its_gateway_fails_the_run_with_its_cause
     with pytest.raises(SettledAsFailed) as settled:
         await world.engine.settle_sync(run, toy.ingestion.id)
     assert "no more after 2" in settled.value.error.detail
+    assert settled.value.engine_state == "failed"
 
 
 async def _asked(airbyte: AirbyteServer) -> bool:

@@ -13,6 +13,7 @@ from tests.integration.servers.kube import GATEWAY, KubeServer, kube_server
 from tests.integration.servers.operator import StandInOperator
 from tests.integration.servers.spark import spark as spark_distribution
 from tests.integration.spark.cluster import Cluster, prepare
+from tests.otlp_collector import Collector, collector
 
 NAMESPACE = "spark-operator"
 
@@ -45,8 +46,14 @@ def operator(
 
 
 @pytest.fixture(scope="session")
-def settings(lakehouse: Lakehouse, cluster: Cluster) -> Settings:
-    return gateway_settings(lakehouse, cluster)
+def traces() -> Iterator[Collector]:
+    with collector() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def settings(lakehouse: Lakehouse, cluster: Cluster, traces: Collector) -> Settings:
+    return gateway_settings(lakehouse, cluster, otel_exporter_otlp_endpoint=traces.url)
 
 
 def gateway_settings(lakehouse: Lakehouse, cluster: Cluster, **more: Any) -> Settings:

@@ -2,16 +2,20 @@
 
 import asyncio
 import io
+from collections import Counter
 
 import httpx
 
 from app.data_transformation.engine import WriteMode
+from tests import patience
 from tests.conftest import Lakehouse
 from tests.integration.servers.kube import GATEWAY
 from tests.integration.servers.operator import StandInOperator
 from tests.integration.spark.cluster import Cluster
 from tests.integration.spark.jobs import END_SECONDS, ended, get, rows, submit, summary, until
 from tests.integration.spark.operator_runs import operator_runs
+from tests.otlp_collector import Collector, Span
+from tests.scrapes import counted
 
 
 async def test_bronze_files_become_a_silver_table(
@@ -72,10 +76,29 @@ async def test_bronze_files_become_a_silver_table(
         assert secret not in logs["logs"]
 
 
+OF_A_FAILED_RUN = {
+    ("create sparkapplications", "ok"): 1,
+    ("get pods/log", "ok"): 1,
+    ("delete sparkapplications", "ok"): 1,
+    ("get pods", "refused"): 1,  # its driver is gone, as it should be
+}
+
+
+async def calls(client: httpx.AsyncClient) -> Counter[tuple[str, ...]]:
+    """Of Kubernetes, as the gateway counted them."""
+    text = (await client.get("http://asgard/metrics")).text
+    found = counted(text, "asgard_engine_calls_total", "engine", "operation", "outcome")
+    return Counter({call[1:]: int(n) for call, n in found.items() if call[0] == "kubernetes"})
+
+
 async def test_failing_sql_is_told_and_not_repeated(
-    client: httpx.AsyncClient, lakehouse: Lakehouse, operator: StandInOperator, cluster: Cluster
+    client: httpx.AsyncClient,
+    lakehouse: Lakehouse,
+    operator: StandInOperator,
+    cluster: Cluster,
+    traces: Collector,
 ) -> None:
-    before = await rows(lakehouse, "silver.sk_orders")
+    before, calls_before = await rows(lakehouse, "silver.sk_orders"), await calls(client)
     run_id = await submit(
         client, "SELECT nope FROM silver.sk_orders", destination_table="sk_orders"
     )
@@ -87,6 +110,24 @@ async def test_failing_sql_is_told_and_not_repeated(
     assert await rows(lakehouse, "silver.sk_orders") == before
     assert "asgard: failed" in (await get(client, run_id, "logs"))["logs"]
     assert f"sql-exec-{run_id}" not in cluster.names()
+    run = (await client.get(f"/runs/{run_id}")).json()
+    assert (run["state"], run["engine_state"]) == ("failed", "FAILED")
+    more = await calls(client) - calls_before
+    assert {call: n for call, n in more.items() if call in OF_A_FAILED_RUN} == OF_A_FAILED_RUN
+    assert (await calls(client))["list sparkapplications", "ok"] >= 1
+    assert (await calls(client))["watch sparkapplications", "ok"] >= 1
+
+    def of_run() -> list[Span]:
+        return [s for s in traces.spans if s.attributes.get("asgard.run.id") == run_id]
+
+    [span] = await patience.until(of_run)
+    assert (span.name, span.failed) == ("run spark", True)
+    told = [s for s in traces.of(span.trace) if s.attributes.get("asgard.engine") == "kubernetes"]
+    assert {s.parent for s in told} == {span.id}
+    assert {
+        (s.attributes["asgard.operation"], s.attributes["asgard.outcome"]) for s in told
+    } >= OF_A_FAILED_RUN.keys()
+    assert not [s.name for s in told if s.failed]
 
 
 async def test_a_driver_that_dies_is_run_again(
@@ -144,6 +185,8 @@ async def test_an_application_that_somebody_deletes_ends_its_run(
     status = await ended(client, run_id)
     assert status["failure"]["cause"] == "lost"
     assert "was deleted" in status["error_message"]
+    run = (await client.get(f"/runs/{run_id}")).json()
+    assert (run["state"], run["engine_state"]) == ("failed", "FAILED")
     assert await lakehouse.catalog.table("silver.sk_deleted") is None
 
 
@@ -158,7 +201,8 @@ async def test_a_cancel_deletes_the_application(
     status = await ended(client, run_id)
     assert (status["state"], status["failure"]["cause"]) == ("FAILED", "cancelled")
     assert name not in cluster.names()
-    assert (await client.get(f"/runs/{run_id}")).json()["state"] == "cancelled"
+    run = (await client.get(f"/runs/{run_id}")).json()
+    assert (run["state"], run["engine_state"]) == ("cancelled", "FAILED")
     assert await lakehouse.catalog.table("silver.sk_cancelled") is None
     assert await lakehouse.store.list("asgard/jobs/") == []
 

@@ -57,8 +57,11 @@ async def test_a_trino_that_is_killed_fails_the_run_and_works_again(
     ended = await world.runs.wait(run.run_id, 90)
     assert ended.failure is not None
     assert (ended.failure.cause, ended.failure.retryable) == ("engine_unreachable", True)
+    assert unreached(world, "query") >= 1
+    asked = unreached(world, "ask")
     with pytest.raises(EngineUnreachable):
         await world.engine.validate(GuardedQuery("SELECT 1 AS a", ()))
+    assert unreached(world, "ask") > asked
     again = await world.build(name, "SELECT 2 AS n")
     assert again.failure is not None
     assert again.failure.cause == "engine_unreachable"
@@ -66,6 +69,11 @@ async def test_a_trino_that_is_killed_fails_the_run_and_works_again(
     assert await world.rows(name) == [{"n": 1}]
     await world.built(name, "SELECT 3 AS n")
     assert await world.rows(name) == [{"n": 3}]
+
+
+def unreached(world: World, operation: str) -> float:
+    labels = {"engine": "trino", "operation": operation, "outcome": "unreachable"}
+    return world.metrics.registry.get_sample_value("asgard_engine_calls_total", labels) or 0
 
 
 async def _has_query(world: World, run_id: str) -> bool:

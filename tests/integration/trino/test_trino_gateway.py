@@ -11,6 +11,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -25,6 +26,8 @@ from tests.documents import blocks
 from tests.integration.servers.nessie import Nessie
 from tests.integration.servers.trino import Trino
 from tests.live_gateway import LiveGateway, live_gateway
+from tests.otlp_collector import Collector, Span, collector
+from tests.scrapes import counted
 
 SCRIPT = Path(__file__).parents[3] / "script" / "create-schemas.sh"
 
@@ -44,12 +47,22 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
+def traces() -> Iterator[Collector]:
+    with collector() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
 def gateways(
-    production: Settings, tmp_path_factory: pytest.TempPathFactory
+    production: Settings, tmp_path_factory: pytest.TempPathFactory, traces: Collector
 ) -> Iterator[tuple[LiveGateway, LiveGateway]]:
     """Two that share the lake, and nothing else."""
     one, two = (tmp_path_factory.mktemp("gateway") for _ in range(2))
-    shared = environment(production)
+    shared = {
+        **environment(production),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": traces.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "50",
+    }
     with (
         live_gateway(one, **shared, DBT_PROJECT_DIR=str(one / "dbt")) as first,
         live_gateway(two, **shared, DBT_PROJECT_DIR=str(two / "dbt")) as second,
@@ -174,6 +187,65 @@ def test_readiness_names_trino(gateways: tuple[LiveGateway, LiveGateway]) -> Non
         "catalog": "ok",
         "trino": "ok",
     }
+    text = httpx.get(f"{gateways[0].url}/metrics", timeout=10).text
+    found = counted(text, "asgard_engine_calls_total", "engine", "operation", "outcome")
+    assert found["trino", "info", "ok"] >= 1
+
+
+def test_every_statement_of_a_run_is_counted_and_in_its_trace(
+    gateways: tuple[LiveGateway, LiveGateway], trino: Trino, traces: Collector
+) -> None:
+    """Those of the dbt worker and the gateway's own, against Trino's account of them."""
+    name, url = f"counted_{uuid4().hex[:8]}", gateways[0].url
+
+    def calls() -> Counter[tuple[str, ...]]:
+        text = httpx.get(f"{url}/metrics", timeout=30).text
+        found = counted(text, "asgard_engine_calls_total", "engine", "operation", "outcome")
+        return Counter({call: number for call, number in found.items() if call[0] == "trino"})
+
+    def transform(sql: str) -> tuple[dict[str, Any], list[Span]]:
+        answer = httpx.post(
+            f"{url}/api/v1/dbt/transform",
+            json={
+                "name": name,
+                "sql_query": sql,
+                "materialization": "incremental",
+                "incremental_strategy": "merge",
+                "unique_key": ["k"],
+            },
+            timeout=120,
+        )
+        trace = answer.headers["traceresponse"].split("-")[1]
+        _until(lambda: any(span.name.startswith("POST") for span in traces.of(trace)))
+        return answer.json(), traces.of(trace)
+
+    bad = "SELECT 1 / (k - k) AS k FROM (VALUES (1), (2)) AS t(k)"
+    for sql, status, outcome, by_gateway in (
+        ("SELECT 1 AS k", "completed", "ok", 0),
+        ("SELECT 2 AS k", "completed", "ok", 2),  # the check of the keys and the merge
+        (bad, "failed", "failed", 0),
+    ):
+        before = calls()
+        done, spans = transform(sql)
+        assert done["status"] == status, done
+        assert calls() - before == {
+            ("trino", "ask", "ok"): 1,
+            ("trino", "query", outcome): 1 + by_gateway,
+        }
+        assert len(_states(trino, done["run_id"])) == 1 + by_gateway
+        [asked] = [span for span in spans if span.name == "trino ask"]
+        assert asked.resource["process.pid"] == gateways[0].process.pid
+        queries = sorted((s for s in spans if s.name == "trino query"), key=lambda s: s.start)
+        assert [span.failed for span in queries] == [status == "failed"] + [False] * by_gateway
+        [run] = [span for span in spans if span.name == "run dbt"]
+        [model] = [span for span in spans if span.name == "dbt run"]
+        assert queries[0].parent == model.id
+        assert queries[0].resource["process.pid"] == model.resource["process.pid"]
+        assert model.resource["asgard.process"] == "dbt"
+        for query in queries[1:]:
+            assert query.parent == run.id
+            assert query.attributes["asgard.operation"] == "query"
+            assert query.resource["process.pid"] == gateways[0].process.pid
 
 
 def test_a_gateway_that_is_killed_in_a_ctas_leaves_a_run_that_the_other_ends(
