@@ -43,7 +43,7 @@ needs_kubelet() {
 helm() {
   case $1 in
     upgrade) command helm "$@" --dry-run=server ;;
-    rollback) command helm "$@" --dry-run ;;
+    rollback | uninstall) command helm "$@" --dry-run ;;
     test) command helm status "$2" -n asgard ;;
     *) command helm "$@" ;;
   esac

@@ -324,7 +324,9 @@ def test_a_documented_object_can_be_applied_beside_the_release(
     assert re.search(r"(created|configured|unchanged) \(server dry run\)$", said.strip())
 
 
-@pytest.mark.parametrize("document", ["docs/DOCUMENTATION.md", "docs/operations.md"])
+@pytest.mark.parametrize(
+    "document", ["docs/DOCUMENTATION.md", "docs/operations.md", "helmchart/README.md"]
+)
 def test_every_command_of_a_document_is_taken(
     installed: Path, document: str, tmp_path: Path
 ) -> None:
