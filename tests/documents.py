@@ -1,8 +1,13 @@
 """Documents as a reader takes them: commands to copy, and answers to compare with one's own."""
 
+import json
+import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +16,7 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).parents[1]
 MORE = "…"
 """In an answer that is shown: more of the same, left out."""
+MARK = "\x1eblock "
 CLUSTER = re.compile(r"\b(kubectl|helm)\b")
 VARIES = (
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
@@ -26,6 +32,8 @@ class Block:
     """A fenced block of commands, and the answer that is shown after it."""
 
     document: str
+    section: str
+    """Its heading of the second level."""
     line: int
     commands: str
     answer: str | None
@@ -37,14 +45,61 @@ class Block:
 
 def blocks(document: str, info: str = "bash") -> list[Block]:
     """In their order. `console` is what needs more than a gateway or a cluster."""
-    fences = [t for t in MarkdownIt().parse((ROOT / document).read_text()) if t.type == "fence"]
-    found = []
-    for fence, following in zip(fences, [*fences[1:], None], strict=True):
-        if fence.info == info:
-            answer = following.content if following and following.info == "json" else None
-            line = (fence.map or [0])[0] + 1
-            found.append(Block(document, line, fence.content, answer))
+    tokens = MarkdownIt().parse((ROOT / document).read_text())
+    found: list[Block] = []
+    section, before = "", None
+    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
+        if (token.type, token.tag) == ("heading_open", "h2"):
+            section = following.content if following else ""
+        if token.type != "fence":
+            continue
+        if token.info == "json" and before is not None:
+            found[-1] = replace(found[-1], answer=token.content)
+        before = token if token.info == info else None
+        if before is not None:
+            line = (token.map or [0])[0] + 1
+            found.append(Block(document, section, line, token.content, None))
     return found
+
+
+def told(
+    found: Sequence[Block], folder: Path, environment: Mapping[str, str], seconds: float
+) -> list[str]:
+    """What each block printed, all in one shell: later ones use what earlier ones set.
+
+    Nothing that they leave running outlives it.
+    """
+    script = "".join(f"printf '{MARK}'\n{block.commands}" for block in found)
+    out, err = folder / "shell.out", folder / "shell.err"
+    with out.open("w") as output, err.open("w") as errors:
+        shell = subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+        )
+    try:
+        code = shell.wait(seconds)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
+    printed = out.read_text().split(MARK)[1:]
+    where = found[len(printed) - 1].where
+    assert code == 0, f"{where}: {err.read_text()[-3000:]}\n{printed[-1][-3000:]}"
+    return printed
+
+
+def untrue(found: Sequence[Block], printed: Sequence[str]) -> list[str]:
+    """Where what was printed is not what is shown."""
+    return [
+        f"{block.where} {difference}"
+        for block, text in zip(found, printed, strict=True)
+        if block.answer is not None
+        for difference in differences(json.loads(block.answer), json.loads(text))
+    ]
 
 
 def differences(shown: Any, seen: Any, at: str = "") -> Iterator[str]:

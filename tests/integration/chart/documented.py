@@ -1,6 +1,7 @@
 """How the documents' commands for a cluster are run beside a release as they lead to."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -8,11 +9,16 @@ from tests.documents import CLUSTER, ROOT, blocks
 from tests.integration.chart.tools import tool
 from tests.integration.servers.kube import binaries
 
+SAID_ONCE = re.compile(r"(export \w+=.*\n)+")
 SHELL = Path(__file__).with_name("documented_shell.sh")
 
 
 def run_document(kubeconfig: Path, document: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    found = [block.commands for block in blocks(document) if CLUSTER.search(block.commands)]
+    found = [
+        block.commands
+        for block in blocks(document)
+        if CLUSTER.search(block.commands) or SAID_ONCE.fullmatch(block.commands)
+    ]
     assert len(found) > 1
     return run_commands(kubeconfig, "".join(found), folder)
 
