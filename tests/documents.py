@@ -17,7 +17,34 @@ ROOT = Path(__file__).parents[1]
 MORE = "…"
 """In an answer that is shown: more of the same, left out."""
 MARK = "\x1eblock "
-CLUSTER = re.compile(r"\b(kubectl|helm)\b")
+CLUSTER = re.compile(r"\b(kubectl|helm|docker)\b")
+WAY = "From nothing to a data product"
+"""A section of docs/operations.md, which is copied and done."""
+LOCAL = ("docs/DOCUMENTATION.md", "docs/TRANSFORMATION_APIs_DOCUMENTATION.md")
+"""What does not need a cluster is run on the embedded stack."""
+ON_CLUSTER = ("docs/DOCUMENTATION.md", "docs/operations.md", "helmchart/README.md")
+"""What does is taken by an API server."""
+COPIED = ("docs/operations.md", "docs/scripts.md")
+"""What does not, and the way, is done in front of all that an operator owns."""
+NOT_COPIED = {
+    ("README.md", "./script/demo.sh"): ".ci/run does, with --check",
+    ("README.md", "api="): "tests/embedded/test_newcomer.py, beside the demo",
+    (
+        "CONTRIBUTING.md",
+        "./script/setup.sh",
+    ): "it makes what the tests run in, and .ci/run begins so",
+    ("docs/DOCUMENTATION.md", "./script/demo.sh"): ".ci/run does, with --check",
+    ("docs/DOCUMENTATION.md", "./script/setup.sh"): "it makes what the tests run in; every gateway "
+    "of theirs is begun by `asgard serve`",
+    ("docs/operations.md", "nessie="): "tests/integration/trino/test_trino_gateway.py, on a branch",
+    ("docs/operations.md", "hash="): "tests/integration/trino/test_trino_gateway.py, on a branch",
+    (
+        "docs/scripts.md",
+        "./script/production-test-dbt-api.sh",
+    ): "deploying ends with the first; the "
+    "second has an address that is nobody's: tests/embedded/test_scripts.py has another",
+}
+"""Blocks that no test copies out of their document, by their beginning: why not, or who does it."""
 VARIES = (
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "ID"),
@@ -60,6 +87,13 @@ def blocks(document: str, info: str = "bash") -> list[Block]:
             line = (token.map or [0])[0] + 1
             found.append(Block(document, section, line, token.content, None))
     return found
+
+
+def is_copied(block: Block) -> bool:
+    if CLUSTER.search(block.commands):
+        way = block.document in COPIED and block.section == WAY
+        return way or block.document in ON_CLUSTER
+    return block.document in (*LOCAL, *COPIED)
 
 
 def told(

@@ -6,18 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import CLUSTER, blocks, differences, told, untrue
+from tests.documents import CLUSTER, LOCAL, blocks, differences, told, untrue
 from tests.live_gateway import live_gateway
-
-DOCUMENTS = {
-    "docs/DOCUMENTATION.md": 8,
-    "docs/TRANSFORMATION_APIs_DOCUMENTATION.md": 8,
-}
-"""With as many answers as each shows at least. Operations are run where there is a cluster."""
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", LOCAL)
 def test_a_document_is_true(document: str, tmp_path: Path) -> None:
     local = [block for block in blocks(document) if not CLUSTER.search(block.commands)]
     with live_gateway(tmp_path / ".asgard") as gateway:
@@ -27,7 +21,7 @@ def test_a_document_is_true(document: str, tmp_path: Path) -> None:
         ]
         printed = told(here, tmp_path, os.environ, 100)
     assert untrue(local, printed) == []
-    assert sum(block.answer is not None for block in local) >= DOCUMENTS[document]
+    assert sum(block.answer is not None for block in local) >= 8
 
 
 def test_another_answer_than_the_one_shown_is_found() -> None:

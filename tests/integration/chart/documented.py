@@ -25,7 +25,7 @@ def run_document(kubeconfig: Path, document: str, folder: Path) -> subprocess.Co
 
 def run_commands(kubeconfig: Path, commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """In a folder with the tree's own, so that what they write lies elsewhere."""
-    for name in ("helmchart", "k8s"):
+    for name in ("Dockerfile", "spark.Dockerfile", "helmchart", "k8s"):
         if not (folder / name).exists():
             (folder / name).symlink_to(ROOT / name)
     path = f"{binaries('kubectl')}:{tool('helm').parent}:{os.environ['PATH']}"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from integration.servers.airbyte import AirbyteServer
 
-from tests.documents import CLUSTER, ROOT, Block, blocks, told, untrue
+from tests.documents import CLUSTER, COPIED, ROOT, WAY, Block, blocks, told, untrue
 from tests.integration.chart.tools import tool
 from tests.integration.operations.conftest import CLIENT, SECRET
 from tests.integration.servers.kube import binaries
@@ -27,8 +27,6 @@ from tests.integration.servers.trino import Trino
 from tests.ports import free_port
 from tests.script_world import Bin
 
-DOCUMENT = "docs/operations.md"
-SECTION = "From nothing to a data product"
 EXPORT = re.compile(r"^export ([A-Z0-9_]+)=.*$", re.MULTILINE)
 IMAGE = "registry.example.com/asgard"
 SECONDS = 400
@@ -94,11 +92,11 @@ def test_copied_commands_lead_from_nothing_to_a_data_product(
     for name in TREE:
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    first, *rest = blocks(DOCUMENT)
-    way = [block for block in rest if block.section == SECTION]
+    first, *rest = [block for document in COPIED for block in blocks(document)]
+    way = [block for block in rest if block.section == WAY]
     # What else asks the API or is a program of the clone, in the same shell. What the other
     # chapters do to the cluster is asked for in tests/integration/chart.
-    later = [b for b in rest if b.section != SECTION and not CLUSTER.search(b.commands)]
+    later = [b for b in rest if b.section != WAY and not CLUSTER.search(b.commands)]
     environment = {
         "PATH": f"{programs.folder}:/usr/local/bin:/usr/bin:/bin",
         "HOME": str(tmp_path),
