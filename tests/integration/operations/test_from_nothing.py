@@ -16,8 +16,8 @@ import pytest
 from integration.servers.airbyte import AirbyteServer
 
 from tests.documents import CLUSTER, COPIED, ROOT, WAY, Block, blocks, told, untrue
-from tests.integration.chart.tools import tool
-from tests.integration.operations.conftest import CLIENT, SECRET
+from tests.integration.chart.tools import kubectl, tool
+from tests.integration.operations.conftest import CLIENT, SECRET, SPARK
 from tests.integration.servers.kube import binaries
 from tests.integration.servers.nessie import Nessie
 from tests.integration.servers.node import Node
@@ -29,6 +29,7 @@ from tests.script_world import Bin
 
 EXPORT = re.compile(r"^export ([A-Z0-9_]+)=.*$", re.MULTILINE)
 IMAGE = "registry.example.com/asgard"
+PASSWORD = "s3cret-of-the-registry"
 SECONDS = 400
 TREE = ("Dockerfile", "spark.Dockerfile", "app", "helmchart", "k8s", "script")
 DECADES = [[10, 4], [20, 20], [30, 20], [40, 20], [50, 20], [60, 16]]
@@ -49,6 +50,8 @@ def owned(
     return {
         "IMAGE_REPOSITORY": IMAGE,
         "TAG": "1.2",
+        "REGISTRY_USERNAME": "builder",
+        "REGISTRY_PASSWORD": PASSWORD,
         "S3_BUCKET": seaweedfs.s3.bucket,
         "S3_ENDPOINT": seaweedfs.s3.endpoint or "",
         "AWS_REGION": seaweedfs.s3.region,
@@ -67,7 +70,7 @@ def owned(
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Bin:
     found = Bin(tmp_path_factory.mktemp("programs") / "bin")
-    found.add("docker", "")
+    found.add("docker", "cat >/dev/null")
     for program in (binaries("kubectl") / "kubectl", tool("helm")):
         found.add(program.name, f'exec {program} "$@"')
     return found
@@ -118,12 +121,17 @@ def test_copied_commands_lead_from_nothing_to_a_data_product(
     assert [call for call in programs.called if call.startswith("docker ")] == [
         f"docker build -t {images[0]} .",
         f"docker build -f spark.Dockerfile -t {images[1]} .",
+        "docker login --username builder --password-stdin registry.example.com",
         *(f"docker push {image}" for image in images),
     ]
+    pulled_by = json.loads(kubectl(admin, "get", "-n", SPARK, "serviceaccount/spark-sa", "-o=json"))
+    assert pulled_by["imagePullSecrets"] == [{"name": "ecr-credentials"}]
+    kubectl(admin, "get", "-n", SPARK, "secret/ecr-credentials")
     rows = trino.execute("SELECT decade, people FROM iceberg.gold.dp_people_by_age ORDER BY decade")
     assert rows == DECADES
     lineage = json.loads(printed[len(way)])
     assert [(edge["from"], edge["to"]) for edge in lineage["edges"]] == LINEAGE
     assert all(edge["run_id"] for edge in lineage["edges"])
     said = "".join(printed) + (tmp_path / "shell.err").read_text() + node.logs()
-    assert [secret for secret in (SECRET, owned["AWS_SECRET_ACCESS_KEY"]) if secret in said] == []
+    secrets = (SECRET, PASSWORD, owned["AWS_SECRET_ACCESS_KEY"])
+    assert [secret for secret in secrets if secret in said + "".join(programs.called)] == []
