@@ -14,8 +14,8 @@
 # Secrets come from the environment, and go on over stdin:
 #   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY    become the Secret s3-credentials in the gateway's and
 #                                               in Spark's namespace; without them it has to be there
-#   REGISTRY_USERNAME, REGISTRY_PASSWORD        log docker in and become the Secret ecr-credentials;
-#                                               an ECR's are asked of `aws`
+#   REGISTRY_USERNAME, REGISTRY_PASSWORD        log docker in and become the Secret ecr-credentials in
+#                                               both; an ECR's are asked of `aws`
 #   TRINO_PASSWORD or TRINO_JWT_TOKEN           for the schemas alone; the release takes them from
 #                                               Secrets that the values name
 # docker, kubectl, helm, curl and python3 have to be on PATH, and kubectl's context is the cluster.
@@ -200,8 +200,10 @@ if wanted secrets; then
   done
   if [[ -n $user ]]; then
     login=$(printf '%s:%s' "$user" "${REGISTRY_PASSWORD:-}" | base64 | tr -d '\n')
-    apply_secret "$namespace" ecr-credentials kubernetes.io/dockerconfigjson \
-      .dockerconfigjson "{\"auths\":{\"$registry\":{\"auth\":\"$login\"}}}"
+    for into in "$namespace" "$spark_namespace"; do
+      apply_secret "$into" ecr-credentials kubernetes.io/dockerconfigjson \
+        .dockerconfigjson "{\"auths\":{\"$registry\":{\"auth\":\"$login\"}}}"
+    done
   fi
 fi
 

@@ -8,14 +8,15 @@
 # ASGARD_API_KEY or ASGARD_API_KEY_FILE                      a key of the scopes dbt, data-products and
 #                                                            runs, unless AUTH_MODE is none
 # RUN_SECONDS                                                how long a run may take: default 300
+# READY_SECONDS                                              how long all may take to be reached: default 30
 # Exit: 0 all of it works, 1 something does not (told in the last lines), 2 wrong use.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
-namespace="" service=asgard-service
+namespace="" service=asgard-service READY_SECONDS=${READY_SECONDS:-30}
 while [[ $# -gt 0 ]]; do
   case $1 in
-    --help) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
     --namespace) namespace=${2:-}; shift ;;
     --service) service=${2:-}; shift ;;
     *) echo "There is no $1; see --help." >&2; exit 2 ;;
@@ -108,7 +109,13 @@ ask 200 GET "$url/health"
 ok "version $(field version)"
 
 step "What it depends on is reached"
+# A gateway that has just started may be slow to answer for the first time.
+ends=$((SECONDS + READY_SECONDS))
 ask '200|503' GET "$url/health/ready"
+while [[ $(field status) != ready ]] && ((SECONDS < ends)); do
+  sleep 1
+  ask '200|503' GET "$url/health/ready"
+done
 away=$(field dependencies | python3 -c '
 import json, sys
 for name, probe in (json.load(sys.stdin) or {}).items():

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Runs Asgard on real servers (Trino, Nessie, Spark, a Kubernetes API server, …), group by group.
 # What they need is fetched once into ~/.cache/asgard-it (ASGARD_IT_CACHE). Arguments: groups
-# (airbyte, chart, dialects, spark, trino, trino-seaweedfs; default all), then, after --, arguments for
-# pytest. trino runs on Nessie; trino-seaweedfs runs the suites of SQL, dbt, data products, catalog
-# and records once more on SeaweedFS's own catalog.
+# (airbyte, chart, dialects, operations, spark, trino, trino-seaweedfs; default all), then, after --,
+# arguments for pytest. trino runs on Nessie; trino-seaweedfs runs the suites of SQL, dbt, data
+# products, catalog and records once more on SeaweedFS's own catalog.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [[ "${1:-}" == "--help" ]]; then sed -n '2,6s/^# //p' "$0"; exit 0; fi
@@ -16,7 +16,7 @@ while [[ $# -gt 0 && $1 != "--" ]]; do
 done
 [[ "${1:-}" == "--" ]] && shift
 if [[ ${#groups[@]} -eq 0 ]]; then
-  for folder in tests/integration/{airbyte,chart,dialects,spark,trino}; do
+  for folder in tests/integration/{airbyte,chart,dialects,operations,spark,trino}; do
     [[ -d $folder ]] && groups+=("${folder##*/}")
   done
   groups+=(trino-seaweedfs)

@@ -1,8 +1,13 @@
 """Documents as a reader takes them: commands to copy, and answers to compare with one's own."""
 
+import json
+import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +16,35 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).parents[1]
 MORE = "…"
 """In an answer that is shown: more of the same, left out."""
-CLUSTER = re.compile(r"\b(kubectl|helm)\b")
+MARK = "\x1eblock "
+CLUSTER = re.compile(r"\b(kubectl|helm|docker)\b")
+WAY = "From nothing to a data product"
+"""A section of docs/operations.md, which is copied and done."""
+LOCAL = ("docs/DOCUMENTATION.md", "docs/TRANSFORMATION_APIs_DOCUMENTATION.md")
+"""What does not need a cluster is run on the embedded stack."""
+ON_CLUSTER = ("docs/DOCUMENTATION.md", "docs/operations.md", "helmchart/README.md")
+"""What does is taken by an API server."""
+COPIED = ("docs/operations.md", "docs/scripts.md")
+"""What does not, and the way, is done in front of all that an operator owns."""
+NOT_COPIED = {
+    ("README.md", "./script/demo.sh"): ".ci/run does, with --check",
+    ("README.md", "api="): "tests/embedded/test_newcomer.py, beside the demo",
+    (
+        "CONTRIBUTING.md",
+        "./script/setup.sh",
+    ): "it makes what the tests run in, and .ci/run begins so",
+    ("docs/DOCUMENTATION.md", "./script/demo.sh"): ".ci/run does, with --check",
+    ("docs/DOCUMENTATION.md", "./script/setup.sh"): "it makes what the tests run in; every gateway "
+    "of theirs is begun by `asgard serve`",
+    ("docs/operations.md", "nessie="): "tests/integration/trino/test_trino_gateway.py, on a branch",
+    ("docs/operations.md", "hash="): "tests/integration/trino/test_trino_gateway.py, on a branch",
+    (
+        "docs/scripts.md",
+        "./script/production-test-dbt-api.sh",
+    ): "deploying ends with the first; the "
+    "second has an address that is nobody's: tests/embedded/test_scripts.py has another",
+}
+"""Blocks that no test copies out of their document, by their beginning: why not, or who does it."""
 VARIES = (
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "ID"),
@@ -26,6 +59,8 @@ class Block:
     """A fenced block of commands, and the answer that is shown after it."""
 
     document: str
+    section: str
+    """Its heading of the second level."""
     line: int
     commands: str
     answer: str | None
@@ -37,14 +72,68 @@ class Block:
 
 def blocks(document: str, info: str = "bash") -> list[Block]:
     """In their order. `console` is what needs more than a gateway or a cluster."""
-    fences = [t for t in MarkdownIt().parse((ROOT / document).read_text()) if t.type == "fence"]
-    found = []
-    for fence, following in zip(fences, [*fences[1:], None], strict=True):
-        if fence.info == info:
-            answer = following.content if following and following.info == "json" else None
-            line = (fence.map or [0])[0] + 1
-            found.append(Block(document, line, fence.content, answer))
+    tokens = MarkdownIt().parse((ROOT / document).read_text())
+    found: list[Block] = []
+    section, before = "", None
+    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
+        if (token.type, token.tag) == ("heading_open", "h2"):
+            section = following.content if following else ""
+        if token.type != "fence":
+            continue
+        if token.info == "json" and before is not None:
+            found[-1] = replace(found[-1], answer=token.content)
+        before = token if token.info == info else None
+        if before is not None:
+            line = (token.map or [0])[0] + 1
+            found.append(Block(document, section, line, token.content, None))
     return found
+
+
+def is_copied(block: Block) -> bool:
+    if CLUSTER.search(block.commands):
+        way = block.document in COPIED and block.section == WAY
+        return way or block.document in ON_CLUSTER
+    return block.document in (*LOCAL, *COPIED)
+
+
+def told(
+    found: Sequence[Block], folder: Path, environment: Mapping[str, str], seconds: float
+) -> list[str]:
+    """What each block printed, all in one shell: later ones use what earlier ones set.
+
+    Nothing that they leave running outlives it.
+    """
+    script = "".join(f"printf '{MARK}'\n{block.commands}" for block in found)
+    out, err = folder / "shell.out", folder / "shell.err"
+    with out.open("w") as output, err.open("w") as errors:
+        shell = subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+        )
+    try:
+        code = shell.wait(seconds)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
+    printed = out.read_text().split(MARK)[1:]
+    where = found[len(printed) - 1].where
+    assert code == 0, f"{where}: {err.read_text()[-3000:]}\n{printed[-1][-3000:]}"
+    return printed
+
+
+def untrue(found: Sequence[Block], printed: Sequence[str]) -> list[str]:
+    """Where what was printed is not what is shown."""
+    return [
+        f"{block.where} {difference}"
+        for block, text in zip(found, printed, strict=True)
+        if block.answer is not None
+        for difference in differences(json.loads(block.answer), json.loads(text))
+    ]
 
 
 def differences(shown: Any, seen: Any, at: str = "") -> Iterator[str]:

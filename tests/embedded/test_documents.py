@@ -1,60 +1,27 @@
 """Every command of the documents is run, from top to bottom, and every answer is as it is shown."""
 
-import json
 import os
-import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.documents import CLUSTER, Block, blocks, differences
+from tests.documents import CLUSTER, LOCAL, blocks, differences, told, untrue
 from tests.live_gateway import live_gateway
-
-DOCUMENTS = {
-    "docs/DOCUMENTATION.md": 8,
-    "docs/TRANSFORMATION_APIs_DOCUMENTATION.md": 8,
-    "docs/operations.md": 2,
-}
-"""With as many answers as each shows at least."""
-MARK = "\x1eblock "
-KEY = "a-key-for-the-documents-0123456789"
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", LOCAL)
 def test_a_document_is_true(document: str, tmp_path: Path) -> None:
     local = [block for block in blocks(document) if not CLUSTER.search(block.commands)]
-    environment = {}
-    if any("$KEY" in block.commands for block in local):
-        key = tmp_path / "api-key"
-        key.write_text(KEY)
-        key.chmod(0o600)
-        environment = {"AUTH_MODE": "api_key", "AUTH_API_KEY_FILE": str(key)}
-    with live_gateway(tmp_path / ".asgard", **environment) as gateway:
-        told = _told(local, gateway.url, tmp_path)
-    wrong = []
-    for block, answer in zip(local, told, strict=True):
-        if block.answer is not None:
-            found = differences(json.loads(block.answer), json.loads(answer))
-            wrong += [f"{block.where} {difference}" for difference in found]
-    assert wrong == []
-    assert sum(block.answer is not None for block in local) >= DOCUMENTS[document]
-
-
-def _told(local: list[Block], url: str, folder: Path) -> list[str]:
-    """What each block printed, all in one shell: later ones use what earlier ones set."""
-    script = "".join(f"printf '{MARK}'\n{block.commands}" for block in local)
-    run = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script.replace("http://localhost:8000", url)],
-        cwd=folder,
-        env={**os.environ, "KEY": KEY},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    told = run.stdout.split(MARK)[1:]
-    assert run.returncode == 0, f"{local[len(told) - 1].where}: {run.stderr}"
-    return told
+    with live_gateway(tmp_path / ".asgard") as gateway:
+        here = [
+            replace(block, commands=block.commands.replace("http://localhost:8000", gateway.url))
+            for block in local
+        ]
+        printed = told(here, tmp_path, os.environ, 100)
+    assert untrue(local, printed) == []
+    assert sum(block.answer is not None for block in local) >= 8
 
 
 def test_another_answer_than_the_one_shown_is_found() -> None:

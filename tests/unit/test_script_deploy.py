@@ -126,7 +126,7 @@ async def test_the_secrets_go_over_stdin_into_both_namespaces_and_are_never_show
     assert said.code == 0, said.out + said.err
     assert "docker login --username me --password-stdin registry.example.com" in tree.bin.called
     assert tree.docker_stdin.read_text() == PASSWORD
-    lake, spark, pull = tree.secrets()
+    lake, spark, pull, spark_pull = tree.secrets()
     for found, namespace in ((lake, "asgard"), (spark, "spark")):
         assert found["metadata"] == {"name": "lake-keys", "namespace": namespace}
         assert {k: base64.b64decode(v).decode() for k, v in found["data"].items()} == SECRETS
@@ -134,6 +134,8 @@ async def test_the_secrets_go_over_stdin_into_both_namespaces_and_are_never_show
         "ecr-credentials",
         "kubernetes.io/dockerconfigjson",
     )
+    assert pull["metadata"]["namespace"] == "asgard"
+    assert spark_pull == {**pull, "metadata": {**pull["metadata"], "namespace": "spark"}}
     config = json.loads(base64.b64decode(pull["data"][".dockerconfigjson"]))
     login = base64.b64decode(config["auths"]["registry.example.com"]["auth"]).decode()
     assert login == f"me:{PASSWORD}"
@@ -169,6 +171,7 @@ async def test_a_dry_run_shows_the_steps_and_calls_nothing(tree: Tree) -> None:
         ["docker", "push"],
         ["kubectl", "create"],
         ["kubectl", "create"],
+        ["kubectl", "apply"],
         ["kubectl", "apply"],
         ["kubectl", "apply"],
         ["kubectl", "apply"],

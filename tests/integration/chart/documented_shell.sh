@@ -40,10 +40,17 @@ needs_kubelet() {
   command kubectl get "$what" -n "$namespace" -o name > /dev/null
 }
 
+# There is no container engine: what is built has to be here, what is pushed to have been built.
+built=" "
+docker() {
+  [[ "$1 $2" != "build -t" ]] || { [[ -f "${5:-Dockerfile}" ]] && built+="$3 "; return; }
+  [[ $1 == push && "$built" == *" $2 "* ]]
+}
+
 helm() {
   case $1 in
     upgrade) command helm "$@" --dry-run=server ;;
-    rollback) command helm "$@" --dry-run ;;
+    rollback | uninstall) command helm "$@" --dry-run ;;
     test) command helm status "$2" -n asgard ;;
     *) command helm "$@" ;;
   esac

@@ -5,6 +5,8 @@ import threading
 from datetime import UTC, datetime
 from typing import Any
 
+from tests.integration.servers.node import give_address
+
 PAUSE = 0.1
 ENDS = ("asgard-schemas", "asgard-test")
 """Pods by the beginning of their names: they do their work at once, and succeed."""
@@ -37,8 +39,7 @@ class Nodes:
                     if pod.status.phase == "Pending":
                         self._run_pod(pod)
                 for service in self._core.list_namespaced_service(self._namespace).items:
-                    if service.spec.type == "LoadBalancer":
-                        self._give_address(service)
+                    give_address(self._core, service)
             except ApiException as error:
                 if error.status != 404:  # deleted meanwhile
                     raise
@@ -66,9 +67,3 @@ class Nodes:
         }
         self._core.patch_namespaced_pod_status(name, self._namespace, {"status": status})
         self.ran.append(name)
-
-    def _give_address(self, service: Any) -> None:
-        if not service.status.load_balancer.ingress:
-            address = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}}}
-            name = service.metadata.name
-            self._core.patch_namespaced_service_status(name, self._namespace, address)

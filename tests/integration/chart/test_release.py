@@ -12,6 +12,7 @@ import yaml
 
 from app.data_transformation.kubernetes_api import KubernetesApi
 from app.data_transformation.kubernetes_rights import identity, missing_rights
+from tests.documents import ON_CLUSTER
 from tests.integration.chart.documented import run_commands, run_document
 from tests.integration.chart.standin import Nodes
 from tests.integration.chart.tools import CHART, ROOT, helm, kubectl, refusal, tool
@@ -324,7 +325,7 @@ def test_a_documented_object_can_be_applied_beside_the_release(
     assert re.search(r"(created|configured|unchanged) \(server dry run\)$", said.strip())
 
 
-@pytest.mark.parametrize("document", ["docs/DOCUMENTATION.md", "docs/operations.md"])
+@pytest.mark.parametrize("document", ON_CLUSTER)
 def test_every_command_of_a_document_is_taken(
     installed: Path, document: str, tmp_path: Path
 ) -> None:
@@ -336,6 +337,8 @@ def test_every_command_of_a_document_is_taken(
 def test_a_command_that_is_not_taken_is_found(installed: Path, tmp_path: Path) -> None:
     commands = "kubectl autoscale deployment asgard-ap -n asgard --min=2 --max=10"
     assert "asgard-ap" in run_commands(installed, commands, tmp_path).stderr
+    commands = "docker build -t a/b:1 .\ndocker push a/c:1"
+    assert run_commands(installed, commands, tmp_path).returncode != 0
     commands = "kubectl exec -n asgard deploy/asgard -- asgard doctor"
     assert run_commands(installed, commands, tmp_path).returncode != 0
 

@@ -25,18 +25,23 @@ if TYPE_CHECKING:
 PART = 10
 CHANGE = pa.struct([("field", pa.string()), ("change", pa.string()), ("reason", pa.string())])
 META = pa.struct([("sync_id", pa.int64()), ("changes", pa.list_(CHANGE))])
-SCHEMA = pa.schema(
+OWN = [
+    ("_airbyte_raw_id", pa.string()),
+    ("_airbyte_extracted_at", pa.timestamp("ms", tz="UTC")),
+    ("_airbyte_meta", META),
+    ("_airbyte_generation_id", pa.int64()),
+]
+TOY = pa.schema(
     [
-        ("_airbyte_raw_id", pa.string()),
-        ("_airbyte_extracted_at", pa.timestamp("ms", tz="UTC")),
-        ("_airbyte_meta", META),
-        ("_airbyte_generation_id", pa.int64()),
+        *OWN,
         ("n", pa.int64()),
         ("at", pa.timestamp("us", tz="UTC")),
         ("odd", pa.int64()),
         ("inner", pa.string()),
     ]
 )
+USERS = pa.schema([*OWN, ("id", pa.int64()), ("name", pa.string()), ("age", pa.int64())])
+"""Of what the connector faker makes up, as much as is asked for."""
 
 
 @dataclass
@@ -93,7 +98,7 @@ def run_job(state: "AirbyteState", job: Job) -> None:
         destination = state.destinations[connection["destinationId"]]["configuration"]
         bucket = _Bucket(destination)
         for stream in connection["configurations"]["streams"]:
-            _Stream(state, job, connection, source["configuration"], stream, bucket).sync()
+            _Stream(state, job, connection, source, stream, bucket).sync()
     except Cancelled:
         ending = "cancelled"
     except Failed as failed:
@@ -129,11 +134,15 @@ class _Stream:
         state: "AirbyteState",
         job: Job,
         connection: dict[str, Any],
-        config: dict[str, Any],
+        source: dict[str, Any],
         stream: dict[str, Any],
         bucket: _Bucket,
     ) -> None:
+        config = source["configuration"]
         self._state, self._job, self._config, self._bucket = state, job, config, bucket
+        faker = source["sourceType"] == "faker"
+        self._schema, self._values = (USERS, _user) if faker else (TOY, _toy)
+        self._rows: int = config["count" if faker else "rows"]
         self._mode = stream["syncMode"]
         self._known = (job.connection_id, stream["name"])
         by_source = connection["namespaceDefinition"] == "source"
@@ -150,7 +159,7 @@ class _Stream:
         incremental = self._mode.startswith("incremental")
         start = self._state.stream_states.get(self._known, 0) if incremental else 0
         rows: list[int] = []
-        for n in range(start + 1, self._config["rows"] + 1):
+        for n in range(start + 1, self._rows + 1):
             rows.append(n)
             if len(rows) == PART:
                 self._flush(rows)
@@ -175,7 +184,7 @@ class _Stream:
     def _flush(self, rows: list[int]) -> None:
         records = [self._record(n) for n in rows]
         buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(records, SCHEMA), buffer)
+        pq.write_table(pa.Table.from_pylist(records, self._schema), buffer)
         body = buffer.getvalue()
         self._bucket.s3.put_object(
             Bucket=self._bucket.name, Key=f"{self._stem}{self._part}.parquet", Body=body
@@ -188,16 +197,27 @@ class _Stream:
 
     def _record(self, n: int) -> dict[str, Any]:
         odd = {"field": "odd", "change": "NULLED", "reason": "DESTINATION_TYPECAST_ERROR"}
+        changes = [odd] if n == 3 and "odd" in self._schema.names else []
         return {
             "_airbyte_raw_id": str(uuid4()),
             "_airbyte_extracted_at": datetime.now(UTC),
-            "_airbyte_meta": {"sync_id": self._job.id, "changes": [odd] if n == 3 else []},
+            "_airbyte_meta": {"sync_id": self._job.id, "changes": changes},
             "_airbyte_generation_id": self._job.id,
-            "n": n,
-            "at": datetime(2024, 2, 29, 12, tzinfo=UTC) + timedelta(seconds=0.5),
-            "odd": None if n == 3 else n,
-            "inner": f'{{"of":[{n}]}}',
+            **self._values(n),
         }
+
+
+def _toy(n: int) -> dict[str, Any]:
+    return {
+        "n": n,
+        "at": datetime(2024, 2, 29, 12, tzinfo=UTC) + timedelta(seconds=0.5),
+        "odd": None if n == 3 else n,
+        "inner": f'{{"of":[{n}]}}',
+    }
+
+
+def _user(n: int) -> dict[str, Any]:
+    return {"id": n, "name": f"User {n}", "age": 18 + n % 50}
 
 
 def _safe(name: str) -> str:

@@ -48,6 +48,10 @@ SPECS: dict[str, dict[str, Any]] = {
             "failure": {"type": "object"},
         },
     },
+    "faker": {
+        "type": "object",
+        "properties": {"count": {"type": "integer", "minimum": 1, "default": 1000}},
+    },
     "postgres": {
         "type": "object",
         "required": ["host", "port", "database", "username"],
@@ -75,6 +79,9 @@ SPECS: dict[str, dict[str, Any]] = {
 
 def discover(type_: str, config: dict[str, Any]) -> tuple[str | None, list[dict[str, Any]]]:
     """What is wrong, or what the source has."""
+    if type_ == "faker":
+        fields = ["id", "name", "age"]
+        return None, [{"name": "users", "cursor": ["updated_at"], "key": ["id"], "fields": fields}]
     if type_ != "toy":
         return None, [{"name": "users", "cursor": ["id"], "key": ["id"], "fields": ["id"]}]
     if config["rows"] == 13:

@@ -1,0 +1,49 @@
+"""script/production-test-dbt-api.sh on a gateway whose dependencies are not reached at once."""
+
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from tests.http_server import Asked, serving
+from tests.script_world import Said, run
+
+AWAY = {"kubernetes": {"status": "unreachable", "cause": "no answer within 1 s"}}
+
+
+async def smoke(*, away: Iterator[bool], ready_seconds: int) -> Said:
+    """Until SQL is to be planned, which this gateway does not do."""
+
+    def answer(asked: Asked) -> tuple[int, object]:
+        match asked.path:
+            case "/health":
+                return 200, {"version": "0.1.0"}
+            case "/health/ready" if next(away):
+                return 200, {"status": "degraded", "dependencies": AWAY}
+            case "/health/ready":
+                return 200, {"status": "ready", "dependencies": {}}
+            case "/api/v1/runs":
+                return 401, {}
+        return 500, {"detail": "There is no SQL here."}
+
+    with serving(answer) as port:
+        return await run(
+            "production-test-dbt-api.sh",
+            ASGARD_URL=f"http://127.0.0.1:{port}",
+            READY_SECONDS=str(ready_seconds),
+        )
+
+
+async def test_what_is_slow_to_answer_at_first_is_waited_for() -> None:
+    said = await smoke(away=iter([True, False]), ready_seconds=30)
+    assert "There is no SQL here." in said.err
+    steps = [line.split() for line in said.out.splitlines()]
+    assert [step[-3] for step in steps if step[0] == "What"] == ["ok"]
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+async def test_what_stays_away_is_told(seconds: int) -> None:
+    said = await smoke(away=(True for _ in count()), ready_seconds=seconds)
+    assert said.code == 1
+    assert "it is degraded. kubernetes: no answer within 1 s" in said.err
+    assert said.out.splitlines()[-1].startswith("What it depends on is reached")
