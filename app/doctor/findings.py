@@ -14,7 +14,8 @@ from app.errors import AsgardError
 Advice = str | Callable[[str], str]
 """What to do; a function of it is told what was seen."""
 BUDGET = 5.0
-"""Seconds that each check may take; one in a thread ends with its client's own time-out."""
+"""Seconds that each check may take. One in a thread ends with its client's own time-out, which has
+to be as short."""
 SHORTEST_HIDDEN = 4
 """A shorter secret is part of too many words."""
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.config import Settings
-from app.doctor.findings import Advice, Finding, finding
+from app.doctor.findings import BUDGET, Advice, Finding, finding
 from app.lakehouse.catalog import Catalog, Column
 from app.lakehouse.connection import Lake
 from app.lakehouse.embedded import embedded_lakehouse
@@ -45,16 +45,25 @@ async def lake_findings(settings: Settings) -> list[Finding]:
 
 
 async def _external(settings: Settings) -> list[Finding]:
-    lake = external_lake(settings)
+    lake = _impatient(external_lake(settings))
     nessie = settings.nessie_uri is not None
     names = "NESSIE_URI and NESSIE_REF" if nessie else "ICEBERG_REST_URI and its credential"
     advice = f"Check {names}: docs/catalogs.md says what each catalog needs."
     findings = await _findings(lake, _s3_advice, advice)
     if nessie and (ref := settings.nessie_records_ref) and ref != settings.nessie_ref:
-        records = replace(lake, catalog=catalog_connection(settings, ref))
+        records = _impatient(replace(lake, catalog=catalog_connection(settings, ref)))
         advice = "Make the branch NESSIE_RECORDS_REF in Nessie, or unset it."
         findings += await _catalog_findings(records, advice, f"Iceberg catalog, branch {ref}")
     return findings
+
+
+def _impatient(lake: Lake) -> Lake:
+    """A call in a thread ends with its time-out alone: with the check's own."""
+    return replace(
+        lake,
+        s3=replace(lake.s3, read_timeout=BUDGET),
+        catalog=replace(lake.catalog, read_timeout=BUDGET),
+    )
 
 
 async def _findings(lake: Lake, s3_advice: Advice, catalog_advice: str) -> list[Finding]:

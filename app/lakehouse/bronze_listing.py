@@ -131,7 +131,7 @@ class ListedBronze(BronzeManifests):
     def _opened(self) -> "FileSystem":
         from pyarrow.fs import S3FileSystem
 
-        from app.lakehouse.connection import CONNECT_TIMEOUT, READ_TIMEOUT
+        from app.lakehouse.connection import CONNECT_TIMEOUT
 
         if self._files is None:
             self._files = S3FileSystem(
@@ -140,7 +140,7 @@ class ListedBronze(BronzeManifests):
                 endpoint_override=self._connection.endpoint,
                 region=self._connection.region,
                 connect_timeout=CONNECT_TIMEOUT,
-                request_timeout=READ_TIMEOUT,
+                request_timeout=self._connection.read_timeout,
             )
         return self._files
 

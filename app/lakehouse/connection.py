@@ -25,6 +25,7 @@ class S3Connection:
     """Without keys, AWS's own chain finds some."""
     secret_key: str | None = field(repr=False)
     bucket: str
+    read_timeout: float = READ_TIMEOUT
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class CatalogConnection:
     credential: str | None = field(default=None, repr=False)
     oauth2_server_uri: str | None = None
     token: str | None = field(default=None, repr=False)
+    read_timeout: float = READ_TIMEOUT
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Lake:
             "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
             "s3.region": self.s3.region,
             "s3.connect-timeout": str(CONNECT_TIMEOUT),
-            "s3.request-timeout": str(READ_TIMEOUT),
+            "s3.request-timeout": str(self.s3.read_timeout),
         }
         if self.catalog.warehouse:
             properties["warehouse"] = self.catalog.warehouse
@@ -107,4 +109,5 @@ class Lake:
         """Blocks for a round trip or two. Its HTTP session has time-outs, and renews its token."""
         from app.lakehouse.rest_catalog import TimedRestCatalog
 
-        return TimedRestCatalog("lake", telemetry, **self.pyiceberg_properties())
+        seconds = self.catalog.read_timeout
+        return TimedRestCatalog("lake", telemetry, seconds, **self.pyiceberg_properties())

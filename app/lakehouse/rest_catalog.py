@@ -43,15 +43,17 @@ class TimedAdapter(HTTPAdapter):
         credentials: "ClientCredentials | None",
         commit: "CommitInFlight",
         telemetry: Telemetry,
+        read_timeout: float,
     ) -> None:
         super().__init__(pool_connections=2, pool_maxsize=POOL_SIZE)
+        self._timeout = (CONNECT_TIMEOUT, read_timeout)
         self._telemetry = telemetry
         self._credentials = credentials
         self._commit = commit
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("timeout") is None:
-            kwargs["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
+            kwargs["timeout"] = self._timeout
         self._commit.complete(request)
         response = self._send(request, *args, **kwargs)
         if self._credentials is None or response.status_code not in REFUSED_TOKEN:
@@ -111,8 +113,9 @@ class CommitInFlight(threading.local):
 class ClientCredentials(AuthManager):
     """OAuth2 client credentials (RFC 6749, 4.4). Thread-safe."""
 
-    def __init__(self, url: str, credential: str) -> None:
+    def __init__(self, url: str, credential: str, read_timeout: float = READ_TIMEOUT) -> None:
         self._url = url
+        self._timeout = (CONNECT_TIMEOUT, read_timeout)
         self._client_id, _, self._client_secret = credential.partition(":")
         self._renewing = threading.Lock()
         self._token: str | None = None
@@ -139,7 +142,7 @@ class ClientCredentials(AuthManager):
                 "client_secret": self._client_secret,
                 "scope": "catalog",
             },
-            timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+            timeout=self._timeout,
         )
         if response.status_code in {400, 401, 403}:
             raise OAuthError(f"the catalog refused the credential: {response.text[:200]}")
@@ -152,14 +155,21 @@ class ClientCredentials(AuthManager):
 
 
 class TimedRestCatalog(RestCatalog):
-    def __init__(self, name: str, telemetry: Telemetry | None = None, **properties: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        telemetry: Telemetry | None = None,
+        read_timeout: float = READ_TIMEOUT,
+        **properties: str,
+    ) -> None:
         self._telemetry = telemetry or SILENT
+        self._read_timeout = read_timeout
         self._credentials: ClientCredentials | None = None
         self._commit = CommitInFlight()
         if credential := properties.get("credential"):
             url = properties.get("oauth2-server-uri")
             url = url or f"{properties['uri'].rstrip('/')}/v1/oauth/tokens"
-            self._credentials = ClientCredentials(url, credential)
+            self._credentials = ClientCredentials(url, credential, read_timeout)
         # The credential stays with us, or pyiceberg would ask for tokens by itself as well.
         rest = {key: value for key, value in properties.items() if key != "credential"}
         super().__init__(name, **rest)
@@ -180,7 +190,10 @@ class TimedRestCatalog(RestCatalog):
     def _create_session(self) -> requests.Session:
         session = super()._create_session()
         for scheme in ("http://", "https://"):
-            session.mount(scheme, TimedAdapter(self._credentials, self._commit, self._telemetry))
+            adapter = TimedAdapter(
+                self._credentials, self._commit, self._telemetry, self._read_timeout
+            )
+            session.mount(scheme, adapter)
         if self._credentials:
             self._auth_manager = self._credentials
             session.auth = AuthManagerAdapter(self._credentials)

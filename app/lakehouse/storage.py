@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 import anyio.to_thread
 
 from app.errors import EngineFailed, EngineUnreachable
-from app.lakehouse.connection import CONNECT_TIMEOUT, READ_TIMEOUT, S3Connection
+from app.lakehouse.connection import CONNECT_TIMEOUT, S3Connection
 from app.lakehouse.s3_watch import watch
 from app.runs.failure import FailureCause
 from app.telemetry.calls import SILENT, Telemetry
@@ -168,7 +168,7 @@ def open_client(connection: S3Connection) -> Any:
     parsers.set_parser_defaults(timestamp_parser=_time_of)
     config = Config(
         connect_timeout=CONNECT_TIMEOUT,
-        read_timeout=READ_TIMEOUT,
+        read_timeout=connection.read_timeout,
         retries={"total_max_attempts": 1},
         max_pool_connections=CONCURRENCY,
         s3={"addressing_style": "path" if connection.endpoint else "auto"},

@@ -217,9 +217,7 @@ async def test_a_catalog_that_nobody_serves_is_unreachable_at_once(lakehouse):
 
 
 @pytest.mark.parametrize("mute", ["catalog", "token"])
-async def test_a_catalog_that_accepts_and_stays_mute_does_not_hang(lakehouse, monkeypatch, mute):
-    monkeypatch.setattr(rest_catalog, "READ_TIMEOUT", 0.3)
-
+async def test_a_catalog_that_accepts_and_stays_mute_does_not_hang(lakehouse, mute):
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(65536):
             pass
@@ -228,9 +226,8 @@ async def test_a_catalog_that_accepts_and_stays_mute_does_not_hang(lakehouse, mo
     server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     field = "uri" if mute == "catalog" else "oauth2_server_uri"
-    catalog = Catalog(
-        replace(lakehouse.lake, catalog=replace(lakehouse.lake.catalog, **{field: address}))
-    )
+    changes = {field: address, "read_timeout": 0.3}
+    catalog = Catalog(replace(lakehouse.lake, catalog=replace(lakehouse.lake.catalog, **changes)))
     begun = time.monotonic()
     with pytest.raises(EngineUnreachable):
         await catalog.table("gold.t")

@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 from app.errors import EngineFailed, EngineUnreachable
-from app.lakehouse import storage
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
 from app.runs.failure import FailureCause
 
@@ -17,7 +16,9 @@ ETAG = '"900150983cd24fb0d6963f7d28e17f72"'  # of the body b"abc"
 
 @asynccontextmanager
 async def store_behind(
-    lakehouse, handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+    lakehouse,
+    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    **changes: float,
 ) -> AsyncIterator[ObjectStore]:
     """A store that reaches its S3 through `handle`, on a real port."""
 
@@ -27,7 +28,8 @@ async def store_behind(
 
     server = await asyncio.start_server(closing, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    store = ObjectStore(replace(lakehouse.lake.s3, endpoint=f"http://127.0.0.1:{port}"))
+    endpoint = f"http://127.0.0.1:{port}"
+    store = ObjectStore(replace(lakehouse.lake.s3, endpoint=endpoint, **changes))
     try:
         yield store
     finally:
@@ -183,14 +185,12 @@ async def test_an_s3_that_nobody_serves_is_unreachable_at_once(lakehouse):
     assert caught.value.retry_after == 5
 
 
-async def test_an_s3_that_stays_mute_is_given_up(lakehouse, monkeypatch):
-    monkeypatch.setattr(storage, "READ_TIMEOUT", 0.3)
-
+async def test_an_s3_that_stays_mute_is_given_up(lakehouse):
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(65536):
             pass
 
-    async with store_behind(lakehouse, mute) as store:
+    async with store_behind(lakehouse, mute, read_timeout=0.3) as store:
         begun = time.monotonic()
         for call in (store.get("test/object"), store.create("test/mute", b"abc")):
             with pytest.raises(EngineUnreachable):
