@@ -162,30 +162,32 @@ async def test_merges_survive_writers_that_are_not_ours(world: World, trino: Tri
     await world.built(name, "SELECT 0 AS k, 0 AS v", **MERGE)
     table = f"iceberg.gold.{name}"
 
+    def retries() -> float:
+        labels = {"table": "published", "reason": "stale"}
+        return world.metrics.registry.get_sample_value("asgard_commit_retries_total", labels) or 0
+
+    before, merges, keys, over = retries(), 0, [0], asyncio.Event()
+
     async def rival() -> int:
-        """Fewer commits than a merge has attempts."""
+        """Commits all the time until a merge was second: then that has to come first."""
         done = 0
-        for number in range(3):
+        while retries() == before and not over.is_set():
             try:
-                await asyncio.to_thread(
-                    trino.execute, f"UPDATE {table} SET v = {number} WHERE k = 0"
-                )
+                await asyncio.to_thread(trino.execute, f"UPDATE {table} SET v = {done} WHERE k = 0")
                 done += 1
             except TrinoQueryError:
                 continue
         return done
 
-    def retries() -> float:
-        labels = {"table": "published", "reason": "stale"}
-        return world.metrics.registry.get_sample_value("asgard_commit_retries_total", labels) or 0
-
-    before, rivals, merges, keys = retries(), 0, 0, [0]
-    while len(keys) < 5 or (retries() == before and len(keys) < 15):
-        updates = asyncio.create_task(rival())
-        run = await world.built(name, f"SELECT {len(keys)} AS k, 1 AS v", **MERGE)
-        rivals += await updates
-        merges += len(await states(trino, run, "MERGE"))
-        keys.append(len(keys))
+    updates = asyncio.create_task(rival())
+    try:
+        while len(keys) < 5 or (retries() == before and len(keys) < 15):
+            run = await world.built(name, f"SELECT {len(keys)} AS k, 1 AS v", **MERGE)
+            merges += len(await states(trino, run, "MERGE"))
+            keys.append(len(keys))
+    finally:
+        over.set()
+    rivals = await updates
     assert rivals > 0
     assert sorted(row["k"] for row in await world.rows(name)) == keys
     assert retries() - before == merges - (len(keys) - 1) > 0
