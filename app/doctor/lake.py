@@ -58,10 +58,10 @@ async def _external(settings: Settings) -> list[Finding]:
 
 
 def _impatient(lake: Lake) -> Lake:
-    """A call in a thread ends with its time-out alone: with the check's own."""
+    """A call in a thread ends with its time-out alone. A write without an answer is looked for."""
     return replace(
         lake,
-        s3=replace(lake.s3, read_timeout=BUDGET),
+        s3=replace(lake.s3, read_timeout=BUDGET / 2),
         catalog=replace(lake.catalog, read_timeout=BUDGET),
     )
 

@@ -116,7 +116,8 @@ async def test_who_stays_mute_holds_up_nothing(lakehouse: Lakehouse) -> None:
         ):
             started = time.monotonic()
             found = await examined(lakehouse, **{setting: address})
-            assert found[silent].said == "no answer within 5 s"
+            assert not found[silent].ok
+            assert found[silent].said.startswith(("no answer within 5 s", "S3 cannot be reached"))
             assert found[fine].ok
             # A thread that is waited for as long as elsewhere would end now.
             assert time.monotonic() - started < READ_TIMEOUT
