@@ -42,7 +42,7 @@ async def test_an_earlier_run_that_comes_while_a_later_one_gives_way_stops_neith
     earlier, later = queued(target, 1), queued(target, 2)
     came: list[asyncio.Task[list[str]]] = []
 
-    async def is_behind(run: Run) -> bool:
+    async def is_behind(run: Run, _: bool) -> bool:
         if run == later and not came:
             came.append(asyncio.create_task(turns(locks, earlier)))
             await asyncio.sleep(0.01)
@@ -61,7 +61,7 @@ async def test_a_run_whose_lock_was_taken_over_goes_before_an_earlier_one(
     earlier, holder = queued(target, 1), queued(target, 2)
     runs = RunStore(lakehouse.store)
 
-    async def nobody_else(_: Run) -> bool:
+    async def nobody_else(_: Run, __: bool) -> bool:
         return False
 
     await TargetLocks(lakehouse.store, runs, "dead", nobody_else).acquire(holder)
@@ -79,7 +79,7 @@ async def test_a_lock_that_is_adopted_while_an_earlier_run_looks_at_it_stops_nei
     runs = RunStore(lakehouse.store)
     await runs.create(holder)
 
-    async def nobody_else(_: Run) -> bool:
+    async def nobody_else(_: Run, __: bool) -> bool:
         return False
 
     await TargetLocks(lakehouse.store, runs, "dead", nobody_else).acquire(holder)
