@@ -66,20 +66,19 @@ class TargetLocks:
                 pause = None
                 first = queue.holder is None and queue.waiting[0] == ticket
                 # A lock that was adopted goes before runs that are earlier.
-                adopted = queue.holder == run.run_id
-                if first or adopted:
+                if first or queue.holder == run.run_id:
                     # Claimed before the answer of S3: nobody else of this process may try now.
                     queue.holder = run.run_id
                     gives_way_until = gives_way_until or time.monotonic() + GIVES_WAY
-                    patient = not adopted and time.monotonic() < gives_way_until
-                    if not (patient and await self._should_wait(run, waited)):
-                        in_the_way = await self._take(run)
-                        if in_the_way is None:
-                            return
+                    gives_way = time.monotonic() < gives_way_until
+                    in_the_way = await self._take(run, gives_way, waited)
+                    if in_the_way is None:
+                        return
+                    if in_the_way:
                         gives_way_until = None
-                        if in_the_way != blocker:
-                            # The lock goes round: it may come here soon.
-                            blocker, waits = in_the_way, pauses(FIRST_POLL, LONGEST_POLL)
+                    if in_the_way != blocker:
+                        # The lock goes round: it may come here soon.
+                        blocker, waits = in_the_way, pauses(FIRST_POLL, LONGEST_POLL)
                     # One that had the lock before a take-over may wait behind us: it goes first,
                     # or each of us would wait for the other.
                     behind = any(run_id == in_the_way for _, run_id in queue.waiting)
@@ -124,41 +123,33 @@ class TargetLocks:
         if queue.holder is None and not queue.waiting:
             del self._queues[run.target]
 
-    async def _should_wait(self, run: Run, waited: bool) -> bool:
-        """One that has waited knows that others want the target: then it is worth a listing."""
+    async def _take(self, run: Run, gives_way: bool, waited: bool) -> str | None:
+        """What is in the way: the run that holds the lock, or "" for another one or a fault."""
         try:
-            return await self._is_behind(run, waited)
-        except EngineUnreachable as error:
-            log.warning("queue_unreachable", target=run.target, error=error.detail)
-            return True
-
-    async def _take(self, run: Run) -> str | None:
-        """What is in the way: the run that holds the lock, or "" when that is not known."""
-        try:
-            return await self._take_or_see(run)
+            return await self._take_or_see(run, gives_way, waited)
         except EngineUnreachable as error:
             log.warning("lock_unreachable", target=run.target, error=error.detail)
             return ""
 
-    async def _take_or_see(self, run: Run) -> str | None:
+    async def _take_or_see(self, run: Run, gives_way: bool, waited: bool) -> str | None:
         from app.lakehouse.storage import PreconditionFailed
 
         key, body = _key(run.target), self._body(run)
         # Looked at first: SeaweedFS lets writers that race for one key wait for whole seconds.
         held = await self._store.get(key)
-        if held is None:
-            try:
-                await self._store.create(key, body)
-            except PreconditionFailed:
-                return ""
-            return None
-        holder: str = json.loads(held.body)["run_id"]
+        holder: str | None = json.loads(held.body)["run_id"] if held else None
         if holder != run.run_id:
-            stored = await self._runs.load(holder)
+            stored = await self._runs.load(holder) if holder else None
             if stored is not None and not stored.run.state.is_terminal:
                 return holder
+            # It is free. One that has waited knows of others: then it is worth a listing.
+            if gives_way and await self._is_behind(run, waited):
+                return ""
         try:
-            await self._store.replace(key, body, held.etag)
+            if held is None:
+                await self._store.create(key, body)
+            else:
+                await self._store.replace(key, body, held.etag)
         except PreconditionFailed:
             return ""
         return None

@@ -85,7 +85,7 @@ class RunService(RunReader):
         archive = RunArchive(runs, history)
         replicas = Replicas(store)
         locks = TargetLocks(
-            store, runs, replicas.id, lambda *which: self._watcher.is_behind(*which)
+            store, runs, replicas.id, lambda run, now: self._watcher.is_behind(run, now)
         )
         supervisor = Supervisor(
             runs=runs,

@@ -102,17 +102,17 @@ class Watcher:
     async def is_behind(self, run: Run, now: bool) -> bool:
         """Whether another replica has an earlier run waiting for the same target. `now`: by a
         listing; else by the last look, of which only what would be waited for is read again."""
-        seen = (await self._runs.list(self._own())) if now else self.elsewhere
-        earlier = sorted(
-            (position(other.run), run_id)
+        seen = await self._runs.list(self._own()) if now else self.elsewhere
+        earlier = [
+            run_id
             for run_id, other in seen.items()
-            if other.run.target == run.target and self._waits_elsewhere(other.run)
-        )
-        for place, run_id in earlier:
-            if place > position(run):
-                return False
-            if now:
-                return True
+            if other.run.target == run.target
+            and position(other.run) < position(run)
+            and self._waits_elsewhere(other.run)
+        ]
+        if now:
+            return bool(earlier)
+        for run_id in earlier:
             stored = await self._runs.load(run_id)
             if stored is not None and self._waits_elsewhere(stored.run):
                 return True
