@@ -1,6 +1,7 @@
 """Tests wait for a condition, never for a time."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,3 +21,12 @@ async def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
             if found:
                 return found
             await asyncio.sleep(POLL)
+
+
+def until_now(condition: Callable[[], Any], seconds: float = 30) -> Any:
+    """The same, for tests that are no coroutines."""
+    patience = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < patience
+        time.sleep(POLL)
+    return found

@@ -3,10 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from socket import create_server
 from typing import Any
 
 import pytest
@@ -19,6 +16,7 @@ from app.doctor.lake import lake_findings
 from app.lakehouse.connection import READ_TIMEOUT
 from tests.conftest import Lakehouse
 from tests.embedded.auth_world import write_keys
+from tests.http_server import mute
 from tests.oidc_issuer import issuing
 from tests.ports import free_port
 
@@ -61,13 +59,6 @@ def doctor(cwd: Path, **environment: str) -> tuple[int, dict[str, list[str]], st
     lines = [line for line in done.stdout.splitlines() if line.startswith("│")]
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
     return done.returncode, {row[0]: row[1:] for row in rows}, done.stdout + done.stderr
-
-
-@contextmanager
-def mute() -> Iterator[int]:
-    """A port that accepts and never answers."""
-    with create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
 
 
 async def test_a_lake_that_works_keeps_nothing_of_the_visit(lakehouse: Lakehouse) -> None:

@@ -2,9 +2,7 @@
 whose gateway is killed ends all the same."""
 
 import re
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +12,7 @@ from integration.servers.airbyte import AirbyteServer
 from live_gateway import live_gateway
 
 from tests.otlp_collector import Collector, Span, collector
+from tests.patience import until_now
 from tests.scrapes import counted
 
 EMBEDDED = "spark,sql,lake"
@@ -42,14 +41,6 @@ def posted(client: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
     answer = client.post(f"/airbyte/{path}", json=body)
     assert answer.status_code == 201, answer.text
     found: dict[str, Any] = answer.json()
-    return found
-
-
-def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
     return found
 
 
@@ -127,7 +118,7 @@ def test_spark_reads_what_airbyte_wrote(airbyte: AirbyteServer, tmp_path: Path) 
         assert counted_calls["ok"]["POST jobs"] == 1
 
         trace = synced.headers["traceresponse"].split("-")[1]
-        spans = until(lambda: ended_trace(traces, trace))
+        spans = until_now(lambda: ended_trace(traces, trace))
         [of_run] = [span for span in spans if span.name == "run ingestion"]
         [made_job] = [span for span in spans if span.name == "airbyte POST jobs"]
         assert made_job.parent == of_run.id
@@ -148,10 +139,10 @@ def test_a_sync_whose_gateway_is_killed_ends(airbyte: AirbyteServer, tmp_path: P
         ingestion = made(client, "killed", rows=25, hang_after=15)
         answer = client.post(f"/airbyte/ingestion/{ingestion}/sync", params={"wait_seconds": 0})
         run_id = answer.json()["run_id"]
-        [job] = until(
+        [job] = until_now(
             lambda: [j for j in airbyte.state.jobs.values() if j.connection_id == ingestion]
         )
-        until(lambda: job.rows == 10)
+        until_now(lambda: job.rows == 10)
         gateway.process.kill()
         gateway.process.wait()
     with (
@@ -164,7 +155,7 @@ def test_a_sync_whose_gateway_is_killed_ends(airbyte: AirbyteServer, tmp_path: P
             run: dict[str, Any] = client.get(f"/runs/{run_id}").json()
             return run if run["state"] not in {"queued", "running"} else None
 
-        run = until(ended, TAKEN_OVER_WITHIN)
+        run = until_now(ended, TAKEN_OVER_WITHIN)
         assert (run["state"], run["output"]["rows"]) == ("succeeded", 25), run
         assert [read["run_ids"] for read in spark_counts(client, "killed")] == [[run_id]]
     assert airbyte.calls("POST /jobs") == 1

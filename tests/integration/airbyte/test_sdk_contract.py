@@ -1,12 +1,12 @@
 """Airbyte's own SDK accepts the stand-in, in every call that the adapter makes."""
 
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airbyte_api import AirbyteAPI, api, errors, models
 from integration.servers.airbyte import TOKEN_PATH, AirbyteServer
+
+from tests.patience import until_now
 
 if TYPE_CHECKING:
     from conftest import Lakehouse
@@ -81,13 +81,6 @@ def made_connection(
     )
     assert answer.connection_response is not None
     return answer.connection_response
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_workspaces_and_health(airbyte: AirbyteServer) -> None:
@@ -182,7 +175,7 @@ def test_connections_and_their_jobs(airbyte: AirbyteServer, lakehouse: "Lakehous
         assert found is not None
         return found
 
-    until(lambda: status().status is models.JobStatusEnum.SUCCEEDED)
+    until_now(lambda: status().status is models.JobStatusEnum.SUCCEEDED)
     assert status().rows_synced == 25
     listed = sdk.jobs.list_jobs(
         request=api.ListJobsRequest(
@@ -211,7 +204,7 @@ def test_a_running_job_is_cancelled(airbyte: AirbyteServer, lakehouse: "Lakehous
         sdk.jobs.create_job(request=start)
     assert conflict.value.status_code == 409
     sdk.jobs.cancel_job(request=api.CancelJobRequest(job_id=job.job_id))
-    until(lambda: airbyte.state.jobs[job.job_id].status == "cancelled")
+    until_now(lambda: airbyte.state.jobs[job.job_id].status == "cancelled")
 
 
 def test_basic_auth(airbyte: AirbyteServer) -> None:

@@ -13,7 +13,7 @@ from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachab
 from app.lakehouse import external
 from app.lakehouse.external import external_lakehouse
 from app.warehouse.trino_client import TrinoClient
-from tests.integration.servers.strange import answering, mute
+from tests.http_server import answering, mute
 from tests.ports import free_port
 
 SECRET = f"secret-{uuid4().hex}"
