@@ -1,7 +1,8 @@
 """What a child process runs first: `python -I -S child_launch.py OPTIONS PROGRAM ARGUMENT…`.
 
 A program of its own instead of `preexec_fn`, because Python code between fork and exec may
-deadlock in a gateway with threads. It imports nothing of `app`: that is not on its path.
+deadlock in a gateway with threads. It imports nothing but the standard library and
+`app.sandbox`, which does the same.
 """
 
 import json
@@ -9,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 
 PROTOCOL_FD = "ASGARD_PROTOCOL_FD"
 PR_SET_PDEATHSIG = 1
@@ -45,12 +47,24 @@ def keep_stdout_for_the_protocol() -> None:
     os.environ[PROTOCOL_FD] = str(protocol)
 
 
+def confine(sandbox: dict[str, object]) -> None:
+    """Last, since the launcher itself needs more than what comes after it."""
+    # At the end of the path: `app` has modules with names of the standard library's.
+    sys.path.append(str(Path(__file__).parents[1]))
+    from app.sandbox.enter import enter
+
+    enter(sandbox)
+
+
 def main() -> None:
     options = json.loads(sys.argv[1])
     die_with(options["parent"])
     limit(options["limits"])
     if options["protocol"]:
         keep_stdout_for_the_protocol()
+    if sandbox := options.get("sandbox"):
+        confine(sandbox)
+        die_with(options["parent"])
     os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 — that is its purpose
 
 

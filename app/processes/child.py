@@ -13,6 +13,7 @@ from pathlib import Path
 
 import app.child_launch
 from app.processes.log_pipe import LogPipe
+from app.sandbox.policy import Sandbox
 
 LAUNCH = Path(app.child_launch.__file__)
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
@@ -76,10 +77,12 @@ class ChildProcess:
         pipe_stdin: bool = False,
         pipe_stdout: bool = False,
         limits: Limits | None = None,
+        sandbox: Sandbox | None = None,
         protocol: bool = False,
     ) -> "ChildProcess":
         """`env` is added to a handful of harmless variables; nothing else is inherited. What is
         not piped goes to `log_path` (appended, kept below 8 MiB, secrets hidden), or nowhere.
+        `sandbox` applies where the kernel can: on Linux.
         With `protocol`, the piped stdout is the file descriptor that `ASGARD_PROTOCOL_FD` names,
         and what the program prints goes to the log.
         Raises `FileNotFoundError` when there is no such program."""
@@ -89,6 +92,7 @@ class ChildProcess:
             "parent": os.getpid(),
             "limits": (limits or Limits()).by_name(),
             "protocol": protocol,
+            "sandbox": sandbox.options() if sandbox and sys.platform == "linux" else None,
         }
         launch = (sys.executable, "-I", "-S", str(LAUNCH), json.dumps(options))
         log, log_start = _open_log(log_path) if log_path else (None, 0)

@@ -13,6 +13,7 @@ import app.errors
 from app import worker_spans
 from app.processes.child import ChildProcess, Limits
 from app.runs.failure import FailureCause
+from app.sandbox.policy import Sandbox
 from app.telemetry.calls import SILENT, Telemetry
 from app.telemetry.outcomes import Outcome
 
@@ -94,6 +95,7 @@ class WorkerProcess:
         hello: Message,
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
+        sandbox: Sandbox | None = None,
         max_rss: int | None = None,
         telemetry: Telemetry = SILENT,
         engine: str = "worker",
@@ -112,6 +114,7 @@ class WorkerProcess:
             pipe_stdin=True,
             pipe_stdout=True,
             limits=limits,
+            sandbox=sandbox,
             protocol=True,
         )
         worker = cls(child, max_rss, telemetry, engine)

@@ -1,0 +1,124 @@
+"""Puts the calling process into a sandbox, as far as the kernel can: the launcher's part.
+
+Three layers, each of which stands without the others: namespaces take the network away, Landlock
+the files, seccomp the system calls that lead around both.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Any
+
+from app.sandbox import landlock, namespaces, relay, seccomp
+from app.sandbox.relay import Address
+
+FIRST_INSIDE = IPv4Address("127.77.0.1")
+"""Hosts by name get loopback addresses from here on, so that two may have the same port."""
+LAYERS = ("namespaces", "landlock", "seccomp")
+
+
+def enter(options: dict[str, Any]) -> None:
+    """`options` are those of `Sandbox.options`. The process has one thread, and a worker's files
+    are open in it."""
+    targets: list[Address] = [(host, port) for host, port in options["hosts"]]
+    networked = bool(targets) or options["loopback"]
+    isolated = namespaces.available() and not any(_is_foreign_ipv6(host) for host, _ in targets)
+    if isolated:
+        _enter_network(targets, options["folder"])
+    names = any(_address(host) is None for host, _ in targets)
+    ports = None if isolated or options["loopback"] else [port for _, port in targets]
+    if landlock.abi():
+        landlock.restrict(options["read"], options["execute"], options["write"], ports)
+    try:
+        seccomp.restrict(sockets=networked, datagrams=names and not isolated)
+    except OSError as error:
+        sys.stderr.write(f"The system call filter is not available: {error}\n")
+
+
+def layers() -> list[str]:
+    """Which of `LAYERS` the kernel gives this process."""
+
+    def filtered() -> None:
+        seccomp.restrict(sockets=False, datagrams=False)
+
+    found = (
+        namespaces.available(),
+        landlock.abi() > 0,
+        namespaces.succeeds(filtered),
+    )
+    return [name for name, works in zip(LAYERS, found, strict=True) if works]
+
+
+def _enter_network(targets: Sequence[Address], folder: str) -> None:
+    channel, theirs = socket.socketpair()
+    _start_relay(theirs, targets)
+    theirs.close()
+    inside, hosts = _addresses(targets)
+    hosts_file = None
+    if hosts:
+        hosts_file = f"{folder}/hosts"
+        Path(hosts_file).write_text("127.0.0.1 localhost\n" + hosts)
+    namespaces.enter(hosts_file, [host for host, _ in inside if not _is_loopback(host)])
+    listeners = [socket.create_server(address, backlog=relay.BACKLOG) for address in inside]
+    socket.send_fds(channel, [b"listeners"], [listener.fileno() for listener in listeners])
+    for listener in listeners:
+        listener.close()
+    # Stays open in the program that comes next: its end tells the relay to end.
+    os.set_inheritable(channel.detach(), True)
+
+
+def _start_relay(channel: socket.socket, targets: Sequence[Address]) -> None:
+    """Forks it before the namespaces are entered: it stays outside."""
+    if os.fork():
+        return
+    try:
+        _keep_only(channel.fileno())
+        _, descriptors, _, _ = socket.recv_fds(channel, 16, max(1, len(targets)))
+        if len(descriptors) == len(targets):
+            relay.start([socket.socket(fileno=fd) for fd in descriptors], targets)
+            while channel.recv(16):
+                continue
+    finally:
+        os._exit(0)
+
+
+def _keep_only(descriptor: int) -> None:
+    """The pipes to the gateway are the worker's: while one of them is open it seems to live."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nothing, standard)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    os.closerange(3, descriptor)
+    os.closerange(descriptor + 1, highest + 1)
+
+
+def _addresses(targets: Sequence[Address]) -> tuple[list[Address], str]:
+    """Where to listen for each target inside, and the lines of /etc/hosts that lead there."""
+    inside: list[Address] = []
+    named: dict[str, str] = {"localhost": "127.0.0.1"}
+    for host, port in targets:
+        if _address(host) is None and host not in named:
+            named[host] = str(FIRST_INSIDE + len(named))
+        inside.append((named.get(host, host), port))
+    del named["localhost"]
+    return inside, "".join(f"{address} {name}\n" for name, address in named.items())
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    address = _address(host)
+    return address is not None and address.is_loopback
+
+
+def _is_foreign_ipv6(host: str) -> bool:
+    """One that the namespace's loopback would have to be given in a way of its own."""
+    return isinstance(_address(host), IPv6Address) and not _is_loopback(host)

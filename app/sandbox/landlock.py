@@ -1,0 +1,94 @@
+"""Landlock: the files and TCP ports that a process and its children may use from now on.
+
+Source: the kernel's documentation, userspace-api/landlock. ABI 1 (Linux 5.13) limits files, ABI 4
+(6.7) TCP ports, ABI 6 (6.12) signals and abstract Unix sockets.
+"""
+
+import ctypes
+import os
+import stat
+import struct
+from collections.abc import Iterable
+
+from app.sandbox.linux import forbid_new_privileges, syscall
+
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
+VERSION = 1
+PATH_BENEATH, NET_PORT = 1, 2
+
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+TRUNCATE, IOCTL_DEV = 1 << 14, 1 << 15
+ON_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
+BIND_TCP, CONNECT_TCP = 1 << 0, 1 << 1
+ABSTRACT_SOCKETS, SIGNALS = 1 << 0, 1 << 1
+READ = READ_FILE | READ_DIR
+FILE_RIGHTS_OF_ABI = {1: 13, 2: 14, 3: 15, 4: 15}
+"""How many of the rights, from the first on, an ABI knows; later ones know 16."""
+PORTS_SINCE, SCOPES_SINCE = 4, 6
+
+
+def abi() -> int:
+    """The version that the kernel offers; 0 when it has none."""
+    try:
+        return syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(VERSION))
+    except OSError:
+        return 0
+
+
+def restrict(
+    read: Iterable[str],
+    execute: Iterable[str],
+    write: Iterable[str],
+    ports: Iterable[int] | None = None,
+) -> None:
+    """Paths that do not exist are left out. `ports`: TCP ports that may be connected to, on any
+    host; None leaves TCP alone. Raises `OSError` when the kernel has no Landlock."""
+    version = abi()
+    files = (1 << FILE_RIGHTS_OF_ABI.get(version, 16)) - 1
+    net = BIND_TCP | CONNECT_TCP if ports is not None and version >= PORTS_SINCE else 0
+    scopes = ABSTRACT_SOCKETS | SIGNALS if version >= SCOPES_SINCE else 0
+    ruleset = _ruleset(version, files, net, scopes)
+    try:
+        for rights, paths in (
+            (READ, read),
+            (READ | EXECUTE, execute),
+            (files & ~EXECUTE, write),
+        ):
+            for path in paths:
+                _allow_path(ruleset, path, rights & files)
+        for port in (ports or ()) if net else ():
+            _allow_port(ruleset, port)
+        forbid_new_privileges()
+        syscall(RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint(0))
+    finally:
+        os.close(ruleset)
+
+
+def _ruleset(version: int, files: int, net: int, scopes: int) -> int:
+    known = 1 if version < PORTS_SINCE else 2 if version < SCOPES_SINCE else 3
+    attributes = struct.pack(f"={known}Q", *(files, net, scopes)[:known])
+    return syscall(
+        CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint(0)
+    )
+
+
+def _allow_path(ruleset: int, path: str, rights: int) -> None:
+    try:
+        opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if not stat.S_ISDIR(os.fstat(opened).st_mode):
+            rights &= ON_FILES
+        rule = struct.pack("=Qi", rights, opened)
+        _add(ruleset, PATH_BENEATH, rule)
+    finally:
+        os.close(opened)
+
+
+def _allow_port(ruleset: int, port: int) -> None:
+    _add(ruleset, NET_PORT, struct.pack("=QQ", CONNECT_TCP, port))
+
+
+def _add(ruleset: int, kind: int, rule: bytes) -> None:
+    syscall(ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(kind), rule, ctypes.c_uint(0))

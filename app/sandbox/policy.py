@@ -1,0 +1,65 @@
+"""What a sandboxed child may use, said by the code that starts it."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import app
+
+SYSTEM = (
+    "/usr",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/etc/alternatives",
+    "/etc/ca-certificates",
+    "/etc/gai.conf",
+    "/etc/host.conf",
+    "/etc/hosts",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/mime.types",
+    "/etc/nsswitch.conf",
+    "/etc/passwd",
+    "/etc/pki",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/etc/ssl",
+    "/etc/timezone",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/self",
+    "/proc/stat",
+    "/proc/sys/vm/overcommit_memory",
+    "/sys/devices/system/cpu",
+    "/sys/fs/cgroup",
+)
+"""Programs, libraries and facts about the machine; no secret and no other process."""
+PROGRAMS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
+"""Shared libraries and their loader. No shell."""
+DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 — private where namespaces are; semaphores live there
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """`folder` is the child's own, and the only place where it may write, for temporary files
+    too. `hosts` are those it may connect to; without any it has no socket. `loopback`: it also
+    connects to servers of its own."""
+
+    folder: Path
+    hosts: tuple[tuple[str, int], ...] = ()
+    loopback: bool = False
+
+    def options(self) -> dict[str, Any]:
+        """For the launcher, as JSON."""
+        runtime = [sys.prefix, sys.base_prefix, str(Path(app.__file__).parent)]
+        return {
+            "folder": str(self.folder),
+            "hosts": [list(host) for host in self.hosts],
+            "loopback": self.loopback,
+            "read": [*SYSTEM, *runtime],
+            "execute": [*PROGRAMS, str(Path(sys.executable).resolve())],
+            "write": [str(self.folder), *DEVICES, SHARED_MEMORY],
+        }

@@ -1,0 +1,154 @@
+"""seccomp: system calls that a process and its children may not make from now on.
+
+They get EPERM, so that a library that tries one goes on without it. Numbers: the kernel's
+`unistd.h` of each architecture.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import socket
+import struct
+
+from app.sandbox.linux import (
+    PR_SET_SECCOMP,
+    SECCOMP_MODE_FILTER,
+    forbid_new_privileges,
+    prctl,
+)
+
+X86, ARM = "x86_64", "aarch64"
+AUDIT_ARCH = {X86: 0xC000003E, ARM: 0xC00000B7}
+X32 = 0x40000000
+"""Numbers from here on are those of a second ABI on x86_64, which nothing here needs."""
+
+DENIED = {
+    # Into other processes.
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "pidfd_getfd": (438, 438),
+    "pidfd_send_signal": (424, 424),
+    "tkill": (200, 130),
+    "kcmp": (312, 272),
+    # Out of the namespaces and the file system that it was given.
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "mount_setattr": (442, 442),
+    "open_by_handle_at": (304, 265),
+    # Into the kernel: large interfaces that a query engine has no use for.
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "delete_module": (176, 106),
+    "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
+    "reboot": (169, 142),
+    "swapon": (167, 224),
+    "swapoff": (168, 225),
+    "acct": (163, 89),
+    "quotactl": (179, 60),
+}
+SOCKET, SOCKETPAIR = (41, 198), (53, 199)
+CLONE, CLONE3 = (56, 220), (435, 435)
+TO_OWN_PROCESS = {
+    "kill": (62, 129),
+    "tgkill": (234, 131),
+    "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240),
+}
+NAMESPACES = 0x7E020080
+"""CLONE_NEWNS, -CGROUP, -UTS, -IPC, -USER, -PID, -NET, and -TIME."""
+
+LOAD, EQUAL, AT_LEAST, ANY_BIT, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
+ALLOW, ERROR = 0x7FFF0000, 0x00050000
+NUMBER, ARCHITECTURE = 0, 4
+SOCKET_TYPE = 0xF
+INTERNET = (int(socket.AF_INET), int(socket.AF_INET6))
+
+Program = list[tuple[int, int, int, int]]
+
+
+def restrict(sockets: bool, datagrams: bool) -> None:
+    """`sockets`: whether TCP sockets may be made; `datagrams`: UDP ones too, to look names up.
+    No other sockets may. Raises `OSError` when the kernel or the architecture has no filters."""
+    forbid_new_privileges()
+    encoded = [struct.pack("=HBBI", *line) for line in program(sockets, datagrams, os.getpid())]
+    code = ctypes.create_string_buffer(b"".join(encoded))
+    filter_ = struct.pack("@HxxxxxxP", len(encoded), ctypes.addressof(code))
+    prctl(PR_SET_SECCOMP, ctypes.c_ulong(SECCOMP_MODE_FILTER), filter_)
+
+
+def program(sockets: bool, datagrams: bool, pid: int) -> Program:
+    machine = platform.machine()
+    if machine not in AUDIT_ARCH:
+        raise OSError(errno.ENOSYS, f"no system call filter is known for {machine}")
+    column = (X86, ARM).index(machine)
+    lines: Program = [
+        (LOAD, 0, 0, ARCHITECTURE),
+        (EQUAL, 1, 0, AUDIT_ARCH[machine]),
+        _refuse(),
+        (LOAD, 0, 0, NUMBER),
+    ]
+    if machine == X86:
+        lines += [(AT_LEAST, 0, 1, X32), _refuse()]
+    for numbers in DENIED.values():
+        lines += _denied(numbers[column])
+    lines += _denied(CLONE3[column], errno.ENOSYS)
+    lines += _if(CLONE[column], [_argument(0), (ANY_BIT, 0, 1, NAMESPACES), _refuse()])
+    for numbers in TO_OWN_PROCESS.values():
+        lines += _if(numbers[column], [_argument(0), (EQUAL, 1, 0, pid), _refuse()])
+    lines += _if(
+        SOCKETPAIR[column], [_argument(0), (EQUAL, 1, 0, int(socket.AF_UNIX)), _refuse()]
+    )
+    lines += _if(SOCKET[column], _sockets(sockets, datagrams))
+    return [*lines, (RETURN, 0, 0, ALLOW)]
+
+
+def _sockets(sockets: bool, datagrams: bool) -> Program:
+    if not sockets:
+        return [_refuse()]
+    kinds = [int(socket.SOCK_STREAM), *([int(socket.SOCK_DGRAM)] if datagrams else [])]
+    check: Program = [_argument(0)]
+    for left, family in reversed(list(enumerate(INTERNET))):
+        check.append((EQUAL, left + 1, 0, family))
+    check += [_refuse(), _argument(1), (AND, 0, 0, SOCKET_TYPE)]
+    for left, kind in reversed(list(enumerate(kinds))):
+        check.append((EQUAL, left + 1, 0, kind))
+    return [*check, _refuse()]
+
+
+def _if(number: int, check: Program) -> Program:
+    """`check` falls through when the call is allowed."""
+    return [(EQUAL, 0, len(check) + 1, number), *check, (RETURN, 0, 0, ALLOW)]
+
+
+def _denied(number: int, error: int = errno.EPERM) -> Program:
+    return [(EQUAL, 0, 1, number), _refuse(error)]
+
+
+def _refuse(error: int = errno.EPERM) -> tuple[int, int, int, int]:
+    return (RETURN, 0, 0, ERROR | error)
+
+
+def _argument(index: int) -> tuple[int, int, int, int]:
+    """Its lower half; the upper one is of no account for the ints that are checked."""
+    return (LOAD, 0, 0, 16 + 8 * index)
