@@ -46,7 +46,7 @@ def spark_engine(foundation: Foundation) -> SparkEngine:
         foundation.lake,
         foundation.store,
         foundation.catalog,
-        log_path=foundation.logs / "spark-worker.log",
+        home=foundation.settings.home,
         telemetry=foundation.telemetry,
     )
     foundation.stack.push_async_callback(engine.close)
@@ -101,6 +101,7 @@ def sql_engine(foundation: Foundation) -> SqlEngine:
         return trino
     engine = DuckDbEngine(
         lake=foundation.lake,
+        builder_lake=foundation.lake,
         catalog=foundation.catalog,
         store=foundation.store,
         judge=foundation.judge,

@@ -13,11 +13,19 @@ from app.data_transformation.engine import SparkJob
 from app.data_transformation.states import SparkState
 from app.errors import EngineFailed, EngineUnreachable, SourceNotFound
 from app.lakehouse.connection import Lake
-from app.processes import WorkerDied, WorkerError, WorkerPool, WorkerProcess, WorkerTimeout
+from app.processes import (
+    WorkerDied,
+    WorkerError,
+    WorkerFolders,
+    WorkerPool,
+    WorkerProcess,
+    WorkerTimeout,
+)
 from app.processes.worker import Message
 from app.runs.driver import Outcome, RunControl
 from app.runs.failure import FailureCause
 from app.runs.model import Run, RunOutput
+from app.sandbox.policy import Sandbox
 from app.telemetry.calls import SILENT, Telemetry
 
 if TYPE_CHECKING:
@@ -53,7 +61,7 @@ class SparkConnectEngine:
         store: "ObjectStore",
         catalog: "Catalog",
         *,
-        log_path: Path,
+        home: Path,
         workers: int = 2,
         telemetry: Telemetry = SILENT,
     ) -> None:
@@ -61,8 +69,11 @@ class SparkConnectEngine:
         self._lake = lake
         self._store = store
         self._catalog = catalog
-        self._log_path = log_path
-        self._pool = WorkerPool(self._start_worker, workers, max_rss=WORKER_MAX_RSS)
+        self._log_path = home / "logs" / "spark-worker.log"
+        self._folders = WorkerFolders(home / "spark")
+        self._pool = WorkerPool(
+            lambda: self._folders.start(self._start_worker), workers, max_rss=WORKER_MAX_RSS
+        )
         self._warming: asyncio.Task[None] | None = None
 
     async def warm(self) -> None:
@@ -75,6 +86,7 @@ class SparkConnectEngine:
             self._warming.cancel()
             await asyncio.wait([self._warming])
         await self._pool.close()
+        await self._folders.close()
 
     async def run(self, job: SparkJob, control: RunControl) -> Outcome:
         try:
@@ -180,7 +192,7 @@ class SparkConnectEngine:
             self._warming = asyncio.create_task(self._pool.warm())
             self._warming.add_done_callback(_retrieve)
 
-    async def _start_worker(self) -> WorkerProcess:
+    async def _start_worker(self, folder: Path) -> WorkerProcess:
         try:
             return await WorkerProcess.start(
                 "app.data_transformation.worker",
@@ -188,6 +200,8 @@ class SparkConnectEngine:
                 log_path=self._log_path,
                 hello={"lake": self._lake.to_json()},
                 env=WORKER_ENVIRONMENT,
+                # Sail lets in everybody who reaches its port: here only the worker itself does.
+                sandbox=Sandbox(folder, self._lake.hosts, loopback=True),
                 telemetry=self._telemetry,
                 engine="spark",
             )

@@ -11,6 +11,7 @@ from app.doctor.door import door_findings
 from app.doctor.engines import airbyte_findings, kubernetes_findings, trino_findings
 from app.doctor.findings import Finding, show
 from app.doctor.lake import lake_findings
+from app.doctor.sandbox import sandbox_findings
 from app.telemetry.logs import configure_logging
 
 Check = Callable[[Settings], Awaitable[list[Finding]]]
@@ -55,6 +56,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     """Each with the section whose settings it needs."""
     yield variable("auth_mode").section, door_findings
     yield variable("s3_bucket").section, lake_findings
+    yield variable("dbt_project_dir").section, sandbox_findings
     if settings.is_production("sql"):
         yield variable("trino_host").section, trino_findings
     if settings.is_production("ingestion"):

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
@@ -66,6 +67,22 @@ class Lake:
         return cls(s3=s3, catalog=catalog, **values)
 
     @property
+    def hosts(self) -> tuple[tuple[str, int], ...]:
+        """Where S3 and the catalog are: all that a process which reads the lake connects to."""
+        urls = [self.catalog.uri, self.catalog.oauth2_server_uri or self.catalog.uri]
+        urls += [self.s3.endpoint] if self.s3.endpoint else self._aws_endpoints()
+        return tuple(dict.fromkeys(_address(url) for url in urls))
+
+    def _aws_endpoints(self) -> list[str]:
+        """With the bucket in the name of the host, and without it."""
+        buckets = dict.fromkeys((self.s3.bucket, self.catalog.warehouse or self.s3.bucket))
+        domains = (f"s3.{self.s3.region}.amazonaws.com", "s3.amazonaws.com")
+        hosts = [
+            host for domain in domains for host in (domain, *(f"{b}.{domain}" for b in buckets))
+        ]
+        return [f"https://{host}" for host in hosts]
+
+    @property
     def namespaces(self) -> tuple[str, ...]:
         """Every namespace that has to exist in the catalog."""
         schemas = ("bronze", self.silver_schema, self.gold_schema)
@@ -111,3 +128,8 @@ class Lake:
 
         seconds = self.catalog.read_timeout
         return TimedRestCatalog("lake", telemetry, seconds, **self.pyiceberg_properties())
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)

@@ -1,6 +1,7 @@
 """Child processes: SeaweedFS, connectors, and warm workers that speak JSON lines."""
 
 from app.processes.child import ChildProcess, Limits
+from app.processes.folders import WorkerFolders
 from app.processes.pool import WorkerPool
 from app.processes.worker import WorkerDied, WorkerError, WorkerProcess, WorkerTimeout
 
@@ -9,6 +10,7 @@ __all__ = [
     "Limits",
     "WorkerDied",
     "WorkerError",
+    "WorkerFolders",
     "WorkerPool",
     "WorkerProcess",
     "WorkerTimeout",

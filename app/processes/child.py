@@ -86,7 +86,11 @@ class ChildProcess:
         With `protocol`, the piped stdout is the file descriptor that `ASGARD_PROTOCOL_FD` names,
         and what the program prints goes to the log.
         Raises `FileNotFoundError` when there is no such program."""
-        environment = {**inherited_environment(), **(env or {})}
+        environment = {
+            **inherited_environment(),
+            **(sandbox.environment if sandbox else {}),
+            **(env or {}),
+        }
         program = _find_program(str(argv[0]), environment)
         options = {
             "parent": os.getpid(),

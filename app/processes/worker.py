@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import app.errors
+import app.sandbox.run_module
 from app import worker_spans
 from app.processes.child import ChildProcess, Limits
 from app.runs.failure import FailureCause
@@ -20,6 +21,7 @@ from app.telemetry.outcomes import Outcome
 Message = dict[str, Any]
 OnEvent = Callable[[Message], None]
 
+RUN_MODULE = app.sandbox.run_module.__file__
 START_TIMEOUT = 60.0
 CLOSE_GRACE = 3.0
 MEMORY_POLL = 0.5
@@ -106,10 +108,12 @@ class WorkerProcess:
         takes more is killed, and the call raises `out_of_memory`. Its calls are counted as
         those of `engine`."""
         root = Path(app.errors.__file__).parents[1]
+        path = {"PYTHONPATH": str(root)} if sandbox is None else {}
+        run = [] if sandbox is None else [RUN_MODULE]
         child = await ChildProcess.start(
-            [sys.executable, "-m", module],
+            [sys.executable, *run, "-m", module],
             name=name,
-            env={"PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1", **(env or {})},
+            env={**path, "PYTHONUNBUFFERED": "1", **(env or {})},
             log_path=log_path,
             pipe_stdin=True,
             pipe_stdout=True,

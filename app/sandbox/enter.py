@@ -4,6 +4,7 @@ Three layers, each of which stands without the others: namespaces take the netwo
 the files, seccomp the system calls that lead around both.
 """
 
+import json
 import os
 import socket
 import sys
@@ -17,7 +18,6 @@ from app.sandbox.relay import Address
 
 FIRST_INSIDE = IPv4Address("127.77.0.1")
 """Hosts by name get loopback addresses from here on, so that two may have the same port."""
-LAYERS = ("namespaces", "landlock", "seccomp")
 
 
 def enter(options: dict[str, Any]) -> None:
@@ -36,20 +36,6 @@ def enter(options: dict[str, Any]) -> None:
         seccomp.restrict(sockets=networked, datagrams=names and not isolated)
     except OSError as error:
         sys.stderr.write(f"The system call filter is not available: {error}\n")
-
-
-def layers() -> list[str]:
-    """Which of `LAYERS` the kernel gives this process."""
-
-    def filtered() -> None:
-        seccomp.restrict(sockets=False, datagrams=False)
-
-    found = (
-        namespaces.available(),
-        landlock.abi() > 0,
-        namespaces.succeeds(filtered),
-    )
-    return [name for name, works in zip(LAYERS, found, strict=True) if works]
 
 
 def _enter_network(targets: Sequence[Address], folder: str) -> None:
@@ -76,13 +62,10 @@ def _start_relay(channel: socket.socket, targets: Sequence[Address]) -> None:
         return
     try:
         _keep_only(channel.fileno())
-        _, descriptors, _, _ = socket.recv_fds(channel, 16, max(1, len(targets)))
-        if len(descriptors) == len(targets):
-            relay.start([socket.socket(fileno=fd) for fd in descriptors], targets)
-            while channel.recv(16):
-                continue
+        program = [sys.executable, "-I", "-S", relay.__file__]
+        os.execv(program[0], [*program, str(channel.fileno()), json.dumps(targets)])  # noqa: S606
     finally:
-        os._exit(0)
+        os._exit(1)
 
 
 def _keep_only(descriptor: int) -> None:
@@ -90,9 +73,10 @@ def _keep_only(descriptor: int) -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
-    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
     os.closerange(3, descriptor)
     os.closerange(descriptor + 1, highest + 1)
+    os.set_inheritable(descriptor, True)
 
 
 def _addresses(targets: Sequence[Address]) -> tuple[list[Address], str]:
@@ -101,7 +85,7 @@ def _addresses(targets: Sequence[Address]) -> tuple[list[Address], str]:
     named: dict[str, str] = {"localhost": "127.0.0.1"}
     for host, port in targets:
         if _address(host) is None and host not in named:
-            named[host] = str(FIRST_INSIDE + len(named))
+            named[host] = str(FIRST_INSIDE + len(named) - 1)
         inside.append((named.get(host, host), port))
     del named["localhost"]
     return inside, "".join(f"{address} {name}\n" for name, address in named.items())

@@ -67,9 +67,7 @@ def restrict(
 def _ruleset(version: int, files: int, net: int, scopes: int) -> int:
     known = 1 if version < PORTS_SINCE else 2 if version < SCOPES_SINCE else 3
     attributes = struct.pack(f"={known}Q", *(files, net, scopes)[:known])
-    return syscall(
-        CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint(0)
-    )
+    return syscall(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint(0))
 
 
 def _allow_path(ruleset: int, path: str, rights: int) -> None:

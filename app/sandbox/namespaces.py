@@ -8,7 +8,7 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.sandbox.linux import mount, unshare
@@ -39,16 +39,11 @@ def enter(hosts_file: str | None = None, addresses: Sequence[str] = ()) -> None:
 
 
 def available() -> bool:
-    """Whether `enter` works here."""
-    return succeeds(enter)
-
-
-def succeeds(attempt: Callable[[], None]) -> bool:
-    """Whether the kernel allows it, tried in a process of its own."""
+    """Whether `enter` works here, tried in a process of its own."""
     child = os.fork()
     if child == 0:
         try:
-            attempt()
+            enter()
         except OSError:
             os._exit(1)
         os._exit(0)

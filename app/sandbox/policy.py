@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import app
+from app.sandbox.relay import Address
 
 SYSTEM = (
     "/usr",
@@ -46,20 +47,25 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108 — private where namespaces are; semap
 class Sandbox:
     """`folder` is the child's own, and the only place where it may write, for temporary files
     too. `hosts` are those it may connect to; without any it has no socket. `loopback`: it also
-    connects to servers of its own."""
+    connects to servers of its own, which nobody else can reach."""
 
-    folder: Path
-    hosts: tuple[tuple[str, int], ...] = ()
+    folder: Path | None = None
+    hosts: tuple[Address, ...] = ()
     loopback: bool = False
+
+    @property
+    def environment(self) -> dict[str, str]:
+        folder = "/nonexistent" if self.folder is None else str(self.folder)
+        return {"HOME": folder, "TMPDIR": folder}
 
     def options(self) -> dict[str, Any]:
         """For the launcher, as JSON."""
         runtime = [sys.prefix, sys.base_prefix, str(Path(app.__file__).parent)]
         return {
-            "folder": str(self.folder),
+            "folder": None if self.folder is None else str(self.folder),
             "hosts": [list(host) for host in self.hosts],
             "loopback": self.loopback,
             "read": [*SYSTEM, *runtime],
             "execute": [*PROGRAMS, str(Path(sys.executable).resolve())],
-            "write": [str(self.folder), *DEVICES, SHARED_MEMORY],
+            "write": [*([str(self.folder)] if self.folder else []), *DEVICES, SHARED_MEMORY],
         }

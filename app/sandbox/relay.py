@@ -1,12 +1,16 @@
 """The way out of a network namespace: from listeners inside it to the hosts that may be reached.
 
-The relay is a process outside the namespace. It got the listeners from inside, so that there is
-nothing to choose: each of them leads to one host and port. It reads no byte of what passes.
+`python -I -S relay.py CHANNEL TARGETS` runs outside the namespace. It gets the listeners from
+inside over the socket CHANNEL: each of them leads to one of TARGETS (JSON), so that there is
+nothing to choose. It reads no byte of what passes, and ends when the other end of CHANNEL does.
 """
 
 import contextlib
+import json
 import os
 import socket
+import struct
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -16,10 +20,15 @@ CHUNK = 1 << 20
 BACKLOG = 128
 
 
-def start(listeners: Sequence[socket.socket], targets: Sequence[Address]) -> None:
-    """What arrives at each listener goes to the target of the same place, in threads."""
-    for listener, target in zip(listeners, targets, strict=True):
-        threading.Thread(target=_accept, args=(listener, target), daemon=True).start()
+def main() -> None:
+    targets: Sequence[Address] = [(host, port) for host, port in json.loads(sys.argv[2])]
+    with socket.socket(fileno=int(sys.argv[1])) as channel:
+        _, descriptors, _, _ = socket.recv_fds(channel, 16, max(1, len(targets)))
+        for descriptor, target in zip(descriptors, targets, strict=True):
+            listener = socket.socket(fileno=descriptor)
+            threading.Thread(target=_accept, args=(listener, target), daemon=True).start()
+        while channel.recv(16):
+            continue
 
 
 def _accept(listener: socket.socket, target: Address) -> None:
@@ -29,10 +38,13 @@ def _accept(listener: socket.socket, target: Address) -> None:
 
 
 def _join(inside: socket.socket, target: Address) -> None:
-    """A target that does not answer closes the connection: the client inside tries again, or
-    says that it was refused."""
     with inside, contextlib.suppress(OSError):
-        outside = socket.create_connection(target, timeout=CONNECT_SECONDS)
+        try:
+            outside = socket.create_connection(target, timeout=CONNECT_SECONDS)
+        except OSError:
+            # Resets the connection: its client sees a fault of the network, not an empty answer.
+            inside.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return
         with outside:
             outside.settimeout(None)
             for end in (inside, outside):
@@ -58,3 +70,7 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
         os.close(into)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
+
+
+if __name__ == "__main__":
+    main()

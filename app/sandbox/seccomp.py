@@ -90,8 +90,12 @@ Program = list[tuple[int, int, int, int]]
 def restrict(sockets: bool, datagrams: bool) -> None:
     """`sockets`: whether TCP sockets may be made; `datagrams`: UDP ones too, to look names up.
     No other sockets may. Raises `OSError` when the kernel or the architecture has no filters."""
+    install(program(sockets, datagrams, os.getpid()))
+
+
+def install(lines: Program) -> None:
     forbid_new_privileges()
-    encoded = [struct.pack("=HBBI", *line) for line in program(sockets, datagrams, os.getpid())]
+    encoded = [struct.pack("=HBBI", *line) for line in lines]
     code = ctypes.create_string_buffer(b"".join(encoded))
     filter_ = struct.pack("@HxxxxxxP", len(encoded), ctypes.addressof(code))
     prctl(PR_SET_SECCOMP, ctypes.c_ulong(SECCOMP_MODE_FILTER), filter_)
@@ -116,9 +120,7 @@ def program(sockets: bool, datagrams: bool, pid: int) -> Program:
     lines += _if(CLONE[column], [_argument(0), (ANY_BIT, 0, 1, NAMESPACES), _refuse()])
     for numbers in TO_OWN_PROCESS.values():
         lines += _if(numbers[column], [_argument(0), (EQUAL, 1, 0, pid), _refuse()])
-    lines += _if(
-        SOCKETPAIR[column], [_argument(0), (EQUAL, 1, 0, int(socket.AF_UNIX)), _refuse()]
-    )
+    lines += _if(SOCKETPAIR[column], [_argument(0), (EQUAL, 1, 0, int(socket.AF_UNIX)), _refuse()])
     lines += _if(SOCKET[column], _sockets(sockets, datagrams))
     return [*lines, (RETURN, 0, 0, ALLOW)]
 

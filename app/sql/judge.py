@@ -9,6 +9,7 @@ from typing import Any
 
 from app.errors import EngineUnreachable, SqlTooLarge
 from app.processes import WorkerDied, WorkerError, WorkerPool, WorkerProcess, WorkerTimeout
+from app.sandbox.policy import Sandbox
 from app.sql.limits import CPU_SECONDS, DEADLINE_SECONDS, check_size
 from app.sql.model import BoundScript, GuardedQuery, SqlPolicy
 from app.telemetry.calls import SILENT, Telemetry
@@ -78,6 +79,7 @@ class SqlJudge:
             name="sql judge",
             log_path=self._log_path,
             hello={"policy": self._policy.to_json(), "cpu_seconds": self._cpu_seconds},
+            sandbox=Sandbox(),
             max_rss=WORKER_MEMORY,
             telemetry=self._telemetry,
             engine="sql-judge",

@@ -7,27 +7,30 @@ from typing import Any
 from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachable
 from app.lakehouse.storage import ObjectStore
 from app.processes import WorkerDied, WorkerError, WorkerProcess, WorkerTimeout
+from app.processes.handover import open_handed_over
 from app.runs.driver import RunControl
 from app.runs.failure import FailureCause
 from app.sql.model import GuardedQuery
 
 ARTIFACTS = ("manifest.json", "run_results.json")
+ARTIFACT_BYTES = 64 * 1024 * 1024
 
 
 class Artifacts:
     """Takes a worker's events: lines go to the run's log, and what dbt wrote to the run's folder
-    in the bucket, while the worker goes on."""
+    in the bucket, while the worker goes on. `folder` is the worker's."""
 
-    def __init__(self, store: ObjectStore, control: RunControl) -> None:
+    def __init__(self, store: ObjectStore, control: RunControl, folder: Path) -> None:
         self._store = store
         self._control = control
+        self._folder = folder
         self._upload: asyncio.Task[None] | None = None
 
     def __call__(self, event: dict[str, Any]) -> None:
         if line := event.get("log"):
             self._control.log(line)
-        if folder := event.get("artifacts"):
-            bodies = {name: (Path(folder) / name).read_bytes() for name in ARTIFACTS}
+        if event.get("artifacts"):
+            bodies = {name: self._read(name) for name in ARTIFACTS}
             self._upload = asyncio.create_task(self._put(bodies))
 
     async def uploaded(self) -> None:
@@ -41,6 +44,13 @@ class Artifacts:
     def close(self) -> None:
         if self._upload:
             self._upload.cancel()
+
+    def _read(self, name: str) -> bytes:
+        try:
+            with open_handed_over(self._folder, name) as file:
+                return file.read(ARTIFACT_BYTES)
+        except OSError as error:
+            raise EngineFailed(f"The dbt worker handed over no {name}: {error}") from error
 
     async def _put(self, bodies: dict[str, bytes]) -> None:
         prefix = f"asgard/runs/artifacts/{self._control.run.run_id}"

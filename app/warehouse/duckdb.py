@@ -24,19 +24,25 @@ from app.telemetry.calls import SILENT, Telemetry
 from app.warehouse import publish
 from app.warehouse.building import Artifacts, call_worker, names_of, worker_error
 from app.warehouse.duckdb_types import quoted
-from app.warehouse.engine import ModelSpec, Preview
+from app.warehouse.engine import IncrementalStrategy, ModelSpec, Preview
 from app.warehouse.views import expand_views, find_relations
-from app.warehouse.workers import Workers
+from app.warehouse.workers import WorkerKind, Workers
 
 VALIDATE_SECONDS = 10.0
 PREVIEW_SECONDS = 30.0
+PUBLISH_ATTEMPTS = 3
+BUILDER, PLANNER = "app.warehouse.dbt.worker", "app.warehouse.duckdb_worker"
+PUBLISHER = "app.warehouse.publisher"
 
 
 class DuckDbEngine:
+    """`builder_lake` is the lake with the identity of those processes that run SQL: it reads."""
+
     def __init__(
         self,
         *,
         lake: Lake,
+        builder_lake: Lake,
         catalog: Catalog,
         store: ObjectStore,
         judge: SqlJudge,
@@ -48,12 +54,14 @@ class DuckDbEngine:
         self._catalog = catalog
         self._store = store
         self._judge = judge
+        self._telemetry = telemetry
+        readable = {"lake": builder_lake.to_json()}
         self._workers = Workers(
-            {"lake": lake.to_json()},
             home,
+            builder=WorkerKind(BUILDER, "dbt-worker", readable, builder_lake.hosts),
             builders=workers,
-            builder="app.warehouse.dbt.worker",
-            planner="app.warehouse.duckdb_worker",
+            planner=WorkerKind(PLANNER, "duckdb-worker", readable, builder_lake.hosts),
+            publisher=WorkerKind(PUBLISHER, "publisher", {"lake": lake.to_json()}, None),
             telemetry=telemetry,
         )
 
@@ -113,7 +121,8 @@ class DuckDbEngine:
         target = spec.table if spec.materialization.is_view else None
         text = await self._to_duckdb(guarded, relations, target)
         async with self._workers.builder() as worker:
-            with contextlib.closing(Artifacts(self._store, control)) as artifacts:
+            folder = self._workers.folder_of(worker)
+            with contextlib.closing(Artifacts(self._store, control, folder)) as artifacts:
                 message = {"op": "build", "spec": spec.model_dump(mode="json"), "sql": text}
                 try:
                     built = await call_worker(worker, message, None, artifacts)
@@ -124,6 +133,9 @@ class DuckDbEngine:
                 await control.fence()
                 output = await self._publish(spec, control, worker, built)
                 await artifacts.uploaded()
+            with contextlib.suppress(AsgardError):
+                # What was published stands, whether or not its builder gives its memory back.
+                await call_worker(worker, {"op": "discard"}, None)
         return Outcome(output=output, inputs=inputs)
 
     async def settle(self, spec: ModelSpec, run: Run) -> Outcome | None:
@@ -151,13 +163,50 @@ class DuckDbEngine:
                 spec.table, spec.sql, _columns(built), {RUN_ID_PROPERTY: run_id}
             )
             return self._view_output(view)
-        try:
-            answer = await worker.call({"op": "publish", "run_id": run_id})
-        except WorkerDied as error:
-            # Whether the commit was made is for `settle` to find out.
-            raise EngineUnreachable("The dbt worker died while it published.") from error
-        except WorkerError as error:
-            raise worker_error(error) from error
+        return await self._publish_table(spec, run_id, worker)
+
+    async def _publish_table(
+        self, spec: ModelSpec, run_id: str, worker: WorkerProcess
+    ) -> RunOutput:
+        """Another writer may come first, now and then: the rows are then computed again, from the
+        table as it is now."""
+        for left in reversed(range(PUBLISH_ATTEMPTS)):
+            base = await self._base(spec)
+            await call_worker(worker, {"op": "send", "base": base}, None)
+            try:
+                return await self._commit(spec, run_id, base, self._workers.folder_of(worker))
+            except EngineFailed as error:
+                if not left or "changed_table" not in error.members:
+                    raise
+                self._telemetry.commit_again("published", "stale")
+        raise AssertionError("unreachable")
+
+    async def _base(self, spec: ModelSpec) -> dict[str, str | None] | None:
+        """The state of the table that an incremental run adds to; None: the table is replaced."""
+        if spec.strategy is None or spec.full_refresh:
+            return None
+        table = await self._catalog.table(spec.table)
+        return None if table is None else {"snapshot_id": table.snapshot_id}
+
+    async def _commit(
+        self, spec: ModelSpec, run_id: str, base: dict[str, str | None] | None, folder: Path
+    ) -> RunOutput:
+        message = {
+            "op": "publish",
+            "run_id": run_id,
+            "table": spec.table,
+            "folder": str(folder),
+            "append": base is not None and spec.strategy is IncrementalStrategy.APPEND,
+            "base": base,
+        }
+        async with self._workers.publisher() as publisher:
+            try:
+                answer = await publisher.call(message)
+            except WorkerDied as error:
+                # Whether the commit was made is for `settle` to find out.
+                raise EngineUnreachable("The publisher died while it published.") from error
+            except WorkerError as error:
+                raise worker_error(error) from error
         return RunOutput.model_validate(answer)
 
     async def _make_way(self, spec: ModelSpec) -> None:

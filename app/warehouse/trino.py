@@ -30,7 +30,7 @@ from app.warehouse.trino_connection import TrinoConnection
 from app.warehouse.trino_snapshots import Written
 from app.warehouse.values import plain
 from app.warehouse.views import expand_views, find_relations
-from app.warehouse.workers import Workers
+from app.warehouse.workers import WorkerKind, Workers
 
 T = TypeVar("T")
 Relations = dict[str, TableInfo | ViewInfo]
@@ -38,6 +38,7 @@ Question = tuple[str, tuple[tuple[str, tuple[Column, ...]], ...]]
 
 VALIDATE_SECONDS = 10.0
 PREVIEW_SECONDS = 30.0
+BUILDER = "app.warehouse.dbt.trino_worker"
 THREADS = 16
 REMEMBERED = 256
 """Queries whose columns are remembered."""
@@ -67,11 +68,12 @@ class TrinoEngine:
         self._limiter = anyio.CapacityLimiter(THREADS)
         self._away_since: dict[str, float] = {}
         self._known: dict[Question, Described] = {}
+        hello = {"trino": connection.to_json(), "staging_schema": self.lake.staging_schema}
+        hosts = ((connection.host, connection.port),)
         self.workers = Workers(
-            {"trino": connection.to_json(), "staging_schema": self.lake.staging_schema},
             home,
+            builder=WorkerKind(BUILDER, "dbt-worker", hello, hosts),
             builders=workers,
-            builder="app.warehouse.dbt.trino_worker",
             telemetry=telemetry,
         )
 

@@ -14,7 +14,7 @@ import stamina
 
 from app.errors import AsgardError, EngineFailed
 from app.lakehouse.catalog import RUN_ID_PROPERTY
-from app.processes import WorkerDied
+from app.processes import WorkerDied, WorkerProcess
 from app.warehouse.building import Artifacts, call_worker
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
 from app.warehouse.trino_columns import Described, check_key, with_extra_columns
@@ -126,7 +126,7 @@ class TrinoBuild:
             "name": name,
         }
         async with self._engine.workers.builder() as worker:
-            with contextlib.closing(Artifacts(self._engine.store, self._control)) as artifacts:
+            with contextlib.closing(self._artifacts(worker)) as artifacts:
 
                 def on_event(event: dict[str, Any]) -> None:
                     if query_id := event.get("query"):
@@ -141,6 +141,10 @@ class TrinoBuild:
                     return
                 await artifacts.uploaded()
         await self._recorded()
+
+    def _artifacts(self, worker: WorkerProcess) -> Artifacts:
+        folder = self._engine.workers.folder_of(worker)
+        return Artifacts(self._engine.store, self._control, folder)
 
     async def _after_worker(self, error: AsgardError) -> None:
         """A worker that died leaves its query running: what became of it has to be found out."""

@@ -1,15 +1,15 @@
-"""An SQL engine's processes: planners, which answer at once, and builders, with dbt."""
+"""An SQL engine's processes: planners, which answer at once, builders, with dbt, and publishers."""
 
 import asyncio
-import os
-import shutil
-import tempfile
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.processes import WorkerPool, WorkerProcess
+from app.processes import WorkerFolders, WorkerPool, WorkerProcess
+from app.sandbox.policy import Sandbox
+from app.sandbox.relay import Address
 from app.telemetry.calls import SILENT, Telemetry
 
 PLANNERS = 2
@@ -21,97 +21,74 @@ LIMIT_RSS = 3 * 2**29
 """In a call: DuckDB's own limit does not count the lists and texts that functions make."""
 
 
-class Workers:
-    """`builder` and `planner` are modules that serve; `hello` is what they are told first."""
+@dataclass(frozen=True)
+class WorkerKind:
+    """`module` serves; `hello` is what it is told first, together with its folder."""
 
+    module: str
+    name: str
+    hello: dict[str, Any]
+    hosts: tuple[Address, ...] | None
+    """Those that its sandbox lets it reach; None: it is trusted, and has no sandbox."""
+
+
+class Workers:
     def __init__(
         self,
-        hello: dict[str, Any],
         home: Path,
+        *,
+        builder: WorkerKind,
         builders: int,
-        builder: str,
-        planner: str | None = None,
+        planner: WorkerKind | None = None,
+        publisher: WorkerKind | None = None,
         telemetry: Telemetry = SILENT,
     ) -> None:
         self._telemetry = telemetry
-        self._hello = hello
         self._logs = home / "logs"
-        self._folders = home / "warehouse"
-        self._used: dict[Path, WorkerProcess | None] = {}
-        """None while its worker starts."""
-        self._builders = WorkerPool(
-            partial(self._start, builder, "dbt-worker"),
-            builders,
-            max_rss=BUILDER_RSS,
-        )
-        pools = [self._builders]
-        if planner:
-            self._planners = WorkerPool(partial(self._start, planner, "duckdb-worker"), PLANNERS)
-            pools.insert(0, self._planners)
-        self._pools = pools
+        self._folders = WorkerFolders(home / "warehouse")
+        self._builders = self._pool(builder, builders, max_rss=BUILDER_RSS)
+        self._planners = self._pool(planner, PLANNERS) if planner else None
+        self._publishers = self._pool(publisher, builders) if publisher else None
 
     def builder(self) -> AbstractAsyncContextManager[WorkerProcess]:
         return self._builders.acquire()
 
     def planner(self) -> AbstractAsyncContextManager[WorkerProcess]:
+        if self._planners is None:
+            raise RuntimeError("this engine has no planners")
         return self._planners.acquire()
 
+    def publisher(self) -> AbstractAsyncContextManager[WorkerProcess]:
+        if self._publishers is None:
+            raise RuntimeError("this engine has no publishers")
+        return self._publishers.acquire()
+
+    def folder_of(self, worker: WorkerProcess) -> Path:
+        return self._folders.folder_of(worker)
+
     async def warm(self) -> None:
-        await asyncio.gather(*(pool.warm() for pool in self._pools))
+        await asyncio.gather(*(pool.warm() for pool in self._pools()))
 
     async def close(self) -> None:
-        await asyncio.gather(*(pool.close() for pool in self._pools))
-        await asyncio.to_thread(self._remove_unused, closing=True)
+        await asyncio.gather(*(pool.close() for pool in self._pools()))
+        await self._folders.close()
 
-    async def _start(self, module: str, name: str) -> WorkerProcess:
-        folder = await asyncio.to_thread(self._make_folder)
-        try:
-            worker = await WorkerProcess.start(
-                module,
-                name=name,
-                log_path=self._logs / f"{name}.log",
-                hello={**self._hello, "folder": str(folder)},
-                env={"MALLOC_ARENA_MAX": "2"},
-                max_rss=LIMIT_RSS,
-                telemetry=self._telemetry,
-                engine=name.removesuffix("-worker"),
-            )
-        except BaseException:
-            self._used.pop(folder)
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        self._used[folder] = worker
-        return worker
+    def _pools(self) -> list[WorkerPool]:
+        pools = (self._planners, self._publishers, self._builders)
+        return [pool for pool in pools if pool]
 
-    def _make_folder(self) -> Path:
-        self._remove_unused()
-        self._folders.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = f"{os.getpid()}-{_started(os.getpid())}-"
-        folder = Path(tempfile.mkdtemp(prefix=owner, dir=self._folders))
-        self._used[folder] = None
-        return folder
+    def _pool(self, kind: WorkerKind, size: int, **limits: Any) -> WorkerPool:
+        return WorkerPool(lambda: self._folders.start(partial(self._start, kind)), size, **limits)
 
-    def _remove_unused(self, closing: bool = False) -> None:
-        """Folders of workers that are gone, also those of gateways that were killed."""
-        if not self._folders.exists():
-            return
-        for folder in self._folders.iterdir():
-            if folder in self._used:
-                worker = self._used[folder]
-                unused = closing or (worker is not None and not worker.alive)
-            else:
-                pid, started, *_ = folder.name.split("-")
-                unused = str(_started(int(pid))) != started
-            if unused:
-                shutil.rmtree(folder, ignore_errors=True)
-                self._used.pop(folder, None)
-
-
-def _started(pid: int) -> int | None:
-    """Tells a process from one that had its id before, in a container that was started again."""
-    import psutil
-
-    try:
-        return int(psutil.Process(pid).create_time())
-    except psutil.NoSuchProcess:
-        return None
+    async def _start(self, kind: WorkerKind, folder: Path) -> WorkerProcess:
+        return await WorkerProcess.start(
+            kind.module,
+            name=kind.name,
+            log_path=self._logs / f"{kind.name}.log",
+            hello={**kind.hello, "folder": str(folder)},
+            env={"MALLOC_ARENA_MAX": "2"},
+            sandbox=None if kind.hosts is None else Sandbox(folder, kind.hosts),
+            max_rss=LIMIT_RSS,
+            telemetry=self._telemetry,
+            engine=kind.name.removesuffix("-worker"),
+        )

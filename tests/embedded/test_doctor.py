@@ -177,6 +177,7 @@ async def test_the_command_shows_what_is_wrong_and_asks_what_is_right(
         "RUN_TIMEOUT": "failed",
         "SPARK_IMAGE": "failed",
         "OIDC_AUDIENCE": "failed",
+        "builder sandbox": "ok",
         "ASGARD_HOEM": "warning",
         "S3 put, get, list, delete": "failed",
         "S3 conditional PUT": "failed",
@@ -194,6 +195,7 @@ async def test_on_a_laptop_everything_is_well(tmp_path: Path) -> None:
     assert {what: row[0] for what, row in rows.items()} == {
         "settings": "ok",
         "callers": "ok",
+        "builder sandbox": "ok",
         **dict.fromkeys((*LAKE, "Iceberg catalog, writing"), "ok"),
     }
 

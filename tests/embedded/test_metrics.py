@@ -129,7 +129,7 @@ async def test_work_is_counted_by_what_it_was_and_how_it_ended(gated: Gate) -> N
 
     assert calls("dbt", "build", "ok") == 1
     assert calls("dbt", "build", "failed") == 1
-    assert calls("dbt", "publish", "ok") == 1
+    assert calls("publisher", "publish", "ok") == 1
     assert calls("duckdb", "validate", "ok") == 2
     assert calls("sql-judge", "check_query", "ok") >= 6
     assert more("engine_call_seconds_count", engine="dbt", operation="build") == 2

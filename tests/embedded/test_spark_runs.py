@@ -111,8 +111,7 @@ class Spark:
 async def running(lakehouse: Lakehouse, lake: Lake) -> AsyncIterator[Spark]:
     """Spark whose workers know the lake as `lake`; all else uses the real one."""
     store, catalog = lakehouse.store, lakehouse.catalog
-    log_path = lakehouse.home / "logs" / "spark-test.log"
-    engine = SparkConnectEngine(lake, store, catalog, log_path=log_path, workers=1)
+    engine = SparkConnectEngine(lake, store, catalog, home=lakehouse.home, workers=1)
     driver = SparkDriver(engine, catalog, SourceResolver(store, BronzeManifests(store)))
     runs = RunService(
         store=store,

@@ -84,15 +84,19 @@ async def test_the_trace_of_a_data_product_run_is_whole(
     assert gateway == os.getpid()
     assert of_run.resource["service.name"] == "asgard"
 
-    for operation, inside in (("build", "dbt run"), ("publish", "commit")):
-        [call] = [span for span in spans if span.name == f"dbt {operation}"]
+    for engine, operation, inside in (
+        ("dbt", "build", "dbt run"),
+        ("dbt", "send", None),
+        ("publisher", "publish", "commit"),
+    ):
+        [call] = [span for span in spans if span.name == f"{engine} {operation}"]
         [worker] = [span for span in spans if span.name == operation and span.parent == call.id]
-        inner = only(inside)
+        inner = only(inside) if inside else worker
         assert call.parent == of_run.id
         assert call.resource["process.pid"] == gateway
-        assert inner.parent == worker.id
+        assert inner is worker or inner.parent == worker.id
         assert worker.resource["process.pid"] == inner.resource["process.pid"] != gateway
-        assert worker.resource["asgard.process"] == "dbt"
+        assert worker.resource["asgard.process"] == engine
         assert call.start <= worker.start <= inner.start < inner.end <= worker.end <= call.end
     under_run = {span.name for span in spans if span.parent == of_run.id}
     assert {"s3 PutObject", "catalog GET table", "sql-judge check_query", "dbt build"} <= under_run

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from app.warehouse.workers import Workers
+from app.warehouse.workers import WorkerKind, Workers
 from tests.conftest import Lakehouse
 
 
@@ -15,11 +15,10 @@ async def test_workers_that_close_leave_the_folders_of_others(
 
     # As one that was killed in a container leaves it: started again, it has the same id.
     (tmp_path / "warehouse" / f"{os.getpid()}-12-abandoned").mkdir(parents=True)
-    hello = {"lake": lakehouse.lake.to_json()}
-    one, other = (
-        Workers(hello, tmp_path, builders=1, builder="app.warehouse.duckdb_worker")
-        for _ in range(2)
-    )
+    lake = lakehouse.lake
+    hello = {"lake": lake.to_json()}
+    kind = WorkerKind("app.warehouse.duckdb_worker", "builder", hello, lake.hosts)
+    one, other = (Workers(tmp_path, builder=kind, builders=1) for _ in range(2))
     async with one.builder():
         [folder] = folders()
         async with other.builder():

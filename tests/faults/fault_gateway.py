@@ -107,7 +107,7 @@ class Gateway:
         found = []
         for process in self.family()[1:]:
             try:
-                if any(CHILDREN[kind] in part for part in process.cmdline()[:3]):
+                if any(CHILDREN[kind] in part for part in process.cmdline()[:4]):
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.ZombieProcess):
                 continue

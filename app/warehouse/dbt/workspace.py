@@ -74,7 +74,7 @@ class Workspace:
         os.environ |= {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DO_NOT_TRACK": "1"}
         self._folder = folder
         self._backend = backend
-        for name in ("models", "macros", "artifacts"):
+        for name in ("models", "macros"):
             (folder / name).mkdir()
         profile = {PACKAGE: {"target": "worker", "outputs": {"worker": backend.output}}}
         (folder / "dbt_project.yml").write_text(yaml.safe_dump({**PROJECT, **backend.project}))
@@ -82,8 +82,9 @@ class Workspace:
         shutil.copy(backend.macros, folder / "macros")
 
     def run(self, model: Model, emit: Emit) -> None:
-        """Builds the model. Emits lines of the log, and where manifest.json and run_results.json
-        are (also of a run that failed). Raises the error of our tree that dbt's stands for."""
+        """Builds the model. Emits lines of the log, and `artifacts` when manifest.json and
+        run_results.json are in the folder (also of a run that failed). Raises the error of our
+        tree that dbt's stands for."""
         from dbt.cli.main import dbtRunner
 
         models = self._folder / "models"
@@ -99,7 +100,7 @@ class Workspace:
             ["run", "--select", model.name, "--no-populate-cache", *self._options()]
         )
         self._write_artifacts(manifest, done)
-        emit({"artifacts": str(self._folder / "artifacts")})
+        emit({"artifacts": True})
         if not done.success:
             raise self._backend.error(_failure(done))
 
@@ -114,7 +115,7 @@ class Workspace:
         ]
 
     def _write_artifacts(self, manifest: Manifest, done: dbtRunnerResult) -> None:
-        folder = self._folder / "artifacts"
+        folder = self._folder
         own: Any = copy.copy(manifest)
         own.macros = {k: v for k, v in manifest.macros.items() if v.package_name == PACKAGE}
         own.write(str(folder / "manifest.json"))

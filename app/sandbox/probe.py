@@ -1,0 +1,43 @@
+"""`python -m app.sandbox.probe FILE PORT PID`: what a sandboxed child can reach, tried from inside.
+
+Prints JSON: whether FILE could be read, PORT of 127.0.0.1 connected to and PID signalled, and
+which layers the kernel says are active.
+"""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+CONNECT_SECONDS = 1.0
+
+
+def main() -> None:
+    file, port, pid = sys.argv[1:4]
+    status = Path("/proc/self/status").read_text()
+    reached = {
+        "file": _works(lambda: Path(file).read_bytes()),
+        "network": _works(lambda: _connect(int(port))),
+        "process": _works(lambda: os.kill(int(pid), 0)),
+        "namespaces": Path("/proc/self/uid_map").read_text().split()[2] == "1",
+        "seccomp": "Seccomp:\t2" in status,
+    }
+    sys.stdout.write(json.dumps(reached))
+
+
+def _works(attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except OSError:
+        return False
+    return True
+
+
+def _connect(port: int) -> None:
+    socket.create_connection(("127.0.0.1", port), CONNECT_SECONDS).close()
+
+
+if __name__ == "__main__":
+    main()

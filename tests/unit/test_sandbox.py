@@ -1,0 +1,250 @@
+"""What a sandboxed child can do, tried by one, with each layer of the kernel's missing in turn."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.processes import ChildProcess
+from app.processes.child import LAUNCH
+from app.sandbox.landlock import abi
+from app.sandbox.namespaces import available
+from app.sandbox.policy import Sandbox
+
+ROOT = Path(__file__).parents[2]
+UNSHARE, LANDLOCK = "272 if platform.machine() == 'x86_64' else 97", "444"
+ATTEMPTS = """
+import json, os, socket, sys, threading
+from pathlib import Path
+folder, outside, allowed, other = sys.argv[1:5]
+parent = os.getppid()
+def connect(port, host="127.0.0.1"):
+    with socket.create_connection((host, int(port)), 2) as opened:
+        return opened.recv(100).decode()
+def thread():
+    worked = []
+    one = threading.Thread(target=lambda: worked.append("ran"))
+    one.start()
+    one.join()
+    return worked[0]
+def ptrace():
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(16, parent, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+    return "attached"
+def unshare():
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(0x10000000) < 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    return "unshared"
+attempts = {
+    "own file": lambda: Path(folder, "own").write_text("x") and "written",
+    "own thread": thread,
+    "own signal": lambda: os.kill(os.getpid(), 0) or "sent",
+    "temporary file": lambda: __import__("tempfile").TemporaryFile().write(b"x"),
+    "read": lambda: Path(outside, "secret").read_text(),
+    "list": lambda: os.listdir(outside),
+    "write": lambda: Path(outside, "planted").write_text("x"),
+    "delete": lambda: Path(outside, "secret").unlink() or "deleted",
+    "link": lambda: os.link(Path(outside, "secret"), Path(folder, "link")) or "linked",
+    "system secret": lambda: Path("/etc/shadow").read_text(),
+    "home": lambda: os.listdir("/root" if os.path.exists("/root") else "/home"),
+    "environment of the gateway": lambda: Path(f"/proc/{parent}/environ").read_bytes(),
+    "memory of the gateway": lambda: Path(f"/proc/{parent}/mem").open("rb") and "opened",
+    "shell": lambda: os.spawnv(os.P_WAIT, "/bin/sh", ["sh", "-c", "true"]) and 1 / 0,
+    "signal": lambda: os.kill(parent, 0) or "sent",
+    "ptrace": ptrace,
+    "unshare": unshare,
+    "allowed host": lambda: connect(allowed),
+    "other port": lambda: connect(other),
+    "datagram": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM) and "made",
+    "raw socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1) and "made",
+    "Unix socket": lambda: socket.socket(socket.AF_UNIX) and "made",
+    "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) and "made",
+}
+done = {}
+for name, attempt in attempts.items():
+    try:
+        done[name] = attempt()
+    except (OSError, ZeroDivisionError) as error:
+        done[name] = None
+print(json.dumps(done, default=str))
+"""
+ALLOWED = {"own file", "own thread", "own signal", "temporary file", "allowed host"}
+FILES = {"read", "list", "write", "delete", "link", "system secret", "home", "shell"}
+PROCESSES = {"environment of the gateway", "memory of the gateway"}
+"""Only Landlock keeps a process out of another one's files in /proc, when both have one user."""
+WITHOUT = """
+import os, platform, sys
+sys.path.insert(0, {root!r})
+from app.sandbox import seccomp as s
+refused = [(s.EQUAL, 0, 1, {number}), (s.RETURN, 0, 0, s.ERROR | 1)]
+s.install([(s.LOAD, 0, 0, s.NUMBER), *refused, (s.RETURN, 0, 0, s.ALLOW)])
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@asynccontextmanager
+async def greeting() -> AsyncIterator[int]:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def reached(tmp_path: Path, without: str | None = None, **options: Any) -> dict[str, Any]:
+    """What each of ATTEMPTS gave, in a kernel that lacks the system call `without`."""
+    folder, outside = tmp_path / "own", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    async with greeting() as allowed, greeting() as other:
+        options.setdefault("hosts", (("127.0.0.1", allowed),))
+        sandbox = Sandbox(folder, **options)
+        program = [sys.executable, "-c", ATTEMPTS, folder, outside, allowed, other]
+        launch = {"parent": os.getpid(), "limits": {}, "protocol": False}
+        argv = [LAUNCH, json.dumps({**launch, "sandbox": sandbox.options()}), *program]
+        command = [sys.executable, "-I", "-S", *argv]
+        if without:
+            wrapper = WITHOUT.format(root=str(ROOT), number=without)
+            command = [sys.executable, "-c", wrapper, *command]
+        child = await asyncio.create_subprocess_exec(
+            *map(str, command), stdout=asyncio.subprocess.PIPE, env=sandbox.environment
+        )
+        answer, _ = await child.communicate()
+    assert child.returncode == 0
+    found: dict[str, Any] = json.loads(answer)
+    return found
+
+
+def done(found: dict[str, Any]) -> set[str]:
+    return {name for name, result in found.items() if result is not None}
+
+
+async def test_a_child_reaches_its_folder_and_its_hosts_and_nothing_else(tmp_path: Path) -> None:
+    assert available()
+    assert abi() >= 1
+    found = await reached(tmp_path)
+    assert done(found) == ALLOWED
+    assert found["allowed host"] == "hello"
+
+
+async def test_without_namespaces_ports_are_limited_by_landlock(tmp_path: Path) -> None:
+    assert done(await reached(tmp_path, UNSHARE)) == ALLOWED
+
+
+async def test_without_landlock_namespaces_and_the_filter_remain(tmp_path: Path) -> None:
+    found = done(await reached(tmp_path, LANDLOCK))
+    assert found - FILES - PROCESSES == ALLOWED
+
+
+async def test_a_child_without_hosts_has_no_socket(tmp_path: Path) -> None:
+    found = await reached(tmp_path, hosts=())
+    assert done(found) == ALLOWED - {"allowed host"}
+
+
+async def test_a_host_is_reached_by_its_name(tmp_path: Path) -> None:
+    """Names are looked up in a file of the sandbox's own: nothing inside asks a name server."""
+    code = (
+        "import socket, sys\n"
+        "print(socket.gethostbyname('lake.example.com'))\n"
+        "print(socket.create_connection(('localhost', int(sys.argv[1]))).recv(9).decode())\n"
+        "socket.create_server(('127.0.0.1', 0))\n"
+    )
+    log = tmp_path / "log"
+    async with greeting() as port:
+        hosts = (("lake.example.com", 443), ("localhost", port))
+        child = await ChildProcess.start(
+            [sys.executable, "-c", code, str(port)],
+            name="named",
+            log_path=log,
+            sandbox=Sandbox(tmp_path, hosts),
+        )
+        assert await child.wait() == 0, log.read_text()
+    assert log.read_text().split() == ["127.77.0.1", "hello"]
+
+
+async def test_much_passes_through_in_both_directions_and_ends(tmp_path: Path) -> None:
+    size = 32 * 2**20
+    code = (
+        "import hashlib, socket, sys, threading\n"
+        f"sent = bytes(range(256)) * ({size} // 256)\n"
+        "with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as opened:\n"
+        "    def send():\n"
+        "        opened.sendall(sent)\n"
+        "        opened.shutdown(socket.SHUT_WR)\n"
+        "    threading.Thread(target=send).start()\n"
+        "    echoed = b''.join(iter(lambda: opened.recv(2**20), b''))\n"
+        "print(echoed == sent)\n"
+    )
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(2**20):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        child = await ChildProcess.start(
+            [sys.executable, "-c", code, str(port)],
+            name="echo",
+            log_path=tmp_path / "log",
+            sandbox=Sandbox(tmp_path, (("127.0.0.1", port),)),
+        )
+        assert await child.wait() == 0
+    assert (tmp_path / "log").read_text().strip() == "True"
+
+
+async def test_the_relay_ends_with_its_child(tmp_path: Path) -> None:
+    import psutil
+
+    from tests.patience import until
+
+    async with greeting() as port:
+        child = await ChildProcess.start(
+            [sys.executable, "-c", "import sys; sys.stdin.read()"],
+            name="idle",
+            sandbox=Sandbox(tmp_path, (("127.0.0.1", port),)),
+            pipe_stdin=True,
+        )
+
+        def relays() -> list[psutil.Process]:
+            found = psutil.Process(child.pid).children()
+            return [one for one in found if "relay.py" in " ".join(one.cmdline())]
+
+        [relay] = await until(relays)
+        os.kill(child.pid, 9)
+        await child.wait()
+        await until(lambda: not relay.is_running() or relay.status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.parametrize("planted", ["link", "folder", "pipe"])
+async def test_only_a_regular_file_is_taken_over(tmp_path: Path, planted: str) -> None:
+    from app.processes.handover import open_handed_over
+
+    (tmp_path / "secret").write_text("of the gateway")
+    folder = tmp_path / "own"
+    folder.mkdir()
+    result = folder / "result"
+    match planted:
+        case "link":
+            result.symlink_to(tmp_path / "secret")
+        case "folder":
+            result.mkdir()
+        case "pipe":
+            os.mkfifo(result)
+    with pytest.raises(OSError, match=r"result|regular|symbolic"):
+        open_handed_over(folder, "result")
