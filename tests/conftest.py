@@ -31,6 +31,7 @@ class Lakehouse:
     lake: Lake
     store: ObjectStore
     catalog: Catalog
+    builder_lake: Lake
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +39,14 @@ async def lakehouse(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[L
     home = tmp_path_factory.mktemp("asgard")
     settings = Settings(_env_file=None, asgard_home=home)
     async with embedded_lakehouse(settings) as embedded:
-        yield Lakehouse(settings, home, embedded.lake, embedded.store, embedded.catalog)
+        yield Lakehouse(
+            settings,
+            home,
+            embedded.lake,
+            embedded.store,
+            embedded.catalog,
+            embedded.builder_lake,
+        )
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,8 @@ Probe = Callable[[], Awaitable[object]]
 class Foundation:
     settings: Settings
     lake: Lake
+    builder_lake: Lake
+    """The same lake with the keys of code that nobody vouches for."""
     store: ObjectStore
     catalog: Catalog
     records: Catalog
@@ -65,6 +67,7 @@ async def lay_foundation(
     return Foundation(
         settings=settings,
         lake=lakehouse.lake,
+        builder_lake=lakehouse.builder_lake,
         store=store,
         catalog=catalog,
         records=lakehouse.records,

@@ -18,7 +18,7 @@ import anyio.to_thread
 
 from app.config import Settings
 from app.errors import AsgardError, EngineUnreachable
-from app.lakehouse import seaweedfs
+from app.lakehouse import seaweedfs, seaweedfs_builder
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import READ_TIMEOUT, Lake
 from app.lakehouse.home import Home, Shared, new_shared
@@ -64,7 +64,8 @@ class StartFailed(EngineUnreachable):
 
 
 class EmbeddedLakehouse:
-    """Made by `embedded_lakehouse`. `store` and `catalog` are open on `lake`, for anyone's use."""
+    """Made by `embedded_lakehouse`. `store` and `catalog` are open on `lake`, for anyone's use;
+    `builder_lake` has keys that read silver and gold alone: see `seaweedfs_builder`."""
 
     def __init__(self, settings: Settings, patience: Patience, telemetry: Telemetry) -> None:
         self._settings = settings
@@ -77,6 +78,7 @@ class EmbeddedLakehouse:
         self.is_owner = False
         self.restarts = 0
         self.lake: Lake
+        self.builder_lake: Lake
         self.store: ObjectStore
         self.catalog: Catalog
 
@@ -147,7 +149,7 @@ class EmbeddedLakehouse:
                 shared = new_shared(shared)
                 self._home.write(shared)
             self._use(shared)
-            self._child = await seaweedfs.start(self._home, shared)
+            self._child = await seaweedfs.start(self._home, shared, self.lake)
             if await self._ready(self._child):
                 break
             hung = self._child.returncode is None
@@ -179,7 +181,9 @@ class EmbeddedLakehouse:
             silver_schema=self._settings.silver_schema,
             gold_schema=self._settings.gold_schema,
         )
-        learn([shared.secret_key, *seaweedfs.door_keys(shared).values()])
+        self.builder_lake = seaweedfs_builder.builder_lake(self.lake, shared)
+        builder_secret = seaweedfs_builder.keys(shared)[1]
+        learn([shared.secret_key, builder_secret, *seaweedfs.door_keys(shared).values()])
         self.store = ObjectStore(self.lake.s3, self._telemetry)
         self.catalog = Catalog(self.lake, self._telemetry)
 
@@ -220,6 +224,8 @@ class EmbeddedLakehouse:
         else:
             await self.store.create(PROBE_KEY, body)
         await self.catalog.ensure_namespaces()
+        if self.is_owner:
+            await seaweedfs_builder.allow_tables(self.lake)
 
     async def _supervise(self, shared: Shared) -> None:
         await _until(self._home.owner.try_exclusive, OWNER_POLL)
@@ -237,7 +243,7 @@ class EmbeddedLakehouse:
                 await asyncio.sleep(backoff)
                 backoff = min(backoff * 2, LONGEST_BACKOFF)
             try:
-                self._child = await seaweedfs.start(self._home, shared)
+                self._child = await seaweedfs.start(self._home, shared, self.lake)
                 self.restarts += 1
             except OSError:
                 log.exception("SeaweedFS could not be started")

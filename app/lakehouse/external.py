@@ -30,6 +30,12 @@ class ExternalLakehouse:
     catalog: Catalog
     records: Catalog
 
+    @property
+    def builder_lake(self) -> Lake:
+        """The lake with the keys of code that nobody vouches for: the gateway's own, since it has
+        no others."""
+        return self.lake
+
 
 @asynccontextmanager
 async def external_lakehouse(

@@ -54,12 +54,12 @@ class Home:
         return Shared(**json.loads(self._file.read_text()))
 
     def write(self, shared: Shared) -> None:
-        _write_private(self._file, json.dumps(asdict(shared), indent=2))
+        write_private(self._file, json.dumps(asdict(shared), indent=2))
 
     def remember_child(self, pid: int) -> None:
         import psutil
 
-        _write_private(self._child_file, f"{pid} {psutil.Process(pid).create_time()}")
+        write_private(self._child_file, f"{pid} {psutil.Process(pid).create_time()}")
 
     def forget_child(self) -> None:
         self._child_file.unlink(missing_ok=True)
@@ -141,7 +141,7 @@ def is_free(port: int) -> bool:
     return True
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Whole or not at all, and never readable by others, not even for a moment."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -8,8 +8,9 @@ import signal
 import sys
 from pathlib import Path
 
-from app.lakehouse.connection import CatalogConnection, S3Connection
-from app.lakehouse.home import Home, Shared, is_free
+from app.lakehouse import seaweedfs_builder
+from app.lakehouse.connection import CatalogConnection, Lake, S3Connection
+from app.lakehouse.home import Home, Shared, is_free, write_private
 from app.processes import ChildProcess
 
 HOST = "127.0.0.1"
@@ -30,6 +31,8 @@ OPTIONS = (
     "-admin.ui=false",
     "-s3.port.lance=0",
     "-s3.autoCreateBucket=false",
+    # Its identities are fixed when it starts: nobody has to make one.
+    "-s3.iam=false",
     "-s3.allowDeleteBucketNotEmpty=false",
     "-volume.preStopSeconds=0",
     # A master that resumes may be asked before it leads; its volumes are then away for 5 s.
@@ -60,15 +63,18 @@ def catalog_connection(shared: Shared) -> CatalogConnection:
     )
 
 
-async def start(home: Home, shared: Shared) -> ChildProcess:
+async def start(home: Home, shared: Shared, lake: Lake) -> ChildProcess:
     """It takes half a second to answer. Only the owner may call this."""
     data = home.path / "seaweedfs"
     data.mkdir(mode=0o700, exist_ok=True)
     # It keeps its options there, and would take a port from them that is not ours any more.
     (data / "mini.options").unlink(missing_ok=True)
-    ports = (f"-{name}={port}" for name, port in sorted(shared.ports.items()))
+    ports = [f"-{name}={port}" for name, port in sorted(shared.ports.items())]
+    identities = home.path / "seaweedfs-identities.json"
+    write_private(identities, seaweedfs_builder.identities(lake, shared))
+    options = [f"-dir={data}", f"-s3.config={identities}", *OPTIONS, *ports]
     child = await ChildProcess.start(
-        [_program(), "-logtostderr=true", "mini", f"-dir={data}", *OPTIONS, *ports],
+        [_program(), "-logtostderr=true", "mini", *options],
         name="SeaweedFS",
         env={
             "AWS_ACCESS_KEY_ID": shared.access_key,

@@ -156,7 +156,7 @@ class ObjectStore:
             return self._client
 
 
-def open_client(connection: S3Connection) -> Any:
+def open_client(connection: S3Connection, service: str = "s3") -> Any:
     """A boto3 client with short time-outs and no retries of its own."""
     import boto3
     import botocore.session
@@ -172,13 +172,13 @@ def open_client(connection: S3Connection) -> Any:
         retries={"total_max_attempts": 1},
         max_pool_connections=CONCURRENCY,
         s3={"addressing_style": "path" if connection.endpoint else "auto"},
-        signature_version="s3v4",
+        signature_version="s3v4" if service == "s3" else "v4",
         # Checksum trailers are new in S3 and unknown to some of its relatives.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
     return boto3.session.Session(botocore_session=core).client(
-        "s3",
+        service,
         endpoint_url=connection.endpoint,
         region_name=connection.region,
         aws_access_key_id=connection.access_key,

@@ -90,7 +90,9 @@ def production(
 @pytest.fixture(scope="module")
 async def lake(production: Settings) -> AsyncIterator[Lakehouse]:
     async with external_lakehouse(production) as lake:
-        yield Lakehouse(production, production.home, lake.lake, lake.store, lake.catalog)
+        yield Lakehouse(
+            production, production.home, lake.lake, lake.store, lake.catalog, lake.builder_lake
+        )
 
 
 @pytest.fixture(scope="module")

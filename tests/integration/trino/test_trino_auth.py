@@ -78,7 +78,9 @@ def locked(
 async def test_models_are_built_with_a_token_over_tls(
     lakehouse: Lakehouse, locked: Settings, tmp_path: Path
 ) -> None:
-    there = Lakehouse(locked, tmp_path, lakehouse.lake, lakehouse.store, lakehouse.catalog)
+    there = Lakehouse(
+        locked, tmp_path, lakehouse.lake, lakehouse.store, lakehouse.catalog, lakehouse.builder_lake
+    )
     async with open_world(there, tmp_path) as world:
         name = unique("locked")
         await world.built(name, "SELECT 1 AS a")

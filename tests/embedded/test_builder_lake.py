@@ -1,0 +1,374 @@
+"""The builder's keys in the hands of a hostile dbt project: they read silver and gold, no more."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import duckdb
+import httpx
+import pyarrow as pa
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.exceptions import (
+    ForbiddenError,
+    NoSuchNamespaceError,
+    NoSuchTableError,
+    NoSuchViewError,
+)
+
+from app.config import Settings
+from app.lakehouse.catalog import Column
+from app.lakehouse.connection import Lake
+from app.lakehouse.embedded import embedded_lakehouse
+from app.lakehouse.storage import open_client
+from app.warehouse.duckdb_session import open_session
+from tests.conftest import Lakehouse
+
+ROWS = pa.table({"id": [1, 2, 3]})
+BUCKETS = ("lake", "warehouse")
+ARN = "arn:aws:s3tables:us-east-1:000000000000:bucket/warehouse"
+HIDDEN = (ForbiddenError, NoSuchNamespaceError, NoSuchTableError, NoSuchViewError)
+"""A catalog that hides what may not be seen says that it is not there."""
+
+
+@dataclass(frozen=True)
+class World:
+    lake: Lake
+    s3: Any
+    """With the gateway's own keys, as `catalog` is."""
+    catalog: RestCatalog
+    builder: Lake
+    name: str
+    """Of a table in each schema of the lake."""
+
+    def keys(self) -> dict[str, dict[str, str]]:
+        """Every object of both buckets, with its etag."""
+        return {
+            bucket: {
+                found["Key"]: found["ETag"]
+                for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+                for found in page.get("Contents", ())
+            }
+            for bucket in BUCKETS
+        }
+
+    def files(self, schema: str) -> list[str]:
+        place = f"{schema}/{self.name}/"
+        return [key for key in self.keys()["warehouse"] if key.startswith(place)]
+
+
+@pytest.fixture(scope="module")
+def world(lakehouse: Lakehouse) -> Iterator[World]:
+    name = f"b_{uuid4().hex[:8]}"
+    catalog = lakehouse.lake.open_catalog()
+    for schema in lakehouse.lake.namespaces:
+        catalog.create_table(f"{schema}.{name}", ROWS.schema).append(ROWS)
+    with closing(open_client(lakehouse.lake.s3)) as s3:
+        for key in ("asgard/runs/open/r.json", "asgard/locks/l", "bronze/landing/b.csv"):
+            s3.put_object(Bucket="lake", Key=key, Body=b"kept")
+        yield World(lakehouse.lake, s3, catalog, lakehouse.builder_lake, name)
+        for schema in lakehouse.lake.namespaces:
+            catalog.purge_table(f"{schema}.{name}")
+
+
+@pytest.fixture
+def builder_s3(world: World) -> Iterator[Any]:
+    with closing(open_client(world.builder.s3)) as client:
+        yield client
+
+
+@pytest.fixture
+def builder_duckdb(world: World, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with closing(open_session(world.builder, tmp_path / "scratch", "256MB")) as connection:
+        yield connection
+
+
+def refused(call: Callable[..., object], **arguments: Any) -> None:
+    with pytest.raises(ClientError) as error:
+        call(**arguments)
+    assert error.value.response["Error"]["Code"] in ("AccessDenied", "403"), error.value
+
+
+def signed_post(lake: Lake, service: str, body: str) -> httpx.Response:
+    """For what SeaweedFS answers beside S3, on the same port."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    request = AWSRequest("POST", f"{lake.s3.endpoint}/", form, body)
+    keys = Credentials(lake.s3.access_key, lake.s3.secret_key)
+    SigV4Auth(keys, service, lake.s3.region).add_auth(request)
+    return httpx.post(request.url, content=body, headers=dict(request.headers))
+
+
+def test_the_builder_has_keys_of_its_own_and_the_same_lake_otherwise(world):
+    lake, builder = world.lake, world.builder
+    assert builder.s3.access_key != lake.s3.access_key
+    assert builder.s3.secret_key != lake.s3.secret_key
+    assert len(builder.s3.secret_key) >= 32
+    s3 = replace(builder.s3, access_key=lake.s3.access_key, secret_key=lake.s3.secret_key)
+    catalog = replace(builder.catalog, credential=lake.catalog.credential)
+    assert builder.catalog.credential == f"{builder.s3.access_key}:{builder.s3.secret_key}"
+    assert replace(builder, s3=s3, catalog=catalog) == lake
+
+
+@pytest.mark.parametrize("schema", ["silver", "gold"])
+def test_pyiceberg_and_duckdb_read_tables_that_were_published_a_moment_ago(
+    world, builder_duckdb, schema
+):
+    catalog = world.builder.open_catalog()
+    name = f"{schema}.fresh_{uuid4().hex[:8]}"
+    table = world.catalog.create_table(name, ROWS.schema)
+    table.append(ROWS)
+    assert catalog.load_table(name).scan().to_arrow().num_rows == 3
+    count = f"SELECT count(*) FROM iceberg.{name}"
+    assert builder_duckdb.execute(count).fetchone() == (3,)
+    table.append(ROWS)
+    assert catalog.load_table(name).scan().to_arrow().num_rows == 6
+    assert builder_duckdb.execute(count).fetchone() == (6,)
+    assert (schema, name.partition(".")[2]) in catalog.list_tables(schema)
+
+
+async def test_the_builder_reads_views(world, lakehouse):
+    name = f"gold.v_{uuid4().hex[:8]}"
+    await lakehouse.catalog.replace_view(
+        name, f"SELECT id FROM silver.{world.name}", [Column("id", "bigint")], {}
+    )
+    catalog = world.builder.open_catalog()
+    assert "SELECT id" in catalog.load_view(name).current_version().representations[0].root.sql
+    assert ("gold", name.partition(".")[2]) in catalog.list_views("gold")
+
+
+@pytest.mark.parametrize("schema", ["asgard", "bronze", "asgard_staging"])
+def test_other_schemas_are_hidden_from_the_catalogs_readers(world, builder_duckdb, schema):
+    catalog, table = world.builder.open_catalog(), f"{schema}.{world.name}"
+    for look in (
+        lambda: catalog.load_table(table),
+        lambda: catalog.load_view(table),
+        lambda: catalog.list_tables(schema),
+        lambda: catalog.list_views(schema),
+        lambda: catalog.load_namespace_properties(schema),
+    ):
+        with pytest.raises(HIDDEN):
+            look()
+    with pytest.raises(duckdb.Error):
+        builder_duckdb.execute(f"SELECT * FROM iceberg.{table}")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "lake/",
+        "lake/asgard/",
+        "lake/bronze/",
+        "warehouse/",
+        "warehouse/asgard/",
+        "warehouse/asgard",
+        "warehouse/a",
+        "warehouse/bronze/",
+        "warehouse/asgard_staging/",
+    ],
+)
+def test_listing_is_refused_outside_of_silver_and_gold(world, builder_s3, builder_duckdb, place):
+    bucket, _, prefix = place.partition("/")
+    refused(builder_s3.list_objects_v2, Bucket=bucket, Prefix=prefix)
+    refused(builder_s3.list_objects, Bucket=bucket, Prefix=prefix, Delimiter="/")
+    refused(builder_s3.list_object_versions, Bucket=bucket, Prefix=prefix)
+    with pytest.raises(duckdb.Error, match="Access Denied"):
+        builder_duckdb.execute(f"SELECT * FROM glob('s3://{place}**')")
+
+
+def test_a_way_around_through_dots_lists_and_reads_nothing(world, builder_s3):
+    [record, *_] = world.files("asgard")
+    assert "Contents" not in builder_s3.list_objects_v2(Bucket="warehouse", Prefix="gold/../asgard")
+    endpoint = world.builder.s3.endpoint
+    for way in (f"gold/../{record}", f"gold/%2e%2e/{record}", f"gold/..%2f{record}"):
+        url = builder_s3.generate_presigned_url(
+            "get_object", Params={"Bucket": "warehouse", "Key": f"gold/../{record}"}
+        )
+        query = url.partition("?")[2]
+        answer = httpx.get(f"{endpoint}/warehouse/{way}?{query}")
+        assert answer.status_code in (400, 403, 404), (way, answer.text)
+    with pytest.raises(ClientError):
+        builder_s3.get_object(Bucket="warehouse", Key=f"gold/../{record}")
+
+
+def test_no_object_outside_of_silver_and_gold_is_read_and_none_is_changed(world, builder_s3):
+    before = world.keys()
+    own = "asgard_staging/build_copy/data/copy.parquet"
+    for bucket in BUCKETS:
+        for key in before[bucket]:
+            name = {"Bucket": bucket, "Key": key}
+            is_own = bucket == "warehouse" and key.startswith("asgard_staging/build_")
+            if is_own:
+                continue
+            if bucket == "warehouse" and key.startswith(("silver/", "gold/")):
+                assert builder_s3.get_object(**name)["ETag"] == before[bucket][key]
+            else:
+                refused(builder_s3.get_object, **name)
+                refused(builder_s3.head_object, **name)
+                copy = {"Bucket": "warehouse", "Key": own, "CopySource": name}
+                refused(builder_s3.copy_object, **copy)
+            refused(builder_s3.put_object, **name, Body=b"evil")
+            refused(builder_s3.delete_object, **name)
+            refused(builder_s3.create_multipart_upload, **name)
+            refused(builder_s3.put_object_tagging, **name, Tagging={"TagSet": []})
+        doomed = {"Objects": [{"Key": key} for key in before[bucket] if "/build_" not in key]}
+        answer = builder_s3.delete_objects(Bucket=bucket, Delete=doomed)
+        assert {error["Code"] for error in answer["Errors"]} == {"AccessDenied"}
+        assert len(answer["Errors"]) == len(doomed["Objects"])
+    assert world.keys() == before
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "gold/{table}/data/new.parquet",
+        "silver/{table}/metadata/v9.metadata.json",
+        "asgard/{table}/data/new.parquet",
+        "asgard_staging/{table}/data/new.parquet",
+        "asgard_staging/new.parquet",
+        "asgard_staging/build_x/../../gold/{table}/data/new.parquet",
+        "new/table/data/new.parquet",
+    ],
+)
+def test_writing_is_refused_outside_of_the_builders_own_files(
+    world, builder_s3, builder_duckdb, key
+):
+    key = key.format(table=world.name)
+    before = world.keys()
+    with pytest.raises(ClientError):
+        builder_s3.put_object(Bucket="warehouse", Key=key, Body=b"evil")
+    with pytest.raises(duckdb.Error):
+        builder_duckdb.execute(f"COPY (SELECT 1 AS evil) TO 's3://warehouse/{key}'")
+    assert world.keys() == before
+
+
+@pytest.mark.parametrize("key", ["bronze/landing/new.csv", "asgard/runs/open/new.json", "new"])
+def test_nothing_is_written_into_the_bucket_of_files_and_runs(
+    world, builder_s3, builder_duckdb, key
+):
+    before = world.keys()
+    refused(builder_s3.put_object, Bucket="lake", Key=key, Body=b"evil")
+    with pytest.raises(duckdb.Error):
+        builder_duckdb.execute(f"COPY (SELECT 1 AS evil) TO 's3://lake/{key}' (FORMAT csv)")
+    assert world.keys() == before
+
+
+def test_the_builder_writes_reads_and_deletes_its_own_files(world, builder_s3, builder_duckdb):
+    folder = f"asgard_staging/build_{uuid4().hex[:8]}"
+    file = f"s3://warehouse/{folder}/data/rows.parquet"
+    builder_duckdb.execute(f"COPY (SELECT * FROM iceberg.gold.{world.name}) TO '{file}'")
+    assert builder_duckdb.execute(f"SELECT count(*) FROM '{file}'").fetchone() == (3,)
+    listed = builder_s3.list_objects_v2(Bucket="warehouse", Prefix=f"{folder}/")["Contents"]
+    assert [found["Key"] for found in listed] == [f"{folder}/data/rows.parquet"]
+    # What publishes has other keys.
+    assert world.s3.head_object(Bucket="warehouse", Key=f"{folder}/data/rows.parquet")
+    builder_s3.delete_object(Bucket="warehouse", Key=f"{folder}/data/rows.parquet")
+    assert "Contents" not in builder_s3.list_objects_v2(Bucket="warehouse", Prefix=f"{folder}/")
+
+
+@pytest.mark.parametrize("schema", ["silver", "gold", "asgard", "asgard_staging"])
+def test_the_catalog_takes_no_change_from_the_builder(world, schema):
+    before, catalog = world.keys(), world.builder.open_catalog()
+    record = f"s3://warehouse/asgard/{world.name}/metadata/v1.metadata.json"
+    table, new = f"{schema}.{world.name}", f"{schema}.new_{uuid4().hex[:8]}"
+    for change in (
+        lambda: catalog.create_table(new, ROWS.schema),
+        lambda: catalog.register_table(new, record),
+        lambda: catalog.drop_table(table),
+        lambda: catalog.purge_table(table),
+        lambda: catalog.rename_table(table, new),
+        lambda: catalog.rename_table(f"gold.{world.name}", new),
+        lambda: catalog.create_namespace(f"new_{uuid4().hex[:8]}"),
+        lambda: catalog.drop_namespace(schema),
+        lambda: catalog.update_namespace_properties(schema, updates={"owner": "evil"}),
+        lambda: catalog.drop_view(table),
+    ):
+        with pytest.raises(HIDDEN):
+            change()
+    assert world.keys() == before
+    assert world.catalog.load_table(table).scan().to_arrow().num_rows == 3
+
+
+def test_no_commit_of_the_builder_reaches_a_table(world):
+    """Said to the catalog itself: a client would fail before, at its first write of a file."""
+    uri, (key, _, secret) = (
+        world.builder.catalog.uri,
+        world.builder.catalog.credential.partition(":"),
+    )
+    grant = {"grant_type": "client_credentials", "client_id": key, "client_secret": secret}
+    token = httpx.post(f"{uri}/v1/oauth/tokens", data=grant).json()["access_token"]
+    identifier = {"namespace": ["gold"], "name": world.name}
+    change = {
+        "identifier": identifier,
+        "requirements": [],
+        "updates": [{"action": "set-properties", "updates": {"owner": "evil"}}],
+    }
+    with httpx.Client(headers={"Authorization": f"Bearer {token}"}) as client:
+        root = f"{uri}/v1/warehouse"
+        one = client.post(f"{root}/namespaces/gold/tables/{world.name}", json=change)
+        many = client.post(f"{root}/transactions/commit", json={"table-changes": [change]})
+        assert not one.is_success
+        assert not many.is_success
+        # The token itself is good.
+        assert client.get(f"{root}/namespaces/gold/tables/{world.name}").is_success
+    assert "owner" not in world.catalog.load_table(f"gold.{world.name}").properties
+
+
+def test_the_builder_neither_reads_nor_changes_who_may_do_what(world, builder_s3):
+    keys = {
+        "aws_access_key_id": world.builder.s3.access_key,
+        "aws_secret_access_key": world.builder.s3.secret_key,
+        "endpoint_url": world.builder.s3.endpoint,
+        "region_name": world.builder.s3.region,
+    }
+    with closing(boto3.client("s3tables", **keys)) as tables:
+        anyone = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}
+        everything = json.dumps({"Version": "2012-10-17", "Statement": [anyone]})
+        for call in (
+            lambda: tables.get_table_bucket_policy(tableBucketARN=ARN),
+            lambda: tables.put_table_bucket_policy(tableBucketARN=ARN, resourcePolicy=everything),
+            lambda: tables.delete_table_bucket_policy(tableBucketARN=ARN),
+            lambda: tables.delete_table_bucket(tableBucketARN=ARN),
+            lambda: tables.list_tables(tableBucketARN=ARN),
+            lambda: tables.get_table(tableBucketARN=ARN, namespace="asgard", name=world.name),
+            lambda: tables.delete_table(tableBucketARN=ARN, namespace="gold", name=world.name),
+        ):
+            with pytest.raises(ClientError):
+                call()
+    for bucket in BUCKETS:
+        refused(builder_s3.put_bucket_policy, Bucket=bucket, Policy=everything)
+        refused(builder_s3.get_bucket_policy, Bucket=bucket)
+        refused(builder_s3.put_bucket_acl, Bucket=bucket, ACL="public-read-write")
+        refused(builder_s3.delete_bucket, Bucket=bucket)
+    refused(builder_s3.create_bucket, Bucket="builders-own")
+    for service, action in (
+        ("iam", "ListUsers"),
+        ("iam", "CreateAccessKey"),
+        ("sts", "GetCallerIdentity"),
+        ("sts", "GetSessionToken"),
+    ):
+        answer = signed_post(world.builder, service, f"Action={action}&Version=2011-06-15")
+        assert answer.status_code in (403, 405), (service, action, answer.text)
+    assert world.catalog.load_table(f"gold.{world.name}").scan().to_arrow().num_rows == 3
+
+
+async def test_schemas_of_another_name_are_read_from_the_next_start_on(tmp_path):
+    before = Settings(_env_file=None, asgard_home=tmp_path)
+    async with embedded_lakehouse(before) as lakehouse:
+        lakehouse.lake.open_catalog().create_table("gold.t", ROWS.schema).append(ROWS)
+    after = before.model_copy(update={"gold_schema": "marts"})
+    async with embedded_lakehouse(after) as lakehouse:
+        assert lakehouse.builder_lake.gold_schema == "marts"
+        lakehouse.lake.open_catalog().create_table("marts.t", ROWS.schema).append(ROWS)
+        catalog = lakehouse.builder_lake.open_catalog()
+        assert catalog.load_table("marts.t").scan().to_arrow().num_rows == 3
+        with pytest.raises(NoSuchTableError):
+            catalog.load_table("gold.t")
