@@ -101,7 +101,7 @@ def sql_engine(foundation: Foundation) -> SqlEngine:
         return trino
     engine = DuckDbEngine(
         lake=foundation.lake,
-        builder_lake=foundation.lake,
+        builder_lake=foundation.builder_lake,
         catalog=foundation.catalog,
         store=foundation.store,
         judge=foundation.judge,

@@ -1,7 +1,8 @@
 """Text that dbt would read as a template. Nothing heavy is imported: request schemas use this.
 
 A model file is a Jinja template before it is SQL, and Jinja knows neither strings nor comments of
-SQL: the text is judged as it stands. (The model file escapes it besides, see `rewrite`.)
+SQL: the text is judged as it stands. The refusals tell callers early. Safety rests on `printed`:
+names that come with data pass no refusal.
 """
 
 import re
@@ -9,6 +10,20 @@ import re
 from app.errors import SqlJinja
 
 _OPENING = re.compile(r"\{[{%#]")
+_READ = re.compile(r"[{\r]|\n\Z")
+"""What Jinja does not print as it stands: tags begin with a brace, line ends become `\\n`, and the
+last one goes."""
+
+
+def printed(text: str) -> str:
+    """The template that prints the text, whatever it is."""
+    return _READ.sub(lambda found: f"{{{{ {string(found.group())} }}}}", text)
+
+
+def string(text: str) -> str:
+    """The text as a string literal of Jinja, which reads a string's escapes as Python does."""
+    plain = (c if c.isprintable() and c not in "'\\" else f"\\U{ord(c):08x}" for c in text)
+    return f"'{''.join(plain)}'"
 
 
 def position_at(text: str, offset: int) -> dict[str, int]:

@@ -10,7 +10,7 @@ from sqlglot.errors import ErrorLevel, UnsupportedError
 from app.errors import NotSupported
 from app.sql.calls import as_calls
 from app.sql.guard import PATH_FORMATS, check_duckdb, check_query
-from app.sql.jinja import check_sql_text
+from app.sql.jinja import check_sql_text, printed, string
 from app.sql.model import BoundScript, GuardedScript, PathTable, SqlPolicy, TableName
 from app.sql.parse import DuckDBSql, SparkSql, TrinoSql, generate, parse, too_deep
 from app.sql.script import SOURCE_NAMES
@@ -19,7 +19,6 @@ from app.sql.translate import translate
 from app.sql.views import expand
 
 NO_VIEWS: Mapping[str, str] = {}
-_PLAIN = re.compile(r"[A-Za-z0-9_]+")
 
 
 def to_duckdb(
@@ -51,8 +50,8 @@ def to_dbt_model(
     """The query as the text of a dbt model.
 
     `refs` are the names of gold tables that are models. They become `{{ ref('x') }}`, every other
-    table `{{ source('schema', 't') }}` with the schema's real name. In all other text each brace
-    is written so that Jinja prints it and reads nothing into it.
+    table `{{ source('schema', 't') }}` with the schema's real name. Jinja prints all other text and
+    reads nothing into it.
     """
     if dialect == "duckdb":
         to_duckdb(query_sql, policy, views=views)  # judges what runs
@@ -75,7 +74,7 @@ def to_dbt_model(
     relations = {mark: call for call, mark in calls.items()}
     pieces = re.split(f'"({re.escape(salt)}[0-9]+)"', sql)
     return "".join(
-        relations[piece] if number % 2 else _escaped(piece) for number, piece in enumerate(pieces)
+        relations[piece] if number % 2 else printed(piece) for number, piece in enumerate(pieces)
     )
 
 
@@ -145,17 +144,5 @@ def _duckdb_text(tree: exp.Expr) -> str:
 
 def _relation(name: TableName, refs: Collection[str], gold_schema: str) -> str:
     if name.schema == gold_schema and name.name in refs:
-        return f"{{{{ ref({_jinja_string(name.name)}) }}}}"
-    return f"{{{{ source({_jinja_string(name.schema)}, {_jinja_string(name.name)}) }}}}"
-
-
-def _jinja_string(text: str) -> str:
-    if _PLAIN.fullmatch(text):
-        return f"'{text}'"
-    # Jinja reads a string's escapes as Python does.
-    return "'" + "".join(f"\\U{ord(char):08x}" for char in text) + "'"
-
-
-def _escaped(text: str) -> str:
-    """Braces as Jinja's own strings, and the line ends that Jinja would turn into others."""
-    return re.sub(r"[{}\r]", lambda found: f"{{{{ '\\x{ord(found.group()):02x}' }}}}", text)
+        return f"{{{{ ref({string(name.name)}) }}}}"
+    return f"{{{{ source({string(name.schema)}, {string(name.name)}) }}}}"

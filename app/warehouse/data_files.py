@@ -75,6 +75,7 @@ class _FileWriter:
         self._spec_id = metadata.default_spec_id
         self._path = path
         self._output = io.new_output(path)
+        self._columns = schema_to_pyarrow(metadata.schema())
         self._schema = schema_to_pyarrow(schema)
         self._writer = FileFormatFactory.get(FileFormat.PARQUET).create_writer(
             self._output, schema, metadata.properties
@@ -82,9 +83,9 @@ class _FileWriter:
         self.bytes = 0
 
     def write(self, rows: pa.Table) -> None:
-        columns = cast(rows.rename_columns(self._schema.names), self._schema)
+        columns = cast(rows.rename_columns(self._columns.names), self._columns)
         self.bytes += rows.nbytes
-        self._writer.write(columns)
+        self._writer.write(_renamed(columns, self._schema))
 
     def finish(self) -> DataFile:
         statistics = self._writer.close()
@@ -105,3 +106,15 @@ class _FileWriter:
         if self.bytes:
             self._writer.close()
             self._io.delete(self._path)
+
+
+def _renamed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The same values under the names of the file. A cast would match a struct's fields by name,
+    and make those null that the file names otherwise."""
+    columns = [
+        pa.chunked_array([chunk.view(field.type) for chunk in column.chunks], field.type)
+        if pa.types.is_nested(field.type)
+        else column
+        for column, field in zip(rows.columns, schema, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)

@@ -68,7 +68,7 @@ class TrinoEngine:
         self._limiter = anyio.CapacityLimiter(THREADS)
         self._away_since: dict[str, float] = {}
         self._known: dict[Question, Described] = {}
-        hello = {"trino": connection.to_json(), "staging_schema": self.lake.staging_schema}
+        hello = {"trino": connection.to_json()}
         hosts = ((connection.host, connection.port),)
         self.workers = Workers(
             home,

@@ -75,7 +75,8 @@ async def test_a_table_holds_the_rows_of_its_query_and_says_what_it_read(world: 
 
 async def test_a_run_archives_what_dbt_reported(world: World) -> None:
     name = unique("tab")
-    run = await world.built(name, "SELECT 1 AS a", tags=("x",), owner="somebody")
+    what = {"tags": ("x",), "owner": "somebody", "description": "One number"}
+    run = await world.built(name, "SELECT 1 AS a", **what)
     prefix = f"asgard/runs/artifacts/{run.run_id}"
     stored = {
         file: await world.lakehouse.store.get(f"{prefix}/{file}")
@@ -84,6 +85,10 @@ async def test_a_run_archives_what_dbt_reported(world: World) -> None:
     manifest = json.loads(stored["manifest.json"].body)  # type: ignore[union-attr]
     (node,) = manifest["nodes"].values()
     assert (node["name"], node["tags"], node["config"]["materialized"]) == (name, ["x"], "table")
+    assert (node["alias"], node["description"]) == (name, "One number")
+    assert node["meta"]["owner"] == node["config"]["meta"]["owner"] == "somebody"
+    assert node["raw_code"] == node["compiled_code"]
+    assert "1 AS" in node["raw_code"]
     results = json.loads(stored["run_results.json"].body)  # type: ignore[union-attr]
     assert [r["status"] for r in results["results"]] == ["success"]
     assert str(world.lakehouse.home) not in json.dumps(results)

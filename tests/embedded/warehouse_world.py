@@ -140,7 +140,7 @@ def _engine(
         )
     return DuckDbEngine(
         lake=lakehouse.lake,
-        builder_lake=lakehouse.lake,
+        builder_lake=lakehouse.builder_lake,
         catalog=catalog,
         store=store,
         judge=judge,

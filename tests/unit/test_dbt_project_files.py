@@ -1,15 +1,22 @@
 """The text of the generated dbt project."""
 
 import json
+from typing import Any
 
 import jinja2
 import pytest
 import yaml
+from dbt.clients.jinja import get_rendered
+from dbt_common.utils import deep_map_render
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.lakehouse.connection import CatalogConnection, Lake, S3Connection
+from app.sql.jinja import printed, string
 from app.sql.model import TableName
 from app.warehouse.dbt import project_files as files
 from app.warehouse.engine import ExtraColumn, IncrementalStrategy, Materialization, ModelSpec
+from tests.payloads import PAYLOADS
 
 LAKE = Lake(
     S3Connection("http://127.0.0.1:1", "us-east-1", "the-key", "the-secret", "lake"),
@@ -72,12 +79,71 @@ def test_views_are_made_in_the_local_database_by_hand() -> None:
     assert config(spec(materialization=Materialization.VIEW))["database"] == "asgard"
 
 
-@pytest.mark.parametrize("text", ["{{ 1 + 1 }}", "{% raw %}", "{# gone #}", "it's {{{"])
-def test_the_value_of_an_added_column_is_never_a_template(text: str) -> None:
-    model = spec(extra_columns=(ExtraColumn(name="owner", value=text),))
-    literal = rendered(model).split("*,\n")[1].split(" as ")[0].strip()
-    parts = [part.strip()[1:-1].replace("''", "'") for part in literal.split(" || ")]
-    assert "".join(parts) == text
+TEXTS = st.text() | st.sampled_from(PAYLOADS) | st.text("{%#}-+ \n\r'\"\\\\raw", max_size=20)
+
+
+@given(TEXTS)
+def test_dbt_prints_every_text_and_reads_nothing_in_it(text: str) -> None:
+    assert get_rendered(printed(text), {}) == text
+    assert get_rendered(printed(text), {}, native=True) == text
+    assert get_rendered(f"{{{{ {string(text)} }}}}", {}) == text
+
+
+@given(TEXTS, TEXTS)
+def test_a_text_is_the_same_beside_templates_of_ours(before: str, after: str) -> None:
+    template = f"{printed(before)}{{{{ ref({string(after)}) }}}}{printed(after)}"
+    assert get_rendered(template, {"ref": lambda name: f"<{name}>"}) == f"{before}<{after}>{after}"
+
+
+@given(TEXTS, st.lists(TEXTS, max_size=5))
+def test_dbt_finds_every_text_in_the_properties(text: str, texts: list[str]) -> None:
+    model = spec(
+        description=text,
+        tags=texts,
+        owner=text,
+        materialization=Materialization.INCREMENTAL,
+        unique_key=tuple(texts),
+    )
+    document = read_by_dbt(files.properties_file([files.ModelText(model, "")], None))
+    (described,) = document["models"]
+    assert described["description"] == text
+    assert described["config"]["tags"] == described["config"]["unique_key"] == texts
+    assert described["config"]["meta"] == {"owner": text}
+
+
+@given(TEXTS, TEXTS)
+def test_dbt_finds_every_table_among_the_sources(schema: str, table: str) -> None:
+    document = read_by_dbt(files.sources_file([TableName(schema, table)], LAKE))
+    [source] = document["sources"]
+    [found] = source["tables"]
+    assert (source["name"], source["schema"], found["name"]) == (schema, schema, table)
+    assert found.get("identifier", table) == table.replace('"', '""')
+
+
+@given(TEXTS)
+def test_the_settings_of_a_profile_are_no_templates(text: str) -> None:
+    values = dict.fromkeys(files.secret_values(LAKE), text)
+    profile = files.rendered(files.profile(LAKE, values, text, [text]))
+    output = read_by_dbt(yaml.safe_dump(profile))["outputs"]["lake"]
+    assert output["secrets"][0]["secret"] == output["path"] == text
+    assert output["extensions"] == [text]
+
+
+def read_by_dbt(document: str) -> Any:
+    loaded = yaml.load(document, Loader=yaml.CSafeLoader)
+    return deep_map_render(
+        lambda value, _: get_rendered(value, {}, native=True) if isinstance(value, str) else value,
+        loaded,
+    )
+
+
+@pytest.mark.parametrize("text", PAYLOADS)
+def test_the_name_and_value_of_an_added_column_are_never_templates(text: str) -> None:
+    model = spec(extra_columns=(ExtraColumn(name=text, value=text),))
+    value, name = text.replace("'", "''"), text.replace('"', '""')
+    assert rendered(model) == (
+        f"select\n    *,\n    '{value}' as \"{name}\"\nfrom (\nselect 1 as id\n) as query"
+    )
 
 
 def test_the_profile_of_the_archive_holds_no_secret() -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 BACKEND = Backend(
     macros=Path(__file__).with_name("macros") / "worker.sql",
     output={"type": "duckdb", "path": ":memory:", "schema": "main"},
+    database="memory",
+    schema="main",
     error=engine_error,
 )
 

@@ -48,23 +48,24 @@ class Session:
         finally:
             self.on_call(outcome, time.perf_counter() - started)
 
-    def backend(self, staging_schema: str) -> Backend:
+    def backend(self) -> Backend:
         return Backend(
             macros=MACROS,
             output={
                 "type": "trino",
                 # Only what dbt wants to see: connections are made by `connect`.
                 "method": "none",
-                "host": self.trino.host,
-                "port": self.trino.port,
-                "user": self.trino.user,
-                "database": self.trino.catalog,
-                "schema": self.trino.schema,
+                "host": "trino",
+                "port": 8080,
+                "user": "asgard",
+                "database": "lake",
+                "schema": "gold",
                 "threads": 1,
             },
+            database=self.trino.catalog,
+            schema=self.trino.schema,
             error=self._explained,
             project={
-                "vars": {"staging": staging_schema},
                 "query-comment": {
                     "comment": "{{ node.config.meta.get('mark', 'asgard') if node else 'asgard' }}"
                 },

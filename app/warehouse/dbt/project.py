@@ -79,7 +79,9 @@ class DbtProject:
         content = await self._content()
         variables = files.variables(self._target.secrets())
         profile = self._target.profile(variables)
-        content["profiles.yml"] = yaml.safe_dump({files.PROJECT: profile}, sort_keys=False)
+        content["profiles.yml"] = yaml.safe_dump(
+            {files.PROJECT: files.rendered(profile)}, sort_keys=False
+        )
         content["README.md"] += files.VARIABLES.format(names=", ".join(variables))
         return await asyncio.to_thread(_packed, content)
 
@@ -159,7 +161,7 @@ class DbtProject:
             for name, text in content.items():
                 path = self._folder / name
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                if not path.exists() or path.read_text() != text:
+                if not path.exists() or path.read_text("utf-8") != text:
                     _replace(path, text)
             for path in (self._folder / "models").rglob("*.sql"):
                 if str(path.relative_to(self._folder)) not in content:
@@ -169,9 +171,9 @@ class DbtProject:
     def _merged_profiles(self) -> str:
         """Other profiles in the directory are left alone."""
         path = self._profiles / "profiles.yml"
-        known = yaml.safe_load(path.read_text()) if path.exists() else None
+        known = yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
         profiles: dict[str, Any] = known if isinstance(known, dict) else {}
-        profiles[files.PROJECT] = self._target.kept_profile(self._folder)
+        profiles[files.PROJECT] = files.rendered(self._target.kept_profile(self._folder))
         text: str = yaml.safe_dump(profiles, sort_keys=False)
         return text
 
@@ -179,7 +181,7 @@ class DbtProject:
 def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     temporary.replace(path)
 

@@ -1,6 +1,5 @@
 """The text of the generated dbt project: pure functions from models to files."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from app.lakehouse.connection import Lake
+from app.sql.jinja import printed
 from app.sql.model import TableName
 from app.warehouse.duckdb_types import literal, quoted
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
@@ -47,9 +47,15 @@ VARIABLES = """
 """
 
 
+class Template(str):
+    """What dbt shall render. In every other string of the project it reads nothing."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class ModelText:
-    """A model and its SQL with `ref()` and `source()`, in the dialect of the project's engine."""
+    """A model and the template of its SQL, in the dialect of the project's engine."""
 
     spec: ModelSpec
     sql: str
@@ -89,20 +95,13 @@ def with_extra_columns(model: ModelText) -> str:
     if not model.spec.extra_columns:
         return model.sql
     added = ",\n    ".join(
-        f"{'now()' if extra.value is None else harmless(literal(extra.value))} as "
-        f"{quoted(extra.name)}"
+        f"{'now()' if extra.value is None else literal(extra.value)} as {quoted(extra.name)}"
         for extra in model.spec.extra_columns
     )
-    return f"select\n    *,\n    {added}\nfrom (\n{model.sql}\n) as query"
-
-
-def harmless(text_literal: str) -> str:
-    """A SQL string literal in which nothing can be read as a template."""
-    return re.sub(r"\{(?=[{%#])", "{' || '", text_literal)
+    return f"select\n    *,\n    {printed(added)}\nfrom (\n{model.sql}\n) as query"
 
 
 def properties_file(models: Iterable[ModelText], views_database: str | None) -> str:
-    """Here and not in the models: dbt's static parser does not unescape strings in `config()`."""
     described = [
         {
             "name": model.spec.name,
@@ -138,11 +137,16 @@ def sources_file(tables: Iterable[TableName], lake: Lake) -> str:
             "database": lake.catalog_name,
             "schema": schema,
             "quoting": {"database": True, "schema": True, "identifier": True},
-            "tables": [{"name": name} for name in names],
+            "tables": [_source(name) for name in names],
         }
         for schema, names in schemas.items()
     ]
     return _yaml({"version": 2, "sources": sources})
+
+
+def _source(name: str) -> dict[str, str]:
+    # dbt puts quotes around an identifier and looks for none in it.
+    return {"name": name} | ({"identifier": quoted(name)[1:-1]} if '"' in name else {})
 
 
 def project_file(lake: Lake, settings: Mapping[str, Any]) -> str:
@@ -156,7 +160,8 @@ def project_file(lake: Lake, settings: Mapping[str, Any]) -> str:
             "models": {
                 PROJECT: {"+database": lake.catalog_name, "+schema": lake.gold_schema, **settings},
             },
-            "flags": {"send_anonymous_usage_stats": False},
+            # dbt's static parser does not unescape the strings in `source()`.
+            "flags": {"send_anonymous_usage_stats": False, "static_parser": False},
         }
     )
 
@@ -230,7 +235,7 @@ def secret_values(lake: Lake) -> dict[str, str]:
 
 def variables(names: Iterable[str]) -> dict[str, str]:
     """Instead of each value, the environment variable that has to hold it."""
-    return {name: f"{{{{ env_var('{name}') }}}}" for name in names}
+    return {name: Template(f"{{{{ env_var('{name}') }}}}") for name in names}
 
 
 def _endpoint(lake: Lake, values: Mapping[str, str]) -> dict[str, str]:
@@ -244,6 +249,15 @@ def _endpoint(lake: Lake, values: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def rendered(value: Any) -> Any:
+    """The document that dbt renders to this one: it takes the strings of YAML for templates."""
+    if isinstance(value, str):
+        return str(value) if isinstance(value, Template) else printed(value)
+    if isinstance(value, Mapping):
+        return {key: rendered(item) for key, item in value.items()}
+    return [rendered(item) for item in value] if isinstance(value, list) else value
+
+
 def _yaml(value: Any) -> str:
-    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(rendered(value), sort_keys=False, allow_unicode=True)
     return text

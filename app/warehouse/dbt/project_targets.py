@@ -86,7 +86,7 @@ class TrinoTarget:
         return self._profile({**self.secrets(), "TRINO_PORT": self.trino.port})
 
     def profile(self, values: Mapping[str, str]) -> dict[str, Any]:
-        return self._profile({**values, "TRINO_PORT": f"{{{{ {_AS_NUMBER} }}}}"})
+        return self._profile({**values, "TRINO_PORT": _PORT})
 
     def _profile(self, values: Mapping[str, Any]) -> dict[str, Any]:
         trino = self.trino
@@ -112,4 +112,4 @@ class TrinoTarget:
         return {"target": "lake", "outputs": {"lake": output}}
 
 
-_AS_NUMBER = "env_var('TRINO_PORT') | as_number"
+_PORT = files.Template("{{ env_var('TRINO_PORT') | as_number }}")

@@ -16,10 +16,10 @@ from app.worker_spans import span
 
 
 class ModelWorker:
-    def __init__(self, trino: TrinoConnection, staging_schema: str, folder: Path) -> None:
+    def __init__(self, trino: TrinoConnection, folder: Path) -> None:
         self._session = Session(trino)
         self._session.use()
-        self._workspace = Workspace(folder, self._session.backend(staging_schema))
+        self._workspace = Workspace(folder, self._session.backend())
         self._warm_up(trino.schema)
 
     def build(self, message: dict[str, Any], emit: Emit) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class ModelWorker:
 
 def open_worker(hello: dict[str, Any]) -> Handlers:
     trino = TrinoConnection.from_json(hello["trino"])
-    worker = ModelWorker(trino, hello["staging_schema"], Path(hello["folder"]))
+    worker = ModelWorker(trino, Path(hello["folder"]))
     # dbt and its manifest stay for good: collections that walk them cost 0.2 s each.
     gc.collect()
     gc.freeze()

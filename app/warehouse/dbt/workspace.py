@@ -10,8 +10,10 @@ import copy
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +27,14 @@ if TYPE_CHECKING:
     from dbt.artifacts.schemas.run import RunExecutionResult
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
+    from dbt.contracts.graph.nodes import ModelNode
 
 PACKAGE = "asgard_worker"
+
+SQL = "asgard_sql"
+MODEL_FILE = f"{{{{ config.get('{SQL}') }}}}"
+"""Every model's text. Jinja prints the SQL as a value, and dbt renders no value of `config` again;
+it does render the strings that `var()` returns."""
 
 PROJECT = {
     "name": PACKAGE,
@@ -44,17 +52,21 @@ class Backend:
 
     macros: Path
     output: dict[str, Any]
+    """dbt reads its strings as templates: they are constants, nothing of the settings."""
+    database: str
+    schema: str
+    """Where models are built, unless their config names another schema."""
     error: Callable[[str], AsgardError]
     """The error of our tree that a message of dbt stands for."""
     project: dict[str, Any] = field(default_factory=dict)
-    """What `dbt_project.yml` holds besides."""
+    """What else `dbt_project.yml` holds: constants, as in `output`."""
 
 
 @dataclass(frozen=True)
 class Model:
     name: str
     sql: str
-    """In the backend's dialect; nothing in it is read as a template."""
+    """In the backend's dialect."""
     materialized: str
     description: str
     tags: list[str]
@@ -79,6 +91,7 @@ class Workspace:
         profile = {PACKAGE: {"target": "worker", "outputs": {"worker": backend.output}}}
         (folder / "dbt_project.yml").write_text(yaml.safe_dump({**PROJECT, **backend.project}))
         (folder / "profiles.yml").write_text(yaml.safe_dump(profile))
+        (folder / "models" / "model.sql").write_text(MODEL_FILE)
         shutil.copy(backend.macros, folder / "macros")
 
     def run(self, model: Model, emit: Emit) -> None:
@@ -87,22 +100,66 @@ class Workspace:
         tree that dbt's stands for."""
         from dbt.cli.main import dbtRunner
 
-        models = self._folder / "models"
-        for old in models.iterdir():
-            old.unlink()
-        (models / f"{model.name}.sql").write_text(_model_file(model))
-        parsed = dbtRunner().invoke(["parse", *self._options()])
-        if not parsed.success:
-            raise self._backend.error(str(parsed.exception))
-        manifest: Manifest = parsed.result  # type: ignore[assignment]
+        manifest: Any = self._manifest
+        node = self._node(model)
+        manifest.nodes = {node.unique_id: node}
+        manifest.build_flat_graph()
         runner = dbtRunner(manifest=manifest, callbacks=[_listener(emit)])
-        done = runner.invoke(
-            ["run", "--select", model.name, "--no-populate-cache", *self._options()]
-        )
-        self._write_artifacts(manifest, done)
+        done = runner.invoke(["run", "--no-populate-cache", *self._options()])
+        self._write_artifacts(model, done)
         emit({"artifacts": True})
         if not done.success:
             raise self._backend.error(_failure(done))
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        """dbt parses once: neither the model's file nor a macro changes afterwards."""
+        from dbt.cli.main import dbtRunner
+
+        parsed = dbtRunner().invoke(["parse", "--no-partial-parse", *self._options()])
+        if not parsed.success:
+            raise self._backend.error(str(parsed.exception))
+        return parsed.result  # type: ignore[return-value]
+
+    @cached_property
+    def _parsed_node(self) -> dict[str, Any]:
+        [node] = self._manifest.nodes.values()
+        return node.to_dict(omit_none=True)
+
+    def _node(self, model: Model) -> ModelNode:
+        """The parsed node with the model's own values, which thereby pass no parser."""
+        from dbt.artifacts.resources.base import FileHash
+        from dbt.contracts.graph.nodes import ModelNode
+
+        parsed = self._parsed_node
+        own: dict[str, Any] = {
+            **model.config,
+            "materialized": model.materialized,
+            "tags": model.tags,
+            "meta": model.meta,
+        }
+        database = self._backend.database
+        schema = own.get("schema", self._backend.schema)
+        alias = own.get("alias", model.name)
+        return ModelNode.from_dict(
+            {
+                **parsed,
+                "name": model.name,
+                "unique_id": f"model.{PACKAGE}.{model.name}",
+                "fqn": [PACKAGE, model.name],
+                "description": model.description,
+                "tags": model.tags,
+                "meta": model.meta,
+                "config": {**parsed["config"], **own, SQL: model.sql},
+                "unrendered_config": own,
+                "database": database,
+                "schema": schema,
+                "alias": alias,
+                "relation_name": ".".join(quoted(part) for part in (database, schema, alias)),
+                "checksum": FileHash.from_contents(model.sql).to_dict(),
+                "created_at": time.time(),
+            }
+        )
 
     def _options(self) -> list[str]:
         folder = str(self._folder)
@@ -114,40 +171,42 @@ class Workspace:
             *("--threads", "1", "--no-version-check", "--no-write-json"),
         ]
 
-    def _write_artifacts(self, manifest: Manifest, done: dbtRunnerResult) -> None:
+    def _write_artifacts(self, model: Model, done: dbtRunnerResult) -> None:
         folder = self._folder
-        own: Any = copy.copy(manifest)
-        own.macros = {k: v for k, v in manifest.macros.items() if v.package_name == PACKAGE}
-        own.write(str(folder / "manifest.json"))
+        self._readable(model).write(str(folder / "manifest.json"))
         results: RunExecutionResult | None = done.result  # type: ignore[assignment]
         path = folder / "run_results.json"
         if results is None:
             path.write_text(json.dumps({"results": [], "error": str(done.exception)}))
         else:
             # Without the paths of this machine.
-            selected = list(results.args["select"])
             results.args = {
                 "which": "run",
-                "select": selected,
+                "select": [model.name],
                 "vars": {},
-                "invocation_command": f"dbt run --select {' '.join(selected)}",
+                "invocation_command": f"dbt run --select {model.name}",
             }
             results.write(str(path))
         shutil.rmtree(self._folder / "target" / "run", ignore_errors=True)
         shutil.rmtree(self._folder / "target" / "compiled", ignore_errors=True)
 
+    def _readable(self, model: Model) -> Any:
+        """This run's manifest without dbt's own macros, the SQL in the place of the file's text."""
+        from dbt.artifacts.schemas.manifest import ManifestMetadata
 
-def _model_file(model: Model) -> str:
-    config = {
-        **model.config,
-        "materialized": model.materialized,
-        "tags": model.tags,
-        "meta": model.meta,
-    }
-    # JSON inside a string literal of Jinja: a client's text stays a text.
-    text = json.dumps(json.dumps(config), ensure_ascii=True)
-    sql = model.sql.replace("{% endraw", "{ % endraw")
-    return f"{{{{ config(**fromjson({text})) }}}}\n{{% raw %}}\n{sql}\n{{% endraw %}}\n"
+        manifest: Any = copy.copy(self._manifest)
+        manifest.macros = {k: v for k, v in manifest.macros.items() if v.package_name == PACKAGE}
+        now = ManifestMetadata()
+        manifest.metadata = replace(
+            manifest.metadata,
+            generated_at=now.generated_at,
+            invocation_id=now.invocation_id,
+            invocation_started_at=now.invocation_started_at,
+        )
+        [node] = manifest.nodes.values()
+        node.raw_code = model.sql
+        del node.config[SQL]
+        return manifest
 
 
 def _listener(emit: Emit) -> Callable[[Any], None]:

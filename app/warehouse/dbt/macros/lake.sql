@@ -5,18 +5,24 @@
   {{ return((custom_schema_name or target.schema) | trim) }}
 {% endmacro %}
 
+{# Between quotes are the names of a struct's fields. #}
 {% macro asgard_held_as(type) %}
-  {% set held = namespace(type=type) %}
-  {% for pattern, name in [
-    ('U?HUGEINT|UBIGINT|UINTEGER', 'BIGINT'),
-    ('U?TINYINT|U?SMALLINT', 'INTEGER'),
-    ('TIMESTAMP_(S|MS|NS)', 'TIMESTAMP'),
-    ('TIME_NS', 'TIME'),
-    ('ENUM\\([^)]*\\)|UUID|BIT|JSON', 'VARCHAR'),
-  ] %}
-    {% set held.type = modules.re.sub('(?<!\\w)(' ~ pattern ~ ')(?!\\w)', name, held.type) %}
+  {% set parts = [] %}
+  {% for part in type.split('"') %}
+    {% set held = namespace(type=part) %}
+    {% set unquoted = loop.index is odd %}
+    {% for pattern, name in [
+      ('U?HUGEINT|UBIGINT|UINTEGER', 'BIGINT'),
+      ('U?TINYINT|U?SMALLINT', 'INTEGER'),
+      ('TIMESTAMP_(S|MS|NS)', 'TIMESTAMP'),
+      ('TIME_NS', 'TIME'),
+      ('ENUM\\([^)]*\\)|UUID|BIT|JSON', 'VARCHAR'),
+    ] if unquoted %}
+      {% set held.type = modules.re.sub('(?<!\\w)(' ~ pattern ~ ')(?!\\w)', name, held.type) %}
+    {% endfor %}
+    {% do parts.append(held.type) %}
   {% endfor %}
-  {{ return(held.type) }}
+  {{ return(parts | join('"')) }}
 {% endmacro %}
 
 {% macro asgard_columns(sql) %}

@@ -1,10 +1,6 @@
 {# One statement for each materialization: readers of a table never miss it. What dbt-trino does by
    itself moves the old table away first, and asks Trino what there is, which we know. #}
 
-{% macro generate_schema_name(custom_schema_name, node) %}
-  {{ return((custom_schema_name or target.schema) | trim) }}
-{% endmacro %}
-
 {% materialization table, adapter='trino' %}
   {% call statement('main', auto_begin=False) %}
     create or replace table {{ this }} as
@@ -23,7 +19,7 @@
 {% endmaterialization %}
 
 {% macro trino__list_schemas(database) %}
-  {{ return([[target.schema], [var('staging')]]) }}
+  {{ return(graph.nodes.values() | map(attribute='schema') | batch(1) | list) }}
 {% endmacro %}
 
 {% macro trino__create_schema(relation) %}{% endmacro %}

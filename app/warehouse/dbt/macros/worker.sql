@@ -28,5 +28,5 @@
 {% macro duckdb__create_schema(relation) %}{% endmacro %}
 
 {% macro duckdb__list_schemas(database) %}
-  {{ return(run_query("select 'main' as schema_name")) }}
+  {{ return([['main']]) }}
 {% endmacro %}

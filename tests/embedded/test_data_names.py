@@ -1,0 +1,114 @@
+"""Names that come with data are text: dbt's templates, SQL and all others take them as they are."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pytest
+
+from app.warehouse import publish
+from app.warehouse.dbt.project import DbtProject
+from app.warehouse.engine import ExtraColumn, Materialization, ModelSpec
+from tests.conftest import Lakehouse
+from tests.embedded.test_dbt_transformations import dbt
+from tests.embedded.warehouse_world import World, open_world, unique
+from tests.payloads import CANARY, JINJA, PAYLOADS
+
+BRACES = """'{' || '\r\n {' AS brace, '{}' AS "{} {" """
+NUMBERED = {text: number for number, text in enumerate(PAYLOADS)}
+
+
+@pytest.fixture(scope="module")
+async def world(
+    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    async with open_world(lakehouse, tmp_path_factory.mktemp("names")) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+async def named(world: World) -> str:
+    """A table whose columns, and whose struct's fields, are called after every text."""
+    table = pa.table({**{text: [n] for text, n in NUMBERED.items()}, "fields": [NUMBERED]})
+    return await silver(world, unique("named"), table)
+
+
+async def silver(world: World, name: str, table: pa.Table) -> str:
+    def write(catalog: Any) -> None:
+        reader = pa.RecordBatchReader.from_batches(table.schema, table.to_batches())
+        publish.replace_table(catalog, f"silver.{name}", reader, run_id=uuid4().hex)
+
+    await world.lakehouse.catalog.run(write)
+    return f"silver.{name}"
+
+
+async def test_every_name_of_a_column_and_field_arrives_as_it_is(world: World, named: str) -> None:
+    name = unique("names")
+    # The sum is wider than any column of a table, so every column is cast, by its name.
+    await world.built(name, f"SELECT *, sum(1) OVER () AS total FROM {named}")
+    assert await world.rows(name) == [{**NUMBERED, "fields": NUMBERED, "total": 1}]
+
+
+async def test_the_project_shows_dbt_every_text_and_has_it_read_none(
+    world: World, named: str, tmp_path: Path
+) -> None:
+    dashed = await silver(world, unique("dashed-table"), pa.table({"a": [1]}))
+    schema, _, table = dashed.partition(".")
+    specs = [
+        spec(
+            f"SELECT *, sum(1) OVER () AS total FROM {named}",
+            description="\n".join(PAYLOADS),
+            tags=PAYLOADS,
+            owner=JINJA[1],
+            extra_columns=tuple(ExtraColumn(name=f"extra_{text}", value=text) for text in PAYLOADS),
+        ),
+        spec(
+            f"SELECT * FROM {named}",
+            materialization=Materialization.INCREMENTAL,
+            unique_key=PAYLOADS,
+            description=JINJA[0] + "\n",
+        ),
+        spec(f'SELECT a, {BRACES} FROM {schema}."{table}" -- {{'),
+    ]
+    await world.built(specs[1].name, f"SELECT * FROM {named}")  # dbt merges into it
+    project = DbtProject(
+        lake=world.lakehouse.lake,
+        target=world.target,
+        judge=world.judge,
+        project_dir=tmp_path,
+        profiles_dir=tmp_path,
+    )
+
+    async def models() -> list[ModelSpec]:
+        return specs
+
+    project.follow(models)
+    await project.open()
+    try:
+        await project.write()
+        await dbt("build", tmp_path)
+    finally:
+        await project.close()
+
+    whole, merged, texts = [await world.rows(spec.name) for spec in specs]
+    extra = {f"extra_{text}": text for text in PAYLOADS}
+    assert whole == [{**NUMBERED, "fields": NUMBERED, "total": 1, **extra}]
+    assert merged == [{**NUMBERED, "fields": NUMBERED}]
+    assert texts == [{"a": 1, "brace": "{\r\n {", "{} {": "{}"}]
+    nodes = json.loads((tmp_path / "target" / "manifest.json").read_text())["nodes"]
+    told = {node["name"]: node for node in nodes.values()}
+    assert told.keys() == {spec.name for spec in specs}
+    for model in specs:
+        node = told[model.name]
+        assert node["description"] == model.description
+        assert sorted(node["tags"]) == sorted(model.tags)
+        assert node["meta"] == {"owner": model.owner}
+        assert (node["config"]["unique_key"] or []) == list(model.unique_key)
+    assert CANARY not in (tmp_path / "target" / "manifest.json").read_text()
+
+
+def spec(sql: str, **more: Any) -> ModelSpec:
+    return ModelSpec(schema_name="gold", name=unique("spec"), sql=sql, **more)
