@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import structlog
 
-from app.caller import SCOPES, Caller
+from app.caller import SCOPES, Caller, is_reserved
 from app.errors import EngineUnreachable
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ ASKED_EVERY = 10.0
 TIMEOUT = httpx.Timeout(5, connect=3)
 LONGEST_ANSWER = 1024 * 1024
 LONGEST_TOKEN = 16 * 1024
+LONGEST_SUBJECT = 255
 log = structlog.get_logger()
 
 
@@ -120,6 +121,23 @@ class IssuerKeys:
         return found
 
 
+def subject_refusal(given: object) -> str | None:
+    """Say why a `sub` cannot name a caller; None when it can."""
+    if not isinstance(given, str):
+        return "is not a text"
+    if not given.strip():
+        return "is empty"
+    if len(given) > LONGEST_SUBJECT:
+        return f"is longer than {LONGEST_SUBJECT} characters"
+    if not given.isprintable():
+        return "has control characters or invisible ones"
+    if given != given.strip():
+        return "begins or ends with a space"
+    if is_reserved(given):
+        return "is a name that Asgard keeps for itself"
+    return None
+
+
 class TokenJudge:
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
@@ -131,10 +149,19 @@ class TokenJudge:
     async def caller(self, token: str) -> Caller:
         """Raises `TokenRefused`, or `EngineUnreachable` while there is nothing to judge it by."""
         claims = await self._claims(token)
-        subject = claims["sub"]
-        if not isinstance(subject, str) or not subject.isprintable() or len(subject) > 255:
-            raise TokenRefused("its sub is no name")
-        return Caller(subject, self._scopes(claims))
+        return Caller(self._subject(claims["sub"]), self._scopes(claims))
+
+    def _subject(self, given: object) -> str:
+        why = subject_refusal(given)
+        if why is None:
+            return str(given)
+        log.warning(
+            "token_subject_refused",
+            issuer=self._issuer.url,
+            subject=repr(given)[:LONGEST_SUBJECT],
+            why=why,
+        )
+        raise TokenRefused(f"its sub {why}")
 
     async def _claims(self, token: str) -> dict[str, Any]:
         from joserfc import jwt

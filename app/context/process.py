@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from app.airbyte.driver import IngestionDriver
+from app.airbyte.engine import IngestionEngine
 from app.airbyte.service import AirbyteService
 from app.audit.trail import AuditTrail
 from app.auth.authenticator import Authenticator
@@ -78,6 +79,7 @@ async def open_context(
             RunKind.DBT: models,
             RunKind.DATA_PRODUCT: models,
         }
+        products = RecordTable(records, "data_products", ProductDoc)
         runs_seen: list[Observer] = [metrics.run_ended]
         runs = RunService(
             store=store,
@@ -85,6 +87,10 @@ async def open_context(
             settings=settings,
             drivers=drivers,
             observers=runs_seen,
+            owners={
+                RunKind.INGESTION: lambda id_: _creator_of_ingestion(ingestion, id_),
+                RunKind.DATA_PRODUCT: lambda id_: _creator_of_product(products, id_),
+            },
             telemetry=telemetry,
         )
         idempotency = IdempotencyStore(store)
@@ -107,7 +113,7 @@ async def open_context(
             project=project,
         )
         data_products = DataProductService(
-            records=RecordTable(records, "data_products", ProductDoc),
+            records=products,
             runs=runs,
             judge=judge,
             engine=warehouse,
@@ -160,6 +166,15 @@ async def open_context(
             data_products=data_products,
             probes=foundation.probes,
         )
+
+
+async def _creator_of_ingestion(engine: IngestionEngine, ingestion_id: str) -> str:
+    return (await engine.ingestion(ingestion_id)).created_by
+
+
+async def _creator_of_product(products: RecordTable[ProductDoc], product_id: str) -> str | None:
+    record = await products.get(product_id)
+    return record.created_by if record else None
 
 
 def _follow(metrics: Metrics, foundation: Foundation, runs: RunService, audit: AuditTrail) -> None:

@@ -103,6 +103,8 @@ class Run(Frozen):
     inputs: tuple[RunInput, ...] = ()
     output: RunOutput | None = None
     created_by: str
+    joined_by: tuple[str, ...] = ()
+    """Other callers that asked for the same work while it was open."""
     cancel_requested_at: datetime | None = None
     owner: str | None = None
     epoch: int = 0

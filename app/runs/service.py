@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from app.caller import ANONYMOUS, Caller
+from app.caller import ANONYMOUS, Caller, identity_of
 from app.config import Settings
 from app.errors import EngineUnreachable, NotSupported, TooManyRequests
-from app.runs.active import ActiveRun, Stop, now, with_event
+from app.runs.active import ActiveRun, now
 from app.runs.archive import RunArchive
 from app.runs.bells import Bells
-from app.runs.driver import RunDriver, Superseded
+from app.runs.callers import RunCallers
+from app.runs.cancellers import Cancellers, FindOwner
+from app.runs.driver import RunDriver
 from app.runs.history import RunHistory
 from app.runs.joins import Joins, is_joinable
 from app.runs.locks import TargetLocks
@@ -63,10 +65,6 @@ class Started:
     joined: bool
 
 
-class AlreadyEnded(Exception):
-    pass
-
-
 class RunService(RunReader):
     def __init__(
         self,
@@ -77,9 +75,11 @@ class RunService(RunReader):
         drivers: Mapping[RunKind, RunDriver],
         namespace: str = "asgard",
         observers: Sequence[Observer] = (),
+        owners: Mapping[RunKind, FindOwner] | None = None,
         telemetry: Telemetry = SILENT,
     ) -> None:
-        """`observers` are told of every run that ends in this process."""
+        """`observers` are told of every run that ends in this process; `owners` tell, by its
+        `subject_id`, who owns the record that a run belongs to."""
         runs, bells = RunStore(store), Bells()
         history = RunHistory(catalog, namespace)
         archive = RunArchive(runs, history)
@@ -104,6 +104,7 @@ class RunService(RunReader):
         )
         super().__init__(runs, history, archive, supervisor, watcher, bells)
         self._joins = Joins(store, runs, self._is_last)
+        self._callers = RunCallers(runs, supervisor, self.get, Cancellers(owners or {}))
         self._replicas = replicas
         self._telemetry = telemetry
         self._max_queued = settings.max_queued
@@ -151,7 +152,7 @@ class RunService(RunReader):
             raise EngineUnreachable("This gateway is stopping; ask again.", retry_after=2)
         joins = request.fingerprint is not None and request.idempotency_key is None
         if joins and (equal := await self._equal_work(request)) is not None:
-            return Started(equal.run, joined=True)
+            return Started(await self._callers.join(equal.run, request.caller.subject), joined=True)
         if not self._supervisor.drives(request.kind):
             raise NotSupported(f"No engine is configured for {request.kind.value} runs.")
         self._require_room()
@@ -163,25 +164,15 @@ class RunService(RunReader):
         if joins and request.fingerprint is not None:
             found = await self._joins.run_id_for(request.target, request.fingerprint, run_id)
             if isinstance(found, StoredRun):
-                known = self._in_memory(found.run.run_id)
-                return Started(known or found.run, joined=True)
+                known = self._in_memory(found.run.run_id) or found.run
+                return Started(await self._callers.join(known, request.caller.subject), joined=True)
             run_id = found
         return await self._create(self._new(request, run_id))
 
     async def cancel(self, run_id: str, caller: Caller) -> Run:
-        """Records the wish. An ended run is returned as it is; the engine's ending wins."""
-        while True:
-            active = self._supervisor.active.get(run_id)
-            run = active.run if active is not None else await self.get(run_id)
-            if run.state.is_terminal or run.cancel_requested_at is not None:
-                return run
-            try:
-                if active is not None:
-                    return await self._cancel_own(active, caller)
-                if await self._cancel_elsewhere(run_id, caller):
-                    return await self.get(run_id)
-            except (AlreadyEnded, Superseded):
-                continue
+        """Records the wish. An ended run is returned as it is; the engine's ending wins.
+        Raises `MissingScope` for runs of others."""
+        return await self._callers.cancel(run_id, caller)
 
     async def _equal_work(self, request: RunRequest) -> ActiveRun | None:
         for active in list(self._supervisor.active.values()):
@@ -214,12 +205,12 @@ class RunService(RunReader):
     def _share_of(self, caller: Caller) -> Iterator[None]:
         """Counts a run of the caller's from before it is made until it is owned. What other
         replicas have just begun is seen a second later."""
-        subject, most = caller.subject, self._max_per_caller
+        subject, most = identity_of(caller.subject), self._max_per_caller
         if most and subject != ANONYMOUS.subject:
             own = (active.run for active in self._supervisor.active.values())
             elsewhere = (stored.run for stored in self._watcher.elsewhere.values())
             begun = sum(
-                run.created_by == subject and not run.state.is_terminal
+                identity_of(run.created_by) == subject and not run.state.is_terminal
                 for run in (*own, *elsewhere)
             )
             if begun + self._starting[subject] >= most:
@@ -261,36 +252,6 @@ class RunService(RunReader):
             stored = await self._runs.create(run)
         except PreconditionFailed:
             # The same id was chosen for two requests: they are one.
-            return Started(await self.get(run.run_id), joined=True)
+            same = await self.get(run.run_id)
+            return Started(await self._callers.join(same, run.created_by), joined=True)
         return Started(self._supervisor.adopt(stored).run, joined=False)
-
-    async def _cancel_own(self, active: ActiveRun, caller: Caller) -> Run:
-        run = await active.change(
-            _wish, reason="CancelRequested", message=_asked(caller), patient=False
-        )
-        active.stop(Stop.CANCEL)
-        return run
-
-    async def _cancel_elsewhere(self, run_id: str, caller: Caller) -> bool:
-        """False when the run changed meanwhile. Its owner sees the wish within a second."""
-        from app.lakehouse.storage import PreconditionFailed
-
-        stored = await self._runs.load(run_id)
-        if stored is None:
-            return False
-        wished = with_event(_wish(stored.run), "CancelRequested", _asked(caller))
-        try:
-            await self._runs.replace(wished, stored.etag)
-        except PreconditionFailed:
-            return False
-        return True
-
-
-def _wish(run: Run) -> Run:
-    if run.state.is_terminal:
-        raise AlreadyEnded
-    return run.model_copy(update={"cancel_requested_at": run.cancel_requested_at or now()})
-
-
-def _asked(caller: Caller) -> str:
-    return f"{caller.subject} asked to cancel the run."

@@ -245,10 +245,10 @@ JODA_DATE_FORMAT = {
 
 _CALLED = re.compile(r"\b([a-z_0-9]+)\(")
 _BUILT = """
-approx_count_distinct array case cast cast_to_type current_date
-current_time current_timestamp date_sub error exists extract greatest if json_array_length
-json_extract json_keys least left list list_contains list_value listagg localtime localtimestamp
-regexp_replace strftime string_agg strptime struct to_json trim try_cast typeof unhex unnest
+approx_count_distinct array case cast cast_to_type date_sub error exists extract greatest if
+json_array_length json_extract json_keys least left list list_contains list_value listagg
+regexp_replace strftime string_agg strptime struct to_json today trim try_cast typeof unhex
+unnest
 """
 
 DUCKDB: frozenset[str] = frozenset(

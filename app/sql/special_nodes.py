@@ -6,7 +6,7 @@ from sqlglot import exp
 
 from app.sql.duckdb_functions import EXTRACT_FIELDS
 from app.sql.numbers import divide, remainder, rounded, subscript
-from app.sql.templates import unsupported, witness
+from app.sql.templates import filled, unsupported, witness
 
 
 def _cast(node: exp.Expr) -> exp.Expr:
@@ -82,6 +82,11 @@ def _limit_options(node: exp.Expr) -> exp.Expr:
     return node
 
 
+def _call(template: str) -> Callable[[exp.Expr], exp.Expr]:
+    """DuckDB would read the bare word as a column, where a table has one of that name."""
+    return lambda _node: filled(template, [])
+
+
 def _never(what: str) -> Callable[[exp.Expr], exp.Expr]:
     def refuse(_node: exp.Expr) -> exp.Expr:
         raise unsupported(what)
@@ -100,11 +105,16 @@ RULES: dict[type[exp.Expr], Callable[[exp.Expr], exp.Expr]] = {
     exp.Add: _shift,
     exp.Cast: _cast,
     exp.Bracket: subscript,
+    exp.CurrentDate: _call("today()"),
+    exp.CurrentTime: _never("CURRENT_TIME"),
+    exp.CurrentTimestamp: _call("now()"),
     exp.Div: divide,
     exp.Extract: _extract,
     exp.IgnoreNulls: _ignore_nulls,
     exp.IntervalSpan: _never("INTERVAL YEAR TO MONTH or DAY TO SECOND"),
     exp.LimitOptions: _limit_options,
+    exp.Localtime: _call("CAST(CAST(now() AS TIMESTAMP) AS TIME)"),
+    exp.Localtimestamp: _call("CAST(now() AS TIMESTAMP)"),
     exp.Mod: remainder,
     exp.RespectNulls: lambda node: node.this.copy(),
     exp.Sub: _shift,

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from app.errors import AsgardError, EngineFailed, EngineUnreachable, SqlInvalid, TableNotFound
 from app.runs.failure import FailureCause
+from app.warehouse.duckdb_names import missing_column, refuse_fallbacks
 from app.warehouse.duckdb_types import literal, quoted
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def open_session(lake: Lake, scratch: Path, memory: str, threads: int = 2) -> Du
     if secret := catalog_secret(lake):
         connection.execute(secret)
     connection.execute(attach(lake))
+    refuse_fallbacks(connection)
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     connection.execute("SET GLOBAL http_timeout = 10")
     connection.execute(f"SET GLOBAL allowed_directories = [{', '.join(_allowed(lake))}]")
@@ -147,6 +149,12 @@ def engine_error(message: str) -> AsgardError:
     kind, text = (said[1], _readable(said[2])) if said else ("", _readable(message))
     if missing := _MISSING_TABLE.search(text):
         return TableNotFound(f"There is no table {missing[1]}.", missing=[missing[1]])
+    if (column := missing_column(text)) is not None:
+        # DuckDB asks its functions before it asks an outer query.
+        return SqlInvalid(
+            f'There is no column "{column}".',
+            hint="If an outer query has it, write the table's name before it.",
+        )
     if kind in _NOT_PLANNED:
         return SqlInvalid(text)
     if kind == "Out of Memory Error":

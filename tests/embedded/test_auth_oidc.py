@@ -7,6 +7,7 @@ import json
 import time
 
 import pytest
+import structlog
 from auth_world import bearer, gate
 from joserfc import jwt
 
@@ -14,6 +15,19 @@ import app.auth.oidc as oidc
 from app.config import AuthMode
 from tests.oidc_issuer import AUDIENCE, issuing, new_key
 
+BAD_SUBJECTS = (
+    *("anonymous", "Anonymous", "unknown", "UNKNOWN", "others"),
+    *("key:api-key", "key:0123456789ab:ci", "KEY:ci", "key:"),
+    # Letters of full width, a long s, and a colon of full width: NFKC makes plain ones of them.
+    *("ａｎｏｎｙｍｏｕｓ", "anonymouſ", "key：api-key"),
+    *("", " ", " ada", "ada ", "anonymous ", "\u00a0ada", "\u3000"),
+    *("a\nb", "a\x00b", "a\tb", "a\x7fb", "a\u200bb", "a\u202eb", "a\u2028b"),
+    *("x" * 256, "x" * 9000),
+)
+GOOD_SUBJECTS = (
+    *("ada", "auth0|5f7c8ec7c33c6c004bbafe82", "ada@example.com", "Zoë", "李", "x" * 255),
+    *("CN=Ada Lovelace, O=Example", "anonymous2", "my key:1", "keyring", "unknown-user"),
+)
 READS = "/api/v1/dbt/transformations"
 
 
@@ -78,7 +92,7 @@ def hostile(issuer) -> dict[str, str]:
         "not yet valid": issuer.token(nbf=now + 60),
         "issued later": issuer.token(iat=now + 3600),
         "no subject": issuer.token(sub=None),
-        "subject with a newline": issuer.token(sub="a\nb"),
+        **{f"subject {sub!r:.40}": issuer.token(sub=sub) for sub in BAD_SUBJECTS},
         "unknown key": issuer.token(key=new_key("unknown"), header={"kid": "unknown"}),
         "unknown key under a known name": issuer.token(key=new_key(kid)),
         "key in the header": issuer.token(
@@ -111,6 +125,26 @@ async def test_hostile_tokens_are_refused(closed, issuer):
     for answer in answers.values():
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="asgard", error="invalid_token"'
     assert (await closed.client.get(READS)).status_code == 401
+
+
+async def test_a_subject_that_is_a_name_comes_in_as_it_is(closed, issuer):
+    for sub in GOOD_SUBJECTS:
+        headers = bearer(issuer.token(sub=sub, realm={"roles": ["runs:write"]}))
+        answer = await closed.client.post("/api/v1/runs/0123456789abcdef/cancel", headers=headers)
+        assert answer.status_code == 404, sub
+    seen = {record.subject for record in await closed.audit.all()}
+    assert set(GOOD_SUBJECTS) <= seen
+    assert not set(BAD_SUBJECTS) & seen - {"unknown"}
+
+
+async def test_the_log_says_why_a_subject_was_refused(closed, issuer):
+    with structlog.testing.capture_logs() as logged:
+        answer = await closed.client.get(READS, headers=bearer(issuer.token(sub="key:api-key")))
+    assert answer.status_code == 401
+    assert "its sub is a name that Asgard keeps for itself" in answer.json()["detail"]
+    (said,) = [entry for entry in logged if entry["event"] == "token_subject_refused"]
+    assert (said["issuer"], said["subject"]) == (issuer.url, "'key:api-key'")
+    assert said["why"] == "is a name that Asgard keeps for itself"
 
 
 async def test_roles_grant_scopes(closed, issuer):

@@ -10,9 +10,10 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from toy_runs import Idle, ToyLake, request, running, toy_lake
+from toy_runs import ME, Idle, ToyLake, request, running, toy_lake
 
 from app import problems
+from app.auth.access import current_caller
 from app.runs.router import router
 from tests.patience import until
 
@@ -48,6 +49,7 @@ async def api(runs):
     problems.install(app)
     app.include_router(router)
     app.state.context = SimpleNamespace(runs=runs)
+    app.dependency_overrides[current_caller] = lambda: ME
     async with serving(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         yield client
 

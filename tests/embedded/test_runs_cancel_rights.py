@@ -1,0 +1,253 @@
+"""Who may cancel a run, over HTTP: its callers, its record's owner, and `runs:admin`."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from uuid import uuid4
+
+import pytest
+from auth_world import Gate, bearer, gate, key_of, write_keys
+from toy_runs import Idle, running
+
+from app.auth.keys import KnownKey, make_key
+from app.caller import Caller
+from app.config import AuthMode, Settings
+from app.runs.cancellers import MOST_JOINED
+from app.runs.model import Run, RunKind, RunState
+from app.runs.service import RunRequest, RunService
+from tests.oidc_issuer import AUDIENCE, issuing
+
+WORKER = ("dbt:write", "spark:write", "airbyte:write", "data-products:write")
+SCOPES = (*WORKER, "airbyte:read", "runs:read", "runs:write")
+FOREVER = """
+    WITH RECURSIVE r(n) AS (SELECT {0} UNION ALL SELECT n + 1 FROM r) SELECT count(*) AS n FROM r
+"""
+
+
+@dataclass
+class World:
+    """Two replicas of one lake: the gateway, and one whose runs last until they are cancelled."""
+
+    gateway: Gate
+    other: RunService
+    keys: dict[str, tuple[str, KnownKey]]
+
+    def caller(self, name: str) -> Caller:
+        return self.keys[name][1].caller
+
+    def headers(self, name: str) -> dict[str, str]:
+        return bearer(self.keys[name][0])
+
+    async def start(self, by: Caller, **more: object) -> Run:
+        """On the other replica."""
+        given = {"kind": RunKind.DBT, "target": f"gold.t{uuid4().hex[:8]}", **more}
+        started = await self.other.start(RunRequest(spec={"seconds": 600}, caller=by, **given))
+        return started.run
+
+    async def post(self, path: str, name: str, **more: object) -> dict:
+        answer = await self.gateway.client.post(
+            f"/api/v1/{path}", headers=self.headers(name), **more
+        )
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    async def cancel(self, run_id: str, name: str, path: str = "runs") -> int:
+        answer = await self.gateway.client.post(
+            f"/api/v1/{path}/{run_id}/cancel", headers=self.headers(name)
+        )
+        if answer.status_code == 403:
+            refused = answer.json()
+            assert refused["type"] == "/problems/missing-scope"
+            assert refused["missing"] == "runs:admin"
+            assert "may not cancel this run" in refused["detail"]
+            assert "runs:admin" in refused["hint"]
+            assert 'scope="runs:admin"' in answer.headers["WWW-Authenticate"]
+        return answer.status_code
+
+    async def is_cancelled(self, run_id: str) -> bool:
+        run = await self.gateway.app.state.context.runs.wait(run_id, 30)
+        return run.state is RunState.CANCELLED
+
+
+@pytest.fixture(scope="module")
+async def world(lakehouse, tmp_path_factory) -> AsyncIterator[World]:
+    keys = {name: key_of(*SCOPES, name=name) for name in ("ann", "bob", "eve")}
+    rotated = make_key("ann", SCOPES, None)
+    keys["ann rotated"] = (rotated.plain, rotated.known)
+    keys["operator"] = key_of("runs:write", "spark:write", "runs:admin", name="operator")
+    keys["root"] = key_of("admin", name="root")
+    file = tmp_path_factory.mktemp("keys") / "keys.json"
+    write_keys(file, *(known for _, known in keys.values()))
+    async with (
+        gate(
+            lakehouse.settings, auth_mode=AuthMode.API_KEY, auth_keys_file=file, rate_limit=0
+        ) as closed,
+        running(replica(closed)) as other,
+    ):
+        yield World(closed, other, keys)
+
+
+def replica(gateway: Gate) -> RunService:
+    context = gateway.app.state.context
+    return RunService(
+        store=context.store,
+        catalog=context.catalog,
+        settings=Settings(_env_file=None, max_running_per_engine=20),
+        drivers={kind: Idle() for kind in RunKind},
+    )
+
+
+async def test_a_key_cancels_its_own_run_and_not_that_of_another_key(world):
+    run = await world.start(world.caller("ann"))
+    assert await world.cancel(run.run_id, "eve") == 403
+    assert (await world.gateway.app.state.context.runs.get(run.run_id)).cancel_requested_at is None
+    assert await world.cancel(run.run_id, "ann") == 200
+    assert await world.is_cancelled(run.run_id)
+    # What others may not cancel they may not cancel after its end, either.
+    assert [await world.cancel(run.run_id, name) for name in ("ann", "eve")] == [200, 403]
+
+
+async def test_a_rotated_key_is_the_same_caller(world):
+    run = await world.start(world.caller("ann"))
+    assert await world.cancel(run.run_id, "ann rotated") == 200
+    assert await world.is_cancelled(run.run_id)
+
+
+async def test_a_run_that_this_gateway_runs_itself_is_guarded_too(world):
+    run = (await transform(world, "ann", FOREVER.format(1)))["run_id"]
+    assert await world.cancel(run, "eve") == 403
+    assert await world.cancel(run, "ann") == 200
+    assert await world.is_cancelled(run)
+
+
+@pytest.mark.parametrize("who", ["operator", "root"])
+async def test_runs_admin_cancels_the_runs_of_others(world, who):
+    run = await world.start(world.caller("ann"))
+    assert await world.cancel(run.run_id, who) == 200
+    assert await world.is_cancelled(run.run_id)
+
+
+async def test_the_spark_route_guards_as_the_common_one_does(world):
+    run = await world.start(world.caller("ann"), kind=RunKind.SPARK, target=f"silver.{uuid4().hex}")
+    assert await world.cancel(run.run_id, "eve", "spark/transform") == 403
+    assert await world.cancel(run.run_id, "operator", "spark/transform") == 200
+    assert await world.is_cancelled(run.run_id)
+
+
+async def transform(world: World, who: str, sql: str, name: str | None = None) -> dict:
+    body = {"name": name or f"m{uuid4().hex[:8]}", "sql_query": sql}
+    return await world.post("dbt/transform", who, json=body, params={"wait_seconds": 0})
+
+
+async def test_a_caller_that_joined_may_cancel(world):
+    name, sql = f"m{uuid4().hex[:8]}", FOREVER.format(2)
+    first = await transform(world, "ann", sql, name)
+    second = await transform(world, "bob", sql, name)
+    again = await transform(world, "bob", sql, name)
+    assert first["run_id"] == second["run_id"] == again["run_id"]
+    shown = await world.gateway.client.get(
+        f"/api/v1/runs/{first['run_id']}", headers=world.headers("eve")
+    )
+    assert shown.json()["created_by"] == world.caller("ann").subject
+    assert shown.json()["joined_by"] == [world.caller("bob").subject]
+    assert await world.cancel(first["run_id"], "eve") == 403
+    assert await world.cancel(first["run_id"], "bob") == 200
+    assert await world.is_cancelled(first["run_id"])
+
+
+async def test_a_caller_that_joined_on_one_replica_may_cancel_on_the_other(world):
+    name, sql = f"m{uuid4().hex[:8]}", FOREVER.format(3)
+    here = (await transform(world, "ann", sql, name))["run_id"]
+    run = await world.gateway.app.state.context.runs.get(here)
+    joined = await world.start(world.caller("bob"), target=run.target, fingerprint=run.fingerprint)
+    assert joined.run_id == here
+    # At once: before the gateway, which owns the run, has looked at S3 again.
+    assert await world.cancel(here, "bob") == 200
+    assert await world.is_cancelled(here)
+    ended = await world.gateway.app.state.context.runs.get(here)
+    assert ended.joined_by == (world.caller("bob").subject,)
+    assert [e.reason for e in ended.events].count("Joined") == 1
+
+
+async def test_a_run_remembers_only_so_many_callers(world):
+    target = f"gold.t{uuid4().hex[:8]}"
+    run = await world.start(world.caller("ann"), target=target, fingerprint="same")
+    for number in range(MOST_JOINED + 5):
+        joined = await world.start(Caller(f"user-{number}"), target=target, fingerprint="same")
+        assert joined.run_id == run.run_id
+    late = await world.start(world.caller("bob"), target=target, fingerprint="same")
+    assert late.joined_by == tuple(f"user-{number}" for number in range(MOST_JOINED))
+    assert await world.cancel(run.run_id, "bob") == 403
+    assert await world.cancel(run.run_id, "ann") == 200
+
+
+async def test_the_owner_of_a_data_product_cancels_its_runs(world):
+    body = {"name": f"p{uuid4().hex[:8]}", "sql_query": "SELECT 1 AS a", "owner": "eve"}
+    product = await world.post("data-products", "bob", json={**PRODUCT, **body})
+    run = await world.start(
+        world.caller("ann"), kind=RunKind.DATA_PRODUCT, subject_id=product["id"]
+    )
+    # `owner` is free text: what counts is who created it.
+    assert await world.cancel(run.run_id, "eve") == 403
+    assert await world.cancel(run.run_id, "bob") == 200
+    assert await world.is_cancelled(run.run_id)
+
+
+PRODUCT = {"data_product_type": "CUSTOMER_360"}
+
+
+async def test_the_owner_of_an_ingestion_cancels_its_syncs(world, lakehouse):
+    name = f"f{uuid4().hex[:8]}"
+    file = lakehouse.settings.home / "data" / f"{name}.csv"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("a\n1\n")
+    source = {"name": name, "type": "file", "config": {"url": file.name}}
+    made = await world.post("airbyte/datasource", "bob", json=source)
+    sink = await world.post("airbyte/sink", "bob", json={"name": name, "type": "s3"})
+    draft = {"name": name, "sourceId": made["id"], "destinationId": sink["id"]}
+    ingestion = await world.post("airbyte/ingestion", "bob", json=draft)
+    of_it = {"kind": RunKind.INGESTION, "subject_id": ingestion["connectionId"]}
+    run = await world.start(world.caller("ann"), **of_it)
+    assert await world.cancel(run.run_id, "eve") == 403
+    assert await world.cancel(run.run_id, "bob") == 200
+    assert await world.is_cancelled(run.run_id)
+    gone = await world.start(world.caller("ann"), kind=RunKind.INGESTION, subject_id=str(uuid4()))
+    assert [await world.cancel(gone.run_id, name) for name in ("eve", "ann")] == [403, 200]
+
+
+async def test_subjects_of_an_issuer_cancel_their_own_runs(lakehouse):
+    with issuing() as issuer:
+        settings = {
+            "auth_mode": AuthMode.OIDC,
+            "oidc_issuer": issuer.url,
+            "oidc_audience": AUDIENCE,
+            "oidc_roles_claim": "roles",
+        }
+        async with (
+            gate(lakehouse.settings, **settings) as closed,
+            running(replica(closed)) as other,
+        ):
+            run = await started_by(other, "ada")
+            statuses = []
+            for sub in ("Ada", "ada"):
+                token = issuer.token(sub=sub, roles=["runs:write"])
+                path = f"/api/v1/runs/{run.run_id}/cancel"
+                answer = await closed.client.post(path, headers=bearer(token))
+                statuses.append(answer.status_code)
+            assert statuses == [403, 200]
+
+
+async def test_without_authentication_everybody_may_cancel(lakehouse):
+    async with (
+        gate(lakehouse.settings, auth_mode=AuthMode.NONE) as opened,
+        running(replica(opened)) as other,
+    ):
+        for subject in ("anonymous", "key:0123456789ab:ann"):
+            run = await started_by(other, subject)
+            answer = await opened.client.post(f"/api/v1/runs/{run.run_id}/cancel")
+            assert answer.status_code == 200
+            assert (await other.wait(run.run_id, 30)).state is RunState.CANCELLED
+
+
+async def started_by(service: RunService, subject: str) -> Run:
+    work = {"kind": RunKind.DBT, "spec": {"seconds": 600}, "target": f"gold.{uuid4().hex}"}
+    return (await service.start(RunRequest(caller=Caller(subject), **work))).run

@@ -1,0 +1,161 @@
+"""A name that is no column is a missing column, also where DuckDB has a function of that name."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import duckdb
+import pytest
+
+from app.errors import AsgardError, SqlFunctionRefused, SqlInvalid
+from app.sql.virtual import VIRTUAL_COLUMNS
+from app.warehouse.duckdb_names import FALLBACKS
+from app.warehouse.duckdb_session import EXTENSIONS, extension_file
+from tests.conftest import Lakehouse
+from tests.embedded.warehouse_world import World, open_world, unique
+
+OTHERS = {"current_path", "localtime", "localtimestamp", "snapshot_id", "ctid", "oid"}
+NAMES = sorted({*FALLBACKS, *VIRTUAL_COLUMNS})
+PLACES = (
+    "SELECT {0} AS a FROM silver.wh_numbers",
+    "SELECT n FROM silver.wh_numbers WHERE {0} IS NOT NULL",
+    "SELECT n FROM silver.wh_numbers ORDER BY {0}",
+    "SELECT count(*) AS c FROM silver.wh_numbers GROUP BY {0}",
+    "SELECT count(*) AS c FROM silver.wh_numbers HAVING max({0}) IS NULL",
+    "SELECT a.n FROM silver.wh_numbers a JOIN silver.wh_numbers b ON a.n = b.n AND {0} IS NULL",
+    "WITH w AS (SELECT {0} AS a FROM silver.wh_numbers) SELECT a FROM w",
+    "SELECT (SELECT max({0}) FROM silver.wh_numbers) AS a",
+    "SELECT row_number() OVER (ORDER BY {0}) AS a FROM silver.wh_numbers",
+)
+
+
+@pytest.fixture(scope="module")
+async def world(
+    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    async with open_world(lakehouse, tmp_path_factory.mktemp("names")) as world:
+        yield world
+
+
+def read_as_functions() -> set[str]:
+    """Every name that a plain DuckDB of this version reads as a call, by trying all it knows."""
+    connection = duckdb.connect()
+    for name in EXTENSIONS:
+        connection.load_extension(str(extension_file(name)))
+    asked = "SELECT keyword_name FROM duckdb_keywords()"
+    asked += " UNION SELECT function_name FROM duckdb_functions()"
+    known = {name for (name,) in connection.execute(asked).fetchall()} | set(FALLBACKS) | OTHERS
+    return {name for name in known if _binds(connection, f'SELECT "{name}"')}
+
+
+def _binds(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
+    try:
+        connection.execute(sql.replace('""', '"'))
+    except duckdb.Error:
+        return False
+    return True
+
+
+async def refusal(world: World, sql: str) -> AsgardError | None:
+    try:
+        await world.engine.validate(await world.judge.check_query(sql))
+    except AsgardError as error:
+        return error
+    return None
+
+
+async def test_every_name_that_duckdb_reads_as_a_function_is_a_missing_column(world: World) -> None:
+    names = await asyncio.to_thread(read_as_functions)
+    assert {"current_user", "user", "current_date", "localtime"} <= names
+    for name in sorted(names | set(FALLBACKS)):
+        for sql in (f'SELECT "{name}" AS a', f'SELECT "{name.upper()}" AS a'):
+            refused = await refusal(world, sql)
+            assert isinstance(refused, SqlInvalid), (sql, refused)
+            assert refused.detail == f'There is no column "{name}".'
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_such_a_name_is_missing_wherever_it_stands(world: World, place: str) -> None:
+    for name in NAMES:
+        refused = await refusal(world, place.format(f'"{name}"'))
+        assert isinstance(refused, SqlInvalid), (name, refused)
+        assert name in refused.detail
+
+
+async def test_columns_that_duckdb_adds_to_tables_are_missing_with_the_table_s_name_too(
+    world: World,
+) -> None:
+    for name in NAMES:
+        for sql in (
+            f'SELECT wh_numbers."{name}" AS a FROM silver.wh_numbers',
+            f'SELECT silver.wh_numbers."{name}" AS a FROM silver.wh_numbers',
+            f'SELECT x."{name}" AS a FROM silver.wh_numbers AS x',
+        ):
+            assert isinstance(await refusal(world, sql), SqlInvalid), sql
+
+
+async def test_user_without_quotes_is_a_column_as_well(world: World) -> None:
+    for name in ("user", "USER", "filename", "rowid"):
+        assert isinstance(await refusal(world, f"SELECT {name} AS a"), SqlInvalid)
+    for name in ("current_user", "current_role", "current_catalog", "current_schema"):
+        assert isinstance(await refusal(world, f"SELECT {name} AS a"), SqlFunctionRefused)
+
+
+@pytest.fixture(scope="module")
+async def table(world: World) -> str:
+    """With a column of each of the names, whose value is the name."""
+    name = unique("names")
+    columns = ", ".join(f"'{column}' AS \"{column}\"" for column in NAMES)
+    await world.built(name, f"SELECT {columns}")
+    return name
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        'SELECT "{0}" AS a FROM gold.{1}',
+        'SELECT t."{0}" AS a FROM gold.{1} AS t',
+        'SELECT {1}."{0}" AS a FROM gold.{1}',
+        'SELECT gold.{1}."{0}" AS a FROM gold.{1}',
+        'SELECT "{0}" AS a FROM (SELECT "{0}" FROM gold.{1})',
+        'WITH w AS (SELECT * FROM gold.{1}) SELECT "{0}" AS a FROM w',
+        'WITH w ("{0}") AS (VALUES \'{0}\') SELECT "{0}" AS a FROM w',
+        'SELECT x."{0}" AS a FROM gold.{1} x JOIN gold.{1} y ON x."{0}" = y."{0}"',
+        'SELECT "{0}" AS a FROM gold.{1} x JOIN gold.{1} y USING ("{0}")',
+        'SELECT "{0}" AS a FROM gold.{1} GROUP BY "{0}" ORDER BY "{0}"',
+        'SELECT max("{0}") AS a FROM gold.{1} HAVING max("{0}") = \'{0}\'',
+        'SELECT (SELECT max(o."{0}") FROM silver.wh_numbers WHERE n = 1) AS a FROM gold.{1} o',
+        'SELECT a FROM (SELECT "{0}" AS a, \'x\' AS "{0}" FROM gold.{1}) ORDER BY "{0}"',
+        'SELECT "{0}" AS a FROM UNNEST(ARRAY[\'{0}\']) AS u ("{0}")',
+        'SELECT transform(ARRAY[\'{0}\'], "{0}" -> "{0}")[1] AS a',
+    ],
+)
+async def test_a_real_column_of_such_a_name_works(world: World, table: str, sql: str) -> None:
+    """All names in one model: a statement each would take a minute."""
+    every = " UNION ALL ".join(f"({sql.format(name, table)})" for name in NAMES)
+    name = unique("read")
+    await world.built(name, every)
+    assert [row["a"] for row in await world.rows(name)] == NAMES
+
+
+async def test_an_outer_query_s_column_of_such_a_name_needs_its_table(
+    world: World, table: str
+) -> None:
+    sql = f"SELECT (SELECT {{}} FROM silver.wh_numbers WHERE n = 1) AS a FROM gold.{table} o"
+    refused = await refusal(world, sql.format('"current_user"'))
+    assert isinstance(refused, SqlInvalid)
+    assert refused.hint == "If an outer query has it, write the table's name before it."
+    assert await refusal(world, sql.format('o."current_user"')) is None
+
+
+async def test_a_function_without_parentheses_is_a_function_where_a_column_has_its_name(
+    world: World, table: str
+) -> None:
+    name = unique("called")
+    sql = "SELECT current_date AS d, current_timestamp AS t, localtimestamp AS l, localtime AS c"
+    await world.built(name, f"{sql} FROM gold.{table}")
+    assert await world.types(name) == {
+        "d": "date",
+        "t": "timestamp(6) with time zone",
+        "l": "timestamp(6)",
+        "c": "time(6)",
+    }
