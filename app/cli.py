@@ -43,6 +43,8 @@ def serve(
         "app.main:app",
         host=host,
         port=port,
+        http="app.edge.wire:Wire",
+        ws="none",
         access_log=False,
         log_config=None,
         server_header=False,

@@ -44,6 +44,13 @@ class InvalidRequest(AsgardError):
     title = "The request makes no sense"
 
 
+class MalformedRequest(InvalidRequest):
+    """The request is not HTTP/1.1, or does not say plainly where it ends."""
+
+    problem = "malformed-request"
+    title = "The request is not valid HTTP"
+
+
 class CrossSite(AsgardError):
     """A browser sent a change on behalf of another site's page."""
 

@@ -1,4 +1,4 @@
-"""The application: `uvicorn app.main:app`."""
+"""The application: `asgard serve`, or `uvicorn app.main:app --http app.edge.wire:Wire`."""
 
 import importlib.metadata
 from collections.abc import AsyncIterator

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import structlog
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -15,7 +16,7 @@ from app.audit.record import LONGEST_PATH
 from app.caller import Caller
 from app.config import Settings
 from app.edge.answer import Answer, Clock
-from app.edge.body import Body, too_large
+from app.edge.body import TWO_LENGTHS, Body, too_large
 from app.edge.door import PROBES, UNKNOWN, Door, challenge
 from app.edge.notary import SAFE_METHODS, is_change, keeper
 from app.edge.proxies import Proxies
@@ -26,6 +27,7 @@ from app.errors import (
     BodyTooLarge,
     CrossSite,
     InvalidRequest,
+    MalformedRequest,
     RequestTooSlow,
     Unauthorized,
 )
@@ -114,7 +116,10 @@ class Edge:
                 self.door.require_rate(self.door.rate, caller.subject)
         except AsgardError as refusal:
             more = challenge(asked.headers) if isinstance(refusal, Unauthorized) else None
-            await problem_response(refusal, path, more)(scope, asked.receive, answer)
+            response = problem_response(refusal, path, more)
+            # What follows may be a second request, or the rest of this one.
+            response = _close(response) if isinstance(refusal, MalformedRequest) else response
+            await response(scope, asked.receive, answer)
             return
         await self._serve(asked, answer, path, caller)
 
@@ -134,6 +139,10 @@ class Edge:
         asked.scope.setdefault("state", {})["extend_deadline"] = clock.extend
         try:
             await self.app(asked.scope, body, answer)
+        except ClientDisconnect:
+            if not answer.status:
+                error: AsgardError = MalformedRequest("The body ended before it was complete.")
+                await _close(problem_response(error, path))(asked.scope, body, answer)
         except Exception:
             if answer.is_late:
                 return
@@ -156,6 +165,8 @@ class Edge:
         )
 
     def _look_at(self, method: str, headers: Headers) -> None:
+        if "content-length" in headers and "transfer-encoding" in headers:
+            raise MalformedRequest(TWO_LENGTHS)
         host = headers.get("host", "").rsplit(":", 1)[0]
         if not any(_matches(host, allowed) for allowed in self.trusted_hosts):
             raise InvalidRequest("This host name is not served here; see TRUSTED_HOSTS.")

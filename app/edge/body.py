@@ -6,6 +6,8 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
+TWO_LENGTHS = "Content-Length and Transfer-Encoding are both given; expected one of them."
+
 
 class Body:
     def __init__(

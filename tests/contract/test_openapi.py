@@ -1,6 +1,7 @@
 """The API does what its own document says, whatever it is sent."""
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,16 @@ def test_the_document_names_the_documented_routes() -> None:
     documented = Path(__file__).with_name("documented_routes.json")
     for method, path in json.loads(documented.read_text()):
         assert method in document["paths"][path], (method, path)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n"])
+def test_the_command_serves_http_strictly(gateway: str, end: bytes) -> None:
+    url = httpx.URL(gateway)
+    with socket.create_connection((url.host, url.port), timeout=10) as connection:
+        connection.sendall(b"POST /health HTTP/1.1\r\nHost: 127.0.0.1" + end + b"\r\n")
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answers.startswith(b"HTTP/1.1 400 ")
+    assert answers.count(b"/problems/malformed-request") == 1
 
 
 def test_metrics_are_in_prometheus_format(gateway: str) -> None:

@@ -1,0 +1,129 @@
+"""HTTP/1.1 read strictly: what a proxy could read in another way is refused, and the connection is
+closed. uvicorn's own protocol takes bare LF, folded headers and two lengths."""
+
+import re
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import h11
+from h11._receivebuffer import ReceiveBuffer
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from app.edge.body import TWO_LENGTHS
+from app.edge.security_headers import HEADERS
+from app.errors import MalformedRequest
+from app.http import request_id_of_task
+from app.problems import problem_response
+
+FAULTS = (
+    (re.compile(rb"(?<!\r)\n"), "A line ends with LF alone; expected CR and LF."),
+    (re.compile(rb"\r(?!\n|\Z)"), "A CR is not followed by LF; expected CR and LF."),
+    (
+        re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"),
+        "The request line or a header has a control character; expected visible text.",
+    ),
+    (re.compile(rb"\n[ \t]"), "A header goes on in the next line; expected one line for each."),
+)
+CHUNK_LINE = re.compile(rb"[0-9A-Fa-f]{1,16}(;[^\x00-\x08\x0a-\x1f\x7f]{0,200})?\r\n")
+LONGEST_CHUNK_LINE = 256
+NOT_HTTP = "The request is not valid HTTP/1.1."
+
+
+class Lines(ReceiveBuffer):
+    """What has arrived and is not read yet. `fault` says why the last read was refused."""
+
+    def __init__(self, is_at_head: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_at_head = is_at_head
+        self._checked = 0
+        self.fault: str | None = None
+
+    def maybe_extract_lines(self) -> list[bytearray] | None:
+        """The head of a request, or the trailers of a chunked body."""
+        self._check()
+        lines = super().maybe_extract_lines()
+        if lines and self._is_at_head():
+            self._refuse_if(_framing_fault(lines))
+        return lines
+
+    def maybe_extract_next_line(self) -> bytearray | None:
+        """The line before a chunk."""
+        line = super().maybe_extract_next_line()
+        arrived = self._data if line is None else line
+        is_wrong = len(arrived) > LONGEST_CHUNK_LINE or (line and not CHUNK_LINE.fullmatch(line))
+        self._refuse_if("A chunk has no valid size." if is_wrong else None)
+        return line
+
+    def _check(self) -> None:
+        """Looks at each byte once, however slowly they come."""
+        if self._data.startswith(b"\r\n"):
+            end = 2
+        else:
+            found = self._data.find(b"\r\n\r\n", max(0, self._checked - 3))
+            end = len(self._data) if found < 0 else found + 4
+        for pattern, fault in FAULTS:
+            if pattern.search(self._data, max(0, self._checked - 2), end):
+                self._refuse_if(fault)
+        self._checked = end
+
+    def _refuse_if(self, fault: str | None) -> None:
+        if fault is not None:
+            self.fault = fault
+            raise h11.LocalProtocolError(fault)
+
+    def _extract(self, count: int) -> bytearray:
+        self._checked = 0
+        return super()._extract(count)
+
+
+class Wire(H11Protocol):
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._lines = Lines(lambda: self.conn.their_state is h11.IDLE)
+        self.conn._receive_buffer = self._lines
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 — uvicorn's words
+        """Answers as a problem, unless an answer is on its way already, and closes."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            self._refuse(MalformedRequest(self._lines.fault or NOT_HTTP))
+        self.transport.close()
+
+    def _refuse(self, error: MalformedRequest) -> None:
+        request_id = uuid.uuid4().hex
+        token = request_id_of_task.set(request_id)
+        response = problem_response(error, "", {**HEADERS, "X-Request-Id": request_id})
+        request_id_of_task.reset(token)
+        headers = [*self.server_state.default_headers, *response.raw_headers]
+        for event in (
+            h11.Response(
+                status_code=400,
+                headers=[*headers, (b"connection", b"close")],
+                reason=b"Bad Request",
+            ),
+            h11.Data(data=bytes(response.body)),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+
+
+def _framing_fault(lines: Sequence[bytearray]) -> str | None:
+    """What h11 takes although the next program may see the request's end elsewhere (RFC 9112,
+    6.1 and 6.3)."""
+    version = bytes(lines[0].rpartition(b" ")[2])
+    if version not in {b"HTTP/1.0", b"HTTP/1.1"}:
+        return "The request line names no version; expected HTTP/1.1."
+    fields = [line.partition(b":") for line in lines[1:]]
+    lengths = [
+        bytes(value.strip(b" \t")) for name, _, value in fields if name.lower() == b"content-length"
+    ]
+    is_chunked = any(name.lower() == b"transfer-encoding" for name, _, _ in fields)
+    if is_chunked and lengths:
+        return TWO_LENGTHS
+    if is_chunked and version == b"HTTP/1.0":
+        return "HTTP/1.0 has no Transfer-Encoding; expected HTTP/1.1 or a Content-Length."
+    if len(lengths) > 1 or not all(length.isdigit() for length in lengths):
+        return "Content-Length is not one whole number."
+    return None

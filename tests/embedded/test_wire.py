@@ -1,0 +1,204 @@
+"""Requests byte by byte: one answer to each that two programs could read in two ways, then EOF."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+from auth_world import gate, served
+from fastapi import FastAPI, Request
+
+from tests.patience import until
+
+SECOND = b"GET /smuggled HTTP/1.1\r\nHost: asgard\r\n\r\n"
+POST = b"POST /body HTTP/1.1\r\nHost: asgard\r\n"
+GET = b"GET /health HTTP/1.1\r\nHost: asgard\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+REQUESTS = "asgard_http_requests_total"
+STATUS_LINE = re.compile(rb"HTTP/1\.1 \d{3} ")
+
+MALFORMED = {
+    "a length and chunks": POST
+    + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    + SECOND,
+    "chunks and a length": POST
+    + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"
+    + SECOND,
+    "chunks in HTTP/1.0": b"POST /body HTTP/1.0\r\nHost: asgard\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + SECOND,
+    "LF after the request line": b"GET /health HTTP/1.1\nHost: asgard\r\n\r\n" + SECOND,
+    "LF after a header": GET + b"X-A: b\nX-C: d\r\n\r\n" + SECOND,
+    "LF alone everywhere": b"GET /health HTTP/1.1\nHost: asgard\n\n" + SECOND,
+    "LF before the empty line": GET[:-2] + b"\n\r\n" + SECOND,
+    "LF instead of the empty line": GET + b"\n" + SECOND,
+    "CR in a value": GET + b"X-A: b\rX-C: d\r\n\r\n" + SECOND,
+    "two CRs": GET + b"X-A: b\r\r\n\r\n" + SECOND,
+    "NUL in a value": GET + b"X-A: b\x00c\r\n\r\n" + SECOND,
+    "a bell in a value": GET + b"X-A: b\x07c\r\n\r\n" + SECOND,
+    "DEL in a value": GET + b"X-A: b\x7fc\r\n\r\n" + SECOND,
+    "NUL in a name": GET + b"X\x00A: b\r\n\r\n" + SECOND,
+    "NUL in the path": b"GET /health\x00 HTTP/1.1\r\nHost: asgard\r\n\r\n" + SECOND,
+    "a folded header": GET + b"X-A: b\r\n c: d\r\n\r\n" + SECOND,
+    "a first header that is folded": b"GET /health HTTP/1.1\r\n X-A: b\r\nHost: asgard\r\n\r\n"
+    + SECOND,
+    "a space before the colon": POST
+    + b"Content-Length: 0\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n"
+    + SECOND,
+    "two equal lengths": POST + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nab" + SECOND,
+    "two lengths": POST + b"Content-Length: 0\r\nContent-Length: 2\r\n\r\nab" + SECOND,
+    "a list of lengths": POST + b"Content-Length: 2, 2\r\n\r\nab" + SECOND,
+    "a length with a sign": POST + b"Content-Length: +2\r\n\r\nab" + SECOND,
+    "a negative length": POST + b"Content-Length: -2\r\n\r\nab" + SECOND,
+    "a hexadecimal length": POST + b"Content-Length: 0x2\r\n\r\nab" + SECOND,
+    "an empty length": POST + b"Content-Length:\r\n\r\n" + SECOND,
+    "two hosts": GET + b"Host: evil.example.com\r\n\r\n" + SECOND,
+    "no host": b"GET /health HTTP/1.1\r\n\r\n" + SECOND,
+    "another coding": POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + SECOND,
+    "identity after chunked": POST
+    + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"
+    + SECOND,
+    "two codings": POST
+    + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"
+    + SECOND,
+    "a coding after a vertical tab": POST
+    + b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n"
+    + SECOND,
+    "HTTP/0.9": b"GET /health\r\n\r\n" + SECOND,
+    "HTTP/2.0": b"GET /health HTTP/2.0\r\nHost: asgard\r\n\r\n" + SECOND,
+    "a preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "an empty line first": b"\r\n" + GET + b"\r\n",
+    "a chunk's line that ends with LF": CHUNKED + b"0\n\r\n" + SECOND,
+    "a chunk's extension with LF": CHUNKED + b"2;a\nb\r\nab\r\n0\r\n\r\n" + SECOND,
+    "a chunk's extension with CR": CHUNKED + b"2;a\rb\r\nab\r\n0\r\n\r\n" + SECOND,
+    "a chunk's long extension": CHUNKED + b"2;" + b"a" * 5000 + b"\r\nab\r\n0\r\n\r\n" + SECOND,
+    "a chunk's line without an end": CHUNKED + b"2;" + b"a" * 5000,
+    "a space after a chunk's size": CHUNKED + b"2 \r\nab\r\n0\r\n\r\n" + SECOND,
+    "a chunk's size with a prefix": CHUNKED + b"0x2\r\nab\r\n0\r\n\r\n" + SECOND,
+    "a chunk's huge size": CHUNKED + b"1" + b"0" * 16 + b"\r\nab\r\n0\r\n\r\n" + SECOND,
+    "a chunk that is longer than its size": CHUNKED + b"2\r\nabc\r\n0\r\n\r\n" + SECOND,
+    "LF instead of trailers": CHUNKED + b"0\r\n\n" + SECOND,
+    "LF in trailers": CHUNKED + b"0\r\nX-A: b\n\r\n" + SECOND,
+    "NUL in trailers": CHUNKED + b"0\r\nX-A: b\x00\r\n\r\n" + SECOND,
+}
+
+WELL_FORMED = {
+    "a length": POST + b"Content-Length: 2\r\n\r\na\n",
+    "chunks": CHUNKED + b"1\r\na\r\n1\r\n\n\r\n0\r\n\r\n",
+    "chunks with an extension": CHUNKED + b"2;a=b\r\na\n\r\n0\r\n\r\n",
+    "chunks with trailers": CHUNKED + b"2\r\na\n\r\n0\r\nX-A: b\r\n\r\n",
+    "HTTP/1.0": b"POST /body HTTP/1.0\r\nHost: asgard\r\nContent-Length: 2\r\n"
+    b"Connection: keep-alive\r\n\r\na\n",
+    "tabs and Latin-1": POST + b"X-A:\tb\tc \xe4\r\nContent-Length:\t2\r\n\r\na\n",
+}
+
+
+@pytest.fixture(scope="module")
+async def app(lakehouse) -> AsyncIterator[FastAPI]:
+    async with gate(lakehouse.settings) as open_gate:
+
+        @open_gate.app.post("/body")
+        async def body(request: Request) -> int:
+            return len(await request.body())
+
+        @open_gate.app.get("/smuggled")
+        async def smuggled() -> str:
+            return "the second answer"
+
+        yield open_gate.app
+
+
+@pytest.fixture(scope="module")
+async def port(app: FastAPI) -> AsyncIterator[int]:
+    async with served(app) as port:
+        yield port
+
+
+async def said(port: int, *pieces: bytes) -> bytes:
+    """All that comes back until the gateway closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(10):
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+        answers = await reader.read()
+    writer.close()
+    return answers
+
+
+def assert_one_refusal(answers: bytes) -> None:
+    assert len(STATUS_LINE.findall(answers)) == 1, answers
+    head, _, body = answers.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 "), answers
+    lines = head.lower().split(b"\r\n")
+    assert b"connection: close" in lines
+    assert b"content-type: application/problem+json" in lines
+    problem = json.loads(body)
+    assert problem["type"] == "/problems/malformed-request"
+    assert f"x-request-id: {problem['request_id']}".encode() in lines
+    assert b"x-content-type-options: nosniff" in lines
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+async def test_a_malformed_request_gets_one_answer_and_eof(port: int, name: str) -> None:
+    assert_one_refusal(await said(port, MALFORMED[name]))
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        GET + b"X-A: b\n",
+        GET + b"X-A: b\r\r",
+        GET + b"X-A: b\x00",
+        GET + b"X-A: b\r\n ",
+        CHUNKED + b"2\r\nab\r\n0\r\nX-A: b\n",
+    ],
+)
+async def test_it_is_refused_at_its_first_wrong_byte(port: int, request_: bytes) -> None:
+    pieces = [request_[at : at + 1] for at in range(len(request_))]
+    assert_one_refusal(await said(port, *pieces))
+
+
+async def test_a_body_that_breaks_off_is_not_a_fault_of_the_gateway(
+    app: FastAPI, port: int
+) -> None:
+    def count(status: str) -> float:
+        labels = {"method": "POST", "route": "/body", "status": status}
+        return app.state.metrics.registry.get_sample_value(REQUESTS, labels) or 0.0
+
+    failed, refused = count("500"), count("400")
+    assert_one_refusal(await said(port, MALFORMED["a chunk that is longer than its size"]))
+    await until(lambda: count("400") == refused + 1 or count("500") > failed)
+    assert count("500") == failed
+
+
+async def test_lengths_that_differ_are_refused_by_a_plain_uvicorn_too(app: FastAPI) -> None:
+    for name in ("a length and chunks", "chunks and a length"):
+        async with served(app, http="h11") as port:
+            assert_one_refusal(await said(port, MALFORMED[name]))
+
+
+@pytest.mark.parametrize("name", WELL_FORMED)
+async def test_a_well_formed_request_is_answered_and_the_next_one_too(port: int, name: str) -> None:
+    last = GET + b"Connection: close\r\n\r\n"
+    keeps = b"HTTP/1.0" not in WELL_FORMED[name]
+    whole = WELL_FORMED[name] + last * keeps
+    for pieces in ([whole], [whole[at : at + 1] for at in range(len(whole))]):
+        answers = await said(port, *pieces)
+        assert answers.startswith(b"HTTP/1.1 200 "), answers
+        assert b"\r\n\r\n2" in answers
+        assert answers.count(b"HTTP/1.1 200 ") == 1 + keeps, answers
+
+
+async def test_a_malformed_second_request_is_refused_after_the_first(port: int) -> None:
+    answers = await said(port, GET + b"\r\n" + MALFORMED["a length and chunks"])
+    assert answers.startswith(b"HTTP/1.1 200 ")
+    assert_one_refusal(answers[answers.index(b"HTTP/1.1 400 ") :])
+    assert b"the second answer" not in answers
+
+
+async def test_what_a_refused_header_holds_is_not_said(port: int) -> None:
+    answers = await said(port, GET + b"Authorization : Bearer hunter2-very-secret\r\n\r\n")
+    assert_one_refusal(answers)
+    assert b"hunter2" not in answers
