@@ -73,11 +73,14 @@ def world(lakehouse: Lakehouse) -> Iterator[World]:
     for schema in lakehouse.lake.namespaces:
         catalog.create_table(f"{schema}.{name}", ROWS.schema).append(ROWS)
     with closing(open_client(lakehouse.lake.s3)) as s3:
-        for key in ("asgard/runs/open/r.json", "asgard/locks/l", "bronze/landing/b.csv"):
+        keys = ("asgard/runs/open/r.json", "asgard/locks/l", "bronze/landing/b.csv")
+        for key in keys:
             s3.put_object(Bucket="lake", Key=key, Body=b"kept")
         yield World(lakehouse.lake, s3, catalog, lakehouse.builder_lake, name)
         for schema in lakehouse.lake.namespaces:
             catalog.purge_table(f"{schema}.{name}")
+        for key in keys:
+            s3.delete_object(Bucket="lake", Key=key)
 
 
 @pytest.fixture
