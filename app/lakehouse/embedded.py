@@ -18,7 +18,7 @@ import anyio.to_thread
 
 from app.config import Settings
 from app.errors import AsgardError, EngineUnreachable
-from app.lakehouse import seaweedfs, seaweedfs_builder
+from app.lakehouse import seaweedfs, seaweedfs_builder, seaweedfs_doors
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import READ_TIMEOUT, Lake
 from app.lakehouse.home import Home, Shared, new_shared
@@ -183,7 +183,7 @@ class EmbeddedLakehouse:
         )
         self.builder_lake = seaweedfs_builder.builder_lake(self.lake, shared)
         builder_secret = seaweedfs_builder.keys(shared)[1]
-        learn([shared.secret_key, builder_secret, *seaweedfs.door_keys(shared).values()])
+        learn([shared.secret_key, builder_secret, *seaweedfs_doors.jwt_keys(shared).values()])
         self.store = ObjectStore(self.lake.s3, self._telemetry)
         self.catalog = Catalog(self.lake, self._telemetry)
 
@@ -237,23 +237,26 @@ class EmbeddedLakehouse:
         while True:
             started = time.monotonic()
             if self._child:
-                await self._follow(self._child)
+                await self._watch(self._child)
                 if time.monotonic() - started > STABLE_AFTER:
                     backoff = FIRST_BACKOFF
                 await asyncio.sleep(backoff)
                 backoff = min(backoff * 2, LONGEST_BACKOFF)
             try:
-                self._child = await seaweedfs.start(self._home, shared, self.lake)
-                self.restarts += 1
+                await self._restart(shared)
             except OSError:
                 log.exception("SeaweedFS could not be started")
                 await asyncio.sleep(LONGEST_BACKOFF)
 
-    async def _follow(self, child: ChildProcess) -> None:
+    async def _restart(self, shared: Shared) -> None:
+        self._child = child = await seaweedfs.start(self._home, shared, self.lake)
+        self.restarts += 1
         if await self._ready(child):
             log.info("the lakehouse is ready (SeaweedFS is process %s)", child.pid)
         elif child.returncode is None:
             await child.terminate(seaweedfs.STOP_GRACE)
+
+    async def _watch(self, child: ChildProcess) -> None:
         watching = [
             asyncio.create_task(watch(child))
             for watch in (self._end_after_full_disk, self._end_when_mute)
