@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio.to_thread
 
@@ -23,6 +23,7 @@ from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import READ_TIMEOUT, Lake
 from app.lakehouse.home import Home, Shared, new_shared
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
+from app.lakehouse.storage_probe import HEALTH_KEY, Place
 from app.processes import ChildProcess
 from app.redaction import learn
 from app.telemetry.calls import SILENT, Telemetry
@@ -40,6 +41,8 @@ FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
 STABLE_AFTER = 30.0
 HEALTH_TIMEOUT = 2.0
 PROBE_KEY = "asgard/probe"
+TABLES_KEY = f"{HEALTH_KEY}/data/probe.parquet"
+"""The table bucket takes no other names; the catalog knows of no such table."""
 DISK_POLL = 1.0
 FULL, ROOM = 16 * 2**20, 64 * 2**20
 
@@ -81,11 +84,17 @@ class EmbeddedLakehouse:
         self.builder_lake: Lake
         self.store: ObjectStore
         self.catalog: Catalog
+        self._tables: ObjectStore
 
     @property
     def records(self) -> Catalog:
         """Branches there are none: records are beside the data."""
         return self.catalog
+
+    @property
+    def probed(self) -> tuple[Place, ...]:
+        """Both buckets: each has volumes of its own."""
+        return Place(self.store), Place(self._tables, TABLES_KEY)
 
     @property
     def pid(self) -> int | None:
@@ -186,6 +195,8 @@ class EmbeddedLakehouse:
         learn([shared.secret_key, builder_secret, *seaweedfs_doors.jwt_keys(shared).values()])
         self.store = ObjectStore(self.lake.s3, self._telemetry)
         self.catalog = Catalog(self.lake, self._telemetry)
+        tables = replace(self.lake.s3, bucket=seaweedfs.TABLE_BUCKET)
+        self._tables = ObjectStore(tables, self._telemetry)
 
     async def _ready(self, child: ChildProcess) -> bool:
         """False when it ended instead, or hangs."""
@@ -294,6 +305,7 @@ class EmbeddedLakehouse:
     async def _close_clients(self) -> None:
         if self._shared:
             await self.store.close()
+            await self._tables.close()
             await self.catalog.close()
 
 
