@@ -12,6 +12,7 @@ from app.lakehouse.connection import Lake
 from app.lakehouse.embedded import EmbeddedLakehouse, embedded_lakehouse
 from app.lakehouse.external import ExternalLakehouse, external_lakehouse
 from app.lakehouse.storage import ObjectStore
+from app.lakehouse.storage_probe import StorageProbe
 from app.sql.judge import SqlJudge
 from app.sql.model import SqlPolicy
 from app.telemetry.calls import Telemetry
@@ -56,6 +57,9 @@ async def lay_foundation(
             embedded_lakehouse(settings, telemetry=telemetry)
         )
     store, catalog = lakehouse.store, lakehouse.catalog
+    storage = StorageProbe(lakehouse.probed)
+    storage.open()
+    stack.push_async_callback(storage.close)
     policy = SqlPolicy(
         silver_schema=settings.silver_schema,
         gold_schema=settings.gold_schema,
@@ -78,7 +82,7 @@ async def lay_foundation(
         stack=stack,
         warm=[judge.warm],
         probes={
-            "s3": lambda: store.get("asgard/health"),
+            "s3": storage.check,
             "catalog": lambda: catalog.run(lambda rest: rest.list_namespaces()),
         },
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from app.lakehouse.connection import Lake
 from app.lakehouse.embedded import embedded_lakehouse
 from app.lakehouse.external import catalog_connection, external_lake
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
+from app.lakehouse.storage_probe import Place, prove_kept
 from app.lakehouse.tables import schema_of
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ async def lake_findings(settings: Settings) -> list[Finding]:
         return await _external(settings)
     try:
         async with embedded_lakehouse(settings) as lakehouse:
-            return await _findings(lakehouse.lake, _embedded_advice, "See the SeaweedFS log.")
+            places, log = lakehouse.probed, "See the SeaweedFS log."
+            return await _findings(lakehouse.lake, _embedded_advice, log, places)
     except Exception as error:  # noqa: BLE001
         return [Finding("SeaweedFS", False, str(error) or type(error).__name__, "See its log.")]
 
@@ -66,18 +69,28 @@ def _impatient(lake: Lake) -> Lake:
     )
 
 
-async def _findings(lake: Lake, s3_advice: Advice, catalog_advice: str) -> list[Finding]:
+async def _findings(
+    lake: Lake, s3_advice: Advice, catalog_advice: str, probed: Sequence[Place] = ()
+) -> list[Finding]:
     store = ObjectStore(lake.s3)
+    places = probed or [Place(store)]
     try:
         conditional = finding("S3 conditional PUT", lambda: _conditional_put(store), s3_advice)
         found = await asyncio.gather(
             finding("S3 put, get, list, delete", lambda: _round_trip(store), s3_advice),
             conditional,
+            finding("S3, objects kept", lambda: _kept(places), s3_advice),
             _catalog_findings(lake, catalog_advice, "Iceberg catalog"),
         )
     finally:
         await store.close()
-    return [found[0], found[1], *found[2]]
+    return [*found[:3], *found[3]]
+
+
+async def _kept(places: Sequence[Place]) -> str:
+    """As readiness asks."""
+    await asyncio.gather(*map(prove_kept, places))
+    return "what was written earlier can be read"
 
 
 async def _catalog_findings(lake: Lake, advice: str, what: str) -> list[Finding]:

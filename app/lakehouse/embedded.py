@@ -12,17 +12,18 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio.to_thread
 
 from app.config import Settings
 from app.errors import AsgardError, EngineUnreachable
-from app.lakehouse import seaweedfs, seaweedfs_builder
+from app.lakehouse import seaweedfs, seaweedfs_builder, seaweedfs_doors
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import READ_TIMEOUT, Lake
 from app.lakehouse.home import Home, Shared, new_shared
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
+from app.lakehouse.storage_probe import HEALTH_KEY, Place
 from app.processes import ChildProcess
 from app.redaction import learn
 from app.telemetry.calls import SILENT, Telemetry
@@ -40,6 +41,8 @@ FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
 STABLE_AFTER = 30.0
 HEALTH_TIMEOUT = 2.0
 PROBE_KEY = "asgard/probe"
+TABLES_KEY = f"{HEALTH_KEY}/data/probe.parquet"
+"""The table bucket takes no other names; the catalog knows of no such table."""
 DISK_POLL = 1.0
 FULL, ROOM = 16 * 2**20, 64 * 2**20
 
@@ -81,11 +84,17 @@ class EmbeddedLakehouse:
         self.builder_lake: Lake
         self.store: ObjectStore
         self.catalog: Catalog
+        self._tables: ObjectStore
 
     @property
     def records(self) -> Catalog:
         """Branches there are none: records are beside the data."""
         return self.catalog
+
+    @property
+    def probed(self) -> tuple[Place, ...]:
+        """Both buckets: each has volumes of its own."""
+        return Place(self.store), Place(self._tables, TABLES_KEY)
 
     @property
     def pid(self) -> int | None:
@@ -183,9 +192,11 @@ class EmbeddedLakehouse:
         )
         self.builder_lake = seaweedfs_builder.builder_lake(self.lake, shared)
         builder_secret = seaweedfs_builder.keys(shared)[1]
-        learn([shared.secret_key, builder_secret, *seaweedfs.door_keys(shared).values()])
+        learn([shared.secret_key, builder_secret, *seaweedfs_doors.jwt_keys(shared).values()])
         self.store = ObjectStore(self.lake.s3, self._telemetry)
         self.catalog = Catalog(self.lake, self._telemetry)
+        tables = replace(self.lake.s3, bucket=seaweedfs.TABLE_BUCKET)
+        self._tables = ObjectStore(tables, self._telemetry)
 
     async def _ready(self, child: ChildProcess) -> bool:
         """False when it ended instead, or hangs."""
@@ -237,23 +248,26 @@ class EmbeddedLakehouse:
         while True:
             started = time.monotonic()
             if self._child:
-                await self._follow(self._child)
+                await self._watch(self._child)
                 if time.monotonic() - started > STABLE_AFTER:
                     backoff = FIRST_BACKOFF
                 await asyncio.sleep(backoff)
                 backoff = min(backoff * 2, LONGEST_BACKOFF)
             try:
-                self._child = await seaweedfs.start(self._home, shared, self.lake)
-                self.restarts += 1
+                await self._restart(shared)
             except OSError:
                 log.exception("SeaweedFS could not be started")
                 await asyncio.sleep(LONGEST_BACKOFF)
 
-    async def _follow(self, child: ChildProcess) -> None:
+    async def _restart(self, shared: Shared) -> None:
+        self._child = child = await seaweedfs.start(self._home, shared, self.lake)
+        self.restarts += 1
         if await self._ready(child):
             log.info("the lakehouse is ready (SeaweedFS is process %s)", child.pid)
         elif child.returncode is None:
             await child.terminate(seaweedfs.STOP_GRACE)
+
+    async def _watch(self, child: ChildProcess) -> None:
         watching = [
             asyncio.create_task(watch(child))
             for watch in (self._end_after_full_disk, self._end_when_mute)
@@ -291,6 +305,7 @@ class EmbeddedLakehouse:
     async def _close_clients(self) -> None:
         if self._shared:
             await self.store.close()
+            await self._tables.close()
             await self.catalog.close()
 
 

@@ -1,14 +1,13 @@
 """SeaweedFS as a child: `weed mini` serves S3 and an Iceberg REST catalog from one binary."""
 
 import asyncio
-import hmac
 import os
 import shutil
 import signal
 import sys
 from pathlib import Path
 
-from app.lakehouse import seaweedfs_builder
+from app.lakehouse import seaweedfs_builder, seaweedfs_doors
 from app.lakehouse.connection import CatalogConnection, Lake, S3Connection
 from app.lakehouse.home import Home, Shared, is_free, write_private
 from app.processes import ChildProcess
@@ -40,6 +39,7 @@ OPTIONS = (
     "-master.resumeState=false",
     # On by default: it reports statistics to the makers of SeaweedFS.
     "-master.telemetry=false",
+    *seaweedfs_doors.OPTIONS,
 )
 
 
@@ -81,31 +81,13 @@ async def start(home: Home, shared: Shared, lake: Lake) -> ChildProcess:
             "AWS_SECRET_ACCESS_KEY": shared.secret_key,
             "HOME": str(data),
             "GOMEMLIMIT": "400MiB",
-            **_closed_doors(shared),
+            **seaweedfs_doors.environment(home, shared),
         },
         cwd=data,
         log_path=home.path / "logs" / "seaweedfs.log",
     )
     home.remember_child(child.pid)
     return child
-
-
-def _closed_doors(shared: Shared) -> dict[str, str]:
-    """Its filer, volume and master serve every file to whoever finds their ports, unless these
-    keys are given: then only its own S3 and catalog, which sign what they ask for."""
-    return {
-        "WEED_CORS_ALLOWED_ORIGINS_VALUES": f"http://{HOST}",
-        "WEED_FILER_EXPOSE_DIRECTORY_METADATA_ENABLED": "false",
-        **{f"WEED_JWT_{door}_KEY": key for door, key in door_keys(shared).items()},
-    }
-
-
-def door_keys(shared: Shared) -> dict[str, str]:
-    def key(door: str) -> str:
-        return hmac.digest(shared.secret_key.encode(), door.encode(), "sha256").hex()
-
-    doors = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
-    return {door: key(door) for door in doors}
 
 
 async def stop(home: Home, shared: Shared, child: ChildProcess) -> None:
@@ -115,7 +97,7 @@ async def stop(home: Home, shared: Shared, child: ChildProcess) -> None:
 
 
 def remove_sockets(shared: Shared) -> None:
-    """SeaweedFS puts them into /tmp, and leaves them there when it is killed."""
+    """SeaweedFS puts those of gRPC into /tmp, and leaves them there when it is killed."""
     for port in shared.ports.values():
         for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108
             socket.unlink(missing_ok=True)

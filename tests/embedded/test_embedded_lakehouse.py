@@ -7,7 +7,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,19 +254,25 @@ async def test_a_seaweedfs_that_the_kernel_left_running_is_ended_by_the_next_own
         assert await leftover.wait() == -9
 
 
+async def assert_refused(asked: Awaitable[httpx.Response]) -> None:
+    """By a server that closes the connection before it has read a whole body, too."""
+    with contextlib.suppress(httpx.TransportError):
+        answer = await asked
+        assert answer.status_code == 400, answer.text
+
+
 async def test_nobody_reads_or_writes_past_the_credentials(tmp_path):
     """SeaweedFS listens for its own parts, too, and those ask for no S3 signature."""
     async with opened(tmp_path) as lakehouse, httpx.AsyncClient(timeout=5) as stranger:
         await write_data(lakehouse)
         ports = json.loads((tmp_path / "lakehouse.json").read_text())["ports"]
         filer = f"http://127.0.0.1:{ports['filer.port']}"
-        wrote = await stranger.post(f"{filer}/buckets/lake/bronze/evil", files={"file": b"evil"})
-        assert wrote.status_code == 401, wrote.text
-        deleted = await stranger.delete(f"{filer}/buckets/lake/bronze/kept")
-        assert deleted.status_code == 401, deleted.text
-        for path in ("/", "/buckets/", "/buckets/lake/bronze/kept"):
-            read = await stranger.get(filer + path, headers={"Accept": "application/json"})
-            assert read.status_code == 401, (path, read.text)
+        kept = f"{filer}/buckets/lake/bronze/kept"
+        files = {"file": b"evil"}
+        await assert_refused(stranger.post(f"{filer}/buckets/lake/bronze/evil", files=files))
+        await assert_refused(stranger.delete(kept))
+        for path in (f"{filer}/", f"{filer}/buckets/", kept):
+            await assert_refused(stranger.get(path, headers={"Accept": "application/json"}))
         s3 = await stranger.get(f"{lakehouse.lake.s3.endpoint}/lake/bronze/kept")
         assert s3.status_code == 403
         catalog = await stranger.get(f"{lakehouse.lake.catalog.uri}/v1/namespaces")

@@ -1,0 +1,153 @@
+"""Readiness notices a lake that has lost what it took, and one that takes nothing more."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.config import Settings
+from app.doctor.lake import lake_findings
+from app.errors import EngineUnreachable
+from app.lakehouse.embedded import EmbeddedLakehouse, embedded_lakehouse
+from app.lakehouse.home import Home
+from app.lakehouse.seaweedfs import _program
+from app.lakehouse.seaweedfs_doors import environment
+from app.lakehouse.storage import ObjectStore
+from app.lakehouse.storage_probe import HEALTH_KEY, Place, StorageProbe
+from app.main import create_app
+from tests.conftest import Lakehouse
+from tests.patience import until
+
+LOST = "what bucket {} took earlier cannot be read"
+
+
+async def delete_volumes(home: Path, *buckets: str) -> None:
+    """As an administrator, who has the certificate; each bucket has volumes of its own."""
+    shared = Home(home).read()
+    ports = shared.ports
+    shell = await asyncio.create_subprocess_exec(
+        _program(),
+        "shell",
+        f"-master=127.0.0.1:{ports['master.port']}.{ports['master.port.grpc']}",
+        f"-filer=127.0.0.1:{ports['filer.port']}.{ports['filer.port.grpc']}",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={**environment(Home(home), shared), "HOME": str(home), "PATH": os.environ["PATH"]},
+        cwd=home,
+    )
+    deletions = [f"collection.delete -collection={bucket} -apply" for bucket in buckets]
+    asked = "\n".join(["lock", *deletions, "unlock", "exit\n"])
+    async with asyncio.timeout(30):
+        said, _ = await shell.communicate(asked.encode())
+    for bucket in buckets:
+        assert f"collection {bucket} is deleted" in said.decode(), said.decode()
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[EmbeddedLakehouse]:
+    async with embedded_lakehouse(Settings(_env_file=None, asgard_home=tmp_path)) as lakehouse:
+        yield lakehouse
+
+
+async def failure(probe: StorageProbe) -> str | None:
+    try:
+        await probe.check()
+    except EngineUnreachable as error:
+        return error.detail
+    return None
+
+
+@pytest.mark.parametrize("bucket", ["lake", "warehouse"])
+async def test_readiness_shows_lost_volumes_with_the_cause(tmp_path, monkeypatch, bucket):
+    often = partial(StorageProbe, every=0.2)
+    monkeypatch.setattr("app.context.foundation.StorageProbe", often)
+    app = create_app(Settings(_env_file=None, asgard_home=tmp_path))
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1")
+
+    async def ready() -> dict:
+        answer = await client.get("/health/ready")
+        assert answer.status_code == 200
+        return answer.json()
+
+    async with app.router.lifespan_context(app), client:
+
+        async def is_ready() -> bool:
+            return (await ready())["status"] == "ready"
+
+        await until(is_ready, 30)
+        await delete_volumes(tmp_path, bucket)
+
+        async def told() -> str | None:
+            found = await ready()
+            cause = found["dependencies"]["s3"]["cause"]
+            known = bucket == "lake" and "InternalError" in (cause or "")
+            is_told = known or LOST.format(bucket) in (cause or "")
+            return found["status"] if is_told else None
+
+        assert await until(told, 30) == "degraded"
+
+
+async def test_a_loss_stays_known_though_new_objects_are_taken(own):
+    probe = StorageProbe(own.probed, every=0)
+    assert await failure(probe) is None
+    await delete_volumes(own._home.path, "warehouse")
+
+    async def lost() -> bool:
+        return LOST.format("warehouse") in (await failure(probe) or "")
+
+    await until(lost, 30)
+    # SeaweedFS takes new objects into new volumes: the probe's own must not be among them.
+    tables = own.probed[1].store
+    await tables.put("asgard/other/data/new.parquet", b"new")
+    for _ in range(3):
+        assert await lost()
+    await probe.close()
+
+
+async def test_the_doctor_says_the_same_of_a_loss(own, tmp_path):
+    settings = Settings(_env_file=None, asgard_home=tmp_path)
+    found = {finding.what: finding for finding in await lake_findings(settings)}
+    assert found["S3, objects kept"].ok, found
+    await delete_volumes(tmp_path, "warehouse")
+
+    async def told() -> bool:
+        found = {finding.what: finding for finding in await lake_findings(settings)}
+        kept = found["S3, objects kept"]
+        return not kept.ok and LOST.format("warehouse") in kept.said
+
+    await until(told, 60)
+
+
+async def test_callers_share_one_write_within_the_time(lakehouse: Lakehouse):
+    probe = StorageProbe([Place(lakehouse.store)], every=3600)
+    await probe.check()
+    first = await lakehouse.store.get(HEALTH_KEY)
+    await asyncio.gather(*(probe.check() for _ in range(20)))
+    assert (await lakehouse.store.get(HEALTH_KEY)).body == first.body
+    await probe.close()
+    eager = StorageProbe([Place(lakehouse.store)], every=0)
+
+    async def is_written_again() -> bool:
+        await eager.check()
+        return (await lakehouse.store.get(HEALTH_KEY)).body != first.body
+
+    await until(is_written_again)
+    await eager.close()
+
+
+async def test_a_lake_that_takes_nothing_is_told_apart(lakehouse: Lakehouse):
+    reader = ObjectStore(replace(lakehouse.builder_lake.s3, bucket="warehouse"))
+    probe = StorageProbe([Place(reader, "gold/health/data/probe.parquet")])
+    said = await failure(probe)
+    assert said.startswith("bucket warehouse takes no objects: S3 refused a request")
+    assert "AccessDenied" in said
+    # It stands until the next round.
+    assert await failure(probe) == said
+    await probe.close()
+    await reader.close()
