@@ -1,10 +1,12 @@
 """Iceberg's types in Trino's spelling, and back."""
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pyiceberg.types import IcebergType
 
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 TO_TRINO = {
     "boolean": "boolean",
     "int": "integer",
@@ -37,7 +39,7 @@ def trino_type(kind: "IcebergType") -> str:
         case MapType():
             return f"map({trino_type(kind.key_type)}, {trino_type(kind.value_type)})"
         case StructType():
-            fields = (f'"{field.name}" {trino_type(field.field_type)}' for field in kind.fields)
+            fields = (f"{_quoted(f.name)} {trino_type(f.field_type)}" for f in kind.fields)
             return f"row({', '.join(fields)})"
         case _:
             return TO_TRINO.get(str(kind), str(kind))
@@ -114,8 +116,11 @@ def _split(arguments: str) -> list[str]:
 
 
 def _field(field: str) -> tuple[str, str]:
-    if field.startswith('"'):
-        name, _, kind = field[1:].partition('"')
-    else:
-        name, _, kind = field.partition(" ")
+    if quoted := _QUOTED.match(field):
+        return quoted.group()[1:-1].replace('""', '"'), field[quoted.end() :].strip()
+    name, _, kind = field.partition(" ")
     return name, kind.strip()
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -10,9 +10,9 @@ import re
 from app.errors import SqlJinja
 
 _OPENING = re.compile(r"\{[{%#]")
-_READ = re.compile(r"[{\r]|\n\Z")
+_READ = re.compile(r"[{\r\x85\u2028\u2029]|\n\Z")
 """What Jinja does not print as it stands: tags begin with a brace, line ends become `\\n`, and the
-last one goes."""
+last one goes. YAML folds the line ends of Unicode."""
 
 
 def printed(text: str) -> str:

@@ -79,7 +79,9 @@ def test_views_are_made_in_the_local_database_by_hand() -> None:
     assert config(spec(materialization=Materialization.VIEW))["database"] == "asgard"
 
 
-TEXTS = st.text() | st.sampled_from(PAYLOADS) | st.text("{%#}-+ \n\r'\"\\\\raw", max_size=20)
+TEXTS = (
+    st.text() | st.sampled_from(PAYLOADS) | st.text("{%#}-+ \n\r\x85\u2028'\"\\\\raw", max_size=20)
+)
 
 
 @given(TEXTS)

@@ -1,6 +1,9 @@
 import pytest
+from hypothesis import given as given_any
+from hypothesis import strategies as st
 
 from app.lakehouse.types import iceberg_type, trino_type
+from tests.payloads import PAYLOADS
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,13 @@ def test_types_that_iceberg_lacks_become_the_next_wider_one(given, kept):
 def test_a_type_that_no_table_can_have_is_refused_by_name():
     with pytest.raises(ValueError, match="hyperloglog"):
         iceberg_type("hyperloglog")
+
+
+@given_any(st.lists(st.text(min_size=1) | st.sampled_from(PAYLOADS), min_size=1, unique=True))
+def test_every_name_of_a_field_survives_the_way_there_and_back(names: list[str]) -> None:
+    quoted = (name.replace('"', '""') for name in names)
+    fields = ", ".join(f'"{name}" bigint' for name in quoted)
+    spelling = f"row({fields})"
+    struct = iceberg_type(spelling)
+    assert [field.name for field in struct.fields] == names
+    assert trino_type(struct) == spelling

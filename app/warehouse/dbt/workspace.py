@@ -116,6 +116,9 @@ class Workspace:
         """dbt parses once: neither the model's file nor a macro changes afterwards."""
         from dbt.cli.main import dbtRunner
 
+        from app.warehouse.dbt.closed_context import close_context
+
+        close_context()
         parsed = dbtRunner().invoke(["parse", "--no-partial-parse", *self._options()])
         if not parsed.success:
             raise self._backend.error(str(parsed.exception))

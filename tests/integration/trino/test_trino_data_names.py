@@ -1,0 +1,1 @@
+from tests.embedded.test_data_names import *  # noqa: F403
