@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from app.airbyte.secrets import MASK, TYPED_SECRETS, secret_texts
+from app.airbyte.secrets import secret_texts
 from app.errors import InvalidRequest
+from app.secret_marks import MASK
 
 if TYPE_CHECKING:
     from app.lakehouse.connection import S3Connection
@@ -62,18 +63,6 @@ def s3_config(config: Mapping[str, Any] | None, s3: "S3Connection") -> Config:
         "format": {"format_type": "Parquet", "flattening": "No flattening"},
     }
     return {name: value for name, value in lake.items() if value}
-
-
-def masked(config: Any) -> Any:
-    """Airbyte masks what its connectors' specs call secret. What Asgard knows to be is masked
-    here too, whatever the spec of that version says."""
-    match config:
-        case dict():
-            return {k: MASK if k in TYPED_SECRETS else masked(v) for k, v in config.items()}
-        case list():
-            return [masked(value) for value in config]
-        case _:
-            return config
 
 
 def without_secrets(text: str, config: Any) -> str:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from app.airbyte.airbyte_configs import masked, our_name
+from app.airbyte.airbyte_configs import our_name
 from app.airbyte.engine import (
     Column,
     ConfiguredStream,
@@ -19,6 +19,7 @@ from app.airbyte.engine import (
     SyncMode,
 )
 from app.airbyte.quartz import quartz
+from app.airbyte.secrets import masked
 from app.errors import NotSupported
 from app.runs.model import Frozen, RunState
 

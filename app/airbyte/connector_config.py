@@ -1,10 +1,22 @@
 """Whether a connector's config fits the JSON Schema of its spec."""
 
+import re
 from typing import Any
 
 from app.errors import InvalidBody
 
 SHOWN = 10
+
+
+def _unknown(error: Any) -> list[str]:
+    """The fields that a closed schema does not have."""
+    known = error.schema.get("properties") or {}
+    patterns = error.schema.get("patternProperties") or {}
+    return [
+        name[:100]
+        for name in error.instance
+        if name not in known and not any(re.search(pattern, name) for pattern in patterns)
+    ]
 
 
 def config_refusal(schema: dict[str, Any], config: dict[str, Any]) -> InvalidBody | None:
@@ -19,6 +31,12 @@ def config_refusal(schema: dict[str, Any], config: dict[str, Any]) -> InvalidBod
             case "required":
                 missing = [n for n in error.validator_value if n not in (error.instance or {})]
                 problems.append(f"{where}: {', '.join(missing)} is missing")
+            case "additionalProperties":
+                unknown = _unknown(error)
+                problems.append(
+                    f"{where}: {', '.join(unknown)} is not a field of this connector "
+                    "(additionalProperties)"
+                )
             case "type":
                 problems.append(f"{where}: must be {error.validator_value}")
             case _:

@@ -20,9 +20,9 @@ from typing import IO, Any
 import orjson
 
 import app.child_launch
-from app.airbyte.secrets import MASK
 from app.errors import EngineFailed
 from app.runs.failure import FailureCause
+from app.secret_marks import MASK
 
 Message = dict[str, Any]
 Log = Callable[[str], None]

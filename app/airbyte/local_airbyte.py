@@ -14,9 +14,10 @@ from app.airbyte.connector_packages import ConnectorPackage
 from app.airbyte.engine import CheckResult, Column, ConfiguredStream, Connector, Stream, SyncMode
 from app.airbyte.installer import ConnectorInstaller, Tell
 from app.airbyte.local_source import LocalFile, ReadOrder, Sink
-from app.airbyte.secrets import Pointer, every_pointer, secret_pointers
+from app.airbyte.secrets import every_pointer, secret_pointers
 from app.airbyte.workroom import Message, Workroom
 from app.errors import AsgardError, EngineUnreachable, NotSupported
+from app.secret_marks import Pointer
 
 SETTING = "AIRBYTE_BASE_URL"
 ASK_SECONDS = 120.0

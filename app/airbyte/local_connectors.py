@@ -40,10 +40,9 @@ from app.airbyte.local_records import (
 from app.airbyte.local_source import LocalSource
 from app.airbyte.local_sync import LocalSync, outcome_of
 from app.airbyte.secrets import (
-    MASK,
-    TYPED_SECRETS,
     SecretStore,
     joined,
+    masked,
     secret_values,
     split,
     sure_secrets,
@@ -127,10 +126,10 @@ class LocalConnectors:
     async def create_source(self, source_id: str, draft: SourceDraft, caller: Caller) -> Source:
         await self.vet_source(draft)
         pointers = self._reader(draft.type).secret_pointers(draft.type, draft.config)
-        masked, secrets = split(draft.config, pointers)
+        config, secrets = split(draft.config, pointers)
         # First the secrets: a source without them would be broken, they without it are unused.
         await anyio.to_thread.run_sync(self._secrets.put, source_id, secrets)
-        doc = SourceDoc(name=draft.name, type=draft.type, config=masked, workspace=draft.workspace)
+        doc = SourceDoc(name=draft.name, type=draft.type, config=config, workspace=draft.workspace)
         try:
             return to_source(await self._sources.insert(source_id, doc, caller.subject))
         except Gone:
@@ -141,10 +140,7 @@ class LocalConnectors:
         return [to_source(record) for record in await self._sources.all()]
 
     async def source(self, source_id: str) -> Source:
-        record = await self._sources.get(source_id)
-        if record is None:
-            raise NotFound(f"There is no source {source_id}.")
-        return to_source(record)
+        return to_source(await self._source(source_id))
 
     async def delete_source(self, source_id: str, caller: Caller) -> None:
         await self._sources.delete(source_id, caller)
@@ -169,10 +165,9 @@ class LocalConnectors:
         self, destination_id: str, draft: DestinationDraft, caller: Caller
     ) -> Destination:
         """The lake is reached with the gateway's own keys; a client's are not kept at all."""
-        config = {k: MASK if k in TYPED_SECRETS else v for k, v in (draft.config or {}).items()}
         doc = DestinationDoc(
             name=draft.name,
-            config=config,
+            config=masked(draft.config or {}),
             workspace=draft.workspace,
             prefix=destination_prefix(draft.config, self._bucket),
         )
@@ -283,16 +278,19 @@ class LocalConnectors:
         return self._files if type_ == FILE else self._airbyte
 
     async def _config(self, source: Source) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """As the connector needs it. Records of old versions hold what `source` masks."""
+        kept = (await self._source(source.id)).doc.config
         secrets = await anyio.to_thread.run_sync(self._secrets.get, source.id)
-        config = joined(source.config, secrets)
+        config = joined(kept, secrets)
         learn_passing(sure_secrets(config))
-        return config, secret_values(secrets)
+        in_clear = split(kept, set())[1]
+        return config, secret_values({**in_clear, **secrets})
 
     async def _available(self, source_id: str) -> tuple[Stream, ...]:
         source = await self.source(source_id)
-        if source.type == FILE:
-            return await self._files.names(source.config)
         config, secrets = await self._config(source)
+        if source.type == FILE:
+            return await self._files.names(config)
         return await self._airbyte.known_streams(source.type, config, secrets)
 
     async def _ingestion_doc(self, draft: IngestionDraft) -> IngestionDoc:
@@ -307,6 +305,12 @@ class LocalConnectors:
             status=draft.status,
             streams=streams,
         )
+
+    async def _source(self, source_id: str) -> Record[SourceDoc]:
+        record = await self._sources.get(source_id)
+        if record is None:
+            raise NotFound(f"There is no source {source_id}.")
+        return record
 
     async def _destination(self, destination_id: str) -> Record[DestinationDoc]:
         record = await self._destinations.get(destination_id)

@@ -16,10 +16,10 @@ from app.airbyte.file_paths import (
     local_streams,
 )
 from app.airbyte.local_source import LocalFile, ReadOrder, Sink
-from app.airbyte.secrets import Pointer
 from app.airbyte.workroom import Room, Workroom
 from app.config import Settings
 from app.errors import AsgardError, SourceNotFound
+from app.secret_marks import Pointer
 
 if TYPE_CHECKING:
     from app.lakehouse.connection import Lake

@@ -18,6 +18,7 @@ from app.airbyte.engine import (
     StreamChoice,
     SyncMode,
 )
+from app.airbyte.secrets import masked
 from app.errors import Conflict, NotSupported, PathRefused
 from app.lakehouse.records import Record
 from app.runs.model import Frozen
@@ -27,7 +28,8 @@ BRONZE = "bronze"
 
 
 class SourceDoc(Frozen):
-    """`config` has its secrets masked; where they stand is in the file of secrets."""
+    """`config` has its secrets masked; where they stand is in the file of secrets. Records of old
+    versions may hold some that no spec names: `to_source` masks them."""
 
     name: str
     type: str
@@ -124,7 +126,8 @@ def to_source(record: Record[SourceDoc]) -> Source:
         id=record.id,
         created_at=record.created_at,
         created_by=record.created_by,
-        **record.doc.model_dump(),
+        **record.doc.model_dump(exclude={"config"}),
+        config=masked(record.doc.config),
     )
 
 
@@ -133,7 +136,8 @@ def to_destination(record: Record[DestinationDoc]) -> Destination:
         id=record.id,
         created_at=record.created_at,
         created_by=record.created_by,
-        **record.doc.model_dump(exclude={"prefix"}),
+        **record.doc.model_dump(exclude={"prefix", "config"}),
+        config=masked(record.doc.config),
     )
 
 

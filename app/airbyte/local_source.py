@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from app.airbyte.engine import CheckResult, ConfiguredStream, Stream
-from app.airbyte.secrets import Pointer
+from app.secret_marks import Pointer
 
 
 @dataclass(frozen=True)

@@ -8,24 +8,14 @@ import copy
 import fcntl
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-MASK = "**********"
-TYPED_SECRETS = frozenset({"password", "secret_access_key", "connection_string"})
+from app.secret_marks import MASK, Pointer, is_secret_name, is_secret_text, secret_pointers_of
 
 SHORTEST_SECRET = 4
-
-SURELY = re.compile(
-    "pass(word|phrase|wd)|secret|token|credential|connection_string"
-    "|(?<!primary_)(?<!partition_)(?<!foreign_)(?<!unique_)(?<!cursor_)(?<!sort_)(?<!merge_)key$",
-    re.IGNORECASE,
-)
-
-Pointer = tuple[str | int, ...]
 
 
 def secret_pointers(schema: Mapping[str, Any], config: Any) -> set[Pointer]:
@@ -61,18 +51,33 @@ def every_pointer(config: Any) -> set[Pointer]:
 def split(
     config: Mapping[str, Any], pointers: set[Pointer]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The config with the secrets masked, and the secrets by their JSON Pointers."""
+    """The config with the secrets masked, and the secrets by their JSON Pointers. `pointers` are
+    what the connector knows to be secret; what surely is one is added to them."""
     masked: Any = copy.deepcopy(dict(config))
     secrets: dict[str, Any] = {}
-    for pointer in sorted(pointers, key=len):
+    for pointer in sorted(pointers | secret_pointers_of(masked), key=len):
         holder, value = None, masked
         for step in pointer:
-            holder, value = value, value[step]
+            holder, value = value, MASK if value == MASK else value[step]
         if value == MASK or holder is None:
             continue
         secrets[_written(pointer)] = value
         holder[pointer[-1]] = MASK
     return masked, secrets
+
+
+def masked(config: Mapping[str, Any]) -> dict[str, Any]:
+    """For clients: without what surely is a secret, also where no spec says so."""
+    return split(config, set())[0]
+
+
+def masks_in(config: Any) -> list[str]:
+    """The fields of a request that hold the mask of an answer where a value is expected."""
+    return [
+        ".".join(map(str, pointer))
+        for pointer in sorted(every_pointer(config), key=str)
+        if _at(config, pointer) == MASK
+    ]
 
 
 def joined(masked: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,6 +91,12 @@ def joined(masked: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, A
         if last is not None:
             holder[_index(holder, last)] = value
     return dict(config)
+
+
+def _at(config: Any, pointer: Pointer) -> Any:
+    for step in pointer:
+        config = config[step]
+    return config
 
 
 def _written(pointer: Pointer) -> str:
@@ -114,7 +125,7 @@ def secret_texts(config: Any, secret: bool = False) -> set[str]:
             return {t for k, v in config.items() for t in secret_texts(v, secret or _is_secret(k))}
         case list():
             return {text for value in config for text in secret_texts(value, secret)}
-        case str() if secret and len(config) >= SHORTEST_SECRET:
+        case str() if len(config) >= SHORTEST_SECRET and (secret or is_secret_text(config)):
             return {config}
         case _:
             return set()
@@ -133,7 +144,9 @@ def sure_secrets(config: Any, name: str = "") -> set[str]:
             return {text for key, value in config.items() for text in sure_secrets(value, key)}
         case list():
             return {text for value in config for text in sure_secrets(value, name)}
-        case str() if len(config) >= SHORTEST_SECRET and SURELY.search(name):
+        case str() if len(config) >= SHORTEST_SECRET and (
+            is_secret_name(name) or is_secret_text(config)
+        ):
             return {config}
         case _:
             return set()

@@ -1,7 +1,9 @@
 """The rules of `/airbyte`, whichever engine ingests."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from app.airbyte.driver import InstallWork, SyncWork
@@ -20,10 +22,10 @@ from app.airbyte.engine import (
     SourceDraft,
     Stream,
 )
-from app.airbyte.secrets import sure_secrets
+from app.airbyte.secrets import masks_in, sure_secrets
 from app.caller import Caller
 from app.config import Settings
-from app.errors import Conflict, EngineFailed, EngineUnreachable, NotFound
+from app.errors import Conflict, EngineFailed, EngineUnreachable, InvalidBody, NotFound
 from app.redaction import learn_passing
 from app.runs.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.runs.model import Run, RunKind, RunState
@@ -76,6 +78,7 @@ class AirbyteService:
             PathRefused, SourceNotFound: of file sources.
         """
         check_text(draft.name, "name")
+        _refuse_masks(draft.config)
         learn_passing(sure_secrets(draft.config))
         await self._engine.vet_source(draft)
         claim = await self._idempotency.claim(key, str(uuid4()))
@@ -112,6 +115,8 @@ class AirbyteService:
         self, draft: DestinationDraft, caller: Caller, key: IdempotencyKey | None = None
     ) -> tuple[Destination, Claim]:
         check_text(draft.name, "name")
+        _refuse_masks(draft.config or {})
+        learn_passing(sure_secrets(draft.config))
         await self._engine.vet_destination(draft)
         claim = await self._idempotency.claim(key, str(uuid4()))
         if claim.replayed:
@@ -296,6 +301,14 @@ class AirbyteService:
                 retry_after=INSTALL_RETRY_SECONDS,
                 run_id=run.run_id,
             )
+
+
+def _refuse_masks(config: Mapping[str, Any]) -> None:
+    if fields := masks_in(config):
+        raise InvalidBody(
+            f"config.{fields[0]} is the mask that answers show instead of a secret.",
+            hint="Send the secret itself: Asgard does not answer it again.",
+        )
 
 
 def _in_use(what: str, ingestion: Ingestion) -> Conflict:

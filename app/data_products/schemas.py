@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.data_products.lineage import Lineage, Node, NodeType
+from app.data_products.metadata import Metadata, masked_metadata
 from app.data_products.naming import MAX_NAME
 from app.data_products.record import (
     DataProductType,
@@ -13,7 +14,6 @@ from app.data_products.record import (
     ProductStatus,
     UpdateFrequency,
 )
-from app.free_json import FreeJson
 from app.lakehouse.records import Record
 from app.runs.schemas import RunView
 
@@ -55,7 +55,9 @@ class ProductCreate(BaseModel):
     update_frequency: UpdateFrequency = UpdateFrequency.DAILY
     tags: Words = ()
     sql_query: Sql = Field(validation_alias=_SQL)
-    metadata: FreeJson = Field(default_factory=dict)
+    metadata: Metadata = Field(
+        default_factory=dict, description="Anything but secrets: records cannot forget."
+    )
 
 
 class ProductUpdate(BaseModel):
@@ -72,7 +74,7 @@ class ProductUpdate(BaseModel):
     update_frequency: UpdateFrequency | None = None
     tags: Words | None = None
     sql_query: Sql | None = Field(default=None, validation_alias=_SQL)
-    metadata: FreeJson | None = None
+    metadata: Metadata | None = None
 
     @model_validator(mode="after")
     def _nothing_needed_is_cleared(self) -> Self:
@@ -117,7 +119,8 @@ class ProductView(BaseModel):
         cls, record: Record[ProductDoc], status: ProductStatus, last_run_id: str | None
     ) -> dict[str, Any]:
         return {
-            **record.doc.model_dump(exclude={"guarded_sql"}),
+            **record.doc.model_dump(exclude={"guarded_sql", "metadata"}),
+            "metadata": masked_metadata(record.doc.metadata),
             "id": record.id,
             "status": status,
             "created_at": record.created_at,

@@ -9,6 +9,7 @@ from typing import Any
 
 from app.caller import Caller
 from app.data_products.lineage import Lineage, ProductTable
+from app.data_products.metadata import with_kept_secrets
 from app.data_products.naming import table_name
 from app.data_products.record import Built, ProductDoc, ProductStatus
 from app.data_products.rules import (
@@ -141,7 +142,7 @@ class DataProductService:
                 await self._refuse_rename(current)
         record = await self._records.update(
             product_id,
-            lambda doc: doc.model_copy(update=update),
+            lambda doc: doc.model_copy(update=_kept(update, doc)),
             caller,
             expected_version,
             check=lambda others: refuse_same_table(
@@ -284,3 +285,9 @@ class DataProductService:
                 hint="Create a new data product, or choose a name that gives the same table.",
                 conflicting_id=product.last_run.run_id,
             )
+
+
+def _kept(update: Mapping[str, Any], doc: ProductDoc) -> dict[str, Any]:
+    if "metadata" not in update:
+        return dict(update)
+    return {**update, "metadata": with_kept_secrets(update["metadata"], doc.metadata)}

@@ -17,7 +17,7 @@ from app.sql.script import SOURCE_NAMES
 from app.sql.tables import fold, physical_tables
 from app.sql.translate import translate
 from app.sql.views import expand
-from app.sql.virtual import hide_virtual_columns
+from app.sql.virtual import hide_rows, hide_virtual_columns
 
 NO_VIEWS: Mapping[str, str] = {}
 
@@ -126,6 +126,7 @@ def _duckdb_tree(sql: str, policy: SqlPolicy, catalog: str, views: Mapping[str, 
     try:
         tree = expand(_judged(sql, policy), views, lambda view: _judged(view, policy))
         tree = translate(tree)
+        hide_rows(tree)
         hide_virtual_columns(tree)
     except RecursionError as error:
         raise too_deep() from error

@@ -1,4 +1,4 @@
-"""Columns that DuckDB adds to every table and Trino does not know."""
+"""Columns that DuckDB finds where Trino knows none: a table's own, and the table itself."""
 
 from sqlglot import exp
 
@@ -25,3 +25,41 @@ def hide_virtual_columns(tree: exp.Expr) -> None:
             inner.set(name, None)
         select = exp.Select(expressions=[exp.Star()]).from_(inner)
         table.replace(exp.Subquery(this=select, **{**outer, "alias": alias}))
+
+
+def hide_rows(tree: exp.Expr) -> None:
+    """Renames each table that a column might be taken for: in DuckDB, `SELECT t FROM s.t` gives
+    whole rows where no column is named `t`. Changes the tree in place."""
+    columns = [column for column in tree.find_all(exp.Column) if not _is_parameter(column)]
+    bare = {fold(column.name) for column in columns if not column.table}
+    named: dict[str, list[exp.Expr]] = {}
+    for node in tree.walk():
+        if isinstance(node, exp.Table | exp.Subquery | exp.Unnest | exp.Values | exp.Lateral):
+            named.setdefault(fold(node.alias_or_name), []).append(node)
+    for name in bare & named.keys() - {""}:
+        other = exp.to_identifier(f"{name} row", quoted=True)
+        for source in named[name]:
+            _rename(source, other)
+        for column in columns:
+            first = next((part for part in ("catalog", "db", "table") if column.args.get(part)), "")
+            if first and fold(column.text(first)) == name:
+                column.set(first, other.copy())
+
+
+def _rename(source: exp.Expr, other: exp.Identifier) -> None:
+    alias = source.args.get("alias")
+    if isinstance(alias, exp.TableAlias):
+        alias.set("this", other.copy())
+    else:
+        source.set("alias", exp.TableAlias(this=other.copy()))
+
+
+def _is_parameter(column: exp.Column) -> bool:
+    """Whether the column is, or begins with, a parameter of a lambda around it."""
+    first = column.parts[0].name
+    around = column.find_ancestor(exp.Lambda)
+    while around is not None:
+        if any(fold(parameter.name) == fold(first) for parameter in around.expressions):
+            return True
+        around = around.find_ancestor(exp.Lambda)
+    return False

@@ -7,6 +7,10 @@ import httpx
 import pyarrow as pa
 import pytest
 
+from app.caller import Caller
+from app.data_products.record import ProductDoc
+from app.lakehouse.records import RecordTable
+
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
 
@@ -412,3 +416,47 @@ async def test_no_transformation_takes_the_table_of_a_product(api: httpx.AsyncCl
     taken = {"name": "dp_mine_alone", "sql_query": "SELECT 1 AS x"}
     answer = await api.post("/dbt/transform", json=taken)
     assert answer.status_code == 409
+
+
+async def test_metadata_is_not_a_place_for_secrets(api: httpx.AsyncClient) -> None:
+    secret = "hunter2-0815"
+    for metadata in (
+        {"db_password": secret},
+        {"source": [{"apiToken": secret}]},
+        {"jdbc": f"postgresql://me:{secret}@db.example.com/shop"},
+    ):
+        answer = await api.post("/data-products", json=body("Secretive", metadata=metadata))
+        assert answer.status_code == 422
+        assert "holds a secret" in answer.json()["detail"]
+        assert "secret_name" in answer.json()["detail"]
+        assert secret not in answer.text
+    product = await create(api, "Discreet", metadata={"secret_name": "shop-db", "key": "id"})
+    assert product["metadata"] == {"secret_name": "shop-db", "key": "id"}
+    changed = await api.put(
+        f"/data-products/{product['id']}", json={"metadata": {"credentials": secret}}
+    )
+    assert changed.status_code == 422
+    assert (await get(api, product["id"]))["metadata"] == product["metadata"]
+
+
+async def test_metadata_of_old_versions_is_masked_and_kept(
+    api: httpx.AsyncClient, lakehouse: "Lakehouse"
+) -> None:
+    secret = "hunter2-0815"
+    product = await create(api, "Old Secretive")
+    records = RecordTable(lakehouse.catalog, "data_products", ProductDoc)
+    old = {"team": "a", "db": {"password": secret}}
+    await records.update(
+        product["id"], lambda doc: doc.model_copy(update={"metadata": old}), Caller("old")
+    )
+    shown = (await get(api, product["id"]))["metadata"]
+    assert shown == {"team": "a", "db": {"password": "**********"}}
+    listed = (await get(api, "", search="Old Secretive"))["data_products"]
+    assert [item["metadata"] for item in listed] == [shown]
+    sent_back = {**shown, "team": "b"}
+    changed = await api.put(f"/data-products/{product['id']}", json={"metadata": sent_back})
+    assert changed.status_code == 200, changed.text
+    assert changed.json()["metadata"] == sent_back
+    kept = await records.get(product["id"])
+    assert kept is not None
+    assert kept.doc.metadata == {"team": "b", "db": {"password": secret}}

@@ -93,6 +93,43 @@ async def test_columns_that_duckdb_adds_to_tables_are_missing_with_the_table_s_n
             assert isinstance(await refusal(world, sql), SqlInvalid), sql
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT wh_numbers AS a FROM silver.wh_numbers",
+        "SELECT t AS a, t.n FROM silver.wh_numbers AS t",
+        "SELECT count(t) AS a FROM silver.wh_numbers AS t",
+        "WITH w AS (SELECT 1 AS n) SELECT w AS a, w.n FROM w",
+        "SELECT s AS a FROM (SELECT 1 AS n) AS s",
+        "SELECT v AS a FROM (VALUES (1, 2)) AS v (n, m)",
+        "SELECT a.n FROM silver.wh_numbers a JOIN silver.wh_numbers b ON a.n = b.n ORDER BY b",
+        "SELECT (SELECT max(i.n) FROM silver.wh_numbers i WHERE o IS NULL) AS a "
+        "FROM silver.wh_numbers o",
+    ],
+)
+async def test_a_table_s_name_is_no_column(world: World, sql: str) -> None:
+    assert isinstance(await refusal(world, sql), SqlInvalid)
+
+
+@pytest.mark.parametrize(
+    ("sql", "value"),
+    [
+        ("SELECT n AS a FROM (SELECT 1 AS n) AS n WHERE n.n = 1", 1),
+        ("WITH n AS (SELECT 2 AS n) SELECT n.n AS a FROM n WHERE n > 1 ORDER BY n", 2),
+        (
+            "SELECT t.n AS a FROM (SELECT 3 AS n) t WHERE transform(ARRAY[t.n], t -> t + 1)[1] = 4",
+            3,
+        ),
+        ("SELECT (SELECT max(o.o) FROM (VALUES 1) AS i (x)) AS a FROM (SELECT 5 AS o) o", 5),
+        ("SELECT u AS a FROM UNNEST(ARRAY[6]) AS u (u)", 6),
+    ],
+)
+async def test_a_column_may_be_named_as_its_table(world: World, sql: str, value: int) -> None:
+    name = unique("same")
+    await world.built(name, sql)
+    assert [row["a"] for row in await world.rows(name)] == [value]
+
+
 async def test_user_without_quotes_is_a_column_as_well(world: World) -> None:
     for name in ("user", "USER", "filename", "rowid"):
         assert isinstance(await refusal(world, f"SELECT {name} AS a"), SqlInvalid)

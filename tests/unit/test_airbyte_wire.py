@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from app.airbyte.airbyte_answers import retry_after, said
-from app.airbyte.airbyte_configs import masked, without_secrets
+from app.airbyte.airbyte_configs import without_secrets
 from app.airbyte.airbyte_layout import stream_path
 from app.airbyte.quartz import next_time, quartz
+from app.airbyte.secrets import masked
 from app.errors import InvalidRequest
 
 LAKE = {"s3_bucket_name": "lake", "s3_bucket_path": "bronze"}
@@ -105,6 +106,9 @@ def test_retry_after_in_both_forms() -> None:
 
 def test_what_is_secret_is_masked_wherever_it_stands() -> None:
     config = {"tunnel": {"ssh_key": "private", "user": "reader"}, "all": [{"password": "s3cret"}]}
-    assert masked(config) == {**config, "all": [{"password": "**********"}]}
+    assert masked(config) == {
+        "tunnel": {"ssh_key": "**********", "user": "reader"},
+        "all": [{"password": "**********"}],
+    }
     text = "reader with s3cret and private"
     assert without_secrets(text, config) == "reader with ********** and **********"

@@ -1,0 +1,125 @@
+"""What tells a secret in JSON of clients' own making: the name of a field, or the form of a text.
+
+A connector's spec says which of its own fields are secrets. This is for all others: fields that no
+spec names, and texts that hold credentials among other things.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.redaction import PATTERNS
+
+MASK = "**********"
+Pointer = tuple[str | int, ...]
+"""The steps to a value: names of fields and positions in lists."""
+
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
+_NAMES = re.compile(
+    "pass_?(word|phrase|wd|code)|(^|_)(pwd|dsn|sas|cookie|bearer|jwt)(_|$)|secret|token|credential"
+    "|conn(ection)?_?str|jaas|authorization"
+    "|(api|access|account|encryption|private|shared|signing|ssh)_?keys$"
+    "|(api|access|account|encryption|private|shared|signing|ssh)key$"
+    "|(?<!primary_)(?<!partition_)(?<!foreign_)(?<!unique_)(?<!cursor_)(?<!sort_)(?<!merge_)"
+    "(?<![a-z])key$"
+)
+_KINDS = re.compile(r"(^|_)(type|method|mode|title|url|uri|endpoint|expires|expires_in|expiry)$")
+"""Endings of names that describe a secret and are none: `token_type`, `credentials_title`."""
+_PLAINLY = re.compile(
+    "(^|_)(pass_?(word|phrase|wd|code)|pwd|secret|token|credential|credentials|authorization"
+    "|conn(ection)?_?string|jaas_config|(api|access|account|encryption|private|signing|ssh)_?key)$"
+)
+"""Names that mean a secret also where anybody chooses names: not `secret_name`, nor `sort_key`."""
+_FORMS = (
+    *(pattern for pattern, _ in PATTERNS),
+    # A password with a slash in an address.
+    re.compile(r"\w://[^\s/?#@:]{0,300}:(?!\d+[/?#])[^\s@]{1,300}@"),
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"),
+    # A JAAS text, a connection string, the query of an address, a shared access signature.
+    re.compile(
+        r"(?:^|[^\w.-])[\w.-]*(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key"
+        r"|account[_-]?key|private[_-]?key|signature|(?<![a-z])sig)\s*=\s*[^\s&;,]",
+        re.IGNORECASE,
+    ),
+)
+_PAIRS = ("name", "key", "header", "header_name", "field_name")
+"""Beside `value`, these name it: `{"name": "Authorization", "value": "…"}`."""
+
+
+def is_secret_name(name: str) -> bool:
+    plain = _plain(name)
+    return _NAMES.search(plain) is not None and _KINDS.search(plain) is None
+
+
+def is_secret_text(text: str) -> bool:
+    if any(pattern.search(text) for pattern in _FORMS):
+        return True
+    if text.lstrip()[:1] not in {"{", "["}:
+        return False
+    try:
+        return bool(secret_pointers_of(json.loads(text)))
+    except RecursionError:
+        return True  # what cannot be looked through is not shown
+    except ValueError:
+        return False
+
+
+def secret_pointers_of(value: Any) -> set[Pointer]:
+    """Where in `value`, at any depth, the secrets are."""
+    return set(_secrets(value, within=False))
+
+
+def plain_secrets(value: Any) -> Iterator[Pointer]:
+    """Where in JSON whose names anybody may choose something surely is a secret. What is empty, a
+    number or masked is none."""
+    for pointer, name, leaf in _named(value, ""):
+        if not isinstance(leaf, str) or not leaf or leaf == MASK:
+            continue
+        if _PLAINLY.search(_plain(name)) or is_secret_text(leaf):
+            yield pointer
+
+
+def _secrets(value: Any, *, within: bool) -> Iterator[Pointer]:
+    """`within`: it stands under a secret's name."""
+    match value:
+        case dict():
+            named = within or _is_named_pair(value)
+            for name, inner in value.items():
+                described = _KINDS.search(_plain(name)) is not None
+                secret = is_secret_name(name) or (named and not described and name not in _PAIRS)
+                yield from ((name, *rest) for rest in _secrets(inner, within=secret))
+        case list():
+            for position, inner in enumerate(value):
+                yield from ((position, *rest) for rest in _secrets(inner, within=within))
+        case str() if value and (within or is_secret_text(value)):
+            yield ()
+        case int() | float() if within and not isinstance(value, bool):
+            yield ()
+
+
+def _is_named_pair(value: Mapping[str, Any]) -> bool:
+    if "value" not in value:
+        return False
+    names = [value.get(name) for name in _PAIRS]
+    return any(isinstance(name, str) and is_secret_name(name) for name in names)
+
+
+def _named(value: Any, name: str) -> Iterator[tuple[Pointer, str, Any]]:
+    """Every leaf, with the name of the field that it or its list stands in."""
+    match value:
+        case dict():
+            for inner_name, inner in value.items():
+                for pointer, named, leaf in _named(inner, inner_name):
+                    yield (inner_name, *pointer), named, leaf
+        case list():
+            for position, inner in enumerate(value):
+                for pointer, named, leaf in _named(inner, name):
+                    yield (position, *pointer), named, leaf
+        case _:
+            yield (), name, value
+
+
+def _plain(name: str) -> str:
+    """`clientSecret`, `client-secret` and `Client Secret` are `client_secret`."""
+    return _WORD.sub("_", name).lower()

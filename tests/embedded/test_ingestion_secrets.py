@@ -1,0 +1,184 @@
+"""Secrets in fields that no spec names: in no answer and in no record, on either engine."""
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from ingestion_world import (  # noqa: F401
+    CALLER,
+    World,
+    airbyte_ingestion_world,
+    ingestion_world,
+    local_ingestion_world,
+    make,
+)
+
+from app.airbyte.engine import DestinationDraft, Source, SourceDraft
+from app.airbyte.local_records import DestinationDoc, SourceDoc
+from app.airbyte.views import SinkView, SourceView
+from app.errors import InvalidBody
+from app.lakehouse.records import RecordTable
+from app.redaction import clean
+from app.runs.model import RunState
+from app.secret_marks import MASK
+
+HUNTER = "hunter2-0815-hunter"
+UNNAMED: dict[str, Any] = {
+    "password": HUNTER,
+    "extra": {"token": HUNTER, "nested": [{"password": HUNTER}]},
+    "headers": [{"name": "Authorization", "value": HUNTER}],
+    "url": f"https://me:{HUNTER}@example.com/",
+    "properties": f'LoginModule required username="me" password="{HUNTER}";',
+    "pem": f"-----BEGIN PRIVATE KEY-----\n{HUNTER}\n-----END PRIVATE KEY-----",
+}
+SHOWN = {
+    "password": MASK,
+    "extra": {"token": MASK, "nested": [{"password": MASK}]},
+    "headers": [{"name": "Authorization", "value": MASK}],
+    "url": MASK,
+    "properties": MASK,
+    "pem": MASK,
+}
+
+
+def bucket_of(world: World) -> str:
+    return world.lakehouse.lake.s3.bucket
+
+
+def sink_config(world: World) -> dict[str, Any]:
+    return {
+        "s3_bucket_name": bucket_of(world),
+        "s3_bucket_region": "us-east-1",
+        "s3_bucket_path": f"bronze/s{uuid4().hex[:8]}",
+        "access_key_id": "AKIAEXAMPLE",
+        "secret_access_key": HUNTER,
+        "format": {"format_type": "Parquet"},
+        **UNNAMED,
+    }
+
+
+async def in_records(world: World, kind: str) -> str:
+    """All versions of all records of the kind, as any SQL engine reads them."""
+    space = world.lakehouse.lake.records_schema
+    table = await world.lakehouse.catalog.run(
+        lambda catalog: catalog.load_table(f"{space}.{kind}").scan().to_arrow()
+    )
+    return str(table.to_pylist())
+
+
+async def faker(world: World, **config: Any) -> Source:
+    """Its spec is open: it takes any field. Made by the engine, which does not install it."""
+    draft = SourceDraft(name=f"f{uuid4().hex[:6]}", type="faker", config=config)
+    return await world.engine.create_source(str(uuid4()), draft, CALLER)
+
+
+async def test_a_source_s_unnamed_secrets_are_masked(world: World) -> None:
+    made = await faker(world, count=5, **UNNAMED)
+    found = await world.service.source(made.id)
+    listed = [source for source in await world.service.sources() if source.id == made.id]
+    for source in (made, found, *listed):
+        assert source.config == {"count": 5, **SHOWN}
+        assert HUNTER not in SourceView.of(source).model_dump_json()
+    if world.airbyte is None:
+        assert HUNTER not in await in_records(world, "sources")
+        kept = json.loads((world.lakehouse.home / "secrets" / "sources.json").read_text())
+        assert set(kept[made.id]) == {
+            *("/password", "/extra/token", "/extra/nested/0/password", "/headers/0/value"),
+            *("/url", "/properties", "/pem"),
+        }
+
+
+async def test_a_sink_s_unnamed_secrets_are_masked(world: World) -> None:
+    config = sink_config(world)
+    draft = DestinationDraft(name=f"s{uuid4().hex[:6]}", config=config)
+    made, _ = await world.service.create_destination(draft, CALLER)
+    found = await world.service.destination(made.id)
+    for sink in (made, found):
+        assert HUNTER not in SinkView.of(sink).model_dump_json()
+        assert {name: sink.config[name] for name in SHOWN} == SHOWN
+        assert sink.config["secret_access_key"] == MASK
+        assert sink.config["s3_bucket_path"] == config["s3_bucket_path"]
+    if world.airbyte is None:
+        assert HUNTER not in await in_records(world, "destinations")
+
+
+async def test_the_log_hides_what_a_request_brought(world: World) -> None:
+    token = f"passing-{uuid4().hex}"
+    draft = DestinationDraft(
+        name=f"s{uuid4().hex[:6]}", config={**sink_config(world), "extra": {"token": token}}
+    )
+    await world.service.create_destination(draft, CALLER)
+    assert clean(f"sent {token}") == "sent ***"
+
+
+async def test_a_mask_is_refused_where_a_secret_is_expected(world: World) -> None:
+    config = {"rows": 1, "stream": "a", "password": MASK}
+    with pytest.raises(InvalidBody, match=r"config\.password is the mask"):
+        await world.service.create_source(
+            SourceDraft(name="masked", type="toy", config=config), CALLER
+        )
+    with pytest.raises(InvalidBody, match=r"config\.secret_access_key is the mask"):
+        await world.service.create_destination(
+            DestinationDraft(
+                name="masked", config={**sink_config(world), "secret_access_key": MASK}
+            ),
+            CALLER,
+        )
+
+
+async def test_a_closed_spec_refuses_the_field_that_it_does_not_have(world: World) -> None:
+    config = {"rows": 1, "stream": "a", "api_token": HUNTER}
+    # The embedded engine names the field; Airbyte says which rule it breaks.
+    named = "api_token" if world.airbyte is None else "additionalProperties"
+    with pytest.raises(InvalidBody, match=named) as refused:
+        await world.service.create_source(
+            SourceDraft(name="closed", type="toy", config=config), CALLER
+        )
+    assert HUNTER not in str(refused.value.detail)
+
+
+async def test_records_of_old_versions_are_masked_and_still_work(
+    local_world: World,
+) -> None:
+    """Such versions wrote what no spec names as it came."""
+    world = local_world
+    toy = await make(world, rows=2, password="first-password")
+    catalog, space = world.lakehouse.catalog, world.lakehouse.lake.records_schema
+    clear = {
+        "rows": 2,
+        "stream": toy.ingestion.streams[0].name,
+        "password": HUNTER,
+        "renewed_password": f"renewed-{HUNTER}",
+    }
+    sources = RecordTable(catalog, "sources", SourceDoc, space)
+    await sources.update(
+        toy.ingestion.source_id, lambda doc: doc.model_copy(update={"config": clear}), CALLER
+    )
+    file = world.lakehouse.home / "secrets" / "sources.json"
+    kept = json.loads(file.read_text())
+    del kept[toy.ingestion.source_id]
+    file.write_text(json.dumps(kept))
+    source = await world.service.source(toy.ingestion.source_id)
+    assert source.config == {**clear, "password": MASK, "renewed_password": MASK}
+    run = await toy.sync()
+    assert run.state is RunState.SUCCEEDED, run.failure
+    assert f"with {MASK}" in await world.runs.logs(run.run_id)
+    # The connector was given the values, for it renewed its password with one of them.
+    kept = json.loads(file.read_text())[source.id]
+    assert kept["/password"] == f"renewed-{HUNTER}"
+
+
+async def test_sinks_of_old_versions_are_masked(local_world: World) -> None:
+    world = local_world
+    draft = DestinationDraft(name=f"s{uuid4().hex[:6]}", config=sink_config(world))
+    made, _ = await world.service.create_destination(draft, CALLER)
+    catalog, space = world.lakehouse.catalog, world.lakehouse.lake.records_schema
+    sinks = RecordTable(catalog, "destinations", DestinationDoc, space)
+    await sinks.update(
+        made.id,
+        lambda doc: doc.model_copy(update={"config": {"region": "r", **UNNAMED}}),
+        CALLER,
+    )
+    found = await world.service.destination(made.id)
+    assert found.config == {"region": "r", **SHOWN}
