@@ -138,11 +138,11 @@ class PathRefused(InvalidRequest):
 
 
 class InvalidBody(AsgardError):
-    """The body has the wrong shape."""
+    """The body or a parameter has the wrong shape, or is unknown. `unknown` names those."""
 
     status = 422
     problem = "invalid-body"
-    title = "The body has the wrong shape"
+    title = "The request has the wrong shape"
 
 
 class IdempotencyMismatch(InvalidBody):

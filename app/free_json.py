@@ -1,4 +1,5 @@
-"""JSON of clients' own making: within what can be stored, read again and looked at."""
+"""JSON of clients' own making: within what can be stored, read again and looked at. The edge has
+refused text that is not Unicode."""
 
 import json
 from typing import Annotated, Any
@@ -14,8 +15,6 @@ def check_free_json(value: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except UnicodeEncodeError:
-        raise ValueError("has text that is not Unicode (half of a surrogate pair)") from None
     except ValueError:
         raise ValueError("has a number that JSON does not have: NaN or Infinity") from None
     if len(text) > MAX_BYTES:

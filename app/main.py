@@ -35,6 +35,7 @@ from app.data_transformation import router as data_transformation
 from app.dbt_transformations import router as dbt_transformations
 from app.draining import on_signals
 from app.edge.security_headers import page_policy
+from app.edge.strict import STRICTLY
 from app.middleware import Edge
 from app.redaction import clean
 from app.runs import router as runs
@@ -108,10 +109,12 @@ def create_app(settings: Settings) -> FastAPI:
     api.state.draining = False
     api.state.is_closed = settings.authentication is not AuthMode.NONE
     problems.install(api)
-    api.include_router(health.router)
+    api.include_router(health.router, dependencies=[STRICTLY])
     for router, domain in ROUTERS:
         api.include_router(
-            router, prefix=f"/api/{settings.api_version}", dependencies=[access.needs(domain)]
+            router,
+            prefix=f"/api/{settings.api_version}",
+            dependencies=[access.needs(domain), STRICTLY],
         )
     _add_docs(api)
     api.add_middleware(Edge, metrics=metrics, settings=settings, telemetry=telemetry)
@@ -210,7 +213,7 @@ def _add_docs(api: FastAPI) -> None:
         )
         return _guarded(page)
 
-    @api.get("/problems", tags=["problems"])
+    @api.get("/problems", tags=["problems"], dependencies=[STRICTLY])
     def list_problems() -> list[dict[str, object]]:
         """Every `type` that an error can carry, and what it means."""
         return problems.catalogue()

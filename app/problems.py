@@ -13,6 +13,8 @@ from starlette.responses import Response
 from starlette.routing import Match, Mount
 
 import app.errors as errors
+from app.edge.known import MOST_NAMED, refusal, takes, unknown_field
+from app.edge.text import shown
 from app.errors import (
     AsgardError,
     BodyTooLarge,
@@ -31,6 +33,8 @@ FULL_DISK = 0.01
 """The part of a disk that SeaweedFS leaves free."""
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PATHS_HINT = "/docs lists every path, and /openapi.json too."
+UNKNOWN = "extra_forbidden"
+"""As pydantic calls a field that a body does not have."""
 MEDIA_TYPE = "application/problem+json"
 PROBLEM_SCHEMA: dict[str, Any] = {
     "title": "Problem",
@@ -132,12 +136,16 @@ async def _asgard_error(request: Request, error: Exception) -> Response:
 async def _validation_error(request: Request, error: Exception) -> Response:
     """Names each wrong field, never its value: it may be a secret."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    found = [
-        {"field": ".".join(str(part) for part in item["loc"]), "problem": item["msg"]}
-        for item in error.errors()
+    asked = takes(request.scope["route"])
+    found = error.errors()
+    unknown = [item["loc"][1:] for item in found if item["type"] == UNKNOWN]
+    others = [
+        {"field": ".".join(shown(str(part)) for part in item["loc"]), "problem": item["msg"]}
+        for item in found
+        if item["type"] != UNKNOWN
     ]
-    detail = "; ".join(f"{item['field']}: {item['problem']}" for item in found[:10])
-    return problem_response(InvalidBody(detail, errors=found), request.url.path)
+    fields = [unknown_field(path, asked) for path in unknown[:MOST_NAMED]]
+    return problem_response(refusal(fields, others), request.url.path)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

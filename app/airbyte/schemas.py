@@ -1,5 +1,6 @@
 """What clients send to `/airbyte`."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -26,7 +27,9 @@ from app.airbyte.engine import (
     SyncMode,
 )
 from app.airbyte.typed_configs import TYPED, S3Config
+from app.bodies import Body
 from app.free_json import FreeJson, check_free_json
+from app.nearest import nearest_name
 
 Name = Annotated[
     str,
@@ -39,7 +42,7 @@ FieldName = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Workspace = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
-class SourceCreate(BaseModel):
+class SourceCreate(Body):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -66,14 +69,24 @@ class SourceCreate(BaseModel):
             return {**config, **model.model_validate(config).model_dump(exclude_none=True)}
         except ValidationError as error:
             # pydantic's own text quotes the values, which may be secrets.
-            wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            raise ValueError("; ".join(wrong)) from None
+            raise ValueError("; ".join(_wrong(error, model))) from None
 
     def draft(self) -> SourceDraft:
         return SourceDraft(**self.model_dump())
 
 
-class SinkCreate(BaseModel):
+def _wrong(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
+    for item in error.errors():
+        field = ".".join(map(str, item["loc"]))
+        if item["type"] != "extra_forbidden":
+            yield f"{field}: {item['msg']}"
+        elif near := nearest_name(field, model.model_fields):
+            yield f'{field}: is not a known field; did you mean "{near}"?'
+        else:
+            yield f"{field}: is not a known field; the fields are {', '.join(model.model_fields)}"
+
+
+class SinkCreate(Body):
     name: Name
     type: Literal["s3"]
     config: S3Config | None = Field(None, description="Without it: the gateway's own lake.")
@@ -90,7 +103,7 @@ class SinkCreate(BaseModel):
         return DestinationDraft(name=self.name, config=config, workspace=self.workspace)
 
 
-class ScheduleBody(BaseModel):
+class ScheduleBody(Body):
     scheduleType: ScheduleType = ScheduleType.MANUAL  # noqa: N815
     cronExpression: Annotated[str, StringConstraints(max_length=200)] | None = None  # noqa: N815
 
@@ -116,9 +129,7 @@ class ScheduleBody(BaseModel):
         return cls.model_construct(scheduleType=schedule.type, cronExpression=schedule.cron)
 
 
-class StreamBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class StreamBody(Body):
     name: FieldName
     namespace: FieldName | None = None
     sync_mode: SyncMode = SyncMode.FULL_REFRESH_OVERWRITE
@@ -146,7 +157,7 @@ class StreamBody(BaseModel):
 Streams = Annotated[list[StreamBody], Field(min_length=1, max_length=1000)]
 
 
-class IngestionCreate(BaseModel):
+class IngestionCreate(Body):
     name: Name
     sourceId: Name  # noqa: N815
     destinationId: Name  # noqa: N815
@@ -167,10 +178,8 @@ class IngestionCreate(BaseModel):
         )
 
 
-class IngestionPatch(BaseModel):
+class IngestionPatch(Body):
     """What is absent stays. `schedule` null: manual; `streams` null: all of the source's."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: Name = ""
     status: IngestionStatus = IngestionStatus.ACTIVE

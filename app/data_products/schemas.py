@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from app.bodies import Body
 from app.data_products.lineage import Lineage, Node, NodeType
 from app.data_products.metadata import Metadata, masked_metadata
 from app.data_products.naming import MAX_NAME
@@ -25,11 +26,10 @@ Sql = Annotated[str, StringConstraints(min_length=1)]
 _SQL = AliasChoices("sql_query", "source_query")
 
 
-class ProductCreate(BaseModel):
+class ProductCreate(Body):
     """`source_query` is accepted as an older name of `sql_query`."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -60,11 +60,9 @@ class ProductCreate(BaseModel):
     )
 
 
-class ProductUpdate(BaseModel):
+class ProductUpdate(Body):
     """A field that is absent stays as it is. Null clears a description, consumers, tags and
     metadata; the others cannot be empty."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: Word | None = None
     description: Text | None = None

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from app.bodies import Body
 from app.dbt_transformations.record import TransformationStatus
 from app.dbt_transformations.service import Transformation, Validation
 from app.dbt_transformations.tables import GoldTable
@@ -20,7 +21,7 @@ Text = Annotated[str, StringConstraints(max_length=10_000)]
 Sql = Annotated[str, StringConstraints(min_length=1)]
 
 
-class TransformationCreate(BaseModel):
+class TransformationCreate(Body):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -66,7 +67,7 @@ class TransformationCreate(BaseModel):
         }
 
 
-class RunRequestBody(BaseModel):
+class RunRequestBody(Body):
     full_refresh: bool = Field(
         default=False, description="Build an incremental model anew, as on its first run."
     )
@@ -134,7 +135,7 @@ class TransformationPage(BaseModel):
     page_size: int
 
 
-class SqlToValidate(BaseModel):
+class SqlToValidate(Body):
     sql_query: Sql
 
 

@@ -41,6 +41,19 @@ async def test_a_caller_who_asks_too_often_is_told_when_to_come_back(lakehouse, 
         assert (await closed.client.get("/health")).status_code == 200
 
 
+async def test_a_missing_scope_is_told_before_a_wrong_parameter(lakehouse, tmp_path):
+    plain, known = key_of("runs:read")
+    write_keys(tmp_path / "keys.json", known)
+    settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": tmp_path / "keys.json"}
+    async with gate(lakehouse.settings, **settings) as closed:
+
+        async def status(path: str) -> int:
+            return (await closed.client.get(f"/api/v1/{path}", headers=bearer(plain))).status_code
+
+        assert await status("dbt/transformations?limit=2") == 403
+        assert await status("runs?limit=2") == 422
+
+
 def test_a_bucket_fills_evenly_and_callers_are_forgotten():
     now = 0.0
     limit = RateLimit(60, clock=lambda: now)

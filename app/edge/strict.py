@@ -1,0 +1,80 @@
+"""Nothing that a request says is ignored, and no text comes in that cannot be kept."""
+
+import json
+from email.message import Message
+from itertools import islice
+from typing import Any
+
+from fastapi import Depends, Request
+
+from app.edge.known import MOST_NAMED, Takes, refusal, takes, unknown_field, unknown_query
+from app.edge.text import LONGEST_NAME, Fault, text_faults
+from app.errors import InvalidBody
+
+NOTHING = frozenset({b"", b"{}", b"null"})
+"""Bodies that programs send where none is needed."""
+TEXT_HINT = "Text may hold tab, LF and CR, and no other control character."
+JSON_HINT = "Send the header Content-Type: application/json."
+
+
+async def _strictly(request: Request) -> None:
+    """Raises `InvalidBody`."""
+    asked = takes(request.scope["route"])
+    query = request.query_params
+    _refuse_text("path", request.path_params)
+    for name, value in query.multi_items():
+        _refuse_text("query", {name: value})
+    if unknown := unknown_query(list(query), asked):
+        raise refusal(unknown)
+    body = await request.body()
+    if asked.body is None:
+        _refuse_body(body, asked)
+    elif body:
+        _require_json(request.headers.get("content-type"))
+        _refuse_text("body", await request.json())
+
+
+STRICTLY = Depends(_strictly)
+"""Of every route but the pages of the documentation. It comes after the check of scopes."""
+
+
+def _refuse_text(place: str, value: Any) -> None:
+    faults: list[Fault] = list(islice(text_faults(place, value), MOST_NAMED))
+    if faults:
+        detail = "; ".join(f"{fault['field']}: {fault['problem']}" for fault in faults)
+        raise InvalidBody(detail, hint=TEXT_HINT, errors=faults)
+
+
+def _refuse_body(body: bytes, asked: Takes) -> None:
+    """A field that nobody reads is unknown, like one that a body does not have."""
+    if body.strip() in NOTHING:
+        return
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        fields = None
+    _refuse_text("body", fields)
+    if isinstance(fields, dict) and fields:
+        raise refusal([unknown_field((name,), asked) for name in islice(fields, MOST_NAMED)])
+    raise InvalidBody("body: is not empty; this route takes no body", hint="Send no body.")
+
+
+def _require_json(content_type: str | None) -> None:
+    if content_type is None:
+        sent = "without a Content-Type"
+    elif _is_json(content_type):
+        return
+    else:
+        sent = f"as {content_type[:LONGEST_NAME]}"
+    problem = f"the body is sent {sent}; expected application/json"
+    fault = {"field": "header.content-type", "problem": problem}
+    raise InvalidBody(f"{fault['field']}: {problem}", hint=JSON_HINT, errors=[fault])
+
+
+def _is_json(content_type: str) -> bool:
+    """As the framework decides it, which parses the body after that."""
+    message = Message()
+    message["content-type"] = content_type
+    subtype = message.get_content_subtype()
+    is_json = subtype == "json" or subtype.endswith("+json")
+    return message.get_content_maintype() == "application" and is_json

@@ -1,0 +1,70 @@
+"""Text that is refused wherever it comes in: control characters and halves of surrogate pairs.
+
+Engines cut text at NUL, terminals and logs obey the others, and no encoding has the halves. Tab, LF
+and CR are text.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+LONGEST_NAME = 100
+"""Characters of a name that an answer repeats."""
+
+_Place = tuple["_Place | None", str | int]
+"""What holds a value, and its name or number there; joined only for what is told."""
+Fault = dict[str, Any]
+"""`field`, `problem` and `position`: which character of the text it is, from 1."""
+
+
+def text_faults(place: str, value: Any) -> Iterator[Fault]:
+    """All within a JSON value, names of fields too. The text itself is never repeated: it may be a
+    secret."""
+    open_: list[tuple[_Place | None, Iterator[tuple[str | int, Any]]]] = [
+        (None, iter([(place, value)]))
+    ]
+    while open_:
+        outer, items = open_[-1]
+        for name, item in items:
+            if isinstance(item, str):
+                if found := UNWANTED.search(item):
+                    yield _fault((outer, name), "has", found)
+            elif not item:
+                continue
+            elif isinstance(item, list):
+                open_.append(((outer, name), enumerate(item)))
+                break
+            elif isinstance(item, dict):
+                if UNWANTED.search("\n".join(item)):
+                    yield from _faults_of_names((outer, name), item)
+                open_.append(((outer, name), iter(item.items())))
+                break
+        else:
+            open_.pop()
+
+
+def _faults_of_names(at: "_Place", names: Iterable[str]) -> Iterator[Fault]:
+    for name in names:
+        if found := UNWANTED.search(name):
+            yield _fault(at, "has a name with", found)
+
+
+def shown(name: str) -> str:
+    """A name that a caller made up, as an answer may repeat it."""
+    return UNWANTED.sub("\N{REPLACEMENT CHARACTER}", name[:LONGEST_NAME])
+
+
+def _fault(at: "_Place", has: str, found: re.Match[str]) -> Fault:
+    parts: list[str] = []
+    outer: _Place | None = at
+    while outer is not None:
+        outer, name = outer
+        parts.append(shown(str(name)))
+    field = ".".join(reversed(parts))
+    character, position = found.group(), found.start() + 1
+    if character >= "\ud800":
+        what = f"half of a surrogate pair (U+{ord(character):04X}), which is not Unicode text,"
+    else:
+        what = f"the control character U+{ord(character):04X}"
+    return {"field": field, "problem": f"{has} {what} at position {position}", "position": position}
