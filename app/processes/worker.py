@@ -271,8 +271,6 @@ class WorkerProcess:
         match event:
             case {"commit_again": reason}:
                 self._telemetry.commit_again("published", reason)
-            case {"called": [engine, operation, outcome, seconds]}:
-                self._telemetry.counted(engine, operation, Outcome(outcome), seconds)
             case {worker_spans.EVENT: spans}:
                 self._telemetry.worker_spans(spans, self._engine, self.pid)
             case _:

@@ -7,6 +7,7 @@ from typing import Any
 from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachable
 from app.lakehouse.storage import ObjectStore
 from app.processes import WorkerDied, WorkerError, WorkerProcess, WorkerTimeout
+from app.processes.worker import OnAsk, OnEvent
 from app.runs.driver import RunControl
 from app.runs.failure import FailureCause
 from app.sql.model import GuardedQuery
@@ -53,10 +54,11 @@ async def call_worker(
     worker: WorkerProcess,
     message: dict[str, Any],
     timeout: float | None,  # noqa: ASYNC109 — it kills the worker, too
-    on_event: Any = None,
+    on_event: OnEvent | None = None,
+    on_ask: OnAsk | None = None,
 ) -> dict[str, Any]:
     try:
-        return await worker.call(message, timeout=timeout, on_event=on_event)
+        return await worker.call(message, timeout=timeout, on_event=on_event, on_ask=on_ask)
     except WorkerError as error:
         raise worker_error(error) from error
     except WorkerTimeout as error:

@@ -68,7 +68,7 @@ class TrinoEngine:
         self._away_since: dict[str, float] = {}
         self._known: dict[Question, Described] = {}
         self.workers = Workers(
-            {"trino": connection.to_json(), "staging_schema": self.lake.staging_schema},
+            {"catalog": self.lake.catalog_name},
             home,
             builders=workers,
             builder="app.warehouse.dbt.trino_worker",

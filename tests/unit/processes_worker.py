@@ -8,7 +8,7 @@ import time
 from app.errors import EngineFailed, SqlNotParsed
 from app.runs.failure import FailureCause
 from app.worker_loop import Emit, Gateway, Handlers, Message, Refused, serve
-from app.worker_spans import Frame, span
+from app.worker_spans import span
 
 print("noise while imported")
 
@@ -69,18 +69,11 @@ def open_worker(hello: Message) -> Handlers:
         return gateway.ask({"number": 1})
 
     def tell(message: Message, emit: Emit) -> Message:
-        emit({"called": ["trino", "query", "failed", 0.5]})
         emit({"commit_again": "stale"})
         emit({"number": 1})
-        with span("outer") as outer:
-            other = threading.Thread(target=measured, args=(outer,))
-            other.start()
-            other.join()
-        return {}
-
-    def measured(under: Frame | None) -> None:
-        with span("inner", under=under):
+        with span("outer"), span("inner"):
             pass
+        return {}
 
     return {
         "ask": ask,

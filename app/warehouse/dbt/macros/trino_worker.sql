@@ -1,29 +1,30 @@
 {# One statement for each materialization: readers of a table never miss it. What dbt-trino does by
-   itself moves the old table away first, and asks Trino what there is, which we know. #}
+   itself moves the old table away first, and asks Trino what there is, which we know.
+   The gateway runs no other text than that of `app.warehouse.trino_publisher`, to the last space. #}
 
 {% macro generate_schema_name(custom_schema_name, node) %}
   {{ return((custom_schema_name or target.schema) | trim) }}
 {% endmacro %}
 
 {% materialization table, adapter='trino' %}
-  {% call statement('main', auto_begin=False) %}
-    create or replace table {{ this }} as
-    {{ compiled_code }}
-  {% endcall %}
+  {% call statement('main', auto_begin=False) -%}
+create or replace table {{ this }} as
+{{ compiled_code | trim }}
+  {%- endcall %}
   {{ return({'relations': []}) }}
 {% endmaterialization %}
 
 {% materialization view, adapter='trino' %}
   {# Planned here; the view itself is made in the catalog, by one commit that names its run. #}
-  {% call statement('main', auto_begin=False) %}
-    explain (type validate)
-    {{ compiled_code }}
-  {% endcall %}
+  {% call statement('main', auto_begin=False) -%}
+explain (type validate)
+{{ compiled_code | trim }}
+  {%- endcall %}
   {{ return({'relations': []}) }}
 {% endmaterialization %}
 
 {% macro trino__list_schemas(database) %}
-  {{ return([[target.schema], [var('staging')]]) }}
+  {{ return(graph.nodes.values() | map(attribute='schema') | batch(1) | list) }}
 {% endmacro %}
 
 {% macro trino__create_schema(relation) %}{% endmacro %}
