@@ -1,7 +1,6 @@
 """What the engines share that build models in worker processes."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachable
@@ -16,8 +15,9 @@ ARTIFACTS = ("manifest.json", "run_results.json")
 
 
 class Artifacts:
-    """Takes a worker's events: lines go to the run's log, and what dbt wrote to the run's folder
-    in the bucket, while the worker goes on."""
+    """Takes a worker's events: lines go to the run's log, and dbt's reports to the run's folder in
+    the bucket, while the worker goes on. Their texts come over the pipe: a worker that named files
+    could name the gateway's own."""
 
     def __init__(self, store: ObjectStore, control: RunControl) -> None:
         self._store = store
@@ -27,8 +27,8 @@ class Artifacts:
     def __call__(self, event: dict[str, Any]) -> None:
         if line := event.get("log"):
             self._control.log(line)
-        if folder := event.get("artifacts"):
-            bodies = {name: (Path(folder) / name).read_bytes() for name in ARTIFACTS}
+        if texts := event.get("artifacts"):
+            bodies = {name: str(texts[name]).encode() for name in ARTIFACTS if name in texts}
             self._upload = asyncio.create_task(self._put(bodies))
 
     async def uploaded(self) -> None:

@@ -166,6 +166,7 @@ async def refused(worker: WorkerProcess, approved: str) -> Trino:
         await worker.call(build(), on_ask=trino.publisher(approved).on_ask)
     assert raised.value.error.failure_cause is FailureCause.PERMISSION_DENIED
     assert not worker.alive
+    await worker.close()
     [line] = trino.log
     assert line.startswith("Refused a statement of dbt that is not the one of this build: ")
     return trino

@@ -82,8 +82,9 @@ class Workspace:
         shutil.copy(backend.macros, folder / "macros")
 
     def run(self, model: Model, emit: Emit) -> None:
-        """Builds the model. Emits lines of the log, and where manifest.json and run_results.json
-        are (also of a run that failed). Raises the error of our tree that dbt's stands for."""
+        """Builds the model. Emits lines of the log, and the texts of manifest.json and
+        run_results.json (also of a run that failed). Raises the error of our tree that dbt's
+        stands for."""
         from dbt.cli.main import dbtRunner
 
         models = self._folder / "models"
@@ -99,7 +100,8 @@ class Workspace:
             ["run", "--select", model.name, "--no-populate-cache", *self._options()]
         )
         self._write_artifacts(manifest, done)
-        emit({"artifacts": str(self._folder / "artifacts")})
+        reports = (self._folder / "artifacts").iterdir()
+        emit({"artifacts": {report.name: report.read_text() for report in reports}})
         if not done.success:
             raise self._backend.error(_failure(done))
 

@@ -1,5 +1,6 @@
 """Code of a stranger in dbt's process gets the approved statement from Trino, and no other."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,6 @@ import pytest
 from app.runs.model import RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization
 from app.warehouse.trino import TrinoEngine
-from app.warehouse.trino_publisher import table_statement
 from app.warehouse.workers import Workers
 from tests.conftest import Lakehouse
 from tests.embedded.warehouse_world import World, open_world, unique
@@ -19,8 +19,12 @@ from tests.integration.servers.trino import Trino
 from tests.integration.trino.test_trino_engine import states
 
 SQL = "SELECT 2 AS n"
-Attack = Callable[[str, str], dict[str, Any]]
-"""Of its target and its victim: what `tests.hostile_dbt` is told."""
+Attack = Callable[[str], dict[str, Any]]
+"""Of its victim: what `tests.hostile_dbt` is told."""
+INCREMENT = {
+    "materialization": Materialization.INCREMENTAL,
+    "incremental_strategy": IncrementalStrategy.APPEND,
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +50,13 @@ async def hostile(world: World, home: Path, **hello: Any) -> AsyncIterator[None]
 
 
 def of_macros(*statements: str) -> Attack:
-    return lambda _, victim: {
+    return lambda victim: {
         "macros": macros(*(each.replace("VICTIM", victim) for each in statements))
     }
 
 
 def of_worker(*statements: str) -> Attack:
-    return lambda target, victim: {
-        "asks": [
-            each.replace("VICTIM", victim).replace("APPROVED", table_statement(target, SQL))
-            for each in statements
-        ]
-    }
+    return lambda victim: {"asks": [each.replace("VICTIM", victim) for each in statements]}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ async def test_what_a_build_did_not_ask_for_is_refused_and_does_nothing(
     name, victim = unique("target"), unique("victim")
     await world.built(name, "SELECT 1 AS n")
     await world.built(victim, "SELECT 1 AS n")
-    async with hostile(world, tmp_path, **attack(f'"iceberg"."gold"."{name}"', victim)):
+    async with hostile(world, tmp_path, **attack(victim)):
         run = await world.build(name, SQL)
     assert run.failure is not None
     assert (run.failure.cause, run.failure.retryable) == ("permission_denied", False)
@@ -93,7 +92,7 @@ async def test_the_approved_statement_runs_once(world: World, trino: Trino, tmp_
     name, victim = unique("target"), unique("victim")
     await world.built(victim, "SELECT 1 AS n")
     twice = of_macros("{{ approved }}", "{{ approved }}", "drop table iceberg.gold.VICTIM")
-    async with hostile(world, tmp_path, **twice(name, victim)):
+    async with hostile(world, tmp_path, **twice(victim)):
         run = await world.build(name, SQL)
     assert run.failure is not None
     assert run.failure.cause == "permission_denied"
@@ -107,10 +106,7 @@ async def test_the_approved_statement_runs_once(world: World, trino: Trino, tmp_
     "kind",
     [
         {"materialization": Materialization.VIEW, "replace": True},
-        {
-            "materialization": Materialization.INCREMENTAL,
-            "incremental_strategy": IncrementalStrategy.APPEND,
-        },
+        INCREMENT,
     ],
 )
 async def test_a_view_and_an_increment_have_the_same_limits(
@@ -118,7 +114,7 @@ async def test_a_view_and_an_increment_have_the_same_limits(
 ) -> None:
     name = unique("target")
     await world.built(name, "SELECT 1 AS n")
-    async with hostile(world, tmp_path, asks=[table_statement(f'"iceberg"."gold"."{name}"', SQL)]):
+    async with hostile(world, tmp_path, asks=[f"drop table iceberg.gold.{name}"]):
         run = await world.build(name, SQL, **kind)
     assert run.failure is not None
     assert run.failure.cause == "permission_denied"
@@ -140,15 +136,43 @@ async def test_a_worker_that_says_it_has_built_has_not(
     assert await world.rows(name) == [{"n": 1}]
 
 
-async def test_a_column_name_that_is_a_template_is_a_name_or_refused(
-    world: World, trino: Trino
+async def test_a_worker_that_dies_before_its_statement_has_built_nothing(
+    world: World, trino: Trino, tmp_path: Path
 ) -> None:
-    name, victim = unique("target"), unique("victim")
+    name = unique("target")
+    await world.built(name, "SELECT 1 AS n")
+    async with hostile(world, tmp_path, asks=[], dies=True):
+        run = await world.build(name, SQL)
+    assert run.failure is not None
+    assert (run.failure.cause, run.failure.retryable) == ("lost", True)
+    assert await states(trino, run) == []
+    assert await world.rows(name) == [{"n": 1}]
+
+
+@pytest.mark.parametrize("kind", [{}, INCREMENT])
+async def test_a_worker_that_dies_after_its_statement_changes_nothing(
+    world: World, tmp_path: Path, kind: dict[str, Any]
+) -> None:
+    name = unique("target")
+    await world.built(name, SQL, **kind)
+    async with hostile(world, tmp_path, asks=["APPROVED"], dies=True):
+        run = await world.built(name, SQL, **kind)
+    assert "dbt failed after its statement was done" in await world.runs.logs(run.run_id)
+    assert await world.rows(name) == [{"n": 2}] * (2 if kind else 1)
+
+
+async def test_a_column_name_that_is_a_template_drops_nothing(world: World, trino: Trino) -> None:
+    """Names of columns come into the SQL where a column has to be cast."""
+    name, source, victim = unique("target"), unique("source"), unique("victim")
     await world.built(victim, "SELECT 1 AS n")
     attack = f"{{%endraw%}}{{% do run_query('drop table iceberg.gold.{victim}') %}}{{%raw%}}"
-    run = await world.build(name, f'SELECT 2 AS "{attack}"')
-    assert run.state is RunState.SUCCEEDED or (
-        run.failure is not None and run.failure.cause in ("permission_denied", "internal")
+    await asyncio.to_thread(
+        trino.execute, f'CREATE TABLE iceberg.silver.{source} AS SELECT 2 AS "{attack}"'
     )
+    run = await world.build(name, f"SELECT *, NULL AS x FROM silver.{source}")
+    if run.failure is not None:
+        assert run.failure.cause == "permission_denied"
+        assert await states(trino, run) == []
+    else:
+        assert await world.rows(name) == [{attack: 2, "x": None}]
     assert await world.rows(victim) == [{"n": 1}]
-    assert set(await states(trino, run)) <= {"FINISHED"}
