@@ -4,7 +4,8 @@
         serve(open_worker)
 
 `open_worker(hello)` gets the first message and returns the handlers by name; a message
-`{"op": name, …}` is given to its handler, whose result is the answer. Nothing heavy is imported
+`{"op": name, …}` is given to its handler, whose result is the answer. In the middle of a call a
+handler may ask the gateway for something, and waits for what it says. Nothing heavy is imported
 here, and whatever prints, prints to the log.
 """
 
@@ -22,7 +23,31 @@ from app.worker_spans import EVENT, PARENT_SPAN, spans_of_call
 
 Message = dict[str, Any]
 Emit = Callable[[Message], None]
-Handler = Callable[[Message, Emit], Message]
+
+
+class Refused(Exception):
+    """The gateway does not do what it was asked for; the text says why."""
+
+
+class Gateway:
+    """What a handler may tell the gateway, and ask of it, while it is at work."""
+
+    def __init__(self, channel: "_Channel") -> None:
+        self._channel = channel
+
+    def __call__(self, event: Message) -> None:
+        self._channel.send({"event": event})
+
+    def ask(self, question: Message) -> Message:
+        """Waits for the answer, in any thread. Raises `Refused`."""
+        reply = self._channel.ask(question)
+        if "answer" not in reply:
+            raise Refused(str(reply.get("refused")))
+        answer: Message = reply["answer"]
+        return answer
+
+
+Handler = Callable[[Message, Gateway], Message]
 Handlers = Mapping[str, Handler]
 
 LAST_WORDS_SECONDS = 1.0
@@ -48,7 +73,7 @@ def _answer(handlers: Handlers, message: Message, channel: "_Channel") -> str:
     spans: list[Message] = []
     try:
         with spans_of_call(message.pop(PARENT_SPAN, None), message["op"]) as spans:
-            result = handlers[message["op"]](message, lambda event: channel.send({"event": event}))
+            result = handlers[message["op"]](message, Gateway(channel))
         answer = json.dumps({"result": result})
     except Exception as error:  # noqa: BLE001 — the worker's outer edge
         answer = json.dumps({"error": _described(error)})
@@ -69,11 +94,18 @@ class _Channel:
         os.dup2(nothing, 0)
         os.close(nothing)
         self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._writing = threading.Lock()
+        self._asking = threading.Lock()
         threading.Thread(target=self._read, name="worker stdin", daemon=True).start()
 
     def receive(self) -> Message | None:
         return self._messages.get()
+
+    def ask(self, question: Message) -> Message:
+        with self._asking:  # one at a time, so that every reply is the next asker's
+            self.send({"ask": question})
+            return self._replies.get()
 
     def send(self, message: Message) -> None:
         self.send_line(json.dumps(message))
@@ -85,7 +117,11 @@ class _Channel:
 
     def _read(self) -> None:
         for line in self._in:
-            self._messages.put(json.loads(line))
+            message = json.loads(line)
+            if "answer" in message or "refused" in message:
+                self._replies.put(message)
+            else:
+                self._messages.put(message)
         self._messages.put(None)
         # Nobody is left to answer: what is still at work after this is an orphan.
         threading.Event().wait(LAST_WORDS_SECONDS)

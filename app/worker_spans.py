@@ -44,16 +44,15 @@ def spans_of_call(parent_id: str | None, name: str) -> Iterator[list[dict[str, A
 
 
 @contextmanager
-def span(name: str, under: Frame | None = None) -> Iterator[Frame | None]:
-    """Yields what spans of other threads, which know no context of this one, are put `under`."""
-    parent = under or _current.get()
+def span(name: str) -> Iterator[None]:
+    parent = _current.get()
     if parent is None:
-        yield None
+        yield
         return
     frame = Frame(secrets.token_hex(8), parent.ended)
     token, started, error = _current.set(frame), time.time_ns(), None
     try:
-        yield frame
+        yield
     except BaseException as raised:
         error = type(raised).__name__
         raise

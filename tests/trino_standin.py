@@ -41,11 +41,13 @@ class Trino:
             error = {"message": self.refusal, "errorCode": 1, "errorName": "SOME"}
             return 200, {"id": query, "stats": {"state": "FAILED"}, "error": error}
         self.made.append(self._open[query])
-        return 200, {"id": query, "stats": {"state": "FINISHED"}, "updateType": "CREATE SCHEMA"}
+        stats = {"state": "FINISHED"}
+        done = {"id": query, "stats": stats, "infoUri": "", "updateType": "CREATE SCHEMA"}
+        return 200, done
 
     def _page(self, query: str, page: int) -> dict[str, Any]:
         uri = f"{self.own_address}/v1/statement/queued/{query}/{page}"
-        return {"id": query, "nextUri": uri, "stats": {"state": "QUEUED"}}
+        return {"id": query, "nextUri": uri, "infoUri": "", "stats": {"state": "QUEUED"}}
 
     def _answer(self, asked: Asked) -> tuple[int, dict[str, Any]]:
         if self.authorization not in (None, asked.headers["Authorization"]):

@@ -5,7 +5,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from app.telemetry.outcomes import Outcome
 
 Message = dict[str, Any]
 OnEvent = Callable[[Message], None]
+OnAsk = Callable[[Message], Coroutine[Any, Any, Message]]
 
 RUN_MODULE = app.sandbox.run_module.__file__
 START_TIMEOUT = 60.0
@@ -122,7 +123,7 @@ class WorkerProcess:
             protocol=True,
         )
         worker = cls(child, max_rss, telemetry, engine)
-        await worker._talk(hello, "ready", timeout, None)
+        await worker._talk(hello, "ready", timeout)
         return worker
 
     @property
@@ -154,17 +155,22 @@ class WorkerProcess:
         *,
         timeout: float | None = None,  # noqa: ASYNC109 — it kills the process, too
         on_event: OnEvent | None = None,
+        on_ask: OnAsk | None = None,
         max_rss: int | None = None,
     ) -> Message:
         """Raises `WorkerError` (the worker lives on, unless it took too much memory),
-        `WorkerDied` or `WorkerTimeout`. `max_rss` is for this call and later ones."""
+        `WorkerDied` or `WorkerTimeout`. `max_rss` is for this call and later ones.
+
+        What the worker asks for in the middle of the call is answered by `on_ask`, one question
+        after the other. The worker is told of an `AsgardError`, and goes on; every other error
+        ends the call and the worker. A worker that dies cancels the `on_ask` that it waits for."""
         self.calls += 1
         self._max_rss = max_rss or self._max_rss
         with self._telemetry.call(self._engine, message["op"]) as call:
             try:
                 if parent := self._telemetry.traceparent():
                     message = {**message, worker_spans.PARENT_SPAN: parent.split("-")[2]}
-                result: Message = await self._talk(message, "result", timeout, on_event)
+                result: Message = await self._talk(message, "result", timeout, on_event, on_ask)
             except WorkerTimeout:
                 call.outcome = Outcome.TIMEOUT
                 raise
@@ -194,7 +200,12 @@ class WorkerProcess:
         return self._child.log_tail(lines)
 
     async def _talk(
-        self, message: Message, until: str, seconds: float | None, on_event: OnEvent | None
+        self,
+        message: Message,
+        until: str,
+        seconds: float | None,
+        on_event: OnEvent | None = None,
+        on_ask: OnAsk | None = None,
     ) -> Any:
         if self._busy:
             raise RuntimeError(f"{self._child.name} is in the middle of another call")
@@ -203,7 +214,7 @@ class WorkerProcess:
         watching = asyncio.create_task(self._watch_memory())
         try:
             async with asyncio.timeout(seconds) as deadline:
-                answer = await self._exchange(message, until, on_event)
+                answer = await self._exchange(message, until, on_event, on_ask)
             intact = True
         except TimeoutError:
             if deadline.expired():
@@ -219,15 +230,17 @@ class WorkerProcess:
                 self.kill()
         return answer
 
-    async def _exchange(self, message: Message, until: str, on_event: OnEvent | None) -> Any:
-        with contextlib.suppress(ConnectionError):  # its death shows as the end of its answers
-            self._child.stdin.write(json.dumps(message).encode() + b"\n")
-            await self._child.stdin.drain()
+    async def _exchange(
+        self, message: Message, until: str, on_event: OnEvent | None, on_ask: OnAsk | None
+    ) -> Any:
+        await self._send(message)
         while line := await self._child.stdout.readline():
             answer: Message = json.loads(line)
             if "event" in answer:
                 if not self._told(answer["event"]) and on_event:
                     on_event(answer["event"])
+            elif "ask" in answer:
+                await self._send(await self._reply(answer["ask"], on_ask))
             elif "error" in answer:
                 raise WorkerError(answer["error"])
             else:
@@ -238,13 +251,33 @@ class WorkerProcess:
             raise WorkerError(_out_of_memory(self._max_rss))
         raise WorkerDied(self._child.name, exit_code, self._child.log_tail())
 
+    async def _send(self, message: Message) -> None:
+        with contextlib.suppress(ConnectionError):  # its death shows as the end of its answers
+            self._child.stdin.write(json.dumps(message).encode() + b"\n")
+            await self._child.stdin.drain()
+
+    async def _reply(self, question: Message, on_ask: OnAsk | None) -> Message:
+        if on_ask is None:
+            return {"refused": "Nothing can be asked for in this call."}
+        answering = asyncio.create_task(on_ask(question))
+        dying = asyncio.create_task(self._child.wait())
+        try:
+            await asyncio.wait({answering, dying}, return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                return {"refused": "The worker is gone."}
+            return {"answer": answering.result()}
+        except app.errors.AsgardError as error:
+            return {"refused": error.detail}
+        finally:
+            dying.cancel()
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
+
     def _told(self, event: Message) -> bool:
         """What a worker did on its own, which its gateway counts and exports; else False."""
         match event:
             case {"commit_again": reason}:
                 self._telemetry.commit_again("published", reason)
-            case {"called": [engine, operation, outcome, seconds]}:
-                self._telemetry.counted(engine, operation, Outcome(outcome), seconds)
             case {worker_spans.EVENT: spans}:
                 self._telemetry.worker_spans(spans, self._engine, self.pid)
             case _:

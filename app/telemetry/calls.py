@@ -78,16 +78,12 @@ class Telemetry:
 
     def called(self, engine: str, operation: str, outcome: Outcome, seconds: float) -> None:
         """The same, of a call that has just ended."""
-        self.counted(engine, operation, outcome, seconds)
+        if self._metrics:
+            self._metrics.called(engine, operation, outcome, seconds)
         if self._tracing:
             attributes = {**_of_call(engine, operation), "asgard.outcome": outcome}
             error = None if outcome.is_fine else outcome
             self._tracing.record(f"{engine} {operation}", seconds, error, attributes)
-
-    def counted(self, engine: str, operation: str, outcome: Outcome, seconds: float) -> None:
-        """The same, of a call of which a worker tells, whose span comes with the worker's own."""
-        if self._metrics:
-            self._metrics.called(engine, operation, outcome, seconds)
 
     @contextmanager
     def work(

@@ -1,36 +1,34 @@
 """What the engines share that build models in worker processes."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachable
 from app.lakehouse.storage import ObjectStore
 from app.processes import WorkerDied, WorkerError, WorkerProcess, WorkerTimeout
-from app.processes.handover import open_handed_over
+from app.processes.worker import OnAsk, OnEvent
 from app.runs.driver import RunControl
 from app.runs.failure import FailureCause
 from app.sql.model import GuardedQuery
 
 ARTIFACTS = ("manifest.json", "run_results.json")
-ARTIFACT_BYTES = 64 * 1024 * 1024
 
 
 class Artifacts:
-    """Takes a worker's events: lines go to the run's log, and what dbt wrote to the run's folder
-    in the bucket, while the worker goes on. `folder` is the worker's."""
+    """Takes a worker's events: lines go to the run's log, and dbt's reports to the run's folder in
+    the bucket, while the worker goes on. Their texts come over the pipe: a worker that named files
+    could name the gateway's own."""
 
-    def __init__(self, store: ObjectStore, control: RunControl, folder: Path) -> None:
+    def __init__(self, store: ObjectStore, control: RunControl) -> None:
         self._store = store
         self._control = control
-        self._folder = folder
         self._upload: asyncio.Task[None] | None = None
 
     def __call__(self, event: dict[str, Any]) -> None:
         if line := event.get("log"):
             self._control.log(line)
-        if event.get("artifacts"):
-            bodies = {name: self._read(name) for name in ARTIFACTS}
+        if texts := event.get("artifacts"):
+            bodies = {name: str(texts[name]).encode() for name in ARTIFACTS if name in texts}
             self._upload = asyncio.create_task(self._put(bodies))
 
     async def uploaded(self) -> None:
@@ -45,13 +43,6 @@ class Artifacts:
         if self._upload:
             self._upload.cancel()
 
-    def _read(self, name: str) -> bytes:
-        try:
-            with open_handed_over(self._folder, name) as file:
-                return file.read(ARTIFACT_BYTES)
-        except OSError as error:
-            raise EngineFailed(f"The dbt worker handed over no {name}: {error}") from error
-
     async def _put(self, bodies: dict[str, bytes]) -> None:
         prefix = f"asgard/runs/artifacts/{self._control.run.run_id}"
         await asyncio.gather(
@@ -63,10 +54,11 @@ async def call_worker(
     worker: WorkerProcess,
     message: dict[str, Any],
     timeout: float | None,  # noqa: ASYNC109 — it kills the worker, too
-    on_event: Any = None,
+    on_event: OnEvent | None = None,
+    on_ask: OnAsk | None = None,
 ) -> dict[str, Any]:
     try:
-        return await worker.call(message, timeout=timeout, on_event=on_event)
+        return await worker.call(message, timeout=timeout, on_event=on_event, on_ask=on_ask)
     except WorkerError as error:
         raise worker_error(error) from error
     except WorkerTimeout as error:

@@ -121,8 +121,7 @@ class DuckDbEngine:
         target = spec.table if spec.materialization.is_view else None
         text = await self._to_duckdb(guarded, relations, target)
         async with self._workers.builder() as worker:
-            folder = self._workers.folder_of(worker)
-            with contextlib.closing(Artifacts(self._store, control, folder)) as artifacts:
+            with contextlib.closing(Artifacts(self._store, control)) as artifacts:
                 message = {"op": "build", "spec": spec.model_dump(mode="json"), "sql": text}
                 try:
                     built = await call_worker(worker, message, None, artifacts)

@@ -68,11 +68,11 @@ class TrinoEngine:
         self._limiter = anyio.CapacityLimiter(THREADS)
         self._away_since: dict[str, float] = {}
         self._known: dict[Question, Described] = {}
-        hello = {"trino": connection.to_json()}
-        hosts = ((connection.host, connection.port),)
         self.workers = Workers(
             home,
-            builder=WorkerKind(BUILDER, "dbt-worker", hello, hosts),
+            builder=WorkerKind(
+                BUILDER, "dbt-worker", {"catalog": self.lake.catalog_name}, hosts=()
+            ),
             builders=workers,
             telemetry=telemetry,
         )

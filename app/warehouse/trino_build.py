@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,17 @@ import stamina
 
 from app.errors import AsgardError, EngineFailed
 from app.lakehouse.catalog import RUN_ID_PROPERTY
-from app.processes import WorkerDied, WorkerProcess
 from app.warehouse.building import Artifacts, call_worker
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
 from app.warehouse.trino_columns import Described, check_key, with_extra_columns
 from app.warehouse.trino_errors import is_conflict
 from app.warehouse.trino_increment import Increment, ambiguous_keys, refused_key
+from app.warehouse.trino_publisher import (
+    Publisher,
+    StatementRefused,
+    table_statement,
+    validation,
+)
 
 if TYPE_CHECKING:
     from app.lakehouse.tables import TableInfo
@@ -43,7 +49,6 @@ class TrinoBuild:
         self._staging = f"run_{self._run_id}"
         self._delta = engine.name(engine.lake.staging_schema, self._staging)
         self._query_ids: list[str] = []
-        self._recording: list[asyncio.Task[None]] = []
 
     async def run(self, described: Described) -> RunOutput:
         spec = self._spec
@@ -57,7 +62,6 @@ class TrinoBuild:
             return await self._instead_of_view(described)
         if spec.strategy and not spec.full_refresh and table:
             return await self._incremental(described, spec.strategy, table)
-        await self._control.fence()
         await self._dbt(described, spec.schema_name, spec.name)
         return await self._output()
 
@@ -121,49 +125,55 @@ class TrinoBuild:
             "op": "build",
             "spec": self._spec.model_dump(mode="json"),
             "sql": described.sql,
-            "run_id": self._run_id,
             "schema": schema,
             "name": name,
         }
+        is_view = self._spec.materialization.is_view
+        target = self._engine.name(schema, name)
+        publisher = Publisher(
+            validation(described.sql) if is_view else table_statement(target, described.sql),
+            self._publish,
+            self._control.log,
+        )
+        ended = None
         async with self._engine.workers.builder() as worker:
-            with contextlib.closing(self._artifacts(worker)) as artifacts:
-
-                def on_event(event: dict[str, Any]) -> None:
-                    if query_id := event.get("query"):
-                        self._recording.append(asyncio.create_task(self._record(query_id)))
-                    artifacts(event)
-
+            with contextlib.closing(Artifacts(self._engine.store, self._control)) as artifacts:
                 try:
-                    await call_worker(worker, message, None, on_event)
+                    await call_worker(worker, message, None, artifacts, publisher.on_ask)
+                except StatementRefused as refused:
+                    raise refused.error from refused
                 except AsgardError as error:
-                    await artifacts.uploaded()
-                    await self._after_worker(error)
-                    return
+                    ended = error
                 await artifacts.uploaded()
-        await self._recorded()
+        if ended and publisher.left_open:
+            await self._after_worker(ended)
+        else:
+            publisher.conclude(ended)
 
-    def _artifacts(self, worker: WorkerProcess) -> Artifacts:
-        folder = self._engine.workers.folder_of(worker)
-        return Artifacts(self._engine.store, self._control, folder)
+    async def _publish(self, statement: str) -> Answer:
+        await self._control.fence()
+        return await self._execute(statement)
 
     async def _after_worker(self, error: AsgardError) -> None:
-        """A worker that died leaves its query running: what became of it has to be found out."""
-        await self._recorded()
-        if not isinstance(error.__cause__, WorkerDied):
-            raise error
+        """A worker that dies gives up its statement: what became of that has to be found out."""
         outcome = await self._engine.settle(self._spec, self._control.run)
         if outcome is None or outcome.output is None:
             raise error
 
     async def _execute(self, sql: str) -> Answer:
-        return await self._engine.thread(
-            partial(
-                self._engine.client.query,
-                sql,
-                run_id=self._run_id,
-                on_query=lambda query_id: anyio.from_thread.run(self._record, query_id),
+        left = threading.Event()
+        try:
+            return await self._engine.thread(
+                partial(
+                    self._engine.client.query,
+                    sql,
+                    run_id=self._run_id,
+                    on_query=lambda query_id: anyio.from_thread.run(self._record, query_id),
+                    left=left,
+                )
             )
-        )
+        finally:
+            left.set()
 
     async def _execute_patiently(self, sql: str) -> Answer | None:
         """Writers that are not ours may come first. None: an attempt that seemed to have lost had
@@ -185,10 +195,6 @@ class TrinoBuild:
         """Durable before Trino runs it, or nearly so: by it a crash is cleared up."""
         self._query_ids.append(query_id)
         await self._control.progress(engine={"query_ids": list(self._query_ids)})
-
-    async def _recorded(self) -> None:
-        recording, self._recording = self._recording, []
-        await asyncio.gather(*recording)
 
     async def _output(self, rows_written: int | None = None) -> RunOutput:
         table, engine = self._spec.table, self._engine

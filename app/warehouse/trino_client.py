@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ class Answer:
     rows: list[list[Any]]
     changed: int
     """Rows that a statement wrote; -1 when it is none that writes."""
+    update_type: str | None
+    """As Trino names what it did: `CREATE TABLE`; None when it is none that writes."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,19 @@ class TrinoClient:
         self._telemetry = telemetry
 
     def query(
-        self, sql: str, *, run_id: str | None = None, on_query: OnQuery | None = None
+        self,
+        sql: str,
+        *,
+        run_id: str | None = None,
+        on_query: OnQuery | None = None,
+        left: threading.Event | None = None,
     ) -> Answer:
-        """Raises the errors of our tree. To stop it, kill its query."""
+        """Raises the errors of our tree. To stop it, set `left`, so that it is not polled any
+        more, and kill its query."""
         tags = (run_id,) if run_id else ()
         text = f"/* {mark(run_id)} */\n{sql}" if run_id else sql
         with self._telemetry.call("trino", "query"):
-            return _execute(self._connection.connect(tags, on_query), text)
+            return _execute(self._connection.connect(tags, on_query, left), text)
 
     def ask(self, sql: str, seconds: float) -> Answer:
         """A small question. Raises `EngineTimeout` when Trino takes longer."""
@@ -139,6 +148,7 @@ def _execute(connection: Connection, sql: str, deadline: float | None = None) ->
             types=[column.type_code for column in described],
             rows=rows,
             changed=cursor.rowcount,
+            update_type=cursor.update_type,
         )
     except (Error, HttpError, ValueError, KeyError, TypeError) as error:
         raise asgard_error(error) from error

@@ -1,11 +1,14 @@
-"""Where Trino is and how to get in: plain values that also child processes can be given."""
+"""Where Trino is and how to get in. No child process is told."""
 
 from __future__ import annotations
 
-import json
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from app.errors import EngineFailed
+from app.runs.failure import FailureCause
 
 if TYPE_CHECKING:
     from requests import Response
@@ -34,14 +37,6 @@ class TrinoConnection:
     http_scheme: str | None = None
     verify: bool | str = True
 
-    def to_json(self) -> str:
-        """Holds secrets: hand it to a child over its stdin, never by argv or environment."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> TrinoConnection:
-        return cls(**json.loads(text))
-
     @property
     def scheme(self) -> str:
         """A password or a token goes over https alone."""
@@ -55,12 +50,14 @@ class TrinoConnection:
         self,
         tags: Sequence[str] = (),
         on_query: OnQuery | None = None,
+        left: threading.Event | None = None,
         *,
         read_timeout: float = READ_TIMEOUT,
         attempts: int = ATTEMPTS,
     ) -> Connection:
         """`on_query` is called with the id of every query while Trino still waits for its first
-        poll, before which it runs nothing. Attempts are those of one HTTP request: a statement
+        poll, before which it runs nothing. Once `left` is set nothing is polled: a statement that
+        is posted after that never runs. Attempts are those of one HTTP request: a statement
         that is posted twice runs once, since only one of the two is polled."""
         from trino.dbapi import Connection
 
@@ -82,8 +79,11 @@ class TrinoConnection:
         if self.verify is not True:
             # Else requests takes REQUESTS_CA_BUNDLE, where that is set, for better advice.
             connection._http_session.trust_env = False
+        hooks = connection._http_session.hooks["response"]
+        if left:
+            hooks.append(_stop(left))
         if on_query:
-            connection._http_session.hooks["response"].append(_tell(on_query))
+            hooks.append(_tell(on_query))
         return connection
 
     def _auth(self) -> Any:
@@ -104,6 +104,14 @@ def _tell(on_query: OnQuery) -> Callable[..., None]:
             except (ValueError, KeyError, TypeError):
                 return  # not an answer of Trino's: the client will say so
             on_query(query_id)
+
+    return hook
+
+
+def _stop(left: threading.Event) -> Callable[..., None]:
+    def hook(_: Response, **__: Any) -> None:
+        if left.is_set():
+            raise EngineFailed("Nobody waits for the query.", cause=FailureCause.CANCELLED)
 
     return hook
 

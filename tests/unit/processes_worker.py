@@ -7,8 +7,8 @@ import time
 
 from app.errors import EngineFailed, SqlNotParsed
 from app.runs.failure import FailureCause
-from app.worker_loop import Emit, Handlers, Message, serve
-from app.worker_spans import Frame, span
+from app.worker_loop import Emit, Gateway, Handlers, Message, Refused, serve
+from app.worker_spans import span
 
 print("noise while imported")
 
@@ -47,21 +47,37 @@ def open_worker(hello: Message) -> Handlers:
         time.sleep(600)
         return {"held": len(held)}
 
+    def ask(message: Message, gateway: Gateway) -> Message:
+        """Each of the questions, in a thread of its own."""
+        replies: list[Message] = []
+
+        def asking(question: Message) -> None:
+            try:
+                replies.append(gateway.ask(question))
+            except Refused as refused:
+                replies.append({"refused": str(refused)})
+
+        threads = [threading.Thread(target=asking, args=(one,)) for one in message["questions"]]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return {"replies": replies}
+
+    def ask_and_die(message: Message, gateway: Gateway) -> Message:
+        threading.Timer(0.1, os._exit, (7,)).start()
+        return gateway.ask({"number": 1})
+
     def tell(message: Message, emit: Emit) -> Message:
-        emit({"called": ["trino", "query", "failed", 0.5]})
         emit({"commit_again": "stale"})
         emit({"number": 1})
-        with span("outer") as outer:
-            other = threading.Thread(target=measured, args=(outer,))
-            other.start()
-            other.join()
+        with span("outer"), span("inner"):
+            pass
         return {}
 
-    def measured(under: Frame | None) -> None:
-        with span("inner", under=under):
-            pass
-
     return {
+        "ask": ask,
+        "ask_and_die": ask_and_die,
         "tell": tell,
         "grow": grow,
         "echo": echo,

@@ -266,6 +266,111 @@ async def test_a_call_that_is_cancelled_kills_the_worker(worker):
     await until(lambda: not is_running(worker.pid))
 
 
+# What a worker asks for in the middle of a call
+
+
+async def double(question: dict) -> dict:
+    return {"doubled": question["value"] * 2}
+
+
+async def test_a_worker_that_asks_in_the_middle_of_a_call_gets_the_answer(worker):
+    value = "é" * 1_000_000
+    call = {"op": "ask", "questions": [{"value": value}]}
+    assert await worker.call(call, on_ask=double) == {"replies": [{"doubled": value * 2}]}
+    assert await worker.call({"op": "count", "to": 0}) == {"counted": 0}
+
+
+async def test_questions_of_many_threads_are_answered_one_after_the_other(worker):
+    at_work = most = 0
+
+    async def answer(question: dict) -> dict:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await asyncio.sleep(0.01)
+        at_work -= 1
+        return question
+
+    questions = [{"number": number} for number in range(8)]
+    told = await worker.call({"op": "ask", "questions": questions}, on_ask=answer)
+    assert sorted(told["replies"], key=lambda reply: reply["number"]) == questions
+    assert most == 1
+
+
+async def test_a_refusal_reaches_the_worker_which_goes_on(worker):
+    async def refuse(question: dict) -> dict:
+        raise EngineFailed("not this one")
+
+    call = {"op": "ask", "questions": [{"value": 1}]}
+    assert await worker.call(call, on_ask=refuse) == {"replies": [{"refused": "not this one"}]}
+    assert await worker.call(call, on_ask=double) == {"replies": [{"doubled": 2}]}
+
+
+async def test_a_call_that_answers_nothing_refuses_every_question(worker):
+    told = await worker.call({"op": "ask", "questions": [{"value": 1}]})
+    assert told == {"replies": [{"refused": "Nothing can be asked for in this call."}]}
+
+
+async def test_an_answer_that_breaks_ends_the_call_and_the_worker(worker):
+    with pytest.raises(KeyError, match="value"):
+        await worker.call({"op": "ask", "questions": [{}]}, on_ask=double)
+    assert not worker.alive
+
+
+async def test_a_worker_that_dies_gives_up_what_it_asked_for(worker):
+    given_up = asyncio.Event()
+
+    async def never(question: dict) -> dict:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_up.set()
+        return {}
+
+    with pytest.raises(WorkerDied) as caught:
+        await worker.call({"op": "ask_and_die"}, on_ask=never)
+    assert caught.value.exit_code == 7
+    assert given_up.is_set()
+
+
+@pytest.mark.parametrize("how", ["cancel", "timeout"])
+async def test_the_end_of_a_call_gives_up_what_its_worker_asked_for(worker, how):
+    asked, given_up = asyncio.Event(), asyncio.Event()
+
+    async def never(question: dict) -> dict:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_up.set()
+        return {}
+
+    question = {"op": "ask", "questions": [{}]}
+    timeout = 0.2 if how == "timeout" else None
+    call = asyncio.create_task(worker.call(question, on_ask=never, timeout=timeout))
+    await asked.wait()
+    if how == "cancel":
+        call.cancel()
+    with pytest.raises(WorkerTimeout if how == "timeout" else asyncio.CancelledError):
+        await call
+    assert given_up.is_set()
+    assert not worker.alive
+
+
+async def test_a_worker_that_waits_for_an_answer_ends_when_the_gateway_is_gone():
+    reader, writer = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", WORKER, stdin=reader, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    os.close(reader)
+    os.write(writer, b'{}\n{"op": "ask", "questions": [{}]}\n')
+    while b"ask" not in await process.stdout.readline():
+        pass
+    os.close(writer)
+    async with asyncio.timeout(5):
+        assert await process.wait() == 1
+
+
 async def test_a_worker_that_refuses_its_hello_is_an_error_and_is_gone(tmp_path):
     with pytest.raises(WorkerError, match="cannot work like this"):
         await start(tmp_path, broken=True)

@@ -1,4 +1,7 @@
-"""`python -m app.warehouse.dbt.trino_worker`: one warm dbt on Trino, one model at a time."""
+"""`python -m app.warehouse.dbt.trino_worker`: one warm dbt on Trino, one model at a time.
+
+It has neither Trino's address nor credentials: its gateway runs the statement.
+"""
 
 from __future__ import annotations
 
@@ -6,65 +9,43 @@ import gc
 from pathlib import Path
 from typing import Any
 
-from app.errors import AsgardError
-from app.warehouse.dbt.on_trino import Session, model_config, model_meta
+from app.warehouse.dbt.on_trino import Session
 from app.warehouse.dbt.workspace import Model, Workspace
 from app.warehouse.engine import ModelSpec
-from app.warehouse.trino_connection import TrinoConnection
-from app.worker_loop import Emit, Handlers, serve
+from app.worker_loop import Gateway, Handlers, serve
 from app.worker_spans import span
 
 
 class ModelWorker:
-    def __init__(self, trino: TrinoConnection, folder: Path) -> None:
-        self._session = Session(trino)
+    def __init__(self, catalog: str, folder: Path) -> None:
+        self._session = Session()
         self._session.use()
-        self._workspace = Workspace(folder, self._session.backend())
-        self._warm_up(trino.schema)
+        self._workspace = Workspace(folder, self._session.backend(catalog))
+        # Loads what the first model needs.
+        self._workspace.run(Model("warm_up", "select 1 as one", "view", "", [], {}), lambda _: None)
 
-    def build(self, message: dict[str, Any], emit: Emit) -> dict[str, Any]:
-        """`{spec, sql, run_id, schema, name}`: the model becomes that table, by one statement.
-        Emits the ids of its queries before Trino runs them."""
+    def build(self, message: dict[str, Any], gateway: Gateway) -> dict[str, Any]:
+        """`{spec, sql, schema, name}`: the model becomes that table, by one statement that the
+        gateway is asked to run."""
         spec = ModelSpec.model_validate(message["spec"])
-        run_id = message["run_id"]
-        self._session.on_query = lambda query_id: emit({"query": query_id})
-        self._session.on_call = lambda outcome, seconds: emit(
-            {"called": ["trino", "query", outcome, seconds]}
-        )
-        self._session.error = None
         model = Model(
             name=spec.name,
             sql=message["sql"],
             materialized="view" if spec.materialization.is_view else "table",
             description=spec.description,
             tags=list(spec.tags),
-            meta=model_meta(spec.owner, run_id),
-            config=model_config(message["schema"], message["name"], run_id),
+            meta={"owner": spec.owner},
+            config={"schema": message["schema"], "alias": message["name"]},
         )
-        with span("dbt run") as self._session.run:
-            self._workspace.run(model, emit)
+        self._session.execute = lambda sql: gateway.ask({"statement": sql})
+        self._session.forget_adapters()
+        with span("dbt run"):
+            self._workspace.run(model, gateway)
         return {}
-
-    def _warm_up(self, schema: str) -> None:
-        """Loads what the first model needs. A Trino that is away fails a model, not the worker."""
-        model = Model(
-            name="warm_up",
-            sql="select 1 as one",
-            materialized="view",
-            description="",
-            tags=[],
-            meta={},
-            config={"schema": schema},
-        )
-        try:
-            self._workspace.run(model, lambda _: None)
-        except AsgardError:
-            return
 
 
 def open_worker(hello: dict[str, Any]) -> Handlers:
-    trino = TrinoConnection.from_json(hello["trino"])
-    worker = ModelWorker(trino, Path(hello["folder"]))
+    worker = ModelWorker(hello["catalog"], Path(hello["folder"]))
     # dbt and its manifest stay for good: collections that walk them cost 0.2 s each.
     gc.collect()
     gc.freeze()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.nodes import ModelNode
 
 PACKAGE = "asgard_worker"
+REPORTS = ("manifest.json", "run_results.json")
 
 SQL = "asgard_sql"
 MODEL_FILE = f"{{{{ config.get('{SQL}') }}}}"
@@ -95,9 +96,9 @@ class Workspace:
         shutil.copy(backend.macros, folder / "macros")
 
     def run(self, model: Model, emit: Emit) -> None:
-        """Builds the model. Emits lines of the log, and `artifacts` when manifest.json and
-        run_results.json are in the folder (also of a run that failed). Raises the error of our
-        tree that dbt's stands for."""
+        """Builds the model. Emits lines of the log, and the texts of manifest.json and
+        run_results.json (also of a run that failed). Raises the error of our tree that dbt's
+        stands for."""
         from dbt.cli.main import dbtRunner
 
         manifest: Any = self._manifest
@@ -106,8 +107,8 @@ class Workspace:
         manifest.build_flat_graph()
         runner = dbtRunner(manifest=manifest, callbacks=[_listener(emit)])
         done = runner.invoke(["run", "--no-populate-cache", *self._options()])
-        self._write_artifacts(model, done)
-        emit({"artifacts": True})
+        self._write_reports(model, done)
+        emit({"artifacts": {name: (self._folder / name).read_text() for name in REPORTS}})
         if not done.success:
             raise self._backend.error(_failure(done))
 
@@ -174,7 +175,7 @@ class Workspace:
             *("--threads", "1", "--no-version-check", "--no-write-json"),
         ]
 
-    def _write_artifacts(self, model: Model, done: dbtRunnerResult) -> None:
+    def _write_reports(self, model: Model, done: dbtRunnerResult) -> None:
         folder = self._folder
         self._readable(model).write(str(folder / "manifest.json"))
         results: RunExecutionResult | None = done.result  # type: ignore[assignment]

@@ -1,20 +1,21 @@
 {# One statement for each materialization: readers of a table never miss it. What dbt-trino does by
-   itself moves the old table away first, and asks Trino what there is, which we know. #}
+   itself moves the old table away first, and asks Trino what there is, which we know.
+   The gateway runs no other text than that of `app.warehouse.trino_publisher`, to the last space. #}
 
 {% materialization table, adapter='trino' %}
-  {% call statement('main', auto_begin=False) %}
-    create or replace table {{ this }} as
-    {{ compiled_code }}
-  {% endcall %}
+  {% call statement('main', auto_begin=False) -%}
+create or replace table {{ this }} as
+{{ compiled_code | trim }}
+  {%- endcall %}
   {{ return({'relations': []}) }}
 {% endmaterialization %}
 
 {% materialization view, adapter='trino' %}
   {# Planned here; the view itself is made in the catalog, by one commit that names its run. #}
-  {% call statement('main', auto_begin=False) %}
-    explain (type validate)
-    {{ compiled_code }}
-  {% endcall %}
+  {% call statement('main', auto_begin=False) -%}
+explain (type validate)
+{{ compiled_code | trim }}
+  {%- endcall %}
   {{ return({'relations': []}) }}
 {% endmaterialization %}
 

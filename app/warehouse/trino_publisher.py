@@ -1,0 +1,89 @@
+"""Decides what dbt gets Trino to do: the one statement of its build, once, and nothing else.
+
+The worker that runs dbt is not trusted: text of a caller or of data may have become code there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from app.errors import AsgardError, EngineFailed
+from app.runs.failure import FailureCause
+
+if TYPE_CHECKING:
+    from app.warehouse.trino_client import Answer
+
+SHOWN = 500
+"""Characters of a refused statement in the run's log."""
+
+
+def table_statement(table: str, sql: str) -> str:
+    """`table` is quoted. This text and the next are what `macros/trino_worker.sql` renders."""
+    return f"create or replace table {table} as\n{sql.strip()}"
+
+
+def validation(sql: str) -> str:
+    return f"explain (type validate)\n{sql.strip()}"
+
+
+class StatementRefused(Exception):
+    """The worker asked for something else, which ends it: who knows what works there."""
+
+    def __init__(self, after_build: bool) -> None:
+        done = " The statement of this build was done before." if after_build else ""
+        self.error = EngineFailed(
+            f"dbt sent a statement that is not the one of this build. Asgard refused it.{done}",
+            cause=FailureCause.PERMISSION_DENIED,
+            hint="The run's log shows the statement. Look for templates (`{{`, `{%`) in the names "
+            "and texts that the model reads.",
+        )
+        super().__init__(self.error.detail)
+
+
+class Publisher:
+    def __init__(
+        self,
+        approved: str,
+        execute: Callable[[str], Awaitable[Answer]],
+        log: Callable[[str], None],
+    ) -> None:
+        self._approved = approved
+        self._execute = execute
+        self._log = log
+        self._begun = False
+        self._answer: Answer | None = None
+        self._error: AsgardError | None = None
+
+    @property
+    def left_open(self) -> bool:
+        """The statement was begun, and what became of it is not known."""
+        return self._begun and not self._answer and not self._error
+
+    async def on_ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Runs the approved statement: the gateway's own text, never the worker's."""
+        statement = question.get("statement")
+        if self._begun or statement != self._approved:
+            shown = " ".join(str(statement).split())[:SHOWN]
+            self._log(f"Refused a statement of dbt that is not the one of this build: {shown}")
+            raise StatementRefused(self._answer is not None)
+        self._begun = True
+        try:
+            answer = self._answer = await self._execute(self._approved)
+        except AsgardError as error:
+            self._error = error
+            raise
+        return {
+            "query_id": answer.query_id,
+            "update_type": answer.update_type,
+            "changed": answer.changed,
+        }
+
+    def conclude(self, ended: AsgardError | None) -> None:
+        """`ended` is what became of dbt; what became of the statement counts. Raises its error."""
+        if self._error:
+            raise self._error
+        if self._answer is None:
+            raise ended or EngineFailed("dbt ended without running the statement of this build.")
+        if ended:
+            self._log(f"dbt failed after its statement was done: {ended.detail}")

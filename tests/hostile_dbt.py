@@ -1,0 +1,62 @@
+"""dbt workers on Trino in which a stranger's code is at work, for `Workers(builder=…)`.
+
+`hello` says which: `macros` is the text of the project's macros, as if they had been smuggled in;
+`asks` are what it asks for without dbt, in whose texts APPROVED stands for the statement that the
+build may send; after them a worker that `dies` is dead.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from app.warehouse import dbt
+from app.warehouse.trino_columns import table_name
+from app.warehouse.trino_publisher import table_statement
+from app.worker_loop import Gateway, Handlers, Message, serve
+
+MACROS = Path(dbt.__file__).parent / "macros" / "trino_worker.sql"
+TABLE = """{% materialization table, adapter='trino' %}
+  {% set approved %}create or replace table {{ this }} as
+{{ compiled_code | trim }}{% endset %}
+  STATEMENTS
+  {{ return({'relations': []}) }}
+{% endmaterialization %}
+
+"""
+VIEW = "{% materialization view"
+
+
+def macros(*statements: str) -> str:
+    """In each `{{ approved }}` stands for the statement that the build may send."""
+    calls = "".join(
+        f"{{% call statement('{name}', auto_begin=False) -%}}{statement}{{%- endcall %}}\n"
+        for name, statement in zip(("main", "second", "third"), statements, strict=False)
+    )
+    ours = MACROS.read_text()
+    head = ours.partition("{% materialization table")[0]
+    return head + TABLE.replace("STATEMENTS", calls) + VIEW + ours.partition(VIEW)[2]
+
+
+def open_worker(hello: Message) -> Handlers:
+    if "macros" in hello:
+        from app.warehouse.dbt import on_trino, trino_worker  # dbt, which takes seconds
+
+        on_trino.MACROS = Path(hello["folder"]) / "hostile.sql"
+        on_trino.MACROS.write_text(hello["macros"])
+        return trino_worker.open_worker(hello)
+
+    def ask(message: Message, gateway: Gateway) -> dict[str, Any]:
+        target = table_name(hello["catalog"], message["schema"], message["name"])
+        approved = table_statement(target, message["sql"])
+        for asked in hello["asks"]:
+            text = isinstance(asked, str)
+            gateway.ask({"statement": asked.replace("APPROVED", approved) if text else asked})
+        if "dies" in hello:
+            os._exit(7)
+        return {}
+
+    return {"build": ask}
+
+
+if __name__ == "__main__":
+    serve(open_worker)

@@ -1,0 +1,178 @@
+"""Code of a stranger in dbt's process gets the approved statement from Trino, and no other."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.runs.model import RunState
+from app.warehouse.engine import IncrementalStrategy, Materialization
+from app.warehouse.trino import TrinoEngine
+from app.warehouse.workers import Workers
+from tests.conftest import Lakehouse
+from tests.embedded.warehouse_world import World, open_world, unique
+from tests.hostile_dbt import macros
+from tests.integration.servers.trino import Trino
+from tests.integration.trino.test_trino_engine import states
+
+SQL = "SELECT 2 AS n"
+Attack = Callable[[str], dict[str, Any]]
+"""Of its victim: what `tests.hostile_dbt` is told."""
+INCREMENT = {
+    "materialization": Materialization.INCREMENTAL,
+    "incremental_strategy": IncrementalStrategy.APPEND,
+}
+
+
+@pytest.fixture(scope="module")
+async def world(
+    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    async with open_world(lakehouse, tmp_path_factory.mktemp("warehouse")) as world:
+        yield world
+
+
+@asynccontextmanager
+async def hostile(world: World, home: Path, **hello: Any) -> AsyncIterator[None]:
+    """As long as it lasts, dbt's workers are those."""
+    engine = world.engine
+    assert isinstance(engine, TrinoEngine)
+    good, hello = engine.workers, {"catalog": engine.lake.catalog_name, **hello}
+    engine.workers = Workers(hello, home, builders=1, builder="tests.hostile_dbt")
+    try:
+        yield
+    finally:
+        await engine.workers.close()
+        engine.workers = good
+
+
+def of_macros(*statements: str) -> Attack:
+    return lambda victim: {
+        "macros": macros(*(each.replace("VICTIM", victim) for each in statements))
+    }
+
+
+def of_worker(*statements: str) -> Attack:
+    return lambda victim: {"asks": [each.replace("VICTIM", victim) for each in statements]}
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        of_macros("drop table iceberg.gold.VICTIM", "{{ approved }}"),
+        of_macros("{{ approved }} /* more */"),
+        of_worker("drop table iceberg.gold.VICTIM"),
+        of_worker("select * from iceberg.asgard.runs"),
+        of_worker("create or replace table iceberg.gold.VICTIM as select 7 as n"),
+        of_worker("call system.runtime.kill_query(query_id => 'x', message => 'y')"),
+        of_worker("APPROVED;drop table iceberg.gold.VICTIM"),
+        of_worker("APPROVED -- more"),
+    ],
+)
+async def test_what_a_build_did_not_ask_for_is_refused_and_does_nothing(
+    world: World, trino: Trino, tmp_path: Path, attack: Attack
+) -> None:
+    name, victim = unique("target"), unique("victim")
+    await world.built(name, "SELECT 1 AS n")
+    await world.built(victim, "SELECT 1 AS n")
+    async with hostile(world, tmp_path, **attack(victim)):
+        run = await world.build(name, SQL)
+    assert run.failure is not None
+    assert (run.failure.cause, run.failure.retryable) == ("permission_denied", False)
+    assert await states(trino, run) == []
+    assert "Refused a statement of dbt" in await world.runs.logs(run.run_id)
+    assert await world.rows(name) == await world.rows(victim) == [{"n": 1}]
+    await world.built(name, SQL)
+
+
+async def test_the_approved_statement_runs_once(world: World, trino: Trino, tmp_path: Path) -> None:
+    name, victim = unique("target"), unique("victim")
+    await world.built(victim, "SELECT 1 AS n")
+    twice = of_macros("{{ approved }}", "{{ approved }}", "drop table iceberg.gold.VICTIM")
+    async with hostile(world, tmp_path, **twice(victim)):
+        run = await world.build(name, SQL)
+    assert run.failure is not None
+    assert run.failure.cause == "permission_denied"
+    assert "was done before" in run.failure.message
+    assert await states(trino, run) == ["FINISHED"]
+    assert await world.rows(name) == [{"n": 2}]
+    assert await world.rows(victim) == [{"n": 1}]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"materialization": Materialization.VIEW, "replace": True},
+        INCREMENT,
+    ],
+)
+async def test_a_view_and_an_increment_have_the_same_limits(
+    world: World, trino: Trino, tmp_path: Path, kind: dict[str, Any]
+) -> None:
+    name = unique("target")
+    await world.built(name, "SELECT 1 AS n")
+    async with hostile(world, tmp_path, asks=[f"drop table iceberg.gold.{name}"]):
+        run = await world.build(name, SQL, **kind)
+    assert run.failure is not None
+    assert run.failure.cause == "permission_denied"
+    assert await states(trino, run) == []
+    assert await world.rows(name) == [{"n": 1}]
+
+
+async def test_a_worker_that_says_it_has_built_has_not(
+    world: World, trino: Trino, tmp_path: Path
+) -> None:
+    name = unique("target")
+    await world.built(name, "SELECT 1 AS n")
+    async with hostile(world, tmp_path, asks=[]):
+        run = await world.build(name, SQL)
+    assert run.state is RunState.FAILED
+    assert run.failure is not None
+    assert "without running the statement" in run.failure.message
+    assert await states(trino, run) == []
+    assert await world.rows(name) == [{"n": 1}]
+
+
+async def test_a_worker_that_dies_before_its_statement_has_built_nothing(
+    world: World, trino: Trino, tmp_path: Path
+) -> None:
+    name = unique("target")
+    await world.built(name, "SELECT 1 AS n")
+    async with hostile(world, tmp_path, asks=[], dies=True):
+        run = await world.build(name, SQL)
+    assert run.failure is not None
+    assert (run.failure.cause, run.failure.retryable) == ("lost", True)
+    assert await states(trino, run) == []
+    assert await world.rows(name) == [{"n": 1}]
+
+
+@pytest.mark.parametrize("kind", [{}, INCREMENT])
+async def test_a_worker_that_dies_after_its_statement_changes_nothing(
+    world: World, tmp_path: Path, kind: dict[str, Any]
+) -> None:
+    name = unique("target")
+    await world.built(name, SQL, **kind)
+    async with hostile(world, tmp_path, asks=["APPROVED"], dies=True):
+        run = await world.built(name, SQL, **kind)
+    assert "dbt failed after its statement was done" in await world.runs.logs(run.run_id)
+    assert await world.rows(name) == [{"n": 2}] * (2 if kind else 1)
+
+
+async def test_a_column_name_that_is_a_template_drops_nothing(world: World, trino: Trino) -> None:
+    """Names of columns come into the SQL where a column has to be cast."""
+    name, source, victim = unique("target"), unique("source"), unique("victim")
+    await world.built(victim, "SELECT 1 AS n")
+    attack = f"{{%endraw%}}{{% do run_query('drop table iceberg.gold.{victim}') %}}{{%raw%}}"
+    await asyncio.to_thread(
+        trino.execute, f'CREATE TABLE iceberg.silver.{source} AS SELECT 2 AS "{attack}"'
+    )
+    run = await world.build(name, f"SELECT *, NULL AS x FROM silver.{source}")
+    if run.failure is not None:
+        assert run.failure.cause == "permission_denied"
+        assert await states(trino, run) == []
+    else:
+        assert await world.rows(name) == [{attack: 2, "x": None}]
+    assert await world.rows(victim) == [{"n": 1}]
