@@ -48,6 +48,26 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "instance": {"type": "string"},
         "request_id": {"type": ["string", "null"]},
         "hint": {"type": "string"},
+        "unknown": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Fields and parameters that the route does not have.",
+            "examples": [["body.materialized"]],
+        },
+        "errors": {
+            "type": "array",
+            "description": "What is wrong with each field or parameter, in a 422.",
+            "items": {
+                "type": "object",
+                "required": ["field", "problem"],
+                "properties": {
+                    "field": {"type": "string"},
+                    "problem": {"type": "string"},
+                    "nearest": {"type": "string"},
+                    "position": {"type": "integer"},
+                },
+            },
+        },
     },
 }
 
