@@ -1,8 +1,8 @@
 """Every door of a process and of its children, and what a stranger on this machine gets there.
 
 A door is a TCP port or a Unix socket that somebody listens on; they are found in the kernel's
-tables, not in a list of ours. A stranger has no key and no certificate that anybody knows. What he
-gets is a refusal, or an `Answer`.
+tables, not in a list of ours. A stranger has no key and no certificate that anybody knows. They
+get a refusal, or an `Answer`.
 """
 
 import socket
@@ -63,7 +63,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a stranger got that is no refusal."""
+    """Something a stranger got instead of a refusal."""
 
     door: Door
     how: str

@@ -17,7 +17,7 @@ from app.lakehouse.storage import ObjectStore
 
 HEALTH_KEY = "asgard/health"
 EVERY = 30.0
-"""Seconds from one round to the next, whoever asks how often."""
+"""Seconds from one round to the next, however often readiness is asked."""
 STALE_AFTER = 60.0
 """Seconds for which an outcome stands while the next round is on its way."""
 MARK = b"written and read again by Asgard's readiness "

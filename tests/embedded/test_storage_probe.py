@@ -27,7 +27,7 @@ LOST = "what bucket {} took earlier cannot be read"
 
 
 async def delete_volumes(home: Path, *buckets: str) -> None:
-    """As an administrator, who has the certificate; each bucket has volumes of its own."""
+    """As an administrator with the certificate does; each bucket has volumes of its own."""
     shared = Home(home).read()
     ports = shared.ports
     shell = await asyncio.create_subprocess_exec(
