@@ -32,6 +32,7 @@ class Lakehouse:
     store: ObjectStore
     catalog: Catalog
     builder_lake: Lake
+    publisher_lake: Lake
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +47,7 @@ async def lakehouse(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[L
             embedded.store,
             embedded.catalog,
             embedded.builder_lake,
+            embedded.publisher_lake,
         )
 
 

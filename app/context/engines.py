@@ -102,6 +102,7 @@ def sql_engine(foundation: Foundation) -> SqlEngine:
     engine = DuckDbEngine(
         lake=foundation.lake,
         builder_lake=foundation.builder_lake,
+        publisher_lake=foundation.publisher_lake,
         catalog=foundation.catalog,
         store=foundation.store,
         judge=foundation.judge,

@@ -26,6 +26,8 @@ class Foundation:
     lake: Lake
     builder_lake: Lake
     """The same lake with the keys of code that nobody vouches for."""
+    publisher_lake: Lake
+    """The same lake with the keys that write the tables of gold."""
     store: ObjectStore
     catalog: Catalog
     records: Catalog
@@ -72,6 +74,7 @@ async def lay_foundation(
         settings=settings,
         lake=lakehouse.lake,
         builder_lake=lakehouse.builder_lake,
+        publisher_lake=lakehouse.publisher_lake,
         store=store,
         catalog=catalog,
         records=lakehouse.records,

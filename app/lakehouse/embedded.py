@@ -18,10 +18,11 @@ import anyio.to_thread
 
 from app.config import Settings
 from app.errors import AsgardError, EngineUnreachable
-from app.lakehouse import seaweedfs, seaweedfs_builder, seaweedfs_doors
+from app.lakehouse import seaweedfs, seaweedfs_doors, seaweedfs_identities
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import READ_TIMEOUT, Lake
 from app.lakehouse.home import Home, Shared, new_shared
+from app.lakehouse.seaweedfs_identities import BUILDER, PUBLISHER, lake_of
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
 from app.lakehouse.storage_probe import HEALTH_KEY, Place
 from app.processes import ChildProcess
@@ -68,7 +69,7 @@ class StartFailed(EngineUnreachable):
 
 class EmbeddedLakehouse:
     """Made by `embedded_lakehouse`. `store` and `catalog` are open on `lake`, for anyone's use;
-    `builder_lake` has keys that read silver and gold alone: see `seaweedfs_builder`."""
+    `builder_lake` and `publisher_lake` have fewer rights: see `seaweedfs_identities`."""
 
     def __init__(self, settings: Settings, patience: Patience, telemetry: Telemetry) -> None:
         self._settings = settings
@@ -82,6 +83,7 @@ class EmbeddedLakehouse:
         self.restarts = 0
         self.lake: Lake
         self.builder_lake: Lake
+        self.publisher_lake: Lake
         self.store: ObjectStore
         self.catalog: Catalog
         self._tables: ObjectStore
@@ -190,9 +192,10 @@ class EmbeddedLakehouse:
             silver_schema=self._settings.silver_schema,
             gold_schema=self._settings.gold_schema,
         )
-        self.builder_lake = seaweedfs_builder.builder_lake(self.lake, shared)
-        builder_secret = seaweedfs_builder.keys(shared)[1]
-        learn([shared.secret_key, builder_secret, *seaweedfs_doors.jwt_keys(shared).values()])
+        self.builder_lake = lake_of(BUILDER, self.lake, shared)
+        self.publisher_lake = lake_of(PUBLISHER, self.lake, shared)
+        secrets = seaweedfs_identities.secrets(shared)
+        learn([shared.secret_key, *secrets, *seaweedfs_doors.jwt_keys(shared).values()])
         self.store = ObjectStore(self.lake.s3, self._telemetry)
         self.catalog = Catalog(self.lake, self._telemetry)
         tables = replace(self.lake.s3, bucket=seaweedfs.TABLE_BUCKET)
@@ -236,7 +239,7 @@ class EmbeddedLakehouse:
             await self.store.create(PROBE_KEY, body)
         await self.catalog.ensure_namespaces()
         if self.is_owner:
-            await seaweedfs_builder.allow_tables(self.lake)
+            await seaweedfs_identities.allow_tables(self.lake)
 
     async def _supervise(self, shared: Shared) -> None:
         await _until(self._home.owner.try_exclusive, OWNER_POLL)

@@ -41,6 +41,10 @@ class ExternalLakehouse:
         no others."""
         return self.lake
 
+    @property
+    def publisher_lake(self) -> Lake:
+        return self.lake
+
 
 @asynccontextmanager
 async def external_lakehouse(

@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from app.lakehouse import seaweedfs_builder, seaweedfs_doors
+from app.lakehouse import seaweedfs_doors, seaweedfs_identities
 from app.lakehouse.connection import CatalogConnection, Lake, S3Connection
 from app.lakehouse.home import Home, Shared, is_free, write_private
 from app.processes import ChildProcess
@@ -71,7 +71,7 @@ async def start(home: Home, shared: Shared, lake: Lake) -> ChildProcess:
     (data / "mini.options").unlink(missing_ok=True)
     ports = [f"-{name}={port}" for name, port in sorted(shared.ports.items())]
     identities = home.path / "seaweedfs-identities.json"
-    write_private(identities, seaweedfs_builder.identities(lake, shared))
+    write_private(identities, seaweedfs_identities.identities(lake, shared))
     options = [f"-dir={data}", f"-s3.config={identities}", *OPTIONS, *ports]
     child = await ChildProcess.start(
         [_program(), "-logtostderr=true", "mini", *options],

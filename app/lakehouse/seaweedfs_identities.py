@@ -1,13 +1,16 @@
-"""The second identity of SeaweedFS, for code that nobody vouches for: it reads the tables of silver
-and gold, and writes nothing but its own files in the staging schema.
+"""The identities of SeaweedFS beside the gateway's own, each with as little as its process needs.
 
-On S3 its actions end at prefixes. The catalog asks the policy of the table bucket, which names
+The builder runs code that nobody vouches for: it reads the tables of silver and gold, and writes
+nothing but its own files in the staging schema. The publisher writes the tables of gold.
+
+On S3 their actions end at prefixes. The catalog asks the policy of the table bucket, which names
 schemas: an action of an identity would hold for the whole bucket, `asgard.*` included.
 """
 
 import hmac
 import json
 from dataclasses import replace
+from typing import Any
 
 import anyio.to_thread
 
@@ -16,62 +19,76 @@ from app.lakehouse.connection import Lake
 from app.lakehouse.home import Shared
 from app.lakehouse.storage import open_client
 
-NAME = "builder"
+BUILDER, PUBLISHER = "builder", "publisher"
 OWN_FILES = "build_"
 """How each folder of the builder's begins in the staging schema. The others hold tables that a
 publisher trusts."""
 SEEN_TABLES = ("GetNamespace", "ListTables", "GetTable", "ListViews", "GetView")
+WRITTEN_TABLES = (*SEEN_TABLES, "CreateTable", "UpdateTable")
 
 
-def builder_lake(lake: Lake, shared: Shared) -> Lake:
-    """`lake`, with the builder's keys."""
-    access_key, secret_key = keys(shared)
+def lake_of(identity: str, lake: Lake, shared: Shared) -> Lake:
+    """`lake`, with the keys of this identity."""
+    access_key, secret_key = keys(identity, shared)
     s3 = replace(lake.s3, access_key=access_key, secret_key=secret_key)
     catalog = replace(lake.catalog, credential=f"{access_key}:{secret_key}")
     return replace(lake, s3=s3, catalog=catalog)
 
 
-def keys(shared: Shared) -> tuple[str, str]:
+def keys(identity: str, shared: Shared) -> tuple[str, str]:
     """Access and secret key. Derived, so that every gateway of a home has them, whatever version
     wrote its `lakehouse.json`."""
-    secret = hmac.digest(shared.secret_key.encode(), NAME.encode(), "sha256").hex()
-    return f"{shared.access_key}-{NAME}", secret
+    secret = hmac.digest(shared.secret_key.encode(), identity.encode(), "sha256").hex()
+    return f"{shared.access_key}-{identity}", secret
+
+
+def secrets(shared: Shared) -> list[str]:
+    return [keys(identity, shared)[1] for identity in (BUILDER, PUBLISHER)]
 
 
 def identities(lake: Lake, shared: Shared) -> str:
     """For `-s3.config`; the gateway's own keys come from the environment."""
-    access_key, secret_key = keys(shared)
-    credentials = [{"accessKey": access_key, "secretKey": secret_key}]
-    return json.dumps(
-        {"identities": [{"name": NAME, "credentials": credentials, "actions": _actions(lake)}]}
-    )
-
-
-def _actions(lake: Lake) -> list[str]:
     bucket = lake.catalog.warehouse
     read = [f"{bucket}/{schema}/*" for schema in _read_schemas(lake)]
     own = f"{bucket}/{lake.staging_schema}/{OWN_FILES}*"
-    return [
-        *(f"{action}:{place}" for action in ("Read", "List") for place in [*read, own]),
-        f"Write:{own}",
+    gold = f"{bucket}/{lake.gold_schema}/*"
+    known = [
+        _identity(BUILDER, shared, reads=[*read, own], writes=own),
+        _identity(PUBLISHER, shared, reads=[gold], writes=gold),
     ]
+    return json.dumps({"identities": known})
+
+
+def _identity(name: str, shared: Shared, reads: list[str], writes: str) -> dict[str, Any]:
+    access_key, secret_key = keys(name, shared)
+    seen = [f"{action}:{place}" for action in ("Read", "List") for place in reads]
+    return {
+        "name": name,
+        "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
+        "actions": [*seen, f"Write:{writes}"],
+    }
 
 
 async def allow_tables(lake: Lake) -> None:
     """Puts the policy of the table bucket, with the gateway's keys. SeaweedFS keeps it with its
     data. Raises `EngineUnreachable`."""
-    allowed = {"Effect": "Allow", "Principal": NAME, "Resource": "*"}
-    schemas = {"StringEquals": {"s3tables:namespace": _read_schemas(lake)}}
-    seen = [f"s3tables:{action}" for action in SEEN_TABLES]
-    policy = {
-        "Version": "2012-10-17",
-        "Statement": [
-            # Names only; without them neither pyiceberg nor DuckDB finds a schema.
-            {**allowed, "Action": "s3tables:ListNamespaces"},
-            {**allowed, "Action": seen, "Condition": schemas},
-        ],
-    }
-    await anyio.to_thread.run_sync(_put_policy, lake, json.dumps(policy))
+    statements = [
+        *_statements(BUILDER, SEEN_TABLES, _read_schemas(lake)),
+        *_statements(PUBLISHER, WRITTEN_TABLES, [lake.gold_schema]),
+    ]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    await anyio.to_thread.run_sync(_put_policy, lake, policy)
+
+
+def _statements(name: str, actions: tuple[str, ...], schemas: list[str]) -> list[dict[str, Any]]:
+    allowed = {"Effect": "Allow", "Principal": name, "Resource": "*"}
+    condition = {"StringEquals": {"s3tables:namespace": schemas}}
+    named = [f"s3tables:{action}" for action in actions]
+    return [
+        # Names only; without them neither pyiceberg nor DuckDB finds a schema.
+        {**allowed, "Action": "s3tables:ListNamespaces"},
+        {**allowed, "Action": named, "Condition": condition},
+    ]
 
 
 def _put_policy(lake: Lake, policy: str) -> None:
@@ -82,7 +99,7 @@ def _put_policy(lake: Lake, policy: str) -> None:
     try:
         client.put_table_bucket_policy(tableBucketARN=bucket, resourcePolicy=policy)
     except (BotoCoreError, ClientError) as error:
-        raise EngineUnreachable(f"SeaweedFS did not take the builder's policy: {error}") from error
+        raise EngineUnreachable(f"SeaweedFS did not take the tables' policy: {error}") from error
     finally:
         client.close()
 

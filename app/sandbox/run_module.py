@@ -14,6 +14,14 @@ APP = Path(__file__).resolve().parents[1]
 def main() -> None:
     # The folder of this file, which Python puts there.
     del sys.path[0]
+    load_app()
+    module = sys.argv[2]
+    del sys.argv[1:3]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def load_app() -> None:
+    """Makes the package `app` known without looking for it."""
     spec = importlib.util.spec_from_file_location(
         "app", APP / "__init__.py", submodule_search_locations=[str(APP)]
     )
@@ -22,9 +30,6 @@ def main() -> None:
     package = importlib.util.module_from_spec(spec)
     sys.modules["app"] = package
     spec.loader.exec_module(package)
-    module = sys.argv[2]
-    del sys.argv[1:3]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -36,13 +36,15 @@ PUBLISHER = "app.warehouse.publisher"
 
 
 class DuckDbEngine:
-    """`builder_lake` is the lake with the identity of those processes that run SQL: it reads."""
+    """`builder_lake` is the lake with the identity of the processes that run SQL, which reads;
+    `publisher_lake` with that of the one that writes tables."""
 
     def __init__(
         self,
         *,
         lake: Lake,
         builder_lake: Lake,
+        publisher_lake: Lake,
         catalog: Catalog,
         store: ObjectStore,
         judge: SqlJudge,
@@ -61,7 +63,7 @@ class DuckDbEngine:
             builder=WorkerKind(BUILDER, "dbt-worker", readable, builder_lake.hosts),
             builders=workers,
             planner=WorkerKind(PLANNER, "duckdb-worker", readable, builder_lake.hosts),
-            publisher=WorkerKind(PUBLISHER, "publisher", {"lake": lake.to_json()}, None),
+            publisher=WorkerKind(PUBLISHER, "publisher", {"lake": publisher_lake.to_json()}, None),
             telemetry=telemetry,
         )
 

@@ -141,6 +141,7 @@ def _engine(
     return DuckDbEngine(
         lake=lakehouse.lake,
         builder_lake=lakehouse.builder_lake,
+        publisher_lake=lakehouse.publisher_lake,
         catalog=catalog,
         store=store,
         judge=judge,

@@ -91,7 +91,13 @@ def production(
 async def lake(production: Settings) -> AsyncIterator[Lakehouse]:
     async with external_lakehouse(production) as lake:
         yield Lakehouse(
-            production, production.home, lake.lake, lake.store, lake.catalog, lake.builder_lake
+            production,
+            production.home,
+            lake.lake,
+            lake.store,
+            lake.catalog,
+            lake.builder_lake,
+            lake.publisher_lake,
         )
 
 

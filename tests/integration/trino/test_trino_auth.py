@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,7 @@ def locked(
 async def test_models_are_built_with_a_token_over_tls(
     lakehouse: Lakehouse, locked: Settings, tmp_path: Path
 ) -> None:
-    there = Lakehouse(
-        locked, tmp_path, lakehouse.lake, lakehouse.store, lakehouse.catalog, lakehouse.builder_lake
-    )
+    there = replace(lakehouse, settings=locked, home=tmp_path)
     async with open_world(there, tmp_path) as world:
         name = unique("locked")
         await world.built(name, "SELECT 1 AS a")

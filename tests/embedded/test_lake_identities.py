@@ -1,6 +1,7 @@
-"""The builder's keys in the hands of a hostile dbt project: they read silver and gold, no more."""
+"""The limited identities of the lake: a builder reads silver and gold, a publisher writes gold."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -30,6 +31,9 @@ from app.lakehouse.catalog import Column
 from app.lakehouse.connection import Lake
 from app.lakehouse.embedded import embedded_lakehouse
 from app.lakehouse.storage import open_client
+from app.processes import ChildProcess
+from app.sandbox import run_module
+from app.sandbox.policy import Sandbox
 from app.warehouse.duckdb_session import open_session
 from tests.conftest import Lakehouse
 
@@ -375,3 +379,90 @@ async def test_schemas_of_another_name_are_read_from_the_next_start_on(tmp_path)
         assert catalog.load_table("marts.t").scan().to_arrow().num_rows == 3
         with pytest.raises(NoSuchTableError):
             catalog.load_table("gold.t")
+
+
+def test_the_publisher_writes_the_tables_of_gold_and_nothing_else(world, lakehouse, tmp_path):
+    publisher = lakehouse.publisher_lake
+    catalog = publisher.open_catalog()
+    name = f"gold.published_{uuid4().hex[:8]}"
+    table = catalog.create_table(name, ROWS.schema)
+    table.append(ROWS)
+    assert world.catalog.load_table(name).scan().to_arrow().num_rows == 3
+    for schema in ("silver", "asgard", "bronze", "asgard_staging"):
+        with pytest.raises(HIDDEN):
+            catalog.create_table(f"{schema}.planted_{uuid4().hex[:8]}", ROWS.schema)
+        with pytest.raises(HIDDEN):
+            catalog.load_table(f"{schema}.{world.name}")
+    for remove in (catalog.drop_table, catalog.purge_table):
+        with pytest.raises(HIDDEN):
+            remove(name)
+    with closing(open_client(publisher.s3)) as s3:
+        for bucket, key in (
+            ("lake", "asgard/runs/open/r.json"),
+            ("lake", "bronze/landing/b.csv"),
+            ("warehouse", world.files("silver")[0]),
+            ("warehouse", world.files("asgard")[0]),
+        ):
+            refused(s3.get_object, Bucket=bucket, Key=key)
+            refused(s3.put_object, Bucket=bucket, Key=key, Body=b"planted")
+            refused(s3.delete_object, Bucket=bucket, Key=key)
+    assert world.catalog.load_table(name).scan().to_arrow().num_rows == 3
+
+
+BOOT = f"import sys; sys.path.insert(0, {str(Path(run_module.__file__).parent)!r})\n" + (
+    "import run_module\nrun_module.load_app()\n"
+)
+HOSTILE = """
+import json, socket, sys
+from pathlib import Path
+from app.lakehouse.connection import Lake
+from app.lakehouse.storage import open_client
+from app.warehouse.duckdb_session import open_session
+
+lake, folder, home, name, ports = sys.argv[1:6]
+lake = Lake.from_json(Path(lake).read_text())
+session = open_session(lake, Path(folder) / "scratch", "128MB")
+rows = session.execute(f"SELECT count(*) FROM iceberg.gold.{name}").fetchone()[0]
+s3 = open_client(lake.s3)
+attempts = {
+    "the lake's keys": lambda: (Path(home) / "lakehouse.json").read_text(),
+    "the home": lambda: list(Path(home).iterdir()),
+    "a run": lambda: s3.get_object(Bucket="lake", Key="asgard/runs/open/r.json"),
+    "bronze": lambda: s3.put_object(Bucket="lake", Key="bronze/planted", Body=b"x"),
+    "gold": lambda: s3.put_object(Bucket="warehouse", Key="gold/planted", Body=b"x"),
+    "a drop": lambda: lake.open_catalog().drop_table(f"gold.{name}"),
+    "a copy": lambda: session.execute("COPY (SELECT 1) TO 's3://lake/bronze/planted.csv'"),
+}
+for port in json.loads(ports):
+    attempts[f"port {port}"] = lambda port=port: socket.create_connection(("127.0.0.1", port), 2)
+reached = []
+for what, attempt in attempts.items():
+    try:
+        attempt()
+    except Exception:
+        continue
+    reached.append(what)
+print(json.dumps({"rows": rows, "reached": reached}))
+"""
+
+
+async def test_a_hostile_program_in_a_builders_place_reads_gold_and_reaches_nothing(
+    world, lakehouse, tmp_path
+):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "lake.json").write_text(world.builder.to_json())
+    (own / "hostile.py").write_text(BOOT + HOSTILE)
+    every = json.loads((lakehouse.home / "lakehouse.json").read_text())["ports"]
+    closed = sorted(set(every.values()) - {port for _, port in world.builder.hosts})
+    arguments = [own / "lake.json", own, lakehouse.home, world.name, json.dumps(closed)]
+    child = await ChildProcess.start(
+        [sys.executable, own / "hostile.py", *arguments],
+        name="hostile",
+        log_path=tmp_path / "log",
+        sandbox=Sandbox(own, world.builder.hosts),
+        pipe_stdout=True,
+    )
+    answer = await child.stdout.read()
+    assert await child.wait() == 0, child.log_tail()
+    assert json.loads(answer) == {"rows": 3, "reached": []}
