@@ -88,6 +88,23 @@ def _doors(process: psutil.Process) -> Iterator[Door]:
                 yield Door(name, socket=str(folder / connection.laddr))
 
 
+def network_of(pid: int) -> Path:
+    """Names the network namespace of the process."""
+    return Path(f"/proc/{pid}/ns/net").readlink()
+
+
+def inner_ports(pid: int) -> set[int]:
+    """TCP ports that somebody listens on in the network of the process, which may be one of its
+    own: of the kernel's table only what listens (state 0A) counts."""
+    listening = "0A"
+    return {
+        int(columns[1].rpartition(":")[2], 16)
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+        if (columns := line.split())[3] == listening
+    }
+
+
 def knock(
     doors: Iterable[Door], requests: Sequence[Request], methods: Sequence[str]
 ) -> list[Answer]:

@@ -27,6 +27,8 @@ from app.lakehouse.connection import Lake
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
 from tests.conftest import Lakehouse
+from tests.doors import Door, Request, doors_of, inner_ports, knock, network_of
+from tests.patience import until
 
 ENDLESS = (
     "SELECT count(*) AS n FROM range(1000000000) a CROSS JOIN range(1000000000) b "
@@ -394,6 +396,20 @@ async def test_an_outage_fails_the_run_as_worth_a_retry(
         assert run.failure.cause == "engine_unreachable"
         assert run.failure.retryable
         assert await spark.staged(run) == []
+
+
+async def test_sparks_port_is_in_a_network_of_the_workers_own(spark: Spark) -> None:
+    """Sail lets in everybody who reaches it."""
+    run = await spark.start(ENDLESS, "sr_doors")
+    worker = await spark.until_computing(run)
+    lake = spark.lakehouse.lake
+    [port] = await until(lambda: inner_ports(worker.pid) - {port for _, port in lake.hosts})
+    assert network_of(worker.pid) != network_of(os.getpid())
+    doors = [*doors_of(worker.pid), Door("sail", port=port)]
+    requests = [Request("GET", "/"), Request("POST", "/")]
+    methods = ["/spark.connect.SparkConnectService/Config"]
+    assert await asyncio.to_thread(knock, doors, requests, methods) == []
+    await spark.runs.cancel(run.run_id, ANONYMOUS)
 
 
 async def test_settling_tells_what_a_run_did_as_often_as_it_is_asked(spark: Spark) -> None:
