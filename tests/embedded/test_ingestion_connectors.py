@@ -16,6 +16,7 @@ from app.airbyte.engine import IngestionChange, IngestionStatus, SyncMode
 from app.errors import Conflict, InvalidBody
 from app.runs.model import RunState
 from tests.patience import until
+from tests.payloads import FORMATS, HTML, JINJA, SHELL, SQL, YAML
 
 SECRET = "tr0ub4dor-and-3"
 
@@ -47,6 +48,20 @@ async def test_streams_and_check_come_from_the_connector(world: World) -> None:
     assert not check.succeeded
     assert "13 is bad luck" in check.message
     assert SECRET not in check.message
+
+
+@pytest.mark.parametrize("text", [JINJA[1], f"{YAML[1]}{SQL[1]}{FORMATS[3]}{SHELL[0]}{HTML[0]}"])
+async def test_the_name_of_a_stream_is_a_text(world: World, text: str) -> None:
+    toy = await make(world, rows=2, stream=text)
+    assert [s.name for s in await world.service.streams(toy.ingestion.source_id, CALLER)] == [
+        text,
+        f"{text}_more",
+    ]
+    run = await toy.sync()
+    assert run.state is RunState.SUCCEEDED, run.failure
+    assert run.output is not None
+    assert [s.stream for s in run.output.streams] == [text]
+    assert await toy.rows() == [1, 2]
 
 
 async def test_a_config_is_judged_by_the_connectors_spec(world: World) -> None:

@@ -15,6 +15,7 @@ from app.lakehouse.connection import CatalogConnection, Lake, S3Connection
 from app.sql.jinja import printed, string
 from app.sql.model import TableName
 from app.warehouse.dbt import project_files as files
+from app.warehouse.duckdb_types import quoted
 from app.warehouse.engine import ExtraColumn, IncrementalStrategy, Materialization, ModelSpec
 from tests.payloads import PAYLOADS
 
@@ -71,7 +72,7 @@ def test_the_project_carries_what_dbt_has_to_know_of_a_model() -> None:
         "tags": ["a 'b' \"c\" é }}"],
         "meta": {"owner": "me"},
         "incremental_strategy": "delete+insert",
-        "unique_key": ["id"],
+        "unique_key": ['"id"'],
     }
 
 
@@ -109,7 +110,8 @@ def test_dbt_finds_every_text_in_the_properties(text: str, texts: list[str]) -> 
     document = read_by_dbt(files.properties_file([files.ModelText(model, "")], None))
     (described,) = document["models"]
     assert described["description"] == text
-    assert described["config"]["tags"] == described["config"]["unique_key"] == texts
+    assert described["config"]["tags"] == texts
+    assert described["config"]["unique_key"] == [quoted(name) for name in texts]
     assert described["config"]["meta"] == {"owner": text}
 
 

@@ -123,7 +123,8 @@ def _config(spec: ModelSpec, views_database: str | None) -> dict[str, Any]:
         config["database"] = views_database
     if spec.strategy:
         config["incremental_strategy"] = STRATEGIES.get(spec.strategy, spec.strategy.value)
-        config["unique_key"] = list(spec.unique_key)
+        # dbt puts a key into SQL as it stands.
+        config["unique_key"] = [quoted(key) for key in spec.unique_key]
     return config
 
 

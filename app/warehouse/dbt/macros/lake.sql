@@ -36,14 +36,6 @@
   {{ return(columns | join(', ')) }}
 {% endmacro %}
 
-{% macro asgard_quoted(names) %}
-  {% set quoted = [] %}
-  {% for name in names %}
-    {% do quoted.append(adapter.quote(name | replace('"', '""'))) %}
-  {% endfor %}
-  {{ return(quoted) }}
-{% endmacro %}
-
 {% macro duckdb__create_table_as(
     temporary, relation, compiled_code, language='sql', partitioned_by=none, sorted_by=none) %}
   create {{ 'temporary ' if temporary }}table
@@ -90,7 +82,7 @@
     {% set work = strategy({
       'target_relation': existing,
       'temp_relation': delta,
-      'unique_key': asgard_quoted(config.get('unique_key') or []),
+      'unique_key': config.get('unique_key') or [],
       'dest_columns': columns or adapter.get_columns_in_relation(delta),
       'incremental_predicates': none,
     }) %}
