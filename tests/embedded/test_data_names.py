@@ -58,6 +58,10 @@ async def test_every_name_of_a_column_and_field_arrives_as_it_is(world: World, n
 async def test_the_project_shows_dbt_every_text_and_has_it_read_none(
     world: World, named: str, tmp_path: Path
 ) -> None:
+    lowered = world.target.dialect == "trino"
+    # dbt-trino's MERGE doubles no quote in a column's name, and splits its list at commas.
+    keys = [text for text in PAYLOADS if not (lowered and set(text) & {'"', ","})]
+    keyed = await silver(world, unique("keyed"), pa.table({t: [NUMBERED[t]] for t in keys}))
     dashed = await silver(world, unique("dashed-table"), pa.table({"a": [1]}))
     schema, _, table = dashed.partition(".")
     specs = [
@@ -69,14 +73,14 @@ async def test_the_project_shows_dbt_every_text_and_has_it_read_none(
             extra_columns=tuple(ExtraColumn(name=f"extra_{text}", value=text) for text in PAYLOADS),
         ),
         spec(
-            f"SELECT * FROM {named}",
+            f"SELECT * FROM {keyed}",
             materialization=Materialization.INCREMENTAL,
-            unique_key=PAYLOADS,
+            unique_key=[text.lower() if lowered else text for text in keys],
             description=JINJA[0] + "\n",
         ),
         spec(f'SELECT a, {BRACES} FROM {schema}."{table}" -- {{'),
     ]
-    await world.built(specs[1].name, f"SELECT * FROM {named}")  # dbt merges into it
+    await world.built(specs[1].name, f"SELECT * FROM {keyed}")  # dbt merges into it
     project = DbtProject(
         lake=world.lakehouse.lake,
         target=world.target,
@@ -97,10 +101,9 @@ async def test_the_project_shows_dbt_every_text_and_has_it_read_none(
         await project.close()
 
     whole, merged, texts = [await world.rows(spec.name) for spec in specs]
-    lowered = world.target.dialect == "trino"
     extra = {f"extra_{t.lower() if lowered else t}": t for t in PAYLOADS}
     assert whole == [{**as_named(world), "total": 1, **extra}]
-    assert merged == [as_named(world)]
+    assert merged == [{t.lower() if lowered else t: NUMBERED[t] for t in keys}]
     assert texts == [{"a": 1, "brace": "{\r\n {", "{} {": "{}"}]
     nodes = json.loads((tmp_path / "target" / "manifest.json").read_text())["nodes"]
     told = {node["name"]: node for node in nodes.values()}
