@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio.to_thread
 import httpx
+import psutil
 import pyarrow as pa
 import pytest
 from cryptography import x509
@@ -20,6 +21,7 @@ from app.lakehouse.embedded import EmbeddedLakehouse, embedded_lakehouse
 from app.lakehouse.home import Home, new_shared
 from app.lakehouse.seaweedfs import _program
 from tests.doors import Answer, Door, Request, doors_of, knock
+from tests.live_gateway import live_gateway
 from tests.patience import until
 
 ROWS = pa.table({"id": [1, 2, 3]})
@@ -215,3 +217,18 @@ async def test_a_home_of_the_version_without_certificate_keeps_its_data(tmp_path
         await assert_all_is_there(lakehouse)
         builder = lakehouse.builder_lake.open_catalog()
         assert builder.load_table("gold.kept").scan().to_arrow().num_rows == 3
+
+
+def test_no_other_process_of_a_gateway_has_a_door(tmp_path):
+    with live_gateway(tmp_path) as gateway:
+        with httpx.Client(base_url=f"{gateway.url}/api/v1", timeout=120) as api:
+            spark = {"sql": "SELECT 1 AS a", "destination_table": "doors"}
+            built = {"name": "doors", "sql_query": "SELECT a FROM silver.doors"}
+            params = {"wait_seconds": 100}
+            one = api.post("/spark/transform", json=spark, params=params).json()
+            other = api.post("/dbt/transform", json=built, params=params).json()
+        assert (one["status"], other["status"]) == ("succeeded", "completed")
+        doors = [door for door in doors_of(gateway.process.pid) if door.process != "weed"]
+        names = {child.name() for child in psutil.Process(gateway.process.pid).children()}
+    assert [f":{door.port}" for door in doors] == [gateway.url[gateway.url.rindex(":") :]]
+    assert len(names) > 1
