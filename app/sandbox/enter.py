@@ -26,8 +26,10 @@ def enter(options: dict[str, Any]) -> None:
     targets: list[Address] = [(host, port) for host, port in options["hosts"]]
     networked = bool(targets) or options["loopback"]
     isolated = namespaces.available() and not any(_is_foreign_ipv6(host) for host, _ in targets)
-    if isolated:
+    if isolated and targets:
         _enter_network(targets, options["folder"])
+    elif isolated:
+        namespaces.enter()
     names = any(_address(host) is None for host, _ in targets)
     ports = None if isolated or options["loopback"] else [port for _, port in targets]
     if landlock.abi():
