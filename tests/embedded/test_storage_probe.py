@@ -23,7 +23,7 @@ from app.main import create_app
 from tests.conftest import Lakehouse
 from tests.patience import until
 
-LOST = "what bucket {} took earlier cannot be read"
+LOST = "an object stored earlier in bucket {} cannot be read"
 
 
 async def delete_volumes(home: Path, *buckets: str) -> None:
@@ -113,12 +113,12 @@ async def test_a_loss_stays_known_though_new_objects_are_taken(own):
 async def test_the_doctor_says_the_same_of_a_loss(own, tmp_path):
     settings = Settings(_env_file=None, asgard_home=tmp_path)
     found = {finding.what: finding for finding in await lake_findings(settings)}
-    assert found["S3, objects kept"].ok, found
+    assert found["S3 keeps objects"].ok, found
     await delete_volumes(tmp_path, "warehouse")
 
     async def told() -> bool:
         found = {finding.what: finding for finding in await lake_findings(settings)}
-        kept = found["S3, objects kept"]
+        kept = found["S3 keeps objects"]
         return not kept.ok and LOST.format("warehouse") in kept.said
 
     await until(told, 60)
@@ -145,7 +145,7 @@ async def test_a_lake_that_takes_nothing_is_told_apart(lakehouse: Lakehouse):
     reader = ObjectStore(replace(lakehouse.builder_lake.s3, bucket="warehouse"))
     probe = StorageProbe([Place(reader, "gold/health/data/probe.parquet")])
     said = await failure(probe)
-    assert said.startswith("bucket warehouse takes no objects: S3 refused a request")
+    assert said.startswith("bucket warehouse does not accept objects: S3 refused a request")
     assert "AccessDenied" in said
     # It stands until the next round.
     assert await failure(probe) == said

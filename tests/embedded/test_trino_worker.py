@@ -168,7 +168,7 @@ async def refused(worker: WorkerProcess, approved: str) -> Trino:
     assert not worker.alive
     await worker.close()
     [line] = trino.log
-    assert line.startswith("Refused a statement of dbt that is not the one of this build: ")
+    assert line.startswith("Refused a statement from dbt other than the one of this build: ")
     return trino
 
 
@@ -188,7 +188,7 @@ async def test_a_dbt_that_fails_after_its_statement_was_done_changes_nothing() -
     publisher = trino.publisher(SQL)
     await publisher.on_ask({"statement": SQL})
     publisher.conclude(EngineFailed("its report broke"))
-    assert trino.log == ["dbt failed after its statement was done: its report broke"]
+    assert trino.log == ["dbt failed after its statement had finished: its report broke"]
 
 
 async def test_a_worker_knows_nothing_of_trino(

@@ -180,7 +180,7 @@ async def test_an_outer_query_s_column_of_such_a_name_needs_its_table(
     sql = f"SELECT (SELECT {{}} FROM silver.wh_numbers WHERE n = 1) AS a FROM gold.{table} o"
     refused = await refusal(world, sql.format('"current_user"'))
     assert isinstance(refused, SqlInvalid)
-    assert refused.hint == "If an outer query has it, write the table's name before it."
+    assert refused.hint == "If an outer query has this column, write it with the name of its table."
     assert await refusal(world, sql.format('o."current_user"')) is None
 
 
