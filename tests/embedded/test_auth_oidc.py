@@ -18,7 +18,7 @@ from tests.oidc_issuer import AUDIENCE, issuing, new_key
 BAD_SUBJECTS = (
     *("anonymous", "Anonymous", "unknown", "UNKNOWN", "others"),
     *("key:api-key", "key:0123456789ab:ci", "KEY:ci", "key:"),
-    # Letters of full width, a long s, and a colon of full width: NFKC makes plain ones of them.
+    # Full-width letters, a long s, and a full-width colon: NFKC turns them into plain characters.
     *("ａｎｏｎｙｍｏｕｓ", "anonymouſ", "key：api-key"),
     *("", " ", " ada", "ada ", "anonymous ", "\u00a0ada", "\u3000"),
     *("a\nb", "a\x00b", "a\tb", "a\x7fb", "a\u200bb", "a\u202eb", "a\u2028b"),

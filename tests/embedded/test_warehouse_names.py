@@ -1,4 +1,4 @@
-"""A name that is no column is a missing column, also where DuckDB has a function of that name."""
+"""A name without a column is a missing column, even if DuckDB has a function with that name."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ async def world(
 
 
 def read_as_functions() -> set[str]:
-    """Every name that a plain DuckDB of this version reads as a call, by trying all it knows."""
+    """Return every name that this version of DuckDB reads as a call. Tries all names it knows."""
     connection = duckdb.connect()
     for name in EXTENSIONS:
         connection.load_extension(str(extension_file(name)))
@@ -167,7 +167,7 @@ async def table(world: World) -> str:
     ],
 )
 async def test_a_real_column_of_such_a_name_works(world: World, table: str, sql: str) -> None:
-    """All names in one model: a statement each would take a minute."""
+    """Put all names in one model: one statement for each would take a minute."""
     every = " UNION ALL ".join(f"({sql.format(name, table)})" for name in NAMES)
     name = unique("read")
     await world.built(name, every)

@@ -266,7 +266,7 @@ async def test_a_call_that_is_cancelled_kills_the_worker(worker):
     await until(lambda: not is_running(worker.pid))
 
 
-# What a worker asks for in the middle of a call
+# Questions that a worker asks during a call
 
 
 async def double(question: dict) -> dict:

@@ -1,4 +1,4 @@
-"""Code of a stranger in dbt's process gets the approved statement from Trino, and no other."""
+"""Foreign code in dbt's process can run only the approved statement on Trino."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -37,7 +37,7 @@ async def world(
 
 @asynccontextmanager
 async def hostile(world: World, home: Path, **hello: Any) -> AsyncIterator[None]:
-    """As long as it lasts, dbt's workers are those."""
+    """Replace dbt's workers with hostile ones in this context."""
     engine = world.engine
     assert isinstance(engine, TrinoEngine)
     good, hello = engine.workers, {"catalog": engine.lake.catalog_name, **hello}
