@@ -1,9 +1,9 @@
-"""What all bodies of requests have in common."""
+"""The base of all request bodies."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Body(BaseModel):
-    """A field that it does not know is refused: ignored, it would be a choice without effect."""
+    """Refuses unknown fields: an ignored field would be a choice without effect."""
 
     model_config = ConfigDict(extra="forbid")

@@ -10,7 +10,7 @@ ADMIN = "admin"
 METRICS = "metrics:read"
 """For Prometheus, whose key can then do nothing else."""
 RUNS_ADMIN = "runs:admin"
-"""Lets a caller cancel the runs of others, where its other scopes let it cancel its own."""
+"""Lets a caller cancel other callers' runs on the routes where it may cancel its own."""
 SCOPES = frozenset(
     {
         *(f"{domain}:{access}" for domain in DOMAINS for access in ("read", "write")),
@@ -22,7 +22,7 @@ SCOPES = frozenset(
 KEY_PREFIX = "key:"
 KEY_SUBJECT = re.compile(rf"^{KEY_PREFIX}[0-9a-f]{{12}}:(?P<name>.+)$")
 RESERVED = frozenset({"anonymous", "unknown", "others"})
-"""Subjects that Asgard itself writes: AUTH_MODE=none, a caller that was not let in, and callers
+"""Subjects that Asgard itself writes: for AUTH_MODE=none, for a refused caller, and for callers
 that the audit counts together."""
 
 
@@ -36,7 +36,7 @@ class Caller:
 
 
 def identity_of(subject: str) -> str:
-    """Return the same text for every key of one name: a rotated key has another id."""
+    """Return the same text for every key with the same name: a rotated key has another id."""
     found = KEY_SUBJECT.match(subject)
     return f"{KEY_PREFIX}:{found['name']}" if found else subject
 
@@ -46,7 +46,7 @@ def is_same_caller(one: str, other: str) -> bool:
 
 
 def is_reserved(subject: str) -> bool:
-    """Whether a subject reads like one of Asgard's own, in any case and any width of letters."""
+    """Whether a subject looks like one of Asgard's own, in any case and any width of letters."""
     plain = unicodedata.normalize("NFKC", subject).casefold().strip()
     return plain in RESERVED or plain.startswith(KEY_PREFIX)
 

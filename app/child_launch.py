@@ -1,8 +1,8 @@
 """What a child process runs first: `python -I -S child_launch.py OPTIONS PROGRAM ARGUMENT…`.
 
 A program of its own instead of `preexec_fn`, because Python code between fork and exec may
-deadlock in a gateway with threads. It imports nothing but the standard library and
-`app.sandbox`, which does the same.
+deadlock in a gateway with threads. It imports only the standard library and
+`app.sandbox`, which itself imports only the standard library.
 """
 
 import json
@@ -48,8 +48,8 @@ def keep_stdout_for_the_protocol() -> None:
 
 
 def confine(sandbox: dict[str, object]) -> None:
-    """Last, since the launcher itself needs more than what comes after it."""
-    # At the end of the path: `app` has modules with names of the standard library's.
+    """Enter the sandbox. Called last, since the launcher needs more than the child's program."""
+    # At the end of the path, since `app` has modules that share names with the standard library.
     sys.path.append(str(Path(__file__).parents[1]))
     from app.sandbox.enter import enter
 

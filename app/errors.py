@@ -138,7 +138,7 @@ class PathRefused(InvalidRequest):
 
 
 class InvalidBody(AsgardError):
-    """The body or a parameter has the wrong shape, or is unknown. `unknown` names those."""
+    """The body or a parameter has the wrong shape or is unknown. `unknown` lists unknown names."""
 
     status = 422
     problem = "invalid-body"

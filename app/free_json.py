@@ -1,5 +1,5 @@
-"""JSON of clients' own making: within what can be stored, read again and looked at. The edge has
-refused text that is not Unicode."""
+"""JSON that clients make up, limited to what can be stored, read again and looked at. The edge has
+already refused text that is not Unicode."""
 
 import json
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""The name that a wrong one stands for: it is misspelt, or another tool's word for the same."""
+"""Finds the name that an unknown one means: a misspelling, or another tool's word for it."""
 
 from collections.abc import Collection, Mapping
 
@@ -36,9 +36,9 @@ OTHERS_WORDS: Mapping[str, tuple[str, ...]] = {
     "type": ("data_product_type", "kind"),
     "wait": ("wait_seconds",),
 }
-"""By a word that callers bring from elsewhere; the first that is known is meant."""
+"""Our names, by the words that other tools use. The first name that is known is meant."""
 LONGEST = 100
-"""Characters of a name that is compared; comparing takes long."""
+"""The longest name, in characters, that is compared, since comparing is slow."""
 
 
 def nearest_name(unknown: str, known: Collection[str]) -> str | None:

@@ -34,7 +34,7 @@ FULL_DISK = 0.01
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PATHS_HINT = "/docs lists every path, and /openapi.json too."
 UNKNOWN = "extra_forbidden"
-"""As pydantic calls a field that a body does not have."""
+"""Pydantic's name for a field that a body does not have."""
 MEDIA_TYPE = "application/problem+json"
 PROBLEM_SCHEMA: dict[str, Any] = {
     "title": "Problem",
@@ -56,7 +56,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         },
         "errors": {
             "type": "array",
-            "description": "What is wrong with each field or parameter, in a 422.",
+            "description": "The fault of each field or parameter. Only in a 422.",
             "items": {
                 "type": "object",
                 "required": ["field", "problem"],

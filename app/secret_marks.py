@@ -1,7 +1,7 @@
-"""What tells a secret in JSON of clients' own making: the name of a field, or the form of a text.
+"""Recognizes secrets in JSON that clients make up, by the name of a field or the form of a text.
 
-A connector's spec says which of its own fields are secrets. This is for all others: fields that no
-spec names, and texts that hold credentials among other things.
+A connector's spec marks its own secret fields. This module covers all others: fields that no spec
+names, and texts that contain credentials.
 """
 
 import json
@@ -25,18 +25,18 @@ _NAMES = re.compile(
     "(?<![a-z])key$"
 )
 _KINDS = re.compile(r"(^|_)(type|method|mode|title|url|uri|endpoint|expires|expires_in|expiry)$")
-"""Endings of names that describe a secret and are none: `token_type`, `credentials_title`."""
+"""Endings of names that describe a secret without being one: `token_type`, `credentials_title`."""
 _PLAINLY = re.compile(
     "(^|_)(pass_?(word|phrase|wd|code)|pwd|secret|token|credential|credentials|authorization"
     "|conn(ection)?_?string|jaas_config|(api|access|account|encryption|private|signing|ssh)_?key)$"
 )
-"""Names that mean a secret also where anybody chooses names: not `secret_name`, nor `sort_key`."""
+"""Names that mean a secret even in free JSON: neither `secret_name` nor `sort_key` does."""
 _FORMS = (
     *(pattern for pattern, _ in PATTERNS),
     # A password with a slash in an address.
     re.compile(r"\w://[^\s/?#@:]{0,300}:(?!\d+[/?#])[^\s@]{1,300}@"),
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"),
-    # A JAAS text, a connection string, the query of an address, a shared access signature.
+    # A JAAS text, a connection string, the query of an address, or a shared access signature.
     re.compile(
         r"(?:^|[^\w.-])[\w.-]*(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key"
         r"|account[_-]?key|private[_-]?key|signature|(?<![a-z])sig)\s*=\s*[^\s&;,]",
@@ -44,7 +44,7 @@ _FORMS = (
     ),
 )
 _PAIRS = ("name", "key", "header", "header_name", "field_name")
-"""Beside `value`, these name it: `{"name": "Authorization", "value": "…"}`."""
+"""Fields that name the `value` next to them: `{"name": "Authorization", "value": "…"}`."""
 
 
 def is_secret_name(name: str) -> bool:
@@ -60,19 +60,19 @@ def is_secret_text(text: str) -> bool:
     try:
         return bool(secret_pointers_of(json.loads(text)))
     except RecursionError:
-        return True  # what cannot be looked through is not shown
+        return True  # a text that cannot be searched is not shown
     except ValueError:
         return False
 
 
 def secret_pointers_of(value: Any) -> set[Pointer]:
-    """Where in `value`, at any depth, the secrets are."""
+    """Return where the secrets in `value` are, at any depth."""
     return set(_secrets(value, within=False))
 
 
 def plain_secrets(value: Any) -> Iterator[Pointer]:
-    """Where in JSON whose names anybody may choose something surely is a secret. What is empty, a
-    number or masked is none."""
+    """Yield where free JSON surely has a secret. Empty texts, numbers and masked values are not
+    secrets."""
     for pointer, name, leaf in _named(value, ""):
         if not isinstance(leaf, str) or not leaf or leaf == MASK:
             continue
@@ -81,7 +81,7 @@ def plain_secrets(value: Any) -> Iterator[Pointer]:
 
 
 def _secrets(value: Any, *, within: bool) -> Iterator[Pointer]:
-    """`within`: it stands under a secret's name."""
+    """`within` says that `value` stands under a secret's name."""
     match value:
         case dict():
             named = within or _is_named_pair(value)
@@ -106,7 +106,7 @@ def _is_named_pair(value: Mapping[str, Any]) -> bool:
 
 
 def _named(value: Any, name: str) -> Iterator[tuple[Pointer, str, Any]]:
-    """Every leaf, with the name of the field that it or its list stands in."""
+    """Yield every leaf with the name of the field that holds it or its list."""
     match value:
         case dict():
             for inner_name, inner in value.items():
@@ -121,5 +121,5 @@ def _named(value: Any, name: str) -> Iterator[tuple[Pointer, str, Any]]:
 
 
 def _plain(name: str) -> str:
-    """`clientSecret`, `client-secret` and `Client Secret` are `client_secret`."""
+    """Return `client_secret` for `clientSecret`, `client-secret` and `Client Secret`."""
     return _WORD.sub("_", name).lower()

@@ -4,9 +4,9 @@
         serve(open_worker)
 
 `open_worker(hello)` gets the first message and returns the handlers by name; a message
-`{"op": name, …}` is given to its handler, whose result is the answer. In the middle of a call a
-handler may ask the gateway for something, and waits for what it says. Nothing heavy is imported
-here, and whatever prints, prints to the log.
+`{"op": name, …}` is given to its handler, whose result is the answer. During a call, a handler may
+ask the gateway a question and wait for the reply. Nothing heavy is imported here, and whatever
+prints, prints to the log.
 """
 
 import json
@@ -26,11 +26,11 @@ Emit = Callable[[Message], None]
 
 
 class Refused(Exception):
-    """The gateway does not do what it was asked for; the text says why."""
+    """The gateway refused what a handler asked for. The text gives the reason."""
 
 
 class Gateway:
-    """What a handler may tell the gateway, and ask of it, while it is at work."""
+    """Lets a handler send events and questions to the gateway during a call."""
 
     def __init__(self, channel: "_Channel") -> None:
         self._channel = channel
@@ -39,7 +39,7 @@ class Gateway:
         self._channel.send({"event": event})
 
     def ask(self, question: Message) -> Message:
-        """Waits for the answer, in any thread. Raises `Refused`."""
+        """Wait for the answer, in any thread. Raises `Refused`."""
         reply = self._channel.ask(question)
         if "answer" not in reply:
             raise Refused(str(reply.get("refused")))
@@ -103,7 +103,7 @@ class _Channel:
         return self._messages.get()
 
     def ask(self, question: Message) -> Message:
-        with self._asking:  # one at a time, so that every reply is the next asker's
+        with self._asking:  # one question at a time, so that each reply belongs to it
             self.send({"ask": question})
             return self._replies.get()
 

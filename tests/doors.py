@@ -1,8 +1,8 @@
-"""Every door of a process and of its children, and what a stranger on this machine gets there.
+"""Finds every door of a process and of its children, and tries what a stranger gets there.
 
-A door is a TCP port or a Unix socket that somebody listens on; they are found in the kernel's
-tables, not in a list of ours. A stranger has no key and no certificate that anybody knows. They
-get a refusal, or an `Answer`.
+A door is a TCP port or a Unix socket that a process listens on. The kernel's tables list the doors,
+so a test needs no list of its own. A stranger has no key, and no certificate that a server knows. A
+stranger gets a refusal, or an `Answer`.
 """
 
 import socket
@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 PATIENCE = 5.0
-"""Seconds until a door that is mute counts as closed."""
+"""Seconds until a port that does not answer counts as closed."""
 FOREIGN = {
     "Host": "evil.example",
     "Origin": "http://evil.example",
@@ -51,7 +51,7 @@ class Door:
 
     @property
     def target(self) -> str:
-        """For gRPC."""
+        """Return the address for gRPC."""
         return f"unix:{self.socket}" if self.socket else f"127.0.0.1:{self.port}"
 
 
@@ -72,7 +72,7 @@ class Answer:
 
 
 def doors_of(pid: int) -> list[Door]:
-    """Of the process and of all that descend from it."""
+    """Return the doors of the process and of all its descendants."""
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     return sorted({door for process in family for door in _doors(process)}, key=str)
 
@@ -89,13 +89,13 @@ def _doors(process: psutil.Process) -> Iterator[Door]:
 
 
 def network_of(pid: int) -> Path:
-    """Names the network namespace of the process."""
+    """Return the name of the process's network namespace."""
     return Path(f"/proc/{pid}/ns/net").readlink()
 
 
 def inner_ports(pid: int) -> set[int]:
-    """TCP ports that somebody listens on in the network of the process, which may be one of its
-    own: of the kernel's table only what listens (state 0A) counts."""
+    """Return the open TCP ports in the process's network, which may be a private one. In the
+    kernel's table, only listening entries (state 0A) count."""
     listening = "0A"
     return {
         int(columns[1].rpartition(":")[2], 16)
@@ -108,8 +108,8 @@ def inner_ports(pid: int) -> set[int]:
 def knock(
     doors: Iterable[Door], requests: Sequence[Request], methods: Sequence[str]
 ) -> list[Answer]:
-    """Every request and every gRPC method at every door, in the clear, by TLS without a
-    certificate, and by TLS with one that the stranger made."""
+    """Try every request and every gRPC method at every door: in plain text, over TLS without a
+    certificate, and over TLS with a certificate that the stranger made."""
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / "stranger.pem"
         own.write_bytes(_certificate())
@@ -181,7 +181,7 @@ def _called(channel: grpc.Channel, door: Door, method: str, how: str) -> Iterato
         try:
             answer = call(b"", timeout=PATIENCE)
         except grpc.RpcError as error:
-            # A server of HTTP/1 or of other paths refuses in its own words.
+            # A server of HTTP/1 or of other paths refuses in its own way.
             is_refusal = error.code() in REFUSALS or "http2 header" in (error.details() or "")
             if not is_refusal:
                 yield Answer(door, how, f"{error.code().name} {error.details()}")
@@ -194,7 +194,7 @@ def _unchanged(message: bytes) -> bytes:
 
 
 def _seen_certificate(door: Door) -> bytes | None:
-    """What the door shows anyone, so that the stranger's own checks do not end the call."""
+    """Return the certificate that the server shows, so that the client's checks do not fail."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     kind = socket.AF_UNIX if door.socket else socket.AF_INET

@@ -1,8 +1,8 @@
-"""dbt workers on Trino in which a stranger's code is at work, for `Workers(builder=…)`.
+"""dbt workers on Trino that run a stranger's code, for `Workers(builder=…)`.
 
-`hello` says which: `macros` is the text of the project's macros, as if they had been smuggled in;
-`asks` are what it asks for without dbt, in whose texts APPROVED stands for the statement that the
-build may send; after them a worker that `dies` is dead.
+`hello` selects the code. `macros` is the text of the project's macros, as if it had been smuggled
+in. `asks` are the questions that the worker asks without dbt. In their texts, APPROVED stands for
+the statement that the build may send. A worker that `dies` ends after these questions.
 """
 
 import os
@@ -27,7 +27,7 @@ VIEW = "{% materialization view"
 
 
 def macros(*statements: str) -> str:
-    """In each `{{ approved }}` stands for the statement that the build may send."""
+    """In each of them, `{{ approved }}` stands for the statement that the build may send."""
     calls = "".join(
         f"{{% call statement('{name}', auto_begin=False) -%}}{statement}{{%- endcall %}}\n"
         for name, statement in zip(("main", "second", "third"), statements, strict=False)

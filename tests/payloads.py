@@ -1,4 +1,4 @@
-"""Texts that some reader of text could take for its own language, for all tests of such readers."""
+"""Texts that some program could read as its own language, for all tests of such programs."""
 
 CANARY = "7006652"
 """What the templates below would show: the product of two numbers, which none of them holds."""

@@ -9,7 +9,7 @@ SHOWN = 10
 
 
 def _unknown(error: Any) -> list[str]:
-    """The fields that a closed schema does not have."""
+    """Return the fields that a closed schema does not have."""
     known = error.schema.get("properties") or {}
     patterns = error.schema.get("patternProperties") or {}
     return [
@@ -34,7 +34,7 @@ def config_refusal(schema: dict[str, Any], config: dict[str, Any]) -> InvalidBod
             case "additionalProperties":
                 unknown = _unknown(error)
                 problems.append(
-                    f"{where}: {', '.join(unknown)} is not a field of this connector "
+                    f"{where}: unknown to this connector: {', '.join(unknown)} "
                     "(additionalProperties)"
                 )
             case "type":

@@ -278,7 +278,7 @@ class LocalConnectors:
         return self._files if type_ == FILE else self._airbyte
 
     async def _config(self, source: Source) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """As the connector needs it. Records of old versions hold what `source` masks."""
+        """Return the config for the connector. Old records hold secrets that `source` masks."""
         kept = (await self._source(source.id)).doc.config
         secrets = await anyio.to_thread.run_sync(self._secrets.get, source.id)
         config = joined(kept, secrets)

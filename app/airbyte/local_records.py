@@ -28,8 +28,8 @@ BRONZE = "bronze"
 
 
 class SourceDoc(Frozen):
-    """`config` has its secrets masked; where they stand is in the file of secrets. Records of old
-    versions may hold some that no spec names: `to_source` masks them."""
+    """`config` has its secrets masked, and the file of secrets holds their places. Records of old
+    versions may hold secrets that no spec names, which `to_source` masks."""
 
     name: str
     type: str

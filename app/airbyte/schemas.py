@@ -179,7 +179,7 @@ class IngestionCreate(Body):
 
 
 class IngestionPatch(Body):
-    """What is absent stays. `schedule` null: manual; `streams` null: all of the source's."""
+    """Absent fields stay unchanged. A null `schedule` is manual; null `streams` are all streams."""
 
     name: Name = ""
     status: IngestionStatus = IngestionStatus.ACTIVE

@@ -51,8 +51,8 @@ def every_pointer(config: Any) -> set[Pointer]:
 def split(
     config: Mapping[str, Any], pointers: set[Pointer]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The config with the secrets masked, and the secrets by their JSON Pointers. `pointers` are
-    what the connector knows to be secret; what surely is one is added to them."""
+    """Return the config with the secrets masked, and the secrets by their JSON Pointers. `pointers`
+    lead to what the connector knows to be secret. Values that surely are secrets are added."""
     masked: Any = copy.deepcopy(dict(config))
     secrets: dict[str, Any] = {}
     for pointer in sorted(pointers | secret_pointers_of(masked), key=len):
@@ -67,12 +67,12 @@ def split(
 
 
 def masked(config: Mapping[str, Any]) -> dict[str, Any]:
-    """For clients: without what surely is a secret, also where no spec says so."""
+    """Return the config for clients, without anything that surely is a secret."""
     return split(config, set())[0]
 
 
 def masks_in(config: Any) -> list[str]:
-    """The fields of a request that hold the mask of an answer where a value is expected."""
+    """Return the fields of a request that hold an answer's mask instead of a value."""
     return [
         ".".join(map(str, pointer))
         for pointer in sorted(every_pointer(config), key=str)

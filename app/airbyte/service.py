@@ -306,8 +306,8 @@ class AirbyteService:
 def _refuse_masks(config: Mapping[str, Any]) -> None:
     if fields := masks_in(config):
         raise InvalidBody(
-            f"config.{fields[0]} is the mask that answers show instead of a secret.",
-            hint="Send the secret itself: Asgard does not answer it again.",
+            f"config.{fields[0]} is the mask that answers show; expected the secret itself.",
+            hint="Send the secret. Answers always mask it.",
         )
 
 

@@ -122,19 +122,19 @@ class IssuerKeys:
 
 
 def subject_refusal(given: object) -> str | None:
-    """Say why a `sub` cannot name a caller; None when it can."""
+    """Return why a `sub` cannot name a caller, or None if it can."""
     if not isinstance(given, str):
-        return "is not a text"
+        return "is not a string"
     if not given.strip():
         return "is empty"
     if len(given) > LONGEST_SUBJECT:
         return f"is longer than {LONGEST_SUBJECT} characters"
     if not given.isprintable():
-        return "has control characters or invisible ones"
+        return "contains control or invisible characters"
     if given != given.strip():
         return "begins or ends with a space"
     if is_reserved(given):
-        return "is a name that Asgard keeps for itself"
+        return "is a name that Asgard reserves"
     return None
 
 

@@ -25,7 +25,7 @@ class Foundation:
     settings: Settings
     lake: Lake
     builder_lake: Lake
-    """The same lake with the keys of code that nobody vouches for."""
+    """The same lake with the keys of untrusted code."""
     publisher_lake: Lake
     """The same lake with the keys that write the tables of gold."""
     store: ObjectStore

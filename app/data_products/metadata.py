@@ -1,6 +1,6 @@
-"""`metadata` of data products: free JSON, of which no secret may become part.
+"""`metadata` of data products: free JSON that must not contain secrets.
 
-Records are append-only and cannot forget, and everyone with `data-products:read` sees them.
+Records are append-only, and every caller with `data-products:read` can see them.
 """
 
 import copy
@@ -15,9 +15,9 @@ from app.secret_marks import MASK, plain_secrets
 def _without_secrets(value: dict[str, Any]) -> dict[str, Any]:
     for pointer in plain_secrets(value):
         raise ValueError(
-            f"{'.'.join(map(str, pointer))} holds a secret, and metadata is not a place for one: "
-            "records keep it for ever. Name where the secret is kept instead, for example "
-            "secret_name."
+            f"{'.'.join(map(str, pointer))} holds a secret; metadata must not contain secrets, "
+            "because records keep them for ever. Say where the secret is kept instead, for example "
+            "in a field secret_name."
         )
     return value
 
@@ -26,7 +26,7 @@ Metadata = Annotated[FreeJson, AfterValidator(_without_secrets)]
 
 
 def masked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """As clients see it: records of old versions may hold secrets."""
+    """Return the metadata as clients see it: records of old versions may hold secrets."""
     shown = copy.deepcopy(metadata)
     for pointer in list(plain_secrets(metadata)):
         holder: Any = shown
@@ -37,7 +37,7 @@ def masked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_kept_secrets(given: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
-    """What a client sends back as it was shown: masked values stay what they are."""
+    """Return `given` with the kept value wherever a client sends a masked value back."""
     restored = _restored(given, masked_metadata(kept), kept)
     return dict(restored)
 

@@ -56,7 +56,7 @@ class ProductCreate(Body):
     tags: Words = ()
     sql_query: Sql = Field(validation_alias=_SQL)
     metadata: Metadata = Field(
-        default_factory=dict, description="Anything but secrets: records cannot forget."
+        default_factory=dict, description="Free JSON without secrets: records keep everything."
     )
 
 

@@ -200,7 +200,7 @@ class SparkConnectEngine:
                 log_path=self._log_path,
                 hello={"lake": self._lake.to_json()},
                 env=WORKER_ENVIRONMENT,
-                # Sail lets in everybody who reaches its port: here only the worker itself does.
+                # Sail accepts every client that reaches its port: here, only the worker itself can.
                 sandbox=Sandbox(folder, self._lake.hosts, loopback=True),
                 telemetry=self._telemetry,
                 engine="spark",

@@ -69,7 +69,7 @@ class TransformationCreate(Body):
 
 class RunRequestBody(Body):
     full_refresh: bool = Field(
-        default=False, description="Build an incremental model anew, as on its first run."
+        default=False, description="Rebuild an incremental model from scratch, as on its first run."
     )
 
 

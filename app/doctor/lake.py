@@ -79,7 +79,7 @@ async def _findings(
         found = await asyncio.gather(
             finding("S3 put, get, list, delete", lambda: _round_trip(store), s3_advice),
             conditional,
-            finding("S3, objects kept", lambda: _kept(places), s3_advice),
+            finding("S3 keeps objects", lambda: _kept(places), s3_advice),
             _catalog_findings(lake, catalog_advice, "Iceberg catalog"),
         )
     finally:
@@ -88,9 +88,9 @@ async def _findings(
 
 
 async def _kept(places: Sequence[Place]) -> str:
-    """As readiness asks."""
+    """Runs the check that readiness runs."""
     await asyncio.gather(*map(prove_kept, places))
-    return "what was written earlier can be read"
+    return "objects written earlier can be read"
 
 
 async def _catalog_findings(lake: Lake, advice: str, what: str) -> list[Finding]:

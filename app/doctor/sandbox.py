@@ -1,4 +1,4 @@
-"""The sandbox of processes that run dbt and SQL: tried from inside, since kernels differ."""
+"""Tests the sandbox of processes that run dbt and SQL from inside, since kernels differ."""
 
 import asyncio
 import json
@@ -17,15 +17,15 @@ from app.sandbox.policy import Sandbox
 from app.sandbox.relay import Address
 
 UNREACHED = ("127.0.0.1", 1)
-"""A host that the probe may reach, as builders on DuckDB may reach the lake; nothing is there."""
+"""A host that the probe may reach, as builders on DuckDB may reach the lake. Nothing listens."""
 WHAT = "builder sandbox"
 ADVICE = (
-    "docs/security.md names what each layer needs: user namespaces, Landlock (Linux 5.13), seccomp."
+    "docs/security.md lists what each layer needs: user namespaces, Landlock (Linux 5.13), seccomp."
 )
 
 
 async def sandbox_findings(settings: Settings) -> list[Finding]:
-    """A warning, never a failure, where a layer is missing: the guard of SQL stands without it."""
+    """Warns, but never fails, when a layer is missing: the SQL guard works without it."""
     hosts = () if settings.is_production("sql") else (UNREACHED,)
     reached: dict[str, Any] = {}
 
@@ -41,7 +41,7 @@ async def sandbox_findings(settings: Settings) -> list[Finding]:
 
 
 async def _reached(hosts: tuple[Address, ...]) -> dict[str, Any]:
-    """What a child in the same sandbox as a builder's reached of this process's own things."""
+    """Return which of this process's own things a child in a builder's sandbox reached."""
     with tempfile.TemporaryDirectory() as outside, tempfile.TemporaryDirectory() as folder:
         canary = Path(outside) / "canary"
         canary.write_text("a file of the gateway")
@@ -67,12 +67,12 @@ def _described(reached: dict[str, Any]) -> str:
     layers = [name for name in ("namespaces", "seccomp") if reached[name]]
     if version := abi():
         layers.insert(0, f"Landlock ABI {version}")
-    active = ", ".join(layers) or "no layer"
+    active = ", ".join(layers) or "no sandbox layer"
     words = {
         "file": "files of the gateway",
         "network": "other local ports",
         "process": "other processes",
     }
     open_ = [word for name, word in words.items() if reached[name]]
-    verdict = f"builders reach {', '.join(open_)}" if open_ else "builders are confined"
+    verdict = f"builders can reach {', '.join(open_)}" if open_ else "builders are confined"
     return f"{verdict} ({active})"

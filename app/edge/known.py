@@ -1,4 +1,4 @@
-"""The names that a route takes, and what one that it does not take may have meant."""
+"""The names that a route takes, and suggestions for names that it does not take."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from app.errors import InvalidBody
 from app.nearest import nearest_name
 
 MOST_NAMED = 10
-"""Faults of a request that are told; there may be as many as fit into it."""
+"""The most faults that an answer lists. A request may have any number."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Unknown:
     name: str
     nearest: str | None = None
     elsewhere: str | None = None
-    """What else the name is on this route."""
+    """What the name means in another part of this route, for example `query parameter`."""
     known: Sequence[str] = field(default=())
 
     @property
@@ -92,7 +92,7 @@ def unknown_query(names: Collection[str], asked: Takes) -> list[Unknown]:
 
 
 def unknown_field(path: Sequence[str | int], asked: Takes) -> Unknown:
-    """Of a field of the body: `("streams", 0, "sync_modes")`."""
+    """`path` leads to the field in the body, for example `("streams", 0, "sync_modes")`."""
     *outer, name = path
     model = asked.body
     for part in outer:
@@ -110,7 +110,7 @@ def unknown_field(path: Sequence[str | int], asked: Takes) -> Unknown:
 
 
 def refusal(unknown: Sequence[Unknown], others: Sequence[dict[str, Any]] = ()) -> InvalidBody:
-    """`others` are what else is wrong with the request: `field` and `problem`."""
+    """`others` are further faults of the request, each with `field` and `problem`."""
     faults = [*(item.fault() for item in unknown), *others]
     detail = "; ".join(f"{fault['field']}: {fault['problem']}" for fault in faults[:MOST_NAMED])
     hints = dict.fromkeys(item.hint(alone=len(unknown) == 1) for item in unknown[:3])
@@ -130,7 +130,7 @@ def _elsewhere(name: str, asked: Takes, other: tuple[str, Sequence[str]]) -> str
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Those that an annotation names: `list[StreamBody] | None` has one."""
+    """Yield the models that an annotation names: `list[StreamBody] | None` has one."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):

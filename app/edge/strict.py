@@ -1,4 +1,4 @@
-"""Nothing that a request says is ignored, and no text comes in that cannot be kept."""
+"""Refuses the parts of a request that would be ignored, and text that cannot be stored."""
 
 import json
 from email.message import Message
@@ -12,13 +12,13 @@ from app.edge.text import LONGEST_NAME, Fault, text_faults
 from app.errors import InvalidBody
 
 NOTHING = frozenset({b"", b"{}", b"null"})
-"""Bodies that programs send where none is needed."""
-TEXT_HINT = "Text may hold tab, LF and CR, and no other control character."
+"""Bodies that programs send to routes that take none."""
+TEXT_HINT = "Text must not contain control characters other than tab, LF and CR."
 JSON_HINT = "Send the header Content-Type: application/json."
 
 
 async def _strictly(request: Request) -> None:
-    """Raises `InvalidBody`."""
+    """Check path, query and body. Raises `InvalidBody`."""
     asked = takes(request.scope["route"])
     query = request.query_params
     _refuse_text("path", request.path_params)
@@ -35,7 +35,7 @@ async def _strictly(request: Request) -> None:
 
 
 STRICTLY = Depends(_strictly)
-"""Of every route but the pages of the documentation. It comes after the check of scopes."""
+"""A dependency of every route except the documentation pages. It runs after the scope check."""
 
 
 def _refuse_text(place: str, value: Any) -> None:
@@ -46,7 +46,7 @@ def _refuse_text(place: str, value: Any) -> None:
 
 
 def _refuse_body(body: bytes, asked: Takes) -> None:
-    """A field that nobody reads is unknown, like one that a body does not have."""
+    """Refuse a body that the route does not take. Its fields count as unknown fields."""
     if body.strip() in NOTHING:
         return
     try:
@@ -72,7 +72,7 @@ def _require_json(content_type: str | None) -> None:
 
 
 def _is_json(content_type: str) -> bool:
-    """As the framework decides it, which parses the body after that."""
+    """Decide as the framework does, which then parses the body."""
     message = Message()
     message["content-type"] = content_type
     subtype = message.get_content_subtype()

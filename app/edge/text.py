@@ -1,7 +1,7 @@
-"""Text that is refused wherever it comes in: control characters and halves of surrogate pairs.
+"""Finds text that every route refuses: control characters and halves of surrogate pairs.
 
-Engines cut text at NUL, terminals and logs obey the others, and no encoding has the halves. Tab, LF
-and CR are text.
+Engines cut text at NUL, terminals and logs obey the other control characters, and no encoding has
+the halves. Tab, LF and CR are accepted.
 """
 
 import re
@@ -10,17 +10,17 @@ from typing import Any
 
 UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 LONGEST_NAME = 100
-"""Characters of a name that an answer repeats."""
+"""The most characters of a name that an answer repeats."""
 
 _Place = tuple["_Place | None", str | int]
-"""What holds a value, and its name or number there; joined only for what is told."""
+"""The holder of a value, and the value's name or number in it. Joined only for answers."""
 Fault = dict[str, Any]
-"""`field`, `problem` and `position`: which character of the text it is, from 1."""
+"""`field`, `problem`, and `position`: the number of the character in the text, from 1."""
 
 
 def text_faults(place: str, value: Any) -> Iterator[Fault]:
-    """All within a JSON value, names of fields too. The text itself is never repeated: it may be a
-    secret."""
+    """Yield all faults in a JSON value, including names of fields. A fault never repeats the text,
+    which may be a secret."""
     open_: list[tuple[_Place | None, Iterator[tuple[str | int, Any]]]] = [
         (None, iter([(place, value)]))
     ]
@@ -51,7 +51,7 @@ def _faults_of_names(at: "_Place", names: Iterable[str]) -> Iterator[Fault]:
 
 
 def shown(name: str) -> str:
-    """A name that a caller made up, as an answer may repeat it."""
+    """Return a caller's name in the form in which an answer may repeat it."""
     return UNWANTED.sub("\N{REPLACEMENT CHARACTER}", name[:LONGEST_NAME])
 
 

@@ -1,5 +1,5 @@
-"""HTTP/1.1 read strictly: what a proxy could read in another way is refused, and the connection is
-closed. uvicorn's own protocol takes bare LF, folded headers and two lengths."""
+"""Reads HTTP/1.1 strictly: refuses what a proxy could read differently, and closes the connection.
+uvicorn's own protocol accepts bare LF, folded headers and two lengths."""
 
 import re
 import uuid
@@ -23,7 +23,7 @@ FAULTS = (
         re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"),
         "The request line or a header has a control character; expected visible text.",
     ),
-    (re.compile(rb"\n[ \t]"), "A header goes on in the next line; expected one line for each."),
+    (re.compile(rb"\n[ \t]"), "A header continues on the next line; expected one line per header."),
 )
 CHUNK_LINE = re.compile(rb"[0-9A-Fa-f]{1,16}(;[^\x00-\x08\x0a-\x1f\x7f]{0,200})?\r\n")
 LONGEST_CHUNK_LINE = 256
@@ -31,7 +31,7 @@ NOT_HTTP = "The request is not valid HTTP/1.1."
 
 
 class Lines(ReceiveBuffer):
-    """What has arrived and is not read yet. `fault` says why the last read was refused."""
+    """Holds what has arrived but has not been read. `fault` says why the last read was refused."""
 
     def __init__(self, is_at_head: Callable[[], bool]) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Lines(ReceiveBuffer):
         self.fault: str | None = None
 
     def maybe_extract_lines(self) -> list[bytearray] | None:
-        """The head of a request, or the trailers of a chunked body."""
+        """Return the head of a request, or the trailers of a chunked body."""
         self._check()
         lines = super().maybe_extract_lines()
         if lines and self._is_at_head():
@@ -48,15 +48,15 @@ class Lines(ReceiveBuffer):
         return lines
 
     def maybe_extract_next_line(self) -> bytearray | None:
-        """The line before a chunk."""
+        """Return the line before a chunk."""
         line = super().maybe_extract_next_line()
         arrived = self._data if line is None else line
         is_wrong = len(arrived) > LONGEST_CHUNK_LINE or (line and not CHUNK_LINE.fullmatch(line))
-        self._refuse_if("A chunk has no valid size." if is_wrong else None)
+        self._refuse_if("The size of a chunk is not valid." if is_wrong else None)
         return line
 
     def _check(self) -> None:
-        """Looks at each byte once, however slowly they come."""
+        """Look at each byte once, however slowly the bytes arrive."""
         if self._data.startswith(b"\r\n"):
             end = 2
         else:
@@ -84,7 +84,7 @@ class Wire(H11Protocol):
         self.conn._receive_buffer = self._lines
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 — uvicorn's words
-        """Answers as a problem, unless an answer is on its way already, and closes."""
+        """Answer with a problem, unless an answer has already begun, and close the connection."""
         if self.cycle is not None:
             self.cycle.disconnected = True
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
@@ -110,11 +110,11 @@ class Wire(H11Protocol):
 
 
 def _framing_fault(lines: Sequence[bytearray]) -> str | None:
-    """What h11 takes although the next program may see the request's end elsewhere (RFC 9112,
-    6.1 and 6.3)."""
+    """Return a fault that h11 accepts, although another program may see the request's end elsewhere
+    (RFC 9112, 6.1 and 6.3)."""
     version = bytes(lines[0].rpartition(b" ")[2])
     if version not in {b"HTTP/1.0", b"HTTP/1.1"}:
-        return "The request line names no version; expected HTTP/1.1."
+        return "The request line does not name a valid HTTP version; expected HTTP/1.1."
     fields = [line.partition(b":") for line in lines[1:]]
     lengths = [
         bytes(value.strip(b" \t")) for name, _, value in fields if name.lower() == b"content-length"
@@ -125,5 +125,5 @@ def _framing_fault(lines: Sequence[bytearray]) -> str | None:
     if is_chunked and version == b"HTTP/1.0":
         return "HTTP/1.0 has no Transfer-Encoding; expected HTTP/1.1 or a Content-Length."
     if len(lengths) > 1 or not all(length.isdigit() for length in lengths):
-        return "Content-Length is not one whole number."
+        return "Content-Length is invalid; expected one whole number."
     return None

@@ -68,13 +68,13 @@ class Lake:
 
     @property
     def hosts(self) -> tuple[tuple[str, int], ...]:
-        """Where S3 and the catalog are: all that a process which reads the lake connects to."""
+        """The hosts of S3 and the catalog: all hosts that a process needs to read the lake."""
         urls = [self.catalog.uri, self.catalog.oauth2_server_uri or self.catalog.uri]
         urls += [self.s3.endpoint] if self.s3.endpoint else self._aws_endpoints()
         return tuple(dict.fromkeys(_address(url) for url in urls))
 
     def _aws_endpoints(self) -> list[str]:
-        """With the bucket in the name of the host, and without it."""
+        """Return the endpoints with the bucket in the host name, and without it."""
         buckets = dict.fromkeys((self.s3.bucket, self.catalog.warehouse or self.s3.bucket))
         domains = (f"s3.{self.s3.region}.amazonaws.com", "s3.amazonaws.com")
         hosts = [

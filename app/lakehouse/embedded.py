@@ -43,7 +43,7 @@ STABLE_AFTER = 30.0
 HEALTH_TIMEOUT = 2.0
 PROBE_KEY = "asgard/probe"
 TABLES_KEY = f"{HEALTH_KEY}/data/probe.parquet"
-"""The table bucket takes no other names; the catalog knows of no such table."""
+"""The table bucket accepts only names of this form. The catalog has no such table."""
 DISK_POLL = 1.0
 FULL, ROOM = 16 * 2**20, 64 * 2**20
 
@@ -68,8 +68,8 @@ class StartFailed(EngineUnreachable):
 
 
 class EmbeddedLakehouse:
-    """Made by `embedded_lakehouse`. `store` and `catalog` are open on `lake`, for anyone's use;
-    `builder_lake` and `publisher_lake` have fewer rights: see `seaweedfs_identities`."""
+    """Made by `embedded_lakehouse`. `store` and `catalog` are open on `lake`, for anyone's use.
+    `builder_lake` and `publisher_lake` have fewer rights (see `seaweedfs_identities`)."""
 
     def __init__(self, settings: Settings, patience: Patience, telemetry: Telemetry) -> None:
         self._settings = settings
@@ -95,7 +95,7 @@ class EmbeddedLakehouse:
 
     @property
     def probed(self) -> tuple[Place, ...]:
-        """Both buckets: each has volumes of its own."""
+        """An object in each of the two buckets, since each bucket has its own volumes."""
         return Place(self.store), Place(self._tables, TABLES_KEY)
 
     @property

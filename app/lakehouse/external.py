@@ -37,8 +37,8 @@ class ExternalLakehouse:
 
     @property
     def builder_lake(self) -> Lake:
-        """The lake with the keys of code that nobody vouches for: the gateway's own, since it has
-        no others."""
+        """The lake with the keys of untrusted code. An external lake has only the gateway's own
+        keys."""
         return self.lake
 
     @property

@@ -30,7 +30,7 @@ OPTIONS = (
     "-admin.ui=false",
     "-s3.port.lance=0",
     "-s3.autoCreateBucket=false",
-    # Its identities are fixed when it starts: nobody has to make one.
+    # Its identities are fixed when it starts, so no client needs to create one.
     "-s3.iam=false",
     "-s3.allowDeleteBucketNotEmpty=false",
     "-volume.preStopSeconds=0",
@@ -97,7 +97,7 @@ async def stop(home: Home, shared: Shared, child: ChildProcess) -> None:
 
 
 def remove_sockets(shared: Shared) -> None:
-    """SeaweedFS puts those of gRPC into /tmp, and leaves them there when it is killed."""
+    """SeaweedFS puts its gRPC sockets into /tmp, and leaves them there when it is killed."""
     for port in shared.ports.values():
         for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108
             socket.unlink(missing_ok=True)

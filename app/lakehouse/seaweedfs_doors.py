@@ -1,5 +1,5 @@
-"""SeaweedFS listens for its own parts as well: a dozen ports and sockets, over HTTP and gRPC. Each
-asks for a certificate that only its own parts have. S3 and the catalog ask for keys instead.
+"""SeaweedFS also listens for its own parts, on a dozen ports and sockets, over HTTP and gRPC. Each
+of them asks for a certificate that only these parts have. S3 and the catalog ask for keys instead.
 """
 
 import hmac
@@ -13,17 +13,17 @@ GRPC = ("MASTER", "VOLUME", "FILER", "S3", "ADMIN", "WORKER", "CLIENT")
 HTTP = ("MASTER", "VOLUME", "FILER", "ADMIN", "CLIENT")
 HOST = IPv4Address("127.0.0.1")
 OPTIONS = (
-    # Their HTTP is for people and their browsers: one GET to the master could delete every volume.
+    # Only people and browsers use their HTTP. One GET to the master could delete every volume.
     "-disableHttp",
     "-s3.allowedOrigins=http://127.0.0.1",
     "-filer.allowedOrigins=http://127.0.0.1",
-    # In its own folder, which only we can enter, instead of /tmp.
+    # Sockets in the folder of SeaweedFS, which only our user can enter, instead of /tmp.
     "-filer.localSocket=filer.sock",
     "-s3.localSocket=s3.sock",
 )
 DAY = 24 * 60 * 60.0
 RENEWED_AFTER = 365 * DAY
-"""Seconds; at the next start."""
+"""Seconds. The next start after that renews the certificate."""
 VALID_DAYS = 10 * 365
 
 
@@ -51,7 +51,7 @@ def jwt_keys(shared: Shared) -> dict[str, str]:
 
 
 def _certificate(path: Path) -> Path:
-    """Key and certificate in one file. Its parts show it to one another, and trust no other."""
+    """Return the file with key and certificate. SeaweedFS's parts trust no other certificate."""
     if not path.exists() or time.time() - path.stat().st_mtime > RENEWED_AFTER:
         write_private(path, _made_certificate())
     return path

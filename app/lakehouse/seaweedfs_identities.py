@@ -1,10 +1,10 @@
-"""The identities of SeaweedFS beside the gateway's own, each with as little as its process needs.
+"""SeaweedFS identities in addition to the gateway's own, each with the rights its process needs.
 
-The builder runs code that nobody vouches for: it reads the tables of silver and gold, and writes
-nothing but its own files in the staging schema. The publisher writes the tables of gold.
+The builder runs untrusted code: it reads the tables of silver and gold, and writes only its own
+files in the staging schema. The publisher writes the tables of gold.
 
-On S3 their actions end at prefixes. The catalog asks the policy of the table bucket, which names
-schemas: an action of an identity would hold for the whole bucket, `asgard.*` included.
+On S3, their actions are limited to prefixes. The catalog checks the policy of the table bucket,
+which names schemas. An action of an identity would apply to the whole bucket, `asgard.*` included.
 """
 
 import hmac
@@ -21,14 +21,14 @@ from app.lakehouse.storage import open_client
 
 BUILDER, PUBLISHER = "builder", "publisher"
 OWN_FILES = "build_"
-"""How each folder of the builder's begins in the staging schema. The others hold tables that a
+"""The prefix of each builder folder in the staging schema. The other folders hold tables that a
 publisher trusts."""
 SEEN_TABLES = ("GetNamespace", "ListTables", "GetTable", "ListViews", "GetView")
 WRITTEN_TABLES = (*SEEN_TABLES, "CreateTable", "UpdateTable")
 
 
 def lake_of(identity: str, lake: Lake, shared: Shared) -> Lake:
-    """`lake`, with the keys of this identity."""
+    """Return `lake` with the keys of this identity."""
     access_key, secret_key = keys(identity, shared)
     s3 = replace(lake.s3, access_key=access_key, secret_key=secret_key)
     catalog = replace(lake.catalog, credential=f"{access_key}:{secret_key}")
@@ -36,8 +36,8 @@ def lake_of(identity: str, lake: Lake, shared: Shared) -> Lake:
 
 
 def keys(identity: str, shared: Shared) -> tuple[str, str]:
-    """Access and secret key. Derived, so that every gateway of a home has them, whatever version
-    wrote its `lakehouse.json`."""
+    """Return access and secret key. They are derived, so that every gateway of a home has them,
+    whichever version wrote its `lakehouse.json`."""
     secret = hmac.digest(shared.secret_key.encode(), identity.encode(), "sha256").hex()
     return f"{shared.access_key}-{identity}", secret
 
@@ -47,7 +47,7 @@ def secrets(shared: Shared) -> list[str]:
 
 
 def identities(lake: Lake, shared: Shared) -> str:
-    """For `-s3.config`; the gateway's own keys come from the environment."""
+    """Return the text for `-s3.config`. The gateway's own keys come from the environment."""
     bucket = lake.catalog.warehouse
     read = [f"{bucket}/{schema}/*" for schema in _read_schemas(lake)]
     own = f"{bucket}/{lake.staging_schema}/{OWN_FILES}*"
@@ -70,8 +70,8 @@ def _identity(name: str, shared: Shared, reads: list[str], writes: str) -> dict[
 
 
 async def allow_tables(lake: Lake) -> None:
-    """Puts the policy of the table bucket, with the gateway's keys. SeaweedFS keeps it with its
-    data. Raises `EngineUnreachable`."""
+    """Put the policy of the table bucket, using the gateway's keys. SeaweedFS keeps the policy with
+    its data. Raises `EngineUnreachable`."""
     statements = [
         *_statements(BUILDER, SEEN_TABLES, _read_schemas(lake)),
         *_statements(PUBLISHER, WRITTEN_TABLES, [lake.gold_schema]),
@@ -85,7 +85,7 @@ def _statements(name: str, actions: tuple[str, ...], schemas: list[str]) -> list
     condition = {"StringEquals": {"s3tables:namespace": schemas}}
     named = [f"s3tables:{action}" for action in actions]
     return [
-        # Names only; without them neither pyiceberg nor DuckDB finds a schema.
+        # This shows names only. Without them, neither pyiceberg nor DuckDB finds a schema.
         {**allowed, "Action": "s3tables:ListNamespaces"},
         {**allowed, "Action": named, "Condition": condition},
     ]
@@ -99,7 +99,7 @@ def _put_policy(lake: Lake, policy: str) -> None:
     try:
         client.put_table_bucket_policy(tableBucketARN=bucket, resourcePolicy=policy)
     except (BotoCoreError, ClientError) as error:
-        raise EngineUnreachable(f"SeaweedFS did not take the tables' policy: {error}") from error
+        raise EngineUnreachable(f"SeaweedFS did not accept the bucket policy: {error}") from error
     finally:
         client.close()
 

@@ -1,8 +1,8 @@
-"""Whether the lake still has what it took, and takes more: asked by readiness and by the doctor.
+"""Checks for readiness and the doctor that the lake still has its objects and accepts new ones.
 
-Reading alone says nothing of a full disk. Writing alone says nothing of lost volumes: new objects
-go into new ones. So one object is read, overwritten and read again. While the earlier one cannot be
-read it is left as it is: overwriting it would hide the loss.
+Reading alone does not show a full disk. Writing alone does not show lost volumes, because new
+objects go into new volumes. The probe therefore reads one object, overwrites it and reads it again.
+If the earlier object cannot be read, the probe does not overwrite it, which would hide the loss.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from app.lakehouse.storage import ObjectStore
 
 HEALTH_KEY = "asgard/health"
 EVERY = 30.0
-"""Seconds from one round to the next, however often readiness is asked."""
+"""Seconds from one round to the next, however often readiness is requested."""
 STALE_AFTER = 60.0
-"""Seconds for which an outcome stands while the next round is on its way."""
+"""Seconds for which an outcome stays valid while the next round runs."""
 MARK = b"written and read again by Asgard's readiness "
 
 
@@ -32,29 +32,29 @@ class Place:
 
 
 async def prove_kept(place: Place) -> None:
-    """Raises `EngineUnreachable`."""
+    """Read, overwrite and read the object again. Raises `EngineUnreachable`."""
     bucket = place.store.bucket
     try:
         await place.store.get(place.key)
     except AsgardError as error:
-        lost = f"what bucket {bucket} took earlier cannot be read: {error.detail}"
+        lost = f"an object stored earlier in bucket {bucket} cannot be read: {error.detail}"
         raise EngineUnreachable(lost, dependency="s3") from error
     try:
         await place.store.put(place.key, MARK + uuid.uuid4().hex.encode())
         found = await place.store.get(place.key)
     except AsgardError as error:
         raise EngineUnreachable(
-            f"bucket {bucket} takes no objects: {error.detail}", dependency="s3"
+            f"bucket {bucket} does not accept objects: {error.detail}", dependency="s3"
         ) from error
     # Another gateway's probe may have written since.
     if found is None or not found.body.startswith(MARK):
         raise EngineUnreachable(
-            f"bucket {bucket} does not return what it took a moment ago", dependency="s3"
+            f"bucket {bucket} does not return an object it has just accepted", dependency="s3"
         )
 
 
 class StorageProbe:
-    """One for all callers of a gateway."""
+    """The one probe for all callers of a gateway."""
 
     def __init__(self, places: Sequence[Place], every: float = EVERY) -> None:
         self._places = places
@@ -64,11 +64,11 @@ class StorageProbe:
         self._cause: str | None = None
 
     def open(self) -> None:
-        """Begins the first round, for which a new lake may need longer than a caller waits."""
+        """Begin the first round, which may take longer on a new lake than a caller waits."""
         self._begin()
 
     async def check(self) -> None:
-        """Asks whether S3 answers, each time, and what the last round found. Raises
+        """Check on every call that S3 answers, and report what the last round found. Raises
         `EngineUnreachable` with the cause."""
         await self._places[0].store.get(self._places[0].key)
         now, running = time.monotonic(), self._round

@@ -82,7 +82,7 @@ class ChildProcess:
     ) -> "ChildProcess":
         """`env` is added to a handful of harmless variables; nothing else is inherited. What is
         not piped goes to `log_path` (appended, kept below 8 MiB, secrets hidden), or nowhere.
-        `sandbox` applies where the kernel can: on Linux.
+        `sandbox` applies on Linux, as far as the kernel supports it.
         With `protocol`, the piped stdout is the file descriptor that `ASGARD_PROTOCOL_FD` names,
         and what the program prints goes to the log.
         Raises `FileNotFoundError` when there is no such program."""

@@ -1,4 +1,4 @@
-"""Folders that workers own, each gone with its worker."""
+"""Folders that workers own. Each folder is removed after its worker is gone."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from app.processes.worker import WorkerProcess
 
 
 class WorkerFolders:
-    """Several gateways may keep theirs in one `root`: names tell whose they are."""
+    """Several gateways may share one `root`: the name of a folder identifies its gateway."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -19,7 +19,7 @@ class WorkerFolders:
         """None while its worker starts."""
 
     async def start(self, start: Callable[[Path], Awaitable[WorkerProcess]]) -> WorkerProcess:
-        """Calls `start` with a new folder, which is 0700, and keeps it while the worker lives."""
+        """Call `start` with a new folder of mode 0700, and keep it while the worker lives."""
         folder = await asyncio.to_thread(self._make)
         try:
             worker = await start(folder)
@@ -34,7 +34,7 @@ class WorkerFolders:
         return next(folder for folder, owner in self._used.items() if owner is worker)
 
     async def close(self) -> None:
-        """After the workers."""
+        """Remove all folders. Call this after the workers are closed."""
         await asyncio.to_thread(self._remove_unused, closing=True)
 
     def _make(self) -> Path:
@@ -46,7 +46,7 @@ class WorkerFolders:
         return folder
 
     def _remove_unused(self, closing: bool = False) -> None:
-        """Folders of workers that are gone, also those of gateways that were killed."""
+        """Remove folders of workers that are gone, including those of killed gateways."""
         if not self._root.exists():
             return
         for folder in self._root.iterdir():
@@ -62,7 +62,7 @@ class WorkerFolders:
 
 
 def _started(pid: int) -> int | None:
-    """Tells a process from one that had its id before, in a container that was started again."""
+    """Return the start time, which tells a process from an earlier one with the same id."""
     import psutil
 
     try:

@@ -1,4 +1,4 @@
-"""Files that a sandboxed child hands over: opened without trust in what stands there."""
+"""Opens files that a sandboxed child hands over, without trusting the child."""
 
 import os
 import stat
@@ -7,8 +7,8 @@ from typing import BinaryIO
 
 
 def open_handed_over(folder: Path, name: str) -> BinaryIO:
-    """The regular file `name` in the child's own `folder`, for reading. Raises `OSError`: the
-    child could put a link there to a file that only the gateway may read, or a pipe."""
+    """Open the regular file `name` in the child's own `folder` for reading. Raises `OSError` for
+    anything else: the child could put a pipe there, or a link to a file of the gateway."""
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)

@@ -161,9 +161,10 @@ class WorkerProcess:
         """Raises `WorkerError` (the worker lives on, unless it took too much memory),
         `WorkerDied` or `WorkerTimeout`. `max_rss` is for this call and later ones.
 
-        What the worker asks for in the middle of the call is answered by `on_ask`, one question
-        after the other. The worker is told of an `AsgardError`, and goes on; every other error
-        ends the call and the worker. A worker that dies cancels the `on_ask` that it waits for."""
+        `on_ask` answers the questions that the worker asks during the call, one after the other.
+        If it raises an `AsgardError`, the worker gets the error's text and continues. Every other
+        error ends the call and the worker. If the worker dies, the `on_ask` it waits for is
+        cancelled."""
         self.calls += 1
         self._max_rss = max_rss or self._max_rss
         with self._telemetry.call(self._engine, message["op"]) as call:
@@ -258,13 +259,13 @@ class WorkerProcess:
 
     async def _reply(self, question: Message, on_ask: OnAsk | None) -> Message:
         if on_ask is None:
-            return {"refused": "Nothing can be asked for in this call."}
+            return {"refused": "This call does not answer questions."}
         answering = asyncio.create_task(on_ask(question))
         dying = asyncio.create_task(self._child.wait())
         try:
             await asyncio.wait({answering, dying}, return_when=asyncio.FIRST_COMPLETED)
             if not answering.done():
-                return {"refused": "The worker is gone."}
+                return {"refused": "The worker has died."}
             return {"answer": answering.result()}
         except app.errors.AsgardError as error:
             return {"refused": error.detail}

@@ -1,4 +1,4 @@
-"""What callers do with an open run, on whichever replica it is: they join it, and cancel it."""
+"""Lets callers join and cancel an open run, on whichever replica it is."""
 
 from collections.abc import Awaitable, Callable
 
@@ -48,7 +48,7 @@ class RunCallers:
                 continue
 
     async def join(self, run: Run, subject: str) -> Run:
-        """Remembers the caller with the run itself, where every replica finds it."""
+        """Record the caller in the run itself, where every replica finds it."""
         said = f"{subject} asked for the same work and joined the run."
 
         def step(newest: Run) -> Run:
@@ -81,7 +81,7 @@ class RunCallers:
         return run
 
     async def _change_elsewhere(self, run_id: str, step: Step, reason: str, message: str) -> bool:
-        """False when the run changed meanwhile. Its owner sees the news within a second."""
+        """Return False if the run changed meanwhile. Its owner sees the change within a second."""
         from app.lakehouse.storage import PreconditionFailed
 
         stored = await self._runs.load(run_id)

@@ -1,4 +1,4 @@
-"""Who may cancel a run: its callers, and the owner of the record that it belongs to."""
+"""Decides who may cancel a run: its callers, and the creator of the record it belongs to."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -7,15 +7,15 @@ from app.errors import MissingScope, NotFound
 from app.runs.model import Run, RunKind
 
 MOST_JOINED = 50
-"""Callers that a run remembers beside the one that started it; later ones join it, but may not
-cancel it."""
+"""Callers that a run remembers in addition to the one that started it. Later callers join it too,
+but may not cancel it."""
 FindOwner = Callable[[str], Awaitable[str | None]]
-"""By the id of a record: the caller that created it, or None."""
+"""Returns the caller that created the record with this id, or None."""
 
 
 class Cancellers:
     def __init__(self, owners: Mapping[RunKind, FindOwner]) -> None:
-        """`owners`: of the kinds whose runs belong to a record that somebody owns."""
+        """`owners` has the kinds whose runs belong to a record that a caller created."""
         self._owners = owners
 
     async def require(self, run: Run, caller: Caller) -> None:
@@ -27,7 +27,7 @@ class Cancellers:
             return
         raise MissingScope(
             f"You may not cancel this run: {run.created_by} started it. Only callers that started "
-            "or joined a run, and the owner of its ingestion or data product, may cancel it.",
+            "or joined a run, or created its ingestion or data product, may cancel it.",
             hint=f"Ask one of them, or use a key or token with the scope {RUNS_ADMIN}.",
             missing=RUNS_ADMIN,
         )
@@ -47,7 +47,7 @@ def is_asker(run: Run, subject: str) -> bool:
 
 
 def remembers(run: Run, subject: str) -> bool:
-    """Whether there is nothing more to write of this caller."""
+    """Whether the run needs no further note of this caller."""
     return is_asker(run, subject) or len(run.joined_by) >= MOST_JOINED
 
 

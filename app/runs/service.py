@@ -78,8 +78,8 @@ class RunService(RunReader):
         owners: Mapping[RunKind, FindOwner] | None = None,
         telemetry: Telemetry = SILENT,
     ) -> None:
-        """`observers` are told of every run that ends in this process; `owners` tell, by its
-        `subject_id`, who owns the record that a run belongs to."""
+        """`observers` are told of every run that ends in this process. `owners` find the creator of
+        the record that a run belongs to, by its `subject_id`."""
         runs, bells = RunStore(store), Bells()
         history = RunHistory(catalog, namespace)
         archive = RunArchive(runs, history)
@@ -170,8 +170,8 @@ class RunService(RunReader):
         return await self._create(self._new(request, run_id))
 
     async def cancel(self, run_id: str, caller: Caller) -> Run:
-        """Records the wish. An ended run is returned as it is; the engine's ending wins.
-        Raises `MissingScope` for runs of others."""
+        """Record the request to cancel. An ended run is returned unchanged. If the engine finishes
+        first, its outcome stands. Raises `MissingScope` for other callers' runs."""
         return await self._callers.cancel(run_id, caller)
 
     async def _equal_work(self, request: RunRequest) -> ActiveRun | None:

@@ -1,5 +1,5 @@
-"""Kernel limits for child processes: which files, hosts and system calls one may use.
+"""Kernel limits for child processes: the files, hosts and system calls that a child may use.
 
-The modules below import the standard library alone: the launcher runs them before the child's
-program, in an interpreter without site-packages.
+The modules in this package import only the standard library, because the launcher runs them before
+the child's program, in an interpreter without site-packages.
 """

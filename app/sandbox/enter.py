@@ -1,7 +1,7 @@
-"""Puts the calling process into a sandbox, as far as the kernel can: the launcher's part.
+"""Puts the calling process into a sandbox, as far as the kernel supports it. The launcher runs it.
 
-Three layers, each of which stands without the others: namespaces take the network away, Landlock
-the files, seccomp the system calls that lead around both.
+There are three layers, each of which works without the others: namespaces take away the network,
+Landlock the files, and seccomp the system calls that bypass the other two.
 """
 
 import json
@@ -17,12 +17,12 @@ from app.sandbox import landlock, namespaces, relay, seccomp
 from app.sandbox.relay import Address
 
 FIRST_INSIDE = IPv4Address("127.77.0.1")
-"""Hosts by name get loopback addresses from here on, so that two may have the same port."""
+"""Hosts with names get loopback addresses from here on, so that two may have the same port."""
 
 
 def enter(options: dict[str, Any]) -> None:
-    """`options` are those of `Sandbox.options`. The process has one thread, and a worker's files
-    are open in it."""
+    """`options` come from `Sandbox.options`. The process must have one thread. The pipes of the
+    worker are open in it."""
     targets: list[Address] = [(host, port) for host, port in options["hosts"]]
     networked = bool(targets) or options["loopback"]
     isolated = namespaces.available() and not any(_is_foreign_ipv6(host) for host, _ in targets)
@@ -54,12 +54,12 @@ def _enter_network(targets: Sequence[Address], folder: str) -> None:
     socket.send_fds(channel, [b"listeners"], [listener.fileno() for listener in listeners])
     for listener in listeners:
         listener.close()
-    # Stays open in the program that comes next: its end tells the relay to end.
+    # Stays open in the next program. When that program ends, the relay sees it and ends, too.
     os.set_inheritable(channel.detach(), True)
 
 
 def _start_relay(channel: socket.socket, targets: Sequence[Address]) -> None:
-    """Forks it before the namespaces are entered: it stays outside."""
+    """Fork the relay before the process enters the namespaces, so that the relay stays outside."""
     if os.fork():
         return
     try:
@@ -71,7 +71,7 @@ def _start_relay(channel: socket.socket, targets: Sequence[Address]) -> None:
 
 
 def _keep_only(descriptor: int) -> None:
-    """The pipes to the gateway are the worker's: while one of them is open it seems to live."""
+    """Close everything else: while a pipe to the gateway is open, the worker seems to live."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
@@ -82,7 +82,7 @@ def _keep_only(descriptor: int) -> None:
 
 
 def _addresses(targets: Sequence[Address]) -> tuple[list[Address], str]:
-    """Where to listen for each target inside, and the lines of /etc/hosts that lead there."""
+    """Return the inside address for each target, and the lines of /etc/hosts that lead there."""
     inside: list[Address] = []
     named: dict[str, str] = {"localhost": "127.0.0.1"}
     for host, port in targets:
@@ -106,5 +106,5 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_foreign_ipv6(host: str) -> bool:
-    """One that the namespace's loopback would have to be given in a way of its own."""
+    """Whether the loopback would need this address assigned in a way that `namespaces` lacks."""
     return isinstance(_address(host), IPv6Address) and not _is_loopback(host)

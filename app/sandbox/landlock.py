@@ -23,12 +23,12 @@ BIND_TCP, CONNECT_TCP = 1 << 0, 1 << 1
 ABSTRACT_SOCKETS, SIGNALS = 1 << 0, 1 << 1
 READ = READ_FILE | READ_DIR
 FILE_RIGHTS_OF_ABI = {1: 13, 2: 14, 3: 15, 4: 15}
-"""How many of the rights, from the first on, an ABI knows; later ones know 16."""
+"""The number of rights, from the first on, that an ABI knows. Later ABIs know 16."""
 PORTS_SINCE, SCOPES_SINCE = 4, 6
 
 
 def abi() -> int:
-    """The version that the kernel offers; 0 when it has none."""
+    """Return the version that the kernel offers, or 0 if it has no Landlock."""
     try:
         return syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(VERSION))
     except OSError:
@@ -41,8 +41,8 @@ def restrict(
     write: Iterable[str],
     ports: Iterable[int] | None = None,
 ) -> None:
-    """Paths that do not exist are left out. `ports`: TCP ports that may be connected to, on any
-    host; None leaves TCP alone. Raises `OSError` when the kernel has no Landlock."""
+    """Limit this process. Paths that do not exist are left out. `ports` are the TCP ports that it
+    may connect to, on any host; None does not limit TCP. Raises `OSError` without Landlock."""
     version = abi()
     files = (1 << FILE_RIGHTS_OF_ABI.get(version, 16)) - 1
     net = BIND_TCP | CONNECT_TCP if ports is not None and version >= PORTS_SINCE else 0

@@ -1,4 +1,4 @@
-"""System calls that Python's standard library does not offer. Raises `OSError`."""
+"""System calls that Python's standard library does not offer. They raise `OSError`."""
 
 import ctypes
 import os
@@ -33,7 +33,7 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
 
 
 def forbid_new_privileges() -> None:
-    """Landlock and seccomp ask for this of a process that is not privileged."""
+    """Landlock and seccomp require this of an unprivileged process."""
     prctl(PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1))
 
 

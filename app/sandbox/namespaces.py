@@ -1,7 +1,7 @@
-"""A network of a process's own, in which nothing but its loopback is, and private /dev/shm.
+"""Gives a process a private network, which has only a loopback, and a private /dev/shm.
 
-Source: namespaces(7), user_namespaces(7). No privilege is needed where the system lets users make
-user namespaces; some distributions and most pods do not.
+Source: namespaces(7), user_namespaces(7). This needs no privilege if the system lets users create
+user namespaces. Some distributions and most pods do not.
 """
 
 import fcntl
@@ -23,8 +23,8 @@ HOSTS = "/etc/hosts"
 
 
 def enter(hosts_file: str | None = None, addresses: Sequence[str] = ()) -> None:
-    """The calling process has one thread. `hosts_file` takes the place of /etc/hosts; IPv4
-    `addresses` are given to the loopback. Raises `OSError`, and may then be halfway: ask
+    """The calling process must have one thread. `hosts_file` replaces /etc/hosts. The loopback gets
+    the IPv4 `addresses`. Raises `OSError`, which may leave the process halfway, so call
     `available` first."""
     user, group = os.geteuid(), os.getegid()
     unshare(NEW_USER | NEW_NET | NEW_IPC | NEW_MOUNTS)
@@ -32,14 +32,14 @@ def enter(hosts_file: str | None = None, addresses: Sequence[str] = ()) -> None:
     Path("/proc/self/uid_map").write_text(f"{INSIDE} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{INSIDE} {group} 1")
     _raise_loopback(addresses)
-    if Path("/dev/shm").is_dir():  # noqa: S108 — it is about to be a private one
+    if Path("/dev/shm").is_dir():  # noqa: S108 — a private one is about to replace it
         mount("tmpfs", "/dev/shm", "tmpfs", NO_SUID | NO_DEVICES | NO_EXECUTE, SHARED_MEMORY)  # noqa: S108
     if hosts_file is not None:
         mount(hosts_file, HOSTS, "", BIND)
 
 
 def available() -> bool:
-    """Whether `enter` works here, tried in a process of its own."""
+    """Whether `enter` works here. Tries it in a separate process."""
     child = os.fork()
     if child == 0:
         try:

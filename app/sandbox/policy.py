@@ -1,4 +1,4 @@
-"""What a sandboxed child may use, said by the code that starts it."""
+"""What a sandboxed child may use. The code that starts the child decides it."""
 
 import sys
 from dataclasses import dataclass
@@ -36,18 +36,18 @@ SYSTEM = (
     "/sys/devices/system/cpu",
     "/sys/fs/cgroup",
 )
-"""Programs, libraries and facts about the machine; no secret and no other process."""
+"""Programs, libraries and facts about the machine, but no secrets and no other processes."""
 PROGRAMS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
-"""Shared libraries and their loader. No shell."""
+"""Shared libraries and their loader, but no shell."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
-SHARED_MEMORY = "/dev/shm"  # noqa: S108 — private where namespaces are; semaphores live there
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 — private with namespaces; holds semaphores
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """`folder` is the child's own, and the only place where it may write, for temporary files
-    too. `hosts` are those it may connect to; without any it has no socket. `loopback`: it also
-    connects to servers of its own, which nobody else can reach."""
+    """`folder` belongs to the child and is the only place where it may write, including temporary
+    files. `hosts` are the hosts that it may connect to; without hosts it has no socket. With
+    `loopback` it may also connect to its own servers, which no other process can reach."""
 
     folder: Path | None = None
     hosts: tuple[Address, ...] = ()
@@ -59,7 +59,7 @@ class Sandbox:
         return {"HOME": folder, "TMPDIR": folder}
 
     def options(self) -> dict[str, Any]:
-        """For the launcher, as JSON."""
+        """Return the options for the launcher, ready for JSON."""
         runtime = [sys.prefix, sys.base_prefix, str(Path(app.__file__).parent)]
         return {
             "folder": None if self.folder is None else str(self.folder),

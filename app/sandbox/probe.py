@@ -1,7 +1,7 @@
-"""`python -m app.sandbox.probe FILE PORT PID`: what a sandboxed child can reach, tried from inside.
+"""`python -m app.sandbox.probe FILE PORT PID`: tries from inside what a sandboxed child can reach.
 
-Prints JSON: whether FILE could be read, PORT of 127.0.0.1 connected to and PID signalled, and
-which layers the kernel says are active.
+Prints JSON: whether the child could read FILE, connect to PORT of 127.0.0.1 and signal PID, and
+which layers the kernel reports as active.
 """
 
 import json

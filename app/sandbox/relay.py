@@ -1,8 +1,9 @@
-"""The way out of a network namespace: from listeners inside it to the hosts that may be reached.
+"""Connects listeners inside a network namespace with the hosts that the process may reach.
 
 `python -I -S relay.py CHANNEL TARGETS` runs outside the namespace. It gets the listeners from
-inside over the socket CHANNEL: each of them leads to one of TARGETS (JSON), so that there is
-nothing to choose. It reads no byte of what passes, and ends when the other end of CHANNEL does.
+inside over the socket CHANNEL. Each listener leads to one fixed target of TARGETS (JSON), so the
+process inside cannot choose a target. The relay does not look at the bytes that pass. It ends when
+the other end of CHANNEL closes.
 """
 
 import contextlib
@@ -42,7 +43,7 @@ def _join(inside: socket.socket, target: Address) -> None:
         try:
             outside = socket.create_connection(target, timeout=CONNECT_SECONDS)
         except OSError:
-            # Resets the connection: its client sees a fault of the network, not an empty answer.
+            # Resets the connection, so that its client sees a network error, not an empty answer.
             inside.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return
         with outside:
@@ -56,7 +57,7 @@ def _join(inside: socket.socket, target: Address) -> None:
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
-    """Until `source` ends; both are closed for this direction then, so that neither end waits."""
+    """Copy until `source` ends. Then close this direction on both, so that neither end waits."""
     out, into = os.pipe()
     try:
         while moved := os.splice(source.fileno(), into, CHUNK):

@@ -1,6 +1,6 @@
-"""`python run_module.py -m app.…`: runs a module of `app` where only the folder `app` can be read.
+"""`python run_module.py -m app.…`: runs a module of `app` in a child that can read only `app`.
 
-Python finds a package by listing the folder that it is in, which a sandboxed child may not do.
+Python finds a package by listing its parent folder, which a sandboxed child may not do.
 """
 
 import importlib.util
@@ -12,7 +12,7 @@ APP = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    # The folder of this file, which Python puts there.
+    # Python puts the folder of this file there.
     del sys.path[0]
     load_app()
     module = sys.argv[2]
@@ -21,7 +21,7 @@ def main() -> None:
 
 
 def load_app() -> None:
-    """Makes the package `app` known without looking for it."""
+    """Register the package `app` without searching for it."""
     spec = importlib.util.spec_from_file_location(
         "app", APP / "__init__.py", submodule_search_locations=[str(APP)]
     )

@@ -1,7 +1,7 @@
-"""seccomp: system calls that a process and its children may not make from now on.
+"""seccomp: denies system calls to a process and its children from now on.
 
-They get EPERM, so that a library that tries one goes on without it. Numbers: the kernel's
-`unistd.h` of each architecture.
+A denied call fails with EPERM, so that a library that tries one continues without it. Source of the
+numbers: the kernel's `unistd.h` of each architecture.
 """
 
 import ctypes
@@ -21,10 +21,10 @@ from app.sandbox.linux import (
 X86, ARM = "x86_64", "aarch64"
 AUDIT_ARCH = {X86: 0xC000003E, ARM: 0xC00000B7}
 X32 = 0x40000000
-"""Numbers from here on are those of a second ABI on x86_64, which nothing here needs."""
+"""Numbers from here on belong to a second ABI on x86_64, which nothing here needs."""
 
 DENIED = {
-    # Into other processes.
+    # Access to other processes.
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
@@ -32,7 +32,7 @@ DENIED = {
     "pidfd_send_signal": (424, 424),
     "tkill": (200, 130),
     "kcmp": (312, 272),
-    # Out of the namespaces and the file system that it was given.
+    # Ways out of the namespaces and the file system of the process.
     "unshare": (272, 97),
     "setns": (308, 268),
     "mount": (165, 40),
@@ -46,7 +46,7 @@ DENIED = {
     "fspick": (433, 433),
     "mount_setattr": (442, 442),
     "open_by_handle_at": (304, 265),
-    # Into the kernel: large interfaces that a query engine has no use for.
+    # Large kernel interfaces that a query engine does not need.
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
     "userfaultfd": (323, 282),
@@ -88,8 +88,8 @@ Program = list[tuple[int, int, int, int]]
 
 
 def restrict(sockets: bool, datagrams: bool) -> None:
-    """`sockets`: whether TCP sockets may be made; `datagrams`: UDP ones too, to look names up.
-    No other sockets may. Raises `OSError` when the kernel or the architecture has no filters."""
+    """`sockets` allows TCP sockets, and `datagrams` also UDP sockets, which look up names. All
+    other sockets are denied. Raises `OSError` if the kernel or the architecture has no filters."""
     install(program(sockets, datagrams, os.getpid()))
 
 
@@ -139,7 +139,7 @@ def _sockets(sockets: bool, datagrams: bool) -> Program:
 
 
 def _if(number: int, check: Program) -> Program:
-    """`check` falls through when the call is allowed."""
+    """Apply `check` to one call. `check` falls through if the call is allowed."""
     return [(EQUAL, 0, len(check) + 1, number), *check, (RETURN, 0, 0, ALLOW)]
 
 
@@ -152,5 +152,5 @@ def _refuse(error: int = errno.EPERM) -> tuple[int, int, int, int]:
 
 
 def _argument(index: int) -> tuple[int, int, int, int]:
-    """Its lower half; the upper one is of no account for the ints that are checked."""
+    """Load the lower half of an argument. The checked ints do not use the upper half."""
     return (LOAD, 0, 0, 16 + 8 * index)

@@ -1,8 +1,8 @@
 """Text that dbt would read as a template. Nothing heavy is imported: request schemas use this.
 
 A model file is a Jinja template before it is SQL, and Jinja knows neither strings nor comments of
-SQL: the text is judged as it stands. The refusals tell callers early. Safety rests on `printed`:
-names that come with data pass no refusal.
+SQL: the text is judged as it stands. The refusals warn callers early. Safety depends on `printed`,
+because names that come with data are never refused.
 """
 
 import re
@@ -11,17 +11,17 @@ from app.errors import SqlJinja
 
 _OPENING = re.compile(r"\{[{%#]")
 _READ = re.compile(r"[{\r\x85\u2028\u2029]|\n\Z")
-"""What Jinja does not print as it stands: tags begin with a brace, line ends become `\\n`, and the
-last one goes. YAML folds the line ends of Unicode."""
+"""Characters that Jinja does not print unchanged: tags begin with a brace, line ends become `\\n`,
+and the last line end is dropped. YAML folds the line ends of Unicode."""
 
 
 def printed(text: str) -> str:
-    """The template that prints the text, whatever it is."""
+    """Return a template that prints the text, whatever it contains."""
     return _READ.sub(lambda found: f"{{{{ {string(found.group())} }}}}", text)
 
 
 def string(text: str) -> str:
-    """The text as a string literal of Jinja, which reads a string's escapes as Python does."""
+    """Return the text as a Jinja string literal. Jinja reads escapes in strings as Python does."""
     plain = (c if c.isprintable() and c not in "'\\" else f"\\U{ord(c):08x}" for c in text)
     return f"'{''.join(plain)}'"
 

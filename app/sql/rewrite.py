@@ -51,8 +51,8 @@ def to_dbt_model(
     """The query as the text of a dbt model.
 
     `refs` are the names of gold tables that are models. They become `{{ ref('x') }}`, every other
-    table `{{ source('schema', 't') }}` with the schema's real name. Jinja prints all other text and
-    reads nothing into it.
+    table `{{ source('schema', 't') }}` with the schema's real name. Jinja prints all other
+    text unchanged and reads no template in it.
     """
     if dialect == "duckdb":
         to_duckdb(query_sql, policy, views=views)  # judges what runs

@@ -83,7 +83,7 @@ def _limit_options(node: exp.Expr) -> exp.Expr:
 
 
 def _call(template: str) -> Callable[[exp.Expr], exp.Expr]:
-    """DuckDB would read the bare word as a column, where a table has one of that name."""
+    """Write a call: DuckDB would read the bare word as a column if a table has one of that name."""
     return lambda _node: filled(template, [])
 
 

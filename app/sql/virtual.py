@@ -1,4 +1,4 @@
-"""Columns that DuckDB finds where Trino knows none: a table's own, and the table itself."""
+"""Hides columns that DuckDB adds and Trino does not have: virtual ones, and the table itself."""
 
 from sqlglot import exp
 
@@ -13,8 +13,8 @@ VIRTUAL_COLUMNS = frozenset(
 
 
 def hide_virtual_columns(tree: exp.Expr) -> None:
-    """Reads each table through a `SELECT *`, which has its real columns only, when the SQL names a
-    column as DuckDB names one of its own. Changes the tree in place."""
+    """Read each table through a `SELECT *`, which has only its real columns, if the SQL names a
+    column like one of DuckDB's virtual columns. Changes the tree in place."""
     if not any(fold(column.name) in VIRTUAL_COLUMNS for column in tree.find_all(exp.Column)):
         return
     for table in list(physical_tables(tree)):
@@ -28,8 +28,8 @@ def hide_virtual_columns(tree: exp.Expr) -> None:
 
 
 def hide_rows(tree: exp.Expr) -> None:
-    """Renames each table that a column might be taken for: in DuckDB, `SELECT t FROM s.t` gives
-    whole rows where no column is named `t`. Changes the tree in place."""
+    """Rename each table that shares a name with a column: in DuckDB, `SELECT t FROM s.t` returns
+    whole rows if no column is named `t`. Changes the tree in place."""
     columns = [column for column in tree.find_all(exp.Column) if not _is_parameter(column)]
     bare = {fold(column.name) for column in columns if not column.table}
     named: dict[str, list[exp.Expr]] = {}

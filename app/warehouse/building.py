@@ -16,8 +16,8 @@ ARTIFACTS = ("manifest.json", "run_results.json")
 
 class Artifacts:
     """Takes a worker's events: lines go to the run's log, and dbt's reports to the run's folder in
-    the bucket, while the worker goes on. Their texts come over the pipe: a worker that named files
-    could name the gateway's own."""
+    the bucket, while the worker continues. The reports arrive as texts over the pipe. A worker
+    that could send file names could send those of the gateway's own files."""
 
     def __init__(self, store: ObjectStore, control: RunControl) -> None:
         self._store = store

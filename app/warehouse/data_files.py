@@ -109,8 +109,8 @@ class _FileWriter:
 
 
 def _renamed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The same values under the names of the file. A cast would match a struct's fields by name,
-    and make those null that the file names otherwise."""
+    """Return the same values under the names of the file. A cast would match a struct's fields by
+    name, and would set fields to null that have another name in the file."""
     columns = [
         pa.chunked_array([chunk.view(field.type) for chunk in column.chunks], field.type)
         if pa.types.is_nested(field.type)

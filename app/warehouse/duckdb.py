@@ -36,8 +36,8 @@ PUBLISHER = "app.warehouse.publisher"
 
 
 class DuckDbEngine:
-    """`builder_lake` is the lake with the identity of the processes that run SQL, which reads;
-    `publisher_lake` with that of the one that writes tables."""
+    """`builder_lake` is the lake with the identity of the processes that run SQL, which may read.
+    `publisher_lake` is the lake with the identity of the process that writes tables."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class DuckDbEngine:
                 output = await self._publish(spec, control, worker, built)
                 await artifacts.uploaded()
             with contextlib.suppress(AsgardError):
-                # What was published stands, whether or not its builder gives its memory back.
+                # The published table stays, whether or not the builder frees its memory.
                 await call_worker(worker, {"op": "discard"}, None)
         return Outcome(output=output, inputs=inputs)
 
@@ -169,8 +169,8 @@ class DuckDbEngine:
     async def _publish_table(
         self, spec: ModelSpec, run_id: str, worker: WorkerProcess
     ) -> RunOutput:
-        """Another writer may come first, now and then: the rows are then computed again, from the
-        table as it is now."""
+        """Publish the rows. If another writer committed first, compute them again from the table as
+        it is now."""
         for left in reversed(range(PUBLISH_ATTEMPTS)):
             base = await self._base(spec)
             await call_worker(worker, {"op": "send", "base": base}, None)
@@ -183,7 +183,7 @@ class DuckDbEngine:
         raise AssertionError("unreachable")
 
     async def _base(self, spec: ModelSpec) -> dict[str, str | None] | None:
-        """The state of the table that an incremental run adds to; None: the table is replaced."""
+        """Return the state of the table that an incremental run adds to, or None to replace it."""
         if spec.strategy is None or spec.full_refresh:
             return None
         table = await self._catalog.table(spec.table)
@@ -205,7 +205,7 @@ class DuckDbEngine:
                 answer = await publisher.call(message)
             except WorkerDied as error:
                 # Whether the commit was made is for `settle` to find out.
-                raise EngineUnreachable("The publisher died while it published.") from error
+                raise EngineUnreachable("The publisher died while publishing.") from error
             except WorkerError as error:
                 raise worker_error(error) from error
         return RunOutput.model_validate(answer)

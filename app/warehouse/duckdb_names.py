@@ -1,9 +1,10 @@
-"""Names that DuckDB reads as function calls where no column has them.
+"""Names that DuckDB reads as function calls if no column has them.
 
-Trino, and the standard, know only columns there: `SELECT "current_user"` names a missing column.
-DuckDB cannot be told to stop, but it looks for functions in the session's own schema first. There
-each of these has a macro that calls a function which was dropped: binding it fails, and the error
-names the column. SQL that calls such a function is translated to another one (see `app.sql`).
+In Trino, and in the standard, such a name is always a column: `SELECT "current_user"` names a
+missing one. DuckDB has no option for this, but it searches the session's own schema for functions
+first. There, each of these names has a macro that calls a dropped function. Binding the macro
+fails, and the error names the column. SQL that calls such a function is translated to another one
+(see `app.sql`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ FALLBACKS = {
     "session_user": "session_user",
     "user": "user",
 }
-"""By the name of the missing column: the function that DuckDB 1.5 calls."""
+"""The functions that DuckDB 1.5 calls, by the name of the missing column."""
 _MARK = "asgard_missing_column_"
 _MISSING = re.compile(rf"Function with name {_MARK}(\w+) does not exist")
 

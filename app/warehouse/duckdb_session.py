@@ -150,10 +150,10 @@ def engine_error(message: str) -> AsgardError:
     if missing := _MISSING_TABLE.search(text):
         return TableNotFound(f"There is no table {missing[1]}.", missing=[missing[1]])
     if (column := missing_column(text)) is not None:
-        # DuckDB asks its functions before it asks an outer query.
+        # DuckDB looks among its functions before it looks in an outer query.
         return SqlInvalid(
             f'There is no column "{column}".',
-            hint="If an outer query has it, write the table's name before it.",
+            hint="If an outer query has this column, write it with the name of its table.",
         )
     if kind in _NOT_PLANNED:
         return SqlInvalid(text)

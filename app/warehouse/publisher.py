@@ -1,7 +1,7 @@
-"""`python -m app.warehouse.publisher`: makes what a builder computed the contents of a table.
+"""`python -m app.warehouse.publisher`: makes the rows that a builder computed a table's contents.
 
-It holds the identity that may write tables, and reads neither SQL nor templates: rows reach it as
-an Arrow file in the builder's folder.
+This process has the identity that may write tables. It reads neither SQL nor templates: rows reach
+it as an Arrow file in the builder's folder.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ RESULT = "result.arrow"
 
 
 def _publish(lake: Lake, catalog: RestCatalog, message: dict[str, Any], _: Emit) -> dict[str, Any]:
-    """`{run_id, table, folder, append, base}`: `append` adds the rows, otherwise they replace
-    those of the table. With `base` (`{snapshot_id}`) only a table that stands there is replaced."""
+    """`{run_id, table, folder, append, base}`: `append` adds the rows; otherwise they replace the
+    table's rows. With `base` (`{snapshot_id}`), the table is replaced only in that state."""
     table, run_id = message["table"], message["run_id"]
     with open_handed_over(Path(message["folder"]), RESULT) as file:
         reader = _reader(file)
@@ -45,7 +45,7 @@ def _publish(lake: Lake, catalog: RestCatalog, message: dict[str, Any], _: Emit)
 
 
 def _reader(file: Any) -> pa.RecordBatchReader:
-    """An Arrow file ends with a footer: one that was cut short cannot be taken for a whole one."""
+    """An Arrow file ends with a footer, so a truncated file cannot be taken for a complete one."""
     import pyarrow as pa
 
     try:

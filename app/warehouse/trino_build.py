@@ -155,7 +155,7 @@ class TrinoBuild:
         return await self._execute(statement)
 
     async def _after_worker(self, error: AsgardError) -> None:
-        """A worker that dies gives up its statement: what became of that has to be found out."""
+        """Find out the outcome of the statement that a dead worker left behind."""
         outcome = await self._engine.settle(self._spec, self._control.run)
         if outcome is None or outcome.output is None:
             raise error

@@ -33,7 +33,7 @@ class Answer:
     changed: int
     """Rows that a statement wrote; -1 when it is none that writes."""
     update_type: str | None
-    """As Trino names what it did: `CREATE TABLE`; None when it is none that writes."""
+    """Trino's name for a statement that writes, for example `CREATE TABLE`; otherwise None."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class TrinoClient:
         on_query: OnQuery | None = None,
         left: threading.Event | None = None,
     ) -> Answer:
-        """Raises the errors of our tree. To stop it, set `left`, so that it is not polled any
-        more, and kill its query."""
+        """Raises the errors of our tree. To stop the statement, set `left`, so that it is no longer
+        polled, and kill its query."""
         tags = (run_id,) if run_id else ()
         text = f"/* {mark(run_id)} */\n{sql}" if run_id else sql
         with self._telemetry.call("trino", "query"):

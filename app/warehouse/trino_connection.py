@@ -1,4 +1,4 @@
-"""Where Trino is and how to get in. No child process is told."""
+"""Trino's address and credentials. No child process gets them."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class TrinoConnection:
         attempts: int = ATTEMPTS,
     ) -> Connection:
         """`on_query` is called with the id of every query while Trino still waits for its first
-        poll, before which it runs nothing. Once `left` is set nothing is polled: a statement that
-        is posted after that never runs. Attempts are those of one HTTP request: a statement
-        that is posted twice runs once, since only one of the two is polled."""
+        poll. Trino runs nothing before that poll. Once `left` is set, nothing is polled, so a
+        statement that is posted later never runs. Attempts are those of one HTTP request: a
+        statement that is posted twice runs once, since only one of the two is polled."""
         from trino.dbapi import Connection
 
         connection = Connection(
@@ -111,7 +111,7 @@ def _tell(on_query: OnQuery) -> Callable[..., None]:
 def _stop(left: threading.Event) -> Callable[..., None]:
     def hook(_: Response, **__: Any) -> None:
         if left.is_set():
-            raise EngineFailed("Nobody waits for the query.", cause=FailureCause.CANCELLED)
+            raise EngineFailed("Nobody is waiting for the query.", cause=FailureCause.CANCELLED)
 
     return hook
 

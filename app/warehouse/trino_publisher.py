@@ -1,6 +1,6 @@
-"""Decides what dbt gets Trino to do: the one statement of its build, once, and nothing else.
+"""Decides what Trino runs for dbt: the one statement of its build, once, and nothing else.
 
-The worker that runs dbt is not trusted: text of a caller or of data may have become code there.
+The worker that runs dbt is not trusted: text from a caller or from data may have become code there.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ SHOWN = 500
 
 
 def table_statement(table: str, sql: str) -> str:
-    """`table` is quoted. This text and the next are what `macros/trino_worker.sql` renders."""
+    """Return the text that `macros/trino_worker.sql` renders for a table. `table` is quoted."""
     return f"create or replace table {table} as\n{sql.strip()}"
 
 
 def validation(sql: str) -> str:
+    """Return the text that `macros/trino_worker.sql` renders for a view."""
     return f"explain (type validate)\n{sql.strip()}"
 
 
 class StatementRefused(Exception):
-    """The worker asked for something else, which ends it: who knows what works there."""
+    """The worker sent another statement. This ends the worker, since it may run foreign code."""
 
     def __init__(self, after_build: bool) -> None:
-        done = " The statement of this build was done before." if after_build else ""
+        done = " The statement of this build had already finished." if after_build else ""
         self.error = EngineFailed(
-            f"dbt sent a statement that is not the one of this build. Asgard refused it.{done}",
+            f"dbt sent a statement other than the one of this build. Asgard refused it.{done}",
             cause=FailureCause.PERMISSION_DENIED,
             hint="The run's log shows the statement. Look for templates (`{{`, `{%`) in the names "
             "and texts that the model reads.",
@@ -57,15 +58,15 @@ class Publisher:
 
     @property
     def left_open(self) -> bool:
-        """The statement was begun, and what became of it is not known."""
+        """Whether the statement was started and its outcome is unknown."""
         return self._begun and not self._answer and not self._error
 
     async def on_ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Runs the approved statement: the gateway's own text, never the worker's."""
+        """Run the approved statement: the gateway's own text, never the worker's."""
         statement = question.get("statement")
         if self._begun or statement != self._approved:
             shown = " ".join(str(statement).split())[:SHOWN]
-            self._log(f"Refused a statement of dbt that is not the one of this build: {shown}")
+            self._log(f"Refused a statement from dbt other than the one of this build: {shown}")
             raise StatementRefused(self._answer is not None)
         self._begun = True
         try:
@@ -80,10 +81,10 @@ class Publisher:
         }
 
     def conclude(self, ended: AsgardError | None) -> None:
-        """`ended` is what became of dbt; what became of the statement counts. Raises its error."""
+        """`ended` is dbt's error. Only the outcome of the statement counts. Raises its error."""
         if self._error:
             raise self._error
         if self._answer is None:
             raise ended or EngineFailed("dbt ended without running the statement of this build.")
         if ended:
-            self._log(f"dbt failed after its statement was done: {ended.detail}")
+            self._log(f"dbt failed after its statement had finished: {ended.detail}")

@@ -1,4 +1,4 @@
-"""An SQL engine's processes: planners, which answer at once, builders, with dbt, and publishers."""
+"""An SQL engine's processes: planners, which answer at once, builders with dbt, and publishers."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
@@ -23,13 +23,13 @@ LIMIT_RSS = 3 * 2**29
 
 @dataclass(frozen=True)
 class WorkerKind:
-    """`module` serves; `hello` is what it is told first, together with its folder."""
+    """`module` is what the process runs. `hello` is its first message, together with its folder."""
 
     module: str
     name: str
     hello: dict[str, Any]
     hosts: tuple[Address, ...] | None
-    """Those that its sandbox lets it reach; None: it is trusted, and has no sandbox."""
+    """The hosts that its sandbox lets it reach, or None for a trusted process without a sandbox."""
 
 
 class Workers:

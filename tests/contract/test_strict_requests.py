@@ -1,5 +1,5 @@
-"""No request is taken in part: every route, parameter and field of the API's own document, each
-with a name that it does not have and with text that nothing may hold."""
+"""The gateway never ignores a part of a request. Tries every route, parameter and field of the
+API's own document with an unknown name, and with text that is always refused."""
 
 import json
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def parameters_of_path(path: str) -> list[str]:
 
 
 def nodes(schema: dict[str, Any], at: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Every place within a body: its path, `0` for an item of a list, and its schema."""
+    """Yield every place in a body: its path, with `0` for an item of a list, and its schema."""
     if "$ref" in schema:
         schema = SCHEMAS[schema["$ref"].rpartition("/")[2]]
     for variant in schema.get("anyOf", []):
@@ -75,7 +75,7 @@ def dotted(place: str, at: Path) -> str:
 
 
 def told(answer: httpx.Response) -> dict[str, dict[str, Any]]:
-    """By field, what is wrong with it."""
+    """Return the faults by field."""
     problem = assert_problem(answer, 422, "invalid-body")
     errors: Any = problem["errors"]
     assert str(problem["detail"])

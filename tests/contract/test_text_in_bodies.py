@@ -1,5 +1,5 @@
-"""Every text of every request body, as the OpenAPI document lists them, given what some language
-would read as its own: it comes back as it was given, or it is refused."""
+"""Tries every text field of every request body in the OpenAPI document with texts that some
+language would read as its own. The text comes back unchanged, or it is refused."""
 
 import copy
 import random
@@ -22,7 +22,7 @@ Path_ = tuple[str | int, ...]
 
 @pytest.fixture(scope="module")
 async def known(client: httpx.AsyncClient, lakehouse: Lakehouse) -> dict[str, Any]:
-    """What bodies and paths refer to, and texts that their fields take."""
+    """Holds what bodies and paths refer to, and texts that their fields accept."""
     file = f"text_{uuid4().hex[:8]}.csv"
     (lakehouse.home / "data").mkdir(exist_ok=True)
     (lakehouse.home / "data" / file).write_text("id\n1\n")

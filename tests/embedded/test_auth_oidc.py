@@ -18,7 +18,7 @@ from tests.oidc_issuer import AUDIENCE, issuing, new_key
 BAD_SUBJECTS = (
     *("anonymous", "Anonymous", "unknown", "UNKNOWN", "others"),
     *("key:api-key", "key:0123456789ab:ci", "KEY:ci", "key:"),
-    # Letters of full width, a long s, and a colon of full width: NFKC makes plain ones of them.
+    # Full-width letters, a long s, and a full-width colon: NFKC turns them into plain characters.
     *("ａｎｏｎｙｍｏｕｓ", "anonymouſ", "key：api-key"),
     *("", " ", " ada", "ada ", "anonymous ", "\u00a0ada", "\u3000"),
     *("a\nb", "a\x00b", "a\tb", "a\x7fb", "a\u200bb", "a\u202eb", "a\u2028b"),
@@ -141,10 +141,10 @@ async def test_the_log_says_why_a_subject_was_refused(closed, issuer):
     with structlog.testing.capture_logs() as logged:
         answer = await closed.client.get(READS, headers=bearer(issuer.token(sub="key:api-key")))
     assert answer.status_code == 401
-    assert "its sub is a name that Asgard keeps for itself" in answer.json()["detail"]
+    assert "its sub is a name that Asgard reserves" in answer.json()["detail"]
     (said,) = [entry for entry in logged if entry["event"] == "token_subject_refused"]
     assert (said["issuer"], said["subject"]) == (issuer.url, "'key:api-key'")
-    assert said["why"] == "is a name that Asgard keeps for itself"
+    assert said["why"] == "is a name that Asgard reserves"
 
 
 async def test_roles_grant_scopes(closed, issuer):

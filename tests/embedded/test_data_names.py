@@ -1,4 +1,4 @@
-"""Names that come with data are text: dbt's templates, SQL and all others take them as they are."""
+"""Names that come with data are text: dbt's templates, SQL and all other readers keep them."""
 
 import json
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ async def world(
 
 @pytest.fixture(scope="module")
 async def named(world: World) -> str:
-    """A table whose columns, and whose struct's fields, are called after every text."""
+    """Create a table whose columns and struct fields are named after every text."""
     table = pa.table({**{text: [n] for text, n in NUMBERED.items()}, "fields": [NUMBERED]})
     return await silver(world, unique("named"), table)
 

@@ -20,7 +20,7 @@ from tests.http_server import mute
 from tests.oidc_issuer import issuing
 from tests.ports import free_port
 
-KEPT = "S3, objects kept"
+KEPT = "S3 keeps objects"
 LAKE = ("S3 put, get, list, delete", "S3 conditional PUT", "Iceberg catalog")
 SECRET = "c2VjcmV0LXRoYXQtbm9ib2R5LXNlZXM"
 

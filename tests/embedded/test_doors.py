@@ -1,4 +1,4 @@
-"""The lake opens to its keys alone: every other port and socket of SeaweedFS refuses strangers."""
+"""The lake opens only to its keys: every other port and socket of SeaweedFS refuses strangers."""
 
 import asyncio
 import json
@@ -96,7 +96,7 @@ async def assert_all_is_there(lakehouse: EmbeddedLakehouse) -> None:
     assert (await lakehouse.store.get("bronze/kept")).body == b"kept"
     rows = await lakehouse.catalog.run(lambda c: c.load_table("gold.kept").scan().to_arrow())
     assert rows.to_pydict() == {"id": [1, 2, 3]}
-    # Whose volumes are gone can neither be read nor written.
+    # Without its volumes, the lake can be neither read nor written.
     await lakehouse.store.put("bronze/after", b"after")
     assert (await lakehouse.store.get("bronze/after")).body == b"after"
 
@@ -124,7 +124,7 @@ async def test_every_port_and_socket_refuses_strangers(lakehouse, tmp_path):
     answers = await anyio.to_thread.run_sync(knock, doors, REQUESTS, METHODS)
     s3, catalog = Door("weed", port=ports["s3.port"]), Door("weed", port=ports["s3.port.iceberg"])
     s3_socket = Door("weed", socket=str(tmp_path / "seaweedfs" / "s3.sock"))
-    # That it is alive, and what the specification of Iceberg's catalog shows everybody.
+    # These show that it runs, and what the Iceberg catalog specification leaves open.
     allowed = {
         *((door, f"GET {path}") for door in (s3, s3_socket) for path in ("/status", "/healthz")),
         (catalog, "GET /v1/config?warehouse=warehouse"),
@@ -176,7 +176,7 @@ async def test_seaweedfs_own_shell_sees_and_deletes_nothing(lakehouse, tmp_path)
     )
     asked = b"fs.ls /buckets\nlock\nfs.rm -rf /buckets/lake/bronze/kept\nunlock\nexit\n"
     said = asyncio.create_task(shell.communicate(asked))
-    # It tries for ever to reach a master that does not know it.
+    # It never stops trying to reach a master that does not know it.
     await asyncio.wait({said}, timeout=8)
     if shell.returncode is None:
         shell.kill()

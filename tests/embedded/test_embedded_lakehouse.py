@@ -255,7 +255,7 @@ async def test_a_seaweedfs_that_the_kernel_left_running_is_ended_by_the_next_own
 
 
 async def assert_refused(asked: Awaitable[httpx.Response]) -> None:
-    """By a server that closes the connection before it has read a whole body, too."""
+    """The server may close the connection before it has read the whole body."""
     with contextlib.suppress(httpx.TransportError):
         answer = await asked
         assert answer.status_code == 400, answer.text

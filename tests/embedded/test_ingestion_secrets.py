@@ -1,4 +1,4 @@
-"""Secrets in fields that no spec names: in no answer and in no record, on either engine."""
+"""Secrets in fields that no spec names appear in no answer and no record, on either engine."""
 
 import json
 from typing import Any
@@ -59,7 +59,7 @@ def sink_config(world: World) -> dict[str, Any]:
 
 
 async def in_records(world: World, kind: str) -> str:
-    """All versions of all records of the kind, as any SQL engine reads them."""
+    """Return all versions of all records of the kind, as any SQL engine reads them."""
     space = world.lakehouse.lake.records_schema
     table = await world.lakehouse.catalog.run(
         lambda catalog: catalog.load_table(f"{space}.{kind}").scan().to_arrow()
@@ -68,7 +68,7 @@ async def in_records(world: World, kind: str) -> str:
 
 
 async def faker(world: World, **config: Any) -> Source:
-    """Its spec is open: it takes any field. Made by the engine, which does not install it."""
+    """Create a source with an open spec, which accepts any field, without installing it."""
     draft = SourceDraft(name=f"f{uuid4().hex[:6]}", type="faker", config=config)
     return await world.engine.create_source(str(uuid4()), draft, CALLER)
 
@@ -129,7 +129,7 @@ async def test_a_mask_is_refused_where_a_secret_is_expected(world: World) -> Non
 
 async def test_a_closed_spec_refuses_the_field_that_it_does_not_have(world: World) -> None:
     config = {"rows": 1, "stream": "a", "api_token": HUNTER}
-    # The embedded engine names the field; Airbyte says which rule it breaks.
+    # The embedded engine names the field, and Airbyte names the rule that it breaks.
     named = "api_token" if world.airbyte is None else "additionalProperties"
     with pytest.raises(InvalidBody, match=named) as refused:
         await world.service.create_source(
@@ -141,7 +141,7 @@ async def test_a_closed_spec_refuses_the_field_that_it_does_not_have(world: Worl
 async def test_records_of_old_versions_are_masked_and_still_work(
     local_world: World,
 ) -> None:
-    """Such versions wrote what no spec names as it came."""
+    """Old versions wrote fields that no spec names without masking them."""
     world = local_world
     toy = await make(world, rows=2, password="first-password")
     catalog, space = world.lakehouse.catalog, world.lakehouse.lake.records_schema
@@ -164,7 +164,7 @@ async def test_records_of_old_versions_are_masked_and_still_work(
     run = await toy.sync()
     assert run.state is RunState.SUCCEEDED, run.failure
     assert f"with {MASK}" in await world.runs.logs(run.run_id)
-    # The connector was given the values, for it renewed its password with one of them.
+    # The connector got the values, because it renewed its password with one of them.
     kept = json.loads(file.read_text())[source.id]
     assert kept["/password"] == f"renewed-{HUNTER}"
 

@@ -41,21 +41,21 @@ ROWS = pa.table({"id": [1, 2, 3]})
 BUCKETS = ("lake", "warehouse")
 ARN = "arn:aws:s3tables:us-east-1:000000000000:bucket/warehouse"
 HIDDEN = (ForbiddenError, NoSuchNamespaceError, NoSuchTableError, NoSuchViewError)
-"""A catalog that hides what may not be seen says that it is not there."""
+"""A catalog may report a hidden table as missing."""
 
 
 @dataclass(frozen=True)
 class World:
     lake: Lake
     s3: Any
-    """With the gateway's own keys, as `catalog` is."""
+    """Uses the gateway's own keys, as `catalog` does."""
     catalog: RestCatalog
     builder: Lake
     name: str
-    """Of a table in each schema of the lake."""
+    """The name of a table that each schema of the lake has."""
 
     def keys(self) -> dict[str, dict[str, str]]:
-        """Every object of both buckets, with its etag."""
+        """Return every object of both buckets with its etag."""
         return {
             bucket: {
                 found["Key"]: found["ETag"]
@@ -106,7 +106,7 @@ def refused(call: Callable[..., object], **arguments: Any) -> None:
 
 
 def signed_post(lake: Lake, service: str, body: str) -> httpx.Response:
-    """For what SeaweedFS answers beside S3, on the same port."""
+    """Post to an API that SeaweedFS serves in addition to S3, on the same port."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     request = AWSRequest("POST", f"{lake.s3.endpoint}/", form, body)
     keys = Credentials(lake.s3.access_key, lake.s3.secret_key)
@@ -275,7 +275,7 @@ def test_the_builder_writes_reads_and_deletes_its_own_files(world, builder_s3, b
     assert builder_duckdb.execute(f"SELECT count(*) FROM '{file}'").fetchone() == (3,)
     listed = builder_s3.list_objects_v2(Bucket="warehouse", Prefix=f"{folder}/")["Contents"]
     assert [found["Key"] for found in listed] == [f"{folder}/data/rows.parquet"]
-    # What publishes has other keys.
+    # The publisher has other keys.
     assert world.s3.head_object(Bucket="warehouse", Key=f"{folder}/data/rows.parquet")
     builder_s3.delete_object(Bucket="warehouse", Key=f"{folder}/data/rows.parquet")
     assert "Contents" not in builder_s3.list_objects_v2(Bucket="warehouse", Prefix=f"{folder}/")
@@ -305,7 +305,7 @@ def test_the_catalog_takes_no_change_from_the_builder(world, schema):
 
 
 def test_no_commit_of_the_builder_reaches_a_table(world):
-    """Said to the catalog itself: a client would fail before, at its first write of a file."""
+    """Call the catalog directly: a client would fail earlier, when it first writes a file."""
     uri, (key, _, secret) = (
         world.builder.catalog.uri,
         world.builder.catalog.credential.partition(":"),

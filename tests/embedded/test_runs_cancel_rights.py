@@ -1,4 +1,4 @@
-"""Who may cancel a run, over HTTP: its callers, its record's owner, and `runs:admin`."""
+"""Rights to cancel a run over HTTP: its callers, its record's creator, and `runs:admin`."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -102,7 +102,7 @@ async def test_a_key_cancels_its_own_run_and_not_that_of_another_key(world):
     assert (await world.gateway.app.state.context.runs.get(run.run_id)).cancel_requested_at is None
     assert await world.cancel(run.run_id, "ann") == 200
     assert await world.is_cancelled(run.run_id)
-    # What others may not cancel they may not cancel after its end, either.
+    # Callers that may not cancel a run may not cancel it after its end, either.
     assert [await world.cancel(run.run_id, name) for name in ("ann", "eve")] == [200, 403]
 
 
@@ -160,7 +160,7 @@ async def test_a_caller_that_joined_on_one_replica_may_cancel_on_the_other(world
     run = await world.gateway.app.state.context.runs.get(here)
     joined = await world.start(world.caller("bob"), target=run.target, fingerprint=run.fingerprint)
     assert joined.run_id == here
-    # At once: before the gateway, which owns the run, has looked at S3 again.
+    # At once, before the gateway, which owns the run, has looked at S3 again.
     assert await world.cancel(here, "bob") == 200
     assert await world.is_cancelled(here)
     ended = await world.gateway.app.state.context.runs.get(here)
@@ -186,7 +186,7 @@ async def test_the_owner_of_a_data_product_cancels_its_runs(world):
     run = await world.start(
         world.caller("ann"), kind=RunKind.DATA_PRODUCT, subject_id=product["id"]
     )
-    # `owner` is free text: what counts is who created it.
+    # `owner` is free text. Only the creator counts.
     assert await world.cancel(run.run_id, "eve") == 403
     assert await world.cancel(run.run_id, "bob") == 200
     assert await world.is_cancelled(run.run_id)

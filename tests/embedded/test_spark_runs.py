@@ -399,7 +399,7 @@ async def test_an_outage_fails_the_run_as_worth_a_retry(
 
 
 async def test_sparks_port_is_in_a_network_of_the_workers_own(spark: Spark) -> None:
-    """Sail lets in everybody who reaches it."""
+    """Sail accepts every client that reaches it."""
     run = await spark.start(ENDLESS, "sr_doors")
     worker = await spark.until_computing(run)
     lake = spark.lakehouse.lake

@@ -1,4 +1,4 @@
-"""Readiness notices a lake that has lost what it took, and one that takes nothing more."""
+"""Readiness notices a lake that has lost objects, and one that accepts no new ones."""
 
 import asyncio
 import os
@@ -23,11 +23,11 @@ from app.main import create_app
 from tests.conftest import Lakehouse
 from tests.patience import until
 
-LOST = "what bucket {} took earlier cannot be read"
+LOST = "an object stored earlier in bucket {} cannot be read"
 
 
 async def delete_volumes(home: Path, *buckets: str) -> None:
-    """As an administrator with the certificate does; each bucket has volumes of its own."""
+    """Do what an administrator with the certificate does. Each bucket has its own volumes."""
     shared = Home(home).read()
     ports = shared.ports
     shell = await asyncio.create_subprocess_exec(
@@ -102,7 +102,7 @@ async def test_a_loss_stays_known_though_new_objects_are_taken(own):
         return LOST.format("warehouse") in (await failure(probe) or "")
 
     await until(lost, 30)
-    # SeaweedFS takes new objects into new volumes: the probe's own must not be among them.
+    # SeaweedFS puts new objects into new volumes, which must not hold the probe's own object.
     tables = own.probed[1].store
     await tables.put("asgard/other/data/new.parquet", b"new")
     for _ in range(3):
@@ -113,12 +113,12 @@ async def test_a_loss_stays_known_though_new_objects_are_taken(own):
 async def test_the_doctor_says_the_same_of_a_loss(own, tmp_path):
     settings = Settings(_env_file=None, asgard_home=tmp_path)
     found = {finding.what: finding for finding in await lake_findings(settings)}
-    assert found["S3, objects kept"].ok, found
+    assert found["S3 keeps objects"].ok, found
     await delete_volumes(tmp_path, "warehouse")
 
     async def told() -> bool:
         found = {finding.what: finding for finding in await lake_findings(settings)}
-        kept = found["S3, objects kept"]
+        kept = found["S3 keeps objects"]
         return not kept.ok and LOST.format("warehouse") in kept.said
 
     await until(told, 60)
@@ -145,9 +145,9 @@ async def test_a_lake_that_takes_nothing_is_told_apart(lakehouse: Lakehouse):
     reader = ObjectStore(replace(lakehouse.builder_lake.s3, bucket="warehouse"))
     probe = StorageProbe([Place(reader, "gold/health/data/probe.parquet")])
     said = await failure(probe)
-    assert said.startswith("bucket warehouse takes no objects: S3 refused a request")
+    assert said.startswith("bucket warehouse does not accept objects: S3 refused a request")
     assert "AccessDenied" in said
-    # It stands until the next round.
+    # The outcome stays until the next round.
     assert await failure(probe) == said
     await probe.close()
     await reader.close()

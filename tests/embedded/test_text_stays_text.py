@@ -1,4 +1,4 @@
-"""From where names come to gold, over HTTP: what a file or a query calls a column stays a text."""
+"""Follows column names of files and queries to gold, over HTTP: a name stays a text."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""dbt's worker on Trino, without a Trino: what it asks its gateway for, and what it knows."""
+"""dbt's worker on Trino, without Trino: the questions it asks its gateway, and what it knows."""
 
 import asyncio
 import os
@@ -52,7 +52,7 @@ async def start(module: str, folder: Path, **hello: Any) -> WorkerProcess:
 
 
 class Trino:
-    """Notes what reaches it."""
+    """Records the statements that reach it."""
 
     def __init__(self, error: AsgardError | None = None) -> None:
         self.done: list[str] = []
@@ -168,7 +168,7 @@ async def refused(worker: WorkerProcess, approved: str) -> Trino:
     assert not worker.alive
     await worker.close()
     [line] = trino.log
-    assert line.startswith("Refused a statement of dbt that is not the one of this build: ")
+    assert line.startswith("Refused a statement from dbt other than the one of this build: ")
     return trino
 
 
@@ -188,7 +188,7 @@ async def test_a_dbt_that_fails_after_its_statement_was_done_changes_nothing() -
     publisher = trino.publisher(SQL)
     await publisher.on_ask({"statement": SQL})
     publisher.conclude(EngineFailed("its report broke"))
-    assert trino.log == ["dbt failed after its statement was done: its report broke"]
+    assert trino.log == ["dbt failed after its statement had finished: its report broke"]
 
 
 async def test_a_worker_knows_nothing_of_trino(
@@ -219,7 +219,7 @@ async def test_a_worker_knows_nothing_of_trino(
 
 
 def memory(pid: int) -> list[bytes]:
-    """What the process can read of itself, as far as the system shows it to its parent."""
+    """Return what the process can read of itself, as far as its parent may see it."""
     found = []
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as process:
         for region in psutil.Process(pid).memory_maps(grouped=False):

@@ -1,4 +1,4 @@
-"""A name that is no column is a missing column, also where DuckDB has a function of that name."""
+"""A name without a column is a missing column, even if DuckDB has a function with that name."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ async def world(
 
 
 def read_as_functions() -> set[str]:
-    """Every name that a plain DuckDB of this version reads as a call, by trying all it knows."""
+    """Return every name that this version of DuckDB reads as a call. Tries all names it knows."""
     connection = duckdb.connect()
     for name in EXTENSIONS:
         connection.load_extension(str(extension_file(name)))
@@ -167,7 +167,7 @@ async def table(world: World) -> str:
     ],
 )
 async def test_a_real_column_of_such_a_name_works(world: World, table: str, sql: str) -> None:
-    """All names in one model: a statement each would take a minute."""
+    """Put all names in one model: one statement for each would take a minute."""
     every = " UNION ALL ".join(f"({sql.format(name, table)})" for name in NAMES)
     name = unique("read")
     await world.built(name, every)
@@ -180,7 +180,7 @@ async def test_an_outer_query_s_column_of_such_a_name_needs_its_table(
     sql = f"SELECT (SELECT {{}} FROM silver.wh_numbers WHERE n = 1) AS a FROM gold.{table} o"
     refused = await refusal(world, sql.format('"current_user"'))
     assert isinstance(refused, SqlInvalid)
-    assert refused.hint == "If an outer query has it, write the table's name before it."
+    assert refused.hint == "If an outer query has this column, write it with the name of its table."
     assert await refusal(world, sql.format('o."current_user"')) is None
 
 

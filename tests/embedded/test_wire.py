@@ -1,4 +1,4 @@
-"""Requests byte by byte: one answer to each that two programs could read in two ways, then EOF."""
+"""Sends raw requests that two programs could read differently: each gets one answer, then EOF."""
 
 import asyncio
 import json
@@ -115,7 +115,7 @@ async def port(app: FastAPI) -> AsyncIterator[int]:
 
 
 async def said(port: int, *pieces: bytes) -> bytes:
-    """All that comes back until the gateway closes the connection."""
+    """Return all bytes that arrive until the gateway closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     async with asyncio.timeout(10):
         for piece in pieces:

@@ -48,7 +48,7 @@ def open_worker(hello: Message) -> Handlers:
         return {"held": len(held)}
 
     def ask(message: Message, gateway: Gateway) -> Message:
-        """Each of the questions, in a thread of its own."""
+        """Ask each of the questions in its own thread."""
         replies: list[Message] = []
 
         def asking(question: Message) -> None:

@@ -1,4 +1,4 @@
-"""What a template reaches in a worker's dbt, as a hostile macro would try it."""
+"""Tries what a template can reach in a worker's dbt, as a hostile macro would."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,7 +83,7 @@ def _but_macros() -> dict[str, object]:
 
 
 def attempt(workspace: Workspace, template: str) -> str:
-    """What dbt says of it."""
+    """Return the text of dbt's error."""
     model = Model("m", "select 1 as a", "table", "", [], {}, {"attempt": template})
     with pytest.raises(AsgardError) as caught:
         workspace.run(model, lambda _: None)

@@ -266,7 +266,7 @@ async def test_a_call_that_is_cancelled_kills_the_worker(worker):
     await until(lambda: not is_running(worker.pid))
 
 
-# What a worker asks for in the middle of a call
+# Questions that a worker asks during a call
 
 
 async def double(question: dict) -> dict:
@@ -308,7 +308,7 @@ async def test_a_refusal_reaches_the_worker_which_goes_on(worker):
 
 async def test_a_call_that_answers_nothing_refuses_every_question(worker):
     told = await worker.call({"op": "ask", "questions": [{"value": 1}]})
-    assert told == {"replies": [{"refused": "Nothing can be asked for in this call."}]}
+    assert told == {"replies": [{"refused": "This call does not answer questions."}]}
 
 
 async def test_an_answer_that_breaks_ends_the_call_and_the_worker(worker):

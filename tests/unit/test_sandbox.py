@@ -1,4 +1,4 @@
-"""What a sandboxed child can do, tried by one, with each layer of the kernel's missing in turn."""
+"""Tries from inside what a sandboxed child can do, with each kernel layer missing in turn."""
 
 import asyncio
 import json
@@ -81,7 +81,7 @@ print(json.dumps(done, default=str))
 ALLOWED = {"own file", "own thread", "own signal", "temporary file", "allowed host"}
 FILES = {"read", "list", "write", "delete", "link", "system secret", "home", "shell"}
 PROCESSES = {"environment of the gateway", "memory of the gateway"}
-"""Only Landlock keeps a process out of another one's files in /proc, when both have one user."""
+"""Only Landlock protects a process's files in /proc from another process of the same user."""
 WITHOUT = """
 import os, platform, sys
 sys.path.insert(0, {root!r})
@@ -104,7 +104,7 @@ async def greeting() -> AsyncIterator[int]:
 
 
 async def reached(tmp_path: Path, without: str | None = None, **options: Any) -> dict[str, Any]:
-    """What each of ATTEMPTS gave, in a kernel that lacks the system call `without`."""
+    """Return the result of each of ATTEMPTS in a kernel that lacks the system call `without`."""
     folder, outside = tmp_path / "own", tmp_path / "outside"
     folder.mkdir()
     outside.mkdir()
@@ -155,7 +155,7 @@ async def test_a_child_without_hosts_has_no_socket(tmp_path: Path) -> None:
 
 
 async def test_a_host_is_reached_by_its_name(tmp_path: Path) -> None:
-    """Names are looked up in a file of the sandbox's own: nothing inside asks a name server."""
+    """The sandbox has its own hosts file, so nothing inside asks a name server."""
     code = (
         "import socket, sys\n"
         "print(socket.gethostbyname('lake.example.com'))\n"

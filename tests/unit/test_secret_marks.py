@@ -1,4 +1,4 @@
-"""What surely is a secret, by its field's name or its own form, wherever it stands."""
+"""Values that surely are secrets, by the field's name or by their form, at any place."""
 
 import json
 import time
@@ -75,7 +75,7 @@ def test_a_secret_is_masked_by_its_name_or_form_and_comes_back(config: dict[str,
     assert MASK in json.dumps(shown)
     assert HUNTER in json.dumps(secrets)
     assert joined(shown, secrets) == config
-    # What was shown shows the same again.
+    # Masked JSON stays the same when it is masked again.
     assert masked(shown) == shown
 
 
@@ -115,7 +115,7 @@ def test_whatever_stands_under_a_secret_s_name_is_masked(value: Any) -> None:
 
 
 def _is_described(value: Any) -> bool:
-    """A pair's own name (`{"name": …, "value": …}`) says what the value is, and is none."""
+    """The name in a pair (`{"name": …, "value": …}`) describes the value and is not a secret."""
     return any(name in json.dumps(value) for name in ("name", "key"))
 
 

@@ -1,4 +1,4 @@
-"""A statement that nobody waits for any more is not polled: Trino never runs it."""
+"""A statement without a waiting caller is not polled, so Trino never runs it."""
 
 import threading
 from collections.abc import Iterator

@@ -1,9 +1,9 @@
-"""What the templates of a worker's dbt reach: values and SQL, no Python, environment or file.
+"""Limits templates in a worker's dbt to values and SQL, without Python, environment or files.
 
 Jinja's sandbox closes only names that begin with an underscore, and dbt puts its own objects into
-every template: through `ref.model` a macro writes any file, through `ref.manifest` it reads the
-project, and a query's result writes itself to any path. Here an object shows what is listed and
-nothing else. The walls around the process stand without this; it is the lock on the inner door.
+every template. Through `ref.model` a macro can write any file, through `ref.manifest` it can read
+the project, and a query's result can write itself to any path. Here, objects show only the listed
+attributes. The sandbox around the process does not depend on this module.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ VALUES = (
     *(LoopContext, Undefined, Cycler, Joiner, Namespace),
     *(BaseRelation, RelationProxy, Column, AdapterResponse, MacroNamespace),
 )
-"""Their attributes lead to values and back to SQL."""
+"""Types whose attributes lead only to values and to SQL."""
 _CONFIG = {"get", "meta_get", "meta_require", "persist_column_docs", "persist_relation_docs"}
 _CONFIG |= {"require", "set"}
 SHOWN: tuple[tuple[type, set[str]], ...] = (
@@ -59,7 +59,7 @@ SHOWN: tuple[tuple[type, set[str]], ...] = (
 
 
 def close_context() -> None:
-    """For good, and for the whole process."""
+    """Close the context for the whole process. This cannot be undone."""
     for context in (BaseContext, *_subclasses(BaseContext)):
         for name in CLOSED:
             if name in context._context_members_:

@@ -20,16 +20,16 @@ from app.worker_loop import Message
 MACROS = Path(__file__).with_name("macros") / "trino_worker.sql"
 
 Execute = Callable[[str], Message]
-"""Gives `{query_id, update_type, changed}` of a statement that is done."""
+"""Runs a statement and returns its `{query_id, update_type, changed}`."""
 
 
 def nothing(_: str) -> Message:
-    """For the time in which no gateway waits for a statement: dbt warms up with it."""
+    """Run nothing. dbt warms up with this, before a gateway accepts statements."""
     return {"query_id": "", "update_type": None, "changed": -1}
 
 
 class Cursor:
-    """Rows never come to the worker: none of its statements is there to read any."""
+    """Never has rows, since none of a worker's statements reads rows."""
 
     description = None
 
@@ -41,7 +41,7 @@ class Cursor:
         self.rowcount = -1
 
     def execute(self, sql: str, **_: object) -> None:
-        """Without its parameters, which the statement of a build never has."""
+        """Ignores parameters, since the statement of a build never has any."""
         self.query = sql
         done = self._execute(sql)
         self.query_id, self.update_type = done["query_id"], done["update_type"]
@@ -66,15 +66,15 @@ class Handle:
 
 
 class Session:
-    """What all connections of this process do with a statement, now."""
+    """Decides what all connections of this process currently do with a statement."""
 
     def __init__(self) -> None:
         self.execute: Execute = nothing
         self._flags = tuple(DEFAULT_BASE_BEHAVIOR_FLAGS)
 
     def forget_adapters(self) -> None:
-        """Each adapter of dbt-trino adds its flags to those of all later ones, which look through
-        the whole stack for each of them."""
+        """Drop the flags of earlier adapters. Each adapter of dbt-trino adds its flags to a global
+        list, and every later adapter searches the call stack once for each flag."""
         DEFAULT_BASE_BEHAVIOR_FLAGS[:] = self._flags
 
     def backend(self, catalog: str) -> Backend:
@@ -82,7 +82,7 @@ class Session:
             macros=MACROS,
             output={
                 "type": "trino",
-                # Only what dbt wants to see: its connections are made by `use`.
+                # Only what dbt expects to find. `use` makes its connections.
                 "method": "none",
                 "host": "gateway",
                 "port": 0,
@@ -94,7 +94,7 @@ class Session:
             database=catalog,
             schema="worker",
             error=lambda message: EngineFailed(f"dbt failed: {message[:1000]}"),
-            # The gateway marks the statement: here it has no comment.
+            # The gateway adds the run's comment to the statement, so dbt adds none.
             project={"query-comment": ""},
         )
 

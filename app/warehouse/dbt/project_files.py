@@ -48,7 +48,7 @@ VARIABLES = """
 
 
 class Template(str):
-    """What dbt shall render. In every other string of the project it reads nothing."""
+    """A string that dbt renders. It reads no template in any other string of the project."""
 
     __slots__ = ()
 
@@ -123,7 +123,7 @@ def _config(spec: ModelSpec, views_database: str | None) -> dict[str, Any]:
         config["database"] = views_database
     if spec.strategy:
         config["incremental_strategy"] = STRATEGIES.get(spec.strategy, spec.strategy.value)
-        # dbt puts a key into SQL as it stands.
+        # dbt puts a key into SQL unchanged.
         config["unique_key"] = [quoted(key) for key in spec.unique_key]
     return config
 
@@ -146,7 +146,7 @@ def sources_file(tables: Iterable[TableName], lake: Lake) -> str:
 
 
 def _source(name: str) -> dict[str, str]:
-    # dbt puts quotes around an identifier and looks for none in it.
+    # dbt puts quotes around an identifier and does not escape quotes in it.
     return {"name": name} | ({"identifier": quoted(name)[1:-1]} if '"' in name else {})
 
 
@@ -251,7 +251,7 @@ def _endpoint(lake: Lake, values: Mapping[str, str]) -> dict[str, str]:
 
 
 def rendered(value: Any) -> Any:
-    """The document that dbt renders to this one: it takes the strings of YAML for templates."""
+    """Return the document that dbt renders to this one. dbt reads YAML strings as templates."""
     if isinstance(value, str):
         return str(value) if isinstance(value, Template) else printed(value)
     if isinstance(value, Mapping):

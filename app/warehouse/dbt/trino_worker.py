@@ -1,6 +1,6 @@
 """`python -m app.warehouse.dbt.trino_worker`: one warm dbt on Trino, one model at a time.
 
-It has neither Trino's address nor credentials: its gateway runs the statement.
+It has neither Trino's address nor its credentials. The gateway runs the statement.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class ModelWorker:
         self._workspace.run(Model("warm_up", "select 1 as one", "view", "", [], {}), lambda _: None)
 
     def build(self, message: dict[str, Any], gateway: Gateway) -> dict[str, Any]:
-        """`{spec, sql, schema, name}`: the model becomes that table, by one statement that the
-        gateway is asked to run."""
+        """`{spec, sql, schema, name}`: make the model that table, by one statement that the gateway
+        runs."""
         spec = ModelSpec.model_validate(message["spec"])
         model = Model(
             name=spec.name,

@@ -1,8 +1,8 @@
 # ruff: noqa: S608 — identifiers are quoted, and the SQL has passed the guard
 """`python -m app.warehouse.dbt.worker`: one warm dbt on a locked DuckDB, one model at a time.
 
-`build` computes the model into this process; `send` writes the table's next rows into a file, for
-the publisher. This process can read the lake and change nothing in it.
+`build` computes the model in this process. `send` writes the table's next rows into a file for the
+publisher. This process can read the lake, but cannot change it.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class ModelWorker:
         }
 
     def send(self, message: dict[str, Any], _: Emit) -> dict[str, Any]:
-        """`{base}`: writes the rows that replace those of the table, or are added to it. `base` is
-        the state of the table that an incremental run starts from; None: it has none."""
+        """`{base}`: write the rows that replace the table's rows or are added to them. `base` is
+        the table's state that an incremental run starts from, or None if there is none."""
         import pyarrow as pa
 
         if self._built is None:

@@ -34,8 +34,8 @@ REPORTS = ("manifest.json", "run_results.json")
 
 SQL = "asgard_sql"
 MODEL_FILE = f"{{{{ config.get('{SQL}') }}}}"
-"""Every model's text. Jinja prints the SQL as a value, and dbt renders no value of `config` again;
-it does render the strings that `var()` returns."""
+"""The text of every model file. Jinja prints the SQL as a value. dbt does not render values of
+`config` again, unlike the strings that `var()` returns."""
 
 PROJECT = {
     "name": PACKAGE,
@@ -53,14 +53,14 @@ class Backend:
 
     macros: Path
     output: dict[str, Any]
-    """dbt reads its strings as templates: they are constants, nothing of the settings."""
+    """Constants only, never values of the settings: dbt reads these strings as templates."""
     database: str
     schema: str
-    """Where models are built, unless their config names another schema."""
+    """The schema where models are built, unless their config names another one."""
     error: Callable[[str], AsgardError]
     """The error of our tree that a message of dbt stands for."""
     project: dict[str, Any] = field(default_factory=dict)
-    """What else `dbt_project.yml` holds: constants, as in `output`."""
+    """Further contents of `dbt_project.yml`: constants only, as in `output`."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ class Workspace:
         shutil.copy(backend.macros, folder / "macros")
 
     def run(self, model: Model, emit: Emit) -> None:
-        """Builds the model. Emits lines of the log, and the texts of manifest.json and
-        run_results.json (also of a run that failed). Raises the error of our tree that dbt's
-        stands for."""
+        """Build the model. Emits lines of the log, and the texts of manifest.json and
+        run_results.json, even if the run failed. Raises the error of our tree that matches
+        dbt's."""
         from dbt.cli.main import dbtRunner
 
         manifest: Any = self._manifest
@@ -114,7 +114,7 @@ class Workspace:
 
     @cached_property
     def _manifest(self) -> Manifest:
-        """dbt parses once: neither the model's file nor a macro changes afterwards."""
+        """Parse once, since neither the model's file nor a macro changes afterwards."""
         from dbt.cli.main import dbtRunner
 
         from app.warehouse.dbt.closed_context import close_context
@@ -131,7 +131,7 @@ class Workspace:
         return node.to_dict(omit_none=True)
 
     def _node(self, model: Model) -> ModelNode:
-        """The parsed node with the model's own values, which thereby pass no parser."""
+        """Return the parsed node with the model's own values, so that no parser reads them."""
         from dbt.artifacts.resources.base import FileHash
         from dbt.contracts.graph.nodes import ModelNode
 
@@ -195,7 +195,7 @@ class Workspace:
         shutil.rmtree(self._folder / "target" / "compiled", ignore_errors=True)
 
     def _readable(self, model: Model) -> Any:
-        """This run's manifest without dbt's own macros, the SQL in the place of the file's text."""
+        """Return the run's manifest without dbt's macros, with the SQL as the model's text."""
         from dbt.artifacts.schemas.manifest import ManifestMetadata
 
         manifest: Any = copy.copy(self._manifest)

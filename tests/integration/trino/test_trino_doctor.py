@@ -49,7 +49,7 @@ async def test_what_works_is_told_and_nothing_is_left(
     assert list(seen(found)) == [
         "S3 put, get, list, delete",
         "S3 conditional PUT",
-        "S3, objects kept",
+        "S3 keeps objects",
         "Iceberg catalog",
         "Iceberg catalog, writing",
         "Iceberg catalog, branch records",

@@ -195,7 +195,7 @@ def test_readiness_names_trino(gateways: tuple[LiveGateway, LiveGateway]) -> Non
 def test_every_statement_of_a_run_is_counted_and_in_its_trace(
     gateways: tuple[LiveGateway, LiveGateway], trino: Trino, traces: Collector
 ) -> None:
-    """Those that dbt asks for and the gateway's own, against Trino's account of them."""
+    """Compare dbt's statements and the gateway's own with Trino's list of queries."""
     name, url = f"counted_{uuid4().hex[:8]}", gateways[0].url
 
     def calls() -> Counter[tuple[str, ...]]:

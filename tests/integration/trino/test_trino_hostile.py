@@ -1,4 +1,4 @@
-"""Code of a stranger in dbt's process gets the approved statement from Trino, and no other."""
+"""Foreign code in dbt's process can run only the approved statement on Trino."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -37,7 +37,7 @@ async def world(
 
 @asynccontextmanager
 async def hostile(world: World, home: Path, **hello: Any) -> AsyncIterator[None]:
-    """As long as it lasts, dbt's workers are those."""
+    """Replace dbt's workers with hostile ones in this context."""
     engine = world.engine
     assert isinstance(engine, TrinoEngine)
     good, hello = engine.workers, {"catalog": engine.lake.catalog_name, **hello}
@@ -83,7 +83,7 @@ async def test_what_a_build_did_not_ask_for_is_refused_and_does_nothing(
     assert run.failure is not None
     assert (run.failure.cause, run.failure.retryable) == ("permission_denied", False)
     assert await states(trino, run) == []
-    assert "Refused a statement of dbt" in await world.runs.logs(run.run_id)
+    assert "Refused a statement from dbt" in await world.runs.logs(run.run_id)
     assert await world.rows(name) == await world.rows(victim) == [{"n": 1}]
     await world.built(name, SQL)
 
@@ -96,7 +96,7 @@ async def test_the_approved_statement_runs_once(world: World, trino: Trino, tmp_
         run = await world.build(name, SQL)
     assert run.failure is not None
     assert run.failure.cause == "permission_denied"
-    assert "was done before" in run.failure.message
+    assert "had already finished" in run.failure.message
     assert await states(trino, run) == ["FINISHED"]
     assert await world.rows(name) == [{"n": 2}]
     assert await world.rows(victim) == [{"n": 1}]
@@ -157,7 +157,7 @@ async def test_a_worker_that_dies_after_its_statement_changes_nothing(
     await world.built(name, SQL, **kind)
     async with hostile(world, tmp_path, asks=["APPROVED"], dies=True):
         run = await world.built(name, SQL, **kind)
-    assert "dbt failed after its statement was done" in await world.runs.logs(run.run_id)
+    assert "dbt failed after its statement had finished" in await world.runs.logs(run.run_id)
     assert await world.rows(name) == [{"n": 2}] * (2 if kind else 1)
 
 

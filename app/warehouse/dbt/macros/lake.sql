@@ -5,7 +5,7 @@
   {{ return((custom_schema_name or target.schema) | trim) }}
 {% endmacro %}
 
-{# Between quotes are the names of a struct's fields. #}
+{# The parts between quotes are the names of a struct's fields. #}
 {% macro asgard_held_as(type) %}
   {% set parts = [] %}
   {% for part in type.split('"') %}

@@ -1,6 +1,6 @@
 {# One statement for each materialization: readers of a table never miss it. What dbt-trino does by
    itself moves the old table away first, and asks Trino what there is, which we know.
-   The gateway runs no other text than that of `app.warehouse.trino_publisher`, to the last space. #}
+   The gateway runs only the text of `app.warehouse.trino_publisher`, exact to the last space. #}
 
 {% materialization table, adapter='trino' %}
   {% call statement('main', auto_begin=False) -%}
