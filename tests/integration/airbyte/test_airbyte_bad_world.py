@@ -369,6 +369,30 @@ async def test_what_may_still_be_made_is_not_sent_again_but_found_by_its_key(
     assert airbyte.calls("POST /sources") == 1
 
 
+async def test_the_reason_is_told_and_not_the_text_of_the_problems_type(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    body = {"name": "why", "type": "toy", "config": {"rows": "many", "stream": "why"}}
+    refused = await gateway.post("/airbyte/datasource", json=body)
+    assert refused.status_code == 422
+    assert "$.rows: str found, integer expected" in refused.json()["detail"]
+    unlucky = {**body, "config": {"rows": 13, "stream": "why"}}
+    source = (await gateway.post("/airbyte/datasource", json=unlucky)).json()["id"]
+    check = await gateway.post(f"/airbyte/datasource/{source}/check")
+    assert check.json() == {
+        "succeeded": False,
+        "message": "Airbyte answers 500: Discovery failed: 13 is bad luck",
+    }
+    streams = await gateway.get(f"/airbyte/datasource/{source}/streams")
+    assert streams.status_code == 424
+    assert streams.json()["detail"].endswith("13 is bad luck")
+    ingestion = await toy(gateway)
+    yearly = {"scheduleType": "cron", "cronExpression": "0 0 12 ? * MON-FRI 1999"}
+    schedule = await gateway.patch(f"/airbyte/ingestion/{ingestion}", json={"schedule": yearly})
+    assert schedule.status_code == 400
+    assert "The cron expression 0 0 12 ? * MON-FRI 1999" in schedule.json()["detail"]
+
+
 async def test_a_run_waits_out_an_outage_of_airbyte_and_ends(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer
 ) -> None:

@@ -16,6 +16,9 @@ Answer = tuple[int, Any]
 Query = dict[str, list[str]]
 Resource = dict[str, Any]
 MASK = "**********"
+CONSTANT = "This text is the same for every problem of the type"
+MIN_YEAR = 2000
+"""Quartz's seventh field is a year."""
 LARGEST_PAGE = 100
 ALL_MODES = [
     "full_refresh_overwrite",
@@ -26,20 +29,20 @@ ALL_MODES = [
 
 
 class Problem(Exception):
-    """Airbyte's own error document."""
+    """Airbyte's own error document: `detail` tells the type of problem, `data` the reason."""
 
-    def __init__(self, status: int, title: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.title, self.detail = status, title, detail
+    def __init__(self, status: int, title: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.title, self.reason = status, title, reason
 
     def document(self) -> Resource:
         return {
             "status": self.status,
             "type": "https://reference.airbyte.com/reference/errors",
             "title": self.title,
-            "detail": self.detail,
+            "detail": f"{CONSTANT} {self.title}.",
             "documentationUrl": None,
-            "data": {"message": self.detail},
+            "data": {"message": self.reason},
         }
 
 
@@ -323,6 +326,9 @@ def _schedule(body: Resource) -> Resource:
     schedule = body.get("schedule") or {"scheduleType": "manual"}
     if schedule["scheduleType"] not in {"manual", "cron"}:
         raise Problem(400, "bad-request", "scheduleType is manual or cron.")
+    cron = schedule.get("cronExpression")
+    if cron and re.fullmatch(r"(\S+ ){6}\d{4}", cron) and int(cron[-4:]) < MIN_YEAR:
+        raise Problem(400, "bad-request", f"The cron expression {cron} is not valid: it is over.")
     return dict(schedule)
 
 
