@@ -72,7 +72,7 @@ class AirbyteApi:
         self._workspaces = Workspaces(self.client, settings.airbyte_workspace)
         self._claims = Claims(store)
         self._resources = Resources(self.client, self._workspaces, self._claims)
-        self._maker = Maker(self.client, self._claims)
+        self._maker = Maker(self.client, self._claims, self._resources)
         self._manifests = ListedBronze(store, lake.s3)
         self._jobs = AirbyteJobs(self.client, self._manifests, settings.run_timeout)
 

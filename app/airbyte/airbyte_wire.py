@@ -111,7 +111,6 @@ def destination_of(wire: Json, created_by: str | None) -> Destination:
 
 
 def ingestion_of(wire: Json, path_of: PathOf, created_by: str | None) -> Ingestion:
-    active = wire["status"] == "active"
     streams = (wire.get("configurations") or {}).get("streams") or ()
     return Ingestion(
         id=wire["connectionId"],
@@ -119,7 +118,7 @@ def ingestion_of(wire: Json, path_of: PathOf, created_by: str | None) -> Ingesti
         source_id=wire["sourceId"],
         destination_id=wire["destinationId"],
         schedule=_schedule_of(wire["schedule"]),
-        status=IngestionStatus.ACTIVE if active else IngestionStatus.INACTIVE,
+        status=_status_of(wire),
         streams=tuple(_configured_of(stream, path_of) for stream in streams),
         created_at=_time(wire),
         created_by=created_by or UNKNOWN_CALLER,
@@ -177,6 +176,11 @@ def _configured_of(wire: Json, path_of: PathOf) -> ConfiguredStream:
         primary_key=_paths(wire.get("primaryKey")),
         path=path_of(wire["name"], wire.get("namespace") or None),
     )
+
+
+def _status_of(wire: Json) -> IngestionStatus:
+    known = wire["status"] in {each.value for each in IngestionStatus}
+    return IngestionStatus(wire["status"]) if known else IngestionStatus.INACTIVE
 
 
 def _schedule_of(wire: Json) -> Schedule:

@@ -44,6 +44,8 @@ class SyncMode(StrEnum):
 class IngestionStatus(StrEnum):
     ACTIVE = "active"
     INACTIVE = "inactive"
+    LOCKED = "locked"
+    """By Airbyte itself, which alone lifts it."""
 
 
 class ScheduleType(StrEnum):

@@ -39,6 +39,7 @@ Name = Annotated[
 ]
 ConnectorName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$")]
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+WantedStatus = Literal[IngestionStatus.ACTIVE, IngestionStatus.INACTIVE]
 Workspace = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -162,7 +163,7 @@ class IngestionCreate(Body):
     sourceId: Name  # noqa: N815
     destinationId: Name  # noqa: N815
     schedule: ScheduleBody | None = Field(None, description="Default: manual.")
-    status: IngestionStatus = IngestionStatus.ACTIVE
+    status: WantedStatus = IngestionStatus.ACTIVE
     streams: Streams | None = Field(
         None, description="Default: all of the source's, as full_refresh_overwrite."
     )
@@ -182,7 +183,7 @@ class IngestionPatch(Body):
     """What is absent stays. `schedule` null: manual; `streams` null: all of the source's."""
 
     name: Name = ""
-    status: IngestionStatus = IngestionStatus.ACTIVE
+    status: WantedStatus = IngestionStatus.ACTIVE
     schedule: ScheduleBody | None = None
     streams: Streams | None = None
 

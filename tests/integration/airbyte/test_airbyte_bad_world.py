@@ -393,6 +393,60 @@ async def test_the_reason_is_told_and_not_the_text_of_the_problems_type(
     assert "The cron expression 0 0 12 ? * MON-FRI 1999" in schedule.json()["detail"]
 
 
+@pytest.mark.parametrize("status", [200, 500])
+async def test_a_delete_is_final(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer, status: int
+) -> None:
+    """Airbyte keeps the rows: a connection as deprecated, the others without their config."""
+    airbyte.state.broken_tombstones = status == 500
+    ingestion = await toy(gateway)
+    found = (await gateway.get(f"/airbyte/ingestion/{ingestion}")).json()
+    paths = (
+        f"/airbyte/ingestion/{ingestion}",
+        f"/airbyte/datasource/{found['sourceId']}",
+        f"/airbyte/sink/{found['destinationId']}",
+    )
+    for path in paths:
+        assert (await gateway.delete(path)).status_code == 204
+    for path in paths:
+        assert (await gateway.get(path)).status_code == 404
+        assert (await gateway.delete(path)).status_code == 404
+    for gone in (
+        await gateway.patch(paths[0], json={"status": "active"}),
+        await gateway.post(f"{paths[0]}/sync"),
+        await gateway.get(f"{paths[0]}/status"),
+        await gateway.post(f"{paths[1]}/check"),
+        await gateway.get(f"{paths[1]}/streams"),
+    ):
+        assert gone.status_code == 404, gone.text
+    assert airbyte.state.connections[ingestion]["status"] == "deprecated"
+    assert airbyte.calls("POST /jobs") == airbyte.calls("PATCH .+") == 0
+
+
+async def test_what_breaks_airbyte_but_is_there_is_not_taken_for_deleted(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    id_ = await toy(gateway)
+    airbyte.fail("GET /connections/.+", times=9, status=500, body='{"message": "it broke"}')
+    answer = await gateway.get(f"/airbyte/ingestion/{id_}")
+    assert (answer.status_code, answer.json()["detail"]) == (424, "Airbyte answers 500: it broke")
+
+
+async def test_a_locked_connection_is_shown_as_such(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    path = f"/airbyte/ingestion/{await toy(gateway)}"
+    airbyte.state.connections[path.rsplit("/", 1)[1]]["status"] = "locked"
+    assert (await gateway.get(path)).json()["status"] == "locked"
+    refused = await gateway.post(f"{path}/sync")
+    assert refused.status_code == 409
+    assert "only Airbyte can unlock it" in refused.json()["hint"]
+    assert "PATCH" not in refused.json()["hint"]
+    wanted = await gateway.patch(path, json={"status": "locked"})
+    assert wanted.status_code == 422
+    assert (await gateway.patch(path, json={"status": "active"})).status_code == 409
+
+
 async def test_a_run_waits_out_an_outage_of_airbyte_and_ends(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer
 ) -> None:

@@ -119,6 +119,7 @@ class AirbyteServer:
         self.faults.clear()
         self.seen.clear()
         self.auth = Auth()
+        self.state.broken_tombstones = False
 
     def calls(self, match: str) -> int:
         return sum(bool(re.fullmatch(match, line)) for line in self.seen)

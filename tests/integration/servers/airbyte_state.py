@@ -54,6 +54,10 @@ class AirbyteState:
         self.destinations: dict[str, Resource] = {}
         self.connections: dict[str, Resource] = {}
         self.jobs: dict[int, Job] = {}
+        self.deleted: set[str] = set()
+        """Their rows stay, and only lists leave them out."""
+        self.broken_tombstones = False
+        """Whether reading a deleted source or destination is a 500."""
         self.stream_states: dict[tuple[str, str], int] = {}
         self._lock = threading.RLock()
         self._clock = 0
@@ -100,13 +104,16 @@ class AirbyteState:
         return self._page("/workspaces", list(self.workspaces.values()), query)
 
     def list_sources(self, _: Any, query: Query, __: Any) -> Answer:
-        return self._page("/sources", list(self.sources.values()), query)
+        return self._page("/sources", self._alive(self.sources), query)
 
     def list_destinations(self, _: Any, query: Query, __: Any) -> Answer:
-        return self._page("/destinations", list(self.destinations.values()), query)
+        return self._page("/destinations", self._alive(self.destinations), query)
 
     def list_connections(self, _: Any, query: Query, __: Any) -> Answer:
-        return self._page("/connections", list(self.connections.values()), query)
+        return self._page("/connections", self._alive(self.connections), query)
+
+    def _alive(self, found: dict[str, Resource]) -> list[Resource]:
+        return [item for id_, item in found.items() if id_ not in self.deleted]
 
     def list_jobs(self, _: Any, query: Query, __: Any) -> Answer:
         jobs = [job.document() for job in self.jobs.values()]
@@ -154,16 +161,24 @@ class AirbyteState:
         return 200, self._get(self.workspaces, "workspace", found[1])
 
     def get_source(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        return 200, _shown(self._get(self.sources, "source", found[1]))
+        return self._get_actor(self.sources, "source", found[1])
 
     def get_destination(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        return 200, _shown(self._get(self.destinations, "destination", found[1]))
+        return self._get_actor(self.destinations, "destination", found[1])
+
+    def _get_actor(self, found: dict[str, Resource], kind: str, id_: str) -> Answer:
+        actor = self._get(found, kind, id_)
+        if id_ in self.deleted and self.broken_tombstones:
+            raise Problem(500, "unexpected-problem", 'argument "content" is null')
+        return 200, _shown(actor)
 
     def delete_source(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        return self._delete(self.sources, "source", found[1])
+        self._delete(self.sources, "source", found[1])["configuration"] = None
+        return 204, None
 
     def delete_destination(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        return self._delete(self.destinations, "destination", found[1])
+        self._delete(self.destinations, "destination", found[1])["configuration"] = None
+        return 204, None
 
     def streams(self, _: Any, query: Query, __: Any) -> Answer:
         source = self._get(self.sources, "source", _one(query, "sourceId", ""))
@@ -209,6 +224,8 @@ class AirbyteState:
 
     def patch_connection(self, found: re.Match[str], _: Query, body: Resource) -> Answer:
         connection = self._get(self.connections, "connection", found[1])
+        if connection["status"] == "locked":
+            raise Problem(409, "state-conflict", "The connection is locked.")
         for name in ("name", "status", "prefix", "namespaceDefinition", "namespaceFormat"):
             connection[name] = body.get(name, connection[name])
         if "schedule" in body:
@@ -236,7 +253,8 @@ class AirbyteState:
         return 200, self._get(self.connections, "connection", found[1])
 
     def delete_connection(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        return self._delete(self.connections, "connection", found[1])
+        self._delete(self.connections, "connection", found[1])["status"] = "deprecated"
+        return 204, None
 
     # Jobs
 
@@ -284,10 +302,9 @@ class AirbyteState:
             raise Problem(404, "resource-not-found", f"Could not find a {kind} for: {id_}")
         return found[id_]
 
-    def _delete(self, found: dict[str, Resource], kind: str, id_: str) -> Answer:
-        self._get(found, kind, id_)
-        del found[id_]
-        return 204, None
+    def _delete(self, found: dict[str, Resource], kind: str, id_: str) -> Resource:
+        self.deleted.add(id_)
+        return self._get(found, kind, id_)
 
 
 def _one(query: Query, name: str, default: str) -> str:
@@ -334,7 +351,7 @@ def _schedule(body: Resource) -> Resource:
 
 def _shown(resource: Resource) -> Resource:
     """Airbyte never answers a secret."""
-    if "configuration" not in resource:
+    if not resource.get("configuration"):
         return resource
     kind = "sourceType" if "sourceType" in resource else "destinationType"
     spec = SPECS.get(resource[kind], {})
