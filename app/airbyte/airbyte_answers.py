@@ -40,6 +40,10 @@ class Unanswered(Exception):
         self.wait = wait
 
 
+class Forbidden(EngineFailed):
+    """Also Airbyte's answer to an id that it does not know, for all but its instance's admins."""
+
+
 def json_of(response: httpx.Response) -> Any:
     """The body of a good answer. Raises what another one means."""
     if response.status_code >= 300:
@@ -63,7 +67,7 @@ def refusal(response: httpx.Response) -> Exception:
         case 401:
             return EngineFailed(detail, cause=FailureCause.PERMISSION_DENIED, hint=LOGIN_HINT)
         case 403:
-            return EngineFailed(detail, cause=FailureCause.PERMISSION_DENIED, hint=ACCESS_HINT)
+            return Forbidden(detail, cause=FailureCause.PERMISSION_DENIED, hint=ACCESS_HINT)
         case 404 if not _is_json(response):
             return _no_airbyte(response)
         case 404:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from app.airbyte.airbyte_answers import Forbidden
 from app.airbyte.airbyte_claims import Claims
 from app.airbyte.airbyte_workspaces import Workspaces
 from app.airbyte.client import AirbyteClient, Json, Params
@@ -55,7 +56,8 @@ class Resources:
             raise missing from None
         except EngineFailed as error:
             # A row without its config can break the answer. Lists leave such rows out.
-            if error.can_retry and airbyte_id not in await self._listed(kind, {}):
+            doubtful = error.can_retry or isinstance(error, Forbidden)
+            if doubtful and airbyte_id not in await self._listed(kind, {}):
                 raise missing from None
             raise
         # A deleted source has no config, but few connectors take none at all.

@@ -423,6 +423,41 @@ async def test_a_delete_is_final(
     assert airbyte.calls("POST /jobs") == airbyte.calls("PATCH .+") == 0
 
 
+async def test_credentials_without_the_instance_get_404_and_replays(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    """Airbyte answers 403 to them for every id that it does not know."""
+    airbyte.state.is_admin = False
+    for kind in ("datasource", "sink", "ingestion"):
+        answer = await gateway.get(f"/airbyte/{kind}/{uuid4()}")
+        assert answer.status_code == 404, answer.text
+    name = f"replayed_{uuid4().hex[:8]}"
+
+    async def twice(kind: str, id_name: str, body: dict[str, Any]) -> str:
+        key = {"Idempotency-Key": f"{kind}-{name}"}
+        answers = [await gateway.post(f"/airbyte/{kind}", json=body, headers=key) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [201, 201], answers[1].text
+        ids = {str(answer.json()[id_name]) for answer in answers}
+        assert len(ids) == 1
+        return ids.pop()
+
+    config = {"rows": 1, "stream": name}
+    source = await twice("datasource", "id", {"name": name, "type": "toy", "config": config})
+    sink = await twice("sink", "id", {"name": name, "type": "s3"})
+    made = {"name": name, "sourceId": source, "destinationId": sink}
+    await twice("ingestion", "connectionId", made)
+
+
+async def test_what_is_forbidden_but_there_is_not_taken_for_unknown(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    id_ = await toy(gateway)
+    airbyte.fail("GET /connections/.+", times=9, status=403, body='{"detail": "not yours"}')
+    answer = await gateway.get(f"/airbyte/ingestion/{id_}")
+    assert answer.status_code == 424
+    assert "Give these credentials access" in answer.json()["hint"]
+
+
 async def test_what_breaks_airbyte_but_is_there_is_not_taken_for_deleted(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer
 ) -> None:

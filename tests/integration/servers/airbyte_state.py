@@ -56,6 +56,8 @@ class AirbyteState:
         self.jobs: dict[int, Job] = {}
         self.deleted: set[str] = set()
         """Their rows stay, and only lists leave them out."""
+        self.is_admin = True
+        """Of the instance. Others have no role in the unknown workspace of an unknown id."""
         self.broken_tombstones = False
         """Whether reading a deleted source or destination is a 500."""
         self.stream_states: dict[tuple[str, str], int] = {}
@@ -296,9 +298,10 @@ class AirbyteState:
             raise Problem(404, "resource-not-found", f"Could not find a resource for: {job_id}")
         return job
 
-    @staticmethod
-    def _get(found: dict[str, Resource], kind: str, id_: str) -> Resource:
+    def _get(self, found: dict[str, Resource], kind: str, id_: str) -> Resource:
         if id_ not in found:
+            if not self.is_admin:
+                raise Problem(403, "forbidden", "These credentials have no role there.")
             raise Problem(404, "resource-not-found", f"Could not find a {kind} for: {id_}")
         return found[id_]
 
