@@ -125,7 +125,12 @@ class AirbyteApi:
         return CheckResult(succeeded=True, message=f"Can be read: {names}.")
 
     async def discover(self, source_id: str) -> tuple[Stream, ...]:
-        return await self._streams(source_id, {"ignoreCache": "true"})
+        """Airbyte tells the modes of a stream only for a destination."""
+        params = {"ignoreCache": "true"}
+        source = await self._resources.get(SOURCE, source_id)
+        if sink := await self._resources.sink_in(source["workspaceId"]):
+            params["destinationId"] = sink
+        return await self._streams(source["sourceId"], params)
 
     # Destinations
 

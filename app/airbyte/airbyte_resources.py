@@ -9,6 +9,7 @@ from app.airbyte.airbyte_answers import Forbidden
 from app.airbyte.airbyte_claims import Claims
 from app.airbyte.airbyte_workspaces import Workspaces
 from app.airbyte.client import AirbyteClient, Json, Params
+from app.airbyte.engine import S3
 from app.caller import Caller
 from app.errors import EngineFailed, InvalidRequest, NotFound
 
@@ -71,6 +72,13 @@ class Resources:
             return await self.get(kind, id_)
         except NotFound:
             return None
+
+    async def sink_in(self, workspace: str) -> str | None:
+        """A destination of type S3, the only one that Asgard makes."""
+        found = (await self.all(DESTINATION)).items()
+        wanted = (workspace, S3)
+        sinks = (id_ for id_, d in found if (d["workspaceId"], d["destinationType"]) == wanted)
+        return next(sinks, None)
 
     async def delete(self, kind: Kind, id_: str, caller: Caller) -> None:
         _require_id(kind, id_)

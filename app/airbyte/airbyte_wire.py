@@ -29,8 +29,6 @@ UNKNOWN_CALLER = "airbyte"
 """Who made what was not made through this gateway."""
 UNKNOWN_TYPE = "unknown"
 """Airbyte's public API names a stream's fields and not their types."""
-S3_MODES = tuple(m for m in SyncMode if m is not SyncMode.INCREMENTAL_DEDUPED_HISTORY)
-"""What its S3 destination can do, the only kind that Asgard makes."""
 
 
 class JobStatus(StrEnum):
@@ -127,12 +125,12 @@ def ingestion_of(wire: Json, path_of: PathOf, created_by: str | None) -> Ingesti
 
 def stream_of(wire: Json) -> Stream:
     names = (".".join(path) for path in wire.get("propertyFields") or ())
-    modes = frozenset(wire.get("syncModes") or ())
+    modes = wire.get("syncModes")
     return Stream(
         name=wire["streamName"],
         namespace=wire.get("streamnamespace") or None,
         columns=tuple(Column(name=name, type=UNKNOWN_TYPE) for name in names),
-        sync_modes=tuple(mode for mode in S3_MODES if mode.value in modes),
+        sync_modes=None if modes is None else tuple(modes),
         primary_key=_paths(wire.get("sourceDefinedPrimaryKey")),
         cursor=tuple(wire.get("defaultCursorField") or ()),
         source_defined_cursor=bool(wire.get("sourceDefinedCursorField")),
@@ -165,13 +163,13 @@ def _stream_body(stream: ConfiguredStream) -> dict[str, Any]:
 
 
 def _configured_of(wire: Json, path_of: PathOf) -> ConfiguredStream:
-    mode = wire.get("syncMode")
+    mode = str(wire.get("syncMode") or SyncMode.FULL_REFRESH_OVERWRITE)
     known = mode in {each.value for each in SyncMode}
     return ConfiguredStream(
         name=wire["name"],
         namespace=wire.get("namespace") or None,
-        # Airbyte has a few more, of destinations that Asgard does not make.
-        sync_mode=SyncMode(str(mode)) if known else SyncMode.FULL_REFRESH_OVERWRITE,
+        sync_mode=SyncMode(mode) if known else SyncMode.FULL_REFRESH_OVERWRITE,
+        other_mode=None if known else mode,
         cursor_field=tuple(wire.get("cursorField") or ()),
         primary_key=_paths(wire.get("primaryKey")),
         path=path_of(wire["name"], wire.get("namespace") or None),
@@ -186,7 +184,9 @@ def _status_of(wire: Json) -> IngestionStatus:
 def _schedule_of(wire: Json) -> Schedule:
     known = wire["scheduleType"] in {each.value for each in ScheduleType}
     kind = ScheduleType(wire["scheduleType"]) if known else ScheduleType.MANUAL
-    return Schedule(type=kind, cron=wire.get("cronExpression"))
+    return Schedule(
+        type=kind, cron=wire.get("cronExpression"), basic_timing=wire.get("basicTiming")
+    )
 
 
 def _paths(wire: Any) -> tuple[tuple[str, ...], ...]:

@@ -107,9 +107,14 @@ class SinkCreate(Body):
 class ScheduleBody(Body):
     scheduleType: ScheduleType = ScheduleType.MANUAL  # noqa: N815
     cronExpression: Annotated[str, StringConstraints(max_length=200)] | None = None  # noqa: N815
+    basicTiming: Annotated[str, StringConstraints(max_length=200)] | None = Field(  # noqa: N815
+        None, description="Of a basic schedule, which only Airbyte itself makes."
+    )
 
     @model_validator(mode="after")
     def _cron(self) -> "ScheduleBody":
+        if self.basicTiming is not None and self.scheduleType is not ScheduleType.BASIC:
+            raise ValueError("basicTiming is only for schedules of type basic")
         if self.scheduleType is not ScheduleType.CRON:
             return self
         from croniter import croniter
@@ -123,11 +128,17 @@ class ScheduleBody(Body):
         return self
 
     def schedule(self) -> Schedule:
-        return Schedule(type=self.scheduleType, cron=self.cronExpression)
+        return Schedule(
+            type=self.scheduleType, cron=self.cronExpression, basic_timing=self.basicTiming
+        )
 
     @classmethod
     def of(cls, schedule: Schedule) -> "ScheduleBody":
-        return cls.model_construct(scheduleType=schedule.type, cronExpression=schedule.cron)
+        return cls.model_construct(
+            scheduleType=schedule.type,
+            cronExpression=schedule.cron,
+            basicTiming=schedule.basic_timing,
+        )
 
 
 class StreamBody(Body):

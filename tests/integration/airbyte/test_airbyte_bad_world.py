@@ -29,6 +29,17 @@ SECRET = "tr0ub4dor-and-3"
 TIMEOUT = 0.5
 HTML = "<!doctype html><html><body>Sign in</body></html>"
 CALLER = Caller("tester")
+NINE_MODES = (
+    "full_refresh_overwrite",
+    "full_refresh_overwrite_deduped",
+    "full_refresh_append",
+    "full_refresh_update",
+    "full_refresh_soft_delete",
+    "incremental_append",
+    "incremental_deduped_history",
+    "incremental_update",
+    "incremental_soft_delete",
+)
 
 
 @pytest.fixture(scope="module", name="server")
@@ -456,6 +467,63 @@ async def test_what_is_forbidden_but_there_is_not_taken_for_unknown(
     answer = await gateway.get(f"/airbyte/ingestion/{id_}")
     assert answer.status_code == 424
     assert "Give these credentials access" in answer.json()["hint"]
+
+
+async def test_every_mode_of_airbyte_is_shown_as_it_is(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    path = f"/airbyte/ingestion/{await toy(gateway)}"
+    [stream] = airbyte.state.connections[path.rsplit("/", 1)[1]]["configurations"]["streams"]
+    for mode in (*NINE_MODES, "incremental_of_tomorrow"):
+        stream["syncMode"] = mode
+        found = (await gateway.get(path)).json()["streams"]
+        assert [each["sync_mode"] for each in found] == [mode]
+
+
+async def test_the_modes_that_the_destination_has_are_shown_and_accepted(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    path = f"/airbyte/ingestion/{await toy(gateway)}"
+    ingestion = (await gateway.get(path)).json()
+    source = f"/airbyte/datasource/{ingestion['sourceId']}/streams"
+    s3 = [stream["sync_modes"] for stream in (await gateway.get(source)).json()["streams"]]
+    assert s3 == 2 * [["full_refresh_overwrite", "full_refresh_append", "incremental_append"]]
+    airbyte.state.modes = (*NINE_MODES, "incremental_of_tomorrow")
+    all_ = (await gateway.get(source)).json()["streams"][0]["sync_modes"]
+    assert all_ == [*NINE_MODES, "incremental_of_tomorrow"]
+    for mode in NINE_MODES:
+        wanted = {"name": ingestion["name"], "sync_mode": mode}
+        changed = await gateway.patch(path, json={"streams": [wanted]})
+        assert changed.status_code == 200, changed.text
+        assert changed.json()["streams"][0]["sync_mode"] == mode
+
+
+async def test_without_a_destination_the_modes_are_not_known(
+    lakehouse: "Lakehouse", airbyte: AirbyteServer
+) -> None:
+    space = airbyte.state.add_workspace("no sinks")
+    try:
+        draft = SourceDraft(name="alone", type="toy", config={"rows": 1, "stream": "alone"})
+        async with engine_of(lakehouse, airbyte.url, airbyte_workspace=space) as engine:
+            made = await engine.create_source(uuid4().hex, draft, CALLER)
+            streams = await engine.discover(made.id)
+            assert [stream.sync_modes for stream in streams] == [None, None]
+    finally:
+        del airbyte.state.workspaces[space]
+
+
+async def test_a_basic_schedule_is_shown(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    path = f"/airbyte/ingestion/{await toy(gateway)}"
+    schedule = {"scheduleType": "basic", "basicTiming": "Every 24 HOURS"}
+    airbyte.state.connections[path.rsplit("/", 1)[1]]["schedule"] = schedule
+    shown = {**schedule, "cronExpression": None}
+    assert (await gateway.get(path)).json()["schedule"] == shown
+    assert (await gateway.get(f"{path}/status")).json()["schedule"] == shown
+    assert (await gateway.patch(path, json={"schedule": shown})).status_code == 501
+    wrong = {"scheduleType": "manual", "basicTiming": "Every 24 HOURS"}
+    assert (await gateway.patch(path, json={"schedule": wrong})).status_code == 422
 
 
 async def test_what_breaks_airbyte_but_is_there_is_not_taken_for_deleted(

@@ -53,10 +53,7 @@ def s3_config(lakehouse: "Lakehouse", path: str) -> models.DestinationS3:
     )
 
 
-def made_connection(
-    sdk: AirbyteAPI, airbyte: AirbyteServer, lakehouse: "Lakehouse", **config: Any
-) -> models.ConnectionResponse:
-    source = made_source(sdk, airbyte, **config)
+def made_destination(sdk: AirbyteAPI, airbyte: AirbyteServer, lakehouse: "Lakehouse") -> str:
     destination = sdk.destinations.create_destination(
         request=models.DestinationCreateRequest(
             name="lake",
@@ -65,11 +62,19 @@ def made_connection(
         )
     ).destination_response
     assert destination is not None
+    return destination.destination_id
+
+
+def made_connection(
+    sdk: AirbyteAPI, airbyte: AirbyteServer, lakehouse: "Lakehouse", **config: Any
+) -> models.ConnectionResponse:
+    source = made_source(sdk, airbyte, **config)
+    destination = made_destination(sdk, airbyte, lakehouse)
     answer = sdk.connections.create_connection(
         request=models.ConnectionCreateRequest(
             name="ticks to lake",
             source_id=source.source_id,
-            destination_id=destination.destination_id,
+            destination_id=destination,
             namespace_definition=models.NamespaceDefinitionEnum.SOURCE,
             configurations=models.StreamConfigurations(
                 streams=[
@@ -137,10 +142,13 @@ def test_sources_are_made_paged_and_deleted(airbyte: AirbyteServer) -> None:
     assert missing.value.status_code == 404
 
 
-def test_streams(airbyte: AirbyteServer) -> None:
+def test_streams(airbyte: AirbyteServer, lakehouse: "Lakehouse") -> None:
     sdk = sdk_of(airbyte)
     source = made_source(sdk, airbyte, namespace="shop")
-    request = api.GetStreamPropertiesRequest(source_id=source.source_id, ignore_cache=True)
+    destination = made_destination(sdk, airbyte, lakehouse)
+    request = api.GetStreamPropertiesRequest(
+        source_id=source.source_id, destination_id=destination, ignore_cache=True
+    )
     found = sdk.streams.get_stream_properties(request=request).stream_properties_response
     assert found is not None
     first = found[0]

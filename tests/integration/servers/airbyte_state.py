@@ -20,12 +20,7 @@ CONSTANT = "This text is the same for every problem of the type"
 MIN_YEAR = 2000
 """Quartz's seventh field is a year."""
 LARGEST_PAGE = 100
-ALL_MODES = [
-    "full_refresh_overwrite",
-    "full_refresh_append",
-    "incremental_append",
-    "incremental_deduped_history",
-]
+S3_MODES = ("full_refresh_overwrite", "full_refresh_append", "incremental_append")
 
 
 class Problem(Exception):
@@ -56,6 +51,8 @@ class AirbyteState:
         self.jobs: dict[int, Job] = {}
         self.deleted: set[str] = set()
         """Their rows stay, and only lists leave them out."""
+        self.modes: tuple[str, ...] = S3_MODES
+        """What a source and a destination have in common."""
         self.is_admin = True
         """Of the instance. Others have no role in the unknown workspace of an unknown id."""
         self.broken_tombstones = False
@@ -184,6 +181,9 @@ class AirbyteState:
 
     def streams(self, _: Any, query: Query, __: Any) -> Answer:
         source = self._get(self.sources, "source", _one(query, "sourceId", ""))
+        destination = _one(query, "destinationId", "")
+        if destination:
+            self._get(self.destinations, "destination", destination)
         broken, streams = discover(source["sourceType"], source["configuration"])
         if broken:
             raise Problem(500, "unexpected-problem", broken)
@@ -191,7 +191,7 @@ class AirbyteState:
             {
                 "streamName": stream["name"],
                 "streamnamespace": stream.get("namespace"),
-                "syncModes": ALL_MODES,
+                "syncModes": list(self.modes) if destination else None,
                 "defaultCursorField": stream["cursor"],
                 "sourceDefinedCursorField": True,
                 "sourceDefinedPrimaryKey": [[name] for name in stream["key"]],
