@@ -213,7 +213,7 @@ class AirbyteApi:
             destination = await self._resources.get(DESTINATION, former.destination_id)
             streams = await self._configured(wire, destination, change.streams)
             refuse_taken(_paths(streams), await self.ingestions(), former.id)
-            body["configurations"] = streams_body(streams)
+            body["configurations"] = streams_body(streams, wire)
         if body:
             await self.client.patch(f"/connections/{former.id}", body)
             log.info("airbyte_changed", kind=CONNECTION.name, id=former.id, by=caller.subject)

@@ -31,6 +31,10 @@ UNKNOWN_TYPE = "unknown"
 """Airbyte's public API names a stream's fields and not their types."""
 
 
+OWN = frozenset({"name", "namespace", "syncMode", "cursorField", "primaryKey"})
+"""The fields of a connection's stream that Asgard sets."""
+
+
 class JobStatus(StrEnum):
     PENDING = "pending"
     QUEUED = "queued"
@@ -137,8 +141,25 @@ def stream_of(wire: Json) -> Stream:
     )
 
 
-def streams_body(streams: tuple[ConfiguredStream, ...]) -> dict[str, Any]:
-    return {"streams": [_stream_body(stream) for stream in streams]}
+def streams_body(
+    streams: tuple[ConfiguredStream, ...], connection: Json | None = None
+) -> dict[str, Any]:
+    """`connection` has them already: what it says of them beyond Asgard's fields is kept.
+
+    Airbyte takes the streams as a whole. A stream sent without its mappers and selected fields
+    would bring in clear what Airbyte hashes or leaves out.
+    """
+    former = ((connection or {}).get("configurations") or {}).get("streams") or ()
+    kept = {_name_of(wire): _beyond(wire) for wire in former}
+    return {"streams": [kept.get((s.namespace, s.name), {}) | _stream_body(s) for s in streams]}
+
+
+def _beyond(wire: Json) -> dict[str, Any]:
+    return {name: value for name, value in wire.items() if name not in OWN and value is not None}
+
+
+def _name_of(wire: Json) -> tuple[str | None, str]:
+    return wire.get("namespace") or None, wire["name"]
 
 
 def schedule_body(schedule: Schedule) -> dict[str, Any]:

@@ -512,6 +512,37 @@ async def test_without_a_destination_the_modes_are_not_known(
         del airbyte.state.workspaces[space]
 
 
+async def test_changed_streams_keep_what_airbyte_hashes_and_leaves_out(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    path = f"/airbyte/ingestion/{await toy(gateway)}"
+    connection = airbyte.state.connections[path.rsplit("/", 1)[1]]
+    [stream] = connection["configurations"]["streams"]
+    kept = {
+        "mappers": [
+            {
+                "id": str(uuid4()),
+                "type": "hashing",
+                "mapperConfiguration": {"targetField": "odd", "method": "SHA-256"},
+            }
+        ],
+        "selectedFields": [{"fieldPath": ["n"]}, {"fieldPath": ["odd"]}],
+        "destinationObjectName": "ticks",
+    }
+    stream.update(kept)
+    name = stream["name"]
+    more = {"name": f"{name}_more"}
+    wanted = [{"name": name, "sync_mode": "incremental_append"}, more]
+    for streams in (wanted, None):
+        changed = await gateway.patch(path, json={"streams": streams})
+        assert changed.status_code == 200, changed.text
+        first, second = connection["configurations"]["streams"]
+        assert {field: first[field] for field in kept} == kept
+        assert first["syncMode"] == ("incremental_append" if streams else "full_refresh_overwrite")
+        assert second.get("selectedFields") is None
+        assert second["mappers"] == []
+
+
 async def test_a_basic_schedule_is_shown(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer
 ) -> None:
