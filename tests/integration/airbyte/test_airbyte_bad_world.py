@@ -581,6 +581,33 @@ async def test_a_locked_connection_is_shown_as_such(
     assert (await gateway.patch(path, json={"status": "active"})).status_code == 409
 
 
+async def test_kafka_with_sasl_fits_its_connector_and_hides_its_jaas_text(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    jaas = f'a.b.PlainLoginModule required username="reader" password="{SECRET}";'
+    sasl = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_jaas_config": jaas}
+    config = {"bootstrap_servers": ["a:9092"], "topic": "clicks", "group_id": "g"}
+    body = {"name": "kafka", "type": "kafka", "config": {**config, **sasl}}
+    made = await gateway.post("/airbyte/datasource", json=body)
+    assert made.status_code == 201, made.text
+    id_ = made.json()["id"]
+    stored = airbyte.state.sources[id_]["configuration"]
+    assert stored["protocol"] == sasl
+    assert sasl.keys().isdisjoint(stored)
+    shown = await gateway.get(f"/airbyte/datasource/{id_}")
+    assert shown.json()["config"]["protocol"]["sasl_jaas_config"] == "**********"
+    assert SECRET not in made.text + shown.text
+    for field in ("sasl_mechanism", "sasl_jaas_config"):
+        less = {name: value for name, value in body["config"].items() if name != field}
+        refused = await gateway.post("/airbyte/datasource", json={**body, "config": less})
+        assert refused.status_code == 422
+        assert f"{field}: Value error, is required with SASL_SSL" in refused.json()["detail"]
+        plain = {**config, field: sasl[field]}
+        refused = await gateway.post("/airbyte/datasource", json={**body, "config": plain})
+        assert refused.status_code == 422
+        assert "is only for SASL_PLAINTEXT and SASL_SSL" in refused.json()["detail"]
+
+
 async def test_a_run_waits_out_an_outage_of_airbyte_and_ends(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer
 ) -> None:

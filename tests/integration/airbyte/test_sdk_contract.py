@@ -25,7 +25,13 @@ def toy(airbyte: AirbyteServer, **config: Any) -> dict[str, Any]:
         "name": "toy",
         "definition_id": TOY,
         "workspace_id": airbyte.state.workspace,
-        "configuration": {"rows": 3, "stream": "ticks", "password": "s3cret", **config},
+        "configuration": {
+            "sourceType": "toy",
+            "rows": 3,
+            "stream": "ticks",
+            "password": "s3cret",
+            **config,
+        },
     }
 
 

@@ -145,6 +145,10 @@ class AirbyteState:
         config = copy.deepcopy(body["configuration"])
         type_ = config.pop(f"{kind}Type", None)
         definition = _definition(kind, type_, body.get("definitionId"))
+        if type_ != definition.type:
+            # Airbyte itself lets it pass, but its API document requires it.
+            reason = f"configuration.{kind}Type is {type_}, not {definition.type}"
+            raise Problem(400, "bad-request", reason)
         _judge(definition, config)
         return {
             f"{kind}Id": str(uuid4()),
