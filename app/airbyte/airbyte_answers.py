@@ -15,6 +15,7 @@ from app.errors import (
     InvalidRequest,
     NotFound,
 )
+from app.redaction import clean
 from app.runs.failure import FailureCause
 
 BASE_URL_HINT = "Check AIRBYTE_BASE_URL: it ends in /api/public/v1."
@@ -37,6 +38,10 @@ class Unanswered(Exception):
         self.error = error
         self.sent = sent
         self.wait = wait
+
+
+class Forbidden(EngineFailed):
+    """Also Airbyte's answer to an id that it does not know, for all but its instance's admins."""
 
 
 def json_of(response: httpx.Response) -> Any:
@@ -62,7 +67,7 @@ def refusal(response: httpx.Response) -> Exception:
         case 401:
             return EngineFailed(detail, cause=FailureCause.PERMISSION_DENIED, hint=LOGIN_HINT)
         case 403:
-            return EngineFailed(detail, cause=FailureCause.PERMISSION_DENIED, hint=ACCESS_HINT)
+            return Forbidden(detail, cause=FailureCause.PERMISSION_DENIED, hint=ACCESS_HINT)
         case 404 if not _is_json(response):
             return _no_airbyte(response)
         case 404:
@@ -101,7 +106,10 @@ def lost(error: httpx.TransportError, base_url: str, seconds: float) -> Unanswer
 
 
 def said(response: httpx.Response) -> str:
-    """Airbyte's own message, from any of the forms that its versions have."""
+    """Airbyte's own reason, from any of the forms that its versions have.
+
+    The reason is in `data.message`: there, `detail` is the same text for every problem of a type.
+    """
     try:
         found = response.json()
     except ValueError:
@@ -109,9 +117,9 @@ def said(response: httpx.Response) -> str:
     if isinstance(found, dict):
         inner = found.get("data")
         more = inner.get("message") if isinstance(inner, dict) else None
-        text = found.get("detail") or found.get("message") or more or found.get("title")
+        text = more or found.get("detail") or found.get("message") or found.get("title")
         if text:
-            return str(text)[:LONGEST_TEXT]
+            return clean(str(text))[:LONGEST_TEXT]
     return response.reason_phrase or "no message"
 
 

@@ -72,7 +72,7 @@ class AirbyteApi:
         self._workspaces = Workspaces(self.client, settings.airbyte_workspace)
         self._claims = Claims(store)
         self._resources = Resources(self.client, self._workspaces, self._claims)
-        self._maker = Maker(self.client, self._claims)
+        self._maker = Maker(self.client, self._claims, self._resources)
         self._manifests = ListedBronze(store, lake.s3)
         self._jobs = AirbyteJobs(self.client, self._manifests, settings.run_timeout)
 
@@ -125,7 +125,12 @@ class AirbyteApi:
         return CheckResult(succeeded=True, message=f"Can be read: {names}.")
 
     async def discover(self, source_id: str) -> tuple[Stream, ...]:
-        return await self._streams(source_id, {"ignoreCache": "true"})
+        """Airbyte tells the modes of a stream only for a destination."""
+        params = {"ignoreCache": "true"}
+        source = await self._resources.get(SOURCE, source_id)
+        if sink := await self._resources.sink_in(source["workspaceId"]):
+            params["destinationId"] = sink
+        return await self._streams(source["sourceId"], params)
 
     # Destinations
 
@@ -208,7 +213,7 @@ class AirbyteApi:
             destination = await self._resources.get(DESTINATION, former.destination_id)
             streams = await self._configured(wire, destination, change.streams)
             refuse_taken(_paths(streams), await self.ingestions(), former.id)
-            body["configurations"] = streams_body(streams)
+            body["configurations"] = streams_body(streams, wire)
         if body:
             await self.client.patch(f"/connections/{former.id}", body)
             log.info("airbyte_changed", kind=CONNECTION.name, id=former.id, by=caller.subject)

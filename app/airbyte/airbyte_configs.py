@@ -23,6 +23,13 @@ S3_DESTINATION_ID = "4816b78f-1489-44c1-9060-4b19d5fa9362"
 BRONZE = "bronze"
 _AIRBYTE_NAMES = {"mongodb": "mongodb-v2"}
 _OUR_NAMES = {theirs: ours for ours, theirs in _AIRBYTE_NAMES.items()}
+_KAFKA_PROTOCOL = (
+    "security_protocol",
+    "sasl_mechanism",
+    "sasl_jaas_config",
+    "oauthbearer_token_endpoint_url",
+)
+"""Fields that the connector wants in `protocol`."""
 _PROVIDERS = {"https": "HTTPS", "http": "HTTPS", "gs": "GCS", "s3": "S3"}
 
 
@@ -85,11 +92,11 @@ def _mongodb(config: Config) -> Config:
 
 
 def _kafka(config: Config) -> Config:
-    own = {"bootstrap_servers", "security_protocol", "topic"}
+    own = {"bootstrap_servers", "topic", *_KAFKA_PROTOCOL}
     return {
         "MessageFormat": {"deserialization_type": "JSON"},
         "bootstrap_servers": ",".join(config["bootstrap_servers"]),
-        "protocol": {"security_protocol": config["security_protocol"]},
+        "protocol": {name: config[name] for name in _KAFKA_PROTOCOL if name in config},
         "subscription": {"subscription_type": "subscribe", "topic_pattern": config["topic"]},
         **_rest(config, own),
     }

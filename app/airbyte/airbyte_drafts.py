@@ -20,11 +20,13 @@ async def source_body(
     definition = await workspaces.definition_id(workspace, draft.type)
     config = configs.source_config(draft.type, draft.config, s3)
     type_ = configs.airbyte_name(draft.type)
-    body: Json = {"name": draft.name, "workspaceId": workspace}
+    body: Json = {
+        "name": draft.name,
+        "workspaceId": workspace,
+        "configuration": {**config, "sourceType": type_},
+    }
     if definition:
-        body |= {"definitionId": definition, "configuration": config}
-    else:
-        body["configuration"] = {**config, "sourceType": type_}
+        body["definitionId"] = definition
     return body, {"name": draft.name, "workspaceId": workspace, "sourceType": type_}
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.airbyte.airbyte_claims import Claim, Claims
-from app.airbyte.airbyte_resources import Kind
+from app.airbyte.airbyte_resources import Kind, Resources
 from app.airbyte.client import AirbyteClient, Json
 
 CLOCK_STEP = 2
@@ -11,9 +11,10 @@ CLOCK_STEP = 2
 
 
 class Maker:
-    def __init__(self, client: AirbyteClient, claims: Claims) -> None:
+    def __init__(self, client: AirbyteClient, claims: Claims, resources: Resources) -> None:
         self._client = client
         self._claims = claims
+        self._resources = resources
 
     async def make(
         self, kind: Kind, id_: str, body: Json, same: dict[str, Any], created_by: str
@@ -21,8 +22,7 @@ class Maker:
         """`id_` is the request's own, `same` what tells the thing from others of its kind."""
         claim, is_new = await self._claims.begin(id_, created_by, self._client.now())
         if claim.made:
-            found: Json = await self._client.get(f"{kind.path}/{claim.made}")
-            return found
+            return await self._resources.living(kind, claim.made)
 
         async def look() -> Json | None:
             return await self._look(kind, same, claim)

@@ -29,8 +29,10 @@ UNKNOWN_CALLER = "airbyte"
 """Who made what was not made through this gateway."""
 UNKNOWN_TYPE = "unknown"
 """Airbyte's public API names a stream's fields and not their types."""
-S3_MODES = tuple(m for m in SyncMode if m is not SyncMode.INCREMENTAL_DEDUPED_HISTORY)
-"""What its S3 destination can do, the only kind that Asgard makes."""
+
+
+OWN = frozenset({"name", "namespace", "syncMode", "cursorField", "primaryKey"})
+"""The fields of a connection's stream that Asgard sets."""
 
 
 class JobStatus(StrEnum):
@@ -111,7 +113,6 @@ def destination_of(wire: Json, created_by: str | None) -> Destination:
 
 
 def ingestion_of(wire: Json, path_of: PathOf, created_by: str | None) -> Ingestion:
-    active = wire["status"] == "active"
     streams = (wire.get("configurations") or {}).get("streams") or ()
     return Ingestion(
         id=wire["connectionId"],
@@ -119,7 +120,7 @@ def ingestion_of(wire: Json, path_of: PathOf, created_by: str | None) -> Ingesti
         source_id=wire["sourceId"],
         destination_id=wire["destinationId"],
         schedule=_schedule_of(wire["schedule"]),
-        status=IngestionStatus.ACTIVE if active else IngestionStatus.INACTIVE,
+        status=_status_of(wire),
         streams=tuple(_configured_of(stream, path_of) for stream in streams),
         created_at=_time(wire),
         created_by=created_by or UNKNOWN_CALLER,
@@ -128,20 +129,37 @@ def ingestion_of(wire: Json, path_of: PathOf, created_by: str | None) -> Ingesti
 
 def stream_of(wire: Json) -> Stream:
     names = (".".join(path) for path in wire.get("propertyFields") or ())
-    modes = frozenset(wire.get("syncModes") or ())
+    modes = wire.get("syncModes")
     return Stream(
         name=wire["streamName"],
         namespace=wire.get("streamnamespace") or None,
         columns=tuple(Column(name=name, type=UNKNOWN_TYPE) for name in names),
-        sync_modes=tuple(mode for mode in S3_MODES if mode.value in modes),
+        sync_modes=None if modes is None else tuple(modes),
         primary_key=_paths(wire.get("sourceDefinedPrimaryKey")),
         cursor=tuple(wire.get("defaultCursorField") or ()),
         source_defined_cursor=bool(wire.get("sourceDefinedCursorField")),
     )
 
 
-def streams_body(streams: tuple[ConfiguredStream, ...]) -> dict[str, Any]:
-    return {"streams": [_stream_body(stream) for stream in streams]}
+def streams_body(
+    streams: tuple[ConfiguredStream, ...], connection: Json | None = None
+) -> dict[str, Any]:
+    """`connection` has them already: what it says of them beyond Asgard's fields is kept.
+
+    Airbyte takes the streams as a whole. A stream sent without its mappers and selected fields
+    would bring in clear what Airbyte hashes or leaves out.
+    """
+    former = ((connection or {}).get("configurations") or {}).get("streams") or ()
+    kept = {_name_of(wire): _beyond(wire) for wire in former}
+    return {"streams": [kept.get((s.namespace, s.name), {}) | _stream_body(s) for s in streams]}
+
+
+def _beyond(wire: Json) -> dict[str, Any]:
+    return {name: value for name, value in wire.items() if name not in OWN and value is not None}
+
+
+def _name_of(wire: Json) -> tuple[str | None, str]:
+    return wire.get("namespace") or None, wire["name"]
 
 
 def schedule_body(schedule: Schedule) -> dict[str, Any]:
@@ -166,23 +184,30 @@ def _stream_body(stream: ConfiguredStream) -> dict[str, Any]:
 
 
 def _configured_of(wire: Json, path_of: PathOf) -> ConfiguredStream:
-    mode = wire.get("syncMode")
+    mode = str(wire.get("syncMode") or SyncMode.FULL_REFRESH_OVERWRITE)
     known = mode in {each.value for each in SyncMode}
     return ConfiguredStream(
         name=wire["name"],
         namespace=wire.get("namespace") or None,
-        # Airbyte has a few more, of destinations that Asgard does not make.
-        sync_mode=SyncMode(str(mode)) if known else SyncMode.FULL_REFRESH_OVERWRITE,
+        sync_mode=SyncMode(mode) if known else SyncMode.FULL_REFRESH_OVERWRITE,
+        other_mode=None if known else mode,
         cursor_field=tuple(wire.get("cursorField") or ()),
         primary_key=_paths(wire.get("primaryKey")),
         path=path_of(wire["name"], wire.get("namespace") or None),
     )
 
 
+def _status_of(wire: Json) -> IngestionStatus:
+    known = wire["status"] in {each.value for each in IngestionStatus}
+    return IngestionStatus(wire["status"]) if known else IngestionStatus.INACTIVE
+
+
 def _schedule_of(wire: Json) -> Schedule:
     known = wire["scheduleType"] in {each.value for each in ScheduleType}
     kind = ScheduleType(wire["scheduleType"]) if known else ScheduleType.MANUAL
-    return Schedule(type=kind, cron=wire.get("cronExpression"))
+    return Schedule(
+        type=kind, cron=wire.get("cronExpression"), basic_timing=wire.get("basicTiming")
+    )
 
 
 def _paths(wire: Any) -> tuple[tuple[str, ...], ...]:

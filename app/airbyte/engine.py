@@ -24,9 +24,14 @@ class SyncMode(StrEnum):
     """Airbyte's names: how the source is read, and what becomes of what was there."""
 
     FULL_REFRESH_OVERWRITE = "full_refresh_overwrite"
+    FULL_REFRESH_OVERWRITE_DEDUPED = "full_refresh_overwrite_deduped"
     FULL_REFRESH_APPEND = "full_refresh_append"
+    FULL_REFRESH_UPDATE = "full_refresh_update"
+    FULL_REFRESH_SOFT_DELETE = "full_refresh_soft_delete"
     INCREMENTAL_APPEND = "incremental_append"
     INCREMENTAL_DEDUPED_HISTORY = "incremental_deduped_history"
+    INCREMENTAL_UPDATE = "incremental_update"
+    INCREMENTAL_SOFT_DELETE = "incremental_soft_delete"
 
     @property
     def source_mode(self) -> str:
@@ -34,6 +39,7 @@ class SyncMode(StrEnum):
 
     @property
     def destination_mode(self) -> str:
+        """As connectors call it, which know three."""
         by_mode = {
             SyncMode.FULL_REFRESH_OVERWRITE: "overwrite",
             SyncMode.INCREMENTAL_DEDUPED_HISTORY: "append_dedup",
@@ -44,6 +50,8 @@ class SyncMode(StrEnum):
 class IngestionStatus(StrEnum):
     ACTIVE = "active"
     INACTIVE = "inactive"
+    LOCKED = "locked"
+    """By Airbyte itself, which alone lifts it."""
 
 
 class ScheduleType(StrEnum):
@@ -55,6 +63,8 @@ class ScheduleType(StrEnum):
 class Schedule(Frozen):
     type: ScheduleType = ScheduleType.MANUAL
     cron: str | None = None
+    basic_timing: str | None = None
+    """As Airbyte words it: `Every 24 HOURS`."""
 
 
 class Connector(Frozen):
@@ -107,12 +117,15 @@ class Column(Frozen):
 
 
 class Stream(Frozen):
-    """A stream that a source has. `json_schema` is what the connector says of its records."""
+    """A stream that a source has. `json_schema` is what the connector says of its records.
+
+    `sync_modes` may name some that `SyncMode` does not have. None: the engine does not say.
+    """
 
     name: str
     namespace: str | None = None
     columns: tuple[Column, ...] = ()
-    sync_modes: tuple[SyncMode, ...] = ()
+    sync_modes: tuple[str, ...] | None = ()
     primary_key: tuple[tuple[str, ...], ...] = ()
     cursor: tuple[str, ...] = ()
     source_defined_cursor: bool = False
@@ -133,6 +146,8 @@ class ConfiguredStream(StreamChoice):
     """`path` is where its files are: `bronze/{namespace}/{name}`."""
 
     path: str
+    other_mode: str | None = None
+    """The engine's name of a mode that `SyncMode` does not have; `sync_mode` says nothing then."""
     json_schema: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -25,6 +25,13 @@ from app.runs.model import Frozen
 
 SETTING = "AIRBYTE_BASE_URL"
 BRONZE = "bronze"
+EMBEDDED_MODES = frozenset(
+    {
+        SyncMode.FULL_REFRESH_OVERWRITE,
+        SyncMode.FULL_REFRESH_APPEND,
+        SyncMode.INCREMENTAL_APPEND,
+    }
+)
 
 
 class SourceDoc(Frozen):
@@ -72,7 +79,7 @@ def configured(
     """Raises `NotSupported` for a mode that only Airbyte's own destinations have, and what
     `stream_choices.configured` raises."""
     for choice in wanted or ():
-        if choice.sync_mode is SyncMode.INCREMENTAL_DEDUPED_HISTORY:
+        if choice.sync_mode not in EMBEDDED_MODES:
             raise NotSupported(
                 f"The embedded engine has no {choice.sync_mode}: append, and deduplicate in "
                 "silver.",

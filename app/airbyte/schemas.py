@@ -39,6 +39,7 @@ Name = Annotated[
 ]
 ConnectorName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$")]
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+WantedStatus = Literal[IngestionStatus.ACTIVE, IngestionStatus.INACTIVE]
 Workspace = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -106,9 +107,14 @@ class SinkCreate(Body):
 class ScheduleBody(Body):
     scheduleType: ScheduleType = ScheduleType.MANUAL  # noqa: N815
     cronExpression: Annotated[str, StringConstraints(max_length=200)] | None = None  # noqa: N815
+    basicTiming: Annotated[str, StringConstraints(max_length=200)] | None = Field(  # noqa: N815
+        None, description="Of a basic schedule, which only Airbyte itself makes."
+    )
 
     @model_validator(mode="after")
     def _cron(self) -> "ScheduleBody":
+        if self.basicTiming is not None and self.scheduleType is not ScheduleType.BASIC:
+            raise ValueError("basicTiming is only for schedules of type basic")
         if self.scheduleType is not ScheduleType.CRON:
             return self
         from croniter import croniter
@@ -122,11 +128,17 @@ class ScheduleBody(Body):
         return self
 
     def schedule(self) -> Schedule:
-        return Schedule(type=self.scheduleType, cron=self.cronExpression)
+        return Schedule(
+            type=self.scheduleType, cron=self.cronExpression, basic_timing=self.basicTiming
+        )
 
     @classmethod
     def of(cls, schedule: Schedule) -> "ScheduleBody":
-        return cls.model_construct(scheduleType=schedule.type, cronExpression=schedule.cron)
+        return cls.model_construct(
+            scheduleType=schedule.type,
+            cronExpression=schedule.cron,
+            basicTiming=schedule.basic_timing,
+        )
 
 
 class StreamBody(Body):
@@ -162,7 +174,7 @@ class IngestionCreate(Body):
     sourceId: Name  # noqa: N815
     destinationId: Name  # noqa: N815
     schedule: ScheduleBody | None = Field(None, description="Default: manual.")
-    status: IngestionStatus = IngestionStatus.ACTIVE
+    status: WantedStatus = IngestionStatus.ACTIVE
     streams: Streams | None = Field(
         None, description="Default: all of the source's, as full_refresh_overwrite."
     )
@@ -182,7 +194,7 @@ class IngestionPatch(Body):
     """Absent fields stay unchanged. A null `schedule` is manual; null `streams` are all streams."""
 
     name: Name = ""
-    status: IngestionStatus = IngestionStatus.ACTIVE
+    status: WantedStatus = IngestionStatus.ACTIVE
     schedule: ScheduleBody | None = None
     streams: Streams | None = None
 

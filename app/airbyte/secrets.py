@@ -132,7 +132,7 @@ def secret_texts(config: Any, secret: bool = False) -> set[str]:
 
 
 def _is_secret(name: str) -> bool:
-    marks = ("password", "secret", "token", "key", "credential", "connection_string")
+    marks = ("password", "secret", "token", "key", "credential", "connection_string", "jaas")
     return any(mark in name.lower() for mark in marks)
 
 

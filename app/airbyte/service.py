@@ -195,12 +195,8 @@ class AirbyteService:
     ) -> tuple[Run, Claim]:
         """A sync that runs already is joined. Raises `Conflict` for an inactive ingestion."""
         ingestion = await self._engine.ingestion(ingestion_id)
-        if ingestion.status is IngestionStatus.INACTIVE:
-            raise Conflict(
-                f"The ingestion {ingestion.name} is inactive.",
-                hint='PATCH it with {"status": "active"} first.',
-                conflicting_id=ingestion_id,
-            )
+        if ingestion.status is not IngestionStatus.ACTIVE:
+            raise _not_active(ingestion)
         claim = await self._idempotency.claim(key, uuid4().hex)
         work = SyncWork(ingestion_id=ingestion_id)
         request = RunRequest(
@@ -309,6 +305,17 @@ def _refuse_masks(config: Mapping[str, Any]) -> None:
             f"config.{fields[0]} is the mask that answers show; expected the secret itself.",
             hint="Send the secret. Answers always mask it.",
         )
+
+
+def _not_active(ingestion: Ingestion) -> Conflict:
+    locked = ingestion.status is IngestionStatus.LOCKED
+    return Conflict(
+        f"The ingestion {ingestion.name} is {ingestion.status}.",
+        hint="Airbyte has locked it, and only Airbyte can unlock it."
+        if locked
+        else 'PATCH it with {"status": "active"} first.',
+        conflicting_id=ingestion.id,
+    )
 
 
 def _in_use(what: str, ingestion: Ingestion) -> Conflict:

@@ -51,7 +51,7 @@ def _known(choice: StreamChoice, known: Mapping[tuple[str | None, str], Stream])
 
 def _configured(choice: StreamChoice, stream: Stream, path: str) -> ConfiguredStream:
     mode = choice.sync_mode
-    if mode not in stream.sync_modes:
+    if stream.sync_modes is not None and mode not in stream.sync_modes:
         raise InvalidRequest(
             f"The stream {stream.name} cannot be read as {mode}; it has "
             f"{', '.join(stream.sync_modes)}.",

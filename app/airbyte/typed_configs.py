@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic_core.core_schema import ValidationInfo
 
 from app.airbyte.file_formats import FORMAT_NAMES, FileFormat
 
@@ -60,9 +61,28 @@ class MongoDbConfig(BaseModel):
 
 class KafkaConfig(BaseModel):
     bootstrap_servers: Annotated[list[Text], Field(min_length=1)]
+    protocol: dict[str, Any] | None = Field(
+        None, description="As the connector has it, instead of the fields below."
+    )
     security_protocol: Text = "PLAINTEXT"
+    sasl_mechanism: Text | None = Field(None, validate_default=True)
+    sasl_jaas_config: Text | None = Field(
+        None, validate_default=True, json_schema_extra={"airbyte_secret": True}
+    )
     topic: Text
     group_id: Text
+
+    @field_validator("sasl_mechanism", "sasl_jaas_config")
+    @classmethod
+    def _with_sasl(cls, value: str | None, info: ValidationInfo) -> str | None:
+        protocol = str(info.data.get("security_protocol"))
+        if info.data.get("protocol") is not None:
+            return value
+        if protocol.startswith("SASL_") and value is None:
+            raise ValueError(f"is required with {protocol}")
+        if value is not None and not protocol.startswith("SASL_"):
+            raise ValueError("is only for SASL_PLAINTEXT and SASL_SSL")
+        return value
 
 
 TYPED: Mapping[str, type[BaseModel]] = {

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from app.airbyte.engine import (
     Column,
+    ConfiguredStream,
     Connector,
     Destination,
     EngineJob,
@@ -70,7 +71,9 @@ class StreamView(BaseModel):
     name: str
     namespace: str | None
     columns: list[Column]
-    sync_modes: list[SyncMode]
+    sync_modes: list[SyncMode | str] | None = Field(
+        description="null: Airbyte does not say, as long as its workspace has no sink."
+    )
     primary_key: list[list[str]]
     cursor: list[str]
 
@@ -120,10 +123,15 @@ class SinkList(BaseModel):
 class IngestionStream(BaseModel):
     name: str
     namespace: str | None
-    sync_mode: SyncMode
+    sync_mode: SyncMode | str = Field(description="A mode that Asgard does not know is as it is.")
     cursor_field: list[str]
     primary_key: list[list[str]]
     path: str = Field(description="Where its files are, as path tables name it.")
+
+    @classmethod
+    def of(cls, stream: ConfiguredStream) -> "IngestionStream":
+        fields = stream.model_dump(include=set(cls.model_fields))
+        return cls(**{**fields, "sync_mode": stream.other_mode or stream.sync_mode})
 
 
 class IngestionView(BaseModel):
@@ -148,10 +156,7 @@ class IngestionView(BaseModel):
             schedule=ScheduleBody.of(ingestion.schedule),
             created=ingestion.created_at,
             created_by=ingestion.created_by,
-            streams=[
-                IngestionStream(**stream.model_dump(include=set(IngestionStream.model_fields)))
-                for stream in ingestion.streams
-            ],
+            streams=[IngestionStream.of(stream) for stream in ingestion.streams],
         )
 
 

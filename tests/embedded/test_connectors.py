@@ -114,7 +114,11 @@ async def test_a_file_goes_all_the_way_by_http(
     assert listed["total"] == len(listed["sources"])
     body = {"name": "towns", "sourceId": source["id"], "destinationId": sink["id"]}
     ingestion = await created(client, "ingestion", **body)
-    assert ingestion["schedule"] == {"scheduleType": "manual", "cronExpression": None}
+    assert ingestion["schedule"] == {
+        "scheduleType": "manual",
+        "cronExpression": None,
+        "basicTiming": None,
+    }
     assert ingestion["status"] == "active"
     sync = f"/airbyte/ingestion/{ingestion['connectionId']}/sync"
     answer = await client.post(sync, params={"wait_seconds": 0})

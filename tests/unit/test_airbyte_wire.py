@@ -86,6 +86,8 @@ def test_quartz_has_no_two_kinds_of_days() -> None:
         ('{"detail": "a", "title": "b"}', "a"),
         ('{"message": "a"}', "a"),
         ('{"title": "b", "data": {"message": "c"}}', "c"),
+        ('{"title": "b", "detail": "of every such problem", "data": {"message": "c"}}', "c"),
+        ('{"detail": "a", "data": {"resourceId": "d"}}', "a"),
         ('{"title": "b"}', "b"),
         ("<html>", "Not Found"),
         ("[1]", "Not Found"),

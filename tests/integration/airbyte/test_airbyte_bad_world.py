@@ -29,6 +29,17 @@ SECRET = "tr0ub4dor-and-3"
 TIMEOUT = 0.5
 HTML = "<!doctype html><html><body>Sign in</body></html>"
 CALLER = Caller("tester")
+NINE_MODES = (
+    "full_refresh_overwrite",
+    "full_refresh_overwrite_deduped",
+    "full_refresh_append",
+    "full_refresh_update",
+    "full_refresh_soft_delete",
+    "incremental_append",
+    "incremental_deduped_history",
+    "incremental_update",
+    "incremental_soft_delete",
+)
 
 
 @pytest.fixture(scope="module", name="server")
@@ -367,6 +378,234 @@ async def test_what_may_still_be_made_is_not_sent_again_but_found_by_its_key(
     made = [s["sourceId"] for s in airbyte.state.sources.values() if s["name"] == "keyed"]
     assert made == [again.json()["id"]]
     assert airbyte.calls("POST /sources") == 1
+
+
+async def test_the_reason_is_told_and_not_the_text_of_the_problems_type(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    body = {"name": "why", "type": "toy", "config": {"rows": "many", "stream": "why"}}
+    refused = await gateway.post("/airbyte/datasource", json=body)
+    assert refused.status_code == 422
+    assert "$.rows: str found, integer expected" in refused.json()["detail"]
+    unlucky = {**body, "config": {"rows": 13, "stream": "why"}}
+    source = (await gateway.post("/airbyte/datasource", json=unlucky)).json()["id"]
+    check = await gateway.post(f"/airbyte/datasource/{source}/check")
+    assert check.json() == {
+        "succeeded": False,
+        "message": "Airbyte answers 500: Discovery failed: 13 is bad luck",
+    }
+    streams = await gateway.get(f"/airbyte/datasource/{source}/streams")
+    assert streams.status_code == 424
+    assert streams.json()["detail"].endswith("13 is bad luck")
+    ingestion = await toy(gateway)
+    yearly = {"scheduleType": "cron", "cronExpression": "0 0 12 ? * MON-FRI 1999"}
+    schedule = await gateway.patch(f"/airbyte/ingestion/{ingestion}", json={"schedule": yearly})
+    assert schedule.status_code == 400
+    assert "The cron expression 0 0 12 ? * MON-FRI 1999" in schedule.json()["detail"]
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_a_delete_is_final(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer, status: int
+) -> None:
+    """Airbyte keeps the rows: a connection as deprecated, the others without their config."""
+    airbyte.state.broken_tombstones = status == 500
+    ingestion = await toy(gateway)
+    found = (await gateway.get(f"/airbyte/ingestion/{ingestion}")).json()
+    paths = (
+        f"/airbyte/ingestion/{ingestion}",
+        f"/airbyte/datasource/{found['sourceId']}",
+        f"/airbyte/sink/{found['destinationId']}",
+    )
+    for path in paths:
+        assert (await gateway.delete(path)).status_code == 204
+    for path in paths:
+        assert (await gateway.get(path)).status_code == 404
+        assert (await gateway.delete(path)).status_code == 404
+    for gone in (
+        await gateway.patch(paths[0], json={"status": "active"}),
+        await gateway.post(f"{paths[0]}/sync"),
+        await gateway.get(f"{paths[0]}/status"),
+        await gateway.post(f"{paths[1]}/check"),
+        await gateway.get(f"{paths[1]}/streams"),
+    ):
+        assert gone.status_code == 404, gone.text
+    assert airbyte.state.connections[ingestion]["status"] == "deprecated"
+    assert airbyte.calls("POST /jobs") == airbyte.calls("PATCH .+") == 0
+
+
+async def test_credentials_without_the_instance_get_404_and_replays(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    """Airbyte answers 403 to them for every id that it does not know."""
+    airbyte.state.is_admin = False
+    for kind in ("datasource", "sink", "ingestion"):
+        answer = await gateway.get(f"/airbyte/{kind}/{uuid4()}")
+        assert answer.status_code == 404, answer.text
+    name = f"replayed_{uuid4().hex[:8]}"
+
+    async def twice(kind: str, id_name: str, body: dict[str, Any]) -> str:
+        key = {"Idempotency-Key": f"{kind}-{name}"}
+        answers = [await gateway.post(f"/airbyte/{kind}", json=body, headers=key) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [201, 201], answers[1].text
+        ids = {str(answer.json()[id_name]) for answer in answers}
+        assert len(ids) == 1
+        return ids.pop()
+
+    config = {"rows": 1, "stream": name}
+    source = await twice("datasource", "id", {"name": name, "type": "toy", "config": config})
+    sink = await twice("sink", "id", {"name": name, "type": "s3"})
+    made = {"name": name, "sourceId": source, "destinationId": sink}
+    await twice("ingestion", "connectionId", made)
+
+
+async def test_what_is_forbidden_but_there_is_not_taken_for_unknown(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    id_ = await toy(gateway)
+    airbyte.fail("GET /connections/.+", times=9, status=403, body='{"detail": "not yours"}')
+    answer = await gateway.get(f"/airbyte/ingestion/{id_}")
+    assert answer.status_code == 424
+    assert "Give these credentials access" in answer.json()["hint"]
+
+
+async def test_every_mode_of_airbyte_is_shown_as_it_is(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    path = f"/airbyte/ingestion/{await toy(gateway)}"
+    [stream] = airbyte.state.connections[path.rsplit("/", 1)[1]]["configurations"]["streams"]
+    for mode in (*NINE_MODES, "incremental_of_tomorrow"):
+        stream["syncMode"] = mode
+        found = (await gateway.get(path)).json()["streams"]
+        assert [each["sync_mode"] for each in found] == [mode]
+
+
+async def test_the_modes_that_the_destination_has_are_shown_and_accepted(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    path = f"/airbyte/ingestion/{await toy(gateway)}"
+    ingestion = (await gateway.get(path)).json()
+    source = f"/airbyte/datasource/{ingestion['sourceId']}/streams"
+    s3 = [stream["sync_modes"] for stream in (await gateway.get(source)).json()["streams"]]
+    assert s3 == 2 * [["full_refresh_overwrite", "full_refresh_append", "incremental_append"]]
+    airbyte.state.modes = (*NINE_MODES, "incremental_of_tomorrow")
+    all_ = (await gateway.get(source)).json()["streams"][0]["sync_modes"]
+    assert all_ == [*NINE_MODES, "incremental_of_tomorrow"]
+    for mode in NINE_MODES:
+        wanted = {"name": ingestion["name"], "sync_mode": mode}
+        changed = await gateway.patch(path, json={"streams": [wanted]})
+        assert changed.status_code == 200, changed.text
+        assert changed.json()["streams"][0]["sync_mode"] == mode
+
+
+async def test_without_a_destination_the_modes_are_not_known(
+    lakehouse: "Lakehouse", airbyte: AirbyteServer
+) -> None:
+    space = airbyte.state.add_workspace("no sinks")
+    try:
+        draft = SourceDraft(name="alone", type="toy", config={"rows": 1, "stream": "alone"})
+        async with engine_of(lakehouse, airbyte.url, airbyte_workspace=space) as engine:
+            made = await engine.create_source(uuid4().hex, draft, CALLER)
+            streams = await engine.discover(made.id)
+            assert [stream.sync_modes for stream in streams] == [None, None]
+    finally:
+        del airbyte.state.workspaces[space]
+
+
+async def test_changed_streams_keep_what_airbyte_hashes_and_leaves_out(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    path = f"/airbyte/ingestion/{await toy(gateway)}"
+    connection = airbyte.state.connections[path.rsplit("/", 1)[1]]
+    [stream] = connection["configurations"]["streams"]
+    kept = {
+        "mappers": [
+            {
+                "id": str(uuid4()),
+                "type": "hashing",
+                "mapperConfiguration": {"targetField": "odd", "method": "SHA-256"},
+            }
+        ],
+        "selectedFields": [{"fieldPath": ["n"]}, {"fieldPath": ["odd"]}],
+        "destinationObjectName": "ticks",
+    }
+    stream.update(kept)
+    name = stream["name"]
+    more = {"name": f"{name}_more"}
+    wanted = [{"name": name, "sync_mode": "incremental_append"}, more]
+    for streams in (wanted, None):
+        changed = await gateway.patch(path, json={"streams": streams})
+        assert changed.status_code == 200, changed.text
+        first, second = connection["configurations"]["streams"]
+        assert {field: first[field] for field in kept} == kept
+        assert first["syncMode"] == ("incremental_append" if streams else "full_refresh_overwrite")
+        assert second.get("selectedFields") is None
+        assert second["mappers"] == []
+
+
+async def test_a_basic_schedule_is_shown(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    path = f"/airbyte/ingestion/{await toy(gateway)}"
+    schedule = {"scheduleType": "basic", "basicTiming": "Every 24 HOURS"}
+    airbyte.state.connections[path.rsplit("/", 1)[1]]["schedule"] = schedule
+    shown = {**schedule, "cronExpression": None}
+    assert (await gateway.get(path)).json()["schedule"] == shown
+    assert (await gateway.get(f"{path}/status")).json()["schedule"] == shown
+    assert (await gateway.patch(path, json={"schedule": shown})).status_code == 501
+    wrong = {"scheduleType": "manual", "basicTiming": "Every 24 HOURS"}
+    assert (await gateway.patch(path, json={"schedule": wrong})).status_code == 422
+
+
+async def test_what_breaks_airbyte_but_is_there_is_not_taken_for_deleted(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    id_ = await toy(gateway)
+    airbyte.fail("GET /connections/.+", times=9, status=500, body='{"message": "it broke"}')
+    answer = await gateway.get(f"/airbyte/ingestion/{id_}")
+    assert (answer.status_code, answer.json()["detail"]) == (424, "Airbyte answers 500: it broke")
+
+
+async def test_a_locked_connection_is_shown_as_such(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    path = f"/airbyte/ingestion/{await toy(gateway)}"
+    airbyte.state.connections[path.rsplit("/", 1)[1]]["status"] = "locked"
+    assert (await gateway.get(path)).json()["status"] == "locked"
+    refused = await gateway.post(f"{path}/sync")
+    assert refused.status_code == 409
+    assert "only Airbyte can unlock it" in refused.json()["hint"]
+    assert "PATCH" not in refused.json()["hint"]
+    wanted = await gateway.patch(path, json={"status": "locked"})
+    assert wanted.status_code == 422
+    assert (await gateway.patch(path, json={"status": "active"})).status_code == 409
+
+
+async def test_kafka_with_sasl_fits_its_connector_and_hides_its_jaas_text(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    jaas = f'a.b.PlainLoginModule required username="reader" password="{SECRET}";'
+    sasl = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_jaas_config": jaas}
+    config = {"bootstrap_servers": ["a:9092"], "topic": "clicks", "group_id": "g"}
+    body = {"name": "kafka", "type": "kafka", "config": {**config, **sasl}}
+    made = await gateway.post("/airbyte/datasource", json=body)
+    assert made.status_code == 201, made.text
+    id_ = made.json()["id"]
+    stored = airbyte.state.sources[id_]["configuration"]
+    assert stored["protocol"] == sasl
+    assert sasl.keys().isdisjoint(stored)
+    shown = await gateway.get(f"/airbyte/datasource/{id_}")
+    assert shown.json()["config"]["protocol"]["sasl_jaas_config"] == "**********"
+    assert SECRET not in made.text + shown.text
+    for field in ("sasl_mechanism", "sasl_jaas_config"):
+        less = {name: value for name, value in body["config"].items() if name != field}
+        refused = await gateway.post("/airbyte/datasource", json={**body, "config": less})
+        assert refused.status_code == 422
+        assert f"{field}: Value error, is required with SASL_SSL" in refused.json()["detail"]
+        plain = {**config, field: sasl[field]}
+        refused = await gateway.post("/airbyte/datasource", json={**body, "config": plain})
+        assert refused.status_code == 422
+        assert "is only for SASL_PLAINTEXT and SASL_SSL" in refused.json()["detail"]
 
 
 async def test_a_run_waits_out_an_outage_of_airbyte_and_ends(

@@ -1,6 +1,7 @@
 """Airbyte's own SDK accepts the stand-in, in every call that the adapter makes."""
 
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from airbyte_api import AirbyteAPI, api, errors, models
@@ -24,7 +25,13 @@ def toy(airbyte: AirbyteServer, **config: Any) -> dict[str, Any]:
         "name": "toy",
         "definition_id": TOY,
         "workspace_id": airbyte.state.workspace,
-        "configuration": {"rows": 3, "stream": "ticks", "password": "s3cret", **config},
+        "configuration": {
+            "sourceType": "toy",
+            "rows": 3,
+            "stream": "ticks",
+            "password": "s3cret",
+            **config,
+        },
     }
 
 
@@ -52,10 +59,7 @@ def s3_config(lakehouse: "Lakehouse", path: str) -> models.DestinationS3:
     )
 
 
-def made_connection(
-    sdk: AirbyteAPI, airbyte: AirbyteServer, lakehouse: "Lakehouse", **config: Any
-) -> models.ConnectionResponse:
-    source = made_source(sdk, airbyte, **config)
+def made_destination(sdk: AirbyteAPI, airbyte: AirbyteServer, lakehouse: "Lakehouse") -> str:
     destination = sdk.destinations.create_destination(
         request=models.DestinationCreateRequest(
             name="lake",
@@ -64,11 +68,19 @@ def made_connection(
         )
     ).destination_response
     assert destination is not None
+    return destination.destination_id
+
+
+def made_connection(
+    sdk: AirbyteAPI, airbyte: AirbyteServer, lakehouse: "Lakehouse", **config: Any
+) -> models.ConnectionResponse:
+    source = made_source(sdk, airbyte, **config)
+    destination = made_destination(sdk, airbyte, lakehouse)
     answer = sdk.connections.create_connection(
         request=models.ConnectionCreateRequest(
             name="ticks to lake",
             source_id=source.source_id,
-            destination_id=destination.destination_id,
+            destination_id=destination,
             namespace_definition=models.NamespaceDefinitionEnum.SOURCE,
             configurations=models.StreamConfigurations(
                 streams=[
@@ -127,16 +139,22 @@ def test_sources_are_made_paged_and_deleted(airbyte: AirbyteServer) -> None:
     for source in made:
         request = api.DeleteSourceRequest(source_id=source.source_id)
         assert sdk.sources.delete_source(request=request).status_code == 204
-        assert source.source_id not in airbyte.state.sources
+    everything = sdk.sources.list_sources(request=api.ListSourcesRequest(limit=100))
+    assert everything.sources_response is not None
+    left = {source.source_id for source in everything.sources_response.data}
+    assert left.isdisjoint(source.source_id for source in made)
     with pytest.raises(errors.SDKError) as missing:
-        sdk.sources.get_source(request=api.GetSourceRequest(source_id=made[0].source_id))
+        sdk.sources.get_source(request=api.GetSourceRequest(source_id=str(uuid4())))
     assert missing.value.status_code == 404
 
 
-def test_streams(airbyte: AirbyteServer) -> None:
+def test_streams(airbyte: AirbyteServer, lakehouse: "Lakehouse") -> None:
     sdk = sdk_of(airbyte)
     source = made_source(sdk, airbyte, namespace="shop")
-    request = api.GetStreamPropertiesRequest(source_id=source.source_id, ignore_cache=True)
+    destination = made_destination(sdk, airbyte, lakehouse)
+    request = api.GetStreamPropertiesRequest(
+        source_id=source.source_id, destination_id=destination, ignore_cache=True
+    )
     found = sdk.streams.get_stream_properties(request=request).stream_properties_response
     assert found is not None
     first = found[0]

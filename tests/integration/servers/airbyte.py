@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
-from integration.servers.airbyte_state import AirbyteState, Answer, Problem, Query
+from integration.servers.airbyte_state import S3_MODES, AirbyteState, Answer, Problem, Query
 
 PREFIX = "/api/public/v1"
 TOKEN_PATH = f"{PREFIX}/applications/token"
@@ -119,6 +119,9 @@ class AirbyteServer:
         self.faults.clear()
         self.seen.clear()
         self.auth = Auth()
+        self.state.broken_tombstones = False
+        self.state.is_admin = True
+        self.state.modes = S3_MODES
 
     def calls(self, match: str) -> int:
         return sum(bool(re.fullmatch(match, line)) for line in self.seen)

@@ -33,6 +33,17 @@ DEFINITIONS = (
 
 _TEXT = {"type": "string"}
 _SECRET = {"type": "string", "airbyte_secret": True}
+
+
+def _protocol(name: str, **sasl: Any) -> dict[str, Any]:
+    properties = {"security_protocol": {"const": name}, **sasl}
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+_SASL_PLAINTEXT = _protocol(
+    "SASL_PLAINTEXT", sasl_mechanism={"const": "PLAIN"}, sasl_jaas_config=_SECRET
+)
+_SASL_SSL = _protocol("SASL_SSL", sasl_mechanism=_TEXT, sasl_jaas_config=_SECRET)
 SPECS: dict[str, dict[str, Any]] = {
     "toy": {
         "type": "object",
@@ -66,7 +77,10 @@ SPECS: dict[str, dict[str, Any]] = {
     "kafka": {
         "type": "object",
         "required": ["bootstrap_servers", "subscription", "protocol"],
-        "properties": {"bootstrap_servers": _TEXT},
+        "properties": {
+            "bootstrap_servers": _TEXT,
+            "protocol": {"oneOf": [_protocol("PLAINTEXT"), _SASL_PLAINTEXT, _SASL_SSL]},
+        },
     },
     "file": {"type": "object", "required": ["dataset_name", "format", "url", "provider"]},
     "s3": {

@@ -16,30 +16,28 @@ Answer = tuple[int, Any]
 Query = dict[str, list[str]]
 Resource = dict[str, Any]
 MASK = "**********"
+CONSTANT = "This text is the same for every problem of the type"
+MIN_YEAR = 2000
+"""Quartz's seventh field is a year."""
 LARGEST_PAGE = 100
-ALL_MODES = [
-    "full_refresh_overwrite",
-    "full_refresh_append",
-    "incremental_append",
-    "incremental_deduped_history",
-]
+S3_MODES = ("full_refresh_overwrite", "full_refresh_append", "incremental_append")
 
 
 class Problem(Exception):
-    """Airbyte's own error document."""
+    """Airbyte's own error document: `detail` tells the type of problem, `data` the reason."""
 
-    def __init__(self, status: int, title: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.title, self.detail = status, title, detail
+    def __init__(self, status: int, title: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.title, self.reason = status, title, reason
 
     def document(self) -> Resource:
         return {
             "status": self.status,
             "type": "https://reference.airbyte.com/reference/errors",
             "title": self.title,
-            "detail": self.detail,
+            "detail": f"{CONSTANT} {self.title}.",
             "documentationUrl": None,
-            "data": {"message": self.detail},
+            "data": {"message": self.reason},
         }
 
 
@@ -51,6 +49,14 @@ class AirbyteState:
         self.destinations: dict[str, Resource] = {}
         self.connections: dict[str, Resource] = {}
         self.jobs: dict[int, Job] = {}
+        self.deleted: set[str] = set()
+        """Their rows stay, and only lists leave them out."""
+        self.modes: tuple[str, ...] = S3_MODES
+        """What a source and a destination have in common."""
+        self.is_admin = True
+        """Of the instance. Others have no role in the unknown workspace of an unknown id."""
+        self.broken_tombstones = False
+        """Whether reading a deleted source or destination is a 500."""
         self.stream_states: dict[tuple[str, str], int] = {}
         self._lock = threading.RLock()
         self._clock = 0
@@ -97,13 +103,16 @@ class AirbyteState:
         return self._page("/workspaces", list(self.workspaces.values()), query)
 
     def list_sources(self, _: Any, query: Query, __: Any) -> Answer:
-        return self._page("/sources", list(self.sources.values()), query)
+        return self._page("/sources", self._alive(self.sources), query)
 
     def list_destinations(self, _: Any, query: Query, __: Any) -> Answer:
-        return self._page("/destinations", list(self.destinations.values()), query)
+        return self._page("/destinations", self._alive(self.destinations), query)
 
     def list_connections(self, _: Any, query: Query, __: Any) -> Answer:
-        return self._page("/connections", list(self.connections.values()), query)
+        return self._page("/connections", self._alive(self.connections), query)
+
+    def _alive(self, found: dict[str, Resource]) -> list[Resource]:
+        return [item for id_, item in found.items() if id_ not in self.deleted]
 
     def list_jobs(self, _: Any, query: Query, __: Any) -> Answer:
         jobs = [job.document() for job in self.jobs.values()]
@@ -136,6 +145,10 @@ class AirbyteState:
         config = copy.deepcopy(body["configuration"])
         type_ = config.pop(f"{kind}Type", None)
         definition = _definition(kind, type_, body.get("definitionId"))
+        if type_ != definition.type:
+            # Airbyte itself lets it pass, but its API document requires it.
+            reason = f"configuration.{kind}Type is {type_}, not {definition.type}"
+            raise Problem(400, "bad-request", reason)
         _judge(definition, config)
         return {
             f"{kind}Id": str(uuid4()),
@@ -151,19 +164,30 @@ class AirbyteState:
         return 200, self._get(self.workspaces, "workspace", found[1])
 
     def get_source(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        return 200, _shown(self._get(self.sources, "source", found[1]))
+        return self._get_actor(self.sources, "source", found[1])
 
     def get_destination(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        return 200, _shown(self._get(self.destinations, "destination", found[1]))
+        return self._get_actor(self.destinations, "destination", found[1])
+
+    def _get_actor(self, found: dict[str, Resource], kind: str, id_: str) -> Answer:
+        actor = self._get(found, kind, id_)
+        if id_ in self.deleted and self.broken_tombstones:
+            raise Problem(500, "unexpected-problem", 'argument "content" is null')
+        return 200, _shown(actor)
 
     def delete_source(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        return self._delete(self.sources, "source", found[1])
+        self._delete(self.sources, "source", found[1])["configuration"] = None
+        return 204, None
 
     def delete_destination(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        return self._delete(self.destinations, "destination", found[1])
+        self._delete(self.destinations, "destination", found[1])["configuration"] = None
+        return 204, None
 
     def streams(self, _: Any, query: Query, __: Any) -> Answer:
         source = self._get(self.sources, "source", _one(query, "sourceId", ""))
+        destination = _one(query, "destinationId", "")
+        if destination:
+            self._get(self.destinations, "destination", destination)
         broken, streams = discover(source["sourceType"], source["configuration"])
         if broken:
             raise Problem(500, "unexpected-problem", broken)
@@ -171,7 +195,7 @@ class AirbyteState:
             {
                 "streamName": stream["name"],
                 "streamnamespace": stream.get("namespace"),
-                "syncModes": ALL_MODES,
+                "syncModes": list(self.modes) if destination else None,
                 "defaultCursorField": stream["cursor"],
                 "sourceDefinedCursorField": True,
                 "sourceDefinedPrimaryKey": [[name] for name in stream["key"]],
@@ -206,6 +230,8 @@ class AirbyteState:
 
     def patch_connection(self, found: re.Match[str], _: Query, body: Resource) -> Answer:
         connection = self._get(self.connections, "connection", found[1])
+        if connection["status"] == "locked":
+            raise Problem(409, "state-conflict", "The connection is locked.")
         for name in ("name", "status", "prefix", "namespaceDefinition", "namespaceFormat"):
             connection[name] = body.get(name, connection[name])
         if "schedule" in body:
@@ -233,7 +259,8 @@ class AirbyteState:
         return 200, self._get(self.connections, "connection", found[1])
 
     def delete_connection(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        return self._delete(self.connections, "connection", found[1])
+        self._delete(self.connections, "connection", found[1])["status"] = "deprecated"
+        return 204, None
 
     # Jobs
 
@@ -275,16 +302,16 @@ class AirbyteState:
             raise Problem(404, "resource-not-found", f"Could not find a resource for: {job_id}")
         return job
 
-    @staticmethod
-    def _get(found: dict[str, Resource], kind: str, id_: str) -> Resource:
+    def _get(self, found: dict[str, Resource], kind: str, id_: str) -> Resource:
         if id_ not in found:
+            if not self.is_admin:
+                raise Problem(403, "forbidden", "These credentials have no role there.")
             raise Problem(404, "resource-not-found", f"Could not find a {kind} for: {id_}")
         return found[id_]
 
-    def _delete(self, found: dict[str, Resource], kind: str, id_: str) -> Answer:
-        self._get(found, kind, id_)
-        del found[id_]
-        return 204, None
+    def _delete(self, found: dict[str, Resource], kind: str, id_: str) -> Resource:
+        self.deleted.add(id_)
+        return self._get(found, kind, id_)
 
 
 def _one(query: Query, name: str, default: str) -> str:
@@ -323,12 +350,15 @@ def _schedule(body: Resource) -> Resource:
     schedule = body.get("schedule") or {"scheduleType": "manual"}
     if schedule["scheduleType"] not in {"manual", "cron"}:
         raise Problem(400, "bad-request", "scheduleType is manual or cron.")
+    cron = schedule.get("cronExpression")
+    if cron and re.fullmatch(r"(\S+ ){6}\d{4}", cron) and int(cron[-4:]) < MIN_YEAR:
+        raise Problem(400, "bad-request", f"The cron expression {cron} is not valid: it is over.")
     return dict(schedule)
 
 
 def _shown(resource: Resource) -> Resource:
     """Airbyte never answers a secret."""
-    if "configuration" not in resource:
+    if not resource.get("configuration"):
         return resource
     kind = "sourceType" if "sourceType" in resource else "destinationType"
     spec = SPECS.get(resource[kind], {})
