@@ -21,17 +21,15 @@ from app.data_transformation.engine import SparkJob
 from app.data_transformation.kubernetes_api import KubernetesApi
 from app.data_transformation.manifest import SparkSettings, job_key, manifest
 from app.data_transformation.states import SparkState
+from app.data_transformation.target import Target, hidden, wrote_nothing
 from app.data_transformation.watchdog import Watchdog
 from app.errors import Conflict, EngineFailed, EngineUnreachable, NotFound
 from app.lakehouse.connection import Lake
 from app.runs.driver import Outcome, RunControl, SettledAsFailed
-from app.runs.failure import FailureCause
-from app.runs.model import Run, RunOutput
+from app.runs.model import Run
 from app.runs.patience import pauses
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog.rest import RestCatalog
-
     from app.lakehouse.catalog import Catalog
     from app.lakehouse.storage import ObjectStore
 
@@ -63,6 +61,7 @@ class SparkOperatorEngine:
         self._catalog = catalog
         self._api = api
         self._settings = settings
+        self._target = Target(catalog, hides_history=settings.hides_history)
         self._submit_timeout = submit_timeout
         self._run_timeout = run_timeout
         self.watch = ApplicationWatch(api)
@@ -80,7 +79,9 @@ class SparkOperatorEngine:
         name = application_name(job.run_id)
         await self.watch.require()
         with self.watch.follow(name) as seen:
-            await asyncio.gather(self._put_job(job), control.fence())
+            await asyncio.gather(
+                self._put_job(job), self._note_target(job, control), control.fence()
+            )
             try:
                 await self._create(job, control)
             except EngineFailed:
@@ -91,16 +92,13 @@ class SparkOperatorEngine:
             except EngineFailed:
                 await self._stop(job.run_id)
                 await self._store.delete(job_key(job.run_id))
-                if (output := await self._published(job.destination, job.run_id)) is None:
+                if (output := await self._target.published(job.destination, job.run_id)) is None:
                     raise
                 return Outcome(output=output, engine_state=SparkState.COMPLETED)
         await self._store.delete(job_key(job.run_id))
-        output = await self._published(job.destination, job.run_id)
-        if output is None and not self._settings.hides_history:
-            raise EngineFailed(
-                "The SparkApplication completed, but the destination has no snapshot of the run.",
-                cause=FailureCause.LOST,
-            )
+        output = await self._target.published(job.destination, job.run_id)
+        if output is None:
+            raise await self._nothing_shown(control.run)
         return Outcome(output=output, engine_state=last.state)
 
     async def settle(self, run: Run) -> Outcome | None:
@@ -111,10 +109,14 @@ class SparkOperatorEngine:
         if last is None or last.state not in ENDED:
             await self._stop(run.run_id)
         await self._store.delete(job_key(run.run_id))
-        output = await self._published(run.target, run.run_id)
+        output = await self._target.published(run.target, run.run_id)
         if output is None:
             if last is not None and last.state is SparkState.FAILED:
                 raise SettledAsFailed(await why_it_failed(self._api, run.run_id, last))
+            if last is not None and last.state is SparkState.COMPLETED:
+                raise SettledAsFailed(await self._nothing_shown(run))
+            if not await self._target.is_unchanged(run):
+                raise SettledAsFailed(hidden(run.target))
             return None
         engine = last.engine if last else None
         return Outcome(output=output, engine=engine, engine_state=SparkState.COMPLETED)
@@ -221,16 +223,13 @@ class SparkOperatorEngine:
                 f"The driver pod of {application_name(run_id)} does not end."
             ) from None
 
-    async def _published(self, table: str, run_id: str) -> RunOutput | None:
-        from app.warehouse.publish import find_published
+    async def _note_target(self, job: SparkJob, control: RunControl) -> None:
+        if before := await self._target.before(job.destination):
+            await control.progress(engine=before)
 
-        def look(catalog: "RestCatalog") -> RunOutput | None:
-            return find_published(catalog, table, run_id)
-
-        output = await self._catalog.run(look)
-        if output is None:
-            return None
-        return output.model_copy(update={"catalog_ref": self._lake.catalog.ref})
+    async def _nothing_shown(self, run: Run) -> EngineFailed:
+        unchanged = await self._target.is_unchanged(run)
+        return wrote_nothing(run.target) if unchanged else hidden(run.target)
 
 
 async def _until_deleted(

@@ -1,0 +1,133 @@
+"""Runs on the Spark operator's adapter, whose operator does what was seen of the real one."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from app.data_transformation.engine import WriteMode
+from app.runs.failure import Failure, FailureCause
+from app.runs.model import Run, RunState
+from app.warehouse.publish import append_table, replace_table
+from tests.conftest import Lakehouse
+from tests.integration.spark.operator_runs import Runs, operator_runs
+from tests.kubernetes_standin import (
+    NAMESPACE,
+    KubernetesStandIn,
+    kubernetes_standin,
+    terminated,
+)
+
+ROWS = pa.table({"id": [1]})
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[KubernetesStandIn]:
+    with kubernetes_standin(tmp_path / "kubeconfig") as standin:
+        yield standin
+
+
+class Spark:
+    def __init__(self, lakehouse: Lakehouse, kubeconfig: Path, cluster: KubernetesStandIn) -> None:
+        self._lakehouse = lakehouse
+        self._kubeconfig = kubeconfig
+        self._cluster = cluster
+
+    @asynccontextmanager
+    async def gateway(self, **changes: Any) -> AsyncIterator[Runs]:
+        lakehouse, kubeconfig = self._lakehouse, self._kubeconfig
+        async with operator_runs(lakehouse, kubeconfig, NAMESPACE, **changes) as runs:
+            yield runs
+
+    async def begun(self, runs: Runs, table: str, **asked: Any) -> tuple[Run, str]:
+        """A run whose driver is running, and the name of its application."""
+        run = await runs.start(table, **asked)
+        await runs.until(run, "SparkApplicationCreated")
+        name = f"sql-exec-{run.run_id}"
+        self._cluster.driver(name, state={"running": {}})
+        self._cluster.state(name, "RUNNING", executionAttempts=1)
+        await runs.until(run, "SparkApplicationRunning")
+        return run, name
+
+    def completed(self, name: str) -> None:
+        self._cluster.driver(name, "Succeeded", state=terminated(0, "Completed"))
+        self._cluster.state(name, "SUCCEEDING")
+        self._cluster.state(name, "COMPLETED")
+
+    async def write(self, run: Run) -> None:
+        """As the run's driver does: one commit with the run's id."""
+        await self._lakehouse.catalog.run(
+            lambda catalog: replace_table(catalog, run.target, ROWS.to_reader(), run_id=run.run_id)
+        )
+
+    async def others_write(self, table: str) -> None:
+        await self._lakehouse.catalog.run(
+            lambda catalog: append_table(
+                catalog, f"silver.{table}", ROWS.to_reader(), run_id="of-another-writer"
+            )
+        )
+
+
+@pytest.fixture
+def spark(lakehouse: Lakehouse, tmp_path: Path, cluster: KubernetesStandIn) -> Spark:
+    return Spark(lakehouse, tmp_path / "kubeconfig", cluster)
+
+
+def fault(run: Run) -> Failure:
+    assert run.state is RunState.FAILED, run
+    assert run.failure is not None
+    return run.failure
+
+
+@pytest.mark.parametrize("mode", list(WriteMode))
+async def test_an_application_that_wrote_nothing_has_not_succeeded_where_history_is_hidden(
+    spark: Spark, mode: WriteMode
+) -> None:
+    table = f"sx_nothing_{mode}"
+    await spark.others_write(table)
+    async with spark.gateway(hides_history=True) as runs:
+        run, name = await spark.begun(runs, table, write_mode=mode)
+        spark.completed(name)
+        ended = await runs.ended(run)
+    failure = fault(ended)
+    assert (failure.cause, failure.retryable) == (FailureCause.LOST, True)
+    assert f"it wrote nothing: silver.{table} has no snapshot of the run" in failure.message
+    assert ended.output is None
+
+
+async def test_an_application_whose_snapshot_heads_the_table_has_succeeded(spark: Spark) -> None:
+    async with spark.gateway(hides_history=True) as runs:
+        run, name = await spark.begun(runs, "sx_written")
+        await spark.write(run)
+        spark.completed(name)
+        ended = await runs.ended(run)
+    assert (ended.state, ended.engine_state) == (RunState.SUCCEEDED, "COMPLETED")
+    assert ended.output is not None
+    assert (ended.output.table, ended.output.rows) == ("silver.sx_written", 1)
+
+
+async def test_a_head_of_another_writer_leaves_open_what_the_run_did(spark: Spark) -> None:
+    """Where history is hidden, the run's snapshot may be below it: to repeat it might double."""
+    async with spark.gateway(hides_history=True) as runs:
+        run, name = await spark.begun(runs, "sx_hidden")
+        await spark.others_write("sx_hidden")
+        spark.completed(name)
+        failure = fault(await runs.ended(run))
+    assert (failure.cause, failure.retryable) == (FailureCause.LOST, False)
+    assert "another writer" in failure.message
+
+
+async def test_a_take_over_does_not_call_a_table_unchanged_that_it_cannot_see_through(
+    spark: Spark,
+) -> None:
+    async with spark.gateway(hides_history=True) as runs:
+        run, name = await spark.begun(runs, "sx_left")
+    await spark.others_write("sx_left")
+    spark.completed(name)
+    async with spark.gateway(hides_history=True) as runs:
+        failure = fault(await runs.ended(run))
+    assert (failure.cause, failure.retryable) == (FailureCause.LOST, False)
+    assert "another writer" in failure.message
