@@ -54,16 +54,19 @@ class DriverEnds:
 
 
 async def why_it_failed(api: KubernetesApi, run_id: str, application: Application) -> AsgardError:
-    """What the container's end says, else the job itself, else the operator."""
+    """What Kubernetes says of the pod, else the job itself, else the operator."""
     name = driver_pod_name(run_id)
     try:
-        killed = driver_pod.death(await api.pod(name))
-        if killed is not None:
-            return killed
+        pod = await api.pod(name)
+    except AsgardError:
+        return driver_pod.ending(application)  # the pod is gone, or may not be seen
+    if (ended := driver_pod.death(pod)) is not None:
+        return ended
+    try:
         told = spark_errors.failure_in(await api.driver_log(name))
     except AsgardError:
-        told = None  # the pod is gone, or may not be seen
-    return told or driver_pod.ending(application)
+        told = None
+    return told or driver_pod.kill(pod) or driver_pod.ending(application)
 
 
 def deleted(run_id: str) -> EngineFailed:

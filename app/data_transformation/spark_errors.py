@@ -9,10 +9,10 @@ from app.runs.failure import FailureCause
 FAILED = "asgard: failed "
 """What `job.py` begins the line with that says why it failed."""
 MEMORY = re.compile(
-    r"OutOfMemoryError|OOMKilled|exit code:? ?137|exited with code 137|"
-    r"SparkOutOfMemoryError|Container killed by|GC overhead limit",
-    re.IGNORECASE,
+    r"OutOfMemoryError|OOMKilled|SparkOutOfMemoryError|GC overhead limit", re.IGNORECASE
 )
+EXECUTOR_KILLED = re.compile(r"exit code:? ?137|exited with code 137", re.IGNORECASE)
+"""Spark calls that a "possible" lack of memory; where it is one, Kubernetes says OOMKilled."""
 UNREACHABLE = re.compile(
     r"Connection refused|UnknownHostException|connect timed out|Read timed out|"
     r"NoHttpResponseException|Connect to .* failed|SdkClientException: Unable to execute"
@@ -46,6 +46,14 @@ def out_of_memory() -> EngineFailed:
     )
 
 
+def killed(what: str) -> EngineFailed:
+    return EngineFailed(
+        f"The {what} was killed (exit code 137). Kubernetes does not say that memory ran out.",
+        hint="Run it again. If it happens again, look at the node's events and at its memory.",
+        retryable=True,
+    )
+
+
 def translated(kind: str, condition: str, message: str) -> AsgardError:
     """`kind` is the class of the exception, `condition` Spark's name of the error."""
     if MEMORY.search(message):
@@ -68,6 +76,8 @@ def translated(kind: str, condition: str, message: str) -> AsgardError:
         )
     if condition:
         return EngineFailed(_cleaned(message), cause=FailureCause.SQL_ERROR)
+    if EXECUTOR_KILLED.search(message):
+        return killed("executor")
     if UNREACHABLE.search(message):
         return EngineUnreachable("Spark cannot reach the object store or the catalog.")
     if DENIED.search(message):

@@ -131,3 +131,18 @@ async def test_a_take_over_does_not_call_a_table_unchanged_that_it_cannot_see_th
         failure = fault(await runs.ended(run))
     assert (failure.cause, failure.retryable) == (FailureCause.LOST, False)
     assert "another writer" in failure.message
+
+
+async def test_the_pods_own_reason_is_read_before_the_operators_summary(
+    spark: Spark, cluster: KubernetesStandIn
+) -> None:
+    async with spark.gateway(retries=0) as runs:
+        run, name = await spark.begun(runs, "sx_evicted")
+        cluster.driver(name, "Failed", reason="Evicted", message="The node was low on memory.")
+        cluster.state(name, "FAILING", "driver container status missing")
+        cluster.state(name, "FAILED", "driver container status missing")
+        failure = fault(await runs.ended(run))
+    assert failure.message == (
+        "Kubernetes ended the driver's pod: Evicted: The node was low on memory."
+    )
+    assert (failure.cause, failure.retryable) == (FailureCause.INTERNAL, True)
