@@ -20,7 +20,8 @@ UNREACHABLE = re.compile(
 DENIED = re.compile(r"Access ?Denied|Status Code: 40[13]|NotAuthorizedException|ForbiddenException")
 NAME = re.compile(r"`([^`]+)`")
 TAIL = re.compile(
-    r"(;? line \d+ pos \d+;?|\n\n?JVM stacktrace|\n== SQL|;\n'|\nDriver stacktrace).*", re.DOTALL
+    r"(;? line \d+ pos \d+;?|\n\n?JVM stacktrace|\n== SQL|;\n'|\nDriver stacktrace|\n\tat ).*",
+    re.DOTALL,
 )
 LONGEST = 2000
 OUT_OF_MEMORY_HINT = "Ask for more with executor_memory, driver_memory or executor_instances."
@@ -74,7 +75,7 @@ def translated(kind: str, condition: str, message: str) -> AsgardError:
             cause=FailureCause.TABLE_NOT_FOUND,
             hint="Run it again: it will read the files that are there now.",
         )
-    if condition:
+    if condition and not condition.startswith("INTERNAL_ERROR"):
         return EngineFailed(_cleaned(message), cause=FailureCause.SQL_ERROR)
     if EXECUTOR_KILLED.search(message):
         return killed("executor")
