@@ -8,10 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from app.data_transformation import spark_operator
 from app.data_transformation.engine import WriteMode
 from app.runs.failure import Failure, FailureCause
 from app.runs.model import Run, RunState
 from app.warehouse.publish import append_table, replace_table
+from tests import patience
 from tests.conftest import Lakehouse
 from tests.integration.spark.operator_runs import Runs, operator_runs
 from tests.kubernetes_standin import (
@@ -52,6 +54,19 @@ class Spark:
         await runs.until(run, "SparkApplicationRunning")
         return run, name
 
+    async def begun_again(self, runs: Runs, run: Run, name: str) -> None:
+        """The second attempt: another application of the same name."""
+        await runs.until(run, "SparkApplicationRepeated")
+        await patience.until(lambda: len(self._cluster.created) == 2)
+        self._cluster.driver(name, state={"running": {}})
+        self._cluster.state(name, "RUNNING", executionAttempts=1)
+
+    def failed(self, name: str, code: int = 1, reason: str = "Error") -> None:
+        self._cluster.driver(name, "Failed", state=terminated(code, reason))
+        said = f"driver container failed with ExitCode: {code}, Reason: {reason}"
+        self._cluster.state(name, "FAILING", said)
+        self._cluster.state(name, "FAILED", said)
+
     def completed(self, name: str) -> None:
         self._cluster.driver(name, "Succeeded", state=terminated(0, "Completed"))
         self._cluster.state(name, "SUCCEEDING")
@@ -74,6 +89,11 @@ class Spark:
 @pytest.fixture
 def spark(lakehouse: Lakehouse, tmp_path: Path, cluster: KubernetesStandIn) -> Spark:
     return Spark(lakehouse, tmp_path / "kubeconfig", cluster)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spark_operator, "RETRY_PAUSE", 0.0)
 
 
 def fault(run: Run) -> Failure:
@@ -146,3 +166,75 @@ async def test_the_pods_own_reason_is_read_before_the_operators_summary(
         "Kubernetes ended the driver's pod: Evicted: The node was low on memory."
     )
     assert (failure.cause, failure.retryable) == (FailureCause.INTERNAL, True)
+
+
+SAID = (
+    'asgard: failed {"kind": "AnalysisException", "condition": "UNRESOLVED_COLUMN", '
+    '"message": "A column with name `nope` cannot be resolved."}\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "said", "cause"),
+    [
+        (137, "OOMKilled", "", FailureCause.OUT_OF_MEMORY),
+        (1, "Error", SAID, FailureCause.SQL_ERROR),
+    ],
+    ids=["memory", "sql"],
+)
+async def test_what_would_fail_again_is_not_repeated_and_its_application_stays(
+    spark: Spark,
+    cluster: KubernetesStandIn,
+    code: int,
+    reason: str,
+    said: str,
+    cause: FailureCause,
+) -> None:
+    async with spark.gateway(retries=3, hides_history=False) as runs:
+        run, name = await spark.begun(runs, f"sx_once_{cause}")
+        cluster.say(name, said)
+        spark.failed(name, code, reason)
+        ended = await runs.ended(run)
+    assert fault(ended).cause == cause
+    assert [made["spec"]["restartPolicy"] for made in cluster.created] == [{"type": "Never"}]
+    assert (cluster.deleted, list(cluster.applications)) == ([], [name])
+    assert ended.engine["execution_attempts"] == 1
+
+
+async def test_a_driver_that_was_killed_is_run_again(
+    spark: Spark, cluster: KubernetesStandIn
+) -> None:
+    async with spark.gateway(hides_history=False) as runs:
+        run, name = await spark.begun(runs, "sx_again")
+        spark.failed(name, 137)
+        await spark.begun_again(runs, run, name)
+        await spark.write(run)
+        spark.completed(name)
+        ended = await runs.ended(run)
+    assert ended.state is RunState.SUCCEEDED, ended.failure
+    assert ended.engine["execution_attempts"] == 2
+    assert (len(cluster.created), cluster.deleted) == (2, [name])
+
+
+async def test_the_last_attempt_says_why_the_run_failed(
+    spark: Spark, cluster: KubernetesStandIn
+) -> None:
+    async with spark.gateway(retries=1, hides_history=False) as runs:
+        run, name = await spark.begun(runs, "sx_twice")
+        spark.failed(name, 137)
+        await spark.begun_again(runs, run, name)
+        spark.failed(name, 137, "OOMKilled")
+        failure = fault(await runs.ended(run))
+    assert failure.cause is FailureCause.OUT_OF_MEMORY
+    assert (len(cluster.created), cluster.deleted) == (2, [name])
+
+
+async def test_an_append_is_not_repeated_where_history_is_hidden(
+    spark: Spark, cluster: KubernetesStandIn
+) -> None:
+    async with spark.gateway(hides_history=True) as runs:
+        run, name = await spark.begun(runs, "sx_append_once", write_mode=WriteMode.APPEND)
+        spark.failed(name, 137)
+        failure = fault(await runs.ended(run))
+    assert "was killed" in failure.message
+    assert len(cluster.created) == 1
