@@ -34,9 +34,10 @@ class Spark(Section):
     spark_submit_timeout: Seconds = Field(default=600, gt=0, le=DAY)
     """How long an application may wait before it runs."""
     spark_ttl_seconds: WholeSeconds = Field(default=86_400, ge=60, le=MONTH)
-    """How long an ended SparkApplication stays in the cluster."""
+    """How long a SparkApplication that completed or failed stays in the cluster."""
     spark_retries: int = Field(default=1, ge=0, le=10)
-    """How often the operator repeats an attempt that failed, though not by fault of its SQL."""
+    """How often an attempt that failed is repeated. Errors of the SQL, of rights and lack of memory
+    are not."""
     spark_dynamic_allocation: bool = False
     """Executors come and go between 1 and `executor_instances`."""
     spark_prometheus: bool = False

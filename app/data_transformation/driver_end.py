@@ -8,42 +8,43 @@ from app.data_transformation.application import (
     driver_pod_name,
 )
 from app.data_transformation.kubernetes_api import KubernetesApi
-from app.data_transformation.states import SparkState
 from app.errors import AsgardError, EngineFailed
 from app.runs.driver import RunControl
 from app.runs.failure import FailureCause
 
 OWN_FAULTS = frozenset(
-    {FailureCause.SQL_ERROR, FailureCause.TABLE_NOT_FOUND, FailureCause.OUT_OF_MEMORY}
+    {
+        FailureCause.SQL_ERROR,
+        FailureCause.TABLE_NOT_FOUND,
+        FailureCause.OUT_OF_MEMORY,
+        FailureCause.PERMISSION_DENIED,
+    }
 )
 
 
+def may_pass(error: AsgardError) -> bool:
+    """Whether another attempt might succeed: these would fail again."""
+    cause = error.failure_cause if isinstance(error, EngineFailed) else error.cause
+    return cause not in OWN_FAULTS
+
+
 class DriverEnds:
-    """Of one run, attempt for attempt."""
+    """Of one attempt."""
 
     def __init__(self, api: KubernetesApi, run_id: str, control: RunControl) -> None:
         self._api = api
         self._run_id = run_id
         self._control = control
-        self._attempts = 0
+        self._taken = False
 
     async def take(self, application: Application) -> None:
-        """Archives the log of an attempt that has ended.
-
-        Raises `EngineFailed` when it failed by its own fault: it would fail again, so the operator
-        need not repeat it.
-        """
-        attempt = max(1, application.execution_attempts)
-        if application.state not in ATTEMPT_ENDED or attempt <= self._attempts:
+        """Archives the log, once the attempt has ended."""
+        if application.state not in ATTEMPT_ENDED or self._taken:
             return
-        self._attempts = attempt
+        self._taken = True
         text = await self._log()
         if text is not None:
             self._control.log(text)
-        if application.state is SparkState.FAILING:
-            error = spark_errors.failure_in(text or "")
-            if isinstance(error, EngineFailed) and error.failure_cause in OWN_FAULTS:
-                raise error
 
     async def _log(self) -> str | None:
         try:
@@ -54,16 +55,19 @@ class DriverEnds:
 
 
 async def why_it_failed(api: KubernetesApi, run_id: str, application: Application) -> AsgardError:
-    """What the container's end says, else the job itself, else the operator."""
+    """What Kubernetes says of the pod, else the job itself, else the operator."""
     name = driver_pod_name(run_id)
     try:
-        killed = driver_pod.death(await api.pod(name))
-        if killed is not None:
-            return killed
+        pod = await api.pod(name)
+    except AsgardError:
+        return driver_pod.ending(application)  # the pod is gone, or may not be seen
+    if (ended := driver_pod.death(pod)) is not None:
+        return ended
+    try:
         told = spark_errors.failure_in(await api.driver_log(name))
     except AsgardError:
-        told = None  # the pod is gone, or may not be seen
-    return told or driver_pod.ending(application)
+        told = None
+    return told or driver_pod.kill(pod) or driver_pod.ending(application)
 
 
 def deleted(run_id: str) -> EngineFailed:

@@ -1,11 +1,12 @@
 """Why a driver does not start, or how it died: from its pod and the events around it."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from app.data_transformation.application import Application
 from app.data_transformation.kubernetes_api import DRIVER_CONTAINER
-from app.data_transformation.spark_errors import MEMORY, out_of_memory
+from app.data_transformation.spark_errors import MEMORY, killed, out_of_memory
 from app.errors import EngineFailed
 from app.runs.failure import FailureCause
 
@@ -20,6 +21,10 @@ NO_IMAGE = frozenset(
 )
 NO_CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError"})
 KILLED = 137
+"""Exit code of a container that got SIGKILL: out of memory, or its node was drained, or else."""
+EXIT_CODE = re.compile(rf"ExitCode: {KILLED}\b")
+VANISHED = re.compile("driver container status missing|driver pod not found", re.IGNORECASE)
+"""The operator's words for a pod that was evicted or deleted."""
 LONGEST = 1000
 
 
@@ -42,23 +47,57 @@ def submission(error: str | None) -> EngineFailed | None:
 
 
 def death(pod: Any) -> EngineFailed | None:
-    """How the driver's container ended, if its end says more than its log."""
-    for status in _containers(pod):
-        ended = status.state.terminated if status.state else None
-        if ended and (ended.reason == "OOMKilled" or ended.exit_code == KILLED):
-            return out_of_memory()
+    """Why Kubernetes ended the driver, whatever its log says; None when it ended by itself."""
+    if any(ended.reason == "OOMKilled" for ended in _terminated(pod)):
+        return out_of_memory()
+    if (why := _disruption(pod)) is not None:
+        return EngineFailed(
+            f"Kubernetes ended the driver's pod: {why[:LONGEST]}",
+            hint="Run it again: the job did not fail by itself.",
+            retryable=True,
+        )
+    return None
+
+
+def kill(pod: Any) -> EngineFailed | None:
+    """A driver that was killed, by whatever: its exit code says no more than that."""
+    if any(ended.exit_code == KILLED for ended in _terminated(pod)):
+        return killed("driver")
     return None
 
 
 def ending(application: Application) -> EngineFailed:
     """What the operator says, when nobody else said anything."""
     said = application.error or "The operator did not say why."
-    if MEMORY.search(said) or f"ExitCode: {KILLED}" in said:
+    if MEMORY.search(said):
         return out_of_memory()
+    if EXIT_CODE.search(said):
+        return killed("driver")
     return submission(said) or EngineFailed(
         f"The SparkApplication failed: {_shortened(said)}",
         hint="The log of the run, if the driver has started, says more.",
+        retryable=VANISHED.search(said) is not None,
     )
+
+
+def _terminated(pod: Any) -> list[Any]:
+    states = [status.state for status in _containers(pod) if status.state]
+    return [state.terminated for state in states if state.terminated]
+
+
+def _disruption(pod: Any) -> str | None:
+    """`Evicted`, `Preempting`, `Terminated` by a node that shuts down, …: in the pod's own words,
+    or in those of the condition that Kubernetes gives a pod that it is about to end."""
+    if pod.status.reason:
+        return _reason(pod.status)
+    for condition in pod.status.conditions or ():
+        if condition.type == "DisruptionTarget" and condition.status == "True":
+            return _reason(condition)
+    return None
+
+
+def _reason(told: Any) -> str:
+    return f"{told.reason}: {told.message}" if told.message else f"{told.reason}"
 
 
 def _waiting(pod: Any) -> EngineFailed | None:

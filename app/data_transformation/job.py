@@ -39,6 +39,11 @@ WIDER = {
 DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
 FAILED = "asgard: failed "
 LONGEST = 8000
+CONDITION = re.compile(r"(?:^|(?:Exception|Error): )\[([A-Z][A-Z0-9_]*(?:\.[A-Z0-9_]+)*)\] ")
+"""Spark's name for an error, where its message begins."""
+WRAPPERS = ("INTERNAL_ERROR", "TASK_WRITE_FAILED")
+"""Conditions that say only where something failed."""
+DEEPEST = 20
 UNSTORABLE = re.compile(r"\b(void|interval[a-z ]*)")
 
 
@@ -182,8 +187,26 @@ def _published(spark: Any, job: dict[str, Any]) -> Any:
 
 def _failure(error: Exception) -> str:
     condition = error.getErrorClass() if hasattr(error, "getErrorClass") else None
-    told = {"kind": type(error).__name__, "condition": condition, "message": str(error)[:LONGEST]}
+    message = str(error)
+    if condition is None and (said := _said_in_java(getattr(error, "java_exception", None))):
+        condition, message = said
+    told = {"kind": type(error).__name__, "condition": condition, "message": message[:LONGEST]}
     return FAILED + json.dumps(told)
+
+
+def _said_in_java(error: Any) -> tuple[str, str] | None:
+    """The condition and message of Spark in a `Py4JJavaError`: what fails in a task reaches Python
+    as a Java exception, wrapped several times. The innermost one says what was wrong."""
+    found = None
+    for _ in range(DEEPEST):
+        if error is None:
+            break
+        message = error.getMessage() or ""
+        match = CONDITION.search(message)
+        if match and not match[1].startswith(WRAPPERS):
+            found = match[1], message[match.start(1) - 1 :]
+        error = error.getCause()
+    return found
 
 
 def main(path: str) -> None:

@@ -12,7 +12,7 @@ from app.data_transformation.application import (
     VERSION,
     application_name,
 )
-from app.data_transformation.engine import SparkJob, WriteMode
+from app.data_transformation.engine import SparkJob
 from app.data_transformation.resources import memory_bytes
 from app.lakehouse.connection import Lake
 
@@ -66,7 +66,9 @@ def manifest(job: SparkJob, settings: SparkSettings, lake: Lake, request_id: str
         "mainApplicationFile": JOB_SCRIPT,
         "arguments": [f"s3a://{lake.s3.bucket}/{job_key(job.run_id)}"],
         "sparkVersion": settings.version,
-        "restartPolicy": _restart_policy(job, settings),
+        # Asgard repeats attempts itself: the operator would also repeat those that fail for good,
+        # and deletes the pod, with its log, as soon as it has failed.
+        "restartPolicy": {"type": "Never"},
         "timeToLiveSeconds": settings.ttl,
         "sparkConf": {
             "spark.kubernetes.executor.podNamePrefix": application_name(job.run_id),
@@ -111,19 +113,6 @@ def manifest(job: SparkJob, settings: SparkSettings, lake: Lake, request_id: str
 def job_key(run_id: str) -> str:
     """The job file; SQL of clients can read nothing under `asgard/`."""
     return f"asgard/jobs/{run_id}.json"
-
-
-def _restart_policy(job: SparkJob, settings: SparkSettings) -> dict[str, Any]:
-    doubles = job.write_mode == WriteMode.APPEND and settings.hides_history
-    if doubles or not settings.retries:
-        return {"type": "Never"}
-    return {
-        "type": "OnFailure",
-        "onFailureRetries": settings.retries,
-        "onFailureRetryInterval": 5,
-        "onSubmissionFailureRetries": settings.retries,
-        "onSubmissionFailureRetryInterval": 5,
-    }
 
 
 def _pod(labels: dict[str, str], settings: SparkSettings, lake: Lake) -> dict[str, Any]:

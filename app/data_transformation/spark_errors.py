@@ -9,10 +9,10 @@ from app.runs.failure import FailureCause
 FAILED = "asgard: failed "
 """What `job.py` begins the line with that says why it failed."""
 MEMORY = re.compile(
-    r"OutOfMemoryError|OOMKilled|exit code:? ?137|exited with code 137|"
-    r"SparkOutOfMemoryError|Container killed by|GC overhead limit",
-    re.IGNORECASE,
+    r"OutOfMemoryError|OOMKilled|SparkOutOfMemoryError|GC overhead limit", re.IGNORECASE
 )
+EXECUTOR_KILLED = re.compile(r"exit code:? ?137|exited with code 137", re.IGNORECASE)
+"""Spark calls that a "possible" lack of memory; where it is one, Kubernetes says OOMKilled."""
 UNREACHABLE = re.compile(
     r"Connection refused|UnknownHostException|connect timed out|Read timed out|"
     r"NoHttpResponseException|Connect to .* failed|SdkClientException: Unable to execute"
@@ -20,7 +20,8 @@ UNREACHABLE = re.compile(
 DENIED = re.compile(r"Access ?Denied|Status Code: 40[13]|NotAuthorizedException|ForbiddenException")
 NAME = re.compile(r"`([^`]+)`")
 TAIL = re.compile(
-    r"(;? line \d+ pos \d+;?|\n\n?JVM stacktrace|\n== SQL|;\n'|\nDriver stacktrace).*", re.DOTALL
+    r"(;? line \d+ pos \d+;?|\n\n?JVM stacktrace|\n== SQL|;\n'|\nDriver stacktrace|\n\tat ).*",
+    re.DOTALL,
 )
 LONGEST = 2000
 OUT_OF_MEMORY_HINT = "Ask for more with executor_memory, driver_memory or executor_instances."
@@ -46,6 +47,14 @@ def out_of_memory() -> EngineFailed:
     )
 
 
+def killed(what: str) -> EngineFailed:
+    return EngineFailed(
+        f"The {what} was killed (exit code 137). Kubernetes does not say that memory ran out.",
+        hint="Run it again. If it happens again, look at the node's events and at its memory.",
+        retryable=True,
+    )
+
+
 def translated(kind: str, condition: str, message: str) -> AsgardError:
     """`kind` is the class of the exception, `condition` Spark's name of the error."""
     if MEMORY.search(message):
@@ -66,8 +75,10 @@ def translated(kind: str, condition: str, message: str) -> AsgardError:
             cause=FailureCause.TABLE_NOT_FOUND,
             hint="Run it again: it will read the files that are there now.",
         )
-    if condition:
+    if condition and not condition.startswith("INTERNAL_ERROR"):
         return EngineFailed(_cleaned(message), cause=FailureCause.SQL_ERROR)
+    if EXECUTOR_KILLED.search(message):
+        return killed("executor")
     if UNREACHABLE.search(message):
         return EngineUnreachable("Spark cannot reach the object store or the catalog.")
     if DENIED.search(message):

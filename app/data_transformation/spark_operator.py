@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,22 +17,20 @@ from app.data_transformation.application import (
     driver_pod_name,
 )
 from app.data_transformation.application_watch import ApplicationWatch
-from app.data_transformation.driver_end import DriverEnds, why_it_failed
+from app.data_transformation.driver_end import DriverEnds, may_pass, why_it_failed
 from app.data_transformation.engine import SparkJob
 from app.data_transformation.kubernetes_api import KubernetesApi
 from app.data_transformation.manifest import SparkSettings, job_key, manifest
 from app.data_transformation.states import SparkState
+from app.data_transformation.target import Target, hidden, wrote_nothing
 from app.data_transformation.watchdog import Watchdog
-from app.errors import Conflict, EngineFailed, EngineUnreachable, NotFound
+from app.errors import AsgardError, Conflict, EngineFailed, EngineUnreachable, NotFound
 from app.lakehouse.connection import Lake
 from app.runs.driver import Outcome, RunControl, SettledAsFailed
-from app.runs.failure import FailureCause
-from app.runs.model import Run, RunOutput
+from app.runs.model import Run
 from app.runs.patience import pauses
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog.rest import RestCatalog
-
     from app.lakehouse.catalog import Catalog
     from app.lakehouse.storage import ObjectStore
 
@@ -41,6 +40,9 @@ CREATE_ATTEMPTS = 3
 POD_GONE_WITHIN = 60.0
 """Seconds; Kubernetes gives a pod 30 to end."""
 POD_POLL = 0.5
+DELETION_SEEN_WITHIN = 60.0
+RETRY_PAUSE = 5.0
+"""Seconds before an attempt is repeated."""
 
 
 class SparkOperatorEngine:
@@ -63,6 +65,7 @@ class SparkOperatorEngine:
         self._catalog = catalog
         self._api = api
         self._settings = settings
+        self._target = Target(catalog, hides_history=settings.hides_history)
         self._submit_timeout = submit_timeout
         self._run_timeout = run_timeout
         self.watch = ApplicationWatch(api)
@@ -77,31 +80,66 @@ class SparkOperatorEngine:
     async def run(self, job: SparkJob, control: RunControl) -> Outcome:
         """Whoever stops this task leaves the application as it is: a gateway that restarts finds
         it again, and after a cancel or a time-out `settle` deletes it."""
-        name = application_name(job.run_id)
         await self.watch.require()
-        with self.watch.follow(name) as seen:
-            await asyncio.gather(self._put_job(job), control.fence())
-            try:
-                await self._create(job, control)
-            except EngineFailed:
-                await self._store.delete(job_key(job.run_id))
+        await asyncio.gather(self._put_job(job), self._note_target(job, control), control.fence())
+        try:
+            last = await self._attempts(job, control)
+        except EngineFailed:
+            await self._store.delete(job_key(job.run_id))
+            if (output := await self._target.published(job.destination, job.run_id)) is None:
                 raise
-            try:
-                last = await self._to_the_end(job.run_id, seen, control)
-            except EngineFailed:
-                await self._stop(job.run_id)
-                await self._store.delete(job_key(job.run_id))
-                if (output := await self._published(job.destination, job.run_id)) is None:
-                    raise
-                return Outcome(output=output, engine_state=SparkState.COMPLETED)
+            return Outcome(output=output, engine_state=SparkState.COMPLETED)
         await self._store.delete(job_key(job.run_id))
-        output = await self._published(job.destination, job.run_id)
-        if output is None and not self._settings.hides_history:
-            raise EngineFailed(
-                "The SparkApplication completed, but the destination has no snapshot of the run.",
-                cause=FailureCause.LOST,
-            )
+        output = await self._target.published(job.destination, job.run_id)
+        if output is None:
+            raise await self._nothing_shown(control.run)
         return Outcome(output=output, engine_state=last.state)
+
+    async def _attempts(self, job: SparkJob, control: RunControl) -> Application:
+        """The application that completed. Raises why the last attempt failed; its application
+        then stays for as long as the operator keeps it."""
+        with self.watch.follow(application_name(job.run_id)) as seen:
+            for attempt in count(1):
+                await self._create(job, control)
+                last = await self._to_the_end(job.run_id, seen, control, attempt)
+                if last.state is SparkState.COMPLETED:
+                    return last
+                error = await why_it_failed(self._api, job.run_id, last)
+                if attempt > self._repetitions(job) or not may_pass(error):
+                    raise error
+                await self._clear_for_another(job, seen, control, error)
+        raise AssertionError("unreachable")
+
+    def _repetitions(self, job: SparkJob) -> int:
+        """The job looks for its run's snapshot before it writes. An append is not repeated where
+        that may be hidden: it would add its rows twice."""
+        doubles = job.write_mode == "append" and self._settings.hides_history
+        return 0 if doubles else self._settings.retries
+
+    async def _clear_for_another(
+        self,
+        job: SparkJob,
+        seen: "asyncio.Queue[Application | None]",
+        control: RunControl,
+        error: AsgardError,
+    ) -> None:
+        """Returns when the failed application is gone: the next one has its name."""
+        if await self._target.published(job.destination, job.run_id):
+            raise error
+        await control.progress(
+            reason="SparkApplicationRepeated",
+            message=f"The attempt failed, and another one follows: {error.detail}",
+            warning=True,
+        )
+        await self._stop(job.run_id)
+        try:
+            async with asyncio.timeout(DELETION_SEEN_WITHIN):
+                async for _ in _until_deleted(seen):
+                    pass
+        except TimeoutError:
+            raise error from None
+        await asyncio.sleep(RETRY_PAUSE)
+        await control.fence()
 
     async def settle(self, run: Run) -> Outcome | None:
         """An application that goes on is followed to its end, unless the run was to stop."""
@@ -111,10 +149,14 @@ class SparkOperatorEngine:
         if last is None or last.state not in ENDED:
             await self._stop(run.run_id)
         await self._store.delete(job_key(run.run_id))
-        output = await self._published(run.target, run.run_id)
+        output = await self._target.published(run.target, run.run_id)
         if output is None:
             if last is not None and last.state is SparkState.FAILED:
                 raise SettledAsFailed(await why_it_failed(self._api, run.run_id, last))
+            if last is not None and last.state is SparkState.COMPLETED:
+                raise SettledAsFailed(await self._nothing_shown(run))
+            if not await self._target.is_unchanged(run):
+                raise SettledAsFailed(hidden(run.target))
             return None
         engine = last.engine if last else None
         return Outcome(output=output, engine=engine, engine_state=SparkState.COMPLETED)
@@ -159,25 +201,32 @@ class SparkOperatorEngine:
         )
 
     async def _to_the_end(
-        self, run_id: str, seen: "asyncio.Queue[Application | None]", control: RunControl
+        self,
+        run_id: str,
+        seen: "asyncio.Queue[Application | None]",
+        control: RunControl,
+        attempt: int,
     ) -> Application:
+        """Deletes an application that does not get to run, and raises why."""
         ends = DriverEnds(self._api, run_id, control)
         watchdog = Watchdog(self._api, run_id, self._submit_timeout, control)
-        async for application in watchdog.changes(seen):
-            if application.state is None:
-                continue
-            await control.progress(
-                engine_state=application.state,
-                engine=application.engine,
-                reason=application.reason,
-                message=_said(application),
-                warning=application.error is not None,
-            )
-            await ends.take(application)
-            if application.state is SparkState.FAILED:
-                raise await why_it_failed(self._api, run_id, application)
-            if application.state in ENDED:
-                return application
+        try:
+            async for application in watchdog.changes(seen):
+                if application.state is None:
+                    continue
+                await control.progress(
+                    engine_state=application.state,
+                    engine={**application.engine, "execution_attempts": attempt},
+                    reason=application.reason,
+                    message=_said(application),
+                    warning=application.error is not None,
+                )
+                await ends.take(application)
+                if application.state in ENDED:
+                    return application
+        except EngineFailed:
+            await self._stop(run_id)
+            raise
         raise AssertionError("unreachable")
 
     def _may_go_on(self, run: Run) -> bool:
@@ -221,16 +270,13 @@ class SparkOperatorEngine:
                 f"The driver pod of {application_name(run_id)} does not end."
             ) from None
 
-    async def _published(self, table: str, run_id: str) -> RunOutput | None:
-        from app.warehouse.publish import find_published
+    async def _note_target(self, job: SparkJob, control: RunControl) -> None:
+        if before := await self._target.before(job.destination):
+            await control.progress(engine=before)
 
-        def look(catalog: "RestCatalog") -> RunOutput | None:
-            return find_published(catalog, table, run_id)
-
-        output = await self._catalog.run(look)
-        if output is None:
-            return None
-        return output.model_copy(update={"catalog_ref": self._lake.catalog.ref})
+    async def _nothing_shown(self, run: Run) -> EngineFailed:
+        unchanged = await self._target.is_unchanged(run)
+        return wrote_nothing(run.target) if unchanged else hidden(run.target)
 
 
 async def _until_deleted(

@@ -21,6 +21,27 @@ FIRST_LOOK, LONGEST_LOOK = 15.0, 120.0
 """Seconds before RUNNING after which the pod is looked at; then ever more rarely."""
 
 
+class Looks:
+    """When to look at an application that waits, by a clock of the caller's. The last look is at
+    the end of the timeout, however long the step before it would be."""
+
+    def __init__(self, timeout: float, now: float) -> None:
+        self._given_up_at = now + timeout
+        self._step = FIRST_LOOK
+        self._next = min(now + self._step, self._given_up_at)
+
+    def pause(self, now: float) -> float:
+        """Seconds until the next one."""
+        return max(0.0, self._next - now)
+
+    def is_last(self, now: float) -> bool:
+        return now >= self._given_up_at
+
+    def looked(self, now: float) -> None:
+        self._step = min(self._step * 2, LONGEST_LOOK)
+        self._next = min(now + self._step, self._given_up_at)
+
+
 class Watchdog:
     def __init__(
         self, api: KubernetesApi, run_id: str, submit_timeout: float, control: RunControl
@@ -36,28 +57,24 @@ class Watchdog:
     ) -> AsyncIterator[Application]:
         """Every change of the application. Raises `EngineFailed` when it was deleted, or has not
         run after the submit timeout; the time in which it was suspended does not count."""
-        loop = asyncio.get_running_loop()
+        clock = asyncio.get_running_loop().time
         application: Application | None = None
-        waiting_since, look = loop.time(), self._first_look()
+        looks = Looks(self._submit_timeout, clock())
         while True:
             waits = application is None or application.state in BEFORE_RUNNING
             try:
-                async with asyncio.timeout(look if waits else None):
+                async with asyncio.timeout(looks.pause(clock()) if waits else None):
                     news = await seen.get()
             except TimeoutError:
-                late = loop.time() - waiting_since >= self._submit_timeout
-                await self._look(application, late)
-                look = min(look * 2, LONGEST_LOOK, self._submit_timeout)
+                await self._look(application, looks.is_last(clock()))
+                looks.looked(clock())
                 continue
             if news is None:
                 raise deleted(self._run_id)
             if not waits and news.state in BEFORE_RUNNING:
-                waiting_since, look = loop.time(), self._first_look()
+                looks = Looks(self._submit_timeout, clock())
             application = news
             yield news
-
-    def _first_look(self) -> float:
-        return min(FIRST_LOOK, self._submit_timeout)
 
     async def _look(self, application: Application | None, late: bool) -> None:
         cause = await self._cause(application)

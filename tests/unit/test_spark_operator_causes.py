@@ -31,7 +31,13 @@ def application(**status: Any) -> Application:
     return Application.of({"metadata": {"name": "sql-exec-1"}, "status": status})
 
 
-def pod(*, condition: V1PodCondition | None = None, **state: Any) -> V1Pod:
+def pod(
+    *,
+    condition: V1PodCondition | None = None,
+    reason: str | None = None,
+    message: str | None = None,
+    **state: Any,
+) -> V1Pod:
     status = V1ContainerStatus(
         name=CONTAINER,
         image="spark",
@@ -41,7 +47,14 @@ def pod(*, condition: V1PodCondition | None = None, **state: Any) -> V1Pod:
         state=V1ContainerState(**state),
     )
     conditions = [condition] if condition else None
-    return V1Pod(status=V1PodStatus(container_statuses=[status], conditions=conditions))
+    return V1Pod(
+        status=V1PodStatus(
+            container_statuses=[status] if state else None,
+            conditions=conditions,
+            reason=reason,
+            message=message,
+        )
+    )
 
 
 def warning(message: str) -> CoreV1Event:
@@ -107,6 +120,14 @@ def test_an_application_is_read_as_the_operator_writes_it() -> None:
             None,
             "ExecutorLostFailure (executor 1 exited caused by one of the running tasks) Reason: "
             "The executor with id 1 exited with exit code 137(SIGKILL, possible container OOM).",
+            "internal",
+            "The executor was killed (exit code 137).",
+        ),
+        (
+            "Py4JJavaError",
+            None,
+            "The executor with id 1 exited with exit code 137(SIGKILL, possible container OOM).\n"
+            "The API gave the following container statuses:\n\t termination reason: OOMKilled",
             "out_of_memory",
             "ran out of the memory",
         ),
@@ -154,6 +175,54 @@ def test_a_driver_that_could_say_nothing() -> None:
     said = "driver container failed with ExitCode: 1, Reason: Error"
     ending = driver_pod.ending(application(applicationState={"errorMessage": said}))
     assert (ending.failure_cause, said in ending.detail) == (FailureCause.INTERNAL, True)
+
+
+def test_exit_code_137_alone_is_not_a_lack_of_memory() -> None:
+    """A drained node kills drivers, too."""
+    shot = pod(terminated=V1ContainerStateTerminated(exit_code=137, reason="Error"))
+    assert driver_pod.death(shot) is None
+    said = "driver container failed with ExitCode: 137, Reason: Error"
+    summary = driver_pod.ending(application(applicationState={"errorMessage": said}))
+    for found in (driver_pod.kill(shot), summary):
+        assert found is not None
+        assert (found.failure_cause, found.can_retry) == (FailureCause.INTERNAL, True)
+        assert "was killed (exit code 137)" in found.detail
+    said = "driver container failed with ExitCode: 137, Reason: OOMKilled"
+    found = driver_pod.ending(application(applicationState={"errorMessage": said}))
+    assert found.failure_cause is FailureCause.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(
+    ("ended", "says"),
+    [
+        (pod(reason="Evicted", message="The node was low on memory."), "Evicted: The node was low"),
+        (
+            pod(
+                reason="Terminated",
+                terminated=V1ContainerStateTerminated(exit_code=137, reason="Error"),
+            ),
+            "Terminated",
+        ),
+        (
+            pod(
+                condition=V1PodCondition(
+                    type="DisruptionTarget",
+                    status="True",
+                    reason="PreemptionByScheduler",
+                    message="for another pod",
+                ),
+                terminated=V1ContainerStateTerminated(exit_code=143, reason="Error"),
+            ),
+            "PreemptionByScheduler: for another pod",
+        ),
+    ],
+    ids=["evicted", "shutdown", "preempted"],
+)
+def test_a_pod_that_kubernetes_ended_is_named_and_may_be_run_again(ended: V1Pod, says: str) -> None:
+    found = driver_pod.death(ended)
+    assert found is not None
+    assert f"Kubernetes ended the driver's pod: {says}" in found.detail
+    assert (found.failure_cause, found.can_retry) == (FailureCause.INTERNAL, True)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ class StandInOperator:
         match kind:
             case "ADDED" if name not in seen:
                 seen.add(name)
+                self._gone.discard(name)
                 self._begin(resource)
             case "MODIFIED" if resource["spec"].get("suspend"):
                 self._suspend(name)
@@ -80,6 +81,7 @@ class StandInOperator:
                 self._begin(resource)
             case "DELETED":
                 self._gone.add(name)
+                seen.discard(name)
                 self._kill(name)
                 self._delete_pod(name)
 
@@ -97,41 +99,32 @@ class StandInOperator:
 
     def _carry_out(self, resource: dict[str, Any]) -> None:
         name, spec = resource["metadata"]["name"], resource["spec"]
-        policy = spec.get("restartPolicy") or {"type": "Never"}
-        retries = policy.get("onFailureRetries", 0) if policy["type"] == "OnFailure" else 0
         self._stopped.wait(UNSEEN_SECONDS)
-        for attempt in range(1, retries + 2):
-            told = {
-                "submissionID": str(uuid4()),
-                "submissionAttempts": 1,
-                "executionAttempts": attempt,
-                "lastSubmissionAttemptTime": now(),
-                "driverInfo": {"podName": f"{name}-driver"},
-            }
-            if refused := self._refusal(spec, name):
-                self._write(name, "SUBMISSION_FAILED", error=refused, **told)
-                self._write(name, "FAILED", error=refused, terminationTime=now())
-                return
-            if not self._write(name, "SUBMITTED", error="", **told):
-                return
-            code = self._run(resource, told)
-            ended = {"terminationTime": now(), **self._application_id(name)}
-            if name in self._gone or name in self._suspended:
-                return
-            if code == 0:
-                self._write(name, "SUCCEEDING", **ended)
-                self._write(name, "COMPLETED")
-                return
-            exit_code = code if code > 0 else 128 - code
-            error = f"driver container failed with ExitCode: {exit_code}, Reason: Error"
-            self._write(name, "FAILING", error=error, **ended)
-            if attempt > retries:
-                self._write(name, "FAILED", error=error)
-                return
-            self._stopped.wait(policy.get("onFailureRetryInterval", 5))
-            if not self._write(name, "PENDING_RERUN", error=""):
-                return
-            self._delete_pod(name)
+        told = {
+            "submissionID": str(uuid4()),
+            "submissionAttempts": 1,
+            "executionAttempts": 1,
+            "lastSubmissionAttemptTime": now(),
+            "driverInfo": {"podName": f"{name}-driver"},
+        }
+        if refused := self._refusal(spec, name):
+            self._write(name, "SUBMISSION_FAILED", error=refused, **told)
+            self._write(name, "FAILED", error=refused, terminationTime=now())
+            return
+        if not self._write(name, "SUBMITTED", error="", **told):
+            return
+        code = self._run(resource, told)
+        ended = {"terminationTime": now(), **self._application_id(name)}
+        if name in self._gone or name in self._suspended:
+            return
+        if code == 0:
+            self._write(name, "SUCCEEDING", **ended)
+            self._write(name, "COMPLETED")
+            return
+        exit_code = code if code > 0 else 128 - code
+        error = f"driver container failed with ExitCode: {exit_code}, Reason: Error"
+        self._write(name, "FAILING", error=error, **ended)
+        self._write(name, "FAILED", error=error)
 
     def _refusal(self, spec: dict[str, Any], name: str) -> str | None:
         """What `spark-submit` says when the API server does not take the driver's pod."""

@@ -77,8 +77,7 @@ def test_a_manifest_is_valid(
     assert labels.get("asgard.io/request-id") == ("r-1" if request_id == "r-1" else None)
     spec = made["spec"]
     assert (spec["executor"]["memory"], spec["driver"]["memory"]) == ("1024m", "600m")
-    never = settings.retries == 0 or (mode == "append" and settings.hides_history)
-    assert spec["restartPolicy"]["type"] == ("Never" if never else "OnFailure")
+    assert spec["restartPolicy"] == {"type": "Never"}
     prefix = spec["sparkConf"]["spark.kubernetes.executor.podNamePrefix"]
     assert prefix == f"sql-exec-{RUN_ID}"
     for pod in ("driver", "executor"):

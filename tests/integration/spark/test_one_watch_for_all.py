@@ -174,8 +174,9 @@ async def test_a_run_outlives_an_api_server_that_is_away(
         await asyncio.to_thread(cluster.kube.start_api_server)
         there.state(f"sql-exec-{run.run_id}", "COMPLETED")
         ended = await runs.ended(run)
-    # Nobody wrote the table here: on a catalog that hides history the operator's word counts.
-    assert (ended.state, ended.engine_state) == (RunState.SUCCEEDED, "COMPLETED")
+    # Nobody wrote the table here, and the operator's word is no evidence that somebody did.
+    assert (ended.state, ended.failure and ended.failure.cause) == (RunState.FAILED, "lost")
+    assert "SparkApplicationCompleted" in {event.reason for event in ended.events}
 
 
 async def test_a_thousand_idle_applications_cost_nothing(cluster: Cluster) -> None:

@@ -1,0 +1,69 @@
+"""What the catalog shows of a run's commit: nothing else is evidence that a job has written."""
+
+from typing import TYPE_CHECKING, Any
+
+from app.errors import EngineFailed
+from app.runs.failure import FailureCause
+from app.runs.model import Run, RunOutput
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog.rest import RestCatalog
+
+    from app.lakehouse.catalog import Catalog
+
+HEAD = "destination_snapshot_before"
+"""In `Run.engine`: the newest snapshot before the job began, None without one."""
+
+
+class Target:
+    """The destination of Spark jobs. `hides_history`: its catalog shows the newest snapshot only,
+    so that a commit cannot be seen any more once another writer has made one."""
+
+    def __init__(self, catalog: "Catalog", *, hides_history: bool) -> None:
+        self._catalog = catalog
+        self._hides_history = hides_history
+
+    async def before(self, table: str) -> dict[str, Any]:
+        """For `Run.engine`; to be recorded before anything can write."""
+        return {HEAD: await self._head(table)} if self._hides_history else {}
+
+    async def published(self, table: str, run_id: str) -> RunOutput | None:
+        """What the snapshot with the run's id holds, if the catalog shows it."""
+        from app.warehouse.publish import find_published
+
+        def look(catalog: "RestCatalog") -> RunOutput | None:
+            return find_published(catalog, table, run_id)
+
+        output = await self._catalog.run(look)
+        if output is None:
+            return None
+        return output.model_copy(update={"catalog_ref": self._catalog.lake.catalog.ref})
+
+    async def is_unchanged(self, run: Run) -> bool:
+        """Whether it is certain that a run of which no snapshot is shown has written nothing."""
+        if not self._hides_history or HEAD not in run.engine:
+            return True
+        return bool(await self._head(run.target) == run.engine[HEAD])
+
+    async def _head(self, table: str) -> str | None:
+        found = await self._catalog.table(table)
+        return found.snapshot_id if found else None
+
+
+def wrote_nothing(table: str) -> EngineFailed:
+    return EngineFailed(
+        "The SparkApplication completed, but it wrote nothing: "
+        f"{table} has no snapshot of the run.",
+        cause=FailureCause.LOST,
+        hint="Read the log of the run, then run it again.",
+        retryable=True,
+    )
+
+
+def hidden(table: str) -> EngineFailed:
+    return EngineFailed(
+        f"It is not known whether the run changed {table}: the catalog shows its newest snapshot "
+        "only, and that is another writer's.",
+        cause=FailureCause.LOST,
+        hint="Look at the table before you run it again.",
+    )

@@ -1,0 +1,240 @@
+"""Runs on the Spark operator's adapter, whose operator does what was seen of the real one."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from app.data_transformation import spark_operator
+from app.data_transformation.engine import WriteMode
+from app.runs.failure import Failure, FailureCause
+from app.runs.model import Run, RunState
+from app.warehouse.publish import append_table, replace_table
+from tests import patience
+from tests.conftest import Lakehouse
+from tests.integration.spark.operator_runs import Runs, operator_runs
+from tests.kubernetes_standin import (
+    NAMESPACE,
+    KubernetesStandIn,
+    kubernetes_standin,
+    terminated,
+)
+
+ROWS = pa.table({"id": [1]})
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[KubernetesStandIn]:
+    with kubernetes_standin(tmp_path / "kubeconfig") as standin:
+        yield standin
+
+
+class Spark:
+    def __init__(self, lakehouse: Lakehouse, kubeconfig: Path, cluster: KubernetesStandIn) -> None:
+        self._lakehouse = lakehouse
+        self._kubeconfig = kubeconfig
+        self._cluster = cluster
+
+    @asynccontextmanager
+    async def gateway(self, **changes: Any) -> AsyncIterator[Runs]:
+        lakehouse, kubeconfig = self._lakehouse, self._kubeconfig
+        async with operator_runs(lakehouse, kubeconfig, NAMESPACE, **changes) as runs:
+            yield runs
+
+    async def begun(self, runs: Runs, table: str, **asked: Any) -> tuple[Run, str]:
+        """A run whose driver is running, and the name of its application."""
+        run = await runs.start(table, **asked)
+        await runs.until(run, "SparkApplicationCreated")
+        name = f"sql-exec-{run.run_id}"
+        self._cluster.driver(name, state={"running": {}})
+        self._cluster.state(name, "RUNNING", executionAttempts=1)
+        await runs.until(run, "SparkApplicationRunning")
+        return run, name
+
+    async def begun_again(self, runs: Runs, run: Run, name: str) -> None:
+        """The second attempt: another application of the same name."""
+        await runs.until(run, "SparkApplicationRepeated")
+        await patience.until(lambda: len(self._cluster.created) == 2)
+        self._cluster.driver(name, state={"running": {}})
+        self._cluster.state(name, "RUNNING", executionAttempts=1)
+
+    def failed(self, name: str, code: int = 1, reason: str = "Error") -> None:
+        self._cluster.driver(name, "Failed", state=terminated(code, reason))
+        said = f"driver container failed with ExitCode: {code}, Reason: {reason}"
+        self._cluster.state(name, "FAILING", said)
+        self._cluster.state(name, "FAILED", said)
+
+    def completed(self, name: str) -> None:
+        self._cluster.driver(name, "Succeeded", state=terminated(0, "Completed"))
+        self._cluster.state(name, "SUCCEEDING")
+        self._cluster.state(name, "COMPLETED")
+
+    async def write(self, run: Run) -> None:
+        """As the run's driver does: one commit with the run's id."""
+        await self._lakehouse.catalog.run(
+            lambda catalog: replace_table(catalog, run.target, ROWS.to_reader(), run_id=run.run_id)
+        )
+
+    async def others_write(self, table: str) -> None:
+        await self._lakehouse.catalog.run(
+            lambda catalog: append_table(
+                catalog, f"silver.{table}", ROWS.to_reader(), run_id="of-another-writer"
+            )
+        )
+
+
+@pytest.fixture
+def spark(lakehouse: Lakehouse, tmp_path: Path, cluster: KubernetesStandIn) -> Spark:
+    return Spark(lakehouse, tmp_path / "kubeconfig", cluster)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spark_operator, "RETRY_PAUSE", 0.0)
+
+
+def fault(run: Run) -> Failure:
+    assert run.state is RunState.FAILED, run
+    assert run.failure is not None
+    return run.failure
+
+
+@pytest.mark.parametrize("mode", list(WriteMode))
+async def test_an_application_that_wrote_nothing_has_not_succeeded_where_history_is_hidden(
+    spark: Spark, mode: WriteMode
+) -> None:
+    table = f"sx_nothing_{mode}"
+    await spark.others_write(table)
+    async with spark.gateway(hides_history=True) as runs:
+        run, name = await spark.begun(runs, table, write_mode=mode)
+        spark.completed(name)
+        ended = await runs.ended(run)
+    failure = fault(ended)
+    assert (failure.cause, failure.retryable) == (FailureCause.LOST, True)
+    assert f"it wrote nothing: silver.{table} has no snapshot of the run" in failure.message
+    assert ended.output is None
+
+
+async def test_an_application_whose_snapshot_heads_the_table_has_succeeded(spark: Spark) -> None:
+    async with spark.gateway(hides_history=True) as runs:
+        run, name = await spark.begun(runs, "sx_written")
+        await spark.write(run)
+        spark.completed(name)
+        ended = await runs.ended(run)
+    assert (ended.state, ended.engine_state) == (RunState.SUCCEEDED, "COMPLETED")
+    assert ended.output is not None
+    assert (ended.output.table, ended.output.rows) == ("silver.sx_written", 1)
+
+
+async def test_a_head_of_another_writer_leaves_open_what_the_run_did(spark: Spark) -> None:
+    """Where history is hidden, the run's snapshot may be below it: to repeat it might double."""
+    async with spark.gateway(hides_history=True) as runs:
+        run, name = await spark.begun(runs, "sx_hidden")
+        await spark.others_write("sx_hidden")
+        spark.completed(name)
+        failure = fault(await runs.ended(run))
+    assert (failure.cause, failure.retryable) == (FailureCause.LOST, False)
+    assert "another writer" in failure.message
+
+
+async def test_a_take_over_does_not_call_a_table_unchanged_that_it_cannot_see_through(
+    spark: Spark,
+) -> None:
+    async with spark.gateway(hides_history=True) as runs:
+        run, name = await spark.begun(runs, "sx_left")
+    await spark.others_write("sx_left")
+    spark.completed(name)
+    async with spark.gateway(hides_history=True) as runs:
+        failure = fault(await runs.ended(run))
+    assert (failure.cause, failure.retryable) == (FailureCause.LOST, False)
+    assert "another writer" in failure.message
+
+
+async def test_the_pods_own_reason_is_read_before_the_operators_summary(
+    spark: Spark, cluster: KubernetesStandIn
+) -> None:
+    async with spark.gateway(retries=0) as runs:
+        run, name = await spark.begun(runs, "sx_evicted")
+        cluster.driver(name, "Failed", reason="Evicted", message="The node was low on memory.")
+        cluster.state(name, "FAILING", "driver container status missing")
+        cluster.state(name, "FAILED", "driver container status missing")
+        failure = fault(await runs.ended(run))
+    assert failure.message == (
+        "Kubernetes ended the driver's pod: Evicted: The node was low on memory."
+    )
+    assert (failure.cause, failure.retryable) == (FailureCause.INTERNAL, True)
+
+
+SAID = (
+    'asgard: failed {"kind": "AnalysisException", "condition": "UNRESOLVED_COLUMN", '
+    '"message": "A column with name `nope` cannot be resolved."}\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "said", "cause"),
+    [
+        (137, "OOMKilled", "", FailureCause.OUT_OF_MEMORY),
+        (1, "Error", SAID, FailureCause.SQL_ERROR),
+    ],
+    ids=["memory", "sql"],
+)
+async def test_what_would_fail_again_is_not_repeated_and_its_application_stays(
+    spark: Spark,
+    cluster: KubernetesStandIn,
+    code: int,
+    reason: str,
+    said: str,
+    cause: FailureCause,
+) -> None:
+    async with spark.gateway(retries=3, hides_history=False) as runs:
+        run, name = await spark.begun(runs, f"sx_once_{cause}")
+        cluster.say(name, said)
+        spark.failed(name, code, reason)
+        ended = await runs.ended(run)
+    assert fault(ended).cause == cause
+    assert [made["spec"]["restartPolicy"] for made in cluster.created] == [{"type": "Never"}]
+    assert (cluster.deleted, list(cluster.applications)) == ([], [name])
+    assert ended.engine["execution_attempts"] == 1
+
+
+async def test_a_driver_that_was_killed_is_run_again(
+    spark: Spark, cluster: KubernetesStandIn
+) -> None:
+    async with spark.gateway(hides_history=False) as runs:
+        run, name = await spark.begun(runs, "sx_again")
+        spark.failed(name, 137)
+        await spark.begun_again(runs, run, name)
+        await spark.write(run)
+        spark.completed(name)
+        ended = await runs.ended(run)
+    assert ended.state is RunState.SUCCEEDED, ended.failure
+    assert ended.engine["execution_attempts"] == 2
+    assert (len(cluster.created), cluster.deleted) == (2, [name])
+
+
+async def test_the_last_attempt_says_why_the_run_failed(
+    spark: Spark, cluster: KubernetesStandIn
+) -> None:
+    async with spark.gateway(retries=1, hides_history=False) as runs:
+        run, name = await spark.begun(runs, "sx_twice")
+        spark.failed(name, 137)
+        await spark.begun_again(runs, run, name)
+        spark.failed(name, 137, "OOMKilled")
+        failure = fault(await runs.ended(run))
+    assert failure.cause is FailureCause.OUT_OF_MEMORY
+    assert (len(cluster.created), cluster.deleted) == (2, [name])
+
+
+async def test_an_append_is_not_repeated_where_history_is_hidden(
+    spark: Spark, cluster: KubernetesStandIn
+) -> None:
+    async with spark.gateway(hides_history=True) as runs:
+        run, name = await spark.begun(runs, "sx_append_once", write_mode=WriteMode.APPEND)
+        spark.failed(name, 137)
+        failure = fault(await runs.ended(run))
+    assert "was killed" in failure.message
+    assert len(cluster.created) == 1

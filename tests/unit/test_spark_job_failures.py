@@ -1,0 +1,78 @@
+"""What a job says of a failure that reaches Python as a Java exception."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from app.data_transformation import job, spark_errors
+from app.errors import EngineFailed
+from app.runs.failure import FailureCause
+
+
+@dataclass
+class Throwable:
+    """As py4j shows one of the JVM."""
+
+    message: str | None
+    cause: "Throwable | None" = None
+
+    def getMessage(self) -> str | None:  # noqa: N802
+        return self.message
+
+    def getCause(self) -> "Throwable | None":  # noqa: N802
+        return self.cause
+
+
+class Py4JJavaError(Exception):
+    """py4j's own comes with the whole PySpark, which only drivers have."""
+
+    def __init__(self, java_exception: Throwable) -> None:
+        super().__init__(
+            "An error occurred while calling o87.createOrReplace.\n"
+            ": org.apache.spark.SparkException: Writing job aborted\n"
+            "\tat org.apache.spark.sql.errors.QueryExecutionErrors$.writingJobAbortedError"
+        )
+        self.java_exception = java_exception
+
+
+def error_of(*messages: str | None) -> EngineFailed:
+    """`messages` from the outermost exception to the innermost; as the client gets it."""
+    cause = None
+    for message in reversed(messages):
+        cause = Throwable(message, cause)
+    assert cause is not None
+    found = spark_errors.failure_in(f"INFO x\n{job._failure(Py4JJavaError(cause))}\nTraceback")
+    assert isinstance(found, EngineFailed)
+    return found
+
+
+def test_the_innermost_error_of_spark_reaches_the_client() -> None:
+    found = error_of(
+        "Writing job aborted",
+        "Job aborted due to stage failure: Task 0 in stage 1.0 failed 4 times",
+        "[TASK_WRITE_FAILED] Task failed while writing rows to s3a://lake/t.",
+        "[DIVIDE_BY_ZERO] Division by zero. Use `try_divide`.\n== SQL (line 1, position 8) ==\n1/0",
+    )
+    assert found.failure_cause is FailureCause.SQL_ERROR
+    assert found.detail == "[DIVIDE_BY_ZERO] Division by zero. Use `try_divide`."
+
+
+def test_an_error_that_only_the_text_of_the_stage_holds_reaches_the_client() -> None:
+    found = error_of(
+        "Writing job aborted",
+        "Job aborted due to stage failure: Task 0 in stage 1.0 failed 4 times, most recent "
+        "failure: Lost task 0.3 in stage 1.0 (TID 4) (10.0.0.7 executor 1): org.apache.spark."
+        "SparkNumberFormatException: [CAST_INVALID_INPUT] The value 'NA' of the type \"STRING\" "
+        'cannot be cast to "INT".\n\tat org.apache.spark.sql.errors.QueryExecutionErrors$',
+    )
+    assert found.failure_cause is FailureCause.SQL_ERROR
+    assert found.detail == (
+        '[CAST_INVALID_INPUT] The value \'NA\' of the type "STRING" cannot be cast to "INT".'
+    )
+
+
+@pytest.mark.parametrize("said", [None, "boom", "[INTERNAL_ERROR] A fault of Spark's own."])
+def test_java_without_an_error_of_the_sql_stays_internal(said: str | None) -> None:
+    found = error_of("Writing job aborted", said)
+    assert found.failure_cause is FailureCause.INTERNAL
+    assert "\tat " not in found.detail
