@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ class WorkerFolders:
             worker = await start(folder)
         except BaseException:
             self._used.pop(folder)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             raise
         self._used[folder] = worker
         return worker
@@ -57,8 +58,16 @@ class WorkerFolders:
                 pid, started, *_ = folder.name.split("-")
                 unused = str(_started(int(pid))) != started
             if unused:
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
                 self._used.pop(folder, None)
+
+
+def _remove(folder: Path) -> None:
+    """A worker can leave a tree that is too deep for Python to walk."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except RecursionError:
+        subprocess.run(["rm", "-rf", "--", folder], check=False)
 
 
 def _started(pid: int) -> int | None:

@@ -277,7 +277,7 @@ class WorkerProcess:
     def _told(self, event: Message) -> bool:
         """What a worker did on its own, which its gateway counts and exports; else False."""
         match event:
-            case {"commit_again": reason}:
+            case {"commit_again": "stale" | "unknown" as reason}:
                 self._telemetry.commit_again("published", reason)
             case {worker_spans.EVENT: spans}:
                 self._telemetry.worker_spans(spans, self._engine, self.pid)

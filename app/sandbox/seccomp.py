@@ -66,7 +66,34 @@ DENIED = {
     "swapoff": (168, 225),
     "acct": (163, 89),
     "quotactl": (179, 60),
+    # Out of the process group, which ends together with the worker.
+    "setsid": (112, 157),
+    "setpgid": (109, 154),
+    # On any file of the user: Landlock does not look at these calls.
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "setxattrat": (463, 463),
+    "removexattrat": (466, 466),
 }
+DENIED_ON_X86 = {
+    "chmod": 90,
+    "chown": 92,
+    "lchown": 94,
+    "utime": 132,
+    "utimes": 235,
+    "futimesat": 261,
+}
+"""Older calls, which ARM64 never had."""
 SOCKET, SOCKETPAIR = (41, 198), (53, 199)
 CLONE, CLONE3 = (56, 220), (435, 435)
 TO_OWN_PROCESS = {
@@ -75,6 +102,17 @@ TO_OWN_PROCESS = {
     "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240),
 }
+OF_OWN_PROCESS = {
+    "prlimit64": (302, 261),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setattr": (314, 274),
+}
+"""With 0 for the caller itself. The limits of another process can end it."""
+SENDS = {"sendto": ((44, 206), 3), "sendmsg": ((46, 211), 2), "sendmmsg": ((307, 269), 3)}
+"""Each with the argument that holds its flags."""
+FAST_OPEN = 0x20000000
+"""MSG_FASTOPEN connects without connect(), which is the call that Landlock checks."""
 NAMESPACES = 0x7E020080
 """CLONE_NEWNS, -CGROUP, -UTS, -IPC, -USER, -PID, -NET, and -TIME."""
 
@@ -83,6 +121,8 @@ ALLOW, ERROR = 0x7FFF0000, 0x00050000
 NUMBER, ARCHITECTURE = 0, 4
 SOCKET_TYPE = 0xF
 INTERNET = (int(socket.AF_INET), int(socket.AF_INET6))
+PROTOCOLS = (0, int(socket.IPPROTO_TCP), int(socket.IPPROTO_UDP))
+"""Not MPTCP: Landlock does not see its connections."""
 
 Program = list[tuple[int, int, int, int]]
 
@@ -114,13 +154,19 @@ def program(sockets: bool, datagrams: bool, pid: int) -> Program:
     ]
     if machine == X86:
         lines += [(AT_LEAST, 0, 1, X32), _refuse()]
+        for number in DENIED_ON_X86.values():
+            lines += _denied(number)
     for numbers in DENIED.values():
         lines += _denied(numbers[column])
     lines += _denied(CLONE3[column], errno.ENOSYS)
     lines += _if(CLONE[column], [_argument(0), (ANY_BIT, 0, 1, NAMESPACES), _refuse()])
     for numbers in TO_OWN_PROCESS.values():
-        lines += _if(numbers[column], [_argument(0), (EQUAL, 1, 0, pid), _refuse()])
-    lines += _if(SOCKETPAIR[column], [_argument(0), (EQUAL, 1, 0, int(socket.AF_UNIX)), _refuse()])
+        lines += _if(numbers[column], [_argument(0), *_one_of(pid)])
+    for numbers in OF_OWN_PROCESS.values():
+        lines += _if(numbers[column], [_argument(0), *_one_of(pid, 0)])
+    for numbers, flags in SENDS.values():
+        lines += _if(numbers[column], [_argument(flags), (ANY_BIT, 0, 1, FAST_OPEN), _refuse()])
+    lines += _if(SOCKETPAIR[column], _stream_pair())
     lines += _if(SOCKET[column], _sockets(sockets, datagrams))
     return [*lines, (RETURN, 0, 0, ALLOW)]
 
@@ -129,13 +175,27 @@ def _sockets(sockets: bool, datagrams: bool) -> Program:
     if not sockets:
         return [_refuse()]
     kinds = [int(socket.SOCK_STREAM), *([int(socket.SOCK_DGRAM)] if datagrams else [])]
-    check: Program = [_argument(0)]
-    for left, family in reversed(list(enumerate(INTERNET))):
-        check.append((EQUAL, left + 1, 0, family))
-    check += [_refuse(), _argument(1), (AND, 0, 0, SOCKET_TYPE)]
-    for left, kind in reversed(list(enumerate(kinds))):
-        check.append((EQUAL, left + 1, 0, kind))
-    return [*check, _refuse()]
+    return [
+        _argument(0),
+        *_one_of(*INTERNET),
+        _argument(1),
+        (AND, 0, 0, SOCKET_TYPE),
+        *_one_of(*kinds),
+        _argument(2),
+        *_one_of(*PROTOCOLS),
+    ]
+
+
+def _stream_pair() -> Program:
+    """One end of a pair of datagram sockets could send to any path."""
+    kind = [_argument(1), (AND, 0, 0, SOCKET_TYPE), *_one_of(int(socket.SOCK_STREAM))]
+    return [_argument(0), *_one_of(int(socket.AF_UNIX)), *kind]
+
+
+def _one_of(*values: int) -> Program:
+    """Refuse the call unless the loaded argument is one of `values`."""
+    checks = [(EQUAL, left + 1, 0, value) for left, value in reversed(list(enumerate(values)))]
+    return [*checks, _refuse()]
 
 
 def _if(number: int, check: Program) -> Program:

@@ -55,7 +55,14 @@ def _reader(file: Any) -> pa.RecordBatchReader:
 
     def batches() -> Iterator[pa.RecordBatch]:
         for index in range(opened.num_record_batches):
-            yield opened.get_batch(index)
+            batch = opened.get_batch(index)
+            try:
+                # Arrow takes lengths and offsets as they stand in the file: without this, a hostile
+                # builder's would reach into this process's memory, and publish it.
+                batch.validate(full=True)
+            except pa.ArrowInvalid as error:
+                raise EngineFailed(f"The builder's result is not valid: {error}") from error
+            yield batch
 
     return pa.RecordBatchReader.from_batches(opened.schema, batches())
 

@@ -63,6 +63,15 @@ attempts = {
     "signal": lambda: os.kill(parent, 0) or "sent",
     "ptrace": ptrace,
     "unshare": unshare,
+    "limits of the gateway": lambda: __import__("resource").prlimit(parent, 7) and "seen",
+    "mode of a file": lambda: os.chmod(Path(outside, "secret"), 0o666) or "changed",
+    "times of a file": lambda: os.utime(Path(outside, "secret"), (1, 1)) or "changed",
+    "attribute": lambda: os.setxattr(Path(outside, "secret"), "user.a", b"x") or "set",
+    "own session": lambda: os.setsid() and "left",
+    "MPTCP": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262) and "made",
+    "fast open": lambda: socket.socket().sendto(b"x", 0x20000000, ("127.0.0.1", int(other))),
+    "pair of datagram sockets": lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) and 1,
+    "pair": lambda: socket.socketpair() and "made",
     "allowed host": lambda: connect(allowed),
     "other port": lambda: connect(other),
     "datagram": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM) and "made",
@@ -78,7 +87,7 @@ for name, attempt in attempts.items():
         done[name] = None
 print(json.dumps(done, default=str))
 """
-ALLOWED = {"own file", "own thread", "own signal", "temporary file", "allowed host"}
+ALLOWED = {"own file", "own thread", "own signal", "temporary file", "pair", "allowed host"}
 FILES = {"read", "list", "write", "delete", "link", "system secret", "home", "shell"}
 PROCESSES = {"environment of the gateway", "memory of the gateway"}
 """Only Landlock protects a process's files in /proc from another process of the same user."""

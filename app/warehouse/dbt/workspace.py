@@ -93,7 +93,7 @@ class Workspace:
         (folder / "dbt_project.yml").write_text(yaml.safe_dump({**PROJECT, **backend.project}))
         (folder / "profiles.yml").write_text(yaml.safe_dump(profile))
         (folder / "models" / "model.sql").write_text(MODEL_FILE)
-        shutil.copy(backend.macros, folder / "macros")
+        shutil.copyfile(backend.macros, folder / "macros" / backend.macros.name)
 
     def run(self, model: Model, emit: Emit) -> None:
         """Build the model. Emits lines of the log, and the texts of manifest.json and
