@@ -177,6 +177,8 @@ def test_without_a_choice_every_stream_is_read_in_full() -> None:
         (StreamChoice(name="b", sync_mode=SyncMode.INCREMENTAL_APPEND), InvalidRequest),
         (StreamChoice(name="a", sync_mode=SyncMode.INCREMENTAL_APPEND), InvalidRequest),
         (StreamChoice(name="a", sync_mode=SyncMode.INCREMENTAL_DEDUPED_HISTORY), NotSupported),
+        (StreamChoice(name="a", sync_mode=SyncMode.FULL_REFRESH_UPDATE), NotSupported),
+        (StreamChoice(name="a", sync_mode=SyncMode.INCREMENTAL_SOFT_DELETE), NotSupported),
     ],
 )
 def test_a_choice_that_the_source_does_not_have_is_refused(
