@@ -88,10 +88,10 @@ class SparkOperatorEngine:
         await asyncio.gather(self._put_job(job), self._note_target(job, control), control.fence())
         try:
             last = await self._attempts(job, control)
-        except EngineFailed:
+        except EngineFailed as error:
             await self._store.delete(job_key(job.run_id))
             if (output := await self._target.published(job.destination, job.run_id)) is None:
-                raise
+                raise await self._target.failure(control.run, error) from None
             return Outcome(output=output, engine_state=SparkState.COMPLETED)
         await self._store.delete(job_key(job.run_id))
         output = await self._target.published(job.destination, job.run_id)
@@ -157,7 +157,8 @@ class SparkOperatorEngine:
         output = await self._target.published(run.target, run.run_id)
         if output is None:
             if last is not None and last.state is SparkState.FAILED:
-                raise SettledAsFailed(await why_it_failed(self._api, run.run_id, last))
+                why = await why_it_failed(self._api, run.run_id, last)
+                raise SettledAsFailed(await self._target.failure(run, why))
             if last is not None and last.state is SparkState.COMPLETED:
                 raise SettledAsFailed(await self._nothing_shown(run))
             if not await self._target.is_unchanged(run):

@@ -292,3 +292,15 @@ async def test_a_log_is_there_once_and_whole_although_its_driver_ended_before_it
         spark.failed(name)
         await runs.ended(run)
         assert await runs.service.logs(run.run_id) == "begin\nend without a newline\n"
+
+
+async def test_a_failure_does_not_invite_to_repeat_what_another_writer_may_hide(
+    spark: Spark,
+) -> None:
+    """The driver may have been killed after its commit."""
+    async with spark.gateway(hides_history=True) as runs:
+        run, name = await spark.begun(runs, "sx_killed_late", write_mode=WriteMode.APPEND)
+        await spark.others_write("sx_killed_late")
+        spark.failed(name, 137)
+        failure = fault(await runs.ended(run))
+    assert (failure.cause, failure.retryable) == (FailureCause.LOST, False)
