@@ -1,17 +1,19 @@
-"""How a driver ended: its log, which outlives its pod, and why it failed."""
+"""Why a driver failed, and whether another attempt might succeed."""
+
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from app.data_transformation import driver_pod, spark_errors
 from app.data_transformation.application import (
-    ATTEMPT_ENDED,
     Application,
     application_name,
     driver_pod_name,
 )
 from app.data_transformation.kubernetes_api import KubernetesApi
 from app.errors import AsgardError, EngineFailed
-from app.runs.driver import RunControl
 from app.runs.failure import FailureCause
 
+T = TypeVar("T")
 OWN_FAULTS = frozenset(
     {
         FailureCause.SQL_ERROR,
@@ -28,46 +30,26 @@ def may_pass(error: AsgardError) -> bool:
     return cause not in OWN_FAULTS
 
 
-class DriverEnds:
-    """Of one attempt."""
-
-    def __init__(self, api: KubernetesApi, run_id: str, control: RunControl) -> None:
-        self._api = api
-        self._run_id = run_id
-        self._control = control
-        self._taken = False
-
-    async def take(self, application: Application) -> None:
-        """Archives the log, once the attempt has ended."""
-        if application.state not in ATTEMPT_ENDED or self._taken:
-            return
-        self._taken = True
-        text = await self._log()
-        if text is not None:
-            self._control.log(text)
-
-    async def _log(self) -> str | None:
-        try:
-            return await self._api.driver_log(driver_pod_name(self._run_id))
-        except AsgardError as error:
-            self._control.log(f"The driver's log could not be read: {error.detail}")
-            return None
-
-
-async def why_it_failed(api: KubernetesApi, run_id: str, application: Application) -> AsgardError:
-    """What Kubernetes says of the pod, else the job itself, else the operator."""
+async def why_it_failed(
+    api: KubernetesApi, run_id: str, application: Application, log: str | None = None
+) -> AsgardError:
+    """What Kubernetes says of the pod, else the job itself, else the operator. `log` is what the
+    driver said, None if nobody followed it."""
     name = driver_pod_name(run_id)
-    try:
-        pod = await api.pod(name)
-    except AsgardError:
-        return driver_pod.ending(application)  # the pod is gone, or may not be seen
-    if (ended := driver_pod.death(pod)) is not None:
+    pod = await _if_there(api.pod(name))
+    if pod is not None and (ended := driver_pod.death(pod)) is not None:
         return ended
+    if log is None:
+        log = await _if_there(api.driver_log(name))
+    told = spark_errors.failure_in(log or "")
+    return told or (pod and driver_pod.kill(pod)) or driver_pod.ending(application)
+
+
+async def _if_there(asked: Awaitable[T]) -> T | None:
     try:
-        told = spark_errors.failure_in(await api.driver_log(name))
+        return await asked
     except AsgardError:
-        told = None
-    return told or driver_pod.kill(pod) or driver_pod.ending(application)
+        return None  # it is gone, or may not be seen
 
 
 def deleted(run_id: str) -> EngineFailed:

@@ -25,6 +25,8 @@ WATCH_SECONDS = 300
 """The server ends a watch after this long, and it is begun again where it ended."""
 WATCH_SILENCE = 150.0
 """Seconds; the server sends a bookmark about every minute, so this long a silence is an end."""
+LOG_SILENCE = 300.0
+"""Seconds of silence after which a driver's log is asked for again: its connection may be dead."""
 LOG_BYTES = 2 * 1024 * 1024
 DRIVER_CONTAINER = "spark-kubernetes-driver"
 
@@ -124,6 +126,20 @@ class KubernetesApi:
         )
         return bytes(answer)[-LOG_BYTES:].decode("utf-8", "replace")
 
+    def follow_log(self, pod: str) -> Any:
+        """A response that goes on until the driver ends. Blocks. Raises `NotFound`."""
+        return self._call(
+            Call("get", "pods/log"),
+            lambda client: _core(client).read_namespaced_pod_log(
+                pod,
+                self.namespace,
+                container=DRIVER_CONTAINER,
+                follow=True,
+                _preload_content=False,
+                _request_timeout=(TIMEOUTS[0], LOG_SILENCE),
+            ),
+        )
+
     async def events(self, name: str) -> list[Any]:
         """The `CoreV1Event`s of the object with this name, oldest first."""
         found = await self._run(
@@ -173,12 +189,19 @@ class KubernetesApi:
 
     def lines(self, response: Any) -> Iterator[bytes]:
         """Raises what `translated` makes of a connection that breaks."""
+        yield from self._read(response, Call("watch", PLURAL, GROUP))
+
+    def chunks(self, response: Any) -> Iterator[bytes]:
+        """The same, as they arrive."""
+        yield from self._read(response.stream(), Call("get", "pods/log"))
+
+    def _read(self, pieces: Iterator[bytes], call: Call) -> Iterator[bytes]:
         from urllib3.exceptions import HTTPError
 
         try:
-            yield from response
+            yield from pieces
         except (HTTPError, OSError, ValueError) as error:
-            raise translated(error, Call("watch", PLURAL, GROUP), self.namespace) from error
+            raise translated(error, call, self.namespace) from error
 
     def close(self) -> None:
         with self._opening:

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 import structlog
 
 from app.data_transformation.application import (
+    ATTEMPT_ENDED,
     ENDED,
     Application,
     application_name,
     driver_pod_name,
 )
 from app.data_transformation.application_watch import ApplicationWatch
-from app.data_transformation.driver_end import DriverEnds, may_pass, why_it_failed
+from app.data_transformation.driver_end import may_pass, why_it_failed
+from app.data_transformation.driver_log import DriverLogs
 from app.data_transformation.engine import SparkJob
 from app.data_transformation.kubernetes_api import KubernetesApi
 from app.data_transformation.manifest import SparkSettings, job_key, manifest
@@ -68,6 +70,7 @@ class SparkOperatorEngine:
         self._target = Target(catalog, hides_history=settings.hides_history)
         self._submit_timeout = submit_timeout
         self._run_timeout = run_timeout
+        self._logs = DriverLogs(api)
         self.watch = ApplicationWatch(api)
 
     def open(self) -> None:
@@ -75,6 +78,7 @@ class SparkOperatorEngine:
 
     async def close(self) -> None:
         self.watch.close()
+        self._logs.close()
         self._api.close()
 
     async def run(self, job: SparkJob, control: RunControl) -> Outcome:
@@ -84,10 +88,10 @@ class SparkOperatorEngine:
         await asyncio.gather(self._put_job(job), self._note_target(job, control), control.fence())
         try:
             last = await self._attempts(job, control)
-        except EngineFailed:
+        except EngineFailed as error:
             await self._store.delete(job_key(job.run_id))
             if (output := await self._target.published(job.destination, job.run_id)) is None:
-                raise
+                raise await self._target.failure(control.run, error) from None
             return Outcome(output=output, engine_state=SparkState.COMPLETED)
         await self._store.delete(job_key(job.run_id))
         output = await self._target.published(job.destination, job.run_id)
@@ -101,10 +105,10 @@ class SparkOperatorEngine:
         with self.watch.follow(application_name(job.run_id)) as seen:
             for attempt in count(1):
                 await self._create(job, control)
-                last = await self._to_the_end(job.run_id, seen, control, attempt)
+                last, said = await self._to_the_end(job.run_id, seen, control, attempt)
                 if last.state is SparkState.COMPLETED:
                     return last
-                error = await why_it_failed(self._api, job.run_id, last)
+                error = await why_it_failed(self._api, job.run_id, last, said)
                 if attempt > self._repetitions(job) or not may_pass(error):
                     raise error
                 await self._clear_for_another(job, seen, control, error)
@@ -148,11 +152,13 @@ class SparkOperatorEngine:
             last = await self._rejoin(run)
         if last is None or last.state not in ENDED:
             await self._stop(run.run_id)
+        self._logs.forget(run.run_id)
         await self._store.delete(job_key(run.run_id))
         output = await self._target.published(run.target, run.run_id)
         if output is None:
             if last is not None and last.state is SparkState.FAILED:
-                raise SettledAsFailed(await why_it_failed(self._api, run.run_id, last))
+                why = await why_it_failed(self._api, run.run_id, last)
+                raise SettledAsFailed(await self._target.failure(run, why))
             if last is not None and last.state is SparkState.COMPLETED:
                 raise SettledAsFailed(await self._nothing_shown(run))
             if not await self._target.is_unchanged(run):
@@ -162,8 +168,8 @@ class SparkOperatorEngine:
         return Outcome(output=output, engine=engine, engine_state=SparkState.COMPLETED)
 
     async def live_log(self, run: Run) -> str | None:
-        if run.engine_state != SparkState.RUNNING:
-            return None
+        if run.engine_state != SparkState.RUNNING or run.run_id in self._logs:
+            return None  # in the run's log at once
         try:
             return await self._api.driver_log(driver_pod_name(run.run_id))
         except NotFound:
@@ -206,9 +212,10 @@ class SparkOperatorEngine:
         seen: "asyncio.Queue[Application | None]",
         control: RunControl,
         attempt: int,
-    ) -> Application:
-        """Deletes an application that does not get to run, and raises why."""
-        ends = DriverEnds(self._api, run_id, control)
+    ) -> tuple[Application, str | None]:
+        """The application that ended, and what its driver said. One that does not get to run is
+        deleted; raises why."""
+        said = None
         watchdog = Watchdog(self._api, run_id, self._submit_timeout, control)
         try:
             async for application in watchdog.changes(seen):
@@ -221,9 +228,12 @@ class SparkOperatorEngine:
                     message=_said(application),
                     warning=application.error is not None,
                 )
-                await ends.take(application)
+                if application.state is SparkState.RUNNING:
+                    self._logs.follow(run_id, control)
+                elif application.state in ATTEMPT_ENDED and said is None:
+                    said = await self._logs.to_the_end(run_id, control)
                 if application.state in ENDED:
-                    return application
+                    return application, said
         except EngineFailed:
             await self._stop(run_id)
             raise

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from app.errors import EngineFailed
+from app.errors import AsgardError, EngineFailed
 from app.runs.failure import FailureCause
 from app.runs.model import Run, RunOutput
 
@@ -44,6 +44,11 @@ class Target:
         if not self._hides_history or HEAD not in run.engine:
             return True
         return bool(await self._head(run.target) == run.engine[HEAD])
+
+    async def failure(self, run: Run, error: AsgardError) -> AsgardError:
+        """`error`, unless it invites to repeat a run whose commit may be hidden."""
+        inviting = error.can_retry if isinstance(error, EngineFailed) else error.retryable
+        return hidden(run.target) if inviting and not await self.is_unchanged(run) else error
 
     async def _head(self, table: str) -> str | None:
         found = await self._catalog.table(table)

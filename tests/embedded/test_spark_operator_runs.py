@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from app.caller import ANONYMOUS
 from app.data_transformation import spark_operator
 from app.data_transformation.engine import WriteMode
 from app.runs.failure import Failure, FailureCause
@@ -238,3 +239,68 @@ async def test_an_append_is_not_repeated_where_history_is_hidden(
         failure = fault(await runs.ended(run))
     assert "was killed" in failure.message
     assert len(cluster.created) == 1
+
+
+async def logged(runs: Runs, run: Run, words: str) -> None:
+    async def there() -> bool:
+        return words in await runs.service.logs(run.run_id)
+
+    await patience.until(there)
+
+
+async def test_what_a_driver_said_outlives_a_cancel(
+    spark: Spark, cluster: KubernetesStandIn
+) -> None:
+    async with spark.gateway() as runs:
+        run, name = await spark.begun(runs, "sx_log_cancelled")
+        cluster.say(name, "row 1 of 9\nrow 2")
+        await logged(runs, run, "row 1 of 9\n")
+        assert await runs.engine.live_log(await runs.service.get(run.run_id)) is None
+        cluster.say(name, " of 9\n")
+        await logged(runs, run, "row 2 of 9\n")
+        await runs.service.cancel(run.run_id, ANONYMOUS)
+        ended = await runs.ended(run)
+        assert ended.state is RunState.CANCELLED
+        assert name not in cluster.applications
+        assert await runs.service.logs(run.run_id) == "row 1 of 9\nrow 2 of 9\n"
+
+
+async def test_what_a_driver_said_outlives_its_pod(
+    spark: Spark, cluster: KubernetesStandIn
+) -> None:
+    """The pod is deleted before the end of the application is told."""
+    async with spark.gateway() as runs:
+        run, name = await spark.begun(runs, "sx_log_gone")
+        cluster.say(name, SAID)
+        await logged(runs, run, "asgard: failed")
+        del cluster.pods[f"{name}-driver"]
+        cluster.state(name, "FAILING", "driver pod not found")
+        cluster.state(name, "FAILED", "driver pod not found")
+        failure = fault(await runs.ended(run))
+        assert (failure.cause, failure.message) == ("sql_error", "There is no column nope.")
+        assert SAID in await runs.service.logs(run.run_id)
+
+
+async def test_a_log_is_there_once_and_whole_although_its_driver_ended_before_it_was_seen(
+    spark: Spark, cluster: KubernetesStandIn
+) -> None:
+    async with spark.gateway(retries=0) as runs:
+        run = await runs.start("sx_log_fast")
+        await runs.until(run, "SparkApplicationCreated")
+        name = f"sql-exec-{run.run_id}"
+        cluster.say(name, "begin\nend without a newline")
+        spark.failed(name)
+        await runs.ended(run)
+        assert await runs.service.logs(run.run_id) == "begin\nend without a newline\n"
+
+
+async def test_a_failure_does_not_invite_to_repeat_what_another_writer_may_hide(
+    spark: Spark,
+) -> None:
+    """The driver may have been killed after its commit."""
+    async with spark.gateway(hides_history=True) as runs:
+        run, name = await spark.begun(runs, "sx_killed_late", write_mode=WriteMode.APPEND)
+        await spark.others_write("sx_killed_late")
+        spark.failed(name, 137)
+        failure = fault(await runs.ended(run))
+    assert (failure.cause, failure.retryable) == (FailureCause.LOST, False)

@@ -1,0 +1,91 @@
+"""Nessie shows the newest snapshot of a table only: what counts there as evidence of a run."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from app.config import Settings
+from app.data_transformation.target import Target
+from app.lakehouse.external import external_lakehouse
+from app.lakehouse.storage import open_client
+from app.runs.failure import FailureCause
+from app.runs.model import RunState
+from app.warehouse.publish import append_table
+from tests.conftest import Lakehouse
+from tests.integration.servers.nessie import Nessie, start_nessie
+from tests.integration.spark.operator_runs import operator_runs
+from tests.kubernetes_standin import NAMESPACE, KubernetesStandIn, kubernetes_standin, terminated
+
+BUCKET = "evidence"
+ROWS = pa.table({"id": [1]})
+
+
+@pytest.fixture(scope="module")
+def nessie(servers_folder: Path, lakehouse: Lakehouse) -> Iterator[Nessie]:
+    open_client(lakehouse.lake.s3).create_bucket(Bucket=BUCKET)
+    server = start_nessie(servers_folder / "nessie-evidence", lakehouse.lake.s3)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+async def lake(
+    tmp_path_factory: pytest.TempPathFactory, lakehouse: Lakehouse, nessie: Nessie
+) -> AsyncIterator[Lakehouse]:
+    s3 = lakehouse.lake.s3
+    settings = Settings(
+        _env_file=None,
+        asgard_home=tmp_path_factory.mktemp("evidence"),
+        asgard_embedded=frozenset({"ingestion", "spark", "sql"}),
+        s3_bucket=BUCKET,
+        s3_endpoint=s3.endpoint,
+        aws_access_key_id=s3.access_key,
+        aws_secret_access_key=s3.secret_key,
+        nessie_uri=nessie.uri,
+    )
+    async with external_lakehouse(settings) as lake:
+        yield Lakehouse(
+            settings, settings.home, lake.lake, lake.store, lake.catalog, lake.builder_lake
+        )
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[KubernetesStandIn]:
+    with kubernetes_standin(tmp_path / "kubeconfig") as standin:
+        yield standin
+
+
+async def append(lake: Lakehouse, table: str, run_id: str) -> None:
+    await lake.catalog.run(
+        lambda catalog: append_table(catalog, table, ROWS.to_reader(), run_id=run_id)
+    )
+
+
+@pytest.mark.parametrize("writers", ["nobody", "the run", "the run, then another"])
+async def test_only_a_snapshot_of_the_run_is_a_success(
+    lake: Lakehouse, cluster: KubernetesStandIn, tmp_path: Path, writers: str
+) -> None:
+    table = f"ev_{len(writers)}"
+    async with operator_runs(lake, tmp_path / "kubeconfig", NAMESPACE) as runs:
+        run = await runs.start(table)
+        await runs.until(run, "SparkApplicationCreated")
+        if "run" in writers:
+            await append(lake, run.target, run.run_id)
+        if "another" in writers:
+            await append(lake, run.target, "of-another-writer")
+            target = Target(lake.catalog, hides_history=True)
+            assert await target.published(run.target, run.run_id) is None
+        name = f"sql-exec-{run.run_id}"
+        cluster.driver(name, "Succeeded", state=terminated(0, "Completed"))
+        cluster.state(name, "COMPLETED")
+        ended = await runs.ended(run)
+    if writers == "the run":
+        assert ended.state is RunState.SUCCEEDED, ended.failure
+        assert ended.output is not None
+        assert (ended.output.rows, ended.output.catalog_ref) == (1, "main")
+    else:
+        assert ended.failure is not None
+        retryable = writers == "nobody"
+        assert (ended.failure.cause, ended.failure.retryable) == (FailureCause.LOST, retryable)
