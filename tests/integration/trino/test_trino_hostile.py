@@ -11,7 +11,7 @@ import pytest
 from app.runs.model import RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization
 from app.warehouse.trino import TrinoEngine
-from app.warehouse.workers import Workers
+from app.warehouse.workers import WorkerKind, Workers
 from tests.conftest import Lakehouse
 from tests.embedded.warehouse_world import World, open_world, unique
 from tests.hostile_dbt import macros
@@ -41,7 +41,8 @@ async def hostile(world: World, home: Path, **hello: Any) -> AsyncIterator[None]
     engine = world.engine
     assert isinstance(engine, TrinoEngine)
     good, hello = engine.workers, {"catalog": engine.lake.catalog_name, **hello}
-    engine.workers = Workers(hello, home, builders=1, builder="tests.hostile_dbt")
+    stranger = WorkerKind("tests.hostile_dbt", "dbt-worker", hello, hosts=None)
+    engine.workers = Workers(home, builder=stranger, builders=1)
     try:
         yield
     finally:

@@ -36,6 +36,26 @@
   {{ return(columns | join(', ')) }}
 {% endmacro %}
 
+{# The columns of the delta; those that the table lacks are added to it. dbt puts quotes around a
+   name and doubles none inside it, so each name is handed on with its quotes doubled. #}
+{% macro asgard_matched_columns(delta, existing) %}
+  {% set known = [] %}
+  {% for column in adapter.get_columns_in_relation(existing) %}
+    {% do known.append(column.name | lower) %}
+  {% endfor %}
+  {% set columns = [] %}
+  {% for column in adapter.get_columns_in_relation(delta) %}
+    {% set name = column.name | replace('"', '""') %}
+    {% if column.name | lower not in known %}
+      {% do run_query(
+        'alter table ' ~ existing ~ ' add column ' ~ adapter.quote(name) ~ ' ' ~ column.data_type
+      ) %}
+    {% endif %}
+    {% do columns.append(api.Column.create(name, column.dtype)) %}
+  {% endfor %}
+  {{ return(columns) }}
+{% endmacro %}
+
 {% macro duckdb__create_table_as(
     temporary, relation, compiled_code, language='sql', partitioned_by=none, sorted_by=none) %}
   create {{ 'temporary ' if temporary }}table
@@ -76,14 +96,14 @@
     {% set delta = api.Relation.create(identifier=this.identifier ~ '__delta') %}
     {% do run_query('drop table if exists ' ~ delta) %}
     {% do run_query(create_table_as(True, delta, compiled_code)) %}
-    {% set columns = process_schema_changes('append_new_columns', delta, existing) %}
+    {% set columns = asgard_matched_columns(delta, existing) %}
     {% set strategy = adapter.get_incremental_strategy_macro(
       context, config.require('incremental_strategy')) %}
     {% set work = strategy({
       'target_relation': existing,
       'temp_relation': delta,
       'unique_key': config.get('unique_key') or [],
-      'dest_columns': columns or adapter.get_columns_in_relation(delta),
+      'dest_columns': columns,
       'incremental_predicates': none,
     }) %}
     {% call statement('main', auto_begin=True) %}
