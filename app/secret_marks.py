@@ -17,7 +17,8 @@ Pointer = tuple[str | int, ...]
 
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 _NAMES = re.compile(
-    "pass_?(word|phrase|wd|code)|(^|_)(pwd|dsn|sas|cookie|bearer|jwt)(_|$)|secret|token|credential"
+    "pass_?(word|wort|phrase|wd|code|key)|secret|token|credential|keystore|shared_access_signature"
+    "|(^|_)(pass|pw|pwd|psk|pin|otp|pat|pem|dsn|sas|auth|creds?|cookies?|bearer|jwt|session_id)(_|$)"
     "|conn(ection)?_?str|jaas|authorization"
     "|(api|access|account|encryption|private|shared|signing|ssh)_?keys$"
     "|(api|access|account|encryption|private|shared|signing|ssh)key$"
@@ -27,8 +28,9 @@ _NAMES = re.compile(
 _KINDS = re.compile(r"(^|_)(type|method|mode|title|url|uri|endpoint|expires|expires_in|expiry)$")
 """Endings of names that describe a secret without being one: `token_type`, `credentials_title`."""
 _PLAINLY = re.compile(
-    "(^|_)(pass_?(word|phrase|wd|code)|pwd|secret|token|credential|credentials|authorization"
-    "|conn(ection)?_?string|jaas_config|(api|access|account|encryption|private|signing|ssh)_?key)$"
+    "(^|_)(pass|pass_?(words?|phrase|wd|code)|pgpassword|pwd|psk|dsn|jwt|bearer|secrets?|(?<!max_)(?<!min_)(?<!num_)tokens?"
+    "|credentials?|cookies?|authorization|conn(ection)?_?str(ing)?|jaas_config|secret_?key"
+    "|(api|access|account|encryption|hmac|private|signing|ssh|ssl)_?keys?)$"
 )
 """Names that mean a secret even in free JSON: neither `secret_name` nor `sort_key` does."""
 _FORMS = (
@@ -36,10 +38,12 @@ _FORMS = (
     # A password with a slash in an address.
     re.compile(r"\w://[^\s/?#@:]{0,300}:(?!\d+[/?#])[^\s@]{1,300}@"),
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"),
+    # Tokens of well-known services, by their published prefixes.
+    re.compile(r"(?<![\w-])(gh[pousr]_|github_pat_|xox[abpr]-|sk_live_|rk_live_|glpat-)[\w-]{10,}"),
     # A JAAS text, a connection string, the query of an address, or a shared access signature.
     re.compile(
         r"(?:^|[^\w.-])[\w.-]*(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key"
-        r"|account[_-]?key|private[_-]?key|signature|(?<![a-z])sig)\s*=\s*[^\s&;,]",
+        r"|account[_-]?key|private[_-]?key|signature|(?<![a-z])sig)\s*[=:]\s*[^\s&;,]",
         re.IGNORECASE,
     ),
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -121,6 +122,14 @@ class IssuerKeys:
         return found
 
 
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]"
+)
+"""Characters that Python calls printable and that show nothing: Default_Ignorable_Code_Point in
+Unicode's DerivedCoreProperties, and the empty Braille pattern."""
+
+
 def subject_refusal(given: object) -> str | None:
     """Return why a `sub` cannot name a caller, or None if it can."""
     if not isinstance(given, str):
@@ -129,7 +138,7 @@ def subject_refusal(given: object) -> str | None:
         return "is empty"
     if len(given) > LONGEST_SUBJECT:
         return f"is longer than {LONGEST_SUBJECT} characters"
-    if not given.isprintable():
+    if not given.isprintable() or INVISIBLE.search(given):
         return "contains control or invisible characters"
     if given != given.strip():
         return "begins or ends with a space"

@@ -19,7 +19,7 @@ LAUNCH = Path(app.child_launch.__file__)
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 LOG_LIMIT = 8 * 1024 * 1024
 LOG_CHECK_SECONDS = 5.0
-PIPE_LIMIT = 64 * 1024 * 1024
+PIPE_LIMIT = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)

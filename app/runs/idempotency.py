@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from app.caller import Caller
+from app.caller import Caller, identity_of
 from app.errors import AsgardError, EngineUnreachable, IdempotencyMismatch
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class IdempotencyKey:
 
     @property
     def object_key(self) -> str:
-        scoped = f"{self.caller.subject}\n{self.key}"
+        scoped = f"{identity_of(self.caller.subject)}\n{self.key}"
         return f"{PREFIX}{hashlib.sha256(scoped.encode()).hexdigest()}.json"
 
 

@@ -22,6 +22,7 @@ BAD_SUBJECTS = (
     *("ａｎｏｎｙｍｏｕｓ", "anonymouſ", "key：api-key"),
     *("", " ", " ada", "ada ", "anonymous ", "\u00a0ada", "\u3000"),
     *("a\nb", "a\x00b", "a\tb", "a\x7fb", "a\u200bb", "a\u202eb", "a\u2028b"),
+    *("anonymous\u3164", "alice\u034f", "k\ufe0fey:0123456789ab:bob", "\u2800"),
     *("x" * 256, "x" * 9000),
 )
 GOOD_SUBJECTS = (
