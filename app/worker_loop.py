@@ -50,6 +50,8 @@ class Gateway:
 Handler = Callable[[Message, Gateway], Message]
 Handlers = Mapping[str, Handler]
 
+CALL = "call"
+"""The id of a call, in its message and in every line that answers it."""
 LAST_WORDS_SECONDS = 1.0
 
 
@@ -66,17 +68,18 @@ def serve(open_worker: Callable[[Message], Handlers]) -> None:
         return
     channel.send({"ready": True})
     while (message := channel.receive()) is not None:
-        channel.send_line(_answer(handlers, message, channel))
+        channel.send(_answer(handlers, message, channel))
 
 
-def _answer(handlers: Handlers, message: Message, channel: "_Channel") -> str:
+def _answer(handlers: Handlers, message: Message, channel: "_Channel") -> Message:
     spans: list[Message] = []
     try:
         with spans_of_call(message.pop(PARENT_SPAN, None), message["op"]) as spans:
             result = handlers[message["op"]](message, Gateway(channel))
-        answer = json.dumps({"result": result})
+        json.dumps(result)  # a result that is not JSON is an error of its handler
+        answer = {"result": result}
     except Exception as error:  # noqa: BLE001 — the worker's outer edge
-        answer = json.dumps({"error": _described(error)})
+        answer = {"error": _described(error)}
     if spans:
         channel.send({"event": {EVENT: spans}})
     return answer
@@ -95,12 +98,17 @@ class _Channel:
         os.close(nothing)
         self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._call: str | None = None
         self._writing = threading.Lock()
         self._asking = threading.Lock()
         threading.Thread(target=self._read, name="worker stdin", daemon=True).start()
 
     def receive(self) -> Message | None:
-        return self._messages.get()
+        """The next call. All that is sent from now on belongs to it."""
+        message = self._messages.get()
+        if message is not None:
+            self._call = message.pop(CALL, None)
+        return message
 
     def ask(self, question: Message) -> Message:
         with self._asking:  # one question at a time, so that each reply belongs to it
@@ -108,9 +116,7 @@ class _Channel:
             return self._replies.get()
 
     def send(self, message: Message) -> None:
-        self.send_line(json.dumps(message))
-
-    def send_line(self, line: str) -> None:
+        line = json.dumps({**message, CALL: self._call})
         with self._writing:
             self._out.write(line + "\n")
             self._out.flush()

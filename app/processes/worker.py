@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import secrets
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -17,6 +18,7 @@ from app.runs.failure import FailureCause
 from app.sandbox.policy import Sandbox
 from app.telemetry.calls import SILENT, Telemetry
 from app.telemetry.outcomes import Outcome
+from app.worker_loop import CALL
 
 Message = dict[str, Any]
 OnEvent = Callable[[Message], None]
@@ -234,9 +236,12 @@ class WorkerProcess:
     async def _exchange(
         self, message: Message, until: str, on_event: OnEvent | None, on_ask: OnAsk | None
     ) -> Any:
-        await self._send(message)
+        call = secrets.token_hex(8)
+        await self._send({**message, CALL: call})
         while line := await self._child.stdout.readline():
             answer: Message = json.loads(line)
+            if answer.get(CALL) != call:
+                break  # The line belongs to an earlier call: this worker is not to be trusted.
             if "event" in answer:
                 if not self._told(answer["event"]) and on_event:
                     on_event(answer["event"])

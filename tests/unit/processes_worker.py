@@ -33,6 +33,10 @@ def open_worker(hello: Message) -> Handlers:
     def fail_engine(message: Message, emit: Emit) -> Message:
         raise EngineFailed("too big", cause=FailureCause.OUT_OF_MEMORY, retryable=True)
 
+    def answer_early(message: Message, gateway: Gateway) -> Message:
+        gateway._channel.send({"error": {"type": "EngineFailed", "message": "early"}})
+        return {"late": message["value"]}
+
     def die(message: Message, emit: Emit) -> Message:
         print("last words", flush=True)
         os._exit(7)
@@ -76,6 +80,7 @@ def open_worker(hello: Message) -> Handlers:
         return {}
 
     return {
+        "answer_early": answer_early,
         "ask": ask,
         "ask_and_die": ask_and_die,
         "tell": tell,

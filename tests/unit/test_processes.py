@@ -371,6 +371,14 @@ async def test_a_worker_that_waits_for_an_answer_ends_when_the_gateway_is_gone()
         assert await process.wait() == 1
 
 
+async def test_a_worker_that_answers_twice_does_not_answer_the_next_call(worker):
+    with pytest.raises(WorkerError, match="early"):
+        await worker.call({"op": "answer_early", "value": "of the first call"})
+    with pytest.raises(WorkerDied):
+        await worker.call({"op": "echo", "value": 1})
+    assert not worker.alive
+
+
 async def test_a_worker_that_refuses_its_hello_is_an_error_and_is_gone(tmp_path):
     with pytest.raises(WorkerError, match="cannot work like this"):
         await start(tmp_path, broken=True)
