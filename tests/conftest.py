@@ -12,7 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from app.config import Settings
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
-from app.lakehouse.embedded import embedded_lakehouse
+from app.lakehouse.embedded import EmbeddedLakehouse, embedded_lakehouse
+from app.lakehouse.external import ExternalLakehouse
 from app.lakehouse.storage import ObjectStore
 
 # How fast a busy machine makes examples says nothing about the code.
@@ -34,21 +35,25 @@ class Lakehouse:
     builder_lake: Lake
     publisher_lake: Lake
 
+    @classmethod
+    def of(cls, settings: Settings, opened: EmbeddedLakehouse | ExternalLakehouse) -> "Lakehouse":
+        return cls(
+            settings,
+            settings.home,
+            opened.lake,
+            opened.store,
+            opened.catalog,
+            opened.builder_lake,
+            opened.publisher_lake,
+        )
+
 
 @pytest.fixture(scope="session")
 async def lakehouse(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lakehouse]:
     home = tmp_path_factory.mktemp("asgard")
     settings = Settings(_env_file=None, asgard_home=home)
     async with embedded_lakehouse(settings) as embedded:
-        yield Lakehouse(
-            settings,
-            home,
-            embedded.lake,
-            embedded.store,
-            embedded.catalog,
-            embedded.builder_lake,
-            embedded.publisher_lake,
-        )
+        yield Lakehouse.of(settings, embedded)
 
 
 @pytest.fixture(scope="session")

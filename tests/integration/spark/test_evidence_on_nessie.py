@@ -46,9 +46,7 @@ async def lake(
         nessie_uri=nessie.uri,
     )
     async with external_lakehouse(settings) as lake:
-        yield Lakehouse(
-            settings, settings.home, lake.lake, lake.store, lake.catalog, lake.builder_lake
-        )
+        yield Lakehouse.of(settings, lake)
 
 
 @pytest.fixture

@@ -90,15 +90,7 @@ def production(
 @pytest.fixture(scope="module")
 async def lake(production: Settings) -> AsyncIterator[Lakehouse]:
     async with external_lakehouse(production) as lake:
-        yield Lakehouse(
-            production,
-            production.home,
-            lake.lake,
-            lake.store,
-            lake.catalog,
-            lake.builder_lake,
-            lake.publisher_lake,
-        )
+        yield Lakehouse.of(production, lake)
 
 
 @pytest.fixture(scope="module")

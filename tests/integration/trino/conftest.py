@@ -94,15 +94,7 @@ def production(
 async def lakehouse(production: Settings) -> AsyncIterator[Lakehouse]:
     """In place of the embedded one, for the embedded suites."""
     async with external_lakehouse(production) as lake:
-        yield Lakehouse(
-            production,
-            production.home,
-            lake.lake,
-            lake.store,
-            lake.catalog,
-            lake.builder_lake,
-            lake.publisher_lake,
-        )
+        yield Lakehouse.of(production, lake)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
