@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,14 +53,16 @@ class World:
     builder: Lake
     name: str
     """The name of a table that each schema of the lake has."""
+    others: Mapping[str, Collection[str]]
+    """By bucket: objects that other tests left in the lake, which may be thousands."""
 
     def keys(self) -> dict[str, dict[str, str]]:
-        """Return every object of both buckets with its etag."""
+        """Return every other object of both buckets with its etag."""
         return {
             bucket: {
-                found["Key"]: found["ETag"]
-                for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-                for found in page.get("Contents", ())
+                key: etag
+                for key, etag in objects(self.s3, bucket).items()
+                if key not in self.others[bucket]
             }
             for bucket in BUCKETS
         }
@@ -70,17 +72,23 @@ class World:
         return [key for key in self.keys()["warehouse"] if key.startswith(place)]
 
 
+def objects(s3: Any, bucket: str) -> dict[str, str]:
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    return {one["Key"]: one["ETag"] for page in pages for one in page.get("Contents", ())}
+
+
 @pytest.fixture(scope="module")
 def world(lakehouse: Lakehouse) -> Iterator[World]:
     name = f"b_{uuid4().hex[:8]}"
     catalog = lakehouse.lake.open_catalog()
-    for schema in lakehouse.lake.namespaces:
-        catalog.create_table(f"{schema}.{name}", ROWS.schema).append(ROWS)
     with closing(open_client(lakehouse.lake.s3)) as s3:
+        others = {bucket: objects(s3, bucket).keys() for bucket in BUCKETS}
+        for schema in lakehouse.lake.namespaces:
+            catalog.create_table(f"{schema}.{name}", ROWS.schema).append(ROWS)
         keys = ("asgard/runs/open/r.json", "asgard/locks/l", "bronze/landing/b.csv")
         for key in keys:
             s3.put_object(Bucket="lake", Key=key, Body=b"kept")
-        yield World(lakehouse.lake, s3, catalog, lakehouse.builder_lake, name)
+        yield World(lakehouse.lake, s3, catalog, lakehouse.builder_lake, name, others)
         for schema in lakehouse.lake.namespaces:
             catalog.purge_table(f"{schema}.{name}")
         for key in keys:
