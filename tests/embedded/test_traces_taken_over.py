@@ -101,11 +101,11 @@ async def test_the_trace_of_a_run_that_was_taken_over_goes_on_in_its_new_owner(
 
     spans = found.of(QUEUED)
     run = run_span(found, QUEUED)
-    for operation in ("build", "publish"):
-        [call] = [span for span in spans if span.name == f"dbt {operation}"]
+    for engine, operation in (("dbt", "build"), ("publisher", "publish")):
+        [call] = [span for span in spans if span.name == f"{engine} {operation}"]
         [worker] = [span for span in spans if span.name == operation]
         assert (call.parent, call.resource["process.pid"]) == (run.id, other)
-        assert (worker.parent, worker.resource["asgard.process"]) == (call.id, "dbt")
+        assert (worker.parent, worker.resource["asgard.process"]) == (call.id, engine)
         assert worker.resource["process.pid"] not in {one, other}
     # Whole, but for what the killed one had under way: its own span of the run, above all.
     ids = {span.id for span in spans}
