@@ -92,7 +92,7 @@ async def test_every_text_comes_back_or_is_refused(
                     assert shown in {text, text.strip()}, told
                     kept += 1
     assert tried > 100
-    assert kept > 10
+    assert kept > 4  # about a dozen, by the seed
     assert CANARY not in (await client.get("/runs", params={"page_size": 100})).text
     for folder in (Path.cwd(), lakehouse.home):
         assert not (folder / "canary").exists()
