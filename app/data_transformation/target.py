@@ -41,9 +41,10 @@ class Target:
 
     async def is_unchanged(self, run: Run) -> bool:
         """Whether it is certain that a run of which no snapshot is shown has written nothing."""
-        if not self._hides_history or HEAD not in run.engine:
+        if not self._hides_history:
             return True
-        return bool(await self._head(run.target) == run.engine[HEAD])
+        # Without a recorded head nothing is certain.
+        return HEAD in run.engine and await self._head(run.target) == run.engine[HEAD]
 
     async def failure(self, run: Run, error: AsgardError) -> AsgardError:
         """`error`, unless it invites to repeat a run whose commit may be hidden."""

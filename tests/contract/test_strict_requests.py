@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -308,7 +309,7 @@ async def test_a_very_long_name_is_told_in_part(
 
 async def test_documented_names_are_all_taken(client: httpx.AsyncClient) -> None:
     product = {
-        "name": "Older Name",
+        "name": f"Older Name {uuid4().hex[:8]}",
         "data_product_type": "CUSTOM",
         "owner": "team",
         "source_query": "SELECT 1 AS id",
