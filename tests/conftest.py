@@ -32,6 +32,8 @@ class Lakehouse:
     lake: Lake
     store: ObjectStore
     catalog: Catalog
+    records: Catalog
+    """On Nessie, records have a branch of their own."""
     builder_lake: Lake
     publisher_lake: Lake
 
@@ -43,6 +45,7 @@ class Lakehouse:
             opened.lake,
             opened.store,
             opened.catalog,
+            opened.records,
             opened.builder_lake,
             opened.publisher_lake,
         )

@@ -444,7 +444,7 @@ async def test_metadata_of_old_versions_is_masked_and_kept(
 ) -> None:
     secret = "hunter2-0815"
     product = await create(api, "Old Secretive")
-    records = RecordTable(lakehouse.catalog, "data_products", ProductDoc)
+    records = RecordTable(lakehouse.records, "data_products", ProductDoc)
     old = {"team": "a", "db": {"password": secret}}
     await records.update(
         product["id"], lambda doc: doc.model_copy(update={"metadata": old}), Caller("old")

@@ -122,7 +122,7 @@ def test_records_go_back_to_a_tag_by_the_commands_of_the_document(
     assert address.startswith("nessie=")
 
     def names(gateway: LiveGateway) -> set[str]:
-        found = httpx.get(f"{gateway.url}/api/v1/data-products").json()["data_products"]
+        found = httpx.get(f"{gateway.url}/api/v1/data-products", timeout=60).json()["data_products"]
         return {item["name"] for item in found}
 
     def create(gateway: LiveGateway, name: str) -> None:
