@@ -15,7 +15,7 @@ from tests.conftest import Lakehouse
 from tests.payloads import CANARY, JINJA, PAYLOADS
 
 SEED = random.SystemRandom().randrange(10**6)
-EACH = 2
+EACH = 4
 SELECT = "SELECT 1 AS id"
 Path_ = tuple[str | int, ...]
 
@@ -83,8 +83,7 @@ async def test_every_text_comes_back_or_is_refused(
                     params={"wait_seconds": 0} if waits else None,
                 )
                 told = (SEED, method, path, place, text, answer.status_code, answer.text)
-                # A busy engine may say so.
-                assert answer.status_code < 500 or answer.status_code in {501, 503, 504}, told
+                assert answer.status_code < 500, told
                 assert CANARY not in answer.text, told
                 tried += 1
                 if answer.status_code >= 400:
@@ -93,7 +92,7 @@ async def test_every_text_comes_back_or_is_refused(
                     assert shown in {text, text.strip()}, told
                     kept += 1
     assert tried > 100
-    assert kept > 4  # about a dozen, by the seed
+    assert kept > 10
     assert CANARY not in (await client.get("/runs", params={"page_size": 100})).text
     for folder in (Path.cwd(), lakehouse.home):
         assert not (folder / "canary").exists()
