@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from integration.servers.airbyte import AirbyteServer, airbyte_server
+from integration.servers.airbyte_document import airbyte_document
 
 # The suites here share the helpers of tests/embedded, by plain names.
 sys.path.insert(0, str(Path(__file__).parents[2] / "embedded"))
@@ -18,6 +19,15 @@ def _shared_airbyte() -> Iterator[AirbyteServer]:
 
 
 @pytest.fixture
-def airbyte(shared_airbyte: AirbyteServer) -> AirbyteServer:
+def airbyte(shared_airbyte: AirbyteServer) -> Iterator[AirbyteServer]:
     shared_airbyte.reset()
-    return shared_airbyte
+    yield shared_airbyte
+    assert not (wrong := shared_airbyte.traffic.violations()), "\n".join(wrong)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if airbyte_document() is None:
+        said = "NOT validated against Airbyte's API documents: CONTRIBUTING.md says how to get them"
+    else:
+        said = "validated against Airbyte's API documents"
+    terminalreporter.write_line(f"Every request to the stand-in and every answer of it: {said}.")

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
+from integration.servers.airbyte_document import Traffic
 from integration.servers.airbyte_state import S3_MODES, AirbyteState, Answer, Problem, Query
 
 PREFIX = "/api/public/v1"
@@ -86,9 +87,13 @@ class Auth:
 
 
 class AirbyteServer:
-    """`state` holds what the API shows; `seen` is every request as `METHOD path`."""
+    """`state` holds what the API shows; `seen` is every request as `METHOD path`.
+
+    `traffic` is what Airbyte's API documents judge when the server closes.
+    """
 
     def __init__(self) -> None:
+        self.traffic = Traffic()
         self.auth = Auth()
         self.faults: list[Fault] = []
         self.seen: list[str] = []
@@ -108,6 +113,7 @@ class AirbyteServer:
         self.state.close()
         self._http.shutdown()
         self._http.server_close()
+        assert not (wrong := self.traffic.violations()), "\n".join(wrong)
 
     def fail(self, match: str, **how: Any) -> Fault:
         fault = Fault(match, **how)
@@ -188,6 +194,9 @@ def _handler_of(airbyte: AirbyteServer) -> type[BaseHTTPRequestHandler]:
                 )  # fmt: skip
             except Problem as problem:
                 status, found = problem.status, problem.document()
+            if path.startswith(f"{PREFIX}/") and path != TOKEN_PATH:
+                asked = (self.command, path.removeprefix(PREFIX), url.query, body)
+                airbyte.traffic.note(*asked, status, found)
             reply = b"" if found is None else json.dumps(found).encode()
             if fault is not None:
                 return self._spoil(fault, status, reply)

@@ -16,10 +16,23 @@ Answer = tuple[int, Any]
 Query = dict[str, list[str]]
 Resource = dict[str, Any]
 MASK = "**********"
-CONSTANT = "This text is the same for every problem of the type"
+DETAILS = {
+    "bad-request": "The request could not be understood by the server due to malformed syntax.",
+    "forbidden": "The request is forbidden.",
+    "resource-not-found": "The requested resource could not be found.",
+    "state-conflict": "State conflict",
+    "try-again-later": "Please try again later.",
+    "unexpected-problem": (
+        "An unexpected problem has occurred. If this is an error that needs to be addressed, "
+        "please submit a pull request or github issue."
+    ),
+    "unprocessable-entity": "The body of the request was not understood",
+}
+"""Airbyte's constants by type of problem, as its API documents have them."""
 MIN_YEAR = 2000
 """Quartz's seventh field is a year."""
 LARGEST_PAGE = 100
+NAMING = ("namespaceDefinition", "namespaceFormat", "prefix")
 S3_MODES = ("full_refresh_overwrite", "full_refresh_append", "incremental_append")
 
 
@@ -35,7 +48,7 @@ class Problem(Exception):
             "status": self.status,
             "type": "https://reference.airbyte.com/reference/errors",
             "title": self.title,
-            "detail": f"{CONSTANT} {self.title}.",
+            "detail": DETAILS.get(self.title, self.title),
             "documentationUrl": None,
             "data": {"message": self.reason},
         }
@@ -194,7 +207,7 @@ class AirbyteState:
         return 200, [
             {
                 "streamName": stream["name"],
-                "streamnamespace": stream.get("namespace"),
+                **({"streamnamespace": stream["namespace"]} if stream.get("namespace") else {}),
                 "syncModes": list(self.modes) if destination else None,
                 "defaultCursorField": stream["cursor"],
                 "sourceDefinedCursorField": True,
@@ -217,9 +230,9 @@ class AirbyteState:
             "workspaceId": source["workspaceId"],
             "status": body.get("status", "active"),
             "schedule": _schedule(body),
-            "namespaceDefinition": body.get("namespaceDefinition", "destination"),
-            "namespaceFormat": body.get("namespaceFormat"),
-            "prefix": body.get("prefix", ""),
+            "namespaceDefinition": "destination",
+            "prefix": "",
+            **{name: body[name] for name in NAMING if name in body},
             "nonBreakingSchemaUpdatesBehavior": "ignore",
             "configurations": self._configured(source, body.get("configurations")),
             "tags": [],
@@ -232,8 +245,9 @@ class AirbyteState:
         connection = self._get(self.connections, "connection", found[1])
         if connection["status"] == "locked":
             raise Problem(409, "state-conflict", "The connection is locked.")
-        for name in ("name", "status", "prefix", "namespaceDefinition", "namespaceFormat"):
-            connection[name] = body.get(name, connection[name])
+        for name in ("name", "status", *NAMING):
+            if name in body:
+                connection[name] = body[name]
         if "schedule" in body:
             connection["schedule"] = _schedule(body)
         if "configurations" in body:
