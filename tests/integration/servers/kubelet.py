@@ -3,6 +3,7 @@
 import ssl
 import subprocess
 import threading
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,20 @@ from urllib.parse import parse_qs, urlsplit
 NODE = "node"
 
 
+LOOK_EVERY = 0.05
+
+
+@dataclass(frozen=True)
+class ContainerLog:
+    file: Path
+    ended: threading.Event = field(default_factory=threading.Event)
+    """Set when the container has ended, so that its log does not grow any more."""
+
+
 class Kubelet:
     def __init__(self, home: Path) -> None:
-        self.logs: dict[str, Path] = {}
+        self.logs: dict[str, ContainerLog] = {}
+        """By the pod's name."""
         key, certificate = home / "kubelet.key", home / "kubelet.crt"
         self_signed = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
         subprocess.run(
@@ -50,17 +62,37 @@ class Kubelet:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                """`/containerLogs/{namespace}/{pod}/{container}?tailLines=`"""
+                """`/containerLogs/{namespace}/{pod}/{container}?follow=&tailLines=`"""
                 url = urlsplit(self.path)
                 _, kind, _, pod, _ = url.path.split("/")
                 assert kind == "containerLogs"
-                lines = logs[pod].read_bytes().splitlines(keepends=True)
-                tail = parse_qs(url.query).get("tailLines")
+                query = parse_qs(url.query)
+                if query.get("follow") == ["true"]:
+                    self._follow(logs[pod])
+                else:
+                    self._show(logs[pod], query.get("tailLines"))
+
+            def _show(self, log: ContainerLog, tail: list[str] | None) -> None:
+                lines = log.file.read_bytes().splitlines(keepends=True)
                 body = b"".join(lines[-int(tail[0]) :] if tail else lines)
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            def _follow(self, log: ContainerLog) -> None:
+                """From the beginning until the container ends; then the connection closes."""
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.flush()
+                with log.file.open("rb") as file:
+                    while True:
+                        ended = log.ended.is_set()
+                        self.wfile.write(file.read())
+                        self.wfile.flush()
+                        if ended:
+                            return
+                        log.ended.wait(LOOK_EVERY)
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tests.integration.servers.kubelet import NODE, Kubelet
+from tests.integration.servers.kubelet import NODE, ContainerLog, Kubelet
 from tests.integration.servers.spark import Spark
 
 RESOURCE = ("sparkoperator.k8s.io", "v1beta2")
@@ -153,9 +153,9 @@ class StandInOperator:
         }
         command = self._spark.submit(spec["mainApplicationFile"], spec["arguments"], conf)
         log = self._home / f"{name}-{told['executionAttempts']}.log"
-        self.kubelet.logs[f"{name}-driver"] = log
         self.submits += 1
         with log.open("wb") as output:
+            self.kubelet.logs[f"{name}-driver"] = told_by = ContainerLog(log)
             process = subprocess.Popen(
                 command,
                 env=self._spark.environment(self._secrets(spec)),
@@ -166,12 +166,13 @@ class StandInOperator:
         self.processes[name] = process
         self._write(name, "RUNNING", executorState={f"{name}-exec-1": "RUNNING"})
         code = process.wait()
+        told_by.ended.set()
         self._end_pod(name, code if code >= 0 else 128 - code)
         return code
 
     def _application_id(self, name: str) -> dict[str, str]:
         """Spark chooses it; the real operator reads it from a label of the driver's pod."""
-        found = APPLICATION_ID.search(self.kubelet.logs[f"{name}-driver"].read_text())
+        found = APPLICATION_ID.search(self.kubelet.logs[f"{name}-driver"].file.read_text())
         return {"sparkApplicationId": found[0]} if found else {}
 
     def _secrets(self, spec: dict[str, Any]) -> dict[str, str]:
