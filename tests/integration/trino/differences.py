@@ -27,6 +27,7 @@ ON_NESSIE: dict[str, str] = {
 
 _SAME = "asks nothing more of a catalog, and the whole stage has 20 minutes"
 NOT_ON_SEAWEEDFS: dict[str, str] = {
+    "test_trino_any_name_builds.py": _SAME,
     "test_trino_auth.py": "its Trino, with TLS and tokens, is set up on Nessie",
     "test_trino_bad_configuration.py": "of Nessie's settings and branches, and of Trino's own",
     "test_trino_doctor.py": "of Nessie's branches, and of a Trino with rules",
@@ -34,5 +35,6 @@ NOT_ON_SEAWEEDFS: dict[str, str] = {
     "test_trino_gateway.py": _SAME,
     "test_trino_runs.py": _SAME,
     "test_trino_storage.py": "asks nothing of any catalog",
+    "test_trino_text_in_bodies.py": _SAME,
 }
 """Everything else runs on both; nothing of it is skipped for SeaweedFS's sake."""

@@ -1,0 +1,1 @@
+from tests.embedded.test_any_name_builds import *  # noqa: F403
