@@ -14,6 +14,7 @@ import app.errors
 import app.sandbox.run_module
 from app import worker_spans
 from app.processes.child import ChildProcess, Limits
+from app.redaction import scope, within
 from app.runs.failure import FailureCause
 from app.sandbox.policy import Sandbox
 from app.telemetry.calls import SILENT, Telemetry
@@ -125,7 +126,8 @@ class WorkerProcess:
             protocol=True,
         )
         worker = cls(child, max_rss, telemetry, engine)
-        await worker._talk(hello, "ready", timeout)
+        with within(None):  # it may serve others than the one for whom it starts
+            await worker._talk(hello, "ready", timeout)
         return worker
 
     @property
@@ -213,6 +215,7 @@ class WorkerProcess:
         if self._busy:
             raise RuntimeError(f"{self._child.name} is in the middle of another call")
         self._busy = True
+        self._child.print_for(scope())
         intact = False
         watching = asyncio.create_task(self._watch_memory())
         try:

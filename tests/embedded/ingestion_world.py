@@ -229,6 +229,14 @@ async def local_ingestion_world(
     }
     settings = lakehouse.settings.model_copy(update=update)
     install_toy(settings.home)
+    async with local_world_of(lakehouse, settings, data) as world:
+        yield world
+
+
+@asynccontextmanager
+async def local_world_of(
+    lakehouse: "Lakehouse", settings: Settings, data: Path
+) -> AsyncIterator[World]:
     engine = LocalConnectors(
         settings=settings,
         lake=lakehouse.lake,

@@ -79,7 +79,12 @@ def open_worker(hello: Message) -> Handlers:
             pass
         return {}
 
+    def say(message: Message, emit: Emit) -> Message:
+        print(message["text"], end="" if message["text"].endswith(" ") else "\n", flush=True)
+        return {}
+
     return {
+        "say": say,
         "answer_early": answer_early,
         "ask": ask,
         "ask_and_die": ask_and_die,
