@@ -256,7 +256,7 @@ class LocalConnectors:
         config, secrets = await self._config(source)
 
         async def config_changed(new: dict[str, Any]) -> None:
-            values = self._secrets_of(source.type, new)
+            values = await anyio.to_thread.run_sync(self._secrets_of, source.type, new)
             learn_here(secret_values(values))
             await anyio.to_thread.run_sync(self._secrets.put, source.id, values)
 
