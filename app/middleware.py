@@ -33,6 +33,8 @@ from app.errors import (
 )
 from app.http import REQUEST_ID, request_id_of_task
 from app.problems import problem_response
+from app.redaction import Scope as SecretScope
+from app.redaction import within
 from app.telemetry.calls import Telemetry, Work, in_log
 from app.telemetry.metrics import Metrics
 
@@ -121,7 +123,8 @@ class Edge:
             response = _close(response) if isinstance(refusal, MalformedRequest) else response
             await response(scope, asked.receive, answer)
             return
-        await self._serve(asked, answer, path, caller)
+        with within(SecretScope()):
+            await self._serve(asked, answer, path, caller)
 
     async def _serve(self, asked: Asked, answer: Answer, path: str, caller: Caller) -> None:
         async def late() -> None:

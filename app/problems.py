@@ -25,6 +25,7 @@ from app.errors import (
     NotFound,
 )
 from app.http import request_id_of_task
+from app.redaction import clean, clean_value
 
 if TYPE_CHECKING:
     from app.context import ProcessContext
@@ -73,17 +74,18 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 
 
 def problem_response(error: AsgardError, instance: str, headers: Any = None) -> Response:
+    # Work that several callers share raised it, perhaps: it does not know this one's secrets.
     document: dict[str, Any] = {
-        **error.members,
+        **clean_value(error.members),
         "type": f"/problems/{error.problem}",
         "title": error.title,
         "status": error.status,
-        "detail": error.detail,
+        "detail": clean(error.detail),
         "instance": instance,
         "request_id": request_id_of_task.get(),
     }
     if error.hint:
-        document["hint"] = error.hint
+        document["hint"] = clean(error.hint)
     if isinstance(error, MissingScope):
         scope = error.members["missing"]
         told = f'Bearer realm="asgard", error="insufficient_scope", scope="{scope}"'

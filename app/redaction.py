@@ -1,14 +1,19 @@
 """What this process must not say: known secrets, and what has the form of one.
 
-One for the process, as its log is: whatever prints anything is behind it, and secrets become known
-in many places, some only while it runs (sources' passwords, tokens).
+The gateway's own secrets are known to the whole process, as its log is one: whatever prints
+anything is behind it, and secrets become known in many places, some only while it runs (tokens).
+What a caller gives is known only within the request or run that it belongs to (`within`), or any
+caller could have words hidden that others need.
 """
 
+import heapq
 import json
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import quote
 
@@ -17,8 +22,9 @@ SHORTEST = 4
 """A shorter secret would hide half of every log, and tell nobody anything new."""
 SHORTEST_PASSING = 8
 MOST_PASSING = 500
-"""Tokens come anew for ever, and sources' secrets are callers' words: of these only as many, the
-last ones, and none that is a common word, or callers could empty the log and slow it down."""
+"""Tokens are renewed for as long as the process runs: only the last ones are kept."""
+MOST_OF_CALLER = 500
+"""Each one is looked for in every text: more would slow down the gateway for everybody."""
 SHORTEST_LINE = 16
 """Of a secret with several lines, as keys in PEM have."""
 PATTERNS = (
@@ -29,6 +35,53 @@ PATTERNS = (
     (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), HIDDEN),
     (re.compile(r"\basgard_[0-9a-f]{12}_[\w-]{20,}"), HIDDEN),
 )
+
+
+class Scope:
+    """The secrets of one request or run: what belongs to it hides them, and nothing else does."""
+
+    def __init__(self) -> None:
+        self._secrets: OrderedDict[str, None] = OrderedDict()
+        self._learning = threading.Lock()
+        self.forms: tuple[str, ...] = ()
+        """The longest first."""
+
+    def learn(self, secrets: Iterable[str | None]) -> None:
+        with self._learning:
+            for secret in secrets:
+                if secret and len(secret) >= SHORTEST:
+                    self._secrets[secret] = None
+                    self._secrets.move_to_end(secret)
+            while len(self._secrets) > MOST_OF_CALLER:
+                self._secrets.popitem(last=False)
+            self.forms = _longest_first(self._secrets)
+
+
+_scope: ContextVar[Scope | None] = ContextVar("secrets of a caller", default=None)
+
+
+def scope() -> Scope | None:
+    """Return the scope of what is under way here: tasks and threads inherit it."""
+    return _scope.get()
+
+
+@contextmanager
+def within(scope: Scope | None) -> Iterator[None]:
+    """None is for work that serves several callers: it hides the gateway's own secrets only."""
+    token = _scope.set(scope)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+
+
+def learn_here(secrets: Iterable[str | None]) -> None:
+    """Learn what a caller gave, for the request or run under way. Without one, for this task."""
+    here = _scope.get()
+    if here is None:
+        here = Scope()
+        _scope.set(here)
+    here.learn(secrets)
 
 
 class Redactor:
@@ -47,7 +100,7 @@ class Redactor:
                 self._form()
 
     def learn_passing(self, secrets: Iterable[str | None]) -> None:
-        """Tokens, and what callers give."""
+        """Tokens that the gateway obtained."""
         with self._learning:
             new = False
             for secret in secrets:
@@ -61,11 +114,13 @@ class Redactor:
                 self._form()
 
     def _form(self) -> None:
-        forms = {form for secret in (*self._lasting, *self._passing) for form in _forms(secret)}
-        self._forms = tuple(sorted(forms, key=len, reverse=True))
+        self._forms = _longest_first((*self._lasting, *self._passing))
 
     def clean(self, text: str) -> str:
-        for form in self._forms:
+        here = _scope.get()
+        of_caller = here.forms if here else ()
+        # The longest of all goes first: a part of it may be another secret.
+        for form in heapq.merge(self._forms, of_caller, key=len, reverse=True):
             if form in text:
                 text = text.replace(form, HIDDEN)
         for pattern, hidden in PATTERNS:
@@ -87,6 +142,11 @@ class Redactor:
         if isinstance(value, dict):
             return {self.clean(key): self.clean_value(item) for key, item in value.items()}
         return value
+
+
+def _longest_first(secrets: Iterable[str]) -> tuple[str, ...]:
+    forms = {form for secret in secrets for form in _forms(secret)}
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
 def _forms(secret: str) -> Iterable[str]:

@@ -40,6 +40,8 @@ from app.airbyte.engine import (
     StreamChoice,
 )
 from app.airbyte.paths import refuse_taken
+from app.airbyte.secrets import sure_secrets
+from app.airbyte.sent_secrets import SentSecrets
 from app.airbyte.stream_choices import configured
 from app.caller import Caller
 from app.config import Settings
@@ -73,6 +75,7 @@ class AirbyteApi:
         self._claims = Claims(store)
         self._resources = Resources(self.client, self._workspaces, self._claims)
         self._maker = Maker(self.client, self._claims, self._resources)
+        self._sent = SentSecrets()
         self._manifests = ListedBronze(store, lake.s3)
         self._jobs = AirbyteJobs(self.client, self._manifests, settings.run_timeout)
 
@@ -101,6 +104,7 @@ class AirbyteApi:
         except InvalidRequest as error:
             said = configs.without_secrets(error.detail, draft.config)
             raise InvalidBody(f"config: {said}") from None
+        self._sent.keep(made["sourceId"], sure_secrets(draft.config))
         return source_of(made, caller.subject)
 
     async def sources(self) -> list[Source]:
@@ -247,6 +251,7 @@ class AirbyteApi:
 
     async def sync(self, ingestion_id: str, control: RunControl) -> Outcome:
         ingestion = await self.ingestion(ingestion_id)
+        self._sent.learn(ingestion.source_id)
         source = await self.source(ingestion.source_id)
         return await self._jobs.sync(ingestion, source.name, control)
 
@@ -259,6 +264,7 @@ class AirbyteApi:
             ingestion = await self.ingestion(ingestion_id)
         except NotFound:
             return None
+        self._sent.learn(ingestion.source_id)
         return await self._jobs.settle(run, ingestion)
 
     async def _connection_body(
@@ -292,6 +298,7 @@ class AirbyteApi:
 
     async def _streams(self, source_id: str, params: Json) -> tuple[Stream, ...]:
         known = str((await self._resources.get(SOURCE, source_id))["sourceId"])
+        self._sent.learn(known)
         found = await self.client.get_slow("/streams", {"sourceId": known, **params})
         return tuple(stream_of(stream) for stream in found)
 

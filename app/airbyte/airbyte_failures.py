@@ -13,7 +13,7 @@ _BY_TYPE: Mapping[str, FailureCause] = {
     "transient_error": FailureCause.ENGINE_UNREACHABLE,
 }
 _BY_WORDS: tuple[tuple[FailureCause, tuple[str, ...]], ...] = (
-    (FailureCause.OUT_OF_MEMORY, ("outofmemory", "out of memory", "oomkilled", "exit code 137")),
+    (FailureCause.OUT_OF_MEMORY, ("outofmemory", "out of memory", "oomkilled")),
     (FailureCause.IMAGE_PULL, ("imagepull", "errimage", "pull image")),
     (FailureCause.UNSCHEDULABLE, ("unschedulable", "insufficient cpu", "insufficient memory")),
     (

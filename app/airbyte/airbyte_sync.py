@@ -18,7 +18,7 @@ from app.errors import (
     NotFound,
 )
 from app.lakehouse.bronze import Manifest
-from app.lakehouse.bronze_listing import ListedBronze
+from app.lakehouse.bronze_listing import ListedBronze, NothingWritten
 from app.runs.driver import Outcome, RunControl, SettledAsFailed
 from app.runs.failure import FailureCause
 from app.runs.model import Run, RunInput, RunOutput
@@ -32,6 +32,10 @@ LAST_WORD = 5.0
 """Seconds for which a run that is stopped waits for the answer to a request for a job."""
 SYNC = "sync"
 RACES = 5
+
+
+class FilesMissing(EngineFailed):
+    """A job succeeded with rows, and none of them is in the lake."""
 
 
 class AirbyteJobs:
@@ -77,7 +81,10 @@ class AirbyteJobs:
             if job is None or (job.status is JobStatus.CANCELLED and self._unwanted(run)):
                 return None
             raise SettledAsFailed(await self._failed(job), job.status)
-        return await self._outcome(ingestion, job, run.run_id, None)
+        try:
+            return await self._outcome(ingestion, job, run.run_id, None)
+        except FilesMissing as error:
+            raise SettledAsFailed(error, job.status) from None
 
     async def declare(self, ingestion: Ingestion, source: str, run_id: str | None = None) -> None:
         """What syncs without this gateway have written counts too, if none is at it now."""
@@ -171,17 +178,25 @@ class AirbyteJobs:
             table=f"ingestion/{ingestion.id}", rows_written=job.rows, bytes=job.bytes
         )
         if lake_paths(ingestion):
-            manifest = await until_reachable(
-                lambda: self._record(ingestion, job, run_id), "taking down a sync's files"
-            )
+            try:
+                manifest = await until_reachable(
+                    lambda: self._record(ingestion, job, run_id, wrote_rows=bool(job.rows)),
+                    "taking down a sync's files",
+                )
+            except NothingWritten:
+                await self._manifests.release(ingestion.id, run_id)
+                raise _files_missing(ingestion, job) from None
             output = _output_of(manifest, run_id, job)
         return Outcome(output=output, inputs=inputs, engine_state=job.status)
 
-    async def _record(self, ingestion: Ingestion, job: Job, run_id: str) -> Manifest:
+    async def _record(
+        self, ingestion: Ingestion, job: Job, run_id: str, *, wrote_rows: bool = False
+    ) -> Manifest:
+        paths = lake_paths(ingestion)
         for _ in range(RACES):
             try:
                 return await self._manifests.record(
-                    ingestion.id, run_id, {JOB_ID: job.id}, lake_paths(ingestion)
+                    ingestion.id, run_id, {JOB_ID: job.id}, paths, wrote_rows=wrote_rows
                 )
             except Conflict:
                 continue
@@ -249,6 +264,17 @@ async def _patient(call: Awaitable[T]) -> T:
         if not error.can_retry:
             raise
         raise EngineUnreachable(error.detail) from None
+
+
+def _files_missing(ingestion: Ingestion, job: Job) -> FilesMissing:
+    paths = ", ".join(lake_paths(ingestion))
+    return FilesMissing(
+        f"Airbyte's job {job.id} reports {job.rows} rows, but wrote no file to {paths}.",
+        cause=FailureCause.LOST,
+        hint="In Airbyte, check the destination: expected are this bucket and these paths, and no "
+        "path format of its own. Then start the sync again.",
+        retryable=True,
+    )
 
 
 def _output_of(manifest: Manifest, run_id: str, job: Job) -> RunOutput:

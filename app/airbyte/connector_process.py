@@ -31,6 +31,18 @@ PIPE_BYTES = 1024 * 1024
 F_SETPIPE_SZ = 1031
 GRACE_SECONDS = 5.0
 LOG_LEVELS = frozenset({"FATAL", "ERROR", "WARN", "INFO"})
+LONGEST_TEXT = 16 * 1024
+"""Characters of a log line or an error that are kept: the gateway's event loop handles them."""
+LONGEST_LAST_LINE = 1000
+LARGEST = {
+    "CATALOG": 8 * 2**20,
+    "CONNECTION_STATUS": 2**18,
+    "CONTROL": 2**18,
+    "SPEC": 2 * 2**20,
+    "STATE": 2 * 2**20,
+}
+"""Bytes of a message that the gateway reads as well. Records stay in this process."""
+MOST_COLUMNS = 100_000
 
 
 @dataclass(frozen=True)
@@ -51,9 +63,10 @@ class Program:
         return path
 
     def hide(self, text: str) -> str:
+        """Return the start of a very long text, too."""
         for secret in self.secrets:
             text = text.replace(secret, MASK)
-        return text
+        return text[:LONGEST_TEXT]
 
 
 def spec(program: Program, log: Log) -> Message:
@@ -80,6 +93,7 @@ def discover(program: Program, config: Message, log: Log) -> list[Message]:
     for message in messages(program, arguments, log):
         if message["type"] == "CATALOG":
             streams: list[Message] = message["catalog"]["streams"]
+            _check_columns(streams)
             return streams
     raise EngineFailed("The connector answered no CATALOG.")
 
@@ -109,6 +123,7 @@ def messages(program: Program, arguments: list[str], log: Log) -> Iterator[Messa
             if message is None:
                 lines.add(line.decode(errors="replace"))
                 continue
+            _check_size(message["type"], len(line))
             match message["type"]:
                 case "LOG":
                     _log(message["log"], program, log)
@@ -172,9 +187,26 @@ def _parsed(line: bytes) -> Message | None:
         # Python's own encoder writes NaN and Infinity, which are no JSON.
         try:
             message = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
     return message if isinstance(message, dict) and "type" in message else None
+
+
+def _check_size(kind: Any, size: int) -> None:
+    largest = LARGEST.get(kind) if isinstance(kind, str) else None
+    if largest is not None and size > largest:
+        raise EngineFailed(
+            f"The connector sent a {kind} message of {size} bytes: expected at most {largest}."
+        )
+
+
+def _check_columns(streams: list[Message]) -> None:
+    schemas = (stream.get("json_schema") or {} for stream in streams)
+    columns = sum(len(schema.get("properties") or {}) for schema in schemas)
+    if columns > MOST_COLUMNS:
+        raise EngineFailed(
+            f"The connector's streams have {columns} columns: expected at most {MOST_COLUMNS}."
+        )
 
 
 def _log(entry: Message, program: Program, log: Log) -> None:
@@ -210,7 +242,7 @@ class _LastLines:
     def add(self, line: str) -> None:
         text = self._program.hide(line.rstrip())
         if text:
-            self._kept = [*self._kept[-self.KEPT + 1 :], text]
+            self._kept = [*self._kept[-self.KEPT + 1 :], text[:LONGEST_LAST_LINE]]
             self._log(text)
 
     def close(self) -> str:

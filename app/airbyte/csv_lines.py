@@ -18,27 +18,63 @@ MAX_QUOTED_LINES = 200
 """A quoted field that does not end within so many lines is an unclosed quote."""
 
 
+class HeaderBroken(Exception):
+    """The header is not one record. The text says why."""
+
+
 @dataclass(frozen=True)
 class CsvDialect:
     delimiter: str
     newline: str
     columns: tuple[str, ...]
+    header_lines: int = 1
+    """A quoted name may have line breaks (RFC 4180)."""
+
+    @property
+    def is_plain(self) -> bool:
+        """DuckDB finds the end of the header by itself."""
+        return self.header_lines == 1 and not any("\r" in name for name in self.columns)
 
     @classmethod
     def of(cls, head: bytes, delimiter: str | None = None) -> "CsvDialect | None":
-        """From the start of the file; None when there is no header."""
+        """From the start of the file; None when there is no header. Raises `HeaderBroken`."""
         text = head.decode("utf-8-sig", errors="replace")
-        newline = "\r" if "\r" in text and "\n" not in text else "\n"
-        header = text.split(newline, 1)[0].rstrip("\r")
-        if not header.strip():
+        outside = _outside_quotes(text)
+        newline = "\r" if "\r" in outside and "\n" not in outside else "\n"
+        first = text.split(newline, 1)[0]
+        if not first.strip():
             return None
-        chosen = delimiter or max(DELIMITERS, key=_outside_quotes(header).count)
-        fields = next(csv.reader([header], delimiter=chosen))
-        return cls(chosen, newline, unique_names(tuple(fields)))
+        header = outside.split(newline, 1)[0]
+        chosen = delimiter or max(DELIMITERS, key=header.count)
+        try:
+            fields, lines = _first_record(text, newline, chosen)
+        except csv.Error as error:
+            if first.count('"') % 2:
+                raise HeaderBroken("a quote is not closed, or not where a name begins") from error
+            fields, lines = _plainly(first.rstrip("\r"), chosen), 1
+        return cls(chosen, newline, unique_names(tuple(fields)), lines)
 
 
-def _outside_quotes(header: str) -> str:
-    return re.sub(r'"[^"]*"', "", header)
+def _first_record(text: str, newline: str, delimiter: str) -> tuple[list[str], int]:
+    """The fields, and how many lines they take."""
+    lines = (f"{line}{newline}" for line in text.split(newline))
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    fields = next(reader)
+    if reader.line_num > MAX_QUOTED_LINES:
+        raise csv.Error("too many lines")
+    return fields, reader.line_num
+
+
+def _plainly(line: str, delimiter: str) -> list[str]:
+    """Text after a closed quote belongs to its field."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter))
+    except csv.Error as error:
+        raise HeaderBroken(str(error)) from error
+
+
+def _outside_quotes(text: str) -> str:
+    return re.sub(r'"[^"]*"', "", text)
 
 
 @dataclass(frozen=True)
@@ -67,11 +103,8 @@ def shown(line: str) -> str:
 def csv_records(lines: Iterable[str], dialect: CsvDialect) -> Iterator[CsvRecord]:
     """Every record after the header; a broken one takes one line, and reading goes on after it."""
     reader = _Records(lines, dialect)
-    header = True
     while (record := reader.next()) is not None:
-        if not header:
-            yield record
-        header = False
+        yield record
 
 
 class _Records:
@@ -79,6 +112,8 @@ class _Records:
         self._lines = iter(lines)
         self._ahead: list[str] = []
         self._number = 0
+        for _ in range(dialect.header_lines):
+            self._read()
         self._width = len(dialect.columns)
         self._delimiter = dialect.delimiter
         delimiter = re.escape(dialect.delimiter)

@@ -6,6 +6,7 @@ line by line: DuckDB's own tolerance (`store_rejects`) gives wrong line numbers 
 an unclosed quote swallows, so a broken line would be dropped after all.
 """
 
+import contextlib
 import gzip
 import shutil
 import time
@@ -18,7 +19,7 @@ import duckdb
 import orjson
 
 from app.airbyte.bronze_types import RESERVED, BronzeColumn, BronzeType, WrittenFile, unique_names
-from app.airbyte.csv_lines import CsvDialect
+from app.airbyte.csv_lines import CsvDialect, HeaderBroken
 from app.airbyte.file_formats import FileFormat, Packing
 from app.airbyte.unpacking import COPY_BUFFER, DAMAGED, FileJob, FileResult, opened, unpacked
 from app.errors import SourceUnreadable
@@ -69,14 +70,17 @@ def read_file(job: FileJob) -> FileResult:
                 return read_json_lines(path, packing, job, extracted_at)
             case FileFormat.CSV | FileFormat.TSV:
                 dialect = csv_dialect(path, packing, job)
-                query = _csv_query(path, packing, dialect)
-                try:
-                    return _copy(connection, query, job, extracted_at)
-                except duckdb.Error:
-                    from app.airbyte.line_source import read_csv_lines
+                if dialect.is_plain:
+                    query = _csv_query(path, packing, dialect)
+                    # DuckDB can take all rows for a header, and then finds none without complaint.
+                    with contextlib.suppress(duckdb.Error):
+                        copied = _copy(connection, query, job, extracted_at)
+                        if copied.rows:
+                            return copied
+                from app.airbyte.line_source import read_csv_lines
 
-                    _remove_output(job.directory)
-                    return read_csv_lines(path, packing, dialect, job, extracted_at)
+                _remove_output(job.directory)
+                return read_csv_lines(path, packing, dialect, job, extracted_at)
 
 
 def file_columns(job: FileJob) -> list[dict[str, str]]:
@@ -121,7 +125,13 @@ def csv_dialect(path: Path, packing: Packing, job: FileJob) -> CsvDialect:
             f"{job.name} is not a text file: it has NUL bytes.", hint=FORMAT_HINT
         )
     tab = "\t" if job.format is FileFormat.TSV else None
-    dialect = CsvDialect.of(head, delimiter=tab)
+    try:
+        dialect = CsvDialect.of(head, delimiter=tab)
+    except HeaderBroken as broken:
+        raise SourceUnreadable(
+            f"{job.name} has no valid header: {broken}.",
+            hint="The first record of a CSV file names its columns (RFC 4180).",
+        ) from broken
     if dialect is None:
         raise SourceUnreadable(
             f"{job.name} has no header line: it is empty.",

@@ -93,7 +93,7 @@ class LocalAirbyte:
         self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
     ) -> tuple[Stream, ...]:
         answer = await self._ask("discover", type_, config, secrets)
-        streams = tuple(_stream(stream) for stream in answer["streams"])
+        streams = await anyio.to_thread.run_sync(_streams, answer["streams"])
         self._known = {
             key: kept for key, kept in self._known.items() if monotonic() - kept[0] < KNOWN_SECONDS
         }
@@ -225,6 +225,10 @@ class _Reading:
 
 def _key(stream: ConfiguredStream) -> str:
     return f"{stream.namespace}/{stream.name}" if stream.namespace else stream.name
+
+
+def _streams(found: list[Message]) -> tuple[Stream, ...]:
+    return tuple(_stream(stream) for stream in found)
 
 
 def _stream(found: Message) -> Stream:

@@ -54,7 +54,7 @@ from app.config import Settings
 from app.errors import Gone, NotFound
 from app.lakehouse.bronze import BronzeManifests
 from app.lakehouse.records import Record, RecordTable
-from app.redaction import learn_passing
+from app.redaction import learn_here
 from app.runs.driver import Outcome, RunControl
 from app.runs.model import Run
 from app.telemetry.calls import SILENT, Telemetry
@@ -256,8 +256,8 @@ class LocalConnectors:
         config, secrets = await self._config(source)
 
         async def config_changed(new: dict[str, Any]) -> None:
-            pointers = self._reader(source.type).secret_pointers(source.type, new)
-            _, values = split(new, pointers)
+            values = await anyio.to_thread.run_sync(self._secrets_of, source.type, new)
+            learn_here(secret_values(values))
             await anyio.to_thread.run_sync(self._secrets.put, source.id, values)
 
         sync = LocalSync(self._store, self._manifests, ingestion, control, config_changed)
@@ -282,9 +282,12 @@ class LocalConnectors:
         kept = (await self._source(source.id)).doc.config
         secrets = await anyio.to_thread.run_sync(self._secrets.get, source.id)
         config = joined(kept, secrets)
-        learn_passing(sure_secrets(config))
+        learn_here({*sure_secrets(config), *secret_values(self._secrets_of(source.type, config))})
         in_clear = split(kept, set())[1]
         return config, secret_values({**in_clear, **secrets})
+
+    def _secrets_of(self, type_: str, config: dict[str, Any]) -> dict[str, Any]:
+        return split(config, self._reader(type_).secret_pointers(type_, config))[1]
 
     async def _available(self, source_id: str) -> tuple[Stream, ...]:
         source = await self.source(source_id)

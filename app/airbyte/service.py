@@ -26,7 +26,7 @@ from app.airbyte.secrets import masks_in, sure_secrets
 from app.caller import Caller
 from app.config import Settings
 from app.errors import Conflict, EngineFailed, EngineUnreachable, InvalidBody, NotFound
-from app.redaction import learn_passing
+from app.redaction import learn_here
 from app.runs.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
@@ -79,7 +79,7 @@ class AirbyteService:
         """
         check_text(draft.name, "name")
         _refuse_masks(draft.config)
-        learn_passing(sure_secrets(draft.config))
+        learn_here(sure_secrets(draft.config))
         await self._engine.vet_source(draft)
         claim = await self._idempotency.claim(key, str(uuid4()))
         source = await self._earlier_source(claim)
@@ -116,7 +116,7 @@ class AirbyteService:
     ) -> tuple[Destination, Claim]:
         check_text(draft.name, "name")
         _refuse_masks(draft.config or {})
-        learn_passing(sure_secrets(draft.config))
+        learn_here(sure_secrets(draft.config))
         await self._engine.vet_destination(draft)
         claim = await self._idempotency.claim(key, str(uuid4()))
         if claim.replayed:

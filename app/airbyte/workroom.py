@@ -156,11 +156,12 @@ def _translated(error: WorkerError) -> AsgardError:
 
 
 def _died(error: WorkerDied) -> EngineFailed:
-    if error.exit_code == SIGKILLED:
+    if error.exit_code == SIGKILLED and not error.fault:
         return EngineFailed(
             "The process that read the source was killed.",
             cause=FailureCause.LOST,
             hint="The kernel's log tells whether the system had no memory left.",
             retryable=True,
         )
-    return EngineFailed(f"{error}.", retryable=True)
+    cause = FailureCause.LOST if error.fault else FailureCause.INTERNAL
+    return EngineFailed(f"{error}.", cause=cause, retryable=True)

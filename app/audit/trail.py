@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from app.audit.ledger import AuditLedger
 from app.audit.record import AuditRecord, Outcome
 from app.errors import AsgardError
+from app.redaction import within
 from app.runs.bells import ring_within
 from app.runs.patience import pauses
 
@@ -68,11 +69,13 @@ class AuditTrail:
     async def keep(self, record: AuditRecord) -> None:
         """Returns once it is durable, or after `PATIENCE`; never raises. What failed changed
         nothing: its answer waits for no storage, which may be what failed it."""
-        log.info("audit", **record.model_dump(mode="json"))
         self._waiting[record.id] = record
         self._work.set()
-        # Left behind when it is late: a cancelled write would be waited for until its thread ends.
-        writing = asyncio.create_task(self._write(record))
+        # No caller can have a word of the audit hidden by calling it a secret.
+        with within(None):
+            log.info("audit", **record.model_dump(mode="json"))
+            # Left behind when it is late: if it was cancelled, its thread would be waited for.
+            writing = asyncio.create_task(self._write(record))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
         if record.outcome is Outcome.DONE:

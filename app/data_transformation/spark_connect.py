@@ -21,7 +21,7 @@ from app.processes import (
     WorkerProcess,
     WorkerTimeout,
 )
-from app.processes.worker import Message
+from app.processes.worker_messages import Message
 from app.runs.driver import Outcome, RunControl
 from app.runs.failure import FailureCause
 from app.runs.model import Run, RunOutput
@@ -228,7 +228,7 @@ async def _call(
     except WorkerDied as error:
         control.log(error.log_tail)
         raise EngineFailed(
-            f"The Spark worker ended in the middle of the job (exit code {error.exit_code}).",
+            f"The Spark worker ended in the middle of the job: it {error.how}.",
             cause=FailureCause.LOST,
             hint="Run it again; if it recurs, the machine may be short of memory.",
             retryable=True,

@@ -34,6 +34,10 @@ READERS = 8
 """Footers of Parquet files that are read at a time."""
 
 
+class NothingWritten(Exception):
+    """A sync that wrote rows has no file in its paths."""
+
+
 class ListedBronze(BronzeManifests):
     def __init__(self, store: "ObjectStore", connection: "S3Connection") -> None:
         super().__init__(store)
@@ -68,11 +72,18 @@ class ListedBronze(BronzeManifests):
         """What lies there is not ours to delete."""
 
     async def record(
-        self, ingestion_id: str, run_id: str, state: Mapping[str, int], streams: Mapping[str, str]
+        self,
+        ingestion_id: str,
+        run_id: str,
+        state: Mapping[str, int],
+        streams: Mapping[str, str],
+        *,
+        wrote_rows: bool = False,
     ) -> Manifest:
         """Takes down what lies in the paths of `streams` (path → stream) now. Repeatable.
 
-        Raises `Conflict` when somebody else recorded a sync in between.
+        Raises `Conflict` when somebody else recorded a sync in between, and `NothingWritten` when
+        the sync `wrote_rows` and there is no new file. The manifest is then as it was.
         """
         held = await self._read(manifest_key(ingestion_id))
         if held is None:
@@ -82,6 +93,8 @@ class ListedBronze(BronzeManifests):
             return former
         found = {path: await self._found(former, run_id, path) for path in streams}
         outputs = tuple(_output(run_id, streams[path], path, found[path]) for path in streams)
+        if wrote_rows and not any(output.files for output in outputs):
+            raise NothingWritten
         commit = Commit(run_id=run_id, at=datetime.now(UTC), streams=outputs)
         manifest = former.model_copy(
             update={

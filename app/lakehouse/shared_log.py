@@ -10,6 +10,7 @@ import structlog
 
 from app.errors import AsgardError, EngineUnreachable
 from app.lakehouse.record_log import Commit, RecordLog, Row
+from app.redaction import within
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog
@@ -136,8 +137,10 @@ class SharedLog:
             log.warning("expiry_failed", table=self._name, error=error.detail)
 
     async def _unbroken(self, work: Coroutine[object, object, T]) -> T:
-        """A cancelled caller must not let go of the lock while its thread still works."""
-        task = asyncio.create_task(work)
+        """A cancelled caller must not let go of the lock while its thread still works. Its errors
+        are shared, so that no single caller's secrets are looked for in them."""
+        with within(None):
+            task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return await asyncio.shield(task)

@@ -4,6 +4,7 @@ from app.processes.child import ChildProcess, Limits
 from app.processes.folders import WorkerFolders
 from app.processes.pool import WorkerPool
 from app.processes.worker import WorkerDied, WorkerError, WorkerProcess, WorkerTimeout
+from app.processes.worker_messages import WrongMessage
 
 __all__ = [
     "ChildProcess",
@@ -14,4 +15,5 @@ __all__ = [
     "WorkerPool",
     "WorkerProcess",
     "WorkerTimeout",
+    "WrongMessage",
 ]

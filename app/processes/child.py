@@ -13,6 +13,7 @@ from pathlib import Path
 
 import app.child_launch
 from app.processes.log_pipe import LogPipe
+from app.redaction import Scope
 from app.sandbox.policy import Sandbox
 
 LAUNCH = Path(app.child_launch.__file__)
@@ -155,6 +156,11 @@ class ChildProcess:
         if self._process.stdout is None:
             raise ValueError(f"{self.name} was started without a pipe from its stdout")
         return self._process.stdout
+
+    def print_for(self, scope: Scope | None) -> None:
+        """From now on, what it prints belongs to this request or run."""
+        if self._log:
+            self._log.belong_to(scope)
 
     async def wait(self) -> int:
         await asyncio.shield(self._watcher)

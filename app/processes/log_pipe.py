@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from app.redaction import clean
+from app.redaction import Scope, clean, scope, within
 
 CHUNK = 64 * 1024
 LONGEST_LINE = 256 * 1024
 PIPE_BYTES = 1024 * 1024
-AT_ONCE = 16 * 1024 * 1024
 
 
 class LogPipe:
@@ -30,6 +29,7 @@ class LogPipe:
             with contextlib.suppress(OSError):  # an unprivileged user's pipes may be limited
                 fcntl.fcntl(self._read_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._unfinished = b""
+        self._scope = scope()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._read_end, self._take)
 
@@ -41,8 +41,18 @@ class LogPipe:
         """The child has its end."""
         os.close(self.write_end)
 
+    def belong_to(self, scope: Scope | None) -> None:
+        """From now on the child prints for this request or run, and not for the one before."""
+        if scope is self._scope:
+            return
+        self.drain()
+        self._write(self._unfinished)
+        self._unfinished = b""
+        self._scope = scope
+
     def drain(self) -> None:
-        left = AT_ONCE
+        """Take what the pipe holds now, and not what a busy child adds meanwhile."""
+        left = PIPE_BYTES
         while left > 0 and (taken := self._take()):
             left -= taken
 
@@ -81,6 +91,6 @@ class LogPipe:
     def _write(self, data: bytes) -> None:
         if data:
             # A full disk must not end the reading: the child would wait for ever.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), within(self._scope):
                 self._log.write(clean(data.decode(errors="replace")).encode())
                 self._log.flush()

@@ -13,14 +13,15 @@ from typing import Any
 import app.errors
 import app.sandbox.run_module
 from app import worker_spans
-from app.processes.child import ChildProcess, Limits
+from app.processes.child import PIPE_LIMIT, ChildProcess, Limits
+from app.processes.worker_messages import Message, WrongMessage, checked_spans, read_message
+from app.redaction import scope, within
 from app.runs.failure import FailureCause
 from app.sandbox.policy import Sandbox
 from app.telemetry.calls import SILENT, Telemetry
 from app.telemetry.outcomes import Outcome
 from app.worker_loop import CALL
 
-Message = dict[str, Any]
 OnEvent = Callable[[Message], None]
 OnAsk = Callable[[Message], Coroutine[Any, Any, Message]]
 
@@ -31,12 +32,17 @@ MEMORY_POLL = 0.5
 
 
 class WorkerDied(Exception):
-    """The process ended in the middle of a call; `log_tail` says what it last said."""
+    """The process ended in the middle of a call; `log_tail` says what it last said. With `fault`,
+    the gateway ended it, because it sent that."""
 
-    def __init__(self, name: str, exit_code: int, log_tail: str) -> None:
-        super().__init__(f"{name} ended with exit code {exit_code}")
+    def __init__(self, name: str, exit_code: int, log_tail: str, fault: str | None = None) -> None:
+        self.how = (
+            f"was ended because it sent {fault}" if fault else f"ended with exit code {exit_code}"
+        )
+        super().__init__(f"{name} {self.how}")
         self.exit_code = exit_code
         self.log_tail = log_tail
+        self.fault = fault
 
 
 class WorkerTimeout(Exception):
@@ -55,6 +61,8 @@ class WorkerError(Exception):
         kind = getattr(app.errors, str(self.error.get("type")), None)
         if not (isinstance(kind, type) and issubclass(kind, app.errors.AsgardError)):
             return None
+        if issubclass(kind, app.errors.Unauthorized | app.errors.MissingScope):
+            return None  # no worker judges a caller's rights
         error = kind.__new__(kind)
         app.errors.AsgardError.__init__(
             error,
@@ -125,7 +133,8 @@ class WorkerProcess:
             protocol=True,
         )
         worker = cls(child, max_rss, telemetry, engine)
-        await worker._talk(hello, "ready", timeout)
+        with within(None):  # it may serve others than the one for whom it starts
+            await worker._talk(hello, "ready", timeout)
         return worker
 
     @property
@@ -213,6 +222,7 @@ class WorkerProcess:
         if self._busy:
             raise RuntimeError(f"{self._child.name} is in the middle of another call")
         self._busy = True
+        self._child.print_for(scope())
         intact = False
         watching = asyncio.create_task(self._watch_memory())
         try:
@@ -238,24 +248,40 @@ class WorkerProcess:
     ) -> Any:
         call = secrets.token_hex(8)
         await self._send({**message, CALL: call})
-        while line := await self._child.stdout.readline():
-            answer: Message = json.loads(line)
-            if answer.get(CALL) != call:
-                break  # The line belongs to an earlier call: this worker is not to be trusted.
-            if "event" in answer:
-                if not self._told(answer["event"]) and on_event:
-                    on_event(answer["event"])
-            elif "ask" in answer:
-                await self._send(await self._reply(answer["ask"], on_ask))
-            elif "error" in answer:
-                raise WorkerError(answer["error"])
-            else:
-                return answer[until]
+        fault = None
+        try:
+            while answer := await self._received(call):
+                if "event" in answer:
+                    if not self._told(answer["event"]) and on_event:
+                        on_event(answer["event"])
+                elif "ask" in answer:
+                    await self._send(await self._reply(answer["ask"], on_ask))
+                elif "error" in answer:
+                    raise WorkerError(answer["error"])
+                elif until in answer:
+                    return answer[until]
+                else:
+                    raise WrongMessage(f"a message without {until}")
+        except WrongMessage as wrong:
+            fault = str(wrong)
         self.kill()
         exit_code = await self._child.wait()
         if self._outgrown:
             raise WorkerError(_out_of_memory(self._max_rss))
-        raise WorkerDied(self._child.name, exit_code, self._child.log_tail())
+        raise WorkerDied(self._child.name, exit_code, self._child.log_tail(), fault)
+
+    async def _received(self, call: str) -> Message | None:
+        """None: the process has ended. Raises `WrongMessage`."""
+        try:
+            line = await self._child.stdout.readline()
+        except ValueError:
+            raise WrongMessage(f"a line of more than {PIPE_LIMIT >> 20} MiB") from None
+        if not line:
+            return None
+        answer = await read_message(line)
+        if answer[CALL] != call:
+            raise WrongMessage("an answer to an earlier call")
+        return answer
 
     async def _send(self, message: Message) -> None:
         with contextlib.suppress(ConnectionError):  # its death shows as the end of its answers
@@ -285,7 +311,7 @@ class WorkerProcess:
             case {"commit_again": "stale" | "unknown" as reason}:
                 self._telemetry.commit_again("published", reason)
             case {worker_spans.EVENT: spans}:
-                self._telemetry.worker_spans(spans, self._engine, self.pid)
+                self._telemetry.worker_spans(checked_spans(spans), self._engine, self.pid)
             case _:
                 return False
         return True

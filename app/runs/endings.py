@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from app.errors import AsgardError, EngineFailed
+from app.redaction import clean
 from app.runs.driver import Outcome
 from app.runs.failure import Failure, FailureCause
 from app.runs.model import Run, RunState
@@ -64,13 +65,15 @@ def timed_out(seconds: float) -> Ending:
 
 
 def failed(error: AsgardError, engine_state: str | None = None) -> Ending:
+    # Work that several runs share raised it, perhaps: it does not know this run's secrets.
+    message = clean(error.detail)
     failure = Failure(
         cause=error.failure_cause if isinstance(error, EngineFailed) else error.cause,
-        message=error.detail,
-        hint=error.hint,
+        message=message,
+        hint=clean(error.hint) if error.hint else None,
         retryable=error.can_retry if isinstance(error, EngineFailed) else error.retryable,
     )
-    return Ending(RunState.FAILED, error.detail, failure=failure, engine_state=engine_state)
+    return Ending(RunState.FAILED, message, failure=failure, engine_state=engine_state)
 
 
 def broken(error: Exception) -> Ending:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from app.errors import AsgardError, EngineTimeout, EngineUnreachable
+from app.redaction import Scope, within
 from app.runs.active import ActiveRun, Stop, now
 from app.runs.archive import RunArchive
 from app.runs.bells import Bells
@@ -105,6 +106,7 @@ class Supervisor:
         run, run_id = active.run, active.run.run_id
         known = {"asgard.run.id": run_id, "asgard.run.kind": run.kind, "asgard.target": run.target}
         with (
+            within(Scope()),
             self._telemetry.work(f"run {run.kind}", "internal", run.traceparent, known) as work,
             structlog.contextvars.bound_contextvars(run_id=run_id, **in_log(work)),
         ):
@@ -224,7 +226,8 @@ class Supervisor:
             warning=ending.failure is not None,
         )
         self._archive.add(active.stored)
-        log.info("run_ended", state=run.state, cause=run.failure.cause if run.failure else None)
+        with within(None):  # operators need these words, whatever the caller calls a secret
+            log.info("run_ended", state=run.state, cause=run.failure.cause if run.failure else None)
         for observer in self._observers:
             observer(run)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachable
 from app.lakehouse.storage import ObjectStore
-from app.processes import WorkerDied, WorkerError, WorkerProcess, WorkerTimeout
+from app.processes import WorkerDied, WorkerError, WorkerProcess, WorkerTimeout, WrongMessage
 from app.processes.worker import OnAsk, OnEvent
 from app.runs.driver import RunControl
 from app.runs.failure import FailureCause
@@ -25,9 +25,12 @@ class Artifacts:
         self._upload: asyncio.Task[None] | None = None
 
     def __call__(self, event: dict[str, Any]) -> None:
-        if line := event.get("log"):
+        line, texts = event.get("log", ""), event.get("artifacts", {})
+        if not isinstance(line, str) or not isinstance(texts, dict):
+            raise WrongMessage("an event that is neither a line nor dbt's reports")
+        if line:
             self._control.log(line)
-        if texts := event.get("artifacts"):
+        if texts:
             bodies = {name: str(texts[name]).encode() for name in ARTIFACTS if name in texts}
             self._upload = asyncio.create_task(self._put(bodies))
 
@@ -65,9 +68,11 @@ async def call_worker(
         raise EngineTimeout("The worker did not answer in time.") from error
     except WorkerDied as error:
         raise EngineFailed(
-            f"The worker ended with exit code {error.exit_code} in the middle of its work.",
+            f"The worker {error.how} in the middle of its work.",
             cause=FailureCause.LOST,
-            hint="Exit code -9 is a kill; the kernel's log tells whether memory ran out.",
+            hint=None
+            if error.fault
+            else "Exit code -9 is a kill; the kernel's log tells whether memory ran out.",
             retryable=True,
         ) from error
 

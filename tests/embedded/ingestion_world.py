@@ -6,12 +6,14 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import duckdb
 import psutil
+import pyarrow.parquet as pq
 import pytest
 import toy_connector
 from integration.servers.airbyte import AirbyteServer, airbyte_server
@@ -118,6 +120,15 @@ class World:
         rows = duckdb.sql(f"SELECT {columns} FROM read_parquet('{directory}/*.parquet')").fetchall()
         shutil.rmtree(directory)
         return rows
+
+    async def columns(self, path: str) -> list[str]:
+        """The source's columns that a reader of the path sees."""
+        found = await self.manifests.resolve(path)
+        assert found is not None, path
+        stored = await self.lakehouse.store.get(found.files[0])
+        assert stored is not None
+        names: list[str] = pq.read_schema(BytesIO(stored.body)).names
+        return [name for name in names if not name.startswith("_airbyte_")]
 
     async def meta(self, path: str) -> list[Any]:
         return [json.loads(row[0]) for row in await self.rows(path, "_airbyte_meta")]
@@ -229,6 +240,14 @@ async def local_ingestion_world(
     }
     settings = lakehouse.settings.model_copy(update=update)
     install_toy(settings.home)
+    async with local_world_of(lakehouse, settings, data) as world:
+        yield world
+
+
+@asynccontextmanager
+async def local_world_of(
+    lakehouse: "Lakehouse", settings: Settings, data: Path
+) -> AsyncIterator[World]:
     engine = LocalConnectors(
         settings=settings,
         lake=lakehouse.lake,

@@ -1,27 +1,38 @@
 """Secrets in fields that no spec names appear in no answer and no record, on either engine."""
 
+import asyncio
 import json
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
+from conftest import Lakehouse
 from ingestion_world import (  # noqa: F401
     CALLER,
+    TOY,
     World,
     airbyte_ingestion_world,
     ingestion_world,
+    install_toy,
     local_ingestion_world,
+    local_world_of,
     make,
 )
 
 from app.airbyte.engine import DestinationDraft, Source, SourceDraft
 from app.airbyte.local_records import DestinationDoc, SourceDoc
 from app.airbyte.views import SinkView, SourceView
+from app.config import Settings
 from app.errors import InvalidBody
+from app.lakehouse.embedded import embedded_lakehouse
 from app.lakehouse.records import RecordTable
-from app.redaction import clean
+from app.redaction import Scope, clean, within
 from app.runs.model import RunState
 from app.secret_marks import MASK
+from tests.patience import until
 
 HUNTER = "hunter2-0815-hunter"
 UNNAMED: dict[str, Any] = {
@@ -182,3 +193,96 @@ async def test_sinks_of_old_versions_are_masked(local_world: World) -> None:
     )
     found = await world.service.destination(made.id)
     assert found.config == {"region": "r", **SHOWN}
+
+
+async def test_the_words_of_one_caller_stay_in_the_runs_of_others(world: World) -> None:
+    """The first caller calls a secret what the other's run has to say."""
+    other = await make(world, rows=50, fail_after=45)
+    stream = other.ingestion.streams[0].name
+    hostile = await make(world, rows=10, hang_after=5, password="no more after")
+    named = await make(world, rows=10, hang_after=5, password=stream)
+    runs = [await hostile.start(), await named.start()]
+    failed = await other.sync()
+    assert failed.failure is not None
+    assert "no more after 45" in failed.failure.message
+    assert failed.events[-1].message == failed.failure.message
+    if world.airbyte is None:
+        assert f"reading {stream} from 0" in await world.runs.logs(failed.run_id)
+    for run in runs:
+        await world.runs.cancel(run.run_id, CALLER)
+        assert (await world.runs.wait(run.run_id, 30)).state is RunState.CANCELLED
+
+
+async def test_two_sources_at_the_same_time_hide_each_its_own(world: World) -> None:
+    """Airbyte quotes the secret in the job's failure, and embedded a source's name is in events."""
+
+    async def failed(own: str, others: str) -> str:
+        said = f"{own} beside {others}"
+        more = {"failure": {"externalMessage": said}} if world.airbyte else {}
+        config = {"stream": f"s{uuid4().hex[:8]}", "password": own, "rows": 3, "fail_after": 2}
+        draft = SourceDraft(name=said, type="toy", config={**config, **more})
+        source = (await world.service.create_source(draft, CALLER)).source
+        run = await world.sync(await world.ingestion(source))
+        assert run.failure is not None
+        messages = [event.message for event in run.events]
+        return "\n".join([*messages, run.failure.message, await world.runs.logs(run.run_id)])
+
+    one, two = f"one-{uuid4().hex}", f"two-{uuid4().hex}"
+    told = await asyncio.gather(failed(one, two), failed(two, one))
+    assert one not in told[0]
+    assert two not in told[1]
+    assert f"*** beside {two}" in told[0]
+    assert f"*** beside {one}" in told[1]
+
+
+async def test_a_request_hides_nothing_in_the_answers_of_others(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    config = {**sink_config(world), "password": "There is no source", "token": "/api/v1/runs"}
+    sink = {"name": f"s{uuid4().hex[:6]}", "config": config}
+    made = await client.post("/airbyte/sink", json={**sink, "type": "s3"})
+    assert made.status_code == 201, made.text
+    missing = await client.get(f"/airbyte/datasource/{uuid4()}")
+    assert missing.json()["detail"].startswith("There is no source ")
+    assert missing.json()["instance"].startswith("/api/v1/airbyte/datasource/")
+
+
+async def test_a_run_that_goes_on_after_a_restart_hides_what_its_source_has(
+    tmp_path: Path,
+) -> None:
+    """The new gateway has met no secret yet, and takes a queued run over."""
+    secret = f"kept-{uuid4().hex}"
+    home = tmp_path / "home"
+    settings = Settings(
+        _env_file=None, asgard_home=home, connectors_allowed=(TOY,), max_running_per_engine=1
+    )
+    install_toy(home)
+    async with embedded_lakehouse(settings) as opened:
+        lakehouse = Lakehouse.of(settings, opened)
+
+        def gateway() -> AbstractAsyncContextManager[World]:
+            return local_world_of(lakehouse, settings, tmp_path)
+
+        async def accepted() -> str:
+            async with gateway() as world:
+                running = await make(world, rows=10, hang_after=5)
+                draft = SourceDraft(
+                    name=f"of {secret}",
+                    type="toy",
+                    config={"rows": 3, "stream": "queued", "password": secret},
+                )
+                source = (await world.service.create_source(draft, CALLER)).source
+                queued = await world.ingestion(source)
+                await running.start()
+                await until(world.reading)
+                run, _ = await world.service.sync(queued.id, CALLER)
+                assert run.state is RunState.QUEUED
+                return run.run_id
+
+        with within(Scope()):
+            run_id = await accepted()
+        assert clean(secret) == secret
+        async with gateway() as world:
+            run = await world.runs.wait(run_id, 60)
+            assert run.state is RunState.SUCCEEDED, run.failure
+            assert "Reading of ***" in [event.message for event in run.events]

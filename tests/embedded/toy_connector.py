@@ -21,6 +21,7 @@ SPEC = {
         "hang_after": {"type": "integer"},
         "fail_after": {"type": "integer"},
         "renewed_password": {"type": "string", "airbyte_secret": True},
+        "columns": {"type": "array", "description": "Names of columns, and of fields of `inner`."},
     },
 }
 SCHEMA = {
@@ -65,6 +66,11 @@ def stops(config, n):
     return path and Path(path).exists() and int(Path(path).read_text()) == n
 
 
+def schema(config):
+    columns = {name: {"type": "integer"} for name in config.get("columns", ())}
+    return {**SCHEMA, "properties": {**SCHEMA["properties"], **columns}}
+
+
 def read(config, configured, states):
     name = configured["stream"]["name"]
     incremental = configured["sync_mode"] == "incremental"
@@ -80,6 +86,9 @@ def read(config, configured, states):
             "odd": "many" if n == 3 else n,
             "inner": {"of": [n]},
         }
+        if "columns" in config:
+            more = {name: number for number, name in enumerate(config["columns"])}
+            record = {**record, **more, "inner": more}
         say(type="RECORD", record={"stream": name, "data": record, "emitted_at": 1_700_000_000_000})
         if n % 10 == 0:
             state(name, n)
@@ -108,7 +117,7 @@ def main():
     elif command == "discover":
         stream = {
             "name": config["stream"],
-            "json_schema": SCHEMA,
+            "json_schema": schema(config),
             "supported_sync_modes": ["full_refresh", "incremental"],
             "source_defined_cursor": True,
             "default_cursor_field": ["n"],

@@ -1,5 +1,6 @@
 """The worker that test_processes.py talks to; it prints wherever a library might."""
 
+import json
 import os
 import sys
 import threading
@@ -79,7 +80,22 @@ def open_worker(hello: Message) -> Handlers:
             pass
         return {}
 
+    def say(message: Message, emit: Emit) -> Message:
+        print(message["text"], end="" if message["text"].endswith(" ") else "\n", flush=True)
+        return {}
+
+    def answer_with(message: Message, gateway: Gateway) -> Message:
+        """Write the line as it is; `CALL` in it stands for the id of the call."""
+        channel = gateway._channel
+        line = message["line"].replace("CALL", json.dumps(channel._call)) * message.get("times", 1)
+        channel._out.write(line + "\n")
+        channel._out.flush()
+        time.sleep(600)
+        return {}
+
     return {
+        "answer_with": answer_with,
+        "say": say,
         "answer_early": answer_early,
         "ask": ask,
         "ask_and_die": ask_and_die,

@@ -1,6 +1,7 @@
 import ast
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import stat
@@ -23,7 +24,9 @@ from app.processes import (
     WorkerTimeout,
     child,
 )
+from app.processes.worker_messages import read_message
 from app.runs.failure import FailureCause
+from app.warehouse.building import Artifacts, call_worker
 
 ROOT = Path(__file__).parents[2]
 WORKER = "tests.unit.processes_worker"
@@ -377,6 +380,73 @@ async def test_a_worker_that_answers_twice_does_not_answer_the_next_call(worker)
     with pytest.raises(WorkerDied):
         await worker.call({"op": "echo", "value": 1})
     assert not worker.alive
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('{"call": CALL, "error": {"type": "EngineFailed", "message": 5}}', "wrong error.message"),
+        ('{"call": CALL, "error": 5}', "wrong error"),
+        ('{"call": CALL, "error": null}', "wrong error"),
+        ('{"call": CALL, "error": {"type": [], "message": ""}}', "wrong error.type"),
+        (
+            '{"call": CALL, "error": {"type": "EngineFailed", "message": "", "cause": "magic"}}',
+            "wrong error.cause",
+        ),
+        (
+            '{"call": CALL, "error": {"type": "NotFound", "message": "", "members": {"hint": 1}}}',
+            "wrong error.members",
+        ),
+        ('{"call": [], "result": {}}', "wrong call"),
+        ('{"result": {}}', "wrong call"),
+        ('{"call": CALL, "result": []}', "wrong result"),
+        ('{"call": CALL, "result": null}', "wrong result"),
+        ('{"call": CALL, "ready": true}', "a message without result"),
+        ('{"call": CALL, "event": 5}', "wrong event"),
+        ('{"call": CALL, "event": {"spans": 5}}', "spans that are not a list"),
+        ('{"call": CALL, "event": {"spans": [{"name": 5}]}}', "a span with a wrong name"),
+        ('{"call": CALL, "ask": []}', "wrong ask"),
+        ("[CALL]", "a message with a wrong form"),
+        ("no JSON", "a line that is not valid JSON"),
+        ("[" * 60_000, "a line that is not valid JSON"),
+        ("[" * 100_000, "a line that is not valid JSON"),
+    ],
+)
+async def test_a_worker_that_sends_a_wrong_message_is_ended_and_told_why(worker, line, fault):
+    with pytest.raises(WorkerDied, match=r"^worker was ended because it sent ") as died:
+        await worker.call({"op": "answer_with", "line": line})
+    assert fault in died.value.fault
+    assert not worker.alive
+
+
+@pytest.mark.parametrize("event", [{"log": 5}, {"artifacts": ["manifest.json"]}])
+async def test_a_builder_that_sends_a_wrong_event_is_ended(worker, event):
+    artifacts = Artifacts(None, None)  # it gets no further than the shape of the event
+    line = json.dumps({"event": event})[:-1] + ', "call": CALL}'
+    with pytest.raises(EngineFailed, match="was ended because it sent an event") as failed:
+        await call_worker(worker, {"op": "answer_with", "line": line}, None, artifacts)
+    assert failed.value.failure_cause is FailureCause.LOST
+    assert not worker.alive
+
+
+async def test_a_worker_that_sends_too_long_a_line_is_ended_and_told_why(worker):
+    with pytest.raises(WorkerDied) as died:
+        await worker.call({"op": "answer_with", "line": "x" * 1024, "times": 17 * 1024})
+    assert died.value.fault == "a line of more than 16 MiB"
+    assert not worker.alive
+
+
+async def test_the_event_loop_goes_on_while_a_long_line_is_read():
+    """C's parser, here or in a thread, would let it have a turn or two."""
+    result = {"deep": [{"a": [n, {"b": [str(n)]}]} for n in range(100_000)]}
+    line = json.dumps({"call": "1", "result": result}).encode()
+    reading = asyncio.create_task(read_message(line))
+    turns = 0
+    while not reading.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 20
+    assert (await reading)["result"] == result
 
 
 async def test_a_worker_that_refuses_its_hello_is_an_error_and_is_gone(tmp_path):

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.errors import EngineFailed
-from app.processes import ChildProcess
-from app.redaction import HIDDEN, Redactor, learn
+from app.processes import ChildProcess, WorkerProcess
+from app.redaction import HIDDEN, MOST_OF_CALLER, Redactor, Scope, clean, learn, learn_here, within
 from app.telemetry.logs import configure_logging
 
 PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n-----END KEY-----"
@@ -62,11 +62,52 @@ def test_of_what_comes_and_goes_only_the_last_is_known() -> None:
     assert redactor.clean("request of 2026") == "request of 2026"
 
 
-def test_no_secret_that_a_caller_makes_up_breaks_a_line() -> None:
+async def test_what_a_caller_gives_is_hidden_in_its_own_work_alone() -> None:
+    text = "run of one-secret and of two-secret"
+    met = asyncio.Barrier(2)
+
+    async def work(secret: str) -> list[str]:
+        with within(Scope()):
+            later = asyncio.create_task(met.wait())  # begun before the secret is known
+            learn_here([secret])
+            await later
+            in_task = await asyncio.create_task(as_task(text))
+            in_thread = await asyncio.to_thread(clean, text)
+            with within(None):
+                shared = clean(text)
+            return [clean(text), in_task, in_thread, shared, str(EngineFailed(text))]
+
+    one, two = await asyncio.gather(work("one-secret"), work("two-secret"))
+    hidden = ["run of *** and of two-secret"] * 3
+    assert one == [*hidden, text, hidden[0]]
+    assert two[:3] == ["run of one-secret and of ***"] * 3
+    assert clean(text) == text
+
+
+async def as_task(text: str) -> str:
+    return clean(text)
+
+
+def test_of_a_secret_that_another_begins_with_nothing_is_left() -> None:
     redactor = Redactor()
-    redactor.learn_passing(['": "/api', "path_and_more", "/api/v1/runs"])
+    redactor.learn(["gateways-own"])
+    with within(Scope()):
+        learn_here(["gateways-own-and-more", "own-"])
+        assert redactor.clean("gateways-own-and-more, gateways-own") == "***, ***"
+
+
+def test_a_caller_cannot_make_the_gateway_look_for_any_number_of_words() -> None:
+    with within(Scope()):
+        learn_here(f"word-{number:04}" for number in range(MOST_OF_CALLER + 1))
+        assert clean("word-0000 word-0001") == "word-0000 ***"
+
+
+def test_no_secret_that_a_caller_makes_up_breaks_a_line() -> None:
     line = {"path": "/api/v1/runs", "path_and_more": ["/api/v1/runs", {"x": "path_and_more"}]}
-    assert json.loads(redactor.clean_json(json.dumps(line))) == {
+    with within(Scope()):
+        learn_here(['": "/api', "path_and_more", "/api/v1/runs"])
+        shown = Redactor().clean_json(json.dumps(line))
+    assert json.loads(shown) == {
         "path": HIDDEN,
         "path_and_more": [HIDDEN, {"x": HIDDEN}],
     }
@@ -152,6 +193,32 @@ async def test_what_a_child_prints_is_clean_before_it_is_on_disk(tmp_path: Path)
     assert await child.wait() == 0
     assert child.log_tail() == "out ***\nerr ***\nlast words"
     assert (tmp_path / "log").read_text() == "out ***\nerr ***\nlast words"
+
+
+async def test_a_worker_prints_for_the_request_that_calls_it(tmp_path: Path) -> None:
+    """Workers serve many callers, and a warm one is started in the middle of somebody's request."""
+    told = "of-one of-two"
+
+    async def say(worker: WorkerProcess, secret: str | None, text: str) -> None:
+        with within(Scope()):
+            learn_here([secret])
+            await worker.call({"op": "say", "text": text})
+
+    with within(Scope()):
+        learn_here(["noise while imported"])
+        worker = await WorkerProcess.start(
+            "tests.unit.processes_worker", name="test", log_path=tmp_path / "log", hello={}
+        )
+    await say(worker, "of-one", f"{told}\n{told} unfinished ")
+    await say(worker, "of-two", told)
+    await say(worker, None, told)
+    await worker.close()
+    assert worker.log_tail().splitlines() == [
+        "noise while imported",
+        "*** of-two",
+        "*** of-two unfinished of-one ***",
+        told,
+    ]
 
 
 def test_errors_hold_no_secret_that_an_engine_quotes() -> None:

@@ -32,6 +32,7 @@ from app.airbyte.engine import (
 )
 from app.errors import InvalidBody, NotFound, NotSupported, PathRefused
 from app.runs.driver import SettledAsFailed
+from app.runs.failure import FailureCause
 from app.runs.idempotency import IdempotencyKey
 from app.runs.model import RunState
 from tests.patience import until
@@ -94,6 +95,43 @@ async def test_an_empty_stream_has_no_files(world: World) -> None:
     assert found.files == ()
 
 
+@pytest.mark.parametrize(
+    "mode", [SyncMode.FULL_REFRESH_OVERWRITE, SyncMode.FULL_REFRESH_APPEND, INCREMENTAL]
+)
+async def test_a_sync_whose_files_are_nowhere_is_lost(
+    world: World, airbyte: AirbyteServer, mode: SyncMode
+) -> None:
+    toy = await make(world, mode, rows=10)
+    assert (await toy.sync()).state is RunState.SUCCEEDED
+    before = await world.keys(toy.path)
+    airbyte.state.sources[toy.ingestion.source_id]["configuration"] |= {
+        "rows": 20,
+        "hang_after": 20,
+    }
+    earlier = set(airbyte.state.jobs)
+    run = await toy.start()
+    rows = 10 if mode is INCREMENTAL else 20
+
+    async def written() -> Any:
+        jobs = [job for id_, job in airbyte.state.jobs.items() if id_ not in earlier]
+        return jobs[0] if jobs and jobs[0].rows == rows else None
+
+    job = await until(written)
+    await world.lakehouse.store.delete_many(await world.keys(toy.path) - before)
+    job.resumed.set()
+    over = await world.runs.wait(run.run_id, SECONDS)
+    assert over.state is RunState.FAILED
+    assert over.failure is not None
+    assert over.failure.cause is FailureCause.LOST
+    expected = f"job {job.id} reports {job.rows} rows, but wrote no file to {toy.path}."
+    assert over.failure.message.endswith(expected)
+    with pytest.raises(SettledAsFailed, match="but wrote no file"):
+        await world.engine.settle_sync(over, toy.ingestion.id)
+    found = await world.manifests.resolve(toy.path)
+    assert found is not None
+    assert set(found.files) == before
+
+
 async def test_a_job_that_runs_already_is_joined(world: World, airbyte: AirbyteServer) -> None:
     toy = await make(world, rows=25, hang_after=15)
     job = start_job(airbyte, toy)
@@ -138,6 +176,9 @@ async def test_a_job_cancelled_in_airbyte_ends_the_run(
         ({"externalMessage": "0/3 nodes: Insufficient memory"}, "unschedulable", True),
         ({"internalMessage": "ErrImagePull"}, "image_pull", True),
         ({"externalMessage": 'relation "t" does not exist'}, "table_not_found", True),
+        ({"internalMessage": "java.lang.OutOfMemoryError"}, "out_of_memory", True),
+        # A kill has many reasons.
+        ({"internalMessage": "the source ended with exit code 137"}, "internal", True),
     ],
 )  # fmt: skip
 async def test_a_failed_job_is_classified(

@@ -142,6 +142,8 @@ class _Stream:
         self._state, self._job, self._config, self._bucket = state, job, config, bucket
         faker = source["sourceType"] == "faker"
         self._schema, self._values = (USERS, _user) if faker else (TOY, _toy)
+        for name in config.get("columns", ()):
+            self._schema = self._schema.append(pa.field(name, pa.int64()))
         self._rows: int = config["count" if faker else "rows"]
         self._mode = stream["syncMode"]
         self._known = (job.connection_id, stream["name"])
@@ -204,6 +206,7 @@ class _Stream:
             "_airbyte_meta": {"sync_id": self._job.id, "changes": changes},
             "_airbyte_generation_id": self._job.id,
             **self._values(n),
+            **{name: number for number, name in enumerate(self._config.get("columns", ()))},
         }
 
 

@@ -57,6 +57,7 @@ SPECS: dict[str, dict[str, Any]] = {
             "hang_after": {"type": "integer"},
             "fail_after": {"type": "integer"},
             "failure": {"type": "object"},
+            "columns": {"type": "array"},
         },
     },
     "faker": {
@@ -105,6 +106,6 @@ def discover(type_: str, config: dict[str, Any]) -> tuple[str | None, list[dict[
         "namespace": config.get("namespace"),
         "cursor": ["n"],
         "key": ["n"],
-        "fields": ["n", "at", "odd", "inner"],
+        "fields": ["n", "at", "odd", "inner", *config.get("columns", ())],
     }
     return None, [first, {**first, "name": f"{config['stream']}_more"}]

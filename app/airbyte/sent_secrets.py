@@ -1,0 +1,25 @@
+"""Secrets of sources that this process sent to Airbyte, which never shows them again."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from app.redaction import learn_here
+
+MOST_SOURCES = 500
+
+
+class SentSecrets:
+    """Errors of Airbyte can quote them. Only the process that created a source knows them."""
+
+    def __init__(self) -> None:
+        self._by_source: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+
+    def keep(self, source_id: str, secrets: Iterable[str]) -> None:
+        self._by_source[source_id] = tuple(secrets)
+        self._by_source.move_to_end(source_id)
+        while len(self._by_source) > MOST_SOURCES:
+            self._by_source.popitem(last=False)
+
+    def learn(self, source_id: str) -> None:
+        """Hide the source's secrets in the request or run under way."""
+        learn_here(self._by_source.get(source_id, ()))

@@ -1,0 +1,108 @@
+"""The lines that a worker sends: read without holding up the event loop, and checked.
+
+A worker can be made to say anything by the SQL, template or connector that it runs.
+"""
+
+import asyncio
+import json
+from json import decoder, scanner
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from app.runs.failure import FailureCause
+from app.worker_loop import CALL
+
+Message = dict[str, Any]
+
+SHORT_LINE = 64 * 1024
+"""Bytes of a line that are parsed on the event loop, in about a millisecond."""
+_PARAMETERS = frozenset({"self", "detail", "hint", "retry_after"})
+
+
+class WrongMessage(Exception):
+    """The worker sent something that its protocol does not have. The text says what."""
+
+
+def _no_parameters(members: Message) -> Message:
+    if _PARAMETERS & members.keys():
+        raise ValueError("the members of an error replace its own fields")
+    return members
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Error(_Strict):
+    type: str
+    message: str
+    hint: str | None = None
+    retry_after: Annotated[int, Field(ge=0)] | None = None
+    members: Annotated[Message, AfterValidator(_no_parameters)] = Field(default_factory=dict)
+    cause: Annotated[FailureCause, Field(strict=False)] | None = None
+    retryable: bool = False
+
+
+class _Line(_Strict):
+    call: str = Field(alias=CALL)
+    event: Message = Field(default_factory=dict)
+    ask: Message = Field(default_factory=dict)
+    error: _Error = _Error(type="", message="")
+    result: Message = Field(default_factory=dict)
+    ready: bool = True
+
+
+class Span(_Strict):
+    name: str
+    span_id: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    parent_id: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    start: int
+    end: int
+    error: str | None
+
+
+async def read_message(line: bytes) -> Message:
+    """Raises `WrongMessage`."""
+    if len(line) <= SHORT_LINE:
+        return _checked(line, json.loads)
+    return await asyncio.to_thread(_checked, line, _InTurns().decode)
+
+
+def checked_spans(spans: Any) -> list[Message]:
+    """Raises `WrongMessage`."""
+    if not isinstance(spans, list):
+        raise WrongMessage("spans that are not a list")
+    try:
+        return [Span.model_validate(span).model_dump() for span in spans]
+    except ValidationError as error:
+        raise WrongMessage(f"a span with a wrong {_field(error)}") from None
+
+
+def _checked(line: bytes, parse: Any) -> Message:
+    try:
+        message = parse(line.decode())
+    except (ValueError, RecursionError):
+        raise WrongMessage("a line that is not valid JSON") from None
+    try:
+        _Line.model_validate(message)
+    except ValidationError as error:
+        raise WrongMessage(f"a message with a wrong {_field(error)}") from None
+    answer: Message = message
+    return answer
+
+
+def _field(error: ValidationError) -> str:
+    return ".".join(map(str, error.errors(include_input=False)[0]["loc"])) or "form"
+
+
+class _InTurns(json.JSONDecoder):
+    """Python's own parser, whose outer loop is not written in C: a thread of it lets the event
+    loop have its turns. The C parser holds the interpreter's lock from the first byte to the
+    last, in any thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parse_object = decoder.JSONObject  # type: ignore[attr-defined]
+        self.parse_array = decoder.JSONArray  # type: ignore[attr-defined]
+        self.scan_once = scanner.py_make_scanner(self)  # type: ignore[attr-defined]
