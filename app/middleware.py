@@ -18,15 +18,16 @@ from app.config import Settings
 from app.edge.answer import Answer, Clock
 from app.edge.body import TWO_LENGTHS, Body, too_large
 from app.edge.door import PROBES, UNKNOWN, Door, challenge
+from app.edge.hosts import refuse_other_hosts
 from app.edge.notary import SAFE_METHODS, is_change, keeper
 from app.edge.proxies import Proxies
 from app.edge.rates import RateLimit
+from app.edge.repeats import refuse_repeated_headers
 from app.errors import (
     AnswerTooSlow,
     AsgardError,
     BodyTooLarge,
     CrossSite,
-    InvalidRequest,
     MalformedRequest,
     RequestTooSlow,
     Unauthorized,
@@ -167,9 +168,8 @@ class Edge:
     def _look_at(self, method: str, headers: Headers) -> None:
         if "content-length" in headers and "transfer-encoding" in headers:
             raise MalformedRequest(TWO_LENGTHS)
-        host = headers.get("host", "").rsplit(":", 1)[0]
-        if not any(_matches(host, allowed) for allowed in self.trusted_hosts):
-            raise InvalidRequest("This host name is not served here; see TRUSTED_HOSTS.")
+        refuse_repeated_headers(headers)
+        refuse_other_hosts(headers, self.trusted_hosts)
         if method not in SAFE_METHODS and self._is_cross_site(headers):
             raise CrossSite(
                 "A page of another site asked for this change.",
@@ -211,11 +211,6 @@ class Edge:
 def _request_id(headers: Headers) -> str:
     given = headers.get("x-request-id", "")
     return given if REQUEST_ID.match(given) else uuid.uuid4().hex
-
-
-def _matches(host: str, allowed: str) -> bool:
-    host, allowed = host.lower(), allowed.lower()
-    return allowed in {"*", host} or (allowed.startswith("*.") and host.endswith(allowed[1:]))
 
 
 def _close(response: Response) -> Response:
