@@ -80,17 +80,22 @@ class Edge:
         request_id = _request_id(headers)
         token = request_id_of_task.set(request_id)
         origin = self.proxies.origin(scope, headers)
-        answer = Answer(send, request_id, origin.is_https)
+        method: str = scope["method"]
+        is_head = method == "HEAD"
+        answer = Answer(send, request_id, origin.is_https, is_head)
         started = time.perf_counter()
         with self._traced(scope, headers) as work:
             answer.traceresponse = work.traceparent
             logged = {"request_id": request_id, **in_log(work)}
             structlog.contextvars.bind_contextvars(**logged)
+            if is_head:
+                # The server still sees the method in its own scope. Every GET route answers HEAD.
+                scope = {**scope, "method": "GET"}
             try:
                 asked = Asked(scope, receive, headers, request_id, origin.address)
                 await self._answer(asked, answer)
             finally:
-                self._account(scope, answer.status, time.perf_counter() - started, work)
+                self._account(scope, method, answer.status, time.perf_counter() - started, work)
                 structlog.contextvars.unbind_contextvars(*logged)
                 request_id_of_task.reset(token)
 
@@ -189,9 +194,8 @@ class Edge:
             return True
         return origin is not None and urlsplit(origin).netloc != headers.get("host")
 
-    def _account(self, scope: Scope, status: int, seconds: float, work: Work) -> None:
+    def _account(self, scope: Scope, method: str, status: int, seconds: float, work: Work) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
-        method: str = scope["method"]
         # Anybody can make methods up, and every one would be a series for ever.
         counted = method if method in METHODS else "other"
         self.metrics.requests.labels(counted, route, str(status)).inc()

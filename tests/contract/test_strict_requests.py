@@ -303,6 +303,26 @@ async def test_a_host_may_have_a_port(client: httpx.AsyncClient, host: str) -> N
     assert answer.status_code == 200, answer.text
 
 
+GETS = [
+    *((method, path) for method, path in OPERATIONS if method == "GET"),
+    *(("GET", path) for path in ("/docs", "/redoc", "/openapi.json", "/static/swagger-ui.css")),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), GETS)
+async def test_head_is_answered_as_get_is_without_the_body(
+    client: httpx.AsyncClient, nothing_changes: None, method: str, path: str
+) -> None:
+    if path.endswith("/events"):
+        pytest.skip("a stream of a run that does not exist has no head of its own")
+    for query in ("", "?zz_unknown=1"):
+        with_body = await client.get(url(path) + query)
+        head = await client.head(url(path) + query)
+        assert head.status_code == with_body.status_code
+        assert head.content == b""
+        assert head.headers["content-type"] == with_body.headers["content-type"]
+
+
 @pytest.mark.parametrize("number", [*range(32), *range(127, 160), 0xD800, 0xDBFF, 0xDC00, 0xDFFF])
 async def test_which_characters_are_text(
     client: httpx.AsyncClient, nothing_changes: None, number: int
