@@ -153,7 +153,7 @@ async def test_a_child_reaches_its_folder_and_its_hosts_and_nothing_else(tmp_pat
     found = await reached(tmp_path)
     assert done(found) == ALLOWED | PRIVATE
     assert found["allowed host"] == "hello"
-    assert not [name for name in os.listdir("/dev/shm") if name.startswith("asgard-")]
+    assert not [name for name in os.listdir("/dev/shm") if name.startswith("asgard-")]  # noqa: PTH208
 
 
 async def test_without_namespaces_ports_are_limited_by_landlock(tmp_path: Path) -> None:
