@@ -8,13 +8,16 @@ import asyncio
 import json
 import ssl
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 
 from app.errors import EngineUnreachable
+from app.lakehouse import seaweedfs_doors
 from app.lakehouse.home import Home, Shared, write_private
 
 MEMORY = "lakehouse-seen.json"
@@ -60,7 +63,7 @@ class Losses:
         self._folder = home.path / "seaweedfs"
         self._certificate = home.path / "seaweedfs.pem"
         self._memory = home.path / MEMORY
-        self._status = f"https://127.0.0.1:{shared.ports['volume.port']}/status"
+        self._port = shared.ports["volume.port"]
 
     def is_proven(self, bucket: str) -> bool:
         return bucket in self._seen().objects
@@ -82,19 +85,20 @@ class Losses:
             raise EngineUnreachable(detail, dependency="s3")
 
     async def _look(self) -> list[str]:
-        volumes = await self._volumes()
-        return await anyio.to_thread.run_sync(self._compare, volumes)
+        return await anyio.to_thread.run_sync(lambda: self._compare(self._volumes()))
 
-    async def _volumes(self) -> list[Volume]:
-        import httpx
-
+    def _volumes(self) -> list[Volume]:
         try:
             context = ssl.create_default_context(cafile=self._certificate)
             context.load_cert_chain(self._certificate)
-            async with httpx.AsyncClient(verify=context, trust_env=False) as client:
-                answer = await client.get(self._status, timeout=STATUS_TIMEOUT)
-            return [_volume(found) for found in answer.raise_for_status().json()["Volumes"] or ()]
-        except (httpx.HTTPError, OSError, ValueError, KeyError) as error:
+            door = HTTPSConnection(
+                seaweedfs_doors.HOST.compressed, self._port, timeout=STATUS_TIMEOUT, context=context
+            )
+            with closing(door):
+                door.request("GET", "/status")
+                answer = json.load(door.getresponse())
+            return [_volume(found) for found in answer["Volumes"] or ()]
+        except (HTTPException, OSError, ValueError, KeyError) as error:
             said = str(error) or type(error).__name__
             raise EngineUnreachable(
                 f"SeaweedFS does not list its volumes: {said}", dependency="s3"

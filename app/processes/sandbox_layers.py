@@ -47,5 +47,6 @@ async def reached(hosts: Sequence[Address] = ()) -> dict[str, Any]:
     if code != 0:
         raise RuntimeError(f"the probe ended with exit code {code}")
     found: dict[str, Any] = json.loads(answer)
-    has = {NAMESPACES: found["namespaces"], LANDLOCK: abi() > 0, SECCOMP: found["seccomp"]}
+    landlock = sys.platform == "linux" and abi() > 0
+    has = {NAMESPACES: found["namespaces"], LANDLOCK: landlock, SECCOMP: found["seccomp"]}
     return {**found, "layers": [layer for layer in LAYERS if has[layer]]}

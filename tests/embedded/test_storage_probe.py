@@ -122,6 +122,22 @@ async def test_callers_share_one_write_within_the_time(lakehouse: Lakehouse):
     await eager.close()
 
 
+async def test_rounds_go_on_without_requests(lakehouse: Lakehouse, monkeypatch):
+    """Otherwise a volume that SeaweedFS deletes when it is empty could look like a loss."""
+    monkeypatch.setattr("app.lakehouse.storage_probe.AT_LEAST_EVERY", 0.1)
+    seen: set[bytes] = set()
+    probe = StorageProbe([Place(lakehouse.store)], every=3600)
+    probe.open()
+
+    async def written_thrice() -> bool:
+        found = await lakehouse.store.get(HEALTH_KEY)
+        seen.update([found.body] if found else [])
+        return len(seen) > 3
+
+    await until(written_thrice)
+    await probe.close()
+
+
 async def test_a_lake_that_takes_nothing_is_told_apart(lakehouse: Lakehouse):
     reader = ObjectStore(replace(lakehouse.builder_lake.s3, bucket="warehouse"))
     probe = StorageProbe([Place(reader, "gold/health/data/probe.parquet")])
