@@ -178,7 +178,7 @@ class MissingScope(AsgardError):
 class RequestTooSlow(AsgardError):
     status = 408
     problem = "request-too-slow"
-    title = "The body did not arrive in time"
+    title = "The request did not arrive in time"
     cause = FailureCause.TIMEOUT
     retryable = True
 

@@ -18,15 +18,16 @@ from app.config import Settings
 from app.edge.answer import Answer, Clock
 from app.edge.body import TWO_LENGTHS, Body, too_large
 from app.edge.door import PROBES, UNKNOWN, Door, challenge
+from app.edge.hosts import refuse_other_hosts
 from app.edge.notary import SAFE_METHODS, is_change, keeper
 from app.edge.proxies import Proxies
 from app.edge.rates import RateLimit
+from app.edge.repeats import refuse_repeated_headers
 from app.errors import (
     AnswerTooSlow,
     AsgardError,
     BodyTooLarge,
     CrossSite,
-    InvalidRequest,
     MalformedRequest,
     RequestTooSlow,
     Unauthorized,
@@ -81,17 +82,22 @@ class Edge:
         request_id = _request_id(headers)
         token = request_id_of_task.set(request_id)
         origin = self.proxies.origin(scope, headers)
-        answer = Answer(send, request_id, origin.is_https)
+        method: str = scope["method"]
+        is_head = method == "HEAD"
+        answer = Answer(send, request_id, origin.is_https, is_head)
         started = time.perf_counter()
         with self._traced(scope, headers) as work:
             answer.traceresponse = work.traceparent
             logged = {"request_id": request_id, **in_log(work)}
             structlog.contextvars.bind_contextvars(**logged)
+            if is_head:
+                # The server still sees the method in its own scope. Every GET route answers HEAD.
+                scope = {**scope, "method": "GET"}
             try:
                 asked = Asked(scope, receive, headers, request_id, origin.address)
                 await self._answer(asked, answer)
             finally:
-                self._account(scope, answer.status, time.perf_counter() - started, work)
+                self._account(scope, method, answer.status, time.perf_counter() - started, work)
                 structlog.contextvars.unbind_contextvars(*logged)
                 request_id_of_task.reset(token)
 
@@ -170,9 +176,8 @@ class Edge:
     def _look_at(self, method: str, headers: Headers) -> None:
         if "content-length" in headers and "transfer-encoding" in headers:
             raise MalformedRequest(TWO_LENGTHS)
-        host = headers.get("host", "").rsplit(":", 1)[0]
-        if not any(_matches(host, allowed) for allowed in self.trusted_hosts):
-            raise InvalidRequest("This host name is not served here; see TRUSTED_HOSTS.")
+        refuse_repeated_headers(headers)
+        refuse_other_hosts(headers, self.trusted_hosts)
         if method not in SAFE_METHODS and self._is_cross_site(headers):
             raise CrossSite(
                 "A page of another site asked for this change.",
@@ -192,9 +197,8 @@ class Edge:
             return True
         return origin is not None and urlsplit(origin).netloc != headers.get("host")
 
-    def _account(self, scope: Scope, status: int, seconds: float, work: Work) -> None:
+    def _account(self, scope: Scope, method: str, status: int, seconds: float, work: Work) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
-        method: str = scope["method"]
         # Anybody can make methods up, and every one would be a series for ever.
         counted = method if method in METHODS else "other"
         self.metrics.requests.labels(counted, route, str(status)).inc()
@@ -214,11 +218,6 @@ class Edge:
 def _request_id(headers: Headers) -> str:
     given = headers.get("x-request-id", "")
     return given if REQUEST_ID.match(given) else uuid.uuid4().hex
-
-
-def _matches(host: str, allowed: str) -> bool:
-    host, allowed = host.lower(), allowed.lower()
-    return allowed in {"*", host} or (allowed.startswith("*.") and host.endswith(allowed[1:]))
 
 
 def _close(response: Response) -> Response:

@@ -59,7 +59,7 @@ async def lay_foundation(
             embedded_lakehouse(settings, telemetry=telemetry)
         )
     store, catalog = lakehouse.store, lakehouse.catalog
-    storage = StorageProbe(lakehouse.probed)
+    storage = StorageProbe(lakehouse.probed, lakehouse.proofs)
     storage.open()
     stack.push_async_callback(storage.close)
     policy = SqlPolicy(

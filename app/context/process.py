@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from app.airbyte.driver import IngestionDriver
 from app.airbyte.engine import IngestionEngine
@@ -16,6 +17,7 @@ from app.context.access import authenticator
 from app.context.connections import project_target
 from app.context.engines import ingestion_engine, spark_engine, sql_engine
 from app.context.foundation import Foundation, Probe, lay_foundation
+from app.context.layers import tell_layers
 from app.data_products.freshness import FreshnessWatch
 from app.data_products.record import ProductDoc
 from app.data_products.service import DataProductService
@@ -137,7 +139,9 @@ async def open_context(
         runs_seen.append(freshness.run_ended)
         freshness.open()
         stack.push_async_callback(freshness.close)
-        warming = asyncio.create_task(_warm(foundation.warm))
+        starts = [*foundation.warm]
+        starts.append(partial(tell_layers, settings, metrics))
+        warming = asyncio.create_task(_warm(starts))
         stack.push_async_callback(_stop, warming)
         yield ProcessContext(
             settings=settings,

@@ -13,7 +13,7 @@ from app.lakehouse.connection import Lake
 from app.lakehouse.embedded import embedded_lakehouse
 from app.lakehouse.external import catalog_connection, external_lake
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
-from app.lakehouse.storage_probe import Place, prove_kept
+from app.lakehouse.storage_probe import Place, Proof, prove_all
 from app.lakehouse.tables import schema_of
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ async def lake_findings(settings: Settings) -> list[Finding]:
         return await _external(settings)
     try:
         async with embedded_lakehouse(settings) as lakehouse:
-            places, log = lakehouse.probed, "See the SeaweedFS log."
-            return await _findings(lakehouse.lake, _embedded_advice, log, places)
+            log, kept = "See the SeaweedFS log.", (lakehouse.probed, lakehouse.proofs)
+            return await _findings(lakehouse.lake, _embedded_advice, log, *kept)
     except Exception as error:  # noqa: BLE001
         return [Finding("SeaweedFS", False, str(error) or type(error).__name__, "See its log.")]
 
@@ -70,7 +70,11 @@ def _impatient(lake: Lake) -> Lake:
 
 
 async def _findings(
-    lake: Lake, s3_advice: Advice, catalog_advice: str, probed: Sequence[Place] = ()
+    lake: Lake,
+    s3_advice: Advice,
+    catalog_advice: str,
+    probed: Sequence[Place] = (),
+    proofs: Sequence[Proof] = (),
 ) -> list[Finding]:
     store = ObjectStore(lake.s3)
     places = probed or [Place(store)]
@@ -79,7 +83,7 @@ async def _findings(
         found = await asyncio.gather(
             finding("S3 put, get, list, delete", lambda: _round_trip(store), s3_advice),
             conditional,
-            finding("S3 keeps objects", lambda: _kept(places), s3_advice),
+            finding("S3 keeps objects", lambda: _kept(places, proofs), s3_advice),
             _catalog_findings(lake, catalog_advice, "Iceberg catalog"),
         )
     finally:
@@ -87,9 +91,9 @@ async def _findings(
     return [*found[:3], *found[3]]
 
 
-async def _kept(places: Sequence[Place]) -> str:
+async def _kept(places: Sequence[Place], proofs: Sequence[Proof]) -> str:
     """Runs the check that readiness runs."""
-    await asyncio.gather(*map(prove_kept, places))
+    await prove_all(places, proofs)
     return "objects written earlier can be read"
 
 

@@ -18,8 +18,9 @@ class Answer:
     anybody hears that it was made.
     """
 
-    def __init__(self, send: Send, request_id: str, is_https: bool) -> None:
+    def __init__(self, send: Send, request_id: str, is_https: bool, is_head: bool = False) -> None:
         self._send = send
+        self._is_head = is_head
         self._request_id = request_id
         self._is_https = is_https
         self._held: list[Message] = []
@@ -39,7 +40,7 @@ class Answer:
             self.status = message["status"]
             self._dress(message)
         if self.keep is None:
-            await self._send(message)
+            await self._pass(message)
             return
         self._held.append(message)
         if message["type"] == "http.response.body" and not message.get("more_body", False):
@@ -48,6 +49,14 @@ class Answer:
             self.keep = None
             for held in self._held:
                 await self._send(held)
+
+    async def _pass(self, message: Message) -> None:
+        """To HEAD, the answer ends with its head, even that of a stream without an end."""
+        if not self._is_head:
+            await self._send(message)
+        elif message["type"] == "http.response.start":
+            await self._send(message)
+            await self._send({"type": "http.response.body", "body": b""})
 
     def _dress(self, message: Message) -> None:
         headers = MutableHeaders(scope=message)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import ParamTypes
@@ -21,6 +21,8 @@ MOST_NAMED = 10
 @dataclass(frozen=True)
 class Takes:
     query: tuple[str, ...]
+    lists: tuple[str, ...]
+    """Those of `query` that a request may repeat."""
     headers: tuple[str, ...]
     body: type[BaseModel] | None
 
@@ -73,9 +75,10 @@ def takes(route: APIRoute) -> Takes:
         kind: tuple(name for name, info in params if getattr(info, "in_", None) is kind)
         for kind in (ParamTypes.query, ParamTypes.header)
     }
+    lists = tuple(name for name, info in params if _is_list(info.annotation))
     body = route.body_field
     model = None if body is None else next(_models(body.field_info.annotation), None)
-    return Takes(names[ParamTypes.query], names[ParamTypes.header], model)
+    return Takes(names[ParamTypes.query], lists, names[ParamTypes.header], model)
 
 
 def unknown_query(names: Collection[str], asked: Takes) -> list[Unknown]:
@@ -127,6 +130,10 @@ def _elsewhere(name: str, asked: Takes, other: tuple[str, Sequence[str]]) -> str
     if name in names:
         return "field of the body" if what == "body" else what
     return "header" if name.lower().replace("_", "-") in asked.headers else None
+
+
+def _is_list(annotation: Any) -> bool:
+    return get_origin(annotation) is list or any(map(_is_list, get_args(annotation)))
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import Depends, Request
 
 from app.edge.known import MOST_NAMED, Takes, refusal, takes, unknown_field, unknown_query
+from app.edge.repeats import refuse_repeated_fields, refuse_repeated_parameters
 from app.edge.text import LONGEST_NAME, Fault, text_faults
 from app.errors import InvalidBody
 
@@ -26,12 +27,14 @@ async def _strictly(request: Request) -> None:
         _refuse_text("query", {name: value})
     if unknown := unknown_query(list(query), asked):
         raise refusal(unknown)
+    refuse_repeated_parameters((name for name, _ in query.multi_items()), asked.lists)
     body = await request.body()
     if asked.body is None:
         _refuse_body(body, asked)
     elif body:
         _require_json(request.headers.get("content-type"))
         _refuse_text("body", await request.json())
+        refuse_repeated_fields(body)
 
 
 STRICTLY = Depends(_strictly)

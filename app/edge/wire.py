@@ -1,9 +1,13 @@
 """Reads HTTP/1.1 strictly: refuses what a proxy could read differently, and closes the connection.
-uvicorn's own protocol accepts bare LF, folded headers and two lengths."""
+uvicorn's own protocol accepts bare LF, folded headers and two lengths, and waits for ever for the
+rest of a request."""
 
+import asyncio
 import re
 import uuid
 from collections.abc import Callable, Sequence
+from enum import Enum
+from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -12,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.edge.body import TWO_LENGTHS
 from app.edge.security_headers import HEADERS
-from app.errors import MalformedRequest
+from app.errors import AsgardError, MalformedRequest, RequestTooSlow
 from app.http import request_id_of_task
 from app.problems import problem_response
 
@@ -77,21 +81,93 @@ class Lines(ReceiveBuffer):
         return super()._extract(count)
 
 
+class Awaited(Enum):
+    """What a connection waits for from its client."""
+
+    FIRST_BYTE = "the first byte"
+    HEAD = "the head of the request"
+    BODY = "the next part of the body"
+    REST = "the rest of a body that was answered before it arrived"
+
+
 class Wire(H11Protocol):
+    head_seconds = 30.0
+    """The time for a request's whole head, however many parts it arrives in."""
+    silent_seconds = 30.0
+    """The time between two parts of a body. REQUEST_TIMEOUT limits the whole body."""
+
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._lines = Lines(lambda: self.conn.their_state is h11.IDLE)
         self.conn._receive_buffer = self._lines
+        self._awaited: Awaited | None = None
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await(Awaited.FIRST_BYTE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._await(None)
+        super().connection_lost(exc)
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        awaited = self._awaits()
+        # Only a body gets more time with each part of it.
+        if awaited is not self._awaited or awaited is Awaited.BODY:
+            self._await(awaited)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._await(self._awaits())
+
+    def _awaits(self) -> Awaited | None:
+        ours, theirs = self.conn.our_state, self.conn.their_state
+        if theirs is h11.SEND_BODY:
+            return Awaited.REST if ours in {h11.DONE, h11.MUST_CLOSE} else Awaited.BODY
+        if theirs is h11.IDLE and len(self._lines):
+            return Awaited.HEAD
+        return None
+
+    def _await(self, awaited: Awaited | None) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        self._awaited = awaited
+        is_body = awaited in {Awaited.BODY, Awaited.REST}
+        seconds = self.silent_seconds if is_body else self.head_seconds
+        self._patience = self.loop.call_later(seconds, self._give_up) if awaited else None
+
+    def _give_up(self) -> None:
+        """Answer 408 if the client can still expect an answer, and close the connection."""
+        if self._awaited is Awaited.BODY and self.flow.read_paused:
+            # The gateway is the slow one.
+            self._await(Awaited.BODY)
+            return
+        awaited = self._awaited
+        self._await(None)
+        if self.transport.is_closing():
+            return
+        if awaited in {Awaited.HEAD, Awaited.BODY}:
+            seconds = self.head_seconds if awaited is Awaited.HEAD else self.silent_seconds
+            detail = f"{awaited.value} did not arrive within {seconds:g} s."
+            self._end(RequestTooSlow(detail.capitalize(), retry_after=1))
+        else:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 — uvicorn's words
+        self._end(MalformedRequest(self._lines.fault or NOT_HTTP))
+
+    def _end(self, error: AsgardError) -> None:
         """Answer with a problem, unless an answer has already begun, and close the connection."""
         if self.cycle is not None:
             self.cycle.disconnected = True
+            self.cycle.message_event.set()
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            self._refuse(MalformedRequest(self._lines.fault or NOT_HTTP))
+            self._refuse(error)
         self.transport.close()
 
-    def _refuse(self, error: MalformedRequest) -> None:
+    def _refuse(self, error: AsgardError) -> None:
         request_id = uuid.uuid4().hex
         token = request_id_of_task.set(request_id)
         response = problem_response(error, "", {**HEADERS, "X-Request-Id": request_id})
@@ -99,9 +175,9 @@ class Wire(H11Protocol):
         headers = [*self.server_state.default_headers, *response.raw_headers]
         for event in (
             h11.Response(
-                status_code=400,
+                status_code=error.status,
                 headers=[*headers, (b"connection", b"close")],
-                reason=b"Bad Request",
+                reason=HTTPStatus(error.status).phrase.encode(),
             ),
             h11.Data(data=bytes(response.body)),
             h11.EndOfMessage(),

@@ -23,8 +23,9 @@ from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import READ_TIMEOUT, Lake
 from app.lakehouse.home import Home, Shared, new_shared
 from app.lakehouse.seaweedfs_identities import BUILDER, PUBLISHER, lake_of
+from app.lakehouse.seaweedfs_losses import Losses
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
-from app.lakehouse.storage_probe import HEALTH_KEY, Place
+from app.lakehouse.storage_probe import HEALTH_KEY, Place, Proof
 from app.processes import ChildProcess
 from app.redaction import learn
 from app.telemetry.calls import SILENT, Telemetry
@@ -87,6 +88,7 @@ class EmbeddedLakehouse:
         self.store: ObjectStore
         self.catalog: Catalog
         self._tables: ObjectStore
+        self._losses: Losses
 
     @property
     def records(self) -> Catalog:
@@ -96,7 +98,13 @@ class EmbeddedLakehouse:
     @property
     def probed(self) -> tuple[Place, ...]:
         """An object in each of the two buckets, since each bucket has its own volumes."""
-        return Place(self.store), Place(self._tables, TABLES_KEY)
+        memory = self._losses
+        return Place(self.store, HEALTH_KEY, memory), Place(self._tables, TABLES_KEY, memory)
+
+    @property
+    def proofs(self) -> tuple[Proof, ...]:
+        """Volumes and index are as they were seen before."""
+        return (self._losses.prove,)
 
     @property
     def pid(self) -> int | None:
@@ -200,6 +208,7 @@ class EmbeddedLakehouse:
         self.catalog = Catalog(self.lake, self._telemetry)
         tables = replace(self.lake.s3, bucket=seaweedfs.TABLE_BUCKET)
         self._tables = ObjectStore(tables, self._telemetry)
+        self._losses = Losses(self._home, shared)
 
     async def _ready(self, child: ChildProcess) -> bool:
         """False when it ended instead, or hangs."""

@@ -13,7 +13,7 @@ from app.errors import AsgardError, EngineTimeout, EngineUnreachable
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import CatalogConnection, Lake, S3Connection
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
-from app.lakehouse.storage_probe import Place
+from app.lakehouse.storage_probe import Place, Proof
 from app.telemetry.calls import SILENT, Telemetry
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,10 @@ class ExternalLakehouse:
     @property
     def probed(self) -> tuple[Place, ...]:
         return (Place(self.store),)
+
+    @property
+    def proofs(self) -> tuple[Proof, ...]:
+        return ()
 
     @property
     def builder_lake(self) -> Lake:

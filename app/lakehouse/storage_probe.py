@@ -3,14 +3,16 @@
 Reading alone does not show a full disk. Writing alone does not show lost volumes, because new
 objects go into new volumes. The probe therefore reads one object, overwrites it and reads it again.
 If the earlier object cannot be read, the probe does not overwrite it, which would hide the loss.
+The embedded lake also proves that it still has what it had (see `seaweedfs_losses`).
 """
 
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from app.errors import AsgardError, EngineUnreachable
 from app.lakehouse.storage import ObjectStore
@@ -20,25 +22,43 @@ EVERY = 30.0
 """Seconds from one round to the next, however often readiness is requested."""
 STALE_AFTER = 60.0
 """Seconds for which an outcome stays valid while the next round runs."""
+AT_LEAST_EVERY = 60 * 60.0
+"""Seconds. Without requests for readiness, rounds go on: SeaweedFS deletes a volume that has been
+empty for a day, and only a look at it within that day tells this from a loss."""
 MARK = b"written and read again by Asgard's readiness "
+
+
+Proof = Callable[[], Awaitable[None]]
+
+
+class Memory(Protocol):
+    """Remembers, outside the buckets, which of them have had their probe object."""
+
+    def is_proven(self, bucket: str) -> bool: ...
+
+    def proven(self, bucket: str) -> None: ...
 
 
 @dataclass(frozen=True)
 class Place:
-    """An object that belongs to the probe alone."""
+    """An object that belongs to the probe alone. Without a memory, a missing object counts as one
+    that was never written."""
 
     store: ObjectStore
     key: str = HEALTH_KEY
+    memory: Memory | None = None
 
 
 async def prove_kept(place: Place) -> None:
     """Read, overwrite and read the object again. Raises `EngineUnreachable`."""
-    bucket = place.store.bucket
+    bucket, memory = place.store.bucket, place.memory
+    lost = f"an object stored earlier in bucket {bucket} cannot be read"
     try:
-        await place.store.get(place.key)
+        earlier = await place.store.get(place.key)
     except AsgardError as error:
-        lost = f"an object stored earlier in bucket {bucket} cannot be read: {error.detail}"
-        raise EngineUnreachable(lost, dependency="s3") from error
+        raise EngineUnreachable(f"{lost}: {error.detail}", dependency="s3") from error
+    if earlier is None and memory is not None and memory.is_proven(bucket):
+        raise EngineUnreachable(f"{lost}: {place.key} does not exist", dependency="s3")
     try:
         await place.store.put(place.key, MARK + uuid.uuid4().hex.encode())
         found = await place.store.get(place.key)
@@ -51,15 +71,36 @@ async def prove_kept(place: Place) -> None:
         raise EngineUnreachable(
             f"bucket {bucket} does not return an object it has just accepted", dependency="s3"
         )
+    if memory is not None:
+        memory.proven(bucket)
+
+
+async def prove_all(places: Sequence[Place], proofs: Sequence[Proof]) -> None:
+    """Raises `EngineUnreachable`. A proof that fails names the cause better than an object does."""
+    try:
+        await asyncio.gather(*map(prove_kept, places))
+    except EngineUnreachable:
+        await _prove(proofs)
+        raise
+    await _prove(proofs)
+
+
+async def _prove(proofs: Sequence[Proof]) -> None:
+    for proof in proofs:
+        await proof()
 
 
 class StorageProbe:
     """The one probe for all callers of a gateway."""
 
-    def __init__(self, places: Sequence[Place], every: float = EVERY) -> None:
+    def __init__(
+        self, places: Sequence[Place], proofs: Sequence[Proof] = (), every: float = EVERY
+    ) -> None:
         self._places = places
+        self._proofs = proofs
         self._every = every
         self._round: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._began = self._ended = float("-inf")
         self._cause: str | None = None
 
@@ -80,6 +121,8 @@ class StorageProbe:
             raise EngineUnreachable(self._cause, dependency="s3")
 
     async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self._round is not None:
             self._round.cancel()
             with suppress(asyncio.CancelledError):
@@ -88,11 +131,14 @@ class StorageProbe:
     def _begin(self) -> asyncio.Task[None]:
         self._began = time.monotonic()
         self._round = asyncio.create_task(self._look(), name="storage probe")
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(AT_LEAST_EVERY, self._begin)
         return self._round
 
     async def _look(self) -> None:
         try:
-            await asyncio.gather(*map(prove_kept, self._places))
+            await prove_all(self._places, self._proofs)
         except EngineUnreachable as error:
             self._cause = error.detail
         else:

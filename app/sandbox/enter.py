@@ -33,9 +33,10 @@ def enter(options: dict[str, Any]) -> None:
     names = any(_address(host) is None for host, _ in targets)
     ports = None if isolated or options["loopback"] else [port for _, port in targets]
     if landlock.abi():
-        landlock.restrict(options["read"], options["execute"], options["write"], ports)
+        write = options["write"] + (options["private"] if isolated else [])
+        landlock.restrict(options["read"], options["execute"], write, ports)
     try:
-        seccomp.restrict(sockets=networked, datagrams=names and not isolated)
+        seccomp.restrict(networked, names and not isolated, servers=options["loopback"])
     except OSError as error:
         sys.stderr.write(f"The system call filter is not available: {error}\n")
 

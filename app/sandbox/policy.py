@@ -40,14 +40,15 @@ SYSTEM = (
 PROGRAMS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 """Shared libraries and their loader, but no shell."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
-SHARED_MEMORY = "/dev/shm"  # noqa: S108 — private with namespaces; holds semaphores
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 — allowed only where namespaces make it private
 
 
 @dataclass(frozen=True)
 class Sandbox:
     """`folder` belongs to the child and is the only place where it may write, including temporary
     files. `hosts` are the hosts that it may connect to; without hosts it has no socket. With
-    `loopback` it may also connect to its own servers, which no other process can reach."""
+    `loopback` it may also listen and connect to its own servers. Only user namespaces keep other
+    processes away from these."""
 
     folder: Path | None = None
     hosts: tuple[Address, ...] = ()
@@ -67,5 +68,6 @@ class Sandbox:
             "loopback": self.loopback,
             "read": [*SYSTEM, *runtime],
             "execute": [*PROGRAMS, str(Path(sys.executable).resolve())],
-            "write": [*([str(self.folder)] if self.folder else []), *DEVICES, SHARED_MEMORY],
+            "write": [*([str(self.folder)] if self.folder else []), *DEVICES],
+            "private": [SHARED_MEMORY],
         }

@@ -94,6 +94,7 @@ DENIED_ON_X86 = {
     "futimesat": 261,
 }
 """Older calls, which ARM64 never had."""
+SERVES = {"bind": (49, 200), "listen": (50, 201)}
 SOCKET, SOCKETPAIR = (41, 198), (53, 199)
 CLONE, CLONE3 = (56, 220), (435, 435)
 TO_OWN_PROCESS = {
@@ -127,10 +128,11 @@ PROTOCOLS = (0, int(socket.IPPROTO_TCP), int(socket.IPPROTO_UDP))
 Program = list[tuple[int, int, int, int]]
 
 
-def restrict(sockets: bool, datagrams: bool) -> None:
+def restrict(sockets: bool, datagrams: bool, servers: bool) -> None:
     """`sockets` allows TCP sockets, and `datagrams` also UDP sockets, which look up names. All
-    other sockets are denied. Raises `OSError` if the kernel or the architecture has no filters."""
-    install(program(sockets, datagrams, os.getpid()))
+    other sockets are denied. `servers` allows sockets to listen. Raises `OSError` if the kernel or
+    the architecture has no filters."""
+    install(program(sockets, datagrams, servers, os.getpid()))
 
 
 def install(lines: Program) -> None:
@@ -141,7 +143,7 @@ def install(lines: Program) -> None:
     prctl(PR_SET_SECCOMP, ctypes.c_ulong(SECCOMP_MODE_FILTER), filter_)
 
 
-def program(sockets: bool, datagrams: bool, pid: int) -> Program:
+def program(sockets: bool, datagrams: bool, servers: bool, pid: int) -> Program:
     machine = platform.machine()
     if machine not in AUDIT_ARCH:
         raise OSError(errno.ENOSYS, f"no system call filter is known for {machine}")
@@ -156,7 +158,7 @@ def program(sockets: bool, datagrams: bool, pid: int) -> Program:
         lines += [(AT_LEAST, 0, 1, X32), _refuse()]
         for number in DENIED_ON_X86.values():
             lines += _denied(number)
-    for numbers in DENIED.values():
+    for numbers in (DENIED if servers else DENIED | SERVES).values():
         lines += _denied(numbers[column])
     lines += _denied(CLONE3[column], errno.ENOSYS)
     lines += _if(CLONE[column], [_argument(0), (ANY_BIT, 0, 1, NAMESPACES), _refuse()])

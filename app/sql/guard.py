@@ -19,13 +19,12 @@ from app.sql.parse import (
     parse,
     too_deep,
 )
-from app.sql.paths import normalise_path
+from app.sql.paths import PATH_FORMATS, normalise_path
 from app.sql.script import SOURCE_NAMES, view_of
 from app.sql.shape import QUERIES, WRITES, check_shape
 from app.sql.suggest import near_matches
 from app.sql.tables import cte_of, fold, resolve
-
-PATH_FORMATS = ("parquet", "json", "csv")
+from app.sql.user_words import qualify_user_columns
 
 
 def check_query(sql: str, policy: SqlPolicy) -> GuardedQuery:
@@ -156,6 +155,7 @@ class _ScriptJudge:
             if isinstance(node, exp.Table):
                 self._table(node)
         _shorten_columns(tree, self.tables, self._policy)
+        qualify_user_columns(self._parsed, tree)
 
     def _table(self, table: exp.Table) -> None:
         if is_table_function(table):

@@ -6,6 +6,7 @@ from urllib.parse import unquote
 from app.errors import PathRefused
 from app.sql.model import SqlPolicy
 
+PATH_FORMATS = ("parquet", "json", "csv")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 _S3_SCHEMES = frozenset({"s3", "s3a", "s3n"})
 _GLOB = re.compile(r"[*?\[\]{}]")

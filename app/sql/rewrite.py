@@ -9,10 +9,11 @@ from sqlglot.errors import ErrorLevel, UnsupportedError
 
 from app.errors import NotSupported
 from app.sql.calls import as_calls
-from app.sql.guard import PATH_FORMATS, check_duckdb, check_query
+from app.sql.guard import check_duckdb, check_query
 from app.sql.jinja import check_sql_text, printed, string
 from app.sql.model import BoundScript, GuardedScript, PathTable, SqlPolicy, TableName
 from app.sql.parse import DuckDBSql, SparkSql, TrinoSql, generate, parse, too_deep
+from app.sql.paths import PATH_FORMATS
 from app.sql.script import SOURCE_NAMES
 from app.sql.tables import fold, physical_tables
 from app.sql.translate import translate

@@ -75,6 +75,9 @@ class Metrics:
         self.s3_errors = self._counter(
             "asgard_s3_errors_total", "Requests that S3 failed or refused", "operation", "cause"
         )
+        self.sandbox_layers = self._gauge(
+            "asgard_sandbox_layer", "1 if this system has the layer of the sandbox", "layer"
+        )
         self.products = self._gauge(
             "asgard_data_products", "Data products by the age of their table", "freshness"
         )

@@ -155,6 +155,12 @@ def engine_error(message: str) -> AsgardError:
             f'There is no column "{column}".',
             hint="If an outer query has this column, write it with the name of its table.",
         )
+    if "cannot be used on an unnamed struct" in text:
+        return SqlInvalid(
+            "The query reads a field by its name from a row whose fields have no names.",
+            hint="Read it by its number, for example ROW(1, 'a')[2], or name the fields with "
+            "CAST(ROW(1) AS ROW(id integer)).",
+        )
     if kind in _NOT_PLANNED:
         return SqlInvalid(text)
     if kind == "Out of Memory Error":

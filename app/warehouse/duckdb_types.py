@@ -91,15 +91,25 @@ def _held(kind: DuckDBPyType, column: str) -> tuple[str, str]:
             key, value = (_held(child, column) for _, child in _types(kind))
             return f"MAP({key[0]}, {value[0]})", f"map({key[1]}, {value[1]})"
         case "struct":
-            fields = [(quoted(name), _held(child, column)) for name, child in _types(kind)]
+            children = [(name, _held(child, column)) for name, child in _types(kind)]
+            if not all(name for name, _ in children):
+                raise not_held(column, f"row({', '.join(held[1] for _, held in children)})")
+            fields = [(quoted(name), held) for name, held in children]
             held = ", ".join(f"{name} {types[0]}" for name, types in fields)
             trino = ", ".join(f"{name} {types[1]}" for name, types in fields)
             return f"STRUCT({held})", f"row({trino})"
         case _:
-            raise SqlInvalid(
-                f"Column {column!r} has the type {kind}, which an Iceberg table cannot hold.",
-                hint="Cast it in the SQL, for example to varchar.",
-            )
+            raise not_held(column, str(kind))
+
+
+def not_held(column: str, kind: str) -> SqlInvalid:
+    """`kind` is Trino's spelling where there is one, else DuckDB's."""
+    hint = "Cast it in the SQL, for example to varchar."
+    if "row(" in kind:
+        hint = "Name the fields of rows, for example: CAST(ROW(1) AS ROW(id integer))."
+    return SqlInvalid(
+        f"Column {column!r} has the type {kind}, which an Iceberg table cannot hold.", hint=hint
+    )
 
 
 def _types(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.errors import SqlInvalid
 from app.lakehouse.tables import Column
 from app.lakehouse.types import iceberg_type, trino_type
-from app.warehouse.duckdb_types import literal, quoted
+from app.warehouse.duckdb_types import literal, not_held, quoted
 from app.warehouse.engine import ModelSpec
 
 MOMENT = "timestamp(6) with time zone"
@@ -85,8 +85,5 @@ def _column(name: str, kind: str) -> Column:
     try:
         held = "varchar" if kind == "unknown" else trino_type(iceberg_type(kind))
     except ValueError as error:
-        raise SqlInvalid(
-            f"Column {name!r} has the type {kind}, which an Iceberg table cannot hold.",
-            hint="Cast it in the SQL, for example to varchar.",
-        ) from error
+        raise not_held(name, kind) from error
     return Column(name, held)

@@ -3,14 +3,19 @@ API's own document with an unknown name, and with text that is always refused.""
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
 import pytest
+from fastapi import FastAPI, Query
+from fastapi.routing import APIRoute
 
 from app.config import Settings
+from app.edge.known import takes
+from app.edge.repeats import refuse_repeated_parameters
+from app.errors import InvalidBody
 from app.main import create_app
 from tests.contract.problems import assert_problem
 
@@ -190,6 +195,132 @@ async def test_text_that_nothing_may_hold_is_422_in_every_parameter(
         answer = await client.request(method, f"{url(path)}?{text}=1")
         assert "a name with" in told(answer)["query"]["problem"]
         assert SECRET not in answer.text
+
+
+@every_operation
+async def test_a_parameter_that_is_given_twice_is_422(
+    client: httpx.AsyncClient, nothing_changes: None, method: str, path: str
+) -> None:
+    for name in parameters(method, path, "query"):
+        answer = await client.request(method, f"{url(path)}?{name}=1&{name}={SECRET}")
+        assert told(answer)[f"query.{name}"]["problem"] == "is given more than once"
+        assert SECRET not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [one for one in OPERATIONS if "requestBody" in operation(*one)]
+)
+async def test_a_field_that_is_given_twice_is_422_at_every_depth(
+    client: httpx.AsyncClient, nothing_changes: None, method: str, path: str
+) -> None:
+    twice = f'{{"a": 1, "b": {{}}, "a": "{SECRET}"}}'
+    for at, schema in body_nodes(method, path):
+        if schema.get("type") != "object":
+            continue
+        for inner in (at, (*at, "x", 0)):
+            body = json.dumps(placed(inner, "twice")).replace('"twice"', twice)
+            answer = await client.request(method, url(path), content=body, headers=JSON)
+            fault = told(answer)[dotted("body", (*inner, "a"))]
+            assert fault["problem"] == "is given more than once"
+            assert answer.json()["hint"] == "Send each name once."
+            assert SECRET not in answer.text
+
+
+async def test_a_repeated_field_is_found_by_its_decoded_name(
+    client: httpx.AsyncClient, nothing_changes: None
+) -> None:
+    body = '{"sql_query": "SELECT 1 AS a", "sql\\u005fquery": "SELECT 2 AS a"}'
+    answer = await client.post("/dbt/validate-sql", content=body, headers=JSON)
+    assert list(told(answer)) == ["body.sql_query"]
+
+
+async def test_many_repeated_fields_get_a_short_answer(
+    client: httpx.AsyncClient, nothing_changes: None
+) -> None:
+    pairs = ",".join(f'"{"x" * 200}{number}":1,"{"x" * 200}{number}":1' for number in range(2000))
+    answer = await client.post("/dbt/validate-sql", content=f"{{{pairs}}}", headers=JSON)
+    assert len(answer.json()["errors"]) == 10
+    assert len(answer.content) < 10_000
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Host", "Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "If-Match"),
+        *("Origin", "Sec-Fetch-Site", "Last-Event-ID"),
+    ],
+)
+async def test_a_single_header_that_is_given_twice_is_400(
+    client: httpx.AsyncClient, nothing_changes: None, name: str
+) -> None:
+    values = {"Host": "asgard", "Content-Type": "application/json"}
+    value = values.get(name, SECRET)
+    headers = [("Host", "asgard"), *JSON.items()]
+    headers = [item for item in headers if item[0].lower() != name.lower()]
+    twice = [*headers, (name, value), (name.lower(), value)]
+    content = json.dumps({"sql_query": "SELECT 1 AS a"})
+    answer = await client.post("/dbt/validate-sql", content=content, headers=twice)
+    problem = assert_problem(answer, 400, "malformed-request")
+    assert problem["detail"] == f"The header {name} is given more than once; expected once."
+    assert answer.headers["connection"] == "close"
+    assert SECRET not in answer.text
+
+
+def test_a_parameter_that_is_a_list_may_be_repeated() -> None:
+    api = FastAPI()
+
+    @api.get("/many")
+    def many(tag: Annotated[list[str] | None, Query()] = None, name: str = "") -> None:
+        """Takes one list and one text."""
+
+    [route] = [route for route in api.routes if isinstance(route, APIRoute)]
+    asked = takes(route)
+    assert asked.lists == ("tag",)
+    refuse_repeated_parameters(["tag", "tag", "name"], asked.lists)
+    with pytest.raises(InvalidBody, match=r"query\.name: is given more than once"):
+        refuse_repeated_parameters(["tag", "name", "name"], asked.lists)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("asgard:abc", "asgard:80x", "asgard:-1", "asgard:+80", "asgard:70000", "asgard:8:8"),
+        *("asgard/x", "user@asgard", "asgard asgard", "[::1", "::1", "asgard:\u0661", "asgard#"),
+    ],
+)
+async def test_a_host_that_is_not_a_name_and_a_port_is_400(
+    client: httpx.AsyncClient, host: str
+) -> None:
+    answer = await client.get("http://asgard/health", headers={"host": host.encode()})
+    problem = assert_problem(answer, 400, "malformed-request")
+    expected = "The header Host is invalid; expected a name, or a name and a port."
+    assert problem["detail"] == expected
+
+
+@pytest.mark.parametrize("host", ["asgard", "ASGARD", "asgard:8000", "asgard:", "asgard:65535"])
+async def test_a_host_may_have_a_port(client: httpx.AsyncClient, host: str) -> None:
+    answer = await client.get("http://asgard/health", headers={"host": host})
+    assert answer.status_code == 200, answer.text
+
+
+GETS = [
+    *((method, path) for method, path in OPERATIONS if method == "GET"),
+    *(("GET", path) for path in ("/docs", "/redoc", "/openapi.json", "/static/swagger-ui.css")),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), GETS)
+async def test_head_is_answered_as_get_is_without_the_body(
+    client: httpx.AsyncClient, nothing_changes: None, method: str, path: str
+) -> None:
+    if path.endswith("/events"):
+        pytest.skip("a stream of a run that does not exist has no head of its own")
+    for query in ("", "?zz_unknown=1"):
+        with_body = await client.get(url(path) + query)
+        head = await client.head(url(path) + query)
+        assert head.status_code == with_body.status_code
+        assert head.content == b""
+        assert head.headers["content-type"] == with_body.headers["content-type"]
 
 
 @pytest.mark.parametrize("number", [*range(32), *range(127, 160), 0xD800, 0xDBFF, 0xDC00, 0xDFFF])

@@ -39,7 +39,7 @@ async def gate(settings: Settings, **given: Any) -> AsyncIterator[Gate]:
 
 
 @asynccontextmanager
-async def served(app: FastAPI, http: str = "app.edge.wire:Wire") -> AsyncIterator[int]:
+async def served(app: FastAPI, http: Any = "app.edge.wire:Wire") -> AsyncIterator[int]:
     """Its port, on a real socket; its lifespan is not run."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", http=http))

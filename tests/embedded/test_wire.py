@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 from auth_world import gate, served
 from fastapi import FastAPI, Request
+from starlette.responses import StreamingResponse
 
+from app.edge.wire import Wire
 from tests.patience import until
 
 SECOND = b"GET /smuggled HTTP/1.1\r\nHost: asgard\r\n\r\n"
@@ -127,15 +129,17 @@ async def said(port: int, *pieces: bytes) -> bytes:
     return answers
 
 
-def assert_one_refusal(answers: bytes) -> None:
+def assert_one_refusal(
+    answers: bytes, status: int = 400, problem_type: str = "malformed-request"
+) -> None:
     assert len(STATUS_LINE.findall(answers)) == 1, answers
     head, _, body = answers.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 400 "), answers
+    assert head.startswith(f"HTTP/1.1 {status} ".encode()), answers
     lines = head.lower().split(b"\r\n")
     assert b"connection: close" in lines
     assert b"content-type: application/problem+json" in lines
     problem = json.loads(body)
-    assert problem["type"] == "/problems/malformed-request"
+    assert problem["type"] == f"/problems/{problem_type}"
     assert f"x-request-id: {problem['request_id']}".encode() in lines
     assert b"x-content-type-options: nosniff" in lines
 
@@ -202,3 +206,119 @@ async def test_what_a_refused_header_holds_is_not_said(port: int) -> None:
     answers = await said(port, GET + b"Authorization : Bearer hunter2-very-secret\r\n\r\n")
     assert_one_refusal(answers)
     assert b"hunter2" not in answers
+
+
+class Hasty(Wire):
+    head_seconds = 0.3
+    silent_seconds = 0.3
+
+
+@pytest.fixture(scope="module")
+async def hasty(app: FastAPI) -> AsyncIterator[int]:
+    async with served(app, http=Hasty) as port:
+        yield port
+
+
+async def trickled(port: int, start: bytes, each: bytes) -> bytes:
+    """Send `start`, then `each` again and again until the gateway has closed the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(start)
+    answers = asyncio.create_task(reader.read())
+    async with asyncio.timeout(10):
+        while not (await asyncio.wait({answers}, timeout=0.02))[0]:
+            writer.write(each)
+    writer.close()
+    return await answers
+
+
+@pytest.mark.parametrize("start", [b"G", GET, GET + b"X-A: b\r\n\r\n" + GET, POST])
+async def test_a_head_that_trickles_in_has_one_time_limit(hasty: int, start: bytes) -> None:
+    answers = await trickled(hasty, start, b"x")
+    if start.count(b"\r\n\r\n"):
+        assert answers.startswith(b"HTTP/1.1 200 ")
+        answers = answers[answers.index(b"HTTP/1.1 408 ") :]
+    assert_one_refusal(answers, 408, "request-too-slow")
+    assert b"The head of the request did not arrive within 0.3 s." in answers
+
+
+async def test_a_connection_without_a_request_is_closed_without_an_answer(hasty: int) -> None:
+    assert await said(hasty) == b""
+
+
+@pytest.mark.parametrize(
+    "request_", [POST + b"Content-Length: 100\r\n\r\nab", CHUNKED + b"5\r\nab"]
+)
+async def test_a_body_that_falls_silent_is_answered_408(hasty: int, request_: bytes) -> None:
+    answers = await said(hasty, request_)
+    assert_one_refusal(answers, 408, "request-too-slow")
+    assert b"The next part of the body did not arrive within 0.3 s." in answers
+
+
+async def test_a_body_may_take_longer_than_its_parts(hasty: int) -> None:
+    """Another connection, which is closed first, shows that the time has passed."""
+    start = POST + b"Connection: close\r\nContent-Length: 1000\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", hasty)
+    writer.write(start)
+    sent = 0
+    slower = asyncio.create_task(trickled(hasty, b"G", b""))
+    while not (await asyncio.wait({slower}, timeout=0.02))[0]:
+        writer.write(b"x")
+        sent += 1
+    writer.write(b"x" * (1000 - sent))
+    async with asyncio.timeout(10):
+        answers = await reader.read()
+    writer.close()
+    assert answers.startswith(b"HTTP/1.1 200 "), answers
+    assert answers.endswith(b"1000")
+
+
+async def test_the_rest_of_a_refused_body_does_not_hold_the_connection(hasty: int) -> None:
+    start = b"POST /nowhere HTTP/1.1\r\nHost: asgard\r\nContent-Length: 10000\r\n\r\n"
+    answers = await trickled(hasty, start, b"x")
+    assert answers.startswith(b"HTTP/1.1 404 ")
+    assert len(STATUS_LINE.findall(answers)) == 1
+
+
+async def test_a_connection_between_two_requests_is_kept(hasty: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", hasty)
+    writer.write(GET + b"\r\n")
+    async with asyncio.timeout(10):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        # The time limit of a connection that began later has passed.
+        assert await said(hasty) == b""
+        writer.write(GET + b"Connection: close\r\n\r\n")
+        assert b"HTTP/1.1 200 " in await reader.read()
+    writer.close()
+
+
+async def test_head_is_answered_without_a_body_on_the_wire(port: int) -> None:
+    head = b"HEAD /health HTTP/1.1\r\nHost: asgard\r\n"
+    answers = await said(port, head + b"\r\n" + head + b"Connection: close\r\n\r\n")
+    assert answers.count(b"HTTP/1.1 200 ") == 2
+    assert b"healthy" not in answers
+    whole = await said(port, GET + b"Connection: close\r\n\r\n")
+    length = re.search(rb"(?i)content-length: \d+", whole)[0]
+    assert answers.count(length) == 2
+
+
+async def test_head_of_a_stream_without_an_end_ends(app: FastAPI, port: int) -> None:
+    ended = asyncio.Event()
+
+    @app.get("/endless")
+    async def endless() -> StreamingResponse:
+        async def parts() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield b"part"
+                    await asyncio.sleep(0.01)
+            finally:
+                ended.set()
+
+        return StreamingResponse(parts(), media_type="text/event-stream")
+
+    answers = await said(
+        port, b"HEAD /endless HTTP/1.1\r\nHost: asgard\r\nConnection: close\r\n\r\n"
+    )
+    assert answers.startswith(b"HTTP/1.1 200 ")
+    assert b"part" not in answers
+    await asyncio.wait_for(ended.wait(), 10)

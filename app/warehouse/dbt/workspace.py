@@ -10,10 +10,12 @@ import copy
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,9 +83,18 @@ class Model:
         return f"memory.main.{quoted(self.name)}"
 
 
+def _lock_in_this_process() -> None:
+    """Make dbt's locks ones of this process, which has no other ones to share them with. Those of
+    `multiprocessing` need /dev/shm, which a sandbox without namespaces does not have."""
+    context: Any = BaseContext
+    context.Lock = lambda _: threading.Lock()
+    context.RLock = lambda _: threading.RLock()
+
+
 class Workspace:
     def __init__(self, folder: Path, backend: Backend) -> None:
         """The first `run` takes seconds: dbt is imported."""
+        _lock_in_this_process()
         os.environ |= {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DO_NOT_TRACK": "1"}
         self._folder = folder
         self._backend = backend

@@ -1,0 +1,22 @@
+"""Tells at the start which layers of the sandbox this system does not have."""
+
+import structlog
+
+from app.config import Settings
+from app.processes.sandbox_layers import EXPOSED, LAYERS, NAMESPACES, reached
+from app.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+
+async def tell_layers(settings: Settings, metrics: Metrics) -> None:
+    """Log one warning with each missing layer and what that exposes."""
+    present = (await reached())["layers"]
+    for layer in LAYERS:
+        metrics.sandbox_layers.labels(layer).set(layer in present)
+    missing = {layer: EXPOSED[layer] for layer in LAYERS if layer not in present}
+    if settings.is_production("sql") and settings.is_production("spark"):
+        # No worker of these engines has a socket, so there is no network to take away.
+        missing.pop(NAMESPACES, None)
+    if missing:
+        log.warning("sandbox_layers_missing", missing=missing, see="docs/security.md")

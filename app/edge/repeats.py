@@ -1,0 +1,80 @@
+"""Finds what a request gives more than once although only one can count. Programs differ in which
+one they take, so a proxy may have checked another one than the gateway would use."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from starlette.datastructures import Headers
+
+from app.edge.known import MOST_NAMED
+from app.edge.text import shown
+from app.errors import InvalidBody, MalformedRequest
+
+SINGLE_HEADERS = (
+    *("Host", "Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "If-Match"),
+    *("Origin", "Sec-Fetch-Site", "Last-Event-ID"),
+)
+HINT = "Send each name once."
+PROBLEM = "is given more than once"
+
+
+class _Repeating(dict[str, Any]):
+    """An object in which `names` are given more than once."""
+
+    names: tuple[str, ...]
+
+
+def refuse_repeated_headers(headers: Headers) -> None:
+    """Raises `MalformedRequest`."""
+    for name in SINGLE_HEADERS:
+        if len(headers.getlist(name)) > 1:
+            raise MalformedRequest(f"The header {name} is given more than once; expected once.")
+
+
+def refuse_repeated_parameters(names: Iterable[str], lists: Iterable[str]) -> None:
+    """Raises `InvalidBody`. `lists` are the parameters that a request may repeat."""
+    counted = Counter(names)
+    _refuse("query." + shown(name) for name in counted if counted[name] > 1 and name not in lists)
+
+
+def refuse_repeated_fields(body: bytes) -> None:
+    """`body` is JSON. Raises `InvalidBody`."""
+    found: list[_Repeating] = []
+
+    def to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        plain = dict(pairs)
+        if len(plain) == len(pairs):
+            return plain
+        counted = Counter(name for name, _ in pairs)
+        repeating = _Repeating(plain)
+        repeating.names = tuple(name for name in counted if counted[name] > 1)
+        found.append(repeating)
+        return repeating
+
+    value = json.loads(body, object_pairs_hook=to_object)
+    if found:
+        _refuse(_paths(value))
+
+
+def _refuse(fields: Iterable[str]) -> None:
+    faults = [{"field": field, "problem": PROBLEM} for field in islice(fields, MOST_NAMED)]
+    if faults:
+        detail = "; ".join(f"{fault['field']}: {PROBLEM}" for fault in faults)
+        raise InvalidBody(detail, hint=HINT, errors=faults)
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """Yield the path of each repeated name. An object may be within a value that is not kept, in
+    which case its holder is the one that repeats a name."""
+    open_: list[tuple[str, Any]] = [("body", value)]
+    while open_:
+        path, item = open_.pop()
+        if isinstance(item, _Repeating):
+            yield from (f"{path}.{shown(name)}" for name in item.names)
+        if isinstance(item, dict):
+            open_ += [(f"{path}.{shown(name)}", inner) for name, inner in item.items()]
+        elif isinstance(item, list):
+            open_ += [(f"{path}.{number}", inner) for number, inner in enumerate(item)]

@@ -1,0 +1,65 @@
+"""A table holds rows whose fields have names. Others are refused in the same words as on Trino."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.errors import SqlInvalid
+from app.warehouse import trino_columns
+from tests.conftest import Lakehouse
+from tests.embedded.warehouse_world import World, open_world, unique
+
+HINT = "Name the fields of rows, for example: CAST(ROW(1) AS ROW(id integer))."
+
+
+@pytest.fixture(scope="module")
+async def world(
+    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    async with open_world(lakehouse, tmp_path_factory.mktemp("rows")) as world:
+        yield world
+
+
+async def refused(world: World, sql: str) -> SqlInvalid:
+    with pytest.raises(SqlInvalid) as refusal:
+        await world.engine.validate(await world.judge.check_query(sql))
+    return refusal.value
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("ROW(1)", "row(integer)"),
+        ("ROW(1, 'x')", "row(integer, varchar)"),
+        ("(1, 'x')", "row(integer, varchar)"),
+        ("ARRAY[ROW(1)]", "row(integer)"),
+        ("map(ARRAY['k'], ARRAY[ROW(true)])", "row(boolean)"),
+        ("ROW(ROW(1))", "row(integer)"),
+    ],
+)
+async def test_a_row_without_names_is_refused_clearly(world, value, kind) -> None:
+    refusal = await refused(world, f"SELECT {value} AS a")
+    expected = f"Column 'a' has the type {kind}, which an Iceberg table cannot hold."
+    assert refusal.detail == expected
+    assert refusal.hint == HINT
+    with pytest.raises(SqlInvalid) as on_trino:
+        trino_columns.describe(f"SELECT {value} AS a", ["a"], [kind])
+    assert (on_trino.value.detail, on_trino.value.hint) == (refusal.detail, refusal.hint)
+
+
+async def test_a_field_of_a_row_without_names_is_refused_clearly(world) -> None:
+    refusal = await refused(world, "SELECT ROW(1).field0 AS a")
+    expected = "The query reads a field by its name from a row whose fields have no names."
+    assert refusal.detail == expected
+
+
+async def test_a_model_of_such_a_row_fails_with_the_same_words(world) -> None:
+    run = await world.build(unique("rows"), "SELECT ROW(1) AS a")
+    assert "has the type row(integer), which an Iceberg table cannot hold" in run.failure.message
+
+
+async def test_a_row_is_used_within_a_query_and_held_with_names(world) -> None:
+    name = unique("rows")
+    sql = "SELECT CAST(ROW(1, 'x') AS ROW(id integer, name varchar)) AS a, ROW(1)[1] AS b"
+    await world.built(name, sql)
+    assert await world.rows(name) == [{"a": {"id": 1, "name": "x"}, "b": 1}]

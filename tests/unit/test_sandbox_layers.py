@@ -1,0 +1,71 @@
+"""The gateway says at its start which layers of the sandbox are missing, and what that exposes."""
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from app.config import Settings
+from app.context import layers
+from app.context.layers import tell_layers
+from app.processes.sandbox_layers import EXPOSED, LANDLOCK, LAYERS, NAMESPACES, SECCOMP, reached
+from app.telemetry.metrics import Metrics
+
+EMBEDDED = Settings(_env_file=None)
+CLUSTER = Settings(_env_file=None, trino_host="trino.example.com", spark_image="spark:1")
+
+
+def series(metrics: Metrics) -> dict[str, float | None]:
+    read = metrics.registry.get_sample_value
+    return {layer: read("asgard_sandbox_layer", {"layer": layer}) for layer in LAYERS}
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
+    async def found() -> dict[str, object]:
+        return {"layers": [layer for layer in LAYERS if layer not in missing]}
+
+    monkeypatch.setattr(layers, "reached", found)
+    # Loggers that were used before are cached with their processors.
+    monkeypatch.setattr(layers, "log", structlog.wrap_logger(None))
+
+
+async def told(settings: Settings, metrics: Metrics) -> list[dict[str, object]]:
+    with capture_logs() as logs:
+        await tell_layers(settings, metrics)
+    return [dict(entry) for entry in logs]
+
+
+async def test_a_system_with_all_layers_gets_no_warning() -> None:
+    metrics = Metrics()
+    assert (await reached())["layers"] == list(LAYERS)
+    assert await told(EMBEDDED, metrics) == []
+    assert series(metrics) == dict.fromkeys(LAYERS, 1.0)
+
+
+@pytest.mark.parametrize("missing", LAYERS)
+async def test_one_warning_names_a_missing_layer_and_what_is_exposed(monkeypatch, missing) -> None:
+    without(monkeypatch, missing)
+    metrics = Metrics()
+    [warning] = await told(EMBEDDED, metrics)
+    assert warning == {
+        "log_level": "warning",
+        "event": "sandbox_layers_missing",
+        "missing": {missing: EXPOSED[missing]},
+        "see": "docs/security.md",
+    }
+    assert series(metrics) == {layer: float(layer != missing) for layer in LAYERS}
+
+
+async def test_several_missing_layers_are_one_warning(monkeypatch) -> None:
+    without(monkeypatch, *LAYERS)
+    [warning] = await told(EMBEDDED, Metrics())
+    assert list(warning["missing"]) == [NAMESPACES, LANDLOCK, SECCOMP]
+
+
+async def test_workers_without_sockets_need_no_namespaces(monkeypatch) -> None:
+    without(monkeypatch, NAMESPACES)
+    metrics = Metrics()
+    assert await told(CLUSTER, metrics) == []
+    assert series(metrics)[NAMESPACES] == 0
+    without(monkeypatch, LANDLOCK)
+    [warning] = await told(CLUSTER, Metrics())
+    assert list(warning["missing"]) == [LANDLOCK]
