@@ -1,4 +1,5 @@
-"""The limited identities of the lake: a builder reads silver and gold, a publisher writes gold."""
+"""The limited identities of the lake: a builder reads silver and gold, Sail also reads the files of
+sources, and each publisher writes the tables of one schema."""
 
 import json
 import sys
@@ -20,6 +21,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.exceptions import (
+    CommitStateUnknownException,
     ForbiddenError,
     NoSuchNamespaceError,
     NoSuchTableError,
@@ -389,14 +391,20 @@ async def test_schemas_of_another_name_are_read_from_the_next_start_on(tmp_path)
             catalog.load_table("gold.t")
 
 
-def test_the_publisher_writes_the_tables_of_gold_and_nothing_else(world, lakehouse, tmp_path):
-    publisher = lakehouse.publisher_lake
+@pytest.mark.parametrize(
+    ("publisher", "own"), [("publisher_lake", "gold"), ("silver_publisher_lake", "silver")]
+)
+def test_a_publisher_writes_the_tables_of_its_schema_and_nothing_else(
+    world, lakehouse, publisher, own
+):
+    publisher = getattr(lakehouse, publisher)
     catalog = publisher.open_catalog()
-    name = f"gold.published_{uuid4().hex[:8]}"
+    name = f"{own}.published_{uuid4().hex[:8]}"
     table = catalog.create_table(name, ROWS.schema)
     table.append(ROWS)
     assert world.catalog.load_table(name).scan().to_arrow().num_rows == 3
-    for schema in ("silver", "asgard", "bronze", "asgard_staging"):
+    others = {"silver", "gold", "asgard", "bronze", "asgard_staging"} - {own}
+    for schema in others:
         with pytest.raises(HIDDEN):
             catalog.create_table(f"{schema}.planted_{uuid4().hex[:8]}", ROWS.schema)
         with pytest.raises(HIDDEN):
@@ -405,16 +413,83 @@ def test_the_publisher_writes_the_tables_of_gold_and_nothing_else(world, lakehou
         with pytest.raises(HIDDEN):
             remove(name)
     with closing(open_client(publisher.s3)) as s3:
+        files = [("warehouse", world.files(schema)[0]) for schema in others]
         for bucket, key in (
             ("lake", "asgard/runs/open/r.json"),
             ("lake", "bronze/landing/b.csv"),
-            ("warehouse", world.files("silver")[0]),
-            ("warehouse", world.files("asgard")[0]),
+            *files,
         ):
             refused(s3.get_object, Bucket=bucket, Key=key)
             refused(s3.put_object, Bucket=bucket, Key=key, Body=b"planted")
             refused(s3.delete_object, Bucket=bucket, Key=key)
     assert world.catalog.load_table(name).scan().to_arrow().num_rows == 3
+
+
+def test_sail_reads_sources_silver_and_gold_and_no_other_object_and_changes_none(world, lakehouse):
+    before = world.keys()
+    with closing(open_client(lakehouse.sail_lake.s3)) as s3:
+        for bucket in BUCKETS:
+            readable = ("bronze/",) if bucket == "lake" else ("silver/", "gold/")
+            for key, etag in before[bucket].items():
+                name = {"Bucket": bucket, "Key": key}
+                if key.startswith(readable):
+                    assert s3.get_object(**name)["ETag"] == etag
+                else:
+                    refused(s3.get_object, **name)
+                    refused(s3.head_object, **name)
+                refused(s3.put_object, **name, Body=b"evil")
+                refused(s3.delete_object, **name)
+                refused(s3.create_multipart_upload, **name)
+            doomed = {"Objects": [{"Key": key} for key in before[bucket]]}
+            answer = s3.delete_objects(Bucket=bucket, Delete=doomed)
+            assert len(answer["Errors"]) == len(doomed["Objects"])
+            for place in readable:
+                new = {"Bucket": bucket, "Key": f"{place}{world.name}/new"}
+                refused(s3.put_object, **new, Body=b"evil")
+                assert s3.list_objects_v2(Bucket=bucket, Prefix=place)["KeyCount"] > 0
+            for place in ("", "asgard/", "asgard_staging/"):
+                refused(s3.list_objects_v2, Bucket=bucket, Prefix=place)
+    assert world.keys() == before
+
+
+@pytest.mark.parametrize("schema", ["silver", "gold", "asgard", "asgard_staging", "bronze"])
+def test_the_catalog_takes_no_change_from_sail(world, lakehouse, schema):
+    before, catalog = world.keys(), lakehouse.sail_lake.open_catalog()
+    table, new = f"{schema}.{world.name}", f"{schema}.new_{uuid4().hex[:8]}"
+    for change in (
+        lambda: catalog.create_table(new, ROWS.schema),
+        lambda: catalog.drop_table(table),
+        lambda: catalog.purge_table(table),
+        lambda: catalog.rename_table(table, new),
+        lambda: catalog.create_namespace(f"new_{uuid4().hex[:8]}"),
+        lambda: catalog.drop_namespace(schema),
+        lambda: catalog.drop_view(table),
+    ):
+        with pytest.raises(HIDDEN):
+            change()
+    if schema in ("silver", "gold"):
+        loaded = catalog.load_table(table)
+        # The catalog reports a refused commit as an error of its own.
+        refusals = (*HIDDEN, CommitStateUnknownException)
+        with pytest.raises(refusals), loaded.transaction() as transaction:
+            transaction.set_properties(owner="evil")
+        seen = world.catalog.load_table(table)
+        assert seen.scan().to_arrow().num_rows == 3
+        assert "owner" not in seen.properties
+    else:
+        with pytest.raises(HIDDEN):
+            catalog.load_table(table)
+    assert world.keys() == before
+
+
+async def test_sail_also_reads_the_prefixes_that_the_settings_allow(tmp_path):
+    settings = Settings(_env_file=None, asgard_home=tmp_path, s3_allowed_prefixes=("landing/",))
+    async with embedded_lakehouse(settings) as lakehouse:
+        await lakehouse.store.put("landing/a.csv", b"id")
+        await lakehouse.store.put("landed/a.csv", b"id")
+        with closing(open_client(lakehouse.sail_lake.s3)) as s3:
+            assert s3.get_object(Bucket="lake", Key="landing/a.csv")["Body"].read() == b"id"
+            refused(s3.get_object, Bucket="lake", Key="landed/a.csv")
 
 
 BOOT = f"import sys; sys.path.insert(0, {str(Path(run_module.__file__).parent)!r})\n" + (
