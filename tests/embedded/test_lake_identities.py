@@ -4,7 +4,7 @@ sources, and each publisher writes the tables of one schema."""
 import json
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,16 @@ from pyiceberg.exceptions import (
 )
 
 from app.config import Settings
+from app.context.engines import spark_engine
+from app.context.foundation import lay_foundation
 from app.lakehouse.catalog import Column
 from app.lakehouse.connection import Lake
 from app.lakehouse.embedded import embedded_lakehouse
 from app.lakehouse.storage import open_client
-from app.processes import ChildProcess
+from app.processes import ChildProcess, WorkerProcess
 from app.sandbox import run_module
 from app.sandbox.policy import Sandbox
+from app.telemetry.calls import SILENT
 from app.warehouse.duckdb_session import open_session
 from tests.conftest import Lakehouse
 
@@ -549,3 +552,108 @@ async def test_a_hostile_program_in_a_builders_place_reads_gold_and_reaches_noth
     answer = await child.stdout.read()
     assert await child.wait() == 0, child.log_tail()
     assert json.loads(answer) == {"rows": 3, "reached": []}
+
+
+HOSTILE_SAIL = """
+import json, socket, sys
+from pathlib import Path
+from app.lakehouse.connection import Lake
+from app.lakehouse.storage import open_client
+
+lake, home, name, ports, files = sys.argv[1:6]
+lake, files = Lake.from_json(Path(lake).read_text()), json.loads(files)
+s3, catalog = open_client(lake.s3), lake.open_catalog()
+body = s3.get_object(Bucket="lake", Key="bronze/landing/b.csv")["Body"].read().decode()
+rows = [catalog.load_table(f"{schema}.{name}").scan().to_arrow().num_rows
+        for schema in ("silver", "gold")]
+new = catalog.load_table(f"silver.{name}").schema()
+
+def change(schema):
+    with catalog.load_table(f"{schema}.{name}").transaction() as transaction:
+        transaction.set_properties(owner="evil")
+
+attempts = {
+    "the lake's keys": lambda: (Path(home) / "lakehouse.json").read_text(),
+    "the home": lambda: list(Path(home).iterdir()),
+    "a run": lambda: s3.get_object(Bucket="lake", Key="asgard/runs/open/r.json"),
+    "another run": lambda: s3.put_object(Bucket="lake", Key="asgard/planted", Body=b"x"),
+    "a lock": lambda: s3.delete_object(Bucket="lake", Key="asgard/locks/l"),
+    "records": lambda: catalog.load_table(f"asgard.{name}"),
+    "a file of a record": lambda: s3.get_object(Bucket="warehouse", Key=files["asgard"]),
+    "a source": lambda: s3.put_object(Bucket="lake", Key="bronze/planted", Body=b"x"),
+    "the end of a source": lambda: s3.delete_object(Bucket="lake", Key="bronze/landing/b.csv"),
+    "the policy": lambda: s3.put_bucket_policy(Bucket="lake", Policy="{}"),
+}
+for schema in ("silver", "gold", "asgard", "asgard_staging"):
+    attempts |= {
+        f"a file in {schema}": lambda schema=schema: s3.put_object(
+            Bucket="warehouse", Key=f"{schema}/planted", Body=b"x"),
+        f"the end of a file in {schema}": lambda schema=schema: s3.delete_object(
+            Bucket="warehouse", Key=files[schema]),
+        f"a change in {schema}": lambda schema=schema: change(schema),
+        f"a table in {schema}": lambda schema=schema: catalog.create_table(
+            f"{schema}.planted", new),
+        f"a drop in {schema}": lambda schema=schema: catalog.drop_table(f"{schema}.{name}"),
+    }
+for port in json.loads(ports):
+    attempts[f"port {port}"] = lambda port=port: socket.create_connection(("127.0.0.1", port), 2)
+reached = []
+for what, attempt in attempts.items():
+    try:
+        attempt()
+    except Exception:
+        continue
+    reached.append(what)
+print(json.dumps({"body": body, "rows": rows, "reached": reached}))
+"""
+
+
+async def given_to_sail(lakehouse, monkeypatch):
+    """Return what the application gives to Sail's process: its first message and its sandbox."""
+    given, start = {}, WorkerProcess.start
+
+    async def watched(module, **options):
+        given[module] = options
+        return await start(module, **options)
+
+    monkeypatch.setattr(WorkerProcess, "start", watched)
+    async with AsyncExitStack() as stack:
+        foundation = await lay_foundation(lakehouse.settings, SILENT, stack)
+        spark_engine(foundation)
+        await foundation.warm[-1]()
+    return given["app.data_transformation.worker"]
+
+
+async def test_a_hostile_program_in_sails_place_reads_sources_and_reaches_nothing_else(
+    world, lakehouse, tmp_path, monkeypatch
+):
+    given = await given_to_sail(lakehouse, monkeypatch)
+    lake, sandbox = Lake.from_json(given["hello"]["lake"]), given["sandbox"]
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "lake.json").write_text(lake.to_json())
+    (own / "hostile.py").write_text(BOOT + HOSTILE_SAIL)
+    every = json.loads((lakehouse.home / "lakehouse.json").read_text())["ports"]
+    closed = sorted(set(every.values()) - {port for _, port in lake.hosts})
+    schemas = ("silver", "gold", "asgard", "asgard_staging")
+    files = {schema: world.files(schema)[-1] for schema in schemas}
+    before = world.keys()
+    child = await ChildProcess.start(
+        [
+            sys.executable,
+            own / "hostile.py",
+            own / "lake.json",
+            lakehouse.home,
+            world.name,
+            json.dumps(closed),
+            json.dumps(files),
+        ],
+        name="hostile",
+        log_path=tmp_path / "log",
+        sandbox=replace(sandbox, folder=own),
+        pipe_stdout=True,
+    )
+    answer = await child.stdout.read()
+    assert await child.wait() == 0, child.log_tail()
+    assert json.loads(answer) == {"body": "kept", "rows": [3, 3], "reached": []}
+    assert world.keys() == before
