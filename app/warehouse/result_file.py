@@ -6,11 +6,13 @@ cannot be taken for a complete one.
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from app.errors import EngineFailed
 from app.processes.handover import open_handed_over
+from app.runs.failure import FailureCause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,16 +24,30 @@ RESULT = "result.arrow"
 
 
 def write_result(folder: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """Write one batch after the other, so that memory holds only one of them."""
+    """Write one batch after the other, so that memory holds only one of them. A failure leaves no
+    file. Raises `EngineFailed` when the disk is full."""
+    try:
+        _write(str(folder / RESULT), schema, batches)
+    except BaseException as error:
+        discard_result(folder)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise disk_full() from error
+        raise
+
+
+def _write(path: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     import pyarrow as pa
 
     options = pa.ipc.IpcWriteOptions(compression="lz4")
-    with (
-        pa.OSFile(str(folder / RESULT), "wb") as file,
-        pa.ipc.new_file(file, schema, options=options) as writer,
-    ):
+    with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, schema, options=options) as writer:
         for batch in batches:
             writer.write_batch(batch)
+
+
+def disk_full() -> EngineFailed:
+    return EngineFailed(
+        "The disk of the gateway is full.", cause=FailureCause.INTERNAL, retryable=True
+    )
 
 
 def discard_result(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The file that a sandboxed worker hands over, which may have been made by a hostile program."""
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,6 +28,24 @@ def test_a_result_without_rows_has_its_columns(tmp_path: Path) -> None:
     with open_result(tmp_path) as reader:
         assert reader.schema == ROWS.schema
         assert list(reader) == []
+
+
+def test_rows_that_fail_halfway_leave_no_file(tmp_path: Path) -> None:
+    def failing() -> Iterator[pa.RecordBatch]:
+        yield ROWS.to_batches()[0]
+        raise ValueError("divided by zero")
+
+    with pytest.raises(ValueError, match="divided"):
+        write_result(tmp_path, ROWS.schema, failing())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk at hand")
+def test_a_full_disk_is_named_and_worth_a_retry(tmp_path: Path) -> None:
+    (tmp_path / RESULT).symlink_to("/dev/full")
+    with pytest.raises(EngineFailed, match="disk of the gateway is full") as told:
+        write_result(tmp_path, ROWS.schema, ROWS.to_batches())
+    assert told.value.can_retry
 
 
 def test_a_file_that_ends_halfway_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
