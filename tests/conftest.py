@@ -36,6 +36,8 @@ class Lakehouse:
     """On Nessie, records have a branch of their own."""
     builder_lake: Lake
     publisher_lake: Lake
+    sail_lake: Lake
+    silver_publisher_lake: Lake
 
     @classmethod
     def of(cls, settings: Settings, opened: EmbeddedLakehouse | ExternalLakehouse) -> "Lakehouse":
@@ -48,6 +50,8 @@ class Lakehouse:
             opened.records,
             opened.builder_lake,
             opened.publisher_lake,
+            opened.sail_lake,
+            opened.silver_publisher_lake,
         )
 
 

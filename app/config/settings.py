@@ -96,6 +96,11 @@ class Settings(Traces, Limits, Storage, Trino, Spark, Airbyte, Embedding, Authen
         return self.asgard_home.expanduser().absolute()
 
     @property
+    def source_prefixes(self) -> tuple[str, ...]:
+        """The key prefixes of the bucket that SQL may read."""
+        return ("bronze/", *self.s3_allowed_prefixes)
+
+    @property
     def project_dir(self) -> Path:
         default = Path("/tmp/dbt_projects") if self.trino_host else self.home / "dbt"  # noqa: S108
         return (self.dbt_project_dir or default).expanduser().absolute()

@@ -43,9 +43,10 @@ def spark_engine(foundation: Foundation) -> SparkEngine:
     if foundation.settings.is_production("spark"):
         return _spark_operator(foundation)
     engine = SparkConnectEngine(
-        foundation.lake,
-        foundation.store,
-        foundation.catalog,
+        sail_lake=foundation.sail_lake,
+        publisher_lake=foundation.silver_publisher_lake,
+        store=foundation.store,
+        catalog=foundation.catalog,
         home=foundation.settings.home,
         telemetry=foundation.telemetry,
     )

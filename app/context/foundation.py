@@ -28,6 +28,10 @@ class Foundation:
     """The same lake with the keys of untrusted code."""
     publisher_lake: Lake
     """The same lake with the keys that write the tables of gold."""
+    sail_lake: Lake
+    """The same lake with the keys that read sources, silver and gold."""
+    silver_publisher_lake: Lake
+    """The same lake with the keys that write the tables of silver."""
     store: ObjectStore
     catalog: Catalog
     records: Catalog
@@ -66,7 +70,7 @@ async def lay_foundation(
         silver_schema=settings.silver_schema,
         gold_schema=settings.gold_schema,
         bucket=lakehouse.lake.s3.bucket,
-        allowed_prefixes=("bronze/", *settings.s3_allowed_prefixes),
+        allowed_prefixes=settings.source_prefixes,
     )
     judge = SqlJudge(policy, log_path=settings.home / "logs" / "sql-judge.log", telemetry=telemetry)
     stack.push_async_callback(judge.close)
@@ -75,6 +79,8 @@ async def lay_foundation(
         lake=lakehouse.lake,
         builder_lake=lakehouse.builder_lake,
         publisher_lake=lakehouse.publisher_lake,
+        sail_lake=lakehouse.sail_lake,
+        silver_publisher_lake=lakehouse.silver_publisher_lake,
         store=store,
         catalog=catalog,
         records=lakehouse.records,

@@ -1,8 +1,8 @@
 """The Spark job: reads files, runs SQL, writes one Iceberg table.
 
 Plain PySpark that imports nothing of Asgard, so that the same file is what `spark-submit` gets
-(`job.py s3a://bucket/job.json`, or a local path) and what the embedded worker calls (`run`).
-The job description is JSON:
+(`job.py s3a://bucket/job.json`, or a local path) and what the embedded worker calls (`compute`: it
+writes no table, and hands the rows over). The job description is JSON:
 
     {"run_id": "…",
      "sources": [{"view": "…", "format": "parquet", "paths": ["s3a://…"]}],
@@ -51,8 +51,13 @@ class JobError(Exception):
     """The result cannot be written as it is; the message tells the author of the SQL why."""
 
 
-def run(spark: Any, job: dict[str, Any], log: Callable[[str], None]) -> list[dict[str, str]]:
-    """Does the whole job and returns the columns of the result."""
+def run(spark: Any, job: dict[str, Any], log: Callable[[str], None]) -> None:
+    _write(compute(spark, job, log), job)
+    log(f"written: {job['destination']} ({job['mode']})")
+
+
+def compute(spark: Any, job: dict[str, Any], log: Callable[[str], None]) -> Any:
+    """The result as it is to be written, not yet evaluated."""
     # Iceberg stores instants; a session in another zone would read "05:00" as another instant.
     spark.conf.set("spark.sql.session.timeZone", "UTC")
     for source in job["sources"]:
@@ -64,11 +69,9 @@ def run(spark: Any, job: dict[str, Any], log: Callable[[str], None]) -> list[dic
     _check(frame.schema)
     if job.get("align_with"):
         frame = _aligned(frame, job["align_with"], spark.table(job["align_with"]).schema)
-    columns = [{"name": f.name, "type": f.dataType.simpleString()} for f in frame.schema.fields]
-    log("columns: " + ", ".join(f"{c['name']} {c['type']}" for c in columns))
-    _write(frame, job)
-    log(f"written: {job['destination']} ({job['mode']})")
-    return columns
+    columns = [f"{field.name} {field.dataType.simpleString()}" for field in frame.schema.fields]
+    log("columns: " + ", ".join(columns))
+    return frame
 
 
 def _read(spark: Any, source: dict[str, Any]) -> Any:

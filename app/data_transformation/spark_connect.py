@@ -1,6 +1,7 @@
 """Spark without a cluster or a JVM: the job script on Sail, in warm processes of our own."""
 
 import asyncio
+import contextlib
 import os
 from collections import defaultdict
 from importlib.metadata import version
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from app.data_transformation.engine import SparkJob
+from app.data_transformation.engine import SparkJob, WriteMode
 from app.data_transformation.states import SparkState
-from app.errors import EngineFailed, EngineUnreachable, SourceNotFound
+from app.errors import AsgardError, EngineFailed, EngineUnreachable, SourceNotFound
 from app.lakehouse.connection import Lake
 from app.processes import (
     WorkerDied,
@@ -27,6 +28,7 @@ from app.runs.failure import FailureCause
 from app.runs.model import Run, RunOutput
 from app.sandbox.policy import Sandbox
 from app.telemetry.calls import SILENT, Telemetry
+from app.warehouse.publishers import Publishers
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
@@ -41,6 +43,7 @@ WORKER_MAX_RSS = 600 * 2**20
 WORKER_OWN_BYTES = 3 * 2**29
 """What a job may take besides the memory that Sail accounts for: Python, and values that are
 made outside of Sail's pool."""
+PUBLISH_ATTEMPTS = 3
 TRACEBACK_LINES = 40
 WORKER_ENVIRONMENT = {
     "TZ": "UTC",
@@ -52,21 +55,25 @@ WORKER_ENVIRONMENT = {
 
 
 class SparkConnectEngine:
-    """Port `SparkEngine`. The SQL is run into a staging table, which is then published in one
-    commit, so a job that fails or is killed at any moment leaves the destination as it was."""
+    """Port `SparkEngine`. A worker computes the rows, and a publisher makes them the destination's
+    in one commit, so a job that fails or is killed at any moment leaves the destination as it was.
+
+    `sail_lake` is the lake with the identity of the workers, which may read. `publisher_lake` is
+    the lake with the identity of the process that writes tables."""
 
     def __init__(
         self,
-        lake: Lake,
+        *,
+        sail_lake: Lake,
+        publisher_lake: Lake,
         store: "ObjectStore",
         catalog: "Catalog",
-        *,
         home: Path,
         workers: int = 2,
         telemetry: Telemetry = SILENT,
     ) -> None:
         self._telemetry = telemetry
-        self._lake = lake
+        self._lake = sail_lake
         self._store = store
         self._catalog = catalog
         self._log_path = home / "logs" / "spark-worker.log"
@@ -74,18 +81,19 @@ class SparkConnectEngine:
         self._pool = WorkerPool(
             lambda: self._folders.start(self._start_worker), workers, max_rss=WORKER_MAX_RSS
         )
+        self._publishers = Publishers(publisher_lake, home=home, size=workers, telemetry=telemetry)
         self._warming: asyncio.Task[None] | None = None
 
     async def warm(self) -> None:
-        """Returns when a worker is ready, or is known not to start."""
+        """Returns when a worker of each kind is ready, or is known not to start."""
         self._warm_in_background()
-        await self._warmed()
+        await asyncio.gather(self._warmed(), self._publishers.warm())
 
     async def close(self) -> None:
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.wait([self._warming])
-        await self._pool.close()
+        await asyncio.gather(self._pool.close(), self._publishers.close())
         await self._folders.close()
 
     async def run(self, job: SparkJob, control: RunControl) -> Outcome:
@@ -101,10 +109,13 @@ class SparkConnectEngine:
                 await self._compute(worker, job, control)
                 await self._check_sources(job)
                 await control.fence()
-                return await self._publish(worker, job, control)
+                output = await self._publish(worker, job)
+                with contextlib.suppress(AsgardError):
+                    # The published table stays, whether or not the worker frees its disk space.
+                    await _call(worker, {"op": "discard"}, control)
+            return Outcome(output=output, engine_state=SparkState.COMPLETED)
         finally:
             self._warm_in_background()
-            await self._drop_staging(job.run_id, control)
 
     async def settle(self, run: Run) -> Outcome | None:
         from app.warehouse.publish import find_published, sweep
@@ -116,7 +127,8 @@ class SparkConnectEngine:
             return published
 
         published = await self._catalog.run(look)
-        await self._catalog.drop_table(self._staging(run.run_id))
+        # Earlier versions put a run's rows into a table first.
+        await self._catalog.drop_table(f"{self._lake.staging_schema}.spark_{run.run_id}")
         if published is None:
             return None
         output = published.model_copy(update={"catalog_ref": self._lake.catalog.ref})
@@ -128,34 +140,33 @@ class SparkConnectEngine:
 
     async def _compute(self, worker: WorkerProcess, job: SparkJob, control: RunControl) -> None:
         target = f"{self._lake.catalog_name}.{job.destination}"
-        appends = job.write_mode == "append" and await self._catalog.table(job.destination)
+        appends = job.write_mode is WriteMode.APPEND
+        exists = appends and await self._catalog.table(job.destination) is not None
         description = job.description(
             self._lake.s3.bucket,
-            destination=f"{self._lake.catalog_name}.{self._staging(job.run_id)}",
-            mode="create",
-            align_with=target if appends else None,
+            destination=target,
+            mode=job.write_mode.value,
+            align_with=target if exists else None,
         )
         memory = min(job.resources.executors_bytes, _physical_memory() // 2)
         message = {"op": "run", "job": description, "memory_bytes": memory}
         await _call(worker, message, control, max_rss=memory + WORKER_OWN_BYTES)
 
-    async def _publish(self, worker: WorkerProcess, job: SparkJob, control: RunControl) -> Outcome:
-        message = {
-            "op": "publish",
-            "run_id": job.run_id,
-            "staging": self._staging(job.run_id),
-            "target": job.destination,
-            "mode": job.write_mode,
-        }
-        try:
-            output = RunOutput.model_validate(await _call(worker, message, control))
-        except EngineFailed:
-            # The worker may have died after the commit, before it could say so.
-            outcome = await self.settle(control.run)
-            if outcome is None:
-                raise
-            return outcome
-        return Outcome(output=output, engine_state=SparkState.COMPLETED)
+    async def _publish(self, worker: WorkerProcess, job: SparkJob) -> RunOutput:
+        """The rows do not depend on what another writer changed in between: publish them again."""
+        for left in reversed(range(PUBLISH_ATTEMPTS)):
+            try:
+                return await self._publishers.publish(
+                    self._folders.folder_of(worker),
+                    job.destination,
+                    job.run_id,
+                    append=job.write_mode is WriteMode.APPEND,
+                )
+            except EngineFailed as error:
+                if not left or "changed_table" not in error.members:
+                    raise
+                self._telemetry.commit_again("published", "stale")
+        raise AssertionError("unreachable")
 
     async def _check_sources(self, job: SparkJob) -> None:
         """Sail reads a file that is gone as one without rows: nothing of that may be published."""
@@ -169,17 +180,6 @@ class SparkConnectEngine:
                     f"Files of {folder} were removed while they were read; nothing was written.",
                     hint="Run it again: it will read the files that are there now.",
                 )
-
-    async def _drop_staging(self, run_id: str, control: RunControl) -> None:
-        """`EngineUnreachable` passes: the run is then settled, as often as that takes."""
-        try:
-            await self._catalog.drop_table(self._staging(run_id))
-        except EngineFailed as error:
-            # What the run did stands; a table of staging left behind harms nobody.
-            control.log(f"{self._staging(run_id)} could not be dropped: {error.detail}")
-
-    def _staging(self, run_id: str) -> str:
-        return f"{self._lake.staging_schema}.spark_{run_id}"
 
     async def _warmed(self) -> None:
         """A job waits for the worker that is being started instead of starting another one."""
@@ -198,7 +198,7 @@ class SparkConnectEngine:
                 "app.data_transformation.worker",
                 name="spark-worker",
                 log_path=self._log_path,
-                hello={"lake": self._lake.to_json()},
+                hello={"lake": self._lake.to_json(), "folder": str(folder)},
                 env=WORKER_ENVIRONMENT,
                 # Sail accepts every client that reaches its port: here, only the worker itself can.
                 sandbox=Sandbox(folder, self._lake.hosts, loopback=True),
@@ -213,10 +213,12 @@ class SparkConnectEngine:
 async def _call(
     worker: WorkerProcess, message: Message, control: RunControl, max_rss: int | None = None
 ) -> Message:
+    def logged(event: Message) -> None:
+        if line := event.get("log"):
+            control.log(str(line))
+
     try:
-        return await worker.call(
-            message, on_event=lambda event: control.log(event["log"]), max_rss=max_rss
-        )
+        return await worker.call(message, on_event=logged, max_rss=max_rss)
     except WorkerError as error:
         if (told := error.to_asgard()) is not None:
             raise told from error

@@ -3,17 +3,18 @@
     python -m app.data_transformation.worker
 
 PySpark's imports take two seconds, a Sail server some milliseconds. A server keeps the catalog
-token that it was started with, so each job gets a new one. Sail cannot replace a table or put a
-run's id into a snapshot: a job is run into a staging table and published from there.
+token that it was started with, so each job gets a new one. This process can read the lake, but
+cannot change it: it writes a job's rows into a file for the publisher.
 """
 
 import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.data_transformation import job
@@ -21,70 +22,71 @@ from app.data_transformation.sail_errors import translated
 from app.errors import EngineFailed, EngineUnreachable
 from app.lakehouse.connection import Lake
 from app.runs.failure import FailureCause
+from app.warehouse.result_file import discard_result, write_result
 from app.worker_loop import Emit, Handlers, Message, serve
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyiceberg.catalog.rest import RestCatalog
-    from pyiceberg.table import Table
 
-PUBLISH_ATTEMPTS = 3
 WARM_UP_BYTES = 2**28
 
 
 def open_worker(hello: Message) -> Handlers:
     """Needs nothing but this machine: a catalog that is away fails a job, not the worker."""
-    import app.warehouse.commit  # noqa: F401 — loads pyiceberg before it is waited for
+    import app.lakehouse.rest_catalog  # noqa: F401 — loads what a token needs before it is waited for
 
     warnings.simplefilter("ignore", FutureWarning)  # PySpark on pandas, which nothing here uses
-    lake = Lake.from_json(hello["lake"])
-    with _session(_configuration(lake, WARM_UP_BYTES, token=None)) as spark:
-        # The first analysis and the first result load what later ones find in memory.
-        spark.createDataFrame(spark.sql("SELECT 1 AS warm").toArrow()).count()
-    return {
-        "run": partial(_run, lake),
-        "publish": partial(_publish, lake, cache(lake.open_catalog)),
-    }
+    worker = JobWorker(Lake.from_json(hello["lake"]), Path(hello["folder"]))
+    worker.warm_up()
+    return {"run": worker.run, "discard": worker.discard}
 
 
-def _run(lake: Lake, message: Message, emit: Emit) -> Message:
-    from pyspark.errors import PySparkException
+class JobWorker:
+    """`folder` is the worker's own, from which the publisher takes the rows."""
 
-    with _reachable():
-        configuration = _configuration(lake, message["memory_bytes"], _token(lake))
-    with _session(configuration) as spark:
-        try:
-            columns = job.run(spark, message["job"], lambda line: emit({"log": line}))
-        except job.JobError as error:
-            raise EngineFailed(str(error), cause=FailureCause.SQL_ERROR) from error
-        except PySparkException as error:
-            emit({"log": f"{type(error).__name__}: {error}"})
-            raise translated(type(error).__name__, str(error)) from error
-        return {"columns": columns}
+    def __init__(self, lake: Lake, folder: Path) -> None:
+        self._lake = lake
+        self._folder = folder
 
+    def warm_up(self) -> None:
+        """The first analysis and the first result load what later ones find in memory."""
+        with _session(_configuration(self._lake, WARM_UP_BYTES, token=None)) as spark:
+            spark.createDataFrame(spark.sql("SELECT 1 AS warm").toArrow()).count()
 
-def _publish(
-    lake: Lake, open_catalog: Callable[[], "RestCatalog"], message: Message, emit: Emit
-) -> Message:
-    """Staging becomes the target, or its rows are added to it, in one commit."""
-    from app.warehouse.publish import append_table, replace_table
+    def run(self, message: Message, emit: Emit) -> Message:
+        """`{job, memory_bytes}`: compute the job's rows and write them into the worker's file."""
+        from pyspark.errors import PySparkException
 
-    publish = append_table if message["mode"] == "append" else replace_table
-    with _reachable():
-        catalog = open_catalog()
-        staging = catalog.load_table(message["staging"])
-        for left in reversed(range(PUBLISH_ATTEMPTS)):
-            reader = _batches(staging)
+        discard_result(self._folder)
+        with _reachable():
+            configuration = _configuration(self._lake, message["memory_bytes"], _token(self._lake))
+        with _session(configuration) as spark:
             try:
-                done = publish(catalog, message["target"], reader, run_id=message["run_id"])
-                break
-            except EngineFailed as error:
-                # The rows do not depend on what another writer changed in between: repeat it.
-                if not left or "changed_table" not in error.members:
-                    raise
-                emit({"commit_again": "stale"})
-    published = done.model_copy(update={"catalog_ref": lake.catalog.ref})
-    return published.model_dump(mode="json")
+                frame = job.compute(spark, message["job"], lambda line: emit({"log": line}))
+                schema, batches = _streamed(spark, frame)
+                write_result(self._folder, schema, batches)
+            except job.JobError as error:
+                raise EngineFailed(str(error), cause=FailureCause.SQL_ERROR) from error
+            except PySparkException as error:
+                emit({"log": f"{type(error).__name__}: {error}"})
+                raise translated(type(error).__name__, str(error)) from error
+        return {}
+
+    def discard(self, _: Message, __: Emit) -> Message:
+        """The rows are published: free their disk space."""
+        discard_result(self._folder)
+        return {}
+
+
+def _streamed(spark: Any, frame: Any) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]":
+    """The rows as Sail computes them: `toArrow` would hold all of them. A result without rows still
+    has a batch."""
+    import pyarrow as pa
+
+    answers = spark.client.to_table_as_iterator(frame._plan.to_proto(spark.client), {})
+    tables = (answer for answer in answers if isinstance(answer, pa.Table))
+    first = next(tables)
+    return first.schema, (batch for table in chain([first], tables) for batch in table.to_batches())
 
 
 @contextmanager
@@ -95,21 +97,6 @@ def _reachable() -> Iterator[None]:
         yield
     except (requests.ConnectionError, requests.Timeout) as error:
         raise EngineUnreachable("The catalog cannot be reached.", dependency="catalog") from error
-
-
-def _batches(table: "Table") -> "pa.RecordBatchReader":
-    """A fresh table's rows, a row group at a time. pyiceberg's scan holds whole files."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    def read() -> Iterator[pa.RecordBatch]:
-        for task in table.scan().plan_files():
-            with table.io.new_input(task.file.file_path).open() as file:
-                for batch in pq.ParquetFile(file).iter_batches():
-                    yield batch.select(schema.names).cast(schema)
-
-    schema = table.schema().as_arrow()
-    return pa.RecordBatchReader.from_batches(schema, read())
 
 
 @contextmanager
@@ -124,6 +111,8 @@ def _session(configuration: dict[str, str]) -> Iterator[Any]:
     try:
         _, port = server.listening_address
         spark = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").create()
+        # It is for networks that break, and costs one more request for each batch of rows.
+        spark.client.disable_reattachable_execute()
         try:
             yield spark
         finally:

@@ -22,7 +22,13 @@ from app.lakehouse import seaweedfs, seaweedfs_doors, seaweedfs_identities
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import READ_TIMEOUT, Lake
 from app.lakehouse.home import Home, Shared, new_shared
-from app.lakehouse.seaweedfs_identities import BUILDER, PUBLISHER, lake_of
+from app.lakehouse.seaweedfs_identities import (
+    BUILDER,
+    PUBLISHER,
+    SAIL,
+    SILVER_PUBLISHER,
+    lake_of,
+)
 from app.lakehouse.seaweedfs_losses import Losses
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
 from app.lakehouse.storage_probe import HEALTH_KEY, Place, Proof
@@ -70,7 +76,7 @@ class StartFailed(EngineUnreachable):
 
 class EmbeddedLakehouse:
     """Made by `embedded_lakehouse`. `store` and `catalog` are open on `lake`, for anyone's use.
-    `builder_lake` and `publisher_lake` have fewer rights (see `seaweedfs_identities`)."""
+    The other lakes have fewer rights (see `seaweedfs_identities`)."""
 
     def __init__(self, settings: Settings, patience: Patience, telemetry: Telemetry) -> None:
         self._settings = settings
@@ -85,6 +91,8 @@ class EmbeddedLakehouse:
         self.lake: Lake
         self.builder_lake: Lake
         self.publisher_lake: Lake
+        self.sail_lake: Lake
+        self.silver_publisher_lake: Lake
         self.store: ObjectStore
         self.catalog: Catalog
         self._tables: ObjectStore
@@ -168,7 +176,7 @@ class EmbeddedLakehouse:
                 shared = new_shared(shared)
                 self._home.write(shared)
             self._use(shared)
-            self._child = await seaweedfs.start(self._home, shared, self.lake)
+            self._child = await self._start(shared)
             if await self._ready(self._child):
                 break
             hung = self._child.returncode is None
@@ -179,6 +187,10 @@ class EmbeddedLakehouse:
             raise StartFailed("SeaweedFS did not come up, tried again and again")
         await _until(self._home.attached.try_shared, POLL)
         return shared
+
+    async def _start(self, shared: Shared) -> ChildProcess:
+        sources = self._settings.source_prefixes
+        return await seaweedfs.start(self._home, shared, self.lake, sources)
 
     async def _ports_come_free(self, shared: Shared) -> bool:
         """The kernel may still be busy with the end of a SeaweedFS that was killed."""
@@ -202,6 +214,8 @@ class EmbeddedLakehouse:
         )
         self.builder_lake = lake_of(BUILDER, self.lake, shared)
         self.publisher_lake = lake_of(PUBLISHER, self.lake, shared)
+        self.sail_lake = lake_of(SAIL, self.lake, shared)
+        self.silver_publisher_lake = lake_of(SILVER_PUBLISHER, self.lake, shared)
         secrets = seaweedfs_identities.secrets(shared)
         learn([shared.secret_key, *secrets, *seaweedfs_doors.jwt_keys(shared).values()])
         self.store = ObjectStore(self.lake.s3, self._telemetry)
@@ -272,7 +286,7 @@ class EmbeddedLakehouse:
                 await asyncio.sleep(LONGEST_BACKOFF)
 
     async def _restart(self, shared: Shared) -> None:
-        self._child = child = await seaweedfs.start(self._home, shared, self.lake)
+        self._child = child = await self._start(shared)
         self.restarts += 1
         if await self._ready(child):
             log.info("the lakehouse is ready (SeaweedFS is process %s)", child.pid)

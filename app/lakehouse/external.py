@@ -49,6 +49,14 @@ class ExternalLakehouse:
     def publisher_lake(self) -> Lake:
         return self.lake
 
+    @property
+    def sail_lake(self) -> Lake:
+        return self.lake
+
+    @property
+    def silver_publisher_lake(self) -> Lake:
+        return self.lake
+
 
 @asynccontextmanager
 async def external_lakehouse(

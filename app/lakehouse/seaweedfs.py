@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.lakehouse import seaweedfs_doors, seaweedfs_identities
@@ -63,15 +64,16 @@ def catalog_connection(shared: Shared) -> CatalogConnection:
     )
 
 
-async def start(home: Home, shared: Shared, lake: Lake) -> ChildProcess:
-    """It takes half a second to answer. Only the owner may call this."""
+async def start(home: Home, shared: Shared, lake: Lake, sources: Sequence[str]) -> ChildProcess:
+    """It takes half a second to answer. Only the owner may call this. `sources` are the key
+    prefixes of the bucket that SQL may read."""
     data = home.path / "seaweedfs"
     data.mkdir(mode=0o700, exist_ok=True)
     # It keeps its options there, and would take a port from them that is not ours any more.
     (data / "mini.options").unlink(missing_ok=True)
     ports = [f"-{name}={port}" for name, port in sorted(shared.ports.items())]
     identities = home.path / "seaweedfs-identities.json"
-    write_private(identities, seaweedfs_identities.identities(lake, shared))
+    write_private(identities, seaweedfs_identities.identities(lake, shared, sources))
     options = [f"-dir={data}", f"-s3.config={identities}", *OPTIONS, *ports]
     child = await ChildProcess.start(
         [_program(), "-logtostderr=true", "mini", *options],

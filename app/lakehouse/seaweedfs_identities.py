@@ -1,7 +1,9 @@
 """SeaweedFS identities in addition to the gateway's own, each with the rights its process needs.
 
 The builder runs untrusted code: it reads the tables of silver and gold, and writes only its own
-files in the staging schema. The publisher writes the tables of gold.
+files in the staging schema. Sail runs untrusted code too: it reads the files of sources and the
+tables of silver and gold, and writes nothing. The publisher writes the tables of gold, and the
+silver publisher the tables of silver.
 
 On S3, their actions are limited to prefixes. The catalog checks the policy of the table bucket,
 which names schemas. An action of an identity would apply to the whole bucket, `asgard.*` included.
@@ -9,6 +11,7 @@ which names schemas. An action of an identity would apply to the whole bucket, `
 
 import hmac
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +23,8 @@ from app.lakehouse.home import Shared
 from app.lakehouse.storage import open_client
 
 BUILDER, PUBLISHER = "builder", "publisher"
+SAIL, SILVER_PUBLISHER = "sail", "silver-publisher"
+IDENTITIES = (BUILDER, PUBLISHER, SAIL, SILVER_PUBLISHER)
 OWN_FILES = "build_"
 """The prefix of each builder folder in the staging schema. The other folders hold tables that a
 publisher trusts."""
@@ -43,29 +48,33 @@ def keys(identity: str, shared: Shared) -> tuple[str, str]:
 
 
 def secrets(shared: Shared) -> list[str]:
-    return [keys(identity, shared)[1] for identity in (BUILDER, PUBLISHER)]
+    return [keys(identity, shared)[1] for identity in IDENTITIES]
 
 
-def identities(lake: Lake, shared: Shared) -> str:
-    """Return the text for `-s3.config`. The gateway's own keys come from the environment."""
+def identities(lake: Lake, shared: Shared, sources: Sequence[str]) -> str:
+    """Return the text for `-s3.config`. `sources` are the key prefixes of the bucket that SQL may
+    read. The gateway's own keys come from the environment."""
     bucket = lake.catalog.warehouse
     read = [f"{bucket}/{schema}/*" for schema in _read_schemas(lake)]
+    files = [f"{lake.s3.bucket}/{prefix}*" for prefix in sources]
     own = f"{bucket}/{lake.staging_schema}/{OWN_FILES}*"
-    gold = f"{bucket}/{lake.gold_schema}/*"
+    gold, silver = f"{bucket}/{lake.gold_schema}/*", f"{bucket}/{lake.silver_schema}/*"
     known = [
-        _identity(BUILDER, shared, reads=[*read, own], writes=own),
-        _identity(PUBLISHER, shared, reads=[gold], writes=gold),
+        _identity(BUILDER, shared, reads=[*read, own], writes=[own]),
+        _identity(PUBLISHER, shared, reads=[gold], writes=[gold]),
+        _identity(SAIL, shared, reads=[*files, *read], writes=[]),
+        _identity(SILVER_PUBLISHER, shared, reads=[silver], writes=[silver]),
     ]
     return json.dumps({"identities": known})
 
 
-def _identity(name: str, shared: Shared, reads: list[str], writes: str) -> dict[str, Any]:
+def _identity(name: str, shared: Shared, reads: list[str], writes: list[str]) -> dict[str, Any]:
     access_key, secret_key = keys(name, shared)
     seen = [f"{action}:{place}" for action in ("Read", "List") for place in reads]
     return {
         "name": name,
         "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
-        "actions": [*seen, f"Write:{writes}"],
+        "actions": [*seen, *(f"Write:{place}" for place in writes)],
     }
 
 
@@ -75,6 +84,8 @@ async def allow_tables(lake: Lake) -> None:
     statements = [
         *_statements(BUILDER, SEEN_TABLES, _read_schemas(lake)),
         *_statements(PUBLISHER, WRITTEN_TABLES, [lake.gold_schema]),
+        *_statements(SAIL, SEEN_TABLES, _read_schemas(lake)),
+        *_statements(SILVER_PUBLISHER, WRITTEN_TABLES, [lake.silver_schema]),
     ]
     policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
     await anyio.to_thread.run_sync(_put_policy, lake, policy)

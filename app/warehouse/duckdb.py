@@ -1,30 +1,27 @@
 """The embedded SQL engine: dbt-duckdb in warm workers, on the same Iceberg catalog as all else."""
 
+import asyncio
 import contextlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from app.errors import (
-    AsgardError,
-    EngineFailed,
-    EngineUnreachable,
-    NotFound,
-    TableNotFound,
-)
+from app.errors import AsgardError, EngineFailed, NotFound, TableNotFound
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
 from app.lakehouse.connection import Lake
 from app.lakehouse.storage import ObjectStore
 from app.lakehouse.tables import Column, TableInfo, ViewInfo
-from app.processes import WorkerDied, WorkerError, WorkerProcess
+from app.processes import WorkerDied, WorkerProcess
 from app.runs.driver import Outcome, RunControl
 from app.runs.model import Run, RunInput, RunOutput
 from app.sql.judge import SqlJudge
 from app.sql.model import GuardedQuery, TableName
 from app.telemetry.calls import SILENT, Telemetry
 from app.warehouse import publish
-from app.warehouse.building import Artifacts, call_worker, names_of, worker_error
+from app.warehouse.building import Artifacts, call_worker, names_of
 from app.warehouse.duckdb_types import quoted
 from app.warehouse.engine import IncrementalStrategy, ModelSpec, Preview
+from app.warehouse.publishers import Publishers
 from app.warehouse.views import expand_views, find_relations
 from app.warehouse.workers import WorkerKind, Workers
 
@@ -32,7 +29,6 @@ VALIDATE_SECONDS = 10.0
 PREVIEW_SECONDS = 30.0
 PUBLISH_ATTEMPTS = 3
 BUILDER, PLANNER = "app.warehouse.dbt.worker", "app.warehouse.duckdb_worker"
-PUBLISHER = "app.warehouse.publisher"
 
 
 class DuckDbEngine:
@@ -63,16 +59,16 @@ class DuckDbEngine:
             builder=WorkerKind(BUILDER, "dbt-worker", readable, builder_lake.hosts),
             builders=workers,
             planner=WorkerKind(PLANNER, "duckdb-worker", readable, builder_lake.hosts),
-            publisher=WorkerKind(PUBLISHER, "publisher", {"lake": publisher_lake.to_json()}, None),
             telemetry=telemetry,
         )
+        self._publishers = Publishers(publisher_lake, home=home, size=workers, telemetry=telemetry)
 
     async def warm(self) -> None:
         """Starts a worker of each kind; until then the first call waits for its start (6 s)."""
-        await self._workers.warm()
+        await asyncio.gather(self._workers.warm(), self._publishers.warm())
 
     async def close(self) -> None:
-        await self._workers.close()
+        await asyncio.gather(self._workers.close(), self._publishers.close())
 
     async def validate(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
         """`target`: the view that is to be made of the query, which it must not read."""
@@ -173,42 +169,29 @@ class DuckDbEngine:
         it is now."""
         for left in reversed(range(PUBLISH_ATTEMPTS)):
             base = await self._base(spec)
-            await call_worker(worker, {"op": "send", "base": base}, None)
+            message = {"op": "send", "base": asdict(base) if base else None}
+            await call_worker(worker, message, None)
             try:
-                return await self._commit(spec, run_id, base, self._workers.folder_of(worker))
+                return await self._publishers.publish(
+                    self._workers.folder_of(worker),
+                    spec.table,
+                    run_id,
+                    append=base is not None and spec.strategy is IncrementalStrategy.APPEND,
+                    add_columns=True,
+                    base=base,
+                )
             except EngineFailed as error:
                 if not left or "changed_table" not in error.members:
                     raise
                 self._telemetry.commit_again("published", "stale")
         raise AssertionError("unreachable")
 
-    async def _base(self, spec: ModelSpec) -> dict[str, str | None] | None:
+    async def _base(self, spec: ModelSpec) -> publish.Base | None:
         """Return the state of the table that an incremental run adds to, or None to replace it."""
         if spec.strategy is None or spec.full_refresh:
             return None
         table = await self._catalog.table(spec.table)
-        return None if table is None else {"snapshot_id": table.snapshot_id}
-
-    async def _commit(
-        self, spec: ModelSpec, run_id: str, base: dict[str, str | None] | None, folder: Path
-    ) -> RunOutput:
-        message = {
-            "op": "publish",
-            "run_id": run_id,
-            "table": spec.table,
-            "folder": str(folder),
-            "append": base is not None and spec.strategy is IncrementalStrategy.APPEND,
-            "base": base,
-        }
-        async with self._workers.publisher() as publisher:
-            try:
-                answer = await publisher.call(message)
-            except WorkerDied as error:
-                # Whether the commit was made is for `settle` to find out.
-                raise EngineUnreachable("The publisher died while publishing.") from error
-            except WorkerError as error:
-                raise worker_error(error) from error
-        return RunOutput.model_validate(answer)
+        return None if table is None else publish.Base(table.snapshot_id)
 
     async def _make_way(self, spec: ModelSpec) -> None:
         """A table and a view cannot have the same name, nor change into one another in a commit."""

@@ -19,6 +19,7 @@ from app.errors import AsgardError, EngineFailed, EngineUnreachable, SqlInvalid,
 from app.runs.failure import FailureCause
 from app.warehouse.duckdb_names import missing_column, refuse_fallbacks
 from app.warehouse.duckdb_types import literal, quoted
+from app.warehouse.result_file import disk_full
 
 if TYPE_CHECKING:
     import duckdb
@@ -131,7 +132,7 @@ def our_errors() -> Iterator[None]:
         raise EngineUnreachable("The catalog could not be reached.") from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise _disk_full() from error
+            raise disk_full() from error
         if error.filename is not None:
             raise
         raise EngineUnreachable(f"The object store could not be reached: {error}") from error
@@ -170,7 +171,7 @@ def engine_error(message: str) -> AsgardError:
             hint="Read fewer rows or columns, or aggregate in steps.",
         )
     if "No space left" in text:
-        return _disk_full()
+        return disk_full()
     if kind in _UNREACHABLE:
         return EngineUnreachable("DuckDB could not reach the catalog or the object store.")
     if kind == "Permission Error":
@@ -179,12 +180,6 @@ def engine_error(message: str) -> AsgardError:
         )
     cause = FailureCause.INTERNAL if kind in _INTERNAL or not kind else FailureCause.SQL_ERROR
     return EngineFailed(text, cause=cause)
-
-
-def _disk_full() -> EngineFailed:
-    return EngineFailed(
-        "The disk of the gateway is full.", cause=FailureCause.INTERNAL, retryable=True
-    )
 
 
 def _readable(text: str) -> str:

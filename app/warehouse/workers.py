@@ -1,4 +1,4 @@
-"""An SQL engine's processes: planners, which answer at once, builders with dbt, and publishers."""
+"""An SQL engine's sandboxed processes: planners, which answer at once, and builders with dbt."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
@@ -28,8 +28,8 @@ class WorkerKind:
     module: str
     name: str
     hello: dict[str, Any]
-    hosts: tuple[Address, ...] | None
-    """The hosts that its sandbox lets it reach, or None for a trusted process without a sandbox."""
+    hosts: tuple[Address, ...]
+    """The hosts that its sandbox lets it reach."""
 
 
 class Workers:
@@ -40,7 +40,6 @@ class Workers:
         builder: WorkerKind,
         builders: int,
         planner: WorkerKind | None = None,
-        publisher: WorkerKind | None = None,
         telemetry: Telemetry = SILENT,
     ) -> None:
         self._telemetry = telemetry
@@ -48,7 +47,6 @@ class Workers:
         self._folders = WorkerFolders(home / "warehouse")
         self._builders = self._pool(builder, builders, max_rss=BUILDER_RSS)
         self._planners = self._pool(planner, PLANNERS) if planner else None
-        self._publishers = self._pool(publisher, builders) if publisher else None
 
     def builder(self) -> AbstractAsyncContextManager[WorkerProcess]:
         return self._builders.acquire()
@@ -57,11 +55,6 @@ class Workers:
         if self._planners is None:
             raise RuntimeError("this engine has no planners")
         return self._planners.acquire()
-
-    def publisher(self) -> AbstractAsyncContextManager[WorkerProcess]:
-        if self._publishers is None:
-            raise RuntimeError("this engine has no publishers")
-        return self._publishers.acquire()
 
     def folder_of(self, worker: WorkerProcess) -> Path:
         return self._folders.folder_of(worker)
@@ -74,8 +67,7 @@ class Workers:
         await self._folders.close()
 
     def _pools(self) -> list[WorkerPool]:
-        pools = (self._planners, self._publishers, self._builders)
-        return [pool for pool in pools if pool]
+        return [pool for pool in (self._planners, self._builders) if pool]
 
     def _pool(self, kind: WorkerKind, size: int, **limits: Any) -> WorkerPool:
         return WorkerPool(lambda: self._folders.start(partial(self._start, kind)), size, **limits)
@@ -87,7 +79,7 @@ class Workers:
             log_path=self._logs / f"{kind.name}.log",
             hello={**kind.hello, "folder": str(folder)},
             env={"MALLOC_ARENA_MAX": "2"},
-            sandbox=None if kind.hosts is None else Sandbox(folder, kind.hosts),
+            sandbox=Sandbox(folder, kind.hosts),
             max_rss=LIMIT_RSS,
             telemetry=self._telemetry,
             engine=kind.name.removesuffix("-worker"),

@@ -1,9 +1,10 @@
-"""The limited identities of the lake: a builder reads silver and gold, a publisher writes gold."""
+"""The limited identities of the lake: a builder reads silver and gold, Sail also reads the files of
+sources, and each publisher writes the tables of one schema."""
 
 import json
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.exceptions import (
+    CommitStateUnknownException,
     ForbiddenError,
     NoSuchNamespaceError,
     NoSuchTableError,
@@ -27,13 +29,16 @@ from pyiceberg.exceptions import (
 )
 
 from app.config import Settings
+from app.context.engines import spark_engine
+from app.context.foundation import lay_foundation
 from app.lakehouse.catalog import Column
 from app.lakehouse.connection import Lake
 from app.lakehouse.embedded import embedded_lakehouse
 from app.lakehouse.storage import open_client
-from app.processes import ChildProcess
+from app.processes import ChildProcess, WorkerProcess
 from app.sandbox import run_module
 from app.sandbox.policy import Sandbox
+from app.telemetry.calls import SILENT
 from app.warehouse.duckdb_session import open_session
 from tests.conftest import Lakehouse
 
@@ -389,14 +394,20 @@ async def test_schemas_of_another_name_are_read_from_the_next_start_on(tmp_path)
             catalog.load_table("gold.t")
 
 
-def test_the_publisher_writes_the_tables_of_gold_and_nothing_else(world, lakehouse, tmp_path):
-    publisher = lakehouse.publisher_lake
+@pytest.mark.parametrize(
+    ("publisher", "own"), [("publisher_lake", "gold"), ("silver_publisher_lake", "silver")]
+)
+def test_a_publisher_writes_the_tables_of_its_schema_and_nothing_else(
+    world, lakehouse, publisher, own
+):
+    publisher = getattr(lakehouse, publisher)
     catalog = publisher.open_catalog()
-    name = f"gold.published_{uuid4().hex[:8]}"
+    name = f"{own}.published_{uuid4().hex[:8]}"
     table = catalog.create_table(name, ROWS.schema)
     table.append(ROWS)
     assert world.catalog.load_table(name).scan().to_arrow().num_rows == 3
-    for schema in ("silver", "asgard", "bronze", "asgard_staging"):
+    others = {"silver", "gold", "asgard", "bronze", "asgard_staging"} - {own}
+    for schema in others:
         with pytest.raises(HIDDEN):
             catalog.create_table(f"{schema}.planted_{uuid4().hex[:8]}", ROWS.schema)
         with pytest.raises(HIDDEN):
@@ -405,16 +416,83 @@ def test_the_publisher_writes_the_tables_of_gold_and_nothing_else(world, lakehou
         with pytest.raises(HIDDEN):
             remove(name)
     with closing(open_client(publisher.s3)) as s3:
+        files = [("warehouse", world.files(schema)[0]) for schema in others]
         for bucket, key in (
             ("lake", "asgard/runs/open/r.json"),
             ("lake", "bronze/landing/b.csv"),
-            ("warehouse", world.files("silver")[0]),
-            ("warehouse", world.files("asgard")[0]),
+            *files,
         ):
             refused(s3.get_object, Bucket=bucket, Key=key)
             refused(s3.put_object, Bucket=bucket, Key=key, Body=b"planted")
             refused(s3.delete_object, Bucket=bucket, Key=key)
     assert world.catalog.load_table(name).scan().to_arrow().num_rows == 3
+
+
+def test_sail_reads_sources_silver_and_gold_and_no_other_object_and_changes_none(world, lakehouse):
+    before = world.keys()
+    with closing(open_client(lakehouse.sail_lake.s3)) as s3:
+        for bucket in BUCKETS:
+            readable = ("bronze/",) if bucket == "lake" else ("silver/", "gold/")
+            for key, etag in before[bucket].items():
+                name = {"Bucket": bucket, "Key": key}
+                if key.startswith(readable):
+                    assert s3.get_object(**name)["ETag"] == etag
+                else:
+                    refused(s3.get_object, **name)
+                    refused(s3.head_object, **name)
+                refused(s3.put_object, **name, Body=b"evil")
+                refused(s3.delete_object, **name)
+                refused(s3.create_multipart_upload, **name)
+            doomed = {"Objects": [{"Key": key} for key in before[bucket]]}
+            answer = s3.delete_objects(Bucket=bucket, Delete=doomed)
+            assert len(answer["Errors"]) == len(doomed["Objects"])
+            for place in readable:
+                new = {"Bucket": bucket, "Key": f"{place}{world.name}/new"}
+                refused(s3.put_object, **new, Body=b"evil")
+                assert s3.list_objects_v2(Bucket=bucket, Prefix=place)["KeyCount"] > 0
+            for place in ("", "asgard/", "asgard_staging/"):
+                refused(s3.list_objects_v2, Bucket=bucket, Prefix=place)
+    assert world.keys() == before
+
+
+@pytest.mark.parametrize("schema", ["silver", "gold", "asgard", "asgard_staging", "bronze"])
+def test_the_catalog_takes_no_change_from_sail(world, lakehouse, schema):
+    before, catalog = world.keys(), lakehouse.sail_lake.open_catalog()
+    table, new = f"{schema}.{world.name}", f"{schema}.new_{uuid4().hex[:8]}"
+    for change in (
+        lambda: catalog.create_table(new, ROWS.schema),
+        lambda: catalog.drop_table(table),
+        lambda: catalog.purge_table(table),
+        lambda: catalog.rename_table(table, new),
+        lambda: catalog.create_namespace(f"new_{uuid4().hex[:8]}"),
+        lambda: catalog.drop_namespace(schema),
+        lambda: catalog.drop_view(table),
+    ):
+        with pytest.raises(HIDDEN):
+            change()
+    if schema in ("silver", "gold"):
+        loaded = catalog.load_table(table)
+        # The catalog reports a refused commit as an error of its own.
+        refusals = (*HIDDEN, CommitStateUnknownException)
+        with pytest.raises(refusals), loaded.transaction() as transaction:
+            transaction.set_properties(owner="evil")
+        seen = world.catalog.load_table(table)
+        assert seen.scan().to_arrow().num_rows == 3
+        assert "owner" not in seen.properties
+    else:
+        with pytest.raises(HIDDEN):
+            catalog.load_table(table)
+    assert world.keys() == before
+
+
+async def test_sail_also_reads_the_prefixes_that_the_settings_allow(tmp_path):
+    settings = Settings(_env_file=None, asgard_home=tmp_path, s3_allowed_prefixes=("landing/",))
+    async with embedded_lakehouse(settings) as lakehouse:
+        await lakehouse.store.put("landing/a.csv", b"id")
+        await lakehouse.store.put("landed/a.csv", b"id")
+        with closing(open_client(lakehouse.sail_lake.s3)) as s3:
+            assert s3.get_object(Bucket="lake", Key="landing/a.csv")["Body"].read() == b"id"
+            refused(s3.get_object, Bucket="lake", Key="landed/a.csv")
 
 
 BOOT = f"import sys; sys.path.insert(0, {str(Path(run_module.__file__).parent)!r})\n" + (
@@ -474,3 +552,108 @@ async def test_a_hostile_program_in_a_builders_place_reads_gold_and_reaches_noth
     answer = await child.stdout.read()
     assert await child.wait() == 0, child.log_tail()
     assert json.loads(answer) == {"rows": 3, "reached": []}
+
+
+HOSTILE_SAIL = """
+import json, socket, sys
+from pathlib import Path
+from app.lakehouse.connection import Lake
+from app.lakehouse.storage import open_client
+
+lake, home, name, ports, files = sys.argv[1:6]
+lake, files = Lake.from_json(Path(lake).read_text()), json.loads(files)
+s3, catalog = open_client(lake.s3), lake.open_catalog()
+body = s3.get_object(Bucket="lake", Key="bronze/landing/b.csv")["Body"].read().decode()
+rows = [catalog.load_table(f"{schema}.{name}").scan().to_arrow().num_rows
+        for schema in ("silver", "gold")]
+new = catalog.load_table(f"silver.{name}").schema()
+
+def change(schema):
+    with catalog.load_table(f"{schema}.{name}").transaction() as transaction:
+        transaction.set_properties(owner="evil")
+
+attempts = {
+    "the lake's keys": lambda: (Path(home) / "lakehouse.json").read_text(),
+    "the home": lambda: list(Path(home).iterdir()),
+    "a run": lambda: s3.get_object(Bucket="lake", Key="asgard/runs/open/r.json"),
+    "another run": lambda: s3.put_object(Bucket="lake", Key="asgard/planted", Body=b"x"),
+    "a lock": lambda: s3.delete_object(Bucket="lake", Key="asgard/locks/l"),
+    "records": lambda: catalog.load_table(f"asgard.{name}"),
+    "a file of a record": lambda: s3.get_object(Bucket="warehouse", Key=files["asgard"]),
+    "a source": lambda: s3.put_object(Bucket="lake", Key="bronze/planted", Body=b"x"),
+    "the end of a source": lambda: s3.delete_object(Bucket="lake", Key="bronze/landing/b.csv"),
+    "the policy": lambda: s3.put_bucket_policy(Bucket="lake", Policy="{}"),
+}
+for schema in ("silver", "gold", "asgard", "asgard_staging"):
+    attempts |= {
+        f"a file in {schema}": lambda schema=schema: s3.put_object(
+            Bucket="warehouse", Key=f"{schema}/planted", Body=b"x"),
+        f"the end of a file in {schema}": lambda schema=schema: s3.delete_object(
+            Bucket="warehouse", Key=files[schema]),
+        f"a change in {schema}": lambda schema=schema: change(schema),
+        f"a table in {schema}": lambda schema=schema: catalog.create_table(
+            f"{schema}.planted", new),
+        f"a drop in {schema}": lambda schema=schema: catalog.drop_table(f"{schema}.{name}"),
+    }
+for port in json.loads(ports):
+    attempts[f"port {port}"] = lambda port=port: socket.create_connection(("127.0.0.1", port), 2)
+reached = []
+for what, attempt in attempts.items():
+    try:
+        attempt()
+    except Exception:
+        continue
+    reached.append(what)
+print(json.dumps({"body": body, "rows": rows, "reached": reached}))
+"""
+
+
+async def given_to_sail(lakehouse, monkeypatch):
+    """Return what the application gives to Sail's process: its first message and its sandbox."""
+    given, start = {}, WorkerProcess.start
+
+    async def watched(module, **options):
+        given[module] = options
+        return await start(module, **options)
+
+    monkeypatch.setattr(WorkerProcess, "start", watched)
+    async with AsyncExitStack() as stack:
+        foundation = await lay_foundation(lakehouse.settings, SILENT, stack)
+        spark_engine(foundation)
+        await foundation.warm[-1]()
+    return given["app.data_transformation.worker"]
+
+
+async def test_a_hostile_program_in_sails_place_reads_sources_and_reaches_nothing_else(
+    world, lakehouse, tmp_path, monkeypatch
+):
+    given = await given_to_sail(lakehouse, monkeypatch)
+    lake, sandbox = Lake.from_json(given["hello"]["lake"]), given["sandbox"]
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "lake.json").write_text(lake.to_json())
+    (own / "hostile.py").write_text(BOOT + HOSTILE_SAIL)
+    every = json.loads((lakehouse.home / "lakehouse.json").read_text())["ports"]
+    closed = sorted(set(every.values()) - {port for _, port in lake.hosts})
+    schemas = ("silver", "gold", "asgard", "asgard_staging")
+    files = {schema: world.files(schema)[-1] for schema in schemas}
+    before = world.keys()
+    child = await ChildProcess.start(
+        [
+            sys.executable,
+            own / "hostile.py",
+            own / "lake.json",
+            lakehouse.home,
+            world.name,
+            json.dumps(closed),
+            json.dumps(files),
+        ],
+        name="hostile",
+        log_path=tmp_path / "log",
+        sandbox=replace(sandbox, folder=own),
+        pipe_stdout=True,
+    )
+    answer = await child.stdout.read()
+    assert await child.wait() == 0, child.log_tail()
+    assert json.loads(answer) == {"body": "kept", "rows": [3, 3], "reached": []}
+    assert world.keys() == before

@@ -110,10 +110,19 @@ class Spark:
 
 
 @asynccontextmanager
-async def running(lakehouse: Lakehouse, lake: Lake) -> AsyncIterator[Spark]:
+async def running(
+    lakehouse: Lakehouse, lake: Lake, publisher_lake: Lake | None = None
+) -> AsyncIterator[Spark]:
     """Spark whose workers know the lake as `lake`; all else uses the real one."""
     store, catalog = lakehouse.store, lakehouse.catalog
-    engine = SparkConnectEngine(lake, store, catalog, home=lakehouse.home, workers=1)
+    engine = SparkConnectEngine(
+        sail_lake=lake,
+        publisher_lake=publisher_lake or lakehouse.silver_publisher_lake,
+        store=store,
+        catalog=catalog,
+        home=lakehouse.home,
+        workers=1,
+    )
     driver = SparkDriver(engine, catalog, SourceResolver(store, BronzeManifests(store)))
     runs = RunService(
         store=store,
@@ -133,7 +142,7 @@ async def running(lakehouse: Lakehouse, lake: Lake) -> AsyncIterator[Spark]:
 @pytest.fixture(scope="module")
 async def spark(lakehouse: Lakehouse) -> AsyncIterator[Spark]:
     await lakehouse.catalog.ensure_namespaces()
-    async with running(lakehouse, lakehouse.lake) as spark:
+    async with running(lakehouse, lakehouse.sail_lake) as spark:
         yield spark
 
 
@@ -349,6 +358,39 @@ async def test_a_result_without_rows_is_a_table_without_rows(spark: Spark) -> No
     assert run.output.rows == 0
 
 
+async def test_a_table_has_the_rows_in_the_order_of_the_result(spark: Spark) -> None:
+    await spark.ok("SELECT id FROM range(300000) ORDER BY id DESC", "sr_ordered")
+
+    def ids(catalog: Any) -> list[int]:
+        rows = catalog.load_table("silver.sr_ordered").scan().to_arrow()
+        found: list[int] = rows["id"].to_pylist()
+        return found
+
+    assert await spark.lakehouse.catalog.run(ids) == [*range(299999, -1, -1)]
+
+
+async def test_a_large_result_is_never_whole_in_memory(spark: Spark) -> None:
+    run = await spark.start("SELECT id, repeat('x', 300) AS text FROM range(2000000)", "sr_large")
+    worker = await spark.until_computing(run)
+    peak = 0
+
+    async def ended() -> bool:
+        nonlocal peak
+        peak = max(peak, worker.memory_info().rss)
+        return (await spark.runs.get(run.run_id)).state.is_terminal
+
+    assert await until(ended, 90)
+    done = await spark.runs.get(run.run_id)
+    assert done.output is not None, done.failure
+    assert done.output.rows == 2_000_000
+    assert peak < 450 * 2**20  # the rows are 600 MiB, and an idle worker is 250 MiB
+
+
+async def test_what_a_worker_handed_over_is_gone_after_its_run(spark: Spark) -> None:
+    await spark.ok("SELECT 1 AS id", "sr_handed_over")
+    assert list((spark.lakehouse.home / "spark").rglob("*.arrow")) == []
+
+
 async def test_a_cancelled_job_is_stopped_and_leaves_nothing(spark: Spark) -> None:
     await spark.ok("SELECT 1 AS id", "sr_cancelled")
     run = await spark.start(ENDLESS, "sr_cancelled")
@@ -382,7 +424,7 @@ async def test_an_outage_fails_the_run_as_worth_a_retry(
     lakehouse: Lakehouse, unused_tcp_port: int, away: str
 ) -> None:
     nowhere = f"http://127.0.0.1:{unused_tcp_port}"
-    lake = lakehouse.lake
+    lake = lakehouse.sail_lake
     if away == "catalog":
         gone = replace(lake.catalog, uri=nowhere, oauth2_server_uri=f"{nowhere}/v1/oauth/tokens")
         lake = replace(lake, catalog=gone)
@@ -423,7 +465,9 @@ async def test_settling_tells_what_a_run_did_as_often_as_it_is_asked(spark: Spar
     assert await spark.rows("sr_settled") == [{"id": 1}]
 
 
-async def test_what_a_dead_gateway_left_in_staging_is_swept(spark: Spark) -> None:
+async def test_what_a_dead_gateway_of_an_earlier_version_left_in_staging_is_swept(
+    spark: Spark,
+) -> None:
     from pyiceberg.schema import Schema
 
     run = await spark.run("SELECT nope", "sr_orphan")

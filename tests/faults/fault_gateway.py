@@ -25,6 +25,7 @@ CHILDREN = {
     "spark": "app.data_transformation.worker",
     "dbt": "app.warehouse.dbt.worker",
     "duckdb": "app.warehouse.duckdb_worker",
+    "publisher": "app.warehouse.publisher",
     "judge": "app.sql.worker",
     "ingestion": "app.airbyte.worker",
     "connector": "/source-",

@@ -26,13 +26,15 @@ HELD_EVERY = 5
 """Deaths after which the truth is looked for: what went wrong before does not mend itself."""
 KEPT_ENDED = timedelta(seconds=30)
 """The gateway keeps the objects of ended runs for 20 s; a death in between begins that anew."""
+DBT = {"dbt-table", "dbt-append", "dbt-merge", "data-product"}
+SPARK = {"spark-overwrite", "spark-append"}
 WORK_ON = {
     "ingestion": {"file", "connector"},
-    "spark": {"spark-overwrite", "spark-append"},
-    "dbt": {"dbt-table", "dbt-append", "dbt-merge", "data-product"},
+    "spark": SPARK,
+    "dbt": DBT,
     "duckdb": {"dbt-table", "dbt-append", "dbt-merge"},
-    "judge": {"spark-overwrite", "spark-append", "dbt-table", "dbt-append", "dbt-merge"}
-    | {"data-product"},
+    "publisher": SPARK | DBT,
+    "judge": SPARK | DBT,
 }
 """The kinds of runs that each child works on."""
 READ_SECONDS = 0.4

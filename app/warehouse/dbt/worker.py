@@ -21,7 +21,7 @@ from app.warehouse.duckdb_session import open_session, our_errors
 from app.warehouse.duckdb_types import ResultColumn, describe, literal, quoted
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
 from app.warehouse.publish import Base
-from app.warehouse.publisher import RESULT
+from app.warehouse.result_file import discard_result, write_result
 from app.worker_loop import Emit, Handlers, serve
 from app.worker_spans import span
 
@@ -42,7 +42,7 @@ class Built:
 class ModelWorker:
     def __init__(self, lake: Lake, folder: Path) -> None:
         self._lake = lake
-        self._result = folder / RESULT
+        self._folder = folder
         self._connection = open_session(lake, folder / "scratch", MEMORY)
         self._workspace = Workspace(folder, BACKEND)
         self._workspace.run(
@@ -87,20 +87,12 @@ class ModelWorker:
     def send(self, message: dict[str, Any], _: Emit) -> dict[str, Any]:
         """`{base}`: write the rows that replace the table's rows or are added to them. `base` is
         the table's state that an incremental run starts from, or None if there is none."""
-        import pyarrow as pa
-
         if self._built is None:
             raise RuntimeError("send was called before build")
         base = Base(**message["base"]) if message["base"] else None
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
         with our_errors():
             reader = self._read(self._rows_of(self._built, base))
-            with (
-                pa.OSFile(str(self._result), "wb") as file,
-                pa.ipc.new_file(file, reader.schema, options=options) as writer,
-            ):
-                for batch in reader:
-                    writer.write_batch(batch)
+            write_result(self._folder, reader.schema, reader)
         return {}
 
     def _rows_of(self, built: Built, base: Base | None) -> str:
@@ -132,7 +124,7 @@ class ModelWorker:
 
     def _discard(self) -> None:
         """What was built is not needed any more: gives its memory back."""
-        self._result.unlink(missing_ok=True)
+        discard_result(self._folder)
         if self._built:
             kind = "VIEW" if self._built.spec.materialization.is_view else "TABLE"
             self._connection.execute(f"DROP {kind} IF EXISTS {self._built.relation}")

@@ -1,0 +1,82 @@
+"""The gateway's side of the processes that may write tables."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from app.errors import EngineFailed, EngineUnreachable
+from app.lakehouse.connection import Lake
+from app.processes import WorkerDied, WorkerError, WorkerPool, WorkerProcess
+from app.runs.failure import FailureCause
+from app.runs.model import RunOutput
+from app.telemetry.calls import SILENT, Telemetry
+from app.warehouse.publish import Base
+
+PUBLISHER = "app.warehouse.publisher"
+MAX_RSS = 3 * 2**29
+"""In a call. It holds one row group of a file at a time."""
+
+
+class Publishers:
+    """Warm publishers with the identity of `lake`. A publisher is trusted, so it has no sandbox."""
+
+    def __init__(self, lake: Lake, *, home: Path, size: int, telemetry: Telemetry = SILENT) -> None:
+        self._lake = lake
+        self._log_path = home / "logs" / "publisher.log"
+        self._telemetry = telemetry
+        self._pool = WorkerPool(self._start, size)
+
+    async def warm(self) -> None:
+        await self._pool.warm()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def publish(
+        self,
+        folder: Path,
+        table: str,
+        run_id: str,
+        *,
+        append: bool,
+        add_columns: bool = False,
+        base: Base | None = None,
+    ) -> RunOutput:
+        """Commit the rows that a worker has written into its `folder`.
+
+        Raises:
+            EngineFailed: nothing was published. With `changed_table`, another writer came first.
+            EngineUnreachable: the publisher may have published, or not.
+        """
+        message = {
+            "op": "publish",
+            "run_id": run_id,
+            "table": table,
+            "folder": str(folder),
+            "append": append,
+            "add_columns": add_columns,
+            "base": asdict(base) if base else None,
+        }
+        async with self._pool.acquire() as publisher:
+            try:
+                answer = await publisher.call(message)
+            except WorkerDied as error:
+                # Whether the commit was made is for `settle` to find out.
+                raise EngineUnreachable("The publisher died while publishing.") from error
+            except WorkerError as error:
+                raise error.to_asgard() or EngineFailed(
+                    f"The publisher failed: {error.error.get('message')}",
+                    cause=FailureCause.INTERNAL,
+                ) from error
+        return RunOutput.model_validate(answer)
+
+    async def _start(self) -> WorkerProcess:
+        return await WorkerProcess.start(
+            PUBLISHER,
+            name="publisher",
+            log_path=self._log_path,
+            hello={"lake": self._lake.to_json()},
+            env={"MALLOC_ARENA_MAX": "2"},
+            max_rss=MAX_RSS,
+            telemetry=self._telemetry,
+            engine="publisher",
+        )

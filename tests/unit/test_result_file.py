@@ -1,0 +1,82 @@
+"""The file that a sandboxed worker hands over, which may have been made by a hostile program."""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from app.errors import EngineFailed
+from app.warehouse.result_file import RESULT, discard_result, open_result, write_result
+
+ROWS = pa.table({"id": [1, 2, 3], "name": ["one", "two", "three"]})
+
+
+def test_rows_arrive_as_they_were_written(tmp_path: Path) -> None:
+    write_result(tmp_path, ROWS.schema, ROWS.to_batches(max_chunksize=2))
+    with open_result(tmp_path) as reader:
+        batches = list(reader)
+    assert [batch.num_rows for batch in batches] == [2, 1]
+    assert pa.Table.from_batches(batches) == ROWS
+    discard_result(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_without_rows_has_its_columns(tmp_path: Path) -> None:
+    write_result(tmp_path, ROWS.schema, [])
+    with open_result(tmp_path) as reader:
+        assert reader.schema == ROWS.schema
+        assert list(reader) == []
+
+
+def test_rows_that_fail_halfway_leave_no_file(tmp_path: Path) -> None:
+    def failing() -> Iterator[pa.RecordBatch]:
+        yield ROWS.to_batches()[0]
+        raise ValueError("divided by zero")
+
+    with pytest.raises(ValueError, match="divided"):
+        write_result(tmp_path, ROWS.schema, failing())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk at hand")
+def test_a_full_disk_is_named_and_worth_a_retry(tmp_path: Path) -> None:
+    (tmp_path / RESULT).symlink_to("/dev/full")
+    with pytest.raises(EngineFailed, match="disk of the gateway is full") as told:
+        write_result(tmp_path, ROWS.schema, ROWS.to_batches())
+    assert told.value.can_retry
+
+
+def test_a_file_that_ends_halfway_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
+    write_result(tmp_path, ROWS.schema, ROWS.to_batches())
+    file = tmp_path / RESULT
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(EngineFailed, match="cannot be read"), open_result(tmp_path):
+        pass
+
+
+def test_offsets_that_leave_the_file_are_refused(tmp_path: Path) -> None:
+    """Arrow takes them as they are, and would read the memory of the publisher."""
+    names = pa.RecordBatch.from_pydict({"name": ["a", "bc"]})
+    with (
+        pa.OSFile(str(tmp_path / RESULT), "wb") as file,
+        pa.ipc.new_file(file, names.schema) as writer,
+    ):
+        writer.write_batch(names)
+    file = tmp_path / RESULT
+    true, false = struct.pack("=3i", 0, 1, 3), struct.pack("=3i", 0, 1, 1 << 20)
+    assert file.read_bytes().count(true) == 1
+    file.write_bytes(file.read_bytes().replace(true, false))
+    with open_result(tmp_path) as reader, pytest.raises(EngineFailed, match="is not valid"):
+        list(reader)
+
+
+def test_a_link_to_another_file_is_not_followed(tmp_path: Path) -> None:
+    elsewhere, own = tmp_path / "elsewhere", tmp_path / "own"
+    elsewhere.mkdir()
+    own.mkdir()
+    write_result(elsewhere, ROWS.schema, ROWS.to_batches())
+    (own / RESULT).symlink_to(elsewhere / RESULT)
+    with pytest.raises(OSError, match=RESULT), open_result(own):
+        pass
