@@ -17,6 +17,9 @@ Message = dict[str, Any]
 
 SHORT_LINE = 64 * 1024
 """Bytes of a line that are parsed on the event loop, in about a millisecond."""
+MOST_PARTS = 400_000
+"""Objects and lists in a line: Python's garbage collector stops everything while it looks through
+them."""
 _PARAMETERS = frozenset({"self", "detail", "hint", "retry_after"})
 
 
@@ -66,7 +69,7 @@ async def read_message(line: bytes) -> Message:
     """Raises `WrongMessage`."""
     if len(line) <= SHORT_LINE:
         return _checked(line, json.loads)
-    return await asyncio.to_thread(_checked, line, _InTurns().decode)
+    return await asyncio.to_thread(_checked_in_turns, line)
 
 
 def checked_spans(spans: Any) -> list[Message]:
@@ -77,6 +80,12 @@ def checked_spans(spans: Any) -> list[Message]:
         return [Span.model_validate(span).model_dump() for span in spans]
     except ValidationError as error:
         raise WrongMessage(f"a span with a wrong {_field(error)}") from None
+
+
+def _checked_in_turns(line: bytes) -> Message:
+    if line.count(b"[") + line.count(b"{") > MOST_PARTS:
+        raise WrongMessage(f"a message of more than {MOST_PARTS} parts")
+    return _checked(line, _InTurns().decode)
 
 
 def _checked(line: bytes, parse: Any) -> Message:

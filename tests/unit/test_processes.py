@@ -24,7 +24,7 @@ from app.processes import (
     WorkerTimeout,
     child,
 )
-from app.processes.worker_messages import read_message
+from app.processes.worker_messages import MOST_PARTS, WrongMessage, read_message
 from app.runs.failure import FailureCause
 from app.warehouse.building import Artifacts, call_worker
 
@@ -436,9 +436,15 @@ async def test_a_worker_that_sends_too_long_a_line_is_ended_and_told_why(worker)
     assert not worker.alive
 
 
+async def test_a_message_of_too_many_parts_is_refused():
+    line = json.dumps({"call": "1", "result": {"many": [[]] * (MOST_PARTS + 1)}}).encode()
+    with pytest.raises(WrongMessage, match="a message of more than 400000 parts"):
+        await read_message(line)
+
+
 async def test_the_event_loop_goes_on_while_a_long_line_is_read():
     """C's parser, here or in a thread, would let it have a turn or two."""
-    result = {"deep": [{"a": [n, {"b": [str(n)]}]} for n in range(100_000)]}
+    result = {"deep": [{"a": [n, {"b": [str(n)]}]} for n in range(50_000)]}
     line = json.dumps({"call": "1", "result": result}).encode()
     reading = asyncio.create_task(read_message(line))
     turns = 0
