@@ -306,15 +306,13 @@ class WorkerProcess:
             await asyncio.gather(answering, return_exceptions=True)
 
     def _told(self, event: Message) -> bool:
-        """What a worker did on its own, which its gateway counts and exports; else False."""
+        """What a worker did on its own, which its gateway exports; else False."""
         match event:
-            case {"commit_again": "stale" | "unknown" as reason}:
-                self._telemetry.commit_again("published", reason)
             case {worker_spans.EVENT: spans}:
                 self._telemetry.worker_spans(checked_spans(spans), self._engine, self.pid)
+                return True
             case _:
                 return False
-        return True
 
     async def _watch_memory(self) -> None:
         """A limit of the address space would not do: Rust and Go reserve far more than they use."""

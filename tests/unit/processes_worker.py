@@ -74,7 +74,6 @@ def open_worker(hello: Message) -> Handlers:
         return gateway.ask({"number": 1})
 
     def tell(message: Message, emit: Emit) -> Message:
-        emit({"commit_again": "stale"})
         emit({"number": 1})
         with span("outer"), span("inner"):
             pass

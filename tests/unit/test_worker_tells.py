@@ -1,4 +1,4 @@
-"""What a worker does on its own is counted and traced by its gateway."""
+"""Calls of a worker are counted, and what it does on its own is traced, by its gateway."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -12,9 +12,7 @@ from tests.otlp_collector import collector
 from tests.unit.test_processes import WORKER
 
 
-async def test_commits_of_a_worker_are_counted_and_are_no_events_of_its_caller(
-    tmp_path: Path,
-) -> None:
+async def test_calls_are_counted_and_spans_are_no_events_of_the_caller(tmp_path: Path) -> None:
     metrics = Metrics()
     worker = await start(tmp_path, Telemetry(metrics))
     events: list[dict[str, Any]] = []
@@ -27,7 +25,6 @@ async def test_commits_of_a_worker_are_counted_and_are_no_events_of_its_caller(
 
     calls = "asgard_engine_calls_total"
     assert value(calls, engine="worker", operation="tell", outcome="ok") == 1
-    assert value("asgard_commit_retries_total", table="published", reason="stale") == 1
 
 
 async def test_spans_of_a_worker_are_in_their_place(tmp_path: Path) -> None:
