@@ -19,7 +19,7 @@ from app.warehouse.building import Artifacts, call_worker
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
 from app.warehouse.trino_columns import Described, check_key, with_extra_columns
 from app.warehouse.trino_errors import is_conflict
-from app.warehouse.trino_increment import Increment, ambiguous_keys, refused_key
+from app.warehouse.trino_increment import Increment, refused_key, unusable_keys
 from app.warehouse.trino_publisher import (
     Publisher,
     StatementRefused,
@@ -62,6 +62,8 @@ class TrinoBuild:
             return await self._instead_of_view(described)
         if spec.strategy and not spec.full_refresh and table:
             return await self._incremental(described, spec.strategy, table)
+        if spec.strategy and spec.strategy.needs_key:
+            return await self._first_with_key(described)
         await self._dbt(described, spec.schema_name, spec.name)
         return await self._output()
 
@@ -80,28 +82,42 @@ class TrinoBuild:
         """Built beside it first: a query that fails leaves the view."""
         self._refuse_unless_asked(True, "view")
         async with self._staged(described):
+            await self._check_rows()
             await self._control.fence()
             await self._engine.catalog.drop_view(self._spec.table)
             await self._execute(f"CREATE TABLE {self._target} AS SELECT * FROM {self._delta}")
         return await self._output()
 
+    async def _first_with_key(self, described: Described) -> RunOutput:
+        """Stages the rows to check their keys: later runs would refuse what the first one took."""
+        async with self._staged(described):
+            await self._check_rows()
+            rows = f"SELECT * FROM {self._delta}"
+            await self._publish(table_statement(self._target, rows))
+        return await self._output()
+
+    async def _check_rows(self) -> None:
+        strategy, key = self._spec.strategy, self._spec.unique_key
+        if strategy is None or not strategy.needs_key:
+            return
+        unique = strategy is IncrementalStrategy.MERGE
+        found = await self._execute(unusable_keys(self._delta, key, unique=unique))
+        if found.rows:
+            raise refused_key(key, found.rows[0])
+
     async def _incremental(
         self, described: Described, strategy: IncrementalStrategy, table: TableInfo
     ) -> RunOutput:
-        key = self._spec.unique_key
         increment = Increment(
             target=self._target,
             delta=self._delta,
             old=table.columns,
             new=described.columns,
-            key=key,
+            key=self._spec.unique_key,
             strategy=strategy,
         )
         async with self._staged(described):
-            if strategy is IncrementalStrategy.MERGE:
-                found = await self._execute(ambiguous_keys(self._delta, key))
-                if found.rows:
-                    raise refused_key(key, found.rows[0])
+            await self._check_rows()
             await self._control.fence()
             for statement in increment.added_columns():
                 await self._execute(statement)
