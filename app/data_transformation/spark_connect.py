@@ -27,10 +27,9 @@ from app.runs.failure import FailureCause
 from app.runs.model import Run, RunOutput
 from app.sandbox.policy import Sandbox
 from app.telemetry.calls import SILENT, Telemetry
+from app.warehouse.target import Target
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog.rest import RestCatalog
-
     from app.lakehouse.catalog import Catalog
     from app.lakehouse.storage import ObjectStore
 
@@ -69,6 +68,7 @@ class SparkConnectEngine:
         self._lake = lake
         self._store = store
         self._catalog = catalog
+        self._target = Target(catalog, hides_history=lake.catalog.hides_history)
         self._log_path = home / "logs" / "spark-worker.log"
         self._folders = WorkerFolders(home / "spark")
         self._pool = WorkerPool(
@@ -91,10 +91,11 @@ class SparkConnectEngine:
     async def run(self, job: SparkJob, control: RunControl) -> Outcome:
         try:
             await self._warmed()
+            before = await self._target.before(job.destination)
             async with self._pool.acquire() as worker:
                 await control.progress(
                     engine_state=SparkState.RUNNING,
-                    engine={"spark_version": spark_version()},
+                    engine={"spark_version": spark_version(), **before},
                     reason="SparkApplicationRunning",
                     message=f"Running on Sail in process {worker.pid}",
                 )
@@ -107,20 +108,20 @@ class SparkConnectEngine:
             await self._drop_staging(job.run_id, control)
 
     async def settle(self, run: Run) -> Outcome | None:
-        from app.warehouse.publish import find_published, sweep
-
-        def look(catalog: "RestCatalog") -> RunOutput | None:
-            published = find_published(catalog, run.target, run.run_id)
-            if published is None:
-                sweep(catalog, run.target, run.run_id)
-            return published
-
-        published = await self._catalog.run(look)
+        output = await self._published(run)
         await self._catalog.drop_table(self._staging(run.run_id))
-        if published is None:
+        if output is None:
+            await self._target.require_unchanged(run)
             return None
-        output = published.model_copy(update={"catalog_ref": self._lake.catalog.ref})
         return Outcome(output=output, engine_state=SparkState.COMPLETED)
+
+    async def _published(self, run: Run) -> RunOutput | None:
+        from app.warehouse.publish import sweep
+
+        output = await self._target.published(run.target, run.run_id)
+        if output is None:
+            await self._catalog.run(lambda catalog: sweep(catalog, run.target, run.run_id))
+        return output
 
     async def live_log(self, run: Run) -> str | None:  # noqa: ARG002 — the port's
         """The worker's lines are in the run's log at once."""
@@ -149,12 +150,13 @@ class SparkConnectEngine:
         }
         try:
             output = RunOutput.model_validate(await _call(worker, message, control))
-        except EngineFailed:
+        except EngineFailed as error:
             # The worker may have died after the commit, before it could say so.
-            outcome = await self.settle(control.run)
-            if outcome is None:
-                raise
-            return outcome
+            found = await self._published(control.run)
+            if found is None:
+                known = "changed_table" in error.members
+                raise error if known else await self._target.failure(control.run, error) from None
+            output = found
         return Outcome(output=output, engine_state=SparkState.COMPLETED)
 
     async def _check_sources(self, job: SparkJob) -> None:

@@ -25,6 +25,7 @@ from app.warehouse import publish
 from app.warehouse.building import Artifacts, call_worker, names_of, worker_error
 from app.warehouse.duckdb_types import quoted
 from app.warehouse.engine import IncrementalStrategy, ModelSpec, Preview
+from app.warehouse.target import Target
 from app.warehouse.views import expand_views, find_relations
 from app.warehouse.workers import WorkerKind, Workers
 
@@ -54,6 +55,7 @@ class DuckDbEngine:
     ) -> None:
         self._lake = lake
         self._catalog = catalog
+        self._target = Target(catalog, hides_history=lake.catalog.hides_history)
         self._store = store
         self._judge = judge
         self._telemetry = telemetry
@@ -130,7 +132,8 @@ class DuckDbEngine:
                 except AsgardError:
                     await artifacts.uploaded()
                     raise
-                await control.progress(inputs=inputs, engine={"name": "dbt-duckdb"})
+                before = await self._target.before(spec.table)
+                await control.progress(inputs=inputs, engine={"name": "dbt-duckdb", **before})
                 await control.fence()
                 output = await self._publish(spec, control, worker, built)
                 await artifacts.uploaded()
@@ -145,14 +148,12 @@ class DuckDbEngine:
             if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
                 return None
             return Outcome(output=self._view_output(view))
-        published = await self._catalog.run(
-            lambda catalog: publish.find_published(catalog, spec.table, run.run_id)
-        )
-        if published is None:
+        output = await self._target.published(spec.table, run.run_id)
+        if output is None:
             await self._catalog.run(lambda catalog: publish.sweep(catalog, spec.table, run.run_id))
+            await self._target.require_unchanged(run)
             return None
-        ref = self._lake.catalog.ref
-        return Outcome(output=published.model_copy(update={"catalog_ref": ref}))
+        return Outcome(output=output)
 
     async def _publish(
         self, spec: ModelSpec, control: RunControl, worker: WorkerProcess, built: dict[str, Any]

@@ -23,6 +23,7 @@ from app.telemetry.calls import SILENT, Telemetry
 from app.warehouse import trino_snapshots
 from app.warehouse.building import names_of
 from app.warehouse.engine import ModelSpec, Preview
+from app.warehouse.target import Target
 from app.warehouse.trino_build import TrinoBuild
 from app.warehouse.trino_client import TrinoClient
 from app.warehouse.trino_columns import Described, describe, first_rows, table_name
@@ -64,6 +65,7 @@ class TrinoEngine:
         self.catalog = catalog
         self.store = store
         self.lake = catalog.lake
+        self.target = Target(catalog, hides_history=self.lake.catalog.hides_history)
         self._judge = judge
         self._limiter = anyio.CapacityLimiter(THREADS)
         self._away_since: dict[str, float] = {}
@@ -130,9 +132,10 @@ class TrinoEngine:
         target = spec.table if spec.materialization.is_view else None
         await self._refuse_cycles(relations, target)
         inputs = tuple(self._input(info) for info in relations.values())
+        before = await self.target.before(spec.table)
         described, _ = await asyncio.gather(
             self._columns_asked(guarded.sql, relations),
-            control.progress(inputs=inputs, engine={"name": "dbt-trino"}),
+            control.progress(inputs=inputs, engine={"name": "dbt-trino", **before}),
         )
         output = await TrinoBuild(self, spec, control).run(described)
         return Outcome(output=output, inputs=inputs)
@@ -152,7 +155,10 @@ class TrinoEngine:
                 return None
             return Outcome(output=self.view_output(view))
         published = await self.published(spec.table, query_ids)
-        return Outcome(output=published) if published else None
+        if published is None:
+            await self.target.require_unchanged(run)
+            return None
+        return Outcome(output=published)
 
     async def published(self, table: str, query_ids: Collection[str]) -> RunOutput | None:
         """What these queries wrote into the table, if its catalog shows it."""

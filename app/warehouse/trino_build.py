@@ -6,17 +6,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio.from_thread
 import stamina
 
-from app.errors import AsgardError, EngineFailed
+from app.errors import AsgardError, EngineFailed, NotFound
 from app.lakehouse.catalog import RUN_ID_PROPERTY
+from app.runs.driver import SettledAsFailed
 from app.warehouse.building import Artifacts, call_worker
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
+from app.warehouse.target import wrote_nothing
 from app.warehouse.trino_columns import Described, check_key, with_extra_columns
 from app.warehouse.trino_errors import is_conflict
 from app.warehouse.trino_increment import Increment, refused_key, unusable_keys
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
     from app.runs.model import RunOutput
     from app.warehouse.trino import TrinoEngine
     from app.warehouse.trino_client import Answer
+    from app.warehouse.trino_snapshots import Written
 
 CONFLICT_ATTEMPTS = 6
+TRINO = "The statement on Trino"
 MANY_DELETE_FILES = 8
 """A merge leaves delete files, which every reader pays for; from so many on they are worked in."""
 
@@ -172,7 +175,10 @@ class TrinoBuild:
 
     async def _after_worker(self, error: AsgardError) -> None:
         """Find out the outcome of the statement that a dead worker left behind."""
-        outcome = await self._engine.settle(self._spec, self._control.run)
+        try:
+            outcome = await self._engine.settle(self._spec, self._control.run)
+        except SettledAsFailed as found:
+            raise found.error from error
         if outcome is None or outcome.output is None:
             raise error
 
@@ -212,22 +218,36 @@ class TrinoBuild:
         self._query_ids.append(query_id)
         await self._control.progress(engine={"query_ids": list(self._query_ids)})
 
-    async def _output(self, rows_written: int | None = None) -> RunOutput:
-        table, engine = self._spec.table, self._engine
-        written = await engine.written(table, self._query_ids)
-        if rows_written and not written.found:
-            hidden = {"snapshot_id": None, "metadata_location": None}
-            written = replace(written, output=written.output.model_copy(update=hidden))
-        if written.delete_files >= MANY_DELETE_FILES:
-            await self._execute(f"ALTER TABLE {self._target} EXECUTE optimize")
-            written = await engine.written(table, self._query_ids)
-        output = written.output
+    async def _output(self, changed: int | None = None) -> RunOutput:
+        """`changed`: rows that the statement wrote, where it may have had none to write."""
+        output = await self._written(changed)
         if output.rows is None:
             counted = await self._execute(f"SELECT count(*) FROM {self._target}")
             output = output.model_copy(update={"rows": counted.rows[0][0]})
-        if rows_written is not None:
-            output = output.model_copy(update={"rows_written": rows_written})
+        if changed is not None:
+            output = output.model_copy(update={"rows_written": changed})
         return output
+
+    async def _written(self, changed: int | None) -> RunOutput:
+        """What the catalog shows of the run. Raises when its snapshot is not there: Trino's word
+        is no evidence, and the newest snapshot may be another writer's."""
+        table, engine = self._spec.table, self._engine
+        try:
+            written = await engine.written(table, self._query_ids)
+        except NotFound as error:
+            raise wrote_nothing(table, TRINO) from error
+        if written.found or changed == 0:
+            return await self._compacted(written)
+        raise await engine.target.nothing_shown(self._control.run, TRINO)
+
+    async def _compacted(self, written: Written) -> RunOutput:
+        if written.delete_files >= MANY_DELETE_FILES:
+            await self._execute(f"ALTER TABLE {self._target} EXECUTE optimize")
+            written = await self._engine.written(self._spec.table, self._query_ids)
+        if written.found:
+            return written.output
+        unwritten = {"snapshot_id": None, "metadata_location": None}
+        return written.output.model_copy(update=unwritten)
 
     def _refuse_unless_asked(self, in_the_way: bool, kind: str) -> None:
         if in_the_way and not self._spec.replace:

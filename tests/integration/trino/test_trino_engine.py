@@ -1,7 +1,7 @@
 """What is Trino's alone: marks on queries, cancels and kills seen on Trino itself, merges."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -11,6 +11,7 @@ from trino.exceptions import TrinoQueryError
 from app.caller import ANONYMOUS
 from app.runs.model import Run, RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization
+from app.warehouse.trino_client import Answer, TrinoClient
 from tests.conftest import Lakehouse
 from tests.embedded.test_warehouse_models import builders
 from tests.embedded.warehouse_world import ENDLESS, NUMBERS, World, open_world, unique
@@ -191,6 +192,50 @@ async def test_merges_survive_writers_that_are_not_ours(world: World, trino: Tri
     assert rivals > 0
     assert sorted(row["k"] for row in await world.rows(name)) == keys
     assert retries() - before == merges - (len(keys) - 1) > 0
+
+
+class Instead:
+    """Sends Trino another statement in place of each one."""
+
+    def __init__(self, client: TrinoClient, put: Callable[[str], str]) -> None:
+        self._client = client
+        self._put = put
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def query(self, sql: str, **more: Any) -> Answer:
+        return self._client.query(self._put(sql), **more)
+
+
+@pytest.mark.parametrize("how", [{}, MERGE, {**MERGE, "full_refresh": True}, APPEND])
+async def test_a_statement_that_wrote_another_table_is_no_success(
+    world: World, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
+) -> None:
+    name, other = unique("unwritten"), unique("instead")
+    await world.built(name, "SELECT 1 AS k")
+    await world.built(other, "SELECT 1 AS k")
+    before = await world.snapshot(name)
+
+    def elsewhere(sql: str) -> str:
+        return sql.replace(f'"{name}"', f'"{other}"')
+
+    engine: Any = world.engine
+    monkeypatch.setattr(engine, "client", Instead(engine.client, elsewhere))
+    run = await world.build(name, "SELECT 2 AS k", **how)
+    assert run.failure is not None
+    assert (run.failure.cause, run.failure.retryable) == ("lost", True)
+    assert "it wrote nothing" in run.failure.message
+    assert run.output is None
+    assert await world.snapshot(name) == before
+
+
+async def test_an_increment_without_rows_names_no_snapshot_of_others(world: World) -> None:
+    name = unique("nothing")
+    await world.built(name, "SELECT 1 AS k", **MERGE)
+    run = await world.built(name, "SELECT 1 AS k WHERE false", **MERGE)
+    assert run.output is not None
+    assert (run.output.rows, run.output.rows_written, run.output.snapshot_id) == (1, 0, None)
 
 
 async def test_a_text_that_looks_like_the_end_of_a_statement_is_a_text(world: World) -> None:
