@@ -9,6 +9,8 @@ from app.errors import (
     EngineFailed,
     EngineUnreachable,
     NotFound,
+    SqlInvalid,
+    SqlRefused,
     TableNotFound,
 )
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
@@ -22,7 +24,7 @@ from app.sql.judge import SqlJudge
 from app.sql.model import GuardedQuery, TableName
 from app.telemetry.calls import SILENT, Telemetry
 from app.warehouse import publish
-from app.warehouse.building import Artifacts, call_worker, names_of, worker_error
+from app.warehouse.building import Artifacts, call_worker, names_of, unreadable, worker_error
 from app.warehouse.duckdb_types import quoted
 from app.warehouse.engine import IncrementalStrategy, ModelSpec, Preview
 from app.warehouse.target import Target
@@ -80,7 +82,10 @@ class DuckDbEngine:
         """`target`: the view that is to be made of the query, which it must not read."""
         relations = await find_relations(self._catalog, names_of(sql))
         text = await self._to_duckdb(sql, relations, target)
-        answer = await self._plan({"op": "validate", "sql": text}, VALIDATE_SECONDS)
+        try:
+            answer = await self._plan({"op": "validate", "sql": text}, VALIDATE_SECONDS)
+        except SqlRefused as error:
+            raise await self._judge.in_words_of_caller(error, sql, text, "duckdb") from error
         return _columns(answer)
 
     async def columns(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
@@ -115,7 +120,11 @@ class DuckDbEngine:
         except TableNotFound as error:
             raise NotFound(error.detail) from error
         text = await self._to_duckdb(query, relations, None)
-        answer = await self._plan({"op": "preview", "sql": text, "limit": limit}, PREVIEW_SECONDS)
+        message = {"op": "preview", "sql": text, "limit": limit}
+        try:
+            answer = await self._plan(message, PREVIEW_SECONDS)
+        except SqlInvalid as error:
+            raise unreadable(table, error) from error
         return Preview(_columns(answer), answer["rows"])
 
     async def build(self, spec: ModelSpec, control: RunControl) -> Outcome:

@@ -9,6 +9,7 @@ import pytest
 from trino.exceptions import TrinoQueryError
 
 from app.caller import ANONYMOUS
+from app.errors import SqlInvalid
 from app.runs.model import Run, RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization
 from app.warehouse.trino_client import Answer, TrinoClient
@@ -252,6 +253,30 @@ async def test_what_no_table_holds_is_cast_or_refused(world: World) -> None:
     assert run.failure is not None
     assert run.failure.cause == "sql_error"
     assert "Cast it" in str(run.failure.hint)
+
+
+@pytest.mark.parametrize(
+    ("sql", "position"),
+    [
+        (
+            "SELECT a,\n  grouping(a) AS g, sum(b) AS s\nFROM (VALUES (1, 2)) AS t (a, b)\n"
+            "GROUP BY ROLLUP (a)\nORDER BY CASE WHEN grouping(a) = 0 THEN 1 END",
+            None,  # Trino gives none
+        ),
+        ("SELECT 1 AS a,\n  date '2020-01-01' + 1 AS b", {"line": 2, "column": 21}),
+        (
+            "SELECT n FROM silver.wh_numbers\nWHERE date '2020-01-01' = 'x'",
+            {"line": 2, "column": 25},
+        ),
+    ],
+)
+async def test_an_error_of_the_user_is_refused_at_its_place(
+    world: World, sql: str, position: dict[str, int] | None
+) -> None:
+    with pytest.raises(SqlInvalid) as refused:
+        await world.transform(unique("refused"), sql)
+    assert refused.value.members.get("position") == position
+    assert not refused.value.detail.startswith("line ")
 
 
 async def test_a_view_of_somebody_else_is_read(world: World, trino: Trino) -> None:
