@@ -3,11 +3,11 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.data_transformation.engine import Source, SparkEngine, SparkJob, SparkWork
+from app.data_transformation.engine import Source, SparkEngine, SparkJob, SparkWork, Views
 from app.data_transformation.sources import Resolved, SourceResolver
 from app.data_transformation.states import SparkState
-from app.errors import TableNotFound
-from app.runs.driver import Outcome, RunControl
+from app.errors import EngineFailed, TableNotFound
+from app.runs.driver import Outcome, RunControl, SettledAsFailed
 from app.runs.model import Run, RunInput
 
 if TYPE_CHECKING:
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 class SparkDriver:
     """`RunDriver` of Spark runs."""
 
-    def __init__(self, engine: SparkEngine, catalog: "Catalog", sources: SourceResolver) -> None:
+    def __init__(
+        self, engine: SparkEngine, catalog: "Catalog", sources: SourceResolver, views: Views
+    ) -> None:
         self._engine = engine
+        self._views = views
         self._catalog = catalog
         self._sources = sources
 
@@ -47,11 +50,22 @@ class SparkDriver:
             write_mode=work.write_mode,
             resources=work.resources,
         )
+        before = await self._catalog.table(work.destination)
         outcome = await self._engine.run(job, control)
+        if before:
+            for name in await self._views.mend_views(work.destination, before.columns):
+                message = f"{name} was built on the new columns of {work.destination}."
+                await control.progress(reason="ViewRebuilt", message=message)
         return replace(outcome, inputs=inputs)
 
     async def settle(self, run: Run) -> Outcome | None:
-        return await self._engine.settle(run)
+        outcome = await self._engine.settle(run)
+        if outcome is not None:
+            try:
+                await self._views.mend_views(run.target)
+            except EngineFailed as error:
+                raise SettledAsFailed(error, SparkState.COMPLETED) from error
+        return outcome
 
     def last_word(self, ended: Run) -> str | None:
         """As the status route has it; of a run that never started no engine has heard."""

@@ -78,6 +78,9 @@ class SqlJudge:
         answer = await self._ask("to_duckdb", sql=sql, views=dict(views), catalog=catalog)
         return str(answer)
 
+    async def with_stand_ins(self, sql: str, queries: Mapping[str, str]) -> str:
+        return str(await self._ask("with_stand_ins", sql=sql, queries=dict(queries)))
+
     async def to_dbt_model(self, sql: str, refs: Collection[str], dialect: str = "duckdb") -> str:
         answer = await self._ask("to_dbt_model", sql=sql, refs=sorted(refs), dialect=dialect)
         return str(answer)

@@ -39,7 +39,10 @@ def open_worker(hello: Message) -> Mapping[str, Handler]:
         dialect = DuckDBSql if message["dialect"] == "duckdb" else TrinoSql
         return place(message["given"], dialect, message["at"], message["source"], TrinoSql)
 
-    handlers = (find_place, check_query, to_duckdb, to_dbt_model, bind_script)
+    def with_stand_ins(message: Message) -> Any:
+        return rewrite.with_stand_ins(message["sql"], policy, message["queries"])
+
+    handlers = (find_place, with_stand_ins, check_query, to_duckdb, to_dbt_model, bind_script)
     # The first parse builds sqlglot's tables: not in a client's time.
     rewrite.to_duckdb(guard.check_query("SELECT 1 AS one", policy).sql, policy)
     script = guard.check_script("SELECT 1 AS one", policy, has_source_path=False)

@@ -1,6 +1,7 @@
 """The embedded SQL engine: dbt-duckdb in warm workers, on the same Iceberg catalog as all else."""
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from app.sql.model import GuardedQuery, TableName
 from app.telemetry.calls import SILENT, Telemetry
 from app.warehouse import publish
 from app.warehouse.building import Artifacts, call_worker, names_of, unreadable, worker_error
+from app.warehouse.dependents import DependentViews, after_run, mend_after, mend_settled
+from app.warehouse.described import Described
 from app.warehouse.duckdb_types import quoted
 from app.warehouse.engine import IncrementalStrategy, ModelSpec, Preview
 from app.warehouse.target import Target
@@ -60,6 +63,7 @@ class DuckDbEngine:
         self._target = Target(catalog, hides_history=lake.catalog.hides_history)
         self._store = store
         self._judge = judge
+        self._views = DependentViews(catalog, judge, self._describe_view)
         self._telemetry = telemetry
         readable = {"lake": builder_lake.to_json()}
         self._workers = Workers(
@@ -143,26 +147,47 @@ class DuckDbEngine:
                     raise
                 before = await self._target.before(spec.table)
                 await control.progress(inputs=inputs, engine={"name": "dbt-duckdb", **before})
+                there = await self._there(spec)
+                columns = after_run(_columns(built), self._kept(spec, there))
+                await self._views.refuse_breaking(spec.table, there, columns)
                 await control.fence()
                 output = await self._publish(spec, control, worker, built)
                 await artifacts.uploaded()
             with contextlib.suppress(AsgardError):
                 # The published table stays, whether or not the builder frees its memory.
                 await call_worker(worker, {"op": "discard"}, None)
+        await mend_after(self._views, spec.table, there, control)
         return Outcome(output=output, inputs=inputs)
+
+    async def _there(self, spec: ModelSpec) -> TableInfo | ViewInfo | None:
+        return await self._catalog.table(spec.table) or await self._catalog.view(spec.table)
+
+    def _kept(self, spec: ModelSpec, there: TableInfo | ViewInfo | None) -> Sequence[Column]:
+        adds = spec.strategy is not None and not spec.full_refresh
+        return there.columns if adds and isinstance(there, TableInfo) else ()
 
     async def settle(self, spec: ModelSpec, run: Run) -> Outcome | None:
         if spec.materialization.is_view:
             view = await self._catalog.view(spec.table)
             if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
                 return None
+            await mend_settled(self._views, spec.table)
             return Outcome(output=self._view_output(view))
         output = await self._target.published(spec.table, run.run_id)
         if output is None:
             await self._catalog.run(lambda catalog: publish.sweep(catalog, spec.table, run.run_id))
             await self._target.require_unchanged(run)
             return None
+        await mend_settled(self._views, spec.table)
         return Outcome(output=output)
+
+    async def mend_views(self, table: str, before: Sequence[Column] | None = None) -> list[str]:
+        return await self._views.mend(table, before)
+
+    async def _describe_view(self, sql: str, stand_ins: Mapping[str, str]) -> Described:
+        text = await self._judge.to_duckdb(sql, views=stand_ins)
+        answer = await self._plan({"op": "validate", "sql": text}, VALIDATE_SECONDS)
+        return Described(tuple(_columns(answer)), sql)
 
     async def _publish(
         self, spec: ModelSpec, control: RunControl, worker: WorkerProcess, built: dict[str, Any]

@@ -3,7 +3,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -23,11 +23,13 @@ from app.sql.positions import within
 from app.telemetry.calls import SILENT, Telemetry
 from app.warehouse import trino_snapshots
 from app.warehouse.building import names_of, unreadable
+from app.warehouse.dependents import DependentViews, mend_settled
+from app.warehouse.described import Described
 from app.warehouse.engine import ModelSpec, Preview
 from app.warehouse.target import Target
 from app.warehouse.trino_build import TrinoBuild
 from app.warehouse.trino_client import Answer, TrinoClient
-from app.warehouse.trino_columns import Described, describe, first_rows, table_name
+from app.warehouse.trino_columns import describe, first_rows, table_name
 from app.warehouse.trino_connection import TrinoConnection
 from app.warehouse.trino_snapshots import Written
 from app.warehouse.values import plain
@@ -68,6 +70,7 @@ class TrinoEngine:
         self.lake = catalog.lake
         self.target = Target(catalog, hides_history=self.lake.catalog.hides_history)
         self._judge = judge
+        self.views = DependentViews(catalog, judge, self._describe_view)
         self._limiter = anyio.CapacityLimiter(THREADS)
         self._away_since: dict[str, float] = {}
         self._known: dict[Question, Described] = {}
@@ -156,12 +159,23 @@ class TrinoEngine:
             view = await self.catalog.view(spec.table)
             if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
                 return None
+            await mend_settled(self.views, spec.table)
             return Outcome(output=self.view_output(view))
         published = await self.published(spec.table, query_ids)
         if published is None:
             await self.target.require_unchanged(run)
             return None
+        await mend_settled(self.views, spec.table)
         return Outcome(output=published)
+
+    async def mend_views(self, table: str, before: Sequence[Column] | None = None) -> list[str]:
+        return await self.views.mend(table, before)
+
+    async def _describe_view(self, sql: str, stand_ins: Mapping[str, str]) -> Described:
+        text = await self._judge.with_stand_ins(sql, stand_ins)
+        ask = partial(self.client.ask, first_rows(text, 0), VALIDATE_SECONDS)
+        answer = await self.thread(ask)
+        return describe(sql, answer.names, answer.types)
 
     async def published(self, table: str, query_ids: Collection[str]) -> RunOutput | None:
         """What these queries wrote into the table, if its catalog shows it."""

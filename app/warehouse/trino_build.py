@@ -16,9 +16,11 @@ from app.errors import AsgardError, EngineFailed, NotFound
 from app.lakehouse.catalog import RUN_ID_PROPERTY
 from app.runs.driver import SettledAsFailed
 from app.warehouse.building import Artifacts, call_worker
+from app.warehouse.dependents import after_run, mend_after
+from app.warehouse.described import Described
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
 from app.warehouse.target import wrote_nothing
-from app.warehouse.trino_columns import Described, check_key, with_extra_columns
+from app.warehouse.trino_columns import check_key, with_extra_columns
 from app.warehouse.trino_errors import is_conflict
 from app.warehouse.trino_increment import Increment, refused_key, unusable_keys
 from app.warehouse.trino_publisher import (
@@ -29,7 +31,7 @@ from app.warehouse.trino_publisher import (
 )
 
 if TYPE_CHECKING:
-    from app.lakehouse.tables import TableInfo
+    from app.lakehouse.tables import TableInfo, ViewInfo
     from app.runs.driver import RunControl
     from app.runs.model import RunOutput
     from app.warehouse.trino import TrinoEngine
@@ -59,6 +61,18 @@ class TrinoBuild:
         described = with_extra_columns(spec, described)
         check_key(described.columns, spec.unique_key)
         view, table = await asyncio.gather(catalog.view(spec.table), catalog.table(spec.table))
+        before, views = view or table, self._engine.views
+        adds = spec.strategy and not spec.full_refresh and not view
+        columns = after_run(described.columns, table.columns if adds and table else ())
+        await views.refuse_breaking(spec.table, before, columns)
+        output = await self._build(described, view, table)
+        await mend_after(views, spec.table, before, self._control)
+        return output
+
+    async def _build(
+        self, described: Described, view: ViewInfo | None, table: TableInfo | None
+    ) -> RunOutput:
+        spec = self._spec
         if spec.materialization.is_view:
             return await self._view(described, in_the_way=table is not None)
         if view:
