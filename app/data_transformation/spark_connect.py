@@ -90,12 +90,12 @@ class SparkConnectEngine:
 
     async def run(self, job: SparkJob, control: RunControl) -> Outcome:
         try:
+            await self._target.note(job.destination, control)
             await self._warmed()
-            before = await self._target.before(job.destination)
             async with self._pool.acquire() as worker:
                 await control.progress(
                     engine_state=SparkState.RUNNING,
-                    engine={"spark_version": spark_version(), **before},
+                    engine={"spark_version": spark_version()},
                     reason="SparkApplicationRunning",
                     message=f"Running on Sail in process {worker.pid}",
                 )

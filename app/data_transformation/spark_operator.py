@@ -86,7 +86,9 @@ class SparkOperatorEngine:
         """Whoever stops this task leaves the application as it is: a gateway that restarts finds
         it again, and after a cancel or a time-out `settle` deletes it."""
         await self.watch.require()
-        await asyncio.gather(self._put_job(job), self._note_target(job, control), control.fence())
+        await asyncio.gather(
+            self._put_job(job), self._target.note(job.destination, control), control.fence()
+        )
         try:
             last = await self._attempts(job, control)
         except EngineFailed as error:
@@ -279,10 +281,6 @@ class SparkOperatorEngine:
             raise EngineUnreachable(
                 f"The driver pod of {application_name(run_id)} does not end."
             ) from None
-
-    async def _note_target(self, job: SparkJob, control: RunControl) -> None:
-        if before := await self._target.before(job.destination):
-            await control.progress(engine=before)
 
 
 async def _until_deleted(

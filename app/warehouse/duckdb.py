@@ -30,7 +30,7 @@ from app.warehouse.dependents import DependentViews, after_run, mend_after, mend
 from app.warehouse.described import Described
 from app.warehouse.duckdb_types import quoted
 from app.warehouse.engine import IncrementalStrategy, ModelSpec, Preview
-from app.warehouse.target import Target
+from app.warehouse.target import Target, require_own
 from app.warehouse.views import expand_views, find_relations
 from app.warehouse.workers import WorkerKind, Workers
 
@@ -132,6 +132,7 @@ class DuckDbEngine:
         return Preview(_columns(answer), answer["rows"])
 
     async def build(self, spec: ModelSpec, control: RunControl) -> Outcome:
+        await self._target.note(spec.table, control)
         guarded = await self._judge.check_query(spec.sql)
         relations = await find_relations(self._catalog, names_of(guarded))
         inputs = tuple(self._input(info) for info in relations.values())
@@ -198,6 +199,7 @@ class DuckDbEngine:
             view = await self._catalog.replace_view(
                 spec.table, spec.sql, _columns(built), {RUN_ID_PROPERTY: run_id}
             )
+            require_own(view, run_id)
             return self._view_output(view)
         return await self._publish_table(spec, run_id, worker)
 

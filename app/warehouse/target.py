@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from app.errors import AsgardError, EngineFailed
-from app.runs.driver import SettledAsFailed
+from app.lakehouse.catalog import RUN_ID_PROPERTY
+from app.runs.driver import RunControl, SettledAsFailed
 from app.runs.failure import FailureCause
 from app.runs.model import Run, RunOutput
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
 
     from app.lakehouse.catalog import Catalog
+    from app.lakehouse.tables import ViewInfo
 
 HEAD = "destination_snapshot_before"
 """In `Run.engine`: the newest snapshot before the run could write, None without one."""
@@ -25,8 +27,13 @@ class Target:
         self._hides_history = hides_history
 
     async def before(self, table: str) -> dict[str, Any]:
-        """For `Run.engine`; to be recorded before anything can write."""
+        """For `Run.engine`."""
         return {HEAD: await self._head(table)} if self._hides_history else {}
+
+    async def note(self, table: str, control: RunControl) -> None:
+        """To be called before anything can write."""
+        if before := await self.before(table):
+            await control.progress(engine=before)
 
     async def published(self, table: str, run_id: str) -> RunOutput | None:
         """What the snapshot with the run's id holds, if the catalog shows it."""
@@ -68,6 +75,12 @@ class Target:
         return found.snapshot_id if found else None
 
 
+def require_own(view: "ViewInfo", run_id: str) -> None:
+    """Raises when the view, read after the run had made it, is another writer's."""
+    if view.properties.get(RUN_ID_PROPERTY) != run_id:
+        raise hidden(view.table)
+
+
 def wrote_nothing(table: str, who: str) -> EngineFailed:
     return EngineFailed(
         f"{who} completed, but it wrote nothing: {table} has no snapshot of the run.",
@@ -79,7 +92,7 @@ def wrote_nothing(table: str, who: str) -> EngineFailed:
 
 def hidden(table: str) -> EngineFailed:
     return EngineFailed(
-        f"It is not known whether the run changed {table}: the catalog shows its newest snapshot "
+        f"It is not known whether the run changed {table}: the catalog shows its newest state "
         "only, and that is another writer's.",
         cause=FailureCause.LOST,
         hint="Look at the table before you run it again.",

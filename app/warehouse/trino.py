@@ -133,15 +133,15 @@ class TrinoEngine:
         return Preview(list(columns), [[plain(value) for value in row] for row in answer.rows])
 
     async def build(self, spec: ModelSpec, control: RunControl) -> Outcome:
+        await self.target.note(spec.table, control)
         guarded = await self._judge.check_query(spec.sql)
         relations = await find_relations(self.catalog, names_of(guarded))
         target = spec.table if spec.materialization.is_view else None
         await self._refuse_cycles(relations, target)
         inputs = tuple(self._input(info) for info in relations.values())
-        before = await self.target.before(spec.table)
         described, _ = await asyncio.gather(
             self._columns_asked(guarded, relations),
-            control.progress(inputs=inputs, engine={"name": "dbt-trino", **before}),
+            control.progress(inputs=inputs, engine={"name": "dbt-trino"}),
         )
         output = await TrinoBuild(self, spec, control).run(described)
         return Outcome(output=output, inputs=inputs)

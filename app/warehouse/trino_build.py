@@ -19,7 +19,7 @@ from app.warehouse.building import Artifacts, call_worker
 from app.warehouse.dependents import after_run, mend_after
 from app.warehouse.described import Described
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
-from app.warehouse.target import wrote_nothing
+from app.warehouse.target import require_own, wrote_nothing
 from app.warehouse.trino_columns import check_key, with_extra_columns
 from app.warehouse.trino_errors import is_conflict
 from app.warehouse.trino_increment import Increment, refused_key, unusable_keys
@@ -93,6 +93,7 @@ class TrinoBuild:
         view = await self._engine.catalog.replace_view(
             self._spec.table, described.sql, described.columns, {RUN_ID_PROPERTY: self._run_id}
         )
+        require_own(view, self._run_id)
         return self._engine.view_output(view)
 
     async def _instead_of_view(self, described: Described) -> RunOutput:

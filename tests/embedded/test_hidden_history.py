@@ -1,6 +1,6 @@
 """What a run that nobody followed is told to be where a catalog shows the newest snapshot only."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +10,19 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
+from app.caller import ANONYMOUS
 from app.data_transformation.spark_connect import SparkConnectEngine
-from app.lakehouse.catalog import Catalog
+from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog, Column, ViewInfo
 from app.runs.driver import SettledAsFailed
 from app.runs.failure import FailureCause
 from app.runs.model import Run, RunKind, RunState
-from app.warehouse.engine import ModelSpec
+from app.warehouse.engine import Materialization, ModelSpec
 from app.warehouse.publish import append_table, replace_table
 from app.warehouse.target import HEAD
 from tests.conftest import Lakehouse
-from tests.embedded.warehouse_world import open_world
+from tests.embedded.test_warehouse_models import computing
+from tests.embedded.warehouse_world import ENDLESS, open_world
+from tests.patience import until
 
 ROWS = pa.table({"a": [1]})
 
@@ -124,3 +127,36 @@ async def test_runs_record_what_their_table_was_before(hidden: Lakehouse, tmp_pa
         second = await world.built(name, "SELECT 2 AS a")
     assert first.output is not None
     assert (first.engine[HEAD], second.engine[HEAD]) == (None, first.output.snapshot_id)
+
+
+class Overwritten(Catalog):
+    """Another writer replaces each view right after it was made."""
+
+    async def replace_view(
+        self, name: str, sql: str, columns: Sequence[Column], properties: Mapping[str, str]
+    ) -> ViewInfo:
+        await super().replace_view(name, sql, columns, properties)
+        other = {RUN_ID_PROPERTY: "another"}
+        return await super().replace_view(name, "SELECT 2 AS a", columns, other)
+
+
+async def test_a_view_of_another_writer_is_not_the_runs(hidden: Lakehouse, tmp_path: Path) -> None:
+    catalog = Overwritten(hidden.lake)
+    async with open_world(replace(hidden, catalog=catalog), tmp_path) as world:
+        name = f"hidden_{uuid4().hex[:8]}"
+        run = await world.build(name, "SELECT 1 AS a", materialization=Materialization.VIEW)
+    await catalog.close()
+    assert run.failure is not None
+    assert (run.failure.cause, run.failure.retryable) == (FailureCause.LOST, False)
+    assert run.output is None
+
+
+async def test_a_build_that_is_cancelled_before_it_publishes_has_changed_nothing(
+    hidden: Lakehouse, tmp_path: Path
+) -> None:
+    async with open_world(hidden, tmp_path) as world:
+        run = await world.start(f"hidden_{uuid4().hex[:8]}", ENDLESS)
+        await until(lambda: computing(world, run))
+        await world.runs.cancel(run.run_id, ANONYMOUS)
+        ended = await world.runs.wait(run.run_id, 30)
+    assert ended.state is RunState.CANCELLED, ended.failure
