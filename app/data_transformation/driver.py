@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 from app.data_transformation.engine import Source, SparkEngine, SparkJob, SparkWork, Views
 from app.data_transformation.sources import Resolved, SourceResolver
 from app.data_transformation.states import SparkState
-from app.errors import EngineFailed, TableNotFound
-from app.runs.driver import Outcome, RunControl, SettledAsFailed
+from app.errors import TableNotFound
+from app.runs.driver import Outcome, RunControl
 from app.runs.model import Run, RunInput
+from app.warehouse.dependents import mend_after, mend_settled, noted
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog, TableInfo
@@ -50,21 +51,16 @@ class SparkDriver:
             write_mode=work.write_mode,
             resources=work.resources,
         )
-        before = await self._catalog.table(work.destination)
+        if before := await self._catalog.table(work.destination):
+            await control.progress(engine=noted(before.columns))
         outcome = await self._engine.run(job, control)
-        if before:
-            for name in await self._views.mend_views(work.destination, before.columns):
-                message = f"{name} was built on the new columns of {work.destination}."
-                await control.progress(reason="ViewRebuilt", message=message)
+        await mend_after(self._views.mend_views, work.destination, before, control)
         return replace(outcome, inputs=inputs)
 
     async def settle(self, run: Run) -> Outcome | None:
         outcome = await self._engine.settle(run)
         if outcome is not None:
-            try:
-                await self._views.mend_views(run.target)
-            except EngineFailed as error:
-                raise SettledAsFailed(error, SparkState.COMPLETED) from error
+            await mend_settled(self._views.mend_views, run)
         return outcome
 
     def last_word(self, ended: Run) -> str | None:

@@ -91,9 +91,9 @@ def _quoted(name: str) -> str:
 class Views(Protocol):
     """The views over the tables that Spark writes; they are the SQL engine's."""
 
-    async def mend_views(self, table: str, before: Sequence["Column"] | None = None) -> list[str]:
-        """Builds those again that the table's new columns make invalid; returns their names.
-        `before`: its columns until now. Raises `EngineFailed` naming those that cannot be."""
+    async def mend_views(self, table: str, before: Sequence["Column"]) -> list[str]:
+        """Builds those again that were valid on the columns `before` and are not on the new ones;
+        returns their names. Raises `EngineFailed` naming those that cannot be built."""
         ...
 
 

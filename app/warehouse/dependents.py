@@ -9,10 +9,11 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.errors import AsgardError, EngineFailed, InvalidRequest, NotSupported
 from app.lakehouse.catalog import NESSIE_OWN, RUN_ID_PROPERTY
+from app.lakehouse.tables import Column
 from app.lakehouse.types import iceberg_type, trino_type
 from app.runs.driver import SettledAsFailed
 from app.runs.failure import FailureCause
@@ -20,14 +21,20 @@ from app.warehouse.duckdb_types import quoted
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog
-    from app.lakehouse.tables import Column, TableInfo, ViewInfo
+    from app.lakehouse.tables import TableInfo, ViewInfo
     from app.runs.driver import RunControl
+    from app.runs.model import Run
     from app.sql.judge import SqlJudge
     from app.warehouse.described import Described
 
-Columns = Sequence["Column"]
+Columns = Sequence[Column]
 Describe = Callable[[str, Mapping[str, str]], Awaitable["Described"]]
 """What a view's SQL gives when what it reads is replaced by queries, by `schema.name`."""
+
+
+Mend = Callable[[str, Columns], Awaitable[list[str]]]
+COLUMNS = "destination_columns_before"
+"""In `Run.engine`: the columns that views over the table were built on."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +49,24 @@ class DependentViews:
         self._judge = judge
         self._describe = describe
 
-    async def refuse_breaking(
-        self, table: str, before: TableInfo | ViewInfo | None, columns: Columns
+    async def prepare(
+        self, table: str, before: TableInfo | ViewInfo | None, columns: Columns, control: RunControl
     ) -> None:
-        """Raises `EngineFailed` when views could not be built on the new columns."""
+        """To be called before a run gives the table these columns. Raises `EngineFailed` when views
+        could not be built on them."""
         if before is None or _same(before.columns, columns):
             return
         _, broken = await self._plan(table, before.columns, columns)
         if broken:
             raise _refused(f"{table} would get other columns. Nothing was changed.", broken)
+        await control.progress(engine=noted(before.columns))
 
-    async def mend(self, table: str, before: Columns | None = None) -> list[str]:
-        """Builds the views again that the columns which `table` now has make invalid. Returns their
-        names, those that are read by others first. Raises `EngineFailed` with those that cannot be
-        built, after all others were.
-
-        `before`: what was there until now. A view that was invalid on that, too, is left alone."""
+    async def mend(self, table: str, before: Columns) -> list[str]:
+        """Builds the views again that were valid on the columns `before` and are not on those that
+        the table has now. Returns their names, those that are read by others first. Raises
+        `EngineFailed` with those that cannot be built, after all others were."""
         found = await self._catalog.table(table) or await self._catalog.view(table)
-        if found is None or (before is not None and _same(before, found.columns)):
+        if found is None or _same(before, found.columns):
             return []
         rebuilt, broken = await self._plan(table, before, found.columns)
         names = []
@@ -74,12 +81,12 @@ class DependentViews:
         return names
 
     async def _plan(
-        self, table: str, before: Columns | None, columns: Columns
+        self, table: str, before: Columns, columns: Columns
     ) -> tuple[list[Rebuilt], dict[str, str]]:
         """The views to build, and why others cannot be, by name."""
         views, reads = await self._views()
         known: dict[str, Columns] = {name: view.columns for name, view in views.items()}
-        former = known if before is None else {**known, table.lower(): before}
+        former = {**known, table.lower(): before}
         changed, rebuilt, broken = {table.lower()}, list[Rebuilt](), dict[str, str]()
         known = {**known, table.lower(): columns}
         for name in _in_order(reads):
@@ -92,7 +99,7 @@ class DependentViews:
                 broken[view.table] = error.detail
                 continue
             except (InvalidRequest, NotSupported) as error:
-                if before is None or await self._is_valid(view, below, former):
+                if await self._is_valid(view, below, former):
                     broken[view.table] = error.detail
                     changed.add(name)
                 continue
@@ -158,20 +165,27 @@ def after_run(columns: Columns, kept: Columns) -> Columns:
     return [*kept, *(column for column in columns if column.name not in names)]
 
 
-async def mend_settled(views: DependentViews, table: str) -> None:
-    """For `settle`: the run that wrote the table may have been cut off before it mended views."""
+def noted(columns: Columns) -> dict[str, Any]:
+    """For `Run.engine`: to be recorded before the table can get other columns."""
+    return {COLUMNS: [[column.name, column.type] for column in columns]}
+
+
+async def mend_settled(mend: Mend, run: Run) -> None:
+    """For `settle`: a run that wrote its table may have been cut off before it mended views."""
+    if (columns := run.engine.get(COLUMNS)) is None:
+        return
     try:
-        await views.mend(table)
+        await mend(run.target, [Column(name, kind) for name, kind in columns])
     except EngineFailed as error:
         raise SettledAsFailed(error) from error
 
 
 async def mend_after(
-    views: DependentViews, table: str, before: TableInfo | ViewInfo | None, control: RunControl
+    mend: Mend, table: str, before: TableInfo | ViewInfo | None, control: RunControl
 ) -> None:
     if before is None:
         return
-    for name in await views.mend(table, before.columns):
+    for name in await mend(table, before.columns):
         await control.progress(
             reason="ViewRebuilt", message=f"{name} was built on the new columns of {table}."
         )

@@ -150,14 +150,14 @@ class DuckDbEngine:
                 await control.progress(inputs=inputs, engine={"name": "dbt-duckdb", **before})
                 there = await self._there(spec)
                 columns = after_run(_columns(built), self._kept(spec, there))
-                await self._views.refuse_breaking(spec.table, there, columns)
+                await self._views.prepare(spec.table, there, columns, control)
                 await control.fence()
                 output = await self._publish(spec, control, worker, built)
                 await artifacts.uploaded()
             with contextlib.suppress(AsgardError):
                 # The published table stays, whether or not the builder frees its memory.
                 await call_worker(worker, {"op": "discard"}, None)
-        await mend_after(self._views, spec.table, there, control)
+        await mend_after(self._views.mend, spec.table, there, control)
         return Outcome(output=output, inputs=inputs)
 
     async def _there(self, spec: ModelSpec) -> TableInfo | ViewInfo | None:
@@ -172,17 +172,17 @@ class DuckDbEngine:
             view = await self._catalog.view(spec.table)
             if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
                 return None
-            await mend_settled(self._views, spec.table)
+            await mend_settled(self._views.mend, run)
             return Outcome(output=self._view_output(view))
         output = await self._target.published(spec.table, run.run_id)
         if output is None:
             await self._catalog.run(lambda catalog: publish.sweep(catalog, spec.table, run.run_id))
             await self._target.require_unchanged(run)
             return None
-        await mend_settled(self._views, spec.table)
+        await mend_settled(self._views.mend, run)
         return Outcome(output=output)
 
-    async def mend_views(self, table: str, before: Sequence[Column] | None = None) -> list[str]:
+    async def mend_views(self, table: str, before: Sequence[Column]) -> list[str]:
         return await self._views.mend(table, before)
 
     async def _describe_view(self, sql: str, stand_ins: Mapping[str, str]) -> Described:

@@ -100,9 +100,9 @@ class SqlEngine(Protocol):
     async def settle(self, spec: ModelSpec, run: Run) -> Outcome | None:
         """What `build` did before it was cut off; removes what it left behind."""
 
-    async def mend_views(self, table: str, before: Sequence[Column] | None = None) -> list[str]:
-        """Builds the views over a table again whose columns it does not give any more; returns
-        their names. `before`: the columns that it had. Raises `EngineFailed` naming those that
+    async def mend_views(self, table: str, before: Sequence[Column]) -> list[str]:
+        """Builds the views over a table again that were valid on the columns `before` and are not
+        on those that it has now; returns their names. Raises `EngineFailed` naming those that
         cannot be built."""
 
     async def preview(self, table: str, limit: int) -> Preview:

@@ -159,16 +159,16 @@ class TrinoEngine:
             view = await self.catalog.view(spec.table)
             if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
                 return None
-            await mend_settled(self.views, spec.table)
+            await mend_settled(self.views.mend, run)
             return Outcome(output=self.view_output(view))
         published = await self.published(spec.table, query_ids)
         if published is None:
             await self.target.require_unchanged(run)
             return None
-        await mend_settled(self.views, spec.table)
+        await mend_settled(self.views.mend, run)
         return Outcome(output=published)
 
-    async def mend_views(self, table: str, before: Sequence[Column] | None = None) -> list[str]:
+    async def mend_views(self, table: str, before: Sequence[Column]) -> list[str]:
         return await self.views.mend(table, before)
 
     async def _describe_view(self, sql: str, stand_ins: Mapping[str, str]) -> Described:

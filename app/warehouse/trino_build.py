@@ -64,9 +64,9 @@ class TrinoBuild:
         before, views = view or table, self._engine.views
         adds = spec.strategy and not spec.full_refresh and not view
         columns = after_run(described.columns, table.columns if adds and table else ())
-        await views.refuse_breaking(spec.table, before, columns)
+        await views.prepare(spec.table, before, columns, self._control)
         output = await self._build(described, view, table)
-        await mend_after(views, spec.table, before, self._control)
+        await mend_after(views.mend, spec.table, before, self._control)
         return output
 
     async def _build(

@@ -14,7 +14,7 @@ from app.data_transformation.sources import SourceResolver
 from app.data_transformation.spark_connect import SparkConnectEngine
 from app.errors import EngineFailed
 from app.lakehouse.bronze import BronzeManifests
-from app.lakehouse.catalog import RUN_ID_PROPERTY
+from app.lakehouse.catalog import RUN_ID_PROPERTY, Column
 from app.runs.driver import SettledAsFailed
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
@@ -165,8 +165,9 @@ async def test_a_view_that_was_invalid_before_stops_nothing(world: World) -> Non
     await world.built(gone, "SELECT 1 AS a")
     await world.built(view, f"SELECT b.a FROM gold.{base} AS b, gold.{gone} AS g", **VIEW)
     await world.lakehouse.catalog.drop_table(f"gold.{gone}")
-    await world.built(base, "SELECT 'x' AS a")
+    run = await world.built(base, "SELECT 'x' AS a")
     assert await world.rows(base) == [{"a": "x"}]
+    assert await world.engine.settle(ModelSpec.model_validate(run.spec), run) is not None
 
 
 async def test_columns_of_every_type_stand_in_for_a_table(world: World) -> None:
@@ -267,4 +268,4 @@ async def test_an_overwrite_of_spark_rebuilds_views_or_says_which_it_broke(
     with pytest.raises(SettledAsFailed, match=f"gold.{narrow}: "):
         await driver.settle(broke)
     with pytest.raises(EngineFailed, match=f"gold.{narrow}: "):
-        await world.engine.mend_views(f"silver.{table}")
+        await world.engine.mend_views(f"silver.{table}", [Column("b", "integer")])
