@@ -74,7 +74,7 @@ def _spark_operator(foundation: Foundation) -> SparkEngine:
             retries=settings.spark_retries,
             dynamic_allocation=settings.spark_dynamic_allocation,
             prometheus=settings.spark_prometheus,
-            hides_history=settings.nessie_uri is not None,
+            hides_history=foundation.lake.catalog.hides_history,
         ),
         submit_timeout=settings.spark_submit_timeout,
         run_timeout=settings.run_timeout,

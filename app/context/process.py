@@ -77,7 +77,7 @@ async def open_context(
         models = ModelDriver(warehouse)
         drivers: dict[RunKind, RunDriver] = {
             RunKind.INGESTION: IngestionDriver(ingestion),
-            RunKind.SPARK: SparkDriver(spark, catalog, sources),
+            RunKind.SPARK: SparkDriver(spark, catalog, sources, warehouse),
             RunKind.DBT: models,
             RunKind.DATA_PRODUCT: models,
         }

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.data_transformation.engine import Source, SparkEngine, SparkJob, SparkWork
+from app.data_transformation.engine import Source, SparkEngine, SparkJob, SparkWork, Views
 from app.data_transformation.sources import Resolved, SourceResolver
 from app.data_transformation.states import SparkState
 from app.errors import TableNotFound
 from app.runs.driver import Outcome, RunControl
 from app.runs.model import Run, RunInput
+from app.warehouse.dependents import mend_after, mend_settled, noted
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog, TableInfo
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 class SparkDriver:
     """`RunDriver` of Spark runs."""
 
-    def __init__(self, engine: SparkEngine, catalog: "Catalog", sources: SourceResolver) -> None:
+    def __init__(
+        self, engine: SparkEngine, catalog: "Catalog", sources: SourceResolver, views: Views
+    ) -> None:
         self._engine = engine
+        self._views = views
         self._catalog = catalog
         self._sources = sources
 
@@ -47,11 +51,17 @@ class SparkDriver:
             write_mode=work.write_mode,
             resources=work.resources,
         )
+        if before := await self._catalog.table(work.destination):
+            await control.progress(engine=noted(before.columns))
         outcome = await self._engine.run(job, control)
+        await mend_after(self._views.mend_views, work.destination, before, control)
         return replace(outcome, inputs=inputs)
 
     async def settle(self, run: Run) -> Outcome | None:
-        return await self._engine.settle(run)
+        outcome = await self._engine.settle(run)
+        if outcome is not None:
+            await mend_settled(self._views.mend_views, run)
+        return outcome
 
     def last_word(self, ended: Run) -> str | None:
         """As the status route has it; of a run that never started no engine has heard."""

@@ -1,11 +1,15 @@
 """The port to Spark, and the values that cross it."""
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from app.data_transformation.resources import Resources
 from app.runs.driver import Outcome, RunControl
 from app.runs.model import Frozen, Run
+
+if TYPE_CHECKING:
+    from app.lakehouse.tables import Column
 
 
 class WriteMode(StrEnum):
@@ -82,6 +86,15 @@ class SparkJob(Frozen):
 
 def _quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
+
+
+class Views(Protocol):
+    """The views over the tables that Spark writes; they are the SQL engine's."""
+
+    async def mend_views(self, table: str, before: Sequence["Column"]) -> list[str]:
+        """Builds those again that were valid on the columns `before` and are not on the new ones;
+        returns their names. Raises `EngineFailed` naming those that cannot be built."""
+        ...
 
 
 class SparkEngine(Protocol):

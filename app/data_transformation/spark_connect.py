@@ -29,10 +29,9 @@ from app.runs.model import Run, RunOutput
 from app.sandbox.policy import Sandbox
 from app.telemetry.calls import SILENT, Telemetry
 from app.warehouse.publishers import Publishers
+from app.warehouse.target import Target
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog.rest import RestCatalog
-
     from app.lakehouse.catalog import Catalog
     from app.lakehouse.storage import ObjectStore
 
@@ -76,6 +75,7 @@ class SparkConnectEngine:
         self._lake = sail_lake
         self._store = store
         self._catalog = catalog
+        self._target = Target(catalog, hides_history=sail_lake.catalog.hides_history)
         self._log_path = home / "logs" / "spark-worker.log"
         self._folders = WorkerFolders(home / "spark")
         self._pool = WorkerPool(
@@ -98,6 +98,7 @@ class SparkConnectEngine:
 
     async def run(self, job: SparkJob, control: RunControl) -> Outcome:
         try:
+            await self._target.note(job.destination, control)
             await self._warmed()
             async with self._pool.acquire() as worker:
                 await control.progress(
@@ -118,21 +119,21 @@ class SparkConnectEngine:
             self._warm_in_background()
 
     async def settle(self, run: Run) -> Outcome | None:
-        from app.warehouse.publish import find_published, sweep
-
-        def look(catalog: "RestCatalog") -> RunOutput | None:
-            published = find_published(catalog, run.target, run.run_id)
-            if published is None:
-                sweep(catalog, run.target, run.run_id)
-            return published
-
-        published = await self._catalog.run(look)
+        output = await self._published(run)
         # Earlier versions put a run's rows into a table first.
         await self._catalog.drop_table(f"{self._lake.staging_schema}.spark_{run.run_id}")
-        if published is None:
+        if output is None:
+            await self._target.require_unchanged(run)
             return None
-        output = published.model_copy(update={"catalog_ref": self._lake.catalog.ref})
         return Outcome(output=output, engine_state=SparkState.COMPLETED)
+
+    async def _published(self, run: Run) -> RunOutput | None:
+        from app.warehouse.publish import sweep
+
+        output = await self._target.published(run.target, run.run_id)
+        if output is None:
+            await self._catalog.run(lambda catalog: sweep(catalog, run.target, run.run_id))
+        return output
 
     async def live_log(self, run: Run) -> str | None:  # noqa: ARG002 — the port's
         """The worker's lines are in the run's log at once."""

@@ -24,13 +24,13 @@ from app.data_transformation.engine import SparkJob
 from app.data_transformation.kubernetes_api import KubernetesApi
 from app.data_transformation.manifest import SparkSettings, job_key, manifest
 from app.data_transformation.states import SparkState
-from app.data_transformation.target import Target, hidden, wrote_nothing
 from app.data_transformation.watchdog import Watchdog
 from app.errors import AsgardError, Conflict, EngineFailed, EngineUnreachable, NotFound
 from app.lakehouse.connection import Lake
 from app.runs.driver import Outcome, RunControl, SettledAsFailed
 from app.runs.model import Run
 from app.runs.patience import pauses
+from app.warehouse.target import Target
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog
@@ -43,6 +43,7 @@ POD_GONE_WITHIN = 60.0
 """Seconds; Kubernetes gives a pod 30 to end."""
 POD_POLL = 0.5
 DELETION_SEEN_WITHIN = 60.0
+APPLICATION = "The SparkApplication"
 RETRY_PAUSE = 5.0
 """Seconds before an attempt is repeated."""
 
@@ -85,7 +86,9 @@ class SparkOperatorEngine:
         """Whoever stops this task leaves the application as it is: a gateway that restarts finds
         it again, and after a cancel or a time-out `settle` deletes it."""
         await self.watch.require()
-        await asyncio.gather(self._put_job(job), self._note_target(job, control), control.fence())
+        await asyncio.gather(
+            self._put_job(job), self._target.note(job.destination, control), control.fence()
+        )
         try:
             last = await self._attempts(job, control)
         except EngineFailed as error:
@@ -96,7 +99,7 @@ class SparkOperatorEngine:
         await self._store.delete(job_key(job.run_id))
         output = await self._target.published(job.destination, job.run_id)
         if output is None:
-            raise await self._nothing_shown(control.run)
+            raise await self._target.nothing_shown(control.run, APPLICATION)
         return Outcome(output=output, engine_state=last.state)
 
     async def _attempts(self, job: SparkJob, control: RunControl) -> Application:
@@ -160,9 +163,8 @@ class SparkOperatorEngine:
                 why = await why_it_failed(self._api, run.run_id, last)
                 raise SettledAsFailed(await self._target.failure(run, why))
             if last is not None and last.state is SparkState.COMPLETED:
-                raise SettledAsFailed(await self._nothing_shown(run))
-            if not await self._target.is_unchanged(run):
-                raise SettledAsFailed(hidden(run.target))
+                raise SettledAsFailed(await self._target.nothing_shown(run, APPLICATION))
+            await self._target.require_unchanged(run)
             return None
         engine = last.engine if last else None
         return Outcome(output=output, engine=engine, engine_state=SparkState.COMPLETED)
@@ -279,14 +281,6 @@ class SparkOperatorEngine:
             raise EngineUnreachable(
                 f"The driver pod of {application_name(run_id)} does not end."
             ) from None
-
-    async def _note_target(self, job: SparkJob, control: RunControl) -> None:
-        if before := await self._target.before(job.destination):
-            await control.progress(engine=before)
-
-    async def _nothing_shown(self, run: Run) -> EngineFailed:
-        unchanged = await self._target.is_unchanged(run)
-        return wrote_nothing(run.target) if unchanged else hidden(run.target)
 
 
 async def _until_deleted(

@@ -41,6 +41,8 @@ class CatalogConnection:
     oauth2_server_uri: str | None = None
     token: str | None = field(default=None, repr=False)
     read_timeout: float = READ_TIMEOUT
+    hides_history: bool = False
+    """Whether it shows the newest snapshot of a table only, as Nessie does."""
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,7 @@ def catalog_connection(settings: Settings, ref: str) -> CatalogConnection:
         credential=credential.get_secret_value() if credential else None,
         oauth2_server_uri=settings.iceberg_rest_oauth2_uri,
         token=token.get_secret_value() if token else None,
+        hides_history=settings.nessie_uri is not None,
     )
 
 

@@ -3,11 +3,12 @@
 import asyncio
 import signal
 from collections.abc import Collection, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.errors import EngineUnreachable, SqlTooLarge
+from app.errors import AsgardError, EngineUnreachable, SqlRefused, SqlTooLarge
 from app.processes import WorkerDied, WorkerError, WorkerPool, WorkerProcess, WorkerTimeout
 from app.sandbox.policy import Sandbox
 from app.sql.limits import CPU_SECONDS, DEADLINE_SECONDS, check_size
@@ -55,13 +56,30 @@ class SqlJudge:
 
     async def check_query(self, sql: str) -> GuardedQuery:
         check_size(sql)
-        return GuardedQuery.from_json(await self._ask("check_query", sql=sql))
+        return replace(GuardedQuery.from_json(await self._ask("check_query", sql=sql)), source=sql)
+
+    async def in_words_of_caller(
+        self, error: SqlRefused, query: GuardedQuery, given: str, dialect: str = "trino"
+    ) -> SqlRefused:
+        """`error` with the position in the caller's text. An engine told it in `given`, which was
+        made of the query. Without a position if the caller's text does not have that word."""
+        at = error.members.pop("position", None)
+        if at is None or not query.source:
+            return error
+        asked = {"given": given, "at": at, "source": query.source, "dialect": dialect}
+        with suppress(AsgardError):  # the position alone is not worth another error
+            if (found := await self._ask("find_place", **asked)) is not None:
+                error.members["position"] = found
+        return error
 
     async def to_duckdb(
         self, sql: str, views: Mapping[str, str] = NO_VIEWS, catalog: str = "iceberg"
     ) -> str:
         answer = await self._ask("to_duckdb", sql=sql, views=dict(views), catalog=catalog)
         return str(answer)
+
+    async def with_stand_ins(self, sql: str, queries: Mapping[str, str]) -> str:
+        return str(await self._ask("with_stand_ins", sql=sql, queries=dict(queries)))
 
     async def to_dbt_model(self, sql: str, refs: Collection[str], dialect: str = "duckdb") -> str:
         answer = await self._ask("to_dbt_model", sql=sql, refs=sorted(refs), dialect=dialect)

@@ -68,6 +68,8 @@ class GuardedQuery:
     tables: tuple[TableName, ...]
     unnamed: Mapping[str, Any] | None = field(default=None, compare=False)
     """The first column that has no name: `column`, its number from 1, and `position`."""
+    source: str = field(default="", compare=False, repr=False)
+    """The text that was judged, as the caller wrote it."""
 
     def require_names(self) -> None:
         """Raises `SqlColumnUnnamed`: a table or view cannot be made of a column without name."""

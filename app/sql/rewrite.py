@@ -42,6 +42,15 @@ def to_duckdb(
     return sql
 
 
+def with_stand_ins(query_sql: str, policy: SqlPolicy, queries: Mapping[str, str]) -> str:
+    """The query in Trino's dialect, in which these queries stand for tables or views."""
+    try:
+        tree = expand(_judged(query_sql, policy), queries, lambda query: _judged(query, policy))
+    except RecursionError as error:
+        raise too_deep() from error
+    return generate(tree, TrinoSql)
+
+
 def to_dbt_model(
     query_sql: str,
     refs: Collection[str],

@@ -12,6 +12,8 @@ from typing import Any
 from app.errors import AsgardError
 from app.sql import guard, rewrite
 from app.sql.model import SqlPolicy
+from app.sql.parse import DuckDBSql, TrinoSql
+from app.sql.places import place
 from app.worker_loop import Emit, Handler, Message, serve
 
 
@@ -33,7 +35,14 @@ def open_worker(hello: Message) -> Mapping[str, Handler]:
         script = guard.check_script(message["sql"], policy, source_view is not None)
         return rewrite.bound(script, source_view, message["catalog"]).to_json()
 
-    handlers = (check_query, to_duckdb, to_dbt_model, bind_script)
+    def find_place(message: Message) -> Any:
+        dialect = DuckDBSql if message["dialect"] == "duckdb" else TrinoSql
+        return place(message["given"], dialect, message["at"], message["source"], TrinoSql)
+
+    def with_stand_ins(message: Message) -> Any:
+        return rewrite.with_stand_ins(message["sql"], policy, message["queries"])
+
+    handlers = (find_place, with_stand_ins, check_query, to_duckdb, to_dbt_model, bind_script)
     # The first parse builds sqlglot's tables: not in a client's time.
     rewrite.to_duckdb(guard.check_query("SELECT 1 AS one", policy).sql, policy)
     script = guard.check_script("SELECT 1 AS one", policy, has_source_path=False)

@@ -3,7 +3,13 @@
 import asyncio
 from typing import Any
 
-from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachable
+from app.errors import (
+    AsgardError,
+    EngineFailed,
+    EngineTimeout,
+    EngineUnreachable,
+    SqlInvalid,
+)
 from app.lakehouse.storage import ObjectStore
 from app.processes import WorkerDied, WorkerError, WorkerProcess, WorkerTimeout, WrongMessage
 from app.processes.worker import OnAsk, OnEvent
@@ -80,6 +86,15 @@ async def call_worker(
 def worker_error(error: WorkerError) -> AsgardError:
     return error.to_asgard() or EngineFailed(
         f"dbt failed: {error.error.get('message')}", cause=FailureCause.INTERNAL
+    )
+
+
+def unreadable(table: str, error: SqlInvalid) -> EngineFailed:
+    """The error of a statement that the caller did not write."""
+    return EngineFailed(
+        f"{table} cannot be read: {error.detail}",
+        cause=FailureCause.SQL_ERROR,
+        hint="If it is a view, look at its SQL and at what it reads.",
     )
 
 

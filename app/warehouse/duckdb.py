@@ -2,11 +2,19 @@
 
 import asyncio
 import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from app.errors import AsgardError, EngineFailed, NotFound, TableNotFound
+from app.errors import (
+    AsgardError,
+    EngineFailed,
+    NotFound,
+    SqlInvalid,
+    SqlRefused,
+    TableNotFound,
+)
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
 from app.lakehouse.connection import Lake
 from app.lakehouse.storage import ObjectStore
@@ -18,10 +26,13 @@ from app.sql.judge import SqlJudge
 from app.sql.model import GuardedQuery, TableName
 from app.telemetry.calls import SILENT, Telemetry
 from app.warehouse import publish
-from app.warehouse.building import Artifacts, call_worker, names_of
+from app.warehouse.building import Artifacts, call_worker, names_of, unreadable
+from app.warehouse.dependents import DependentViews, after_run, mend_after, mend_settled
+from app.warehouse.described import Described
 from app.warehouse.duckdb_types import quoted
 from app.warehouse.engine import IncrementalStrategy, ModelSpec, Preview
 from app.warehouse.publishers import Publishers
+from app.warehouse.target import Target, require_own
 from app.warehouse.views import expand_views, find_relations
 from app.warehouse.workers import WorkerKind, Workers
 
@@ -50,8 +61,10 @@ class DuckDbEngine:
     ) -> None:
         self._lake = lake
         self._catalog = catalog
+        self._target = Target(catalog, hides_history=lake.catalog.hides_history)
         self._store = store
         self._judge = judge
+        self._views = DependentViews(catalog, judge, self._describe_view)
         self._telemetry = telemetry
         readable = {"lake": builder_lake.to_json()}
         self._workers = Workers(
@@ -74,7 +87,10 @@ class DuckDbEngine:
         """`target`: the view that is to be made of the query, which it must not read."""
         relations = await find_relations(self._catalog, names_of(sql))
         text = await self._to_duckdb(sql, relations, target)
-        answer = await self._plan({"op": "validate", "sql": text}, VALIDATE_SECONDS)
+        try:
+            answer = await self._plan({"op": "validate", "sql": text}, VALIDATE_SECONDS)
+        except SqlRefused as error:
+            raise await self._judge.in_words_of_caller(error, sql, text, "duckdb") from error
         return _columns(answer)
 
     async def columns(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
@@ -109,10 +125,15 @@ class DuckDbEngine:
         except TableNotFound as error:
             raise NotFound(error.detail) from error
         text = await self._to_duckdb(query, relations, None)
-        answer = await self._plan({"op": "preview", "sql": text, "limit": limit}, PREVIEW_SECONDS)
+        message = {"op": "preview", "sql": text, "limit": limit}
+        try:
+            answer = await self._plan(message, PREVIEW_SECONDS)
+        except SqlInvalid as error:
+            raise unreadable(table, error) from error
         return Preview(_columns(answer), answer["rows"])
 
     async def build(self, spec: ModelSpec, control: RunControl) -> Outcome:
+        await self._target.note(spec.table, control)
         guarded = await self._judge.check_query(spec.sql)
         relations = await find_relations(self._catalog, names_of(guarded))
         inputs = tuple(self._input(info) for info in relations.values())
@@ -126,29 +147,49 @@ class DuckDbEngine:
                 except AsgardError:
                     await artifacts.uploaded()
                     raise
-                await control.progress(inputs=inputs, engine={"name": "dbt-duckdb"})
+                before = await self._target.before(spec.table)
+                await control.progress(inputs=inputs, engine={"name": "dbt-duckdb", **before})
+                there = await self._there(spec)
+                columns = after_run(_columns(built), self._kept(spec, there))
+                await self._views.prepare(spec.table, there, columns, control)
                 await control.fence()
                 output = await self._publish(spec, control, worker, built)
                 await artifacts.uploaded()
             with contextlib.suppress(AsgardError):
                 # The published table stays, whether or not the builder frees its memory.
                 await call_worker(worker, {"op": "discard"}, None)
+        await mend_after(self._views.mend, spec.table, there, control)
         return Outcome(output=output, inputs=inputs)
+
+    async def _there(self, spec: ModelSpec) -> TableInfo | ViewInfo | None:
+        return await self._catalog.table(spec.table) or await self._catalog.view(spec.table)
+
+    def _kept(self, spec: ModelSpec, there: TableInfo | ViewInfo | None) -> Sequence[Column]:
+        adds = spec.strategy is not None and not spec.full_refresh
+        return there.columns if adds and isinstance(there, TableInfo) else ()
 
     async def settle(self, spec: ModelSpec, run: Run) -> Outcome | None:
         if spec.materialization.is_view:
             view = await self._catalog.view(spec.table)
             if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
                 return None
+            await mend_settled(self._views.mend, run)
             return Outcome(output=self._view_output(view))
-        published = await self._catalog.run(
-            lambda catalog: publish.find_published(catalog, spec.table, run.run_id)
-        )
-        if published is None:
+        output = await self._target.published(spec.table, run.run_id)
+        if output is None:
             await self._catalog.run(lambda catalog: publish.sweep(catalog, spec.table, run.run_id))
+            await self._target.require_unchanged(run)
             return None
-        ref = self._lake.catalog.ref
-        return Outcome(output=published.model_copy(update={"catalog_ref": ref}))
+        await mend_settled(self._views.mend, run)
+        return Outcome(output=output)
+
+    async def mend_views(self, table: str, before: Sequence[Column]) -> list[str]:
+        return await self._views.mend(table, before)
+
+    async def _describe_view(self, sql: str, stand_ins: Mapping[str, str]) -> Described:
+        text = await self._judge.to_duckdb(sql, views=stand_ins)
+        answer = await self._plan({"op": "validate", "sql": text}, VALIDATE_SECONDS)
+        return Described(tuple(_columns(answer)), sql)
 
     async def _publish(
         self, spec: ModelSpec, control: RunControl, worker: WorkerProcess, built: dict[str, Any]
@@ -159,6 +200,7 @@ class DuckDbEngine:
             view = await self._catalog.replace_view(
                 spec.table, spec.sql, _columns(built), {RUN_ID_PROPERTY: run_id}
             )
+            require_own(view, run_id)
             return self._view_output(view)
         return await self._publish_table(spec, run_id, worker)
 

@@ -112,7 +112,6 @@ def _allowed(lake: Lake) -> list[str]:
 
 
 _UNREACHABLE = ("IO Error", "HTTP Error", "Connection Error", "TransactionContext Error")
-_NOT_PLANNED = ("Parser Error", "Binder Error", "Catalog Error", "Syntax Error")
 _INTERNAL = ("INTERNAL Error", "FATAL Error", "Internal Error", "Fatal Error")
 _MISSING_TABLE = re.compile(r"Table with name \"?([\w.]+)\"? does not exist")
 
@@ -162,8 +161,6 @@ def engine_error(message: str) -> AsgardError:
             hint="Read it by its number, for example ROW(1, 'a')[2], or name the fields with "
             "CAST(ROW(1) AS ROW(id integer)).",
         )
-    if kind in _NOT_PLANNED:
-        return SqlInvalid(text)
     if kind == "Out of Memory Error":
         return EngineFailed(
             "The query needs more memory than the embedded engine has.",
@@ -178,8 +175,25 @@ def engine_error(message: str) -> AsgardError:
         return EngineFailed(
             "The SQL reads something outside the lake.", cause=FailureCause.PERMISSION_DENIED
         )
-    cause = FailureCause.INTERNAL if kind in _INTERNAL or not kind else FailureCause.SQL_ERROR
-    return EngineFailed(text, cause=cause)
+    if kind in _INTERNAL or not kind:
+        return EngineFailed(text)
+    return SqlInvalid(text)
+
+
+def position_in(sql: str, message: str) -> dict[str, int] | None:
+    """Where a message of DuckDB points, for SQL that begins in the second line of a statement. Of
+    a long line the message shows only a part."""
+    shown = re.search(r"^LINE (\d+): (.*)\n( *)\^", message, re.MULTILINE)
+    if shown is None:
+        return None
+    number, excerpt = int(shown[1]) - 1, shown[2]
+    lines = sql.split("\n")
+    if not 1 <= number <= len(lines):
+        return None
+    part = excerpt.removeprefix("...").removesuffix("...")
+    begins = lines[number - 1].find(part)
+    column = begins + len(shown[3]) - len(f"LINE {shown[1]}: ") - excerpt.index(part) + 1
+    return {"line": number, "column": column} if begins >= 0 and column > 0 else None
 
 
 def _readable(text: str) -> str:

@@ -61,8 +61,9 @@ def literal(text: str) -> str:
 
 def describe(connection: DuckDBPyConnection, sql: str) -> list[ResultColumn]:
     """Plans the SELECT without running it. Raises what DuckDB raises, and `SqlInvalid`."""
+    # This first: DuckDB says where a fault is in a statement, not in a relation.
+    names = [row[0] for row in connection.execute(f"DESCRIBE\n{sql}").fetchall()]
     relation = connection.sql(f"SELECT * FROM (\n{sql}\n) AS described LIMIT 0")
-    names = [row[0] for row in connection.execute(f"DESCRIBE {sql}").fetchall()]
     twice = {name for name in names if [n.lower() for n in names].count(name.lower()) > 1}
     if twice:
         raise SqlInvalid(

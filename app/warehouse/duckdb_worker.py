@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.lakehouse.connection import Lake
-from app.warehouse.duckdb_session import open_session, our_errors
+from app.warehouse.duckdb_session import duckdb_error, open_session, our_errors, position_in
 from app.warehouse.duckdb_types import describe
 from app.warehouse.values import plain
 from app.worker_loop import Emit, Handlers, serve
@@ -22,7 +22,16 @@ MEMORY = "128MB"
 
 
 def _validate(connection: DuckDBPyConnection, message: dict[str, Any]) -> dict[str, Any]:
-    columns = describe(connection, message["sql"])
+    import duckdb
+
+    sql = message["sql"]
+    try:
+        columns = describe(connection, sql)
+    except duckdb.Error as failed:
+        error = duckdb_error(failed)
+        if position := position_in(sql, str(failed)):
+            error.members["position"] = position
+        raise error from failed
     return {"columns": [{"name": c.name, "type": c.trino_type} for c in columns]}
 
 

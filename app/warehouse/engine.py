@@ -1,5 +1,6 @@
 """The port of SQL: what a model is, and what an engine does with it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -98,6 +99,11 @@ class SqlEngine(Protocol):
 
     async def settle(self, spec: ModelSpec, run: Run) -> Outcome | None:
         """What `build` did before it was cut off; removes what it left behind."""
+
+    async def mend_views(self, table: str, before: Sequence[Column]) -> list[str]:
+        """Builds the views over a table again that were valid on the columns `before` and are not
+        on those that it has now; returns their names. Raises `EngineFailed` naming those that
+        cannot be built."""
 
     async def preview(self, table: str, limit: int) -> Preview:
         """The first rows of `schema.table`, a table or a view. Raises `NotFound`."""

@@ -3,7 +3,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +11,7 @@ from typing import TypeVar
 import anyio.from_thread
 import anyio.to_thread
 
-from app.errors import EngineUnreachable, NotFound, TableNotFound
+from app.errors import EngineUnreachable, NotFound, SqlInvalid, SqlRefused, TableNotFound
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
 from app.lakehouse.storage import ObjectStore
 from app.lakehouse.tables import Column, TableInfo, ViewInfo
@@ -19,13 +19,17 @@ from app.runs.driver import Outcome, RunControl
 from app.runs.model import Run, RunInput, RunOutput
 from app.sql.judge import SqlJudge
 from app.sql.model import GuardedQuery, TableName
+from app.sql.positions import within
 from app.telemetry.calls import SILENT, Telemetry
 from app.warehouse import trino_snapshots
-from app.warehouse.building import names_of
+from app.warehouse.building import names_of, unreadable
+from app.warehouse.dependents import DependentViews, mend_settled
+from app.warehouse.described import Described
 from app.warehouse.engine import ModelSpec, Preview
+from app.warehouse.target import Target
 from app.warehouse.trino_build import TrinoBuild
-from app.warehouse.trino_client import TrinoClient
-from app.warehouse.trino_columns import Described, describe, first_rows, table_name
+from app.warehouse.trino_client import Answer, TrinoClient
+from app.warehouse.trino_columns import describe, first_rows, table_name
 from app.warehouse.trino_connection import TrinoConnection
 from app.warehouse.trino_snapshots import Written
 from app.warehouse.values import plain
@@ -64,7 +68,9 @@ class TrinoEngine:
         self.catalog = catalog
         self.store = store
         self.lake = catalog.lake
+        self.target = Target(catalog, hides_history=self.lake.catalog.hides_history)
         self._judge = judge
+        self.views = DependentViews(catalog, judge, self._describe_view)
         self._limiter = anyio.CapacityLimiter(THREADS)
         self._away_since: dict[str, float] = {}
         self._known: dict[Question, Described] = {}
@@ -92,14 +98,13 @@ class TrinoEngine:
         relations = await self._readable(sql, target)
         explain = f"EXPLAIN (TYPE VALIDATE)\n{sql.sql}"
         _, described = await asyncio.gather(
-            self.thread(partial(self.client.ask, explain, VALIDATE_SECONDS)),
-            self._ask_columns(sql.sql, relations),
+            self._ask(explain, sql), self._ask_columns(sql, relations)
         )
         return list(described.columns)
 
     async def columns(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
         relations = await self._readable(sql, target)
-        return list((await self._ask_columns(sql.sql, relations)).columns)
+        return list((await self._ask_columns(sql, relations)).columns)
 
     async def _readable(self, sql: GuardedQuery, target: str | None) -> Relations:
         """Looked up before Trino is asked, which knows no near matches of what is missing."""
@@ -120,18 +125,22 @@ class TrinoEngine:
         except TableNotFound as error:
             raise NotFound(error.detail) from error
         sql = f"SELECT * FROM {self.name(name.schema, name.name)} LIMIT {int(limit)}"
-        answer = await self.thread(partial(self.client.ask, sql, PREVIEW_SECONDS))
+        try:
+            answer = await self.thread(partial(self.client.ask, sql, PREVIEW_SECONDS))
+        except SqlInvalid as error:
+            raise unreadable(table, error) from error
         columns = describe(sql, answer.names, answer.types).columns
         return Preview(list(columns), [[plain(value) for value in row] for row in answer.rows])
 
     async def build(self, spec: ModelSpec, control: RunControl) -> Outcome:
+        await self.target.note(spec.table, control)
         guarded = await self._judge.check_query(spec.sql)
         relations = await find_relations(self.catalog, names_of(guarded))
         target = spec.table if spec.materialization.is_view else None
         await self._refuse_cycles(relations, target)
         inputs = tuple(self._input(info) for info in relations.values())
         described, _ = await asyncio.gather(
-            self._columns_asked(guarded.sql, relations),
+            self._columns_asked(guarded, relations),
             control.progress(inputs=inputs, engine={"name": "dbt-trino"}),
         )
         output = await TrinoBuild(self, spec, control).run(described)
@@ -150,9 +159,23 @@ class TrinoEngine:
             view = await self.catalog.view(spec.table)
             if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
                 return None
+            await mend_settled(self.views.mend, run)
             return Outcome(output=self.view_output(view))
         published = await self.published(spec.table, query_ids)
-        return Outcome(output=published) if published else None
+        if published is None:
+            await self.target.require_unchanged(run)
+            return None
+        await mend_settled(self.views.mend, run)
+        return Outcome(output=published)
+
+    async def mend_views(self, table: str, before: Sequence[Column]) -> list[str]:
+        return await self.views.mend(table, before)
+
+    async def _describe_view(self, sql: str, stand_ins: Mapping[str, str]) -> Described:
+        text = await self._judge.with_stand_ins(sql, stand_ins)
+        ask = partial(self.client.ask, first_rows(text, 0), VALIDATE_SECONDS)
+        answer = await self.thread(ask)
+        return describe(sql, answer.names, answer.types)
 
     async def published(self, table: str, query_ids: Collection[str]) -> RunOutput | None:
         """What these queries wrote into the table, if its catalog shows it."""
@@ -169,20 +192,29 @@ class TrinoEngine:
             lambda rest: trino_snapshots.written(rest, table, ids, ref),
         )
 
-    async def _ask_columns(self, sql: str, relations: Relations) -> Described:
-        ask = partial(self.client.ask, first_rows(sql, 0), VALIDATE_SECONDS)
-        answer = await self.thread(ask)
+    async def _ask(self, statement: str, query: GuardedQuery) -> Answer:
+        """A question about the query, which is part of the statement."""
+        try:
+            return await self.thread(partial(self.client.ask, statement, VALIDATE_SECONDS))
+        except SqlRefused as error:
+            if at := error.members.pop("position", None):
+                error.members["position"] = within(statement, query.sql, at)
+            raise await self._judge.in_words_of_caller(error, query, query.sql) from error
+
+    async def _ask_columns(self, query: GuardedQuery, relations: Relations) -> Described:
+        sql = query.sql
+        answer = await self._ask(first_rows(sql, 0), query)
         described = describe(sql, answer.names, answer.types)
         while len(self._known) >= REMEMBERED:
             del self._known[next(iter(self._known))]
         self._known[_question(sql, relations)] = described
         return described
 
-    async def _columns_asked(self, sql: str, relations: Relations) -> Described:
+    async def _columns_asked(self, query: GuardedQuery, relations: Relations) -> Described:
         """As they were told before the run was made, if what it reads has the same columns still:
         each question costs Trino 70 ms."""
-        known = self._known.get(_question(sql, relations))
-        return known or await self._ask_columns(sql, relations)
+        known = self._known.get(_question(query.sql, relations))
+        return known or await self._ask_columns(query, relations)
 
     async def thread(self, work: Callable[[], T]) -> T:
         """Left behind when it is cancelled: what it waits for is ended by `settle`."""

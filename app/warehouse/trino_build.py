@@ -6,20 +6,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio.from_thread
 import stamina
 
-from app.errors import AsgardError, EngineFailed
+from app.errors import AsgardError, EngineFailed, NotFound
 from app.lakehouse.catalog import RUN_ID_PROPERTY
+from app.runs.driver import SettledAsFailed
 from app.warehouse.building import Artifacts, call_worker
+from app.warehouse.dependents import after_run, mend_after
+from app.warehouse.described import Described
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
-from app.warehouse.trino_columns import Described, check_key, with_extra_columns
+from app.warehouse.target import require_own, wrote_nothing
+from app.warehouse.trino_columns import check_key, with_extra_columns
 from app.warehouse.trino_errors import is_conflict
-from app.warehouse.trino_increment import Increment, ambiguous_keys, refused_key
+from app.warehouse.trino_increment import Increment, refused_key, unusable_keys
 from app.warehouse.trino_publisher import (
     Publisher,
     StatementRefused,
@@ -28,13 +31,15 @@ from app.warehouse.trino_publisher import (
 )
 
 if TYPE_CHECKING:
-    from app.lakehouse.tables import TableInfo
+    from app.lakehouse.tables import TableInfo, ViewInfo
     from app.runs.driver import RunControl
     from app.runs.model import RunOutput
     from app.warehouse.trino import TrinoEngine
     from app.warehouse.trino_client import Answer
+    from app.warehouse.trino_snapshots import Written
 
 CONFLICT_ATTEMPTS = 6
+TRINO = "The statement on Trino"
 MANY_DELETE_FILES = 8
 """A merge leaves delete files, which every reader pays for; from so many on they are worked in."""
 
@@ -56,12 +61,26 @@ class TrinoBuild:
         described = with_extra_columns(spec, described)
         check_key(described.columns, spec.unique_key)
         view, table = await asyncio.gather(catalog.view(spec.table), catalog.table(spec.table))
+        before, views = view or table, self._engine.views
+        adds = spec.strategy and not spec.full_refresh and not view
+        columns = after_run(described.columns, table.columns if adds and table else ())
+        await views.prepare(spec.table, before, columns, self._control)
+        output = await self._build(described, view, table)
+        await mend_after(views.mend, spec.table, before, self._control)
+        return output
+
+    async def _build(
+        self, described: Described, view: ViewInfo | None, table: TableInfo | None
+    ) -> RunOutput:
+        spec = self._spec
         if spec.materialization.is_view:
             return await self._view(described, in_the_way=table is not None)
         if view:
             return await self._instead_of_view(described)
         if spec.strategy and not spec.full_refresh and table:
             return await self._incremental(described, spec.strategy, table)
+        if spec.strategy and spec.strategy.needs_key:
+            return await self._first_with_key(described)
         await self._dbt(described, spec.schema_name, spec.name)
         return await self._output()
 
@@ -74,34 +93,49 @@ class TrinoBuild:
         view = await self._engine.catalog.replace_view(
             self._spec.table, described.sql, described.columns, {RUN_ID_PROPERTY: self._run_id}
         )
+        require_own(view, self._run_id)
         return self._engine.view_output(view)
 
     async def _instead_of_view(self, described: Described) -> RunOutput:
         """Built beside it first: a query that fails leaves the view."""
         self._refuse_unless_asked(True, "view")
         async with self._staged(described):
+            await self._check_rows()
             await self._control.fence()
             await self._engine.catalog.drop_view(self._spec.table)
             await self._execute(f"CREATE TABLE {self._target} AS SELECT * FROM {self._delta}")
         return await self._output()
 
+    async def _first_with_key(self, described: Described) -> RunOutput:
+        """Stages the rows to check their keys: later runs would refuse what the first one took."""
+        async with self._staged(described):
+            await self._check_rows()
+            rows = f"SELECT * FROM {self._delta}"
+            await self._publish(table_statement(self._target, rows))
+        return await self._output()
+
+    async def _check_rows(self) -> None:
+        strategy, key = self._spec.strategy, self._spec.unique_key
+        if strategy is None or not strategy.needs_key:
+            return
+        unique = strategy is IncrementalStrategy.MERGE
+        found = await self._execute(unusable_keys(self._delta, key, unique=unique))
+        if found.rows:
+            raise refused_key(key, found.rows[0])
+
     async def _incremental(
         self, described: Described, strategy: IncrementalStrategy, table: TableInfo
     ) -> RunOutput:
-        key = self._spec.unique_key
         increment = Increment(
             target=self._target,
             delta=self._delta,
             old=table.columns,
             new=described.columns,
-            key=key,
+            key=self._spec.unique_key,
             strategy=strategy,
         )
         async with self._staged(described):
-            if strategy is IncrementalStrategy.MERGE:
-                found = await self._execute(ambiguous_keys(self._delta, key))
-                if found.rows:
-                    raise refused_key(key, found.rows[0])
+            await self._check_rows()
             await self._control.fence()
             for statement in increment.added_columns():
                 await self._execute(statement)
@@ -156,7 +190,10 @@ class TrinoBuild:
 
     async def _after_worker(self, error: AsgardError) -> None:
         """Find out the outcome of the statement that a dead worker left behind."""
-        outcome = await self._engine.settle(self._spec, self._control.run)
+        try:
+            outcome = await self._engine.settle(self._spec, self._control.run)
+        except SettledAsFailed as found:
+            raise found.error from error
         if outcome is None or outcome.output is None:
             raise error
 
@@ -196,22 +233,36 @@ class TrinoBuild:
         self._query_ids.append(query_id)
         await self._control.progress(engine={"query_ids": list(self._query_ids)})
 
-    async def _output(self, rows_written: int | None = None) -> RunOutput:
-        table, engine = self._spec.table, self._engine
-        written = await engine.written(table, self._query_ids)
-        if rows_written and not written.found:
-            hidden = {"snapshot_id": None, "metadata_location": None}
-            written = replace(written, output=written.output.model_copy(update=hidden))
-        if written.delete_files >= MANY_DELETE_FILES:
-            await self._execute(f"ALTER TABLE {self._target} EXECUTE optimize")
-            written = await engine.written(table, self._query_ids)
-        output = written.output
+    async def _output(self, changed: int | None = None) -> RunOutput:
+        """`changed`: rows that the statement wrote, where it may have had none to write."""
+        output = await self._written(changed)
         if output.rows is None:
             counted = await self._execute(f"SELECT count(*) FROM {self._target}")
             output = output.model_copy(update={"rows": counted.rows[0][0]})
-        if rows_written is not None:
-            output = output.model_copy(update={"rows_written": rows_written})
+        if changed is not None:
+            output = output.model_copy(update={"rows_written": changed})
         return output
+
+    async def _written(self, changed: int | None) -> RunOutput:
+        """What the catalog shows of the run. Raises when its snapshot is not there: Trino's word
+        is no evidence, and the newest snapshot may be another writer's."""
+        table, engine = self._spec.table, self._engine
+        try:
+            written = await engine.written(table, self._query_ids)
+        except NotFound as error:
+            raise wrote_nothing(table, TRINO) from error
+        if written.found or changed == 0:
+            return await self._compacted(written)
+        raise await engine.target.nothing_shown(self._control.run, TRINO)
+
+    async def _compacted(self, written: Written) -> RunOutput:
+        if written.delete_files >= MANY_DELETE_FILES:
+            await self._execute(f"ALTER TABLE {self._target} EXECUTE optimize")
+            written = await self._engine.written(self._spec.table, self._query_ids)
+        if written.found:
+            return written.output
+        unwritten = {"snapshot_id": None, "metadata_location": None}
+        return written.output.model_copy(update=unwritten)
 
     def _refuse_unless_asked(self, in_the_way: bool, kind: str) -> None:
         if in_the_way and not self._spec.replace:

@@ -4,24 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from app.errors import SqlInvalid
 from app.lakehouse.tables import Column
 from app.lakehouse.types import iceberg_type, trino_type
+from app.warehouse.described import Described
 from app.warehouse.duckdb_types import literal, not_held, quoted
 from app.warehouse.engine import ModelSpec
 
 MOMENT = "timestamp(6) with time zone"
 _CASTS = {"json": "json_format({0})", "unknown": "CAST({0} AS varchar)"}
-
-
-@dataclass(frozen=True)
-class Described:
-    columns: tuple[Column, ...]
-    """With the types that the table will have."""
-    sql: str
-    """The query, with what no table can hold cast to what it can."""
 
 
 def describe(sql: str, names: Sequence[str], types: Sequence[str]) -> Described:

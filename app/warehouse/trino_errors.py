@@ -10,6 +10,7 @@ from app.errors import (
     EngineFailed,
     EngineUnreachable,
     SqlInvalid,
+    SqlTooLarge,
     TableNotFound,
 )
 from app.runs.failure import FailureCause
@@ -38,6 +39,32 @@ _AWAY = (
 )
 _STORAGE = ("ICEBERG_CATALOG_ERROR", "ICEBERG_FILESYSTEM_ERROR", "ICEBERG_CANNOT_OPEN_SPLIT")
 _MEMORY = ("MEMORY", "OUT_OF_MEMORY", "SPILL")
+_TOO_LARGE = (
+    "QUERY_TEXT_TOO_LARGE",
+    "QUERY_HAS_TOO_MANY_STAGES",
+    "QUERY_EXCEEDED_COMPILER_LIMIT",
+    "STACK_OVERFLOW",
+    "TOO_MANY_GROUPING_SETS",
+)
+_OF_VIEWS = ("VIEW_IS_STALE", "INVALID_VIEW", "VIEW_IS_RECURSIVE")
+_EXISTS = ("ALREADY_EXISTS", "TABLE_ALREADY_EXISTS", "COLUMN_ALREADY_EXISTS")
+_OF_OPERATORS = (
+    "INCOMPATIBLE_CLIENT",
+    "INVALID_CATALOG_PROPERTY",
+    "INVALID_COLUMN_MASK",
+    "INVALID_ROW_FILTER",
+    "INVALID_SCHEMA_PROPERTY",
+    "INVALID_SESSION_PROPERTY",
+    "INVALID_TABLE_PROPERTY",
+    "QUERY_REJECTED",
+    "READ_ONLY_VIOLATION",
+    "ROLE_NOT_FOUND",
+    "TABLE_REDIRECTION_ERROR",
+)
+"""Errors of users, by Trino's account, that no other SQL of the caller's would avoid: Asgard is the
+user, with the statements, rights and settings that its operator gave it."""
+_PLACE = re.compile(r"\Aline \d+:\d+: ")
+"""Trino's place in the statement that it was sent, which the caller has never seen."""
 _LACKS = "A schema that Asgard makes at its start is not in Trino's catalog."
 
 
@@ -70,7 +97,7 @@ def is_conflict(error: BaseException) -> bool:
 
 
 def _query_error(error: TrinoQueryError) -> AsgardError:
-    name, text = error.error_name or "", _readable(error.message)
+    name, text = error.error_name or "", _readable(_PLACE.sub("", error.message))
     if name in ("TABLE_NOT_FOUND", "VIEW_NOT_FOUND"):
         missing = re.search(r"'([^']+)'", text)
         table = ".".join(missing[1].split(".")[-2:]) if missing else "?"
@@ -114,7 +141,9 @@ def _query_error(error: TrinoQueryError) -> AsgardError:
 
 
 def _by_type(error: TrinoQueryError, name: str, text: str) -> AsgardError:
-    if error.error_type == "INSUFFICIENT_RESOURCES":
+    if error.error_type == "USER_ERROR" and name != "EXCEEDED_FUNCTION_MEMORY_LIMIT":
+        return _user_error(error, name, text)
+    if error.error_type in ("INSUFFICIENT_RESOURCES", "USER_ERROR"):
         if any(sign in name for sign in _MEMORY):
             return EngineFailed(
                 "The query needs more memory than Trino gives it.",
@@ -124,13 +153,36 @@ def _by_type(error: TrinoQueryError, name: str, text: str) -> AsgardError:
         late = "TIME" in name
         cause = FailureCause.TIMEOUT if late else FailureCause.INTERNAL
         return EngineFailed(text, cause=cause, retryable=True)
-    if error.error_type == "USER_ERROR":
-        if error.error_location:
-            return SqlInvalid(text)
-        if name == "NOT_SUPPORTED":
-            return SqlInvalid(text, hint="Cast the column in the SQL, for example to varchar.")
-        return EngineFailed(text, cause=FailureCause.SQL_ERROR)
+    if error.error_type == "EXTERNAL":
+        return EngineFailed(f"Something that Trino depends on failed: {text}")
     return EngineFailed(f"Trino failed inside: {text}", cause=FailureCause.INTERNAL)
+
+
+def _user_error(error: TrinoQueryError, name: str, text: str) -> AsgardError:
+    if name in _OF_VIEWS:
+        return EngineFailed(
+            text,
+            cause=FailureCause.SQL_ERROR,
+            hint="The SQL reads a view that is not valid any more. Run its transformation again, "
+            "or create the view again.",
+        )
+    if name in _EXISTS:
+        return EngineFailed(f"Another writer changed the lake meanwhile: {text}", retryable=True)
+    if name in _OF_OPERATORS:
+        return EngineFailed(
+            f"Trino refused the statement: {text}",
+            hint="Check the settings and the access control of Trino.",
+        )
+    position = None
+    if error.error_location:
+        line, column = error.error_location
+        position = {"line": line, "column": column}
+    if name in _TOO_LARGE:
+        return SqlTooLarge(text, position=position)
+    hint = None
+    if name == "NOT_SUPPORTED" and not position:
+        hint = "Cast the column in the SQL, for example to varchar."
+    return SqlInvalid(text, hint=hint, position=position)
 
 
 def _http_error(text: str) -> AsgardError:

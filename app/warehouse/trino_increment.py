@@ -94,14 +94,14 @@ class Increment:
         return " AND ".join(f"t.{quoted(name)} = d.{quoted(name)}" for name in self._key)
 
 
-def ambiguous_keys(delta: str, key: Sequence[str]) -> str:
-    """Gives the number of rows and the values of a key that no merge could use, if there is one."""
+def unusable_keys(delta: str, key: Sequence[str], *, unique: bool) -> str:
+    """Gives the number of rows and the values of a key that is null or, where keys are `unique`,
+    comes twice, if there is one. No later run finds a row by a null."""
     columns = ", ".join(quoted(name.lower()) for name in key)
-    null = " OR ".join(f"{quoted(name.lower())} IS NULL" for name in key)
-    return (
-        f"SELECT count(*), {columns} FROM {delta} GROUP BY {columns}\n"
-        f"HAVING count(*) > 1 OR {null} LIMIT 1"
-    )
+    unusable = " OR ".join(f"{quoted(name.lower())} IS NULL" for name in key)
+    if unique:
+        unusable = f"count(*) > 1 OR {unusable}"
+    return f"SELECT count(*), {columns} FROM {delta} GROUP BY {columns}\nHAVING {unusable} LIMIT 1"
 
 
 def refused_key(key: Sequence[str], found: Sequence[object]) -> EngineFailed:

@@ -22,6 +22,7 @@ class Written:
     output: RunOutput
     """Of the newest snapshot of the queries; of the current one when the catalog shows none."""
     found: bool
+    """Whether the catalog shows a snapshot of the queries."""
     delete_files: int
     """In the current snapshot."""
 

@@ -160,6 +160,53 @@ async def test_an_unknown_column_is_named(
     assert "no_such_column" in str(document["detail"])
 
 
+async def update(client: httpx.AsyncClient, sql: str) -> httpx.Response:
+    """The same check, when a data product gets another query."""
+    body = {
+        "name": "Right",
+        "data_product_type": "CUSTOM",
+        "owner": "o",
+        "sql_query": "SELECT 1 AS a",
+    }
+    made = (await client.post("/data-products", json=body)).json()["id"]
+    try:
+        return await client.put(f"/data-products/{made}", json={"sql_query": sql})
+    finally:
+        await client.delete(f"/data-products/{made}")
+
+
+UNPLANNED = [
+    ("SELECT id,\n  -- a comment\n  No_Such, 'é' AS e FROM silver.{t}", {"line": 3, "column": 3}),
+    ("SELECT a.id\nFROM silver.{t} AS a\nWHERE a.id > 0 AND a.gone = 1", {"line": 3, "column": 20}),
+    ("SELECT regexp_like(w, '(') AS a FROM (VALUES 'x') AS t (w)", None),
+]
+
+
+@pytest.mark.parametrize("post", [*TRINO_ROUTES, update])
+@pytest.mark.parametrize(("sql", "position"), UNPLANNED)
+async def test_sql_that_the_engine_cannot_plan_is_refused_where_its_fault_is(
+    client: httpx.AsyncClient,
+    small_silver_table: str,
+    post: Post,
+    sql: str,
+    position: dict[str, int] | None,
+) -> None:
+    document = assert_problem(
+        await post(client, sql.format(t=small_silver_table)), 400, "sql-invalid"
+    )
+    assert position in (None, document.get("position"))
+    assert "LINE" not in str(document["detail"])
+
+
+async def test_validation_names_the_position(
+    client: httpx.AsyncClient, small_silver_table: str
+) -> None:
+    sql = f"SELECT id,\n  no_such FROM silver.{small_silver_table}"
+    answer = await client.post("/dbt/validate-sql", json={"sql_query": sql})
+    document = answer.json()
+    assert (document["is_valid"], document["position"]) == (False, {"line": 2, "column": 3})
+
+
 async def quickly(answer: Awaitable[httpx.Response]) -> httpx.Response:
     started = time.perf_counter()
     async with asyncio.timeout(20):

@@ -129,6 +129,24 @@ async def test_what_cannot_be_built_is_refused_and_changes_nothing(
         await world.service.get(transformation_id(name))
 
 
+@pytest.mark.parametrize(
+    ("sql", "line", "column"),
+    [
+        ("SELECT n,\n  nothing FROM silver.wh_numbers", 2, 3),
+        ("SELECT b.n AS x\nFROM silver.wh_numbers AS b\n  -- here\nWHERE b.gone > 1", 4, 7),
+        ("SELECT n AS a FROM silver.wh_numbers\n  WHERE n + ARRAY[1] > 1", 2, 11),
+    ],
+)
+async def test_a_fault_has_its_place_in_the_callers_sql(
+    world: World, sql: str, line: int, column: int
+) -> None:
+    with pytest.raises(SqlInvalid) as refused:
+        await world.transform(unique("refused"), sql)
+    told = await world.service.validate(sql)
+    assert told.columns is None
+    assert refused.value.members["position"] == told.position == {"line": line, "column": column}
+
+
 async def test_a_view_and_a_table_change_into_one_another_only_when_asked(world: World) -> None:
     name = unique("both")
     await world.transform(name, "SELECT 1 AS a")

@@ -28,6 +28,7 @@ from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
 from tests.conftest import Lakehouse
 from tests.doors import Door, Request, doors_of, inner_ports, knock, network_of
+from tests.no_views import NoViews
 from tests.patience import until
 
 ENDLESS = (
@@ -123,7 +124,7 @@ async def running(
         home=lakehouse.home,
         workers=1,
     )
-    driver = SparkDriver(engine, catalog, SourceResolver(store, BronzeManifests(store)))
+    driver = SparkDriver(engine, catalog, SourceResolver(store, BronzeManifests(store)), NoViews())
     runs = RunService(
         store=store,
         catalog=catalog,

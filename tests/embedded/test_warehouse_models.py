@@ -220,18 +220,32 @@ async def test_a_merge_keeps_what_it_has_no_column_for_and_adds_new_ones(world: 
     ]
 
 
+TWICE = "VALUES (4, 'x'), (4, 'y')"
+NULL = "VALUES (CAST(NULL AS integer), 'x'), (5, 'y')"
+
+
+@pytest.mark.parametrize("when", ["first run", "later run", "full refresh", "instead of a view"])
 @pytest.mark.parametrize(
-    "delta", ["VALUES (4, 'x'), (4, 'y')", "VALUES (CAST(NULL AS integer), 'x')"]
+    ("delta", "strategy"), [(TWICE, MERGE), (NULL, MERGE), (NULL, DELETE_INSERT)]
 )
-async def test_a_merge_refuses_keys_that_name_no_one_row(world: World, delta: str) -> None:
-    name = unique("merge")
-    await world.built(name, FIRST, **MERGE)
+async def test_keys_that_name_no_one_row_are_refused_by_every_run(
+    world: World, delta: str, strategy: dict[str, Any], when: str
+) -> None:
+    name = unique("keyed")
+    if when == "instead of a view":
+        await world.built(name, "SELECT 1 AS k", **VIEW)
+    elif when != "first run":
+        await world.built(name, FIRST, **strategy)
     before = await world.snapshot(name)
-    run = await world.build(name, f"SELECT * FROM ({delta}) AS t (k, v)", **MERGE)
-    assert run.failure is not None
+    how = {"full_refresh": when == "full refresh", "replace": when == "instead of a view"}
+    run = await world.build(name, f"SELECT * FROM ({delta}) AS t (k, v)", **strategy, **how)
+    assert run.failure is not None, when
     assert run.failure.cause is FailureCause.SQL_ERROR
-    assert "unique_key" in run.failure.message or "k = 4" in run.failure.message
+    said = "more than one row with k = 4" if delta is TWICE else "1 rows have no value in their"
+    assert said in run.failure.message
     assert await world.snapshot(name) == before
+    if when == "instead of a view":
+        assert (await world.engine.preview(f"gold.{name}", 1)).rows == [[1]]
 
 
 async def test_delete_insert_replaces_the_rows_of_its_keys(world: World) -> None:

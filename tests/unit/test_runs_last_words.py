@@ -16,7 +16,7 @@ NOW = datetime(2013, 1, 1, tzinfo=UTC)
 NOTHING: Any = SimpleNamespace()
 DRIVERS = {
     RunKind.INGESTION: IngestionDriver(NOTHING),
-    RunKind.SPARK: SparkDriver(NOTHING, NOTHING, NOTHING),
+    RunKind.SPARK: SparkDriver(NOTHING, NOTHING, NOTHING, NOTHING),
     RunKind.DBT: ModelDriver(NOTHING),
     RunKind.DATA_PRODUCT: ModelDriver(NOTHING),
 }

@@ -86,9 +86,8 @@ def check_key(columns: list[ResultColumn], key: tuple[str, ...]) -> None:
         )
 
 
-def check_one_row_per_key(connection: DuckDBPyConnection, delta: str, key: tuple[str, ...]) -> None:
-    """A merge cannot know which of two rows with the same key is to win."""
-    columns = ", ".join(quoted(name) for name in key)
+def check_no_null_key(connection: DuckDBPyConnection, delta: str, key: tuple[str, ...]) -> None:
+    """No later run finds a row by a null."""
     null = " OR ".join(f"{quoted(name)} IS NULL" for name in key)
     nulls = connection.execute(f"SELECT count(*) FROM {delta} WHERE {null}").fetchall()[0][0]
     if nulls:
@@ -97,6 +96,11 @@ def check_one_row_per_key(connection: DuckDBPyConnection, delta: str, key: tuple
             cause=FailureCause.SQL_ERROR,
             hint="Filter them out in the SQL, or choose another unique_key.",
         )
+
+
+def check_one_row_per_key(connection: DuckDBPyConnection, delta: str, key: tuple[str, ...]) -> None:
+    """A merge cannot know which of two rows with the same key is to win."""
+    columns = ", ".join(quoted(name) for name in key)
     twice = connection.execute(
         f"SELECT {columns} FROM {delta} GROUP BY {columns} HAVING count(*) > 1 LIMIT 1"
     ).fetchall()

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from app.errors import SqlInvalid
 from app.lakehouse.connection import Lake
-from app.warehouse.dbt.contents import Increment, append_sql, check_key, check_one_row_per_key
+from app.warehouse.dbt.contents import (
+    Increment,
+    append_sql,
+    check_key,
+    check_no_null_key,
+    check_one_row_per_key,
+)
 from app.warehouse.dbt.on_duckdb import BACKEND, take_over
 from app.warehouse.dbt.workspace import Model, Workspace
 from app.warehouse.duckdb_session import open_session, our_errors
@@ -75,6 +81,8 @@ class ModelWorker:
         self._built = Built(spec, model.relation, columns)
         rows = None
         if not spec.materialization.is_view:
+            if spec.strategy and spec.strategy.needs_key:
+                check_no_null_key(self._connection, model.relation, spec.unique_key)
             if spec.strategy is IncrementalStrategy.MERGE:
                 check_one_row_per_key(self._connection, model.relation, spec.unique_key)
             counted = self._connection.execute(f"SELECT count(*) FROM {model.relation}").fetchall()

@@ -19,6 +19,7 @@ from app.lakehouse.bronze import BronzeManifests
 from app.runs.model import Run, RunKind
 from app.runs.service import RunRequest, RunService
 from tests.conftest import Lakehouse
+from tests.no_views import NoViews
 
 SECONDS = 40
 
@@ -112,7 +113,7 @@ async def operator_runs(
         settings=lakehouse.settings,
         drivers={
             RunKind.SPARK: SparkDriver(
-                engine, catalog, SourceResolver(store, BronzeManifests(store))
+                engine, catalog, SourceResolver(store, BronzeManifests(store)), NoViews()
             )
         },
     )

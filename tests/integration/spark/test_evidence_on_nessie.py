@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 
 from app.config import Settings
-from app.data_transformation.target import Target
 from app.lakehouse.external import external_lakehouse
 from app.lakehouse.storage import open_client
 from app.runs.failure import FailureCause
 from app.runs.model import RunState
 from app.warehouse.publish import append_table
+from app.warehouse.target import Target
 from tests.conftest import Lakehouse
 from tests.integration.servers.nessie import Nessie, start_nessie
 from tests.integration.spark.operator_runs import operator_runs

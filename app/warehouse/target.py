@@ -1,8 +1,10 @@
-"""What the catalog shows of a run's commit: nothing else is evidence that a job has written."""
+"""What the catalog shows of a run's commit: nothing else is evidence that a run has written."""
 
 from typing import TYPE_CHECKING, Any
 
 from app.errors import AsgardError, EngineFailed
+from app.lakehouse.catalog import RUN_ID_PROPERTY
+from app.runs.driver import RunControl, SettledAsFailed
 from app.runs.failure import FailureCause
 from app.runs.model import Run, RunOutput
 
@@ -10,22 +12,28 @@ if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
 
     from app.lakehouse.catalog import Catalog
+    from app.lakehouse.tables import ViewInfo
 
 HEAD = "destination_snapshot_before"
-"""In `Run.engine`: the newest snapshot before the job began, None without one."""
+"""In `Run.engine`: the newest snapshot before the run could write, None without one."""
 
 
 class Target:
-    """The destination of Spark jobs. `hides_history`: its catalog shows the newest snapshot only,
-    so that a commit cannot be seen any more once another writer has made one."""
+    """The table that a run writes. `hides_history`: its catalog shows the newest snapshot only, so
+    that a commit cannot be seen any more once another writer has made one."""
 
     def __init__(self, catalog: "Catalog", *, hides_history: bool) -> None:
         self._catalog = catalog
         self._hides_history = hides_history
 
     async def before(self, table: str) -> dict[str, Any]:
-        """For `Run.engine`; to be recorded before anything can write."""
+        """For `Run.engine`."""
         return {HEAD: await self._head(table)} if self._hides_history else {}
+
+    async def note(self, table: str, control: RunControl) -> None:
+        """To be called before anything can write."""
+        if before := await self.before(table):
+            await control.progress(engine=before)
 
     async def published(self, table: str, run_id: str) -> RunOutput | None:
         """What the snapshot with the run's id holds, if the catalog shows it."""
@@ -41,7 +49,7 @@ class Target:
 
     async def is_unchanged(self, run: Run) -> bool:
         """Whether it is certain that a run of which no snapshot is shown has written nothing."""
-        if not self._hides_history:
+        if not self._hides_history or run.started_at is None:
             return True
         # Without a recorded head nothing is certain.
         return HEAD in run.engine and await self._head(run.target) == run.engine[HEAD]
@@ -51,15 +59,31 @@ class Target:
         inviting = error.can_retry if isinstance(error, EngineFailed) else error.retryable
         return hidden(run.target) if inviting and not await self.is_unchanged(run) else error
 
+    async def nothing_shown(self, run: Run, who: str) -> EngineFailed:
+        """Why a run that ended well, by the word of `who`, has not succeeded."""
+        unchanged = await self.is_unchanged(run)
+        return wrote_nothing(run.target, who) if unchanged else hidden(run.target)
+
+    async def require_unchanged(self, run: Run) -> None:
+        """For `settle`. Raises `SettledAsFailed` unless it is certain that a run of which no
+        snapshot is shown has written nothing."""
+        if not await self.is_unchanged(run):
+            raise SettledAsFailed(hidden(run.target))
+
     async def _head(self, table: str) -> str | None:
         found = await self._catalog.table(table)
         return found.snapshot_id if found else None
 
 
-def wrote_nothing(table: str) -> EngineFailed:
+def require_own(view: "ViewInfo", run_id: str) -> None:
+    """Raises when the view, read after the run had made it, is another writer's."""
+    if view.properties.get(RUN_ID_PROPERTY) != run_id:
+        raise hidden(view.table)
+
+
+def wrote_nothing(table: str, who: str) -> EngineFailed:
     return EngineFailed(
-        "The SparkApplication completed, but it wrote nothing: "
-        f"{table} has no snapshot of the run.",
+        f"{who} completed, but it wrote nothing: {table} has no snapshot of the run.",
         cause=FailureCause.LOST,
         hint="Read the log of the run, then run it again.",
         retryable=True,
@@ -68,7 +92,7 @@ def wrote_nothing(table: str) -> EngineFailed:
 
 def hidden(table: str) -> EngineFailed:
     return EngineFailed(
-        f"It is not known whether the run changed {table}: the catalog shows its newest snapshot "
+        f"It is not known whether the run changed {table}: the catalog shows its newest state "
         "only, and that is another writer's.",
         cause=FailureCause.LOST,
         hint="Look at the table before you run it again.",

@@ -1,0 +1,236 @@
+"""The views over a table or a view that gets other columns: each is built again, or named.
+
+Trino keeps the columns of a view with it and refuses to read one whose query gives others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from app.errors import AsgardError, EngineFailed, InvalidRequest, NotSupported
+from app.lakehouse.catalog import NESSIE_OWN, RUN_ID_PROPERTY
+from app.lakehouse.tables import Column
+from app.lakehouse.types import iceberg_type, trino_type
+from app.runs.driver import SettledAsFailed
+from app.runs.failure import FailureCause
+from app.warehouse.duckdb_types import quoted
+
+if TYPE_CHECKING:
+    from app.lakehouse.catalog import Catalog
+    from app.lakehouse.tables import TableInfo, ViewInfo
+    from app.runs.driver import RunControl
+    from app.runs.model import Run
+    from app.sql.judge import SqlJudge
+    from app.warehouse.described import Described
+
+Columns = Sequence[Column]
+Describe = Callable[[str, Mapping[str, str]], Awaitable["Described"]]
+"""What a view's SQL gives when what it reads is replaced by queries, by `schema.name`."""
+
+
+Mend = Callable[[str, Columns], Awaitable[list[str]]]
+COLUMNS = "destination_columns_before"
+"""In `Run.engine`: the columns that views over the table were built on."""
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    view: ViewInfo
+    query: Described
+
+
+class DependentViews:
+    def __init__(self, catalog: Catalog, judge: SqlJudge, describe: Describe) -> None:
+        self._catalog = catalog
+        self._judge = judge
+        self._describe = describe
+
+    async def prepare(
+        self, table: str, before: TableInfo | ViewInfo | None, columns: Columns, control: RunControl
+    ) -> None:
+        """To be called before a run gives the table these columns. Raises `EngineFailed` when views
+        could not be built on them."""
+        if before is None or _same(before.columns, columns):
+            return
+        _, broken = await self._plan(table, before.columns, columns)
+        if broken:
+            raise _refused(f"{table} would get other columns. Nothing was changed.", broken)
+        await control.progress(engine=noted(before.columns))
+
+    async def mend(self, table: str, before: Columns) -> list[str]:
+        """Builds the views again that were valid on the columns `before` and are not on those that
+        the table has now. Returns their names, those that are read by others first. Raises
+        `EngineFailed` with those that cannot be built, after all others were."""
+        found = await self._catalog.table(table) or await self._catalog.view(table)
+        if found is None or _same(before, found.columns):
+            return []
+        rebuilt, broken = await self._plan(table, before, found.columns)
+        names = []
+        for item in rebuilt:
+            try:
+                if await self._replace(item):
+                    names.append(item.view.table)
+            except EngineFailed as error:
+                broken[item.view.table] = error.detail
+        if broken:
+            raise _refused(f"{table} was written and has other columns now.", broken)
+        return names
+
+    async def _plan(
+        self, table: str, before: Columns, columns: Columns
+    ) -> tuple[list[Rebuilt], dict[str, str]]:
+        """The views to build, and why others cannot be, by name."""
+        views, reads = await self._views()
+        known: dict[str, Columns] = {name: view.columns for name, view in views.items()}
+        former = {**known, table.lower(): before}
+        changed, rebuilt, broken = {table.lower()}, list[Rebuilt](), dict[str, str]()
+        known = {**known, table.lower(): columns}
+        for name in _in_order(reads):
+            view, below = views[name], reads[name]
+            if name == table.lower() or not below & changed:
+                continue
+            try:
+                query = await self._query(view, below, known)
+            except EngineFailed as error:
+                broken[view.table] = error.detail
+                continue
+            except (InvalidRequest, NotSupported) as error:
+                if await self._is_valid(view, below, former):
+                    broken[view.table] = error.detail
+                    changed.add(name)
+                continue
+            if _same(view.columns, query.columns):
+                continue
+            if RUN_ID_PROPERTY not in view.properties:
+                broken[view.table] = "Its columns would change, and Asgard did not make it."
+            else:
+                rebuilt.append(Rebuilt(view, query))
+            changed.add(name)
+            known = {**known, name: query.columns}
+        unread = [views[name] for name in set(views) - set(reads)]
+        broken |= {v.table: "Its SQL cannot be read." for v in unread if _names(v, changed)}
+        return rebuilt, broken
+
+    async def _views(self) -> tuple[dict[str, ViewInfo], dict[str, Set[str]]]:
+        """All views by name, and what each reads, if the guard can read its SQL."""
+        lake = self._catalog.lake
+        schemas = dict.fromkeys((lake.silver_schema, lake.gold_schema))
+        listed = await asyncio.gather(*(self._catalog.list_views(schema) for schema in schemas))
+        names = [name for names in listed for name in names]
+        found = await asyncio.gather(*(self._catalog.view(name) for name in names))
+        views = {view.table.lower(): view for view in found if view is not None}
+        reads = await asyncio.gather(*(self._reads(view) for view in views.values()))
+        told = zip(views, reads, strict=True)
+        return views, {name: below for name, below in told if below is not None}
+
+    async def _reads(self, view: ViewInfo) -> Set[str] | None:
+        try:
+            guarded = await self._judge.check_query(view.sql)
+        except InvalidRequest:
+            return None
+        return frozenset(table.qualified.lower() for table in guarded.tables)
+
+    async def _query(
+        self, view: ViewInfo, below: Set[str], known: Mapping[str, Columns]
+    ) -> Described:
+        stand_ins = {name: _stand_in(known[name]) for name in below if name in known}
+        return await self._describe(view.sql, stand_ins)
+
+    async def _is_valid(
+        self, view: ViewInfo, below: Set[str], known: Mapping[str, Columns]
+    ) -> bool:
+        try:
+            await self._query(view, below, known)
+        except (InvalidRequest, NotSupported):
+            return False
+        return True
+
+    async def _replace(self, item: Rebuilt) -> bool:
+        """Unless another run has given it other SQL meanwhile."""
+        now = await self._catalog.view(item.view.table)
+        if now is None or now.sql != item.view.sql:
+            return False
+        own = {k: v for k, v in now.properties.items() if not k.startswith(NESSIE_OWN)}
+        await self._catalog.replace_view(now.table, item.query.sql, item.query.columns, own)
+        return True
+
+
+def after_run(columns: Columns, kept: Columns) -> Columns:
+    """The columns of a table to which a run adds rows: `kept`, and what they lack of the run's."""
+    names = {column.name for column in kept}
+    return [*kept, *(column for column in columns if column.name not in names)]
+
+
+def noted(columns: Columns) -> dict[str, Any]:
+    """For `Run.engine`: to be recorded before the table can get other columns."""
+    return {COLUMNS: [[column.name, column.type] for column in columns]}
+
+
+async def mend_settled(mend: Mend, run: Run) -> None:
+    """For `settle`: a run that wrote its table may have been cut off before it mended views."""
+    if (columns := run.engine.get(COLUMNS)) is None:
+        return
+    try:
+        await mend(run.target, [Column(name, kind) for name, kind in columns])
+    except EngineFailed as error:
+        raise SettledAsFailed(error) from error
+
+
+async def mend_after(
+    mend: Mend, table: str, before: TableInfo | ViewInfo | None, control: RunControl
+) -> None:
+    if before is None:
+        return
+    for name in await mend(table, before.columns):
+        await control.progress(
+            reason="ViewRebuilt", message=f"{name} was built on the new columns of {table}."
+        )
+
+
+def _in_order(reads: Mapping[str, Set[str]]) -> Iterator[str]:
+    """What is read comes before what reads it."""
+    done: set[str] = set()
+
+    def visit(name: str) -> Iterator[str]:
+        if name in done or name not in reads:
+            return
+        done.add(name)
+        for below in sorted(reads[name]):
+            yield from visit(below)
+        yield name
+
+    for name in sorted(reads):
+        yield from visit(name)
+
+
+def _names(view: ViewInfo, changed: Set[str]) -> bool:
+    """Whether the text of the view, which may be any SQL of Trino's, has the name of one."""
+    words = set(re.findall(r"\w+", view.sql.lower()))
+    return any(name.rpartition(".")[2] in words for name in changed)
+
+
+def _stand_in(columns: Columns) -> str:
+    nulls = (f"CAST(NULL AS {column.type}) AS {quoted(column.name)}" for column in columns)
+    return f"SELECT {', '.join(nulls)}"
+
+
+def _same(one: Columns, other: Columns) -> bool:
+    return [_plain(column) for column in one] == [_plain(column) for column in other]
+
+
+def _plain(column: Column) -> tuple[str, str]:
+    return column.name, trino_type(iceberg_type(column.type))
+
+
+def _refused(what: str, broken: Mapping[str, str]) -> AsgardError:
+    told = " ".join(f"{name}: {why}" for name, why in broken.items())
+    return EngineFailed(
+        f"{what} Views over it cannot be built on them. {told}",
+        cause=FailureCause.SQL_ERROR,
+        hint="Change or drop the views, or give the table the columns that they read.",
+        broken_views=sorted(broken),
+    )

@@ -1,0 +1,271 @@
+"""A table that gets other columns: the views over it are built again, or it is refused."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from app.caller import ANONYMOUS
+from app.data_transformation.driver import SparkDriver
+from app.data_transformation.engine import SparkWork, WriteMode
+from app.data_transformation.resources import Resources
+from app.data_transformation.sources import SourceResolver
+from app.data_transformation.spark_connect import SparkConnectEngine
+from app.errors import EngineFailed
+from app.lakehouse.bronze import BronzeManifests
+from app.lakehouse.catalog import RUN_ID_PROPERTY, Column
+from app.runs.driver import SettledAsFailed
+from app.runs.model import Run, RunKind, RunState
+from app.runs.service import RunRequest, RunService
+from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
+from tests.conftest import Lakehouse
+from tests.embedded.warehouse_world import World, open_world, unique
+
+VIEW: dict[str, Any] = {"materialization": Materialization.VIEW}
+APPEND: dict[str, Any] = {
+    "materialization": Materialization.INCREMENTAL,
+    "incremental_strategy": IncrementalStrategy.APPEND,
+}
+MERGE: dict[str, Any] = {
+    "materialization": Materialization.INCREMENTAL,
+    "incremental_strategy": IncrementalStrategy.MERGE,
+    "unique_key": ("a",),
+}
+
+
+@pytest.fixture(scope="module")
+async def world(
+    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    async with open_world(lakehouse, tmp_path_factory.mktemp("views")) as world:
+        yield world
+
+
+async def seen(world: World, name: str) -> tuple[list[tuple[str, str]], list[list[Any]]]:
+    """As a reader has the view, by the columns that the catalog and the engine tell."""
+    info = await world.lakehouse.catalog.view(f"gold.{name}")
+    assert info is not None
+    preview = await world.engine.preview(f"gold.{name}", 10)
+    columns = [(column.name, column.type) for column in preview.columns]
+    assert columns == [(column.name, column.type) for column in info.columns]
+    return columns, preview.rows
+
+
+def rebuilt(run: Run) -> list[str]:
+    return [event.message.split()[0] for event in run.events if event.reason == "ViewRebuilt"]
+
+
+async def over(world: World, base: str) -> tuple[str, str, str]:
+    """A view of all columns, one over it, and one that reads both and the table."""
+    low, mid, top = unique("low"), unique("mid"), unique("top")
+    await world.built(low, f"SELECT * FROM gold.{base}", **VIEW)
+    await world.built(mid, f"SELECT a AS b FROM gold.{low}", **VIEW)
+    await world.built(
+        top,
+        f"SELECT m.b, x.a FROM gold.{mid} AS m JOIN gold.{low} AS l ON l.a = m.b "
+        f"JOIN gold.{base} AS x ON x.a = m.b",
+        **VIEW,
+    )
+    return low, mid, top
+
+
+async def test_views_over_a_table_with_other_types_and_columns_go_on(world: World) -> None:
+    base = unique("base")
+    await world.built(base, "SELECT 1 AS a")
+    low, mid, top = await over(world, base)
+    made_by = (await world.lakehouse.catalog.view(f"gold.{low}")).properties[RUN_ID_PROPERTY]  # type: ignore[union-attr]
+    run = await world.built(base, "SELECT 'x' AS a, true AS c")
+    assert rebuilt(run) == [f"gold.{name}" for name in (low, mid, top)]
+    text = "varchar"
+    assert await seen(world, low) == ([("a", text), ("c", "boolean")], [["x", True]])
+    assert await seen(world, mid) == ([("b", text)], [["x"]])
+    assert await seen(world, top) == ([("b", text), ("a", text)], [["x", "x"]])
+    info = await world.lakehouse.catalog.view(f"gold.{low}")
+    assert info is not None
+    assert info.properties[RUN_ID_PROPERTY] == made_by
+
+
+async def test_a_view_whose_columns_stay_is_left_alone(world: World) -> None:
+    base, view = unique("base"), unique("view")
+    await world.built(base, "SELECT 1 AS a")
+    await world.built(view, f"SELECT a FROM gold.{base}", **VIEW)
+    before = await world.lakehouse.catalog.view(f"gold.{view}")
+    run = await world.built(base, "SELECT 2 AS a, 'more' AS b")
+    assert rebuilt(run) == []
+    after = await world.lakehouse.catalog.view(f"gold.{view}")
+    assert before is not None
+    assert after is not None
+    assert after.last_updated == before.last_updated
+    assert await seen(world, view) == ([("a", "integer")], [[2]])
+
+
+@pytest.mark.parametrize("how", [{}, {**MERGE, "unique_key": ("z",), "full_refresh": True}])
+async def test_a_table_that_would_break_a_view_is_refused_and_names_it(
+    world: World, how: dict[str, Any]
+) -> None:
+    base = unique("base")
+    await world.built(base, "SELECT 1 AS a, 2 AS d")
+    low, mid, top = await over(world, base)
+    snapshot = await world.snapshot(base)
+    run = await world.build(
+        base, "SELECT 2 AS other, 1 AS z", **({**how, "unique_key": ("z",)} if how else {})
+    )
+    assert run.failure is not None
+    assert (run.state, run.failure.cause) == (RunState.FAILED, "sql_error")
+    for name in (mid, top):
+        assert f"gold.{name}: " in run.failure.message
+    assert "Nothing was changed" in run.failure.message
+    assert await world.snapshot(base) == snapshot
+    assert await seen(world, mid) == ([("b", "integer")], [[1]])
+    assert (await seen(world, low))[1] == [[1, 2]]
+
+
+@pytest.mark.parametrize("how", [APPEND, MERGE])
+async def test_an_increment_that_adds_a_column_rebuilds_views_of_all(
+    world: World, how: dict[str, Any]
+) -> None:
+    base, view = unique("base"), unique("view")
+    await world.built(base, "SELECT 1 AS a", **how)
+    await world.built(view, f"SELECT * FROM gold.{base} WHERE a > 1", **VIEW)
+    run = await world.built(base, "SELECT 2 AS a, 'x' AS b", **how)
+    assert rebuilt(run) == [f"gold.{view}"]
+    assert await seen(world, view) == ([("a", "integer"), ("b", "varchar")], [[2, "x"]])
+
+
+async def test_a_view_that_gets_other_columns_takes_its_own_views_along(world: World) -> None:
+    low, high = unique("low"), unique("high")
+    await world.built(low, "SELECT 1 AS a", **VIEW)
+    await world.built(high, f"SELECT * FROM gold.{low}", **VIEW)
+    await world.built(low, "SELECT 'x' AS a", **VIEW)
+    assert await seen(world, high) == ([("a", "varchar")], [["x"]])
+    run = await world.build(low, "SELECT 'x' AS c", **VIEW)
+    assert rebuilt(run) == [f"gold.{high}"]
+    narrow = unique("narrow")
+    await world.built(narrow, f"SELECT c FROM gold.{high}", **VIEW)
+    refused = await world.build(low, "SELECT 1 AS d", **VIEW)
+    assert refused.failure is not None
+    assert f"gold.{narrow}: " in refused.failure.message
+    assert (await seen(world, low))[1] == [["x"]]
+
+
+async def test_a_table_instead_of_a_view_takes_its_views_along(world: World) -> None:
+    base, view = unique("base"), unique("view")
+    await world.built(base, "SELECT 1 AS a", **VIEW)
+    await world.built(view, f"SELECT * FROM gold.{base}", **VIEW)
+    await world.built(base, "SELECT 'x' AS a", replace=True)
+    assert await seen(world, view) == ([("a", "varchar")], [["x"]])
+    await world.built(base, "SELECT 1.5 AS a", replace=True, **VIEW)
+    assert await seen(world, view) == ([("a", "decimal(2,1)")], [["1.5"]])
+
+
+async def test_a_view_that_was_invalid_before_stops_nothing(world: World) -> None:
+    base, gone, view = unique("base"), unique("gone"), unique("view")
+    await world.built(base, "SELECT 1 AS a")
+    await world.built(gone, "SELECT 1 AS a")
+    await world.built(view, f"SELECT b.a FROM gold.{base} AS b, gold.{gone} AS g", **VIEW)
+    await world.lakehouse.catalog.drop_table(f"gold.{gone}")
+    run = await world.built(base, "SELECT 'x' AS a")
+    assert await world.rows(base) == [{"a": "x"}]
+    assert await world.engine.settle(ModelSpec.model_validate(run.spec), run) is not None
+
+
+async def test_columns_of_every_type_stand_in_for_a_table(world: World) -> None:
+    base, view = unique("base"), unique("view")
+    await world.built(base, "SELECT 1 AS only")
+    await world.built(view, f"SELECT * FROM gold.{base}", **VIEW)
+    await world.built(
+        base,
+        """SELECT CAST(1 AS bigint) AS big, CAST(1.25 AS decimal(10, 2)) AS price,
+        CAST(1 AS real) AS r, CAST(1 AS double) AS d, CAST('x' AS varchar) AS word, true AS yes,
+        CAST('x' AS varbinary) AS raw, TIMESTAMP '2013-01-01 10:00:00' AS at,
+        DATE '2013-01-01' AS day, TIME '10:00:00' AS clock,
+        TIMESTAMP '2013-01-01 10:00:00 UTC' AS zoned, ARRAY[1, 2] AS list,
+        MAP(ARRAY['a'], ARRAY[1]) AS lookup,
+        CAST(ROW(1, 'x') AS ROW(id integer, t varchar)) AS pair""",
+    )
+    columns, rows = await seen(world, view)
+    assert dict(columns) == await world.types(base)
+    assert len(rows) == 1
+
+
+async def test_a_run_that_was_cut_off_before_its_views_mends_them_when_it_is_settled(
+    world: World,
+) -> None:
+    base, view = unique("base"), unique("view")
+    await world.built(base, "SELECT 1 AS a")
+    await world.built(view, f"SELECT * FROM gold.{base}", **VIEW)
+    stale = await world.lakehouse.catalog.view(f"gold.{view}")
+    run = await world.built(base, "SELECT 'x' AS a")
+    assert stale is not None
+    await world.lakehouse.catalog.replace_view(
+        stale.table, stale.sql, stale.columns, {RUN_ID_PROPERTY: "r"}
+    )
+    outcome = await world.engine.settle(ModelSpec.model_validate(run.spec), run)
+    assert outcome is not None
+    assert await seen(world, view) == ([("a", "varchar")], [["x"]])
+
+
+@pytest.fixture(scope="module")
+async def spark(
+    lakehouse: Lakehouse, world: World, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[RunService, SparkDriver]]:
+    home = tmp_path_factory.mktemp("spark")
+    store, catalog = lakehouse.store, lakehouse.catalog
+    engine = SparkConnectEngine(lakehouse.lake, store, catalog, home=home, workers=1)
+    sources = SourceResolver(store, BronzeManifests(store))
+    driver = SparkDriver(engine, catalog, sources, world.engine)
+    runs = RunService(
+        store=store,
+        catalog=catalog,
+        settings=lakehouse.settings,
+        drivers={RunKind.SPARK: driver},
+    )
+    await runs.open()
+    yield runs, driver
+    await runs.close(grace=1)
+    await engine.close()
+
+
+async def overwrite(runs: RunService, table: str, select: str) -> Run:
+    work = SparkWork(
+        sql=select,
+        source_path=None,
+        destination=f"silver.{table}",
+        write_mode=WriteMode.OVERWRITE,
+        readings=(),
+        views=(),
+        select=select,
+        tables=(),
+        resources=Resources(),
+    )
+    request = RunRequest(
+        kind=RunKind.SPARK,
+        target=work.destination,
+        spec=work.model_dump(mode="json"),
+        caller=ANONYMOUS,
+    )
+    return await runs.wait((await runs.start(request)).run.run_id, 60)
+
+
+async def test_an_overwrite_of_spark_rebuilds_views_or_says_which_it_broke(
+    world: World, spark: tuple[RunService, SparkDriver]
+) -> None:
+    runs, driver = spark
+    table, view, narrow = f"sv_{uuid4().hex[:8]}", unique("view"), unique("narrow")
+    assert (await overwrite(runs, table, "SELECT 1 AS a")).state is RunState.SUCCEEDED
+    await world.built(view, f"SELECT * FROM silver.{table}", **VIEW)
+    run = await overwrite(runs, table, "SELECT 'x' AS a, 2 AS b")
+    assert (run.state, rebuilt(run)) == (RunState.SUCCEEDED, [f"gold.{view}"])
+    assert await seen(world, view) == ([("a", "varchar"), ("b", "integer")], [["x", 2]])
+    await world.built(narrow, f"SELECT b FROM silver.{table}", **VIEW)
+    broke = await overwrite(runs, table, "SELECT 1.5D AS a")
+    assert broke.failure is not None
+    assert (broke.state, broke.failure.cause) == (RunState.FAILED, "sql_error")
+    assert f"silver.{table} was written" in broke.failure.message
+    assert f"gold.{narrow}: " in broke.failure.message
+    assert await seen(world, view) == ([("a", "double")], [[1.5]])
+    with pytest.raises(SettledAsFailed, match=f"gold.{narrow}: "):
+        await driver.settle(broke)
+    with pytest.raises(EngineFailed, match=f"gold.{narrow}: "):
+        await world.engine.mend_views(f"silver.{table}", [Column("b", "integer")])
