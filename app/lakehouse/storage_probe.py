@@ -109,16 +109,17 @@ class StorageProbe:
         self._begin()
 
     async def check(self) -> None:
-        """Check on every call that S3 answers, and report what the last round found. Raises
+        """Report what the last round found, and else check on every call that S3 answers. Raises
         `EngineUnreachable` with the cause."""
-        await self._places[0].store.get(self._places[0].key)
         now, running = time.monotonic(), self._round
         if running is None or (running.done() and now - self._began >= self._every):
             running = self._begin()
         if now - self._ended > STALE_AFTER:
             await asyncio.shield(running)
+        # An object in a lost volume gets no answer in time, and so no cause.
         if self._cause is not None:
             raise EngineUnreachable(self._cause, dependency="s3")
+        await self._places[0].store.get(self._places[0].key)
 
     async def close(self) -> None:
         if self._timer is not None:
