@@ -303,8 +303,10 @@ async def test_a_host_may_have_a_port(client: httpx.AsyncClient, host: str) -> N
     assert answer.status_code == 200, answer.text
 
 
+STREAM = "/api/v1/runs/{run_id}/events"
+"""A stream is not answered before its run is known; test_wire asks for the head of one."""
 GETS = [
-    *((method, path) for method, path in OPERATIONS if method == "GET"),
+    *(("GET", path) for method, path in OPERATIONS if method == "GET" and path != STREAM),
     *(("GET", path) for path in ("/docs", "/redoc", "/openapi.json", "/static/swagger-ui.css")),
 ]
 
@@ -313,8 +315,6 @@ GETS = [
 async def test_head_is_answered_as_get_is_without_the_body(
     client: httpx.AsyncClient, nothing_changes: None, method: str, path: str
 ) -> None:
-    if path.endswith("/events"):
-        pytest.skip("a stream of a run that does not exist has no head of its own")
     for query in ("", "?zz_unknown=1"):
         with_body = await client.get(url(path) + query)
         head = await client.head(url(path) + query)
