@@ -223,7 +223,7 @@ def test_every_statement_of_a_run_is_counted_and_in_its_trace(
     for sql, status, outcome, by_gateway in (
         ("SELECT 1 AS k", "completed", "ok", 2),  # the check of the keys and the table
         ("SELECT 2 AS k", "completed", "ok", 2),  # the check of the keys and the merge
-        (bad, "failed", "failed", 0),
+        (bad, "failed", "refused", 0),
     ):
         before = calls()
         done, spans = transform(sql)
