@@ -1,19 +1,25 @@
 """Nessie shows the newest snapshot of a table only: what counts there as evidence of a run."""
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow as pa
 import pytest
 
 from app.config import Settings
+from app.data_transformation.spark_connect import SparkConnectEngine
 from app.lakehouse.external import external_lakehouse
 from app.lakehouse.storage import open_client
+from app.runs.driver import SettledAsFailed
 from app.runs.failure import FailureCause
-from app.runs.model import RunState
+from app.runs.model import Run, RunKind, RunState
+from app.warehouse.engine import ModelSpec
 from app.warehouse.publish import append_table
-from app.warehouse.target import Target
+from app.warehouse.target import HEAD, Target
 from tests.conftest import Lakehouse
+from tests.embedded.warehouse_world import open_world
 from tests.integration.servers.nessie import Nessie, start_nessie
 from tests.integration.spark.operator_runs import operator_runs
 from tests.kubernetes_standin import NAMESPACE, KubernetesStandIn, kubernetes_standin, terminated
@@ -87,3 +93,38 @@ async def test_only_a_snapshot_of_the_run_is_a_success(
         assert ended.failure is not None
         retryable = writers == "nobody"
         assert (ended.failure.cause, ended.failure.retryable) == (FailureCause.LOST, retryable)
+
+
+async def test_a_build_of_duckdb_that_another_writer_hides_is_not_called_undone(
+    lake: Lakehouse, tmp_path: Path
+) -> None:
+    async with open_world(lake, tmp_path) as world:
+        run = await world.built("ev_duckdb", "SELECT 1 AS id")
+        spec = ModelSpec.model_validate(run.spec)
+        assert await world.engine.settle(spec, run) is not None
+        await append(lake, run.target, "of-another-writer")
+        with pytest.raises(SettledAsFailed, match="It is not known"):
+            await world.engine.settle(spec, run)
+
+
+async def test_a_job_of_sail_that_another_writer_hides_is_not_called_undone(
+    lake: Lakehouse, tmp_path: Path
+) -> None:
+    engine = SparkConnectEngine(lake.lake, lake.store, lake.catalog, home=tmp_path)
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    run = Run(
+        run_id=uuid4().hex,
+        kind=RunKind.SPARK,
+        target="silver.ev_sail",
+        created_at=moment,
+        started_at=moment,
+        created_by="test",
+        engine={HEAD: None},
+    )
+    assert await engine.settle(run) is None
+    await append(lake, run.target, run.run_id)
+    assert await engine.settle(run) is not None
+    await append(lake, run.target, "of-another-writer")
+    with pytest.raises(SettledAsFailed, match="It is not known"):
+        await engine.settle(run)
+    await engine.close()

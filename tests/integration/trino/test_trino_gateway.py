@@ -221,9 +221,9 @@ def test_every_statement_of_a_run_is_counted_and_in_its_trace(
 
     bad = "SELECT 1 / (k - k) AS k FROM (VALUES (1), (2)) AS t(k)"
     for sql, status, outcome, by_gateway in (
-        ("SELECT 1 AS k", "completed", "ok", 0),
+        ("SELECT 1 AS k", "completed", "ok", 2),  # the check of the keys and the table
         ("SELECT 2 AS k", "completed", "ok", 2),  # the check of the keys and the merge
-        (bad, "failed", "failed", 0),
+        (bad, "failed", "refused", 0),
     ):
         before = calls()
         done, spans = transform(sql)
@@ -236,7 +236,7 @@ def test_every_statement_of_a_run_is_counted_and_in_its_trace(
         [asked] = [span for span in spans if span.name == "trino ask"]
         assert asked.resource["process.pid"] == gateways[0].process.pid
         queries = sorted((s for s in spans if s.name == "trino query"), key=lambda s: s.start)
-        assert [span.failed for span in queries] == [status == "failed"] + [False] * by_gateway
+        assert [span.failed for span in queries] == [outcome == "failed"] + [False] * by_gateway
         [run] = [span for span in spans if span.name == "run dbt"]
         [model] = [span for span in spans if span.name == "dbt build"]
         assert [query.parent for query in queries] == [model.id] + [run.id] * by_gateway
