@@ -41,7 +41,7 @@ from app.runs.model import Run, RunKind
 from app.runs.service import RunService
 
 if TYPE_CHECKING:
-    from conftest import Lakehouse
+    from tests.conftest import Lakehouse
 
 CALLER = Caller("tester")
 TOY = "airbyte-source-toy==1.0"

@@ -31,7 +31,13 @@ ROWS = pa.table({"a": [1]})
 async def settling(hidden: Lakehouse, kind: RunKind, home: Path) -> AsyncIterator[Any]:
     """How the engine of these runs settles one."""
     if kind is RunKind.SPARK:
-        engine = SparkConnectEngine(hidden.lake, hidden.store, hidden.catalog, home=home)
+        engine = SparkConnectEngine(
+            sail_lake=hidden.lake,
+            publisher_lake=hidden.lake,
+            store=hidden.store,
+            catalog=hidden.catalog,
+            home=home,
+        )
         try:
             yield engine.settle
         finally:

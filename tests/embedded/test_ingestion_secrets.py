@@ -9,7 +9,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from conftest import Lakehouse
 from ingestion_world import (  # noqa: F401
     CALLER,
     TOY,
@@ -32,6 +31,7 @@ from app.lakehouse.records import RecordTable
 from app.redaction import Scope, clean, within
 from app.runs.model import RunState
 from app.secret_marks import MASK
+from tests.conftest import Lakehouse
 from tests.patience import until
 
 HUNTER = "hunter2-0815-hunter"

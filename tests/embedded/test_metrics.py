@@ -24,8 +24,9 @@ from app.telemetry.calls import Telemetry
 from app.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from conftest import Lakehouse
     from pyiceberg.catalog.rest import RestCatalog
+
+    from tests.conftest import Lakehouse
 
 ORDERS = "silver.metric_orders"
 CHART = Path(__file__).parents[2] / "helmchart"

@@ -18,8 +18,9 @@ from app.telemetry.tracing import EXPORT_SECONDS, Tracing
 from tests.otlp_collector import Span, collector
 
 if TYPE_CHECKING:
-    from conftest import Lakehouse
     from pyiceberg.catalog.rest import RestCatalog
+
+    from tests.conftest import Lakehouse
 
 ORDERS = "silver.traced_orders"
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

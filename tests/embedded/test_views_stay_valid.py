@@ -212,7 +212,14 @@ async def spark(
 ) -> AsyncIterator[tuple[RunService, SparkDriver]]:
     home = tmp_path_factory.mktemp("spark")
     store, catalog = lakehouse.store, lakehouse.catalog
-    engine = SparkConnectEngine(lakehouse.lake, store, catalog, home=home, workers=1)
+    engine = SparkConnectEngine(
+        sail_lake=lakehouse.sail_lake,
+        publisher_lake=lakehouse.silver_publisher_lake,
+        store=store,
+        catalog=catalog,
+        home=home,
+        workers=1,
+    )
     sources = SourceResolver(store, BronzeManifests(store))
     driver = SparkDriver(engine, catalog, sources, world.engine)
     runs = RunService(

@@ -23,7 +23,7 @@ from app.main import create_app
 from app.problems import problem_response
 
 if TYPE_CHECKING:
-    from conftest import Lakehouse
+    from tests.conftest import Lakehouse
 
 SECRET = "tr0ub4dor-and-3"
 TIMEOUT = 0.5

@@ -10,7 +10,7 @@ from integration.servers.airbyte import TOKEN_PATH, AirbyteServer
 from tests.patience import until_now
 
 if TYPE_CHECKING:
-    from conftest import Lakehouse
+    from tests.conftest import Lakehouse
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 TOY = "00000000-0000-4000-8000-000000000001"

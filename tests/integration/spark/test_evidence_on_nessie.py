@@ -110,7 +110,13 @@ async def test_a_build_of_duckdb_that_another_writer_hides_is_not_called_undone(
 async def test_a_job_of_sail_that_another_writer_hides_is_not_called_undone(
     lake: Lakehouse, tmp_path: Path
 ) -> None:
-    engine = SparkConnectEngine(lake.lake, lake.store, lake.catalog, home=tmp_path)
+    engine = SparkConnectEngine(
+        sail_lake=lake.lake,
+        publisher_lake=lake.lake,
+        store=lake.store,
+        catalog=lake.catalog,
+        home=tmp_path,
+    )
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     run = Run(
         run_id=uuid4().hex,
