@@ -158,7 +158,7 @@ class ChildProcess:
         return self._process.stdout
 
     def print_for(self, scope: Scope | None) -> None:
-        """From now on, what it prints belongs to this request or run."""
+        """Assign what the child prints from now on to this request or run."""
         if self._log:
             self._log.belong_to(scope)
 

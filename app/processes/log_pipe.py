@@ -42,7 +42,7 @@ class LogPipe:
         os.close(self.write_end)
 
     def belong_to(self, scope: Scope | None) -> None:
-        """From now on the child prints for this request or run, and not for the one before."""
+        """Assign what the child prints from now on to this request or run, not to the last one."""
         if scope is self._scope:
             return
         self.drain()
@@ -51,7 +51,7 @@ class LogPipe:
         self._scope = scope
 
     def drain(self) -> None:
-        """Take what the pipe holds now, and not what a busy child adds meanwhile."""
+        """Take what the pipe holds now, but not what a busy child adds meanwhile."""
         left = PIPE_BYTES
         while left > 0 and (taken := self._take()):
             left -= taken

@@ -1,4 +1,4 @@
-"""Which layers of the sandbox this system has. A child in a builder's sandbox tells from inside."""
+"""Finds out which layers of the sandbox this system has, from a child process inside of one."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ EXPOSED = {
     LANDLOCK: "workers can read and write the files of the gateway's user",
     SECCOMP: "workers can use system calls that bypass the other layers",
 }
-"""What a missing layer exposes."""
+"""Describes what is exposed without each layer."""
 
 
 async def reached(hosts: Sequence[Address] = ()) -> dict[str, Any]:

@@ -32,8 +32,8 @@ MEMORY_POLL = 0.5
 
 
 class WorkerDied(Exception):
-    """The process ended in the middle of a call; `log_tail` says what it last said. With `fault`,
-    the gateway ended it, because it sent that."""
+    """The process ended in the middle of a call. `log_tail` is what it last printed. If there is a
+    `fault`, the gateway ended the process because it sent that."""
 
     def __init__(self, name: str, exit_code: int, log_tail: str, fault: str | None = None) -> None:
         self.how = (
@@ -133,7 +133,7 @@ class WorkerProcess:
             protocol=True,
         )
         worker = cls(child, max_rss, telemetry, engine)
-        with within(None):  # it may serve others than the one for whom it starts
+        with within(None):  # it may also serve other callers
             await worker._talk(hello, "ready", timeout)
         return worker
 
@@ -271,7 +271,7 @@ class WorkerProcess:
         raise WorkerDied(self._child.name, exit_code, self._child.log_tail(), fault)
 
     async def _received(self, call: str) -> Message | None:
-        """None: the process has ended. Raises `WrongMessage`."""
+        """Return the next message, or None if the process has ended. Raises `WrongMessage`."""
         try:
             line = await self._child.stdout.readline()
         except ValueError:
@@ -306,7 +306,7 @@ class WorkerProcess:
             await asyncio.gather(answering, return_exceptions=True)
 
     def _told(self, event: Message) -> bool:
-        """What a worker did on its own, which its gateway exports; else False."""
+        """Export the spans of an event. Return False if the event has none."""
         match event:
             case {worker_spans.EVENT: spans}:
                 self._telemetry.worker_spans(checked_spans(spans), self._engine, self.pid)

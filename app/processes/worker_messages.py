@@ -1,6 +1,6 @@
-"""The lines that a worker sends: read without holding up the event loop, and checked.
+"""Reads and checks the lines that a worker sends, without holding up the event loop.
 
-A worker can be made to say anything by the SQL, template or connector that it runs.
+The SQL, template or connector that a worker runs can make it send anything.
 """
 
 import asyncio
@@ -16,15 +16,15 @@ from app.worker_loop import CALL
 Message = dict[str, Any]
 
 SHORT_LINE = 64 * 1024
-"""Bytes of a line that are parsed on the event loop, in about a millisecond."""
+"""Bytes. The event loop itself parses a line up to this size, in about a millisecond."""
 MOST_PARTS = 400_000
-"""Objects and lists in a line: Python's garbage collector stops everything while it looks through
+"""Objects and lists in a line. Python's garbage collector stops everything while it looks through
 them."""
 _PARAMETERS = frozenset({"self", "detail", "hint", "retry_after"})
 
 
 class WrongMessage(Exception):
-    """The worker sent something that its protocol does not have. The text says what."""
+    """The worker sent something that the protocol does not allow. The text says what."""
 
 
 def _no_parameters(members: Message) -> Message:
@@ -66,20 +66,20 @@ class Span(_Strict):
 
 
 async def read_message(line: bytes) -> Message:
-    """Raises `WrongMessage`."""
+    """Return the message of a line. Raises `WrongMessage`."""
     if len(line) <= SHORT_LINE:
         return _checked(line, json.loads)
     return await asyncio.to_thread(_checked_in_turns, line)
 
 
 def checked_spans(spans: Any) -> list[Message]:
-    """Raises `WrongMessage`."""
+    """Return the spans if they are valid. Raises `WrongMessage`."""
     if not isinstance(spans, list):
         raise WrongMessage("spans that are not a list")
     try:
         return [Span.model_validate(span).model_dump() for span in spans]
     except ValidationError as error:
-        raise WrongMessage(f"a span with a wrong {_field(error)}") from None
+        raise WrongMessage(f"a span with an invalid {_field(error)}") from None
 
 
 def _checked_in_turns(line: bytes) -> Message:
@@ -96,7 +96,7 @@ def _checked(line: bytes, parse: Any) -> Message:
     try:
         _Line.model_validate(message)
     except ValidationError as error:
-        raise WrongMessage(f"a message with a wrong {_field(error)}") from None
+        raise WrongMessage(f"a message with an invalid {_field(error)}") from None
     answer: Message = message
     return answer
 
@@ -106,8 +106,8 @@ def _field(error: ValidationError) -> str:
 
 
 class _InTurns(json.JSONDecoder):
-    """Python's own parser, whose outer loop is not written in C: a thread of it lets the event
-    loop have its turns. The C parser holds the interpreter's lock from the first byte to the
+    """Python's own parser, with an outer loop that is not written in C. In a thread, it gives the
+    event loop its turns. The C parser holds the interpreter's lock from the first byte to the
     last, in any thread."""
 
     def __init__(self) -> None:
