@@ -89,11 +89,13 @@ def _quoted(name: str) -> str:
 
 
 class Views(Protocol):
-    """The views over the tables that Spark writes; they are the SQL engine's."""
+    """The views over the tables that Spark writes. The SQL engine builds them."""
 
     async def mend_views(self, table: str, before: Sequence["Column"]) -> list[str]:
-        """Builds those again that were valid on the columns `before` and are not on the new ones;
-        returns their names. Raises `EngineFailed` naming those that cannot be built."""
+        """Rebuild the views that were valid on the columns `before` but are not on the new ones.
+
+        Return their names. Raises `EngineFailed`, which names the views that cannot be built.
+        """
         ...
 
 

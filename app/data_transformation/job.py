@@ -1,8 +1,8 @@
 """The Spark job: reads files, runs SQL, writes one Iceberg table.
 
 Plain PySpark that imports nothing of Asgard, so that the same file is what `spark-submit` gets
-(`job.py s3a://bucket/job.json`, or a local path) and what the embedded worker calls (`compute`: it
-writes no table, and hands the rows over). The job description is JSON:
+(`job.py s3a://bucket/job.json`, or a local path) and what the embedded worker calls (only
+`compute`, which writes no table). The job description is JSON:
 
     {"run_id": "…",
      "sources": [{"view": "…", "format": "parquet", "paths": ["s3a://…"]}],
@@ -57,7 +57,7 @@ def run(spark: Any, job: dict[str, Any], log: Callable[[str], None]) -> None:
 
 
 def compute(spark: Any, job: dict[str, Any], log: Callable[[str], None]) -> Any:
-    """The result as it is to be written, not yet evaluated."""
+    """Return the result as it is to be written, not yet evaluated."""
     # Iceberg stores instants; a session in another zone would read "05:00" as another instant.
     spark.conf.set("spark.sql.session.timeZone", "UTC")
     for source in job["sources"]:

@@ -54,8 +54,9 @@ WORKER_ENVIRONMENT = {
 
 
 class SparkConnectEngine:
-    """Port `SparkEngine`. A worker computes the rows, and a publisher makes them the destination's
-    in one commit, so a job that fails or is killed at any moment leaves the destination as it was.
+    """Port `SparkEngine`. A worker computes the rows, and a publisher writes them to the
+    destination in one commit. A job that fails or is killed at any moment therefore leaves the
+    destination unchanged.
 
     `sail_lake` is the lake with the identity of the workers, which may read. `publisher_lake` is
     the lake with the identity of the process that writes tables."""
@@ -85,7 +86,7 @@ class SparkConnectEngine:
         self._warming: asyncio.Task[None] | None = None
 
     async def warm(self) -> None:
-        """Returns when a worker of each kind is ready, or is known not to start."""
+        """Wait until a worker of each kind is ready or has failed to start."""
         self._warm_in_background()
         await asyncio.gather(self._warmed(), self._publishers.warm())
 
@@ -120,7 +121,7 @@ class SparkConnectEngine:
 
     async def settle(self, run: Run) -> Outcome | None:
         output = await self._published(run)
-        # Earlier versions put a run's rows into a table first.
+        # Earlier versions wrote a run's rows into a staging table first.
         await self._catalog.drop_table(f"{self._lake.staging_schema}.spark_{run.run_id}")
         if output is None:
             await self._target.require_unchanged(run)
@@ -154,7 +155,7 @@ class SparkConnectEngine:
         await _call(worker, message, control, max_rss=memory + WORKER_OWN_BYTES)
 
     async def _publish(self, worker: WorkerProcess, job: SparkJob) -> RunOutput:
-        """The rows do not depend on what another writer changed in between: publish them again."""
+        """Publish the rows. Repeat this if another writer came first: they do not depend on it."""
         for left in reversed(range(PUBLISH_ATTEMPTS)):
             try:
                 return await self._publishers.publish(
@@ -231,7 +232,7 @@ async def _call(
     except WorkerDied as error:
         control.log(error.log_tail)
         raise EngineFailed(
-            f"The Spark worker ended in the middle of the job: it {error.how}.",
+            f"The Spark worker did not finish the job: it {error.how}.",
             cause=FailureCause.LOST,
             hint="Run it again; if it recurs, the machine may be short of memory.",
             retryable=True,

@@ -42,14 +42,14 @@ def open_worker(hello: Message) -> Handlers:
 
 
 class JobWorker:
-    """`folder` is the worker's own, from which the publisher takes the rows."""
+    """Computes jobs. The publisher takes the rows from `folder`, the worker's own."""
 
     def __init__(self, lake: Lake, folder: Path) -> None:
         self._lake = lake
         self._folder = folder
 
     def warm_up(self) -> None:
-        """The first analysis and the first result load what later ones find in memory."""
+        """Analyse and run one query, which loads what later ones find in memory."""
         with _session(_configuration(self._lake, WARM_UP_BYTES, token=None)) as spark:
             spark.createDataFrame(spark.sql("SELECT 1 AS warm").toArrow()).count()
 
@@ -73,14 +73,14 @@ class JobWorker:
         return {}
 
     def discard(self, _: Message, __: Emit) -> Message:
-        """The rows are published: free their disk space."""
+        """Free the disk space of rows that are published."""
         discard_result(self._folder)
         return {}
 
 
 def _streamed(spark: Any, frame: Any) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]":
-    """The rows as Sail computes them: `toArrow` would hold all of them. A result without rows still
-    has a batch."""
+    """Return the rows as Sail computes them: `toArrow` would hold all of them in memory. A result
+    without rows still has a batch."""
     import pyarrow as pa
 
     answers = spark.client.to_table_as_iterator(frame._plan.to_proto(spark.client), {})
@@ -111,7 +111,7 @@ def _session(configuration: dict[str, str]) -> Iterator[Any]:
     try:
         _, port = server.listening_address
         spark = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").create()
-        # It is for networks that break, and costs one more request for each batch of rows.
+        # That is for unreliable networks, and costs one more request for each batch of rows.
         spark.client.disable_reattachable_execute()
         try:
             yield spark

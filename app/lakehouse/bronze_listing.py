@@ -83,7 +83,7 @@ class ListedBronze(BronzeManifests):
         """Takes down what lies in the paths of `streams` (path → stream) now. Repeatable.
 
         Raises `Conflict` when somebody else recorded a sync in between, and `NothingWritten` when
-        the sync `wrote_rows` and there is no new file. The manifest is then as it was.
+        the sync `wrote_rows` and there is no new file. The manifest then stays unchanged.
         """
         held = await self._read(manifest_key(ingestion_id))
         if held is None:

@@ -42,7 +42,7 @@ class CatalogConnection:
     token: str | None = field(default=None, repr=False)
     read_timeout: float = READ_TIMEOUT
     hides_history: bool = False
-    """Whether it shows the newest snapshot of a table only, as Nessie does."""
+    """Whether the catalog shows only the newest snapshot of a table, as Nessie does."""
 
 
 @dataclass(frozen=True)

@@ -105,13 +105,13 @@ class EmbeddedLakehouse:
 
     @property
     def probed(self) -> tuple[Place, ...]:
-        """An object in each of the two buckets, since each bucket has its own volumes."""
+        """Return an object in each of the two buckets, since each bucket has its own volumes."""
         memory = self._losses
         return Place(self.store, HEALTH_KEY, memory), Place(self._tables, TABLES_KEY, memory)
 
     @property
     def proofs(self) -> tuple[Proof, ...]:
-        """Volumes and index are as they were seen before."""
+        """Return the check that no volume and no part of the index is lost."""
         return (self._losses.prove,)
 
     @property

@@ -65,8 +65,8 @@ def catalog_connection(shared: Shared) -> CatalogConnection:
 
 
 async def start(home: Home, shared: Shared, lake: Lake, sources: Sequence[str]) -> ChildProcess:
-    """It takes half a second to answer. Only the owner may call this. `sources` are the key
-    prefixes of the bucket that SQL may read."""
+    """Start SeaweedFS, which answers after half a second. Only the owner may call this. `sources`
+    are the key prefixes of the bucket that SQL may read."""
     data = home.path / "seaweedfs"
     data.mkdir(mode=0o700, exist_ok=True)
     # It keeps its options there, and would take a port from them that is not ours any more.

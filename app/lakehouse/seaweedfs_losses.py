@@ -1,6 +1,6 @@
-"""Notices what SeaweedFS has lost, by comparing what it has with what a gateway has seen it have.
+"""Detects what SeaweedFS has lost, by comparing what it has with what a gateway saw earlier.
 
-SeaweedFS itself notices little: it keeps deleted files open, and a new start with an empty index
+SeaweedFS itself detects little: it keeps deleted files open, and after a restart, an empty index
 looks like a new lake. The memory is a file in `ASGARD_HOME`, outside SeaweedFS's own folder.
 """
 
@@ -22,11 +22,11 @@ from app.lakehouse.home import Home, Shared, write_private
 
 MEMORY = "lakehouse-seen.json"
 INDEX = "filerldb2/*/CURRENT"
-"""LevelDB's entry point of each part of the index. SeaweedFS makes them at its first start."""
+"""LevelDB's entry point of each part of the index. SeaweedFS creates them at its first start."""
 SHORTEST_ENTRY = 16
-"""Bytes of an object in a volume's `.idx`."""
+"""Bytes that each object takes in a volume's `.idx`, at least."""
 SECOND_LOOK = 0.5
-"""Seconds. A vacuum replaces the files of a volume between two looks at them."""
+"""Seconds. A fault counts only if a second look finds it: a vacuum replaces a volume's files."""
 STATUS_TIMEOUT = 5.0
 MOST_NAMED = 5
 
@@ -34,10 +34,10 @@ MOST_NAMED = 5
 @dataclass(frozen=True)
 class Volume:
     name: str
-    """Of its files, for example `lake_1`."""
+    """The name of its files, for example `lake_1`."""
     size: int
     objects: int
-    """Including deleted ones, until a vacuum, which raises `revision`."""
+    """Deleted ones are counted until a vacuum, which raises `revision`."""
     deleted: int
     revision: int
 
@@ -51,13 +51,13 @@ class Seen:
     objects: list[str] = field(default_factory=list)
     """The buckets whose probe object was written and read again."""
     volumes: dict[str, list[int]] = field(default_factory=dict)
-    """Revision and number of objects, by name. SeaweedFS may delete a volume that is empty, so
-    empty ones are left out."""
+    """Revision and number of objects, by name. Empty volumes are left out, because SeaweedFS may
+    delete them."""
     index: list[str] = field(default_factory=list)
 
 
 class Losses:
-    """One for each home. Other gateways of the home may write the same memory."""
+    """The losses of one home. Other gateways of this home may write the same memory."""
 
     def __init__(self, home: Home, shared: Shared) -> None:
         self._folder = home.path / "seaweedfs"
@@ -74,7 +74,7 @@ class Losses:
             self._remember(Seen([*seen.objects, bucket], seen.volumes, seen.index))
 
     async def prove(self) -> None:
-        """Check that volumes and index are what they were. Raises `EngineUnreachable`."""
+        """Raise `EngineUnreachable` if a volume or a part of the index is lost."""
         if lost := await self._look():
             await asyncio.sleep(SECOND_LOOK)
             again = await self._look()
@@ -105,7 +105,7 @@ class Losses:
             ) from error
 
     def _compare(self, volumes: list[Volume]) -> list[str]:
-        """Return what is lost. Remember what was seen if nothing is."""
+        """Return what is lost. If nothing is lost, remember what was seen."""
         seen, found = self._seen(), {volume.name: volume for volume in volumes}
         index = sorted(str(path.relative_to(self._folder)) for path in self._folder.glob(INDEX))
         lost = [f"{part} of the index is missing" for part in seen.index if part not in index]
@@ -132,10 +132,10 @@ class Losses:
             if size is None:
                 return f"{name}{suffix} is missing"
             if size < least:
-                return f"{name}{suffix} has {size} bytes of at least {least}"
+                return f"{name}{suffix} has {size} bytes, expected at least {least}"
         revision, objects = seen.get(name, volume.seen)
         if revision == volume.revision and volume.objects < objects:
-            return f"volume {name} has {volume.objects} objects of at least {objects}"
+            return f"volume {name} has {volume.objects} objects, expected at least {objects}"
         return None
 
     def _seen(self) -> Seen:

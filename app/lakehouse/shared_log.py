@@ -137,8 +137,8 @@ class SharedLog:
             log.warning("expiry_failed", table=self._name, error=error.detail)
 
     async def _unbroken(self, work: Coroutine[object, object, T]) -> T:
-        """A cancelled caller must not let go of the lock while its thread still works. Its errors
-        are shared, so that no single caller's secrets are looked for in them."""
+        """Finish the work even if the caller is cancelled, so that the lock is kept until the
+        thread ends. Several callers share its errors, so it runs outside every caller's scope."""
         with within(None):
             task = asyncio.create_task(work)
         self._tasks.add(task)

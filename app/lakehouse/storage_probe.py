@@ -23,8 +23,8 @@ EVERY = 30.0
 STALE_AFTER = 60.0
 """Seconds for which an outcome stays valid while the next round runs."""
 AT_LEAST_EVERY = 60 * 60.0
-"""Seconds. Without requests for readiness, rounds go on: SeaweedFS deletes a volume that has been
-empty for a day, and only a look at it within that day tells this from a loss."""
+"""Seconds between rounds when nobody requests readiness. SeaweedFS deletes a volume that has been
+empty for a day. Only a look within that day can tell this from a loss."""
 MARK = b"written and read again by Asgard's readiness "
 
 
@@ -32,7 +32,7 @@ Proof = Callable[[], Awaitable[None]]
 
 
 class Memory(Protocol):
-    """Remembers, outside the buckets, which of them have had their probe object."""
+    """Remembers, outside the buckets, which of them have held their probe object."""
 
     def is_proven(self, bucket: str) -> bool: ...
 
@@ -76,7 +76,7 @@ async def prove_kept(place: Place) -> None:
 
 
 async def prove_all(places: Sequence[Place], proofs: Sequence[Proof]) -> None:
-    """Raises `EngineUnreachable`. A proof that fails names the cause better than an object does."""
+    """Raise `EngineUnreachable` if something is lost. A failed proof names the cause best."""
     try:
         await asyncio.gather(*map(prove_kept, places))
     except EngineUnreachable:
@@ -109,14 +109,14 @@ class StorageProbe:
         self._begin()
 
     async def check(self) -> None:
-        """Report what the last round found, and else check on every call that S3 answers. Raises
-        `EngineUnreachable` with the cause."""
+        """Raise `EngineUnreachable` with the cause that the last round found. If there is none,
+        check that S3 answers now."""
         now, running = time.monotonic(), self._round
         if running is None or (running.done() and now - self._began >= self._every):
             running = self._begin()
         if now - self._ended > STALE_AFTER:
             await asyncio.shield(running)
-        # An object in a lost volume gets no answer in time, and so no cause.
+        # This comes first: a request for an object in a lost volume only times out.
         if self._cause is not None:
             raise EngineUnreachable(self._cause, dependency="s3")
         await self._places[0].store.get(self._places[0].key)

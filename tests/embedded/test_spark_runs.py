@@ -414,7 +414,7 @@ async def test_a_killed_worker_ends_its_run_and_the_next_one_goes_on(spark: Spar
     assert ended.failure is not None
     assert ended.failure.cause == "lost"
     assert ended.failure.retryable
-    assert "The Spark worker ended in the middle of the job" in ended.failure.message
+    assert "The Spark worker did not finish the job" in ended.failure.message
     assert await spark.lakehouse.catalog.table("silver.sr_killed") is None
     assert await spark.staged(run) == []
     await spark.ok("SELECT 2 AS id", "sr_killed")
