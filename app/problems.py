@@ -74,7 +74,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 
 
 def problem_response(error: AsgardError, instance: str, headers: Any = None) -> Response:
-    # Work that several callers share raised it, perhaps: it does not know this one's secrets.
+    # Work that several callers share may have raised it, without knowing this caller's secrets.
     document: dict[str, Any] = {
         **clean_value(error.members),
         "type": f"/problems/{error.problem}",

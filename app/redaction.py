@@ -1,9 +1,9 @@
-"""What this process must not say: known secrets, and what has the form of one.
+"""Hides what this process must not print: known secrets, and text that has the form of one.
 
-The gateway's own secrets are known to the whole process, as its log is one: whatever prints
-anything is behind it, and secrets become known in many places, some only while it runs (tokens).
-What a caller gives is known only within the request or run that it belongs to (`within`), or any
-caller could have words hidden that others need.
+The gateway's own secrets are known to the whole process, because they become known in many places,
+some only while it runs (tokens), and everything that it prints has to pass here. A caller's secrets
+are known only within the request or run to which they belong (`within`). Otherwise, any caller
+could have words hidden that others need.
 """
 
 import heapq
@@ -38,7 +38,7 @@ PATTERNS = (
 
 
 class Scope:
-    """The secrets of one request or run: what belongs to it hides them, and nothing else does."""
+    """The secrets of one request or run. They are hidden only in what belongs to it."""
 
     def __init__(self) -> None:
         self._secrets: OrderedDict[str, None] = OrderedDict()
@@ -61,13 +61,14 @@ _scope: ContextVar[Scope | None] = ContextVar("secrets of a caller", default=Non
 
 
 def scope() -> Scope | None:
-    """Return the scope of what is under way here: tasks and threads inherit it."""
+    """Return the scope of the current request or run. Tasks and threads inherit it."""
     return _scope.get()
 
 
 @contextmanager
 def within(scope: Scope | None) -> Iterator[None]:
-    """None is for work that serves several callers: it hides the gateway's own secrets only."""
+    """Use `scope` in the block. None is for work that serves several callers: it hides only the
+    gateway's own secrets."""
     token = _scope.set(scope)
     try:
         yield
@@ -76,7 +77,7 @@ def within(scope: Scope | None) -> Iterator[None]:
 
 
 def learn_here(secrets: Iterable[str | None]) -> None:
-    """Learn what a caller gave, for the request or run under way. Without one, for this task."""
+    """Learn a caller's secrets for the current request or run, or else for this task."""
     here = _scope.get()
     if here is None:
         here = Scope()
@@ -100,7 +101,7 @@ class Redactor:
                 self._form()
 
     def learn_passing(self, secrets: Iterable[str | None]) -> None:
-        """Tokens that the gateway obtained."""
+        """Learn tokens that the gateway obtained."""
         with self._learning:
             new = False
             for secret in secrets:
@@ -119,7 +120,7 @@ class Redactor:
     def clean(self, text: str) -> str:
         here = _scope.get()
         of_caller = here.forms if here else ()
-        # The longest of all goes first: a part of it may be another secret.
+        # The longest goes first: a part of it may be another secret.
         for form in heapq.merge(self._forms, of_caller, key=len, reverse=True):
             if form in text:
                 text = text.replace(form, HIDDEN)

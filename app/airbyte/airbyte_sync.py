@@ -35,7 +35,7 @@ RACES = 5
 
 
 class FilesMissing(EngineFailed):
-    """A job succeeded with rows, and none of them is in the lake."""
+    """A job reports rows, but none of them is in the lake."""
 
 
 class AirbyteJobs:
@@ -271,7 +271,7 @@ def _files_missing(ingestion: Ingestion, job: Job) -> FilesMissing:
     return FilesMissing(
         f"Airbyte's job {job.id} reports {job.rows} rows, but wrote no file to {paths}.",
         cause=FailureCause.LOST,
-        hint="In Airbyte, check the destination: expected are this bucket and these paths, and no "
+        hint="In Airbyte, check that the destination uses this bucket and these paths, and has no "
         "path format of its own. Then start the sync again.",
         retryable=True,
     )

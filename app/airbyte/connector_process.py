@@ -32,7 +32,7 @@ F_SETPIPE_SZ = 1031
 GRACE_SECONDS = 5.0
 LOG_LEVELS = frozenset({"FATAL", "ERROR", "WARN", "INFO"})
 LONGEST_TEXT = 16 * 1024
-"""Characters of a log line or an error that are kept: the gateway's event loop handles them."""
+"""Characters. The gateway's event loop handles log lines and errors, so the rest is cut off."""
 LONGEST_LAST_LINE = 1000
 LARGEST = {
     "CATALOG": 8 * 2**20,
@@ -41,7 +41,7 @@ LARGEST = {
     "SPEC": 2 * 2**20,
     "STATE": 2 * 2**20,
 }
-"""Bytes of a message that the gateway reads as well. Records stay in this process."""
+"""Bytes of each kind of message that the gateway also reads. Records stay in this process."""
 MOST_COLUMNS = 100_000
 
 
@@ -63,7 +63,7 @@ class Program:
         return path
 
     def hide(self, text: str) -> str:
-        """Return the start of a very long text, too."""
+        """Mask the secrets in the text. Keep only the start of a very long text."""
         for secret in self.secrets:
             text = text.replace(secret, MASK)
         return text[:LONGEST_TEXT]
@@ -184,7 +184,7 @@ def _parsed(line: bytes) -> Message | None:
     try:
         message = orjson.loads(line)
     except orjson.JSONDecodeError:
-        # Python's own encoder writes NaN and Infinity, which are no JSON.
+        # Python's own encoder writes NaN and Infinity, which are not JSON.
         try:
             message = json.loads(line)
         except (ValueError, RecursionError):

@@ -19,7 +19,7 @@ MAX_QUOTED_LINES = 200
 
 
 class HeaderBroken(Exception):
-    """The header is not one record. The text says why."""
+    """The header is not a valid record. The text says why."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,15 @@ class CsvDialect:
 
     @property
     def is_plain(self) -> bool:
-        """DuckDB finds the end of the header by itself."""
+        """Return whether DuckDB finds the end of the header by itself."""
         return self.header_lines == 1 and not any("\r" in name for name in self.columns)
 
     @classmethod
     def of(cls, head: bytes, delimiter: str | None = None) -> "CsvDialect | None":
-        """From the start of the file; None when there is no header. Raises `HeaderBroken`."""
+        """Return the dialect of a file that starts with `head`, or None if it has no header.
+
+        Raises `HeaderBroken`.
+        """
         text = head.decode("utf-8-sig", errors="replace")
         outside = _outside_quotes(text)
         newline = "\r" if "\r" in outside and "\n" not in outside else "\n"
@@ -56,7 +59,7 @@ class CsvDialect:
 
 
 def _first_record(text: str, newline: str, delimiter: str) -> tuple[list[str], int]:
-    """The fields, and how many lines they take."""
+    """Return the fields and the number of lines that they take."""
     lines = (f"{line}{newline}" for line in text.split(newline))
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     fields = next(reader)
@@ -66,7 +69,7 @@ def _first_record(text: str, newline: str, delimiter: str) -> tuple[list[str], i
 
 
 def _plainly(line: str, delimiter: str) -> list[str]:
-    """Text after a closed quote belongs to its field."""
+    """Return the fields of one line. Text after a closed quote belongs to its field."""
     try:
         return next(csv.reader([line], delimiter=delimiter))
     except csv.Error as error:
@@ -101,7 +104,7 @@ def shown(line: str) -> str:
 
 
 def csv_records(lines: Iterable[str], dialect: CsvDialect) -> Iterator[CsvRecord]:
-    """Every record after the header; a broken one takes one line, and reading goes on after it."""
+    """Yield every record after the header. A broken one takes one line, and reading goes on."""
     reader = _Records(lines, dialect)
     while (record := reader.next()) is not None:
         yield record

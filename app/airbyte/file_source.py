@@ -72,7 +72,7 @@ def read_file(job: FileJob) -> FileResult:
                 dialect = csv_dialect(path, packing, job)
                 if dialect.is_plain:
                     query = _csv_query(path, packing, dialect)
-                    # DuckDB can take all rows for a header, and then finds none without complaint.
+                    # DuckDB can mistake all rows for a header. It then finds no rows and no error.
                     with contextlib.suppress(duckdb.Error):
                         copied = _copy(connection, query, job, extracted_at)
                         if copied.rows:
@@ -130,7 +130,7 @@ def csv_dialect(path: Path, packing: Packing, job: FileJob) -> CsvDialect:
     except HeaderBroken as broken:
         raise SourceUnreadable(
             f"{job.name} has no valid header: {broken}.",
-            hint="The first record of a CSV file names its columns (RFC 4180).",
+            hint="The first record of a CSV file has to name its columns (RFC 4180).",
         ) from broken
     if dialect is None:
         raise SourceUnreadable(

@@ -1,4 +1,4 @@
-"""Secrets of sources that this process sent to Airbyte, which never shows them again."""
+"""Remembers the secrets that this process sent to Airbyte, which never shows them again."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -9,7 +9,8 @@ MOST_SOURCES = 500
 
 
 class SentSecrets:
-    """Errors of Airbyte can quote them. Only the process that created a source knows them."""
+    """The secrets of each source. Airbyte's errors can quote them, and only the process that
+    created the source knows them."""
 
     def __init__(self) -> None:
         self._by_source: OrderedDict[str, tuple[str, ...]] = OrderedDict()

@@ -74,7 +74,7 @@ class AuditTrail:
         # No caller can have a word of the audit hidden by calling it a secret.
         with within(None):
             log.info("audit", **record.model_dump(mode="json"))
-            # Left behind when it is late: if it was cancelled, its thread would be waited for.
+            # A late write is left running: cancelling it would mean waiting for its thread.
             writing = asyncio.create_task(self._write(record))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)

@@ -97,7 +97,7 @@ class Settings(Traces, Limits, Storage, Trino, Spark, Airbyte, Embedding, Authen
 
     @property
     def source_prefixes(self) -> tuple[str, ...]:
-        """The key prefixes of the bucket that SQL may read."""
+        """Return the key prefixes of the bucket that SQL may read."""
         return ("bronze/", *self.s3_allowed_prefixes)
 
     @property

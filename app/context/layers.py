@@ -1,4 +1,4 @@
-"""Tells at the start which layers of the sandbox this system does not have."""
+"""Reports at startup which layers of the sandbox this system does not have."""
 
 import structlog
 
@@ -10,13 +10,13 @@ log = structlog.get_logger(__name__)
 
 
 async def tell_layers(settings: Settings, metrics: Metrics) -> None:
-    """Log one warning with each missing layer and what that exposes."""
+    """Log one warning with each missing layer and what is exposed without it."""
     present = (await reached())["layers"]
     for layer in LAYERS:
         metrics.sandbox_layers.labels(layer).set(layer in present)
     missing = {layer: EXPOSED[layer] for layer in LAYERS if layer not in present}
     if settings.is_production("sql") and settings.is_production("spark"):
-        # No worker of these engines has a socket, so there is no network to take away.
+        # The workers of these engines have no sockets, so they need no private network.
         missing.pop(NAMESPACES, None)
     if missing:
         log.warning("sandbox_layers_missing", missing=missing, see="docs/security.md")

@@ -51,7 +51,7 @@ class Answer:
                 await self._send(held)
 
     async def _pass(self, message: Message) -> None:
-        """To HEAD, the answer ends with its head, even that of a stream without an end."""
+        """Send the message. An answer to HEAD ends after its head, even if it is a stream."""
         if not self._is_head:
             await self._send(message)
         elif message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-"""Which host a request names, and whether the gateway serves it."""
+"""Checks which host a request names, and whether the gateway serves it."""
 
 import re
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ HIGHEST_PORT = 65535
 
 
 def refuse_other_hosts(headers: Headers, served: Iterable[str]) -> None:
-    """Raises `MalformedRequest` or `InvalidRequest`."""
+    """Raise `MalformedRequest` for an invalid host, and `InvalidRequest` for one not served."""
     parts = HOST.fullmatch(headers.get("host", ""))
     if parts is None or int(parts[2] or 0) > HIGHEST_PORT:
         raise MalformedRequest("The header Host is invalid; expected a name, or a name and a port.")

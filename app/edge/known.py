@@ -22,7 +22,7 @@ MOST_NAMED = 10
 class Takes:
     query: tuple[str, ...]
     lists: tuple[str, ...]
-    """Those of `query` that a request may repeat."""
+    """The parameters of `query` that a request may repeat."""
     headers: tuple[str, ...]
     body: type[BaseModel] | None
 

@@ -1,5 +1,5 @@
-"""Finds what a request gives more than once although only one can count. Programs differ in which
-one they take, so a proxy may have checked another one than the gateway would use."""
+"""Refuses what a request gives more than once although only one can count. Programs differ in which
+one they use, so a proxy may have checked a different one than the gateway would use."""
 
 import json
 from collections import Counter
@@ -28,20 +28,20 @@ class _Repeating(dict[str, Any]):
 
 
 def refuse_repeated_headers(headers: Headers) -> None:
-    """Raises `MalformedRequest`."""
+    """Raise `MalformedRequest` if a header is repeated that may be sent only once."""
     for name in SINGLE_HEADERS:
         if len(headers.getlist(name)) > 1:
             raise MalformedRequest(f"The header {name} is given more than once; expected once.")
 
 
 def refuse_repeated_parameters(names: Iterable[str], lists: Iterable[str]) -> None:
-    """Raises `InvalidBody`. `lists` are the parameters that a request may repeat."""
+    """Raise `InvalidBody` if a parameter is repeated that is not in `lists`."""
     counted = Counter(names)
     _refuse("query." + shown(name) for name in counted if counted[name] > 1 and name not in lists)
 
 
 def refuse_repeated_fields(body: bytes) -> None:
-    """`body` is JSON. Raises `InvalidBody`."""
+    """Raise `InvalidBody` if an object in `body`, which is JSON, repeats a name."""
     found: list[_Repeating] = []
 
     def to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -67,8 +67,8 @@ def _refuse(fields: Iterable[str]) -> None:
 
 
 def _paths(value: Any) -> Iterator[str]:
-    """Yield the path of each repeated name. An object may be within a value that is not kept, in
-    which case its holder is the one that repeats a name."""
+    """Yield the path of each repeated name. Of a name given twice, only the last value is searched:
+    the path of that name is then yielded anyway."""
     open_: list[tuple[str, Any]] = [("body", value)]
     while open_:
         path, item = open_.pop()

@@ -1,5 +1,5 @@
 """Reads HTTP/1.1 strictly: refuses what a proxy could read differently, and closes the connection.
-uvicorn's own protocol accepts bare LF, folded headers and two lengths, and waits for ever for the
+uvicorn's own protocol accepts bare LF, folded headers and two lengths, and waits forever for the
 rest of a request."""
 
 import asyncio
@@ -114,7 +114,7 @@ class Wire(H11Protocol):
     def handle_events(self) -> None:
         super().handle_events()
         awaited = self._awaits()
-        # Only a body gets more time with each part of it.
+        # Only a body gets more time with each part.
         if awaited is not self._awaited or awaited is Awaited.BODY:
             self._await(awaited)
 

@@ -65,7 +65,7 @@ def timed_out(seconds: float) -> Ending:
 
 
 def failed(error: AsgardError, engine_state: str | None = None) -> Ending:
-    # Work that several runs share raised it, perhaps: it does not know this run's secrets.
+    # Work that several runs share may have raised it, without knowing this run's secrets.
     message = clean(error.detail)
     failure = Failure(
         cause=error.failure_cause if isinstance(error, EngineFailed) else error.cause,

@@ -226,7 +226,7 @@ class Supervisor:
             warning=ending.failure is not None,
         )
         self._archive.add(active.stored)
-        with within(None):  # operators need these words, whatever the caller calls a secret
+        with within(None):  # operators need these words, even if callers send them as secrets
             log.info("run_ended", state=run.state, cause=run.failure.cause if run.failure else None)
         for observer in self._observers:
             observer(run)

@@ -48,7 +48,7 @@ class Sandbox:
     """`folder` belongs to the child and is the only place where it may write, including temporary
     files. `hosts` are the hosts that it may connect to; without hosts it has no socket. With
     `loopback` it may also listen and connect to its own servers. Only user namespaces keep other
-    processes away from these."""
+    processes away from those servers."""
 
     folder: Path | None = None
     hosts: tuple[Address, ...] = ()

@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _told(name: str) -> str:
-    """Only Linux has these files, and only Linux has the layers."""
+    """Return the text of a file that only Linux has. Other systems have no layers either."""
     path = Path("/proc/self", name)
     return path.read_text() if path.exists() else ""
 

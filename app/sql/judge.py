@@ -61,8 +61,8 @@ class SqlJudge:
     async def in_words_of_caller(
         self, error: SqlRefused, query: GuardedQuery, given: str, dialect: str = "trino"
     ) -> SqlRefused:
-        """`error` with the position in the caller's text. An engine told it in `given`, which was
-        made of the query. Without a position if the caller's text does not have that word."""
+        """Return `error` with its position in the caller's text. The engine reported a position in
+        `given`, which was made from the query. The position is left out if no word is found."""
         at = error.members.pop("position", None)
         if at is None or not query.source:
             return error

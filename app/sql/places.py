@@ -1,4 +1,4 @@
-"""Where in the SQL of a caller stands what an engine points at in the SQL that it was given."""
+"""Finds in a caller's SQL what an engine points at in the SQL that it was given."""
 
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import SqlglotError
@@ -8,7 +8,7 @@ from app.sql.jinja import position_at
 from app.sql.positions import offset_at
 
 NEAREST = 8
-"""Words before the one that is meant, of which one has to be the same in both texts."""
+"""Words that are tried, from the one that the engine points at backwards."""
 
 Word = tuple[str, str]
 
@@ -16,10 +16,10 @@ Word = tuple[str, str]
 def place(
     given: str, given_in: type[Dialect], at: dict[str, int], source: str, source_in: type[Dialect]
 ) -> dict[str, int] | None:
-    """Return the position in `source` of the word at `at` in `given`, which was made of it.
+    """Return the position in `source` of the word at `at` in `given`, which was made from it.
 
-    A word is the same in both if both have it equally often. Names keep their order when SQL is
-    rewritten. For another word, it is the place of the nearest such word before it.
+    A word counts as the same if both texts have it equally often, since names keep their order when
+    SQL is rewritten. For any other word, return the position of the nearest such word before it.
     """
     try:
         tokens, wanted = given_in().tokenize(given), source_in().tokenize(source)

@@ -1,4 +1,4 @@
-"""Lines and columns, from 1, as offsets in a text and back. Nothing heavy is imported."""
+"""Converts lines and columns, from 1, to offsets in a text and back. Imports nothing heavy."""
 
 from app.sql.jinja import position_at
 
@@ -11,7 +11,7 @@ def offset_at(text: str, at: dict[str, int]) -> int:
 
 
 def within(statement: str, given: str, at: dict[str, int]) -> dict[str, int] | None:
-    """Return the position in `given` of a position in a statement that holds it."""
+    """Return the position in `given` of a position in a statement that contains it."""
     begins = statement.find(given)
     offset = offset_at(statement, at) - begins
     if begins < 0 or not 0 <= offset <= len(given):

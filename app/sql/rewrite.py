@@ -43,7 +43,7 @@ def to_duckdb(
 
 
 def with_stand_ins(query_sql: str, policy: SqlPolicy, queries: Mapping[str, str]) -> str:
-    """The query in Trino's dialect, in which these queries stand for tables or views."""
+    """Return the query in Trino's dialect, with these queries in place of tables or views."""
     try:
         tree = expand(_judged(query_sql, policy), queries, lambda query: _judged(query, policy))
     except RecursionError as error:

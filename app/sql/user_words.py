@@ -1,7 +1,7 @@
-"""Keeps columns of Spark SQL that are called `user` from being functions.
+"""Keeps Spark and Sail from reading a column called `user` as a function.
 
-Where no column has such a name, Spark and Sail read it as the function of that name, even if it is
-quoted. They never do so with a table's name before it.
+If no column has such a name, they read it as the function of that name, even if it is quoted. They
+never do so if a table's name stands before it.
 """
 
 from sqlglot import exp
@@ -14,7 +14,7 @@ from app.sql.tables import fold
 WORDS = frozenset({"user", "current_user", "session_user"})
 _MORE_SOURCES = ("joins", "laterals")
 _BY_OUTPUT = ("order", "having")
-"""Clauses in which a name of the SELECT list comes first."""
+"""Clauses in which a name of the SELECT list takes precedence."""
 
 
 def qualify_user_columns(parsed: Parsed, tree: exp.Expr) -> None:

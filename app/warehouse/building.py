@@ -90,11 +90,11 @@ def worker_error(error: WorkerError) -> AsgardError:
 
 
 def unreadable(table: str, error: SqlInvalid) -> EngineFailed:
-    """The error of a statement that the caller did not write."""
+    """Return the error of a statement that the caller did not write."""
     return EngineFailed(
         f"{table} cannot be read: {error.detail}",
         cause=FailureCause.SQL_ERROR,
-        hint="If it is a view, look at its SQL and at what it reads.",
+        hint="If it is a view, check its SQL and the tables that it reads.",
     )
 
 

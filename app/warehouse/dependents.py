@@ -1,6 +1,6 @@
-"""The views over a table or a view that gets other columns: each is built again, or named.
+"""Rebuilds the views over a table or view whose columns change, or names those that cannot be.
 
-Trino keeps the columns of a view with it and refuses to read one whose query gives others.
+Trino stores the columns of a view and refuses to read a view whose query returns other columns.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Columns = Sequence[Column]
 Describe = Callable[[str, Mapping[str, str]], Awaitable["Described"]]
-"""What a view's SQL gives when what it reads is replaced by queries, by `schema.name`."""
+"""Describes a view's SQL, with queries in place of what it reads, by `schema.name`."""
 
 
 Mend = Callable[[str, Columns], Awaitable[list[str]]]
@@ -52,8 +52,8 @@ class DependentViews:
     async def prepare(
         self, table: str, before: TableInfo | ViewInfo | None, columns: Columns, control: RunControl
     ) -> None:
-        """To be called before a run gives the table these columns. Raises `EngineFailed` when views
-        could not be built on them."""
+        """Check that the views can be built on these columns, before a run gives them to the table.
+        Raises `EngineFailed`."""
         if before is None or _same(before.columns, columns):
             return
         _, broken = await self._plan(table, before.columns, columns)
@@ -62,9 +62,9 @@ class DependentViews:
         await control.progress(engine=noted(before.columns))
 
     async def mend(self, table: str, before: Columns) -> list[str]:
-        """Builds the views again that were valid on the columns `before` and are not on those that
-        the table has now. Returns their names, those that are read by others first. Raises
-        `EngineFailed` with those that cannot be built, after all others were."""
+        """Rebuild the views that were valid on the columns `before` but are not on those that the
+        table has now. Return their names, each after those that it reads. Raises `EngineFailed`,
+        which names the views that cannot be built, after the other views are built."""
         found = await self._catalog.table(table) or await self._catalog.view(table)
         if found is None or _same(before, found.columns):
             return []
@@ -83,7 +83,7 @@ class DependentViews:
     async def _plan(
         self, table: str, before: Columns, columns: Columns
     ) -> tuple[list[Rebuilt], dict[str, str]]:
-        """The views to build, and why others cannot be, by name."""
+        """Return the views to build and, by name, why others cannot be built."""
         views, reads = await self._views()
         known: dict[str, Columns] = {name: view.columns for name, view in views.items()}
         former = {**known, table.lower(): before}
@@ -116,7 +116,7 @@ class DependentViews:
         return rebuilt, broken
 
     async def _views(self) -> tuple[dict[str, ViewInfo], dict[str, Set[str]]]:
-        """All views by name, and what each reads, if the guard can read its SQL."""
+        """Return all views by name, and what each reads, if the guard can read its SQL."""
         lake = self._catalog.lake
         schemas = dict.fromkeys((lake.silver_schema, lake.gold_schema))
         listed = await asyncio.gather(*(self._catalog.list_views(schema) for schema in schemas))
@@ -150,7 +150,7 @@ class DependentViews:
         return True
 
     async def _replace(self, item: Rebuilt) -> bool:
-        """Unless another run has given it other SQL meanwhile."""
+        """Replace the view and return True, unless another run has changed its SQL meanwhile."""
         now = await self._catalog.view(item.view.table)
         if now is None or now.sql != item.view.sql:
             return False
@@ -160,18 +160,18 @@ class DependentViews:
 
 
 def after_run(columns: Columns, kept: Columns) -> Columns:
-    """The columns of a table to which a run adds rows: `kept`, and what they lack of the run's."""
+    """Return the columns of a table to which a run adds rows: `kept`, and the run's new ones."""
     names = {column.name for column in kept}
     return [*kept, *(column for column in columns if column.name not in names)]
 
 
 def noted(columns: Columns) -> dict[str, Any]:
-    """For `Run.engine`: to be recorded before the table can get other columns."""
+    """Return what `Run.engine` has to record before the table can get other columns."""
     return {COLUMNS: [[column.name, column.type] for column in columns]}
 
 
 async def mend_settled(mend: Mend, run: Run) -> None:
-    """For `settle`: a run that wrote its table may have been cut off before it mended views."""
+    """Mend the views of a run that may have been cut off between writing its table and this."""
     if (columns := run.engine.get(COLUMNS)) is None:
         return
     try:
@@ -187,12 +187,12 @@ async def mend_after(
         return
     for name in await mend(table, before.columns):
         await control.progress(
-            reason="ViewRebuilt", message=f"{name} was built on the new columns of {table}."
+            reason="ViewRebuilt", message=f"{name} was rebuilt on the new columns of {table}."
         )
 
 
 def _in_order(reads: Mapping[str, Set[str]]) -> Iterator[str]:
-    """What is read comes before what reads it."""
+    """Yield each view after those that it reads."""
     done: set[str] = set()
 
     def visit(name: str) -> Iterator[str]:
@@ -208,7 +208,7 @@ def _in_order(reads: Mapping[str, Set[str]]) -> Iterator[str]:
 
 
 def _names(view: ViewInfo, changed: Set[str]) -> bool:
-    """Whether the text of the view, which may be any SQL of Trino's, has the name of one."""
+    """Return whether the view's text, which may be any SQL of Trino's, has one of these names."""
     words = set(re.findall(r"\w+", view.sql.lower()))
     return any(name.rpartition(".")[2] in words for name in changed)
 
@@ -229,7 +229,7 @@ def _plain(column: Column) -> tuple[str, str]:
 def _refused(what: str, broken: Mapping[str, str]) -> AsgardError:
     told = " ".join(f"{name}: {why}" for name, why in broken.items())
     return EngineFailed(
-        f"{what} Views over it cannot be built on them. {told}",
+        f"{what} Views over it cannot be built on the new columns. {told}",
         cause=FailureCause.SQL_ERROR,
         hint="Change or drop the views, or give the table the columns that they read.",
         broken_views=sorted(broken),

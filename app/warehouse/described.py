@@ -1,4 +1,4 @@
-"""What an engine says of a query."""
+"""Holds an engine's description of a query."""
 
 from dataclasses import dataclass
 
@@ -10,4 +10,4 @@ class Described:
     columns: tuple[Column, ...]
     """With the types that the table will have."""
     sql: str
-    """The query, with what no table can hold cast to what it can."""
+    """The query. Types that no table can hold are cast to types that it can."""

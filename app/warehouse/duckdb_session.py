@@ -181,8 +181,8 @@ def engine_error(message: str) -> AsgardError:
 
 
 def position_in(sql: str, message: str) -> dict[str, int] | None:
-    """Where a message of DuckDB points, for SQL that begins in the second line of a statement. Of
-    a long line the message shows only a part."""
+    """Return where a message of DuckDB points in `sql`, which begins in the second line of the
+    statement. The message shows only a part of a long line."""
     shown = re.search(r"^LINE (\d+): (.*)\n( *)\^", message, re.MULTILINE)
     if shown is None:
         return None

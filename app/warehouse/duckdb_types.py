@@ -61,7 +61,7 @@ def literal(text: str) -> str:
 
 def describe(connection: DuckDBPyConnection, sql: str) -> list[ResultColumn]:
     """Plans the SELECT without running it. Raises what DuckDB raises, and `SqlInvalid`."""
-    # This first: DuckDB says where a fault is in a statement, not in a relation.
+    # This comes first: DuckDB reports where a fault is in a statement, but not in a relation.
     names = [row[0] for row in connection.execute(f"DESCRIBE\n{sql}").fetchall()]
     relation = connection.sql(f"SELECT * FROM (\n{sql}\n) AS described LIMIT 0")
     twice = {name for name in names if [n.lower() for n in names].count(name.lower()) > 1}
@@ -104,7 +104,7 @@ def _held(kind: DuckDBPyType, column: str) -> tuple[str, str]:
 
 
 def not_held(column: str, kind: str) -> SqlInvalid:
-    """`kind` is Trino's spelling where there is one, else DuckDB's."""
+    """Return the error. `kind` is in Trino's spelling if it has one, else in DuckDB's."""
     hint = "Cast it in the SQL, for example to varchar."
     if "row(" in kind:
         hint = "Name the fields of rows, for example: CAST(ROW(1) AS ROW(id integer))."

@@ -101,8 +101,8 @@ class SqlEngine(Protocol):
         """What `build` did before it was cut off; removes what it left behind."""
 
     async def mend_views(self, table: str, before: Sequence[Column]) -> list[str]:
-        """Builds the views over a table again that were valid on the columns `before` and are not
-        on those that it has now; returns their names. Raises `EngineFailed` naming those that
+        """Rebuild the views over a table that were valid on the columns `before` but are not on
+        those that it has now. Return their names. Raises `EngineFailed`, which names the views that
         cannot be built."""
 
     async def preview(self, table: str, limit: int) -> Preview:

@@ -1,4 +1,4 @@
-"""`python -m app.warehouse.publisher`: makes the rows that a worker computed a table's contents.
+"""`python -m app.warehouse.publisher`: commits the rows that a worker computed to a table.
 
 This process has the identity that may write tables. It reads neither SQL nor templates: rows reach
 it as an Arrow file in the worker's folder.

@@ -1,4 +1,4 @@
-"""The gateway's side of the processes that may write tables."""
+"""Runs the processes that may write tables."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +13,7 @@ from app.warehouse.publish import Base
 
 PUBLISHER = "app.warehouse.publisher"
 MAX_RSS = 3 * 2**29
-"""In a call. It holds one row group of a file at a time."""
+"""Bytes during a call. A publisher holds one row group of a file at a time."""
 
 
 class Publishers:

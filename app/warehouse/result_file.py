@@ -1,4 +1,4 @@
-"""The rows that a sandboxed worker hands over to a publisher: an Arrow file in the worker's folder.
+"""Hands a sandboxed worker's rows over to a publisher, in an Arrow file in the worker's folder.
 
 The publisher treats the file as hostile. An Arrow file ends with a footer, so a truncated file
 cannot be taken for a complete one.
@@ -56,8 +56,8 @@ def discard_result(folder: Path) -> None:
 
 @contextmanager
 def open_result(folder: Path) -> Iterator[pa.RecordBatchReader]:
-    """Open the file that the worker of `folder` has written. Raises `EngineFailed`, also while it
-    is read."""
+    """Open the file that the worker of `folder` has written. Raises `EngineFailed`, also when the
+    file is read."""
     with open_handed_over(folder, RESULT) as file:
         yield _reader(file)
 
@@ -74,8 +74,8 @@ def _reader(file: Any) -> pa.RecordBatchReader:
         for index in range(opened.num_record_batches):
             batch = opened.get_batch(index)
             try:
-                # Arrow takes lengths and offsets as they stand in the file: without this, a hostile
-                # worker's would reach into this process's memory, and publish it.
+                # Arrow trusts the lengths and offsets in a file. Without this check, a hostile
+                # worker could publish this process's memory.
                 batch.validate(full=True)
             except pa.ArrowInvalid as error:
                 raise EngineFailed(f"The worker's result is not valid: {error}") from error

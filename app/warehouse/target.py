@@ -1,4 +1,4 @@
-"""What the catalog shows of a run's commit: nothing else is evidence that a run has written."""
+"""Finds a run's commit in the catalog: nothing else is evidence that a run has written."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -19,24 +19,24 @@ HEAD = "destination_snapshot_before"
 
 
 class Target:
-    """The table that a run writes. `hides_history`: its catalog shows the newest snapshot only, so
-    that a commit cannot be seen any more once another writer has made one."""
+    """The table that a run writes. With `hides_history`, its catalog shows only the newest
+    snapshot, so a run's commit cannot be seen after another writer's."""
 
     def __init__(self, catalog: "Catalog", *, hides_history: bool) -> None:
         self._catalog = catalog
         self._hides_history = hides_history
 
     async def before(self, table: str) -> dict[str, Any]:
-        """For `Run.engine`."""
+        """Return what `Run.engine` has to record."""
         return {HEAD: await self._head(table)} if self._hides_history else {}
 
     async def note(self, table: str, control: RunControl) -> None:
-        """To be called before anything can write."""
+        """Record the newest snapshot, before anything can write."""
         if before := await self.before(table):
             await control.progress(engine=before)
 
     async def published(self, table: str, run_id: str) -> RunOutput | None:
-        """What the snapshot with the run's id holds, if the catalog shows it."""
+        """Return what the snapshot with the run's id holds, if the catalog shows it."""
         from app.warehouse.publish import find_published
 
         def look(catalog: "RestCatalog") -> RunOutput | None:
@@ -48,25 +48,25 @@ class Target:
         return output.model_copy(update={"catalog_ref": self._catalog.lake.catalog.ref})
 
     async def is_unchanged(self, run: Run) -> bool:
-        """Whether it is certain that a run of which no snapshot is shown has written nothing."""
+        """Return whether a run without a visible snapshot has certainly written nothing."""
         if not self._hides_history or run.started_at is None:
             return True
         # Without a recorded head nothing is certain.
         return HEAD in run.engine and await self._head(run.target) == run.engine[HEAD]
 
     async def failure(self, run: Run, error: AsgardError) -> AsgardError:
-        """`error`, unless it invites to repeat a run whose commit may be hidden."""
+        """Return `error`, or `hidden` if it suggests repeating a run whose commit may be hidden."""
         inviting = error.can_retry if isinstance(error, EngineFailed) else error.retryable
         return hidden(run.target) if inviting and not await self.is_unchanged(run) else error
 
     async def nothing_shown(self, run: Run, who: str) -> EngineFailed:
-        """Why a run that ended well, by the word of `who`, has not succeeded."""
+        """Return why a run has failed although `who` reports success."""
         unchanged = await self.is_unchanged(run)
         return wrote_nothing(run.target, who) if unchanged else hidden(run.target)
 
     async def require_unchanged(self, run: Run) -> None:
-        """For `settle`. Raises `SettledAsFailed` unless it is certain that a run of which no
-        snapshot is shown has written nothing."""
+        """Raise `SettledAsFailed` unless a run without a visible snapshot has certainly written
+        nothing."""
         if not await self.is_unchanged(run):
             raise SettledAsFailed(hidden(run.target))
 
@@ -76,7 +76,7 @@ class Target:
 
 
 def require_own(view: "ViewInfo", run_id: str) -> None:
-    """Raises when the view, read after the run had made it, is another writer's."""
+    """Raise `EngineFailed` if the view, read after the run created it, is another writer's."""
     if view.properties.get(RUN_ID_PROPERTY) != run_id:
         raise hidden(view.table)
 
@@ -92,8 +92,8 @@ def wrote_nothing(table: str, who: str) -> EngineFailed:
 
 def hidden(table: str) -> EngineFailed:
     return EngineFailed(
-        f"It is not known whether the run changed {table}: the catalog shows its newest state "
-        "only, and that is another writer's.",
+        f"It is not known whether the run changed {table}: the catalog shows only its "
+        "newest state, which is another writer's.",
         cause=FailureCause.LOST,
-        hint="Look at the table before you run it again.",
+        hint="Check the table before you run it again.",
     )

@@ -193,7 +193,7 @@ class TrinoEngine:
         )
 
     async def _ask(self, statement: str, query: GuardedQuery) -> Answer:
-        """A question about the query, which is part of the statement."""
+        """Ask Trino about the query, which is part of the statement."""
         try:
             return await self.thread(partial(self.client.ask, statement, VALIDATE_SECONDS))
         except SqlRefused as error:

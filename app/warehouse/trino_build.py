@@ -107,7 +107,7 @@ class TrinoBuild:
         return await self._output()
 
     async def _first_with_key(self, described: Described) -> RunOutput:
-        """Stages the rows to check their keys: later runs would refuse what the first one took."""
+        """Stage the rows and check their keys, as later runs do."""
         async with self._staged(described):
             await self._check_rows()
             rows = f"SELECT * FROM {self._delta}"
@@ -234,7 +234,7 @@ class TrinoBuild:
         await self._control.progress(engine={"query_ids": list(self._query_ids)})
 
     async def _output(self, changed: int | None = None) -> RunOutput:
-        """`changed`: rows that the statement wrote, where it may have had none to write."""
+        """Return the output. `changed` is the number of rows of a statement that may write none."""
         output = await self._written(changed)
         if output.rows is None:
             counted = await self._execute(f"SELECT count(*) FROM {self._target}")
@@ -244,8 +244,8 @@ class TrinoBuild:
         return output
 
     async def _written(self, changed: int | None) -> RunOutput:
-        """What the catalog shows of the run. Raises when its snapshot is not there: Trino's word
-        is no evidence, and the newest snapshot may be another writer's."""
+        """Return what the catalog shows of the run. Raises `EngineFailed` if its snapshot is
+        missing: Trino's report is not evidence, and the newest snapshot may be another writer's."""
         table, engine = self._spec.table, self._engine
         try:
             written = await engine.written(table, self._query_ids)

@@ -61,10 +61,10 @@ _OF_OPERATORS = (
     "ROLE_NOT_FOUND",
     "TABLE_REDIRECTION_ERROR",
 )
-"""Errors of users, by Trino's account, that no other SQL of the caller's would avoid: Asgard is the
-user, with the statements, rights and settings that its operator gave it."""
+"""Trino blames its user for these errors, but no other SQL of the caller would avoid them. The user
+is Asgard, with the statements, rights and settings that its operator gave it."""
 _PLACE = re.compile(r"\Aline \d+:\d+: ")
-"""Trino's place in the statement that it was sent, which the caller has never seen."""
+"""A place in the statement that Trino received, which the caller has not seen."""
 _LACKS = "A schema that Asgard makes at its start is not in Trino's catalog."
 
 
@@ -163,7 +163,7 @@ def _user_error(error: TrinoQueryError, name: str, text: str) -> AsgardError:
         return EngineFailed(
             text,
             cause=FailureCause.SQL_ERROR,
-            hint="The SQL reads a view that is not valid any more. Run its transformation again, "
+            hint="The SQL reads a view that is no longer valid. Run its transformation again, "
             "or create the view again.",
         )
     if name in _EXISTS:

@@ -95,8 +95,8 @@ class Increment:
 
 
 def unusable_keys(delta: str, key: Sequence[str], *, unique: bool) -> str:
-    """Gives the number of rows and the values of a key that is null or, where keys are `unique`,
-    comes twice, if there is one. No later run finds a row by a null."""
+    """Return a query for a key that is null or, if keys have to be `unique`, occurs twice. It
+    selects the number of rows and the key's values. No later run could find a row by a null."""
     columns = ", ".join(quoted(name.lower()) for name in key)
     unusable = " OR ".join(f"{quoted(name.lower())} IS NULL" for name in key)
     if unique:

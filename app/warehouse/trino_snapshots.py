@@ -20,7 +20,7 @@ QUERY_ID_PROPERTY = "trino_query_id"
 @dataclass(frozen=True)
 class Written:
     output: RunOutput
-    """Of the newest snapshot of the queries; of the current one when the catalog shows none."""
+    """Describes the newest snapshot of the queries, or else the current snapshot."""
     found: bool
     """Whether the catalog shows a snapshot of the queries."""
     delete_files: int

@@ -1,4 +1,4 @@
-"""An SQL engine's sandboxed processes: planners, which answer at once, and builders with dbt."""
+"""Runs an SQL engine's sandboxed processes: planners, which answer at once, and dbt builders."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager

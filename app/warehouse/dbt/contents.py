@@ -87,7 +87,7 @@ def check_key(columns: list[ResultColumn], key: tuple[str, ...]) -> None:
 
 
 def check_no_null_key(connection: DuckDBPyConnection, delta: str, key: tuple[str, ...]) -> None:
-    """No later run finds a row by a null."""
+    """Raise `EngineFailed` if a key is null: no later run could find its row."""
     null = " OR ".join(f"{quoted(name)} IS NULL" for name in key)
     nulls = connection.execute(f"SELECT count(*) FROM {delta} WHERE {null}").fetchall()[0][0]
     if nulls:
@@ -99,7 +99,7 @@ def check_no_null_key(connection: DuckDBPyConnection, delta: str, key: tuple[str
 
 
 def check_one_row_per_key(connection: DuckDBPyConnection, delta: str, key: tuple[str, ...]) -> None:
-    """A merge cannot know which of two rows with the same key is to win."""
+    """Raise `EngineFailed` if two rows have the same key: a merge cannot choose between them."""
     columns = ", ".join(quoted(name) for name in key)
     twice = connection.execute(
         f"SELECT {columns} FROM {delta} GROUP BY {columns} HAVING count(*) > 1 LIMIT 1"

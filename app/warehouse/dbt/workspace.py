@@ -84,7 +84,7 @@ class Model:
 
 
 def _lock_in_this_process() -> None:
-    """Make dbt's locks ones of this process, which has no other ones to share them with. Those of
+    """Give dbt locks of this process, which shares them with no other one. The locks of
     `multiprocessing` need /dev/shm, which a sandbox without namespaces does not have."""
     context: Any = BaseContext
     context.Lock = lambda _: threading.Lock()

@@ -2,7 +2,7 @@
   {{ return((custom_schema_name or target.schema) | trim) }}
 {% endmacro %}
 
-{# dbt puts quotes around the name of a column and doubles none inside it. #}
+{# dbt puts quotes around a column name, but does not double the quotes inside it. #}
 {% macro asgard_quoted(name) %}
   {{ return(adapter.quote(name | replace('"', '""'))) }}
 {% endmacro %}
@@ -15,7 +15,7 @@
   {{ return(quoted | join(', ')) }}
 {% endmacro %}
 
-{# dbt-trino cuts its list of names at commas, which names may have, too. #}
+{# dbt-trino splits its list of names at commas, but a name may also contain commas. #}
 {% macro trino__get_merge_sql(target, source, unique_key, dest_columns, incremental_predicates) %}
   {% set names = [] %}
   {% for column in dest_columns %}
