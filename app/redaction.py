@@ -44,7 +44,7 @@ class Scope:
         self._secrets: OrderedDict[str, None] = OrderedDict()
         self._learning = threading.Lock()
         self.forms: tuple[str, ...] = ()
-        """The longest first."""
+        """Every spelling of the secrets, the longest first."""
 
     def learn(self, secrets: Iterable[str | None]) -> None:
         with self._learning:

@@ -82,7 +82,7 @@ class Lines(ReceiveBuffer):
 
 
 class Awaited(Enum):
-    """What a connection waits for from its client."""
+    """The part of a request that a connection is waiting for."""
 
     FIRST_BYTE = "the first byte"
     HEAD = "the head of the request"

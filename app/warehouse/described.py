@@ -8,6 +8,6 @@ from app.lakehouse.tables import Column
 @dataclass(frozen=True)
 class Described:
     columns: tuple[Column, ...]
-    """With the types that the table will have."""
+    """The columns, with the types that the table will have."""
     sql: str
     """The query. Types that no table can hold are cast to types that it can."""
