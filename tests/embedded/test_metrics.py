@@ -129,7 +129,7 @@ async def test_work_is_counted_by_what_it_was_and_how_it_ended(gated: Gate) -> N
         return more("engine_calls_total", engine=engine, operation=operation, outcome=outcome)
 
     assert calls("dbt", "build", "ok") == 1
-    assert calls("dbt", "build", "failed") == 1
+    assert calls("dbt", "build", "refused") == 1
     assert calls("publisher", "publish", "ok") == 1
     assert calls("duckdb", "validate", "ok") == 2
     assert calls("sql-judge", "check_query", "ok") >= 6

@@ -27,8 +27,7 @@ def spark() -> Iterator[Any]:
 
     server = SparkConnectServer(ip="127.0.0.1", port=0)
     server.start(background=True)
-    session = SparkSession.builder.remote(f"sc://127.0.0.1:{server.listening_address[1]}")
-    opened = session.getOrCreate()
+    opened = SparkSession.builder.remote(f"sc://127.0.0.1:{server.listening_address[1]}").create()
     assert opened.sql("SELECT `user` FROM (SELECT 1 AS x)").columns == ["current_user()"]
     yield opened
     opened.stop()
