@@ -79,9 +79,9 @@ def test_a_transformation_without_a_run_is_pending() -> None:
 @pytest.mark.parametrize(
     ("said", "kind", "cause"),
     [
-        ("Conversion Error: no number", EngineFailed, FailureCause.SQL_ERROR),
-        ("Out of Range Error: Overflow in multiplication", EngineFailed, FailureCause.SQL_ERROR),
-        ("Invalid Input Error: bad", EngineFailed, FailureCause.SQL_ERROR),
+        ("Conversion Error: no number", SqlInvalid, None),
+        ("Out of Range Error: Overflow in multiplication", SqlInvalid, None),
+        ("Invalid Input Error: bad", SqlInvalid, None),
         ("Out of Memory Error: failed to allocate", EngineFailed, FailureCause.OUT_OF_MEMORY),
         ("Permission Error: no", EngineFailed, FailureCause.PERMISSION_DENIED),
         ("INTERNAL Error: oh", EngineFailed, FailureCause.INTERNAL),
