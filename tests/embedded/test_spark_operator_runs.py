@@ -150,7 +150,7 @@ async def test_a_take_over_does_not_call_a_table_unchanged_that_it_cannot_see_th
     spark.completed(name)
     async with spark.gateway(hides_history=True) as runs:
         failure = fault(await runs.ended(run))
-    assert (failure.cause, failure.retryable) == (FailureCause.LOST, False)
+    assert (failure.cause, failure.retryable) == (FailureCause.LOST, False), failure
     assert "another writer" in failure.message
 
 
