@@ -62,6 +62,7 @@ def judge_query(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy) -> tuple[Tabl
     for node in nodes:
         check_shape(parsed, node, spark=False)
         _check_function(parsed, node, functions.TRINO)
+        check_printed(parsed, node)
     for node in nodes:
         if isinstance(node, exp.Identifier):
             node.set("this", fold(node.name))
@@ -93,8 +94,8 @@ def judge_duckdb(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy, catalog: str
     for node in tree.walk():
         if isinstance(node, (*WRITES, exp.Placeholder, exp.Parameter, exp.Pivot)):
             raise SqlNotSelect("Translated for DuckDB, the SQL is more than a SELECT.")
-        check_printed(parsed, node)
         _check_function(parsed, node, DUCKDB)
+        check_printed(parsed, node)
         if not isinstance(node, exp.Table):
             continue
         if cte_of(node) is not None:
@@ -170,6 +171,7 @@ class ScriptJudge:
             check_shape(parsed, node, spark=True)
             if not isinstance(node.parent, exp.Table):  # those are judged with their tables
                 _check_function(parsed, node, functions.SPARK)
+            check_printed(parsed, node)
         for node in nodes:
             if isinstance(node, exp.Select):
                 node.set("hint", None)

@@ -322,7 +322,6 @@ def check_shape(parsed: Parsed, node: exp.Expr, *, spark: bool) -> None:
             )
         if not isinstance(node, exp.Func):
             raise _refused(parsed, node, f"{_spoken(node)} is not supported in this SQL.")
-    check_printed(parsed, node)
     if isinstance(node, exp.Star) and not _is_list(node):
         raise _refused(parsed, node, "STAR is only supported in a SELECT list or as count(*).")
     if (allowed := _ARGS.get(kind)) is not None:
