@@ -2,28 +2,28 @@
 
 from sqlglot import exp
 
-from app.errors import PathRefused, SqlFunctionRefused, SqlNotSelect, SqlRefused, SqlTableRefused
+from app.errors import (
+    PathRefused,
+    SqlFunctionRefused,
+    SqlNotSelect,
+    SqlRefused,
+    SqlTableRefused,
+    SqlTooLarge,
+)
 from app.sql import functions
 from app.sql.calls import as_calls, call_name, is_table_function
 from app.sql.duckdb_functions import DUCKDB
+from app.sql.final import Judge, settled
 from app.sql.jinja import check_sql_text
+from app.sql.limits import MAX_TABLES
 from app.sql.model import GuardedQuery, GuardedScript, PathTable, SqlPolicy, TableName
 from app.sql.naming import unnamed_column
-from app.sql.parse import (
-    MAX_NESTING,
-    DuckDBSql,
-    Parsed,
-    SparkSql,
-    TrinoSql,
-    generate,
-    parse,
-    too_deep,
-)
+from app.sql.parse import Parsed, SparkSql, TrinoSql, parse, too_deep
 from app.sql.paths import PATH_FORMATS, normalise_path
 from app.sql.script import SOURCE_NAMES, view_of
-from app.sql.shape import QUERIES, WRITES, check_shape
+from app.sql.shape import QUERIES, WRITES, check_printed, check_shape
 from app.sql.suggest import near_matches
-from app.sql.tables import cte_of, fold, resolve
+from app.sql.tables import CTE_PREFIX, cte_of, fold, resolve
 from app.sql.user_words import qualify_user_columns
 
 
@@ -39,9 +39,18 @@ def check_query(sql: str, policy: SqlPolicy) -> GuardedQuery:
         tree = _only_statement(parsed)
         tables = judge_query(parsed, tree, policy)
         unnamed = unnamed_column(parsed, tree)
-        return GuardedQuery(generate(tree, TrinoSql), tables, unnamed)
+        return GuardedQuery(settle_query(tree, policy), tables, unnamed)
     except RecursionError as error:
         raise too_deep() from error
+
+
+def settle_query(tree: exp.Expr, policy: SqlPolicy) -> str:
+    """Return the text of a judged Trino tree, for Trino."""
+
+    def judge(parsed: Parsed, again: exp.Expr) -> None:
+        judge_query(parsed, again, policy)
+
+    return settled(tree, TrinoSql, judge)
 
 
 def judge_query(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy) -> tuple[TableName, ...]:
@@ -53,6 +62,7 @@ def judge_query(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy) -> tuple[Tabl
     for node in nodes:
         check_shape(parsed, node, spark=False)
         _check_function(parsed, node, functions.TRINO)
+        check_printed(parsed, node)
     for node in nodes:
         if isinstance(node, exp.Identifier):
             node.set("this", fold(node.name))
@@ -66,6 +76,7 @@ def judge_query(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy) -> tuple[Tabl
         if cte_of(node) is None:
             name = resolve(parsed, node, policy)
             tables[name] = None
+            _check_count(tables)
             node.set("db", exp.to_identifier(name.schema, quoted=True))
             node.set("catalog", None)
     _shorten_columns(tree, tables, policy)
@@ -73,20 +84,23 @@ def judge_query(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy) -> tuple[Tabl
     return tuple(tables)
 
 
-def check_duckdb(sql: str, policy: SqlPolicy, catalog: str) -> None:
-    """Judges once more what runs in DuckDB: every call by DuckDB's name for it, every table.
+def judge_duckdb(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy, catalog: str) -> None:
+    """Judges what runs in DuckDB: every call by DuckDB's name for it, every table and CTE.
 
     Raises:
         SqlRefused: one of its kinds. After `check_query` this is never expected.
     """
-    parsed = parse(sql, DuckDBSql, max_nesting=4 * MAX_NESTING)
-    tree = _only_statement(parsed)
     _check_reading(parsed, tree)
     for node in tree.walk():
         if isinstance(node, (*WRITES, exp.Placeholder, exp.Parameter, exp.Pivot)):
             raise SqlNotSelect("Translated for DuckDB, the SQL is more than a SELECT.")
         _check_function(parsed, node, DUCKDB)
-        if not isinstance(node, exp.Table) or cte_of(node) is not None:
+        check_printed(parsed, node)
+        if not isinstance(node, exp.Table):
+            continue
+        if cte_of(node) is not None:
+            if not node.name.startswith(CTE_PREFIX):
+                raise SqlTableRefused(f"Translated for DuckDB, the SQL reads {node.name[:100]!r}.")
             continue
         if is_table_function(node):
             raise _table_function(parsed, node)
@@ -110,57 +124,66 @@ def _check_script(sql: str, policy: SqlPolicy, has_source_path: bool) -> Guarded
     parsed = parse(sql, SparkSql)
     if not parsed.trees:
         raise SqlNotSelect("There is no SQL; the last statement must be a SELECT.")
-    judge = _ScriptJudge(parsed, policy, has_source_path)
+    judge = ScriptJudge(policy, has_source_path)
     views: list[tuple[str, str]] = []
     for statement in parsed.trees[:-1]:
         name, query = view_of(parsed, statement)
-        judge.query(query)
+        judge.query(parsed, query)
+        views.append((name, settled(query, SparkSql, judge.again())))
         judge.views[fold(name)] = name
-        views.append((name, generate(query, SparkSql)))
     last = parsed.trees[-1]
-    judge.query(last)
+    judge.query(parsed, last)
     return GuardedScript(
         views=tuple(views),
-        select=generate(last, SparkSql),
+        select=settled(last, SparkSql, judge.again()),
         tables=tuple(judge.tables),
         paths=tuple(judge.paths),
         reads_source=judge.reads_source,
     )
 
 
-class _ScriptJudge:
-    def __init__(self, parsed: Parsed, policy: SqlPolicy, has_source_path: bool) -> None:
-        self._parsed = parsed
+class ScriptJudge:
+    """Judges the queries of one script; `views` are the temporary views that they may read."""
+
+    def __init__(self, policy: SqlPolicy, has_source_path: bool) -> None:
         self._policy = policy
         self._has_source_path = has_source_path
         self.views: dict[str, str] = {}
+        """Their names as they were written, by the folded ones."""
         self.tables: dict[TableName, None] = {}
         self.paths: dict[PathTable, None] = {}
         self.reads_source = False
 
-    def query(self, tree: exp.Expr) -> None:
-        _check_reading(self._parsed, tree)
+    def again(self) -> Judge:
+        """Return a judge of the text of a judged query, by the same rules."""
+        judge = ScriptJudge(self._policy, self._has_source_path)
+        judge.views = dict(self.views)
+        return judge.query
+
+    def query(self, parsed: Parsed, tree: exp.Expr) -> None:
+        _check_reading(parsed, tree)
         if tree.args.get("hint"):
             tree.set("hint", None)
         nodes = list(tree.walk())
         for node in nodes:
             if isinstance(node, exp.Hint) or node.find_ancestor(exp.Hint):
                 continue
-            check_shape(self._parsed, node, spark=True)
+            check_shape(parsed, node, spark=True)
             if not isinstance(node.parent, exp.Table):  # those are judged with their tables
-                _check_function(self._parsed, node, functions.SPARK)
+                _check_function(parsed, node, functions.SPARK)
+            check_printed(parsed, node)
         for node in nodes:
             if isinstance(node, exp.Select):
                 node.set("hint", None)
             if isinstance(node, exp.Table):
-                self._table(node)
+                self._table(parsed, node)
         _shorten_columns(tree, self.tables, self._policy)
-        qualify_user_columns(self._parsed, tree)
+        qualify_user_columns(parsed, tree)
 
-    def _table(self, table: exp.Table) -> None:
+    def _table(self, parsed: Parsed, table: exp.Table) -> None:
         if is_table_function(table):
             if call_name(table.this) not in functions.SPARK_TABLE_FUNCTIONS:
-                raise _table_function(self._parsed, table)
+                raise _table_function(parsed, table)
             return
         if cte_of(table) is not None:
             return
@@ -170,16 +193,16 @@ class _ScriptJudge:
                 table.set("this", exp.to_identifier(self.views[wanted], quoted=True))
                 return
             if wanted in SOURCE_NAMES:
-                self._source(table)
+                self._source(parsed, table)
                 return
         elif fold(table.db) in PATH_FORMATS and not table.catalog:
-            self._path(table)
+            self._path(parsed, table)
             return
-        self._lake_table(table)
+        self._lake_table(parsed, table)
 
-    def _lake_table(self, table: exp.Table) -> None:
+    def _lake_table(self, parsed: Parsed, table: exp.Table) -> None:
         try:
-            name = resolve(self._parsed, table, self._policy)
+            name = resolve(parsed, table, self._policy)
         except SqlTableRefused as refused:
             allowed = (
                 "silver.t, gold.t, parquet.`x`, json.`x`, csv.`x` (below bronze/), source_data"
@@ -187,15 +210,16 @@ class _ScriptJudge:
             refused.hint = f"The SQL may read {allowed}, and views that it makes itself before."
             raise
         self.tables[name] = None
+        _check_count(self.tables)
         table.set("db", exp.to_identifier(name.schema, quoted=True))
         table.set("catalog", None)
 
-    def _source(self, table: exp.Table) -> None:
+    def _source(self, parsed: Parsed, table: exp.Table) -> None:
         if not self._has_source_path:
             raise SqlTableRefused(
                 f"The SQL reads {table.name}, but the request has no source_path.",
                 hint="Give source_path, or read a path table: parquet.`flights`.",
-                position=self._parsed.position(table),
+                position=parsed.position(table),
             )
         self.reads_source = True
         if not table.args.get("alias"):
@@ -203,20 +227,28 @@ class _ScriptJudge:
         table.set("this", exp.to_identifier(SOURCE_NAMES[0], quoted=True))
         table.set("db", None)
 
-    def _path(self, table: exp.Table) -> None:
+    def _path(self, parsed: Parsed, table: exp.Table) -> None:
         if fold(table.name) == "source" and self._has_source_path:
-            self._source(table)
+            self._source(parsed, table)
             return
         try:
             path = normalise_path(table.name, self._policy)
         except PathRefused as error:
             raise SqlTableRefused(
-                error.detail, hint=error.hint, position=self._parsed.position(table)
+                error.detail, hint=error.hint, position=parsed.position(table)
             ) from error
         format_ = fold(table.db)
         self.paths[PathTable(format_, path)] = None
         table.set("db", exp.to_identifier(format_, quoted=True))
         table.set("this", exp.to_identifier(f"s3://{self._policy.bucket}/{path}", quoted=True))
+
+
+def _check_count(tables: dict[TableName, None]) -> None:
+    if len(tables) > MAX_TABLES:
+        raise SqlTooLarge(
+            f"The SQL reads more than {MAX_TABLES} tables.",
+            hint="Combine tables into fewer ones, in several steps.",
+        )
 
 
 def _size_decimal(node: exp.Cast) -> None:

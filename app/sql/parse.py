@@ -121,17 +121,17 @@ class Parsed:
         return None
 
 
-def parse(sql: str, dialect: type[Dialect], max_nesting: int = MAX_NESTING) -> Parsed:
-    """The statements of `sql`; empty ones are dropped.
+def parse(sql: str, dialect: type[Dialect], slack: int = 1) -> Parsed:
+    """The statements of `sql`; empty ones are dropped. `slack` multiplies the limits.
 
     Raises:
         SqlTooLarge: more than 256 KiB, or nested too deep.
         SqlNotParsed: with the position, from 1.
         SqlNotSelect: it cannot be read because it is a statement of another kind.
     """
-    check_size(sql)
+    check_size(sql, slack)
     tokens = _tokens(sql, dialect)
-    _measure(sql, tokens, dialect.parser_class.TYPE_TOKENS, max_nesting)
+    _measure(sql, tokens, dialect.parser_class.TYPE_TOKENS, slack)
     for token in tokens:
         token.comments = [" sqlglot.anonymous"] if token.token_type is TokenType.R_PAREN else []
     mask = _mask(sql, tokens, dialect)
@@ -150,7 +150,7 @@ def parse(sql: str, dialect: type[Dialect], max_nesting: int = MAX_NESTING) -> P
 
 
 def generate(tree: exp.Expr, dialect: type[Dialect], **options: Any) -> str:
-    """SQL text with every identifier quoted, so that none can be read as anything else."""
+    """SQL text with every identifier quoted. Engines get only what `final` has judged of it."""
     try:
         return str(
             tree.sql(
@@ -187,7 +187,7 @@ def _tokens(sql: str, dialect: type[Dialect]) -> list[Token]:
     return tokens
 
 
-def _measure(sql: str, tokens: list[Token], type_words: set[TokenType], max_nesting: int) -> None:
+def _measure(sql: str, tokens: list[Token], type_words: set[TokenType], slack: int) -> None:
     """Refuses what nests too deep before a recursive parser, or its destructors, meet it."""
     opened: list[bool] = []
     chain = 0
@@ -203,7 +203,8 @@ def _measure(sql: str, tokens: list[Token], type_words: set[TokenType], max_nest
             reach = 1 if kind in _PREFIXES else 3
             chain = chain + 1 if number - chained_at <= reach else 0
             chained_at = number
-        if len(opened) > max_nesting or sum(opened) > MAX_TYPE_NESTING or chain > MAX_CHAIN:
+        nesting = len(opened) > slack * MAX_NESTING or sum(opened) > MAX_TYPE_NESTING
+        if nesting or chain > slack * MAX_CHAIN:
             raise too_deep(position_at(sql, token.start))
         if _is_empty_item(before, token, tokens[number + 1 : number + 2]):
             raise SqlNotParsed(

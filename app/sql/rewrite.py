@@ -2,20 +2,23 @@
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Literal
 
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel, UnsupportedError
 
-from app.errors import NotSupported
+from app.errors import NotSupported, SqlRefused, SqlTableRefused
 from app.sql.calls import as_calls
-from app.sql.guard import check_duckdb, check_query
+from app.sql.final import SLACK, settled
+from app.sql.guard import ScriptJudge, check_query, judge_duckdb, settle_query
 from app.sql.jinja import check_sql_text, printed, string
 from app.sql.model import BoundScript, GuardedScript, PathTable, SqlPolicy, TableName
-from app.sql.parse import DuckDBSql, SparkSql, TrinoSql, generate, parse, too_deep
+from app.sql.parse import DuckDBSql, Parsed, SparkSql, TrinoSql, generate, parse, too_deep
 from app.sql.paths import PATH_FORMATS
 from app.sql.script import SOURCE_NAMES
-from app.sql.tables import fold, physical_tables
+from app.sql.special_nodes import restore_null_skippers
+from app.sql.tables import fold, physical_tables, rename_ctes
 from app.sql.translate import translate
 from app.sql.views import expand
 from app.sql.virtual import hide_rows, hide_virtual_columns
@@ -36,8 +39,7 @@ def to_duckdb(
         SqlRefused: it, or a view, does not pass the guard.
     """
     tree = _duckdb_tree(query_sql, policy, catalog_alias, views)
-    sql = _duckdb_text(tree)
-    check_duckdb(sql, policy, catalog_alias)
+    sql = _duckdb_text(tree, policy, catalog_alias)
     check_sql_text(sql)
     return sql
 
@@ -48,7 +50,7 @@ def with_stand_ins(query_sql: str, policy: SqlPolicy, queries: Mapping[str, str]
         tree = expand(_judged(query_sql, policy), queries, lambda query: _judged(query, policy))
     except RecursionError as error:
         raise too_deep() from error
-    return generate(tree, TrinoSql)
+    return settle_query(tree, policy)
 
 
 def to_dbt_model(
@@ -65,34 +67,46 @@ def to_dbt_model(
     text unchanged and reads no template in it.
     """
     if dialect == "duckdb":
-        to_duckdb(query_sql, policy, views=views)  # judges what runs
         tree = _duckdb_tree(query_sql, policy, "", views)
     else:
         tree = _judged(query_sql, policy)
+    for table in list(physical_tables(tree)):
+        if not table.args.get("alias"):
+            table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
+    if dialect == "duckdb":
+        runs = _duckdb_text(tree, policy, "")
+        check_sql_text(runs)
+    else:
+        runs = settle_query(tree, policy)
     salt = "asgard_relation_"
     while salt in query_sql or any(salt in sql for sql in views.values()):
         salt += "_"
     calls: dict[str, str] = {}
+    names: dict[str, str] = {}
     for table in list(physical_tables(tree)):
         name = TableName(table.db, table.name)
         call = calls.setdefault(_relation(name, refs, policy.gold_schema), f"{salt}{len(calls)}")
-        if not table.args.get("alias"):
-            table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
+        names[call] = f'"{name.schema}"."{name.name}"'
         table.set("this", exp.to_identifier(call, quoted=True))
         table.set("db", None)
         table.set("catalog", None)
-    sql = _duckdb_text(tree) if dialect == "duckdb" else generate(tree, TrinoSql)
     relations = {mark: call for call, mark in calls.items()}
+    sql = generate(tree, DuckDBSql if dialect == "duckdb" else TrinoSql)
     pieces = re.split(f'"({re.escape(salt)}[0-9]+)"', sql)
+    # Only the relations tell the model from what was judged.
+    if "".join(names[piece] if n % 2 else piece for n, piece in enumerate(pieces)) != runs:
+        raise SqlRefused("The SQL is ambiguous: it cannot be written as a dbt model.")
     return "".join(
         relations[piece] if number % 2 else printed(piece) for number, piece in enumerate(pieces)
     )
 
 
-def bound(script: GuardedScript, source_view: str | None, catalog: str) -> BoundScript:
+def bound(
+    script: GuardedScript, source_view: str | None, catalog: str, policy: SqlPolicy
+) -> BoundScript:
     """With a view for each path that the script reads."""
     names = {path: f"asgard_path_{number}" for number, path in enumerate(script.paths, 1)}
-    views, select = bind_script(script, names, source_view, catalog)
+    views, select = bind_script(script, names, source_view, catalog, policy)
     return BoundScript(
         views, select, script.tables, tuple(names.items()), reads_source=script.reads_source
     )
@@ -103,12 +117,27 @@ def bind_script(
     names: Mapping[PathTable, str],
     source_view: str | None,
     catalog: str,
+    policy: SqlPolicy,
 ) -> tuple[tuple[tuple[str, str], ...], str]:
     """The script with `catalog.schema.table` for tables and views for paths and the source."""
     views = {fold(name) for name, _ in script.views}
+    readable = [*(name for name, _ in script.views), *names.values(), *filter(None, [source_view])]
+
+    def add_catalog(tree: exp.Expr) -> None:
+        for table in list(physical_tables(tree)):
+            if table.db:
+                table.set("catalog", exp.to_identifier(catalog, quoted=True))
+
+    def judge(parsed: Parsed, tree: exp.Expr) -> None:
+        by_rules = ScriptJudge(replace(policy, catalog=catalog), has_source_path=False)
+        by_rules.views = {fold(name): name for name in readable}
+        by_rules.query(parsed, tree)
+        if by_rules.paths or not by_rules.tables.keys() <= set(script.tables):
+            raise SqlTableRefused("The SQL is ambiguous: it reads more than it names.")
+        add_catalog(tree)
 
     def bind(sql: str) -> str:
-        tree = parse(sql, SparkSql).trees[0]
+        tree = parse(sql, SparkSql, slack=SLACK).trees[0]
         for table in list(physical_tables(tree)):
             if not isinstance(table.this, exp.Identifier):
                 continue
@@ -119,9 +148,9 @@ def bind_script(
                 key = table.name.removeprefix("s3://").partition("/")[2]
                 table.set("this", exp.to_identifier(names[PathTable(table.db, key)], quoted=True))
                 table.set("db", None)
-            else:
-                table.set("catalog", exp.to_identifier(catalog, quoted=True))
-        return generate(tree, SparkSql)
+        add_catalog(tree)
+        rename_ctes(tree)
+        return settled(tree, SparkSql, judge)
 
     return tuple((name, bind(sql)) for name, sql in script.views), bind(script.select)
 
@@ -135,6 +164,7 @@ def _judged(sql: str, policy: SqlPolicy) -> exp.Expr:
 def _duckdb_tree(sql: str, policy: SqlPolicy, catalog: str, views: Mapping[str, str]) -> exp.Expr:
     try:
         tree = expand(_judged(sql, policy), views, lambda view: _judged(view, policy))
+        rename_ctes(tree)
         tree = translate(tree)
         hide_rows(tree)
         hide_virtual_columns(tree)
@@ -146,9 +176,13 @@ def _duckdb_tree(sql: str, policy: SqlPolicy, catalog: str, views: Mapping[str, 
     return tree
 
 
-def _duckdb_text(tree: exp.Expr) -> str:
+def _duckdb_text(tree: exp.Expr, policy: SqlPolicy, catalog: str) -> str:
+    def judge(parsed: Parsed, again: exp.Expr) -> None:
+        judge_duckdb(parsed, again, policy, catalog)
+        restore_null_skippers(again)
+
     try:
-        return generate(tree, DuckDBSql, unsupported_level=ErrorLevel.RAISE)
+        return settled(tree, DuckDBSql, judge, unsupported_level=ErrorLevel.RAISE)
     except UnsupportedError as error:
         raise NotSupported(
             f"The embedded SQL engine does not support this: {error}", setting="TRINO_HOST"

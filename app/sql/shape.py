@@ -4,6 +4,8 @@ A node that is not listed is refused, so a construct that sqlglot learns to pars
 let through unseen.
 """
 
+import re
+
 from sqlglot import exp
 
 from app.errors import SqlNotSelect, SqlRefused
@@ -236,6 +238,74 @@ _TYPES = frozenset(
 )
 
 
+_KEYWORDS = frozenset(
+    (
+        # units of time
+        *("CENTURY", "DAY", "DAYOFWEEK", "DAYOFWEEK_ISO", "DAYOFYEAR", "DAYS", "DAY_OF_MONTH"),
+        *("DAY_OF_WEEK", "DAY_OF_YEAR", "DECADE", "DOW", "DOW_ISO", "DOY", "EPOCH", "ERA"),
+        *("HOUR", "HOURS", "ISODOW", "ISOYEAR", "MICROSECOND", "MICROSECONDS", "MILLENNIUM"),
+        *("MILLISECOND", "MILLISECONDS", "MINUTE", "MINUTES", "MONTH", "MONTHS", "NANOSECOND"),
+        *("NANOSECONDS", "QUARTER", "QUARTERS", "SECOND", "SECONDS", "TIMEZONE"),
+        *("TIMEZONE_HOUR", "TIMEZONE_MINUTE", "WEEK", "WEEKS", "YEAR", "YEARS", "YEAROFWEEK"),
+        *("YEAR_OF_WEEK", "YOW", "D", "H", "HR", "HRS", "M", "MIN", "MINS", "MON", "MONS", "QTR"),
+        *("S", "SEC", "SECS", "W", "Y", "YR", "YRS"),
+        # sampling and overflow
+        *("BERNOULLI", "SYSTEM", "ERROR", "TRUNCATE"),
+    )
+)
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WORDS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?: [A-Za-z_][A-Za-z0-9_]*)*")
+_NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_HEX = re.compile(r"[0-9A-Fa-f\s]*")
+_PRINTED_QUOTED = (exp.Identifier, exp.National, exp.RawString, exp.UnicodeString)
+_BY_NAME = (exp.Anonymous, exp.AnonymousAggFunc, exp.CombinedAggFunc, exp.Command)
+"""Their names are compared with lists of names elsewhere."""
+
+
+def check_printed(parsed: Parsed, node: exp.Expr) -> None:
+    """Refuses text that sqlglot prints without quotes, in any dialect, and that is not plain.
+
+    Raises:
+        SqlRefused: a word of SQL, a number or a plain name was expected.
+    """
+    if isinstance(node, (*_PRINTED_QUOTED, *_BY_NAME)):
+        return
+    if isinstance(node, exp.Literal):
+        if not node.is_string and not _NUMBER.fullmatch(node.name):
+            raise _refused(parsed, node, f"{node.name[:40]!r} is not a valid number.")
+    elif isinstance(node, exp.HexString):
+        if not _HEX.fullmatch(node.name):
+            raise _refused(parsed, node, f"{node.name[:40]!r} is not a valid hexadecimal value.")
+    elif isinstance(node, exp.Var):
+        if node.name.upper() not in _KEYWORDS and not _is_argument_name(node):
+            why = f"{node.name[:40]!r} is not a valid unit or keyword here."
+            raise _refused(parsed, node, why)
+    elif isinstance(node, exp.DataTypeParam):
+        if not isinstance(node.this, exp.Literal) or node.this.is_string or node.expression:
+            raise _refused(parsed, node, "A parameter of a type must be a number.")
+    elif isinstance(node, exp.Extract):
+        if not isinstance(node.this, exp.Var):
+            raise _refused(parsed, node, "EXTRACT needs the name of a field without quotes.")
+    elif isinstance(node, exp.Lateral) and node.args.get("view"):
+        if node.alias and not _WORD.fullmatch(node.alias):
+            why = f"The name {node.alias[:40]!r} of a LATERAL VIEW must be a plain name."
+            raise _refused(parsed, node, f"{why[:-1]} of letters, digits and underscores.")
+    else:
+        _check_words(parsed, node)
+
+
+def _is_argument_name(node: exp.Var) -> bool:
+    of_argument = isinstance(node.parent, exp.Kwarg) and node.arg_key == "this"
+    return of_argument and _WORD.fullmatch(node.name) is not None
+
+
+def _check_words(parsed: Parsed, node: exp.Expr) -> None:
+    for value in node.args.values():
+        for text in value if isinstance(value, list) else (value,):
+            if isinstance(text, str) and text and not _WORDS.fullmatch(text):
+                raise _refused(parsed, node, f"{text[:40]!r} is not a valid keyword here.")
+
+
 def check_shape(parsed: Parsed, node: exp.Expr, *, spark: bool) -> None:
     """Refuses a node, not what is below it; calls and tables are judged elsewhere.
 
@@ -252,6 +322,8 @@ def check_shape(parsed: Parsed, node: exp.Expr, *, spark: bool) -> None:
             )
         if not isinstance(node, exp.Func):
             raise _refused(parsed, node, f"{_spoken(node)} is not supported in this SQL.")
+    if isinstance(node, exp.Star) and not _is_list(node):
+        raise _refused(parsed, node, "STAR is only supported in a SELECT list or as count(*).")
     if (allowed := _ARGS.get(kind)) is not None:
         allowed = allowed | (_SPARK_ARGS.get(kind, _NONE) if spark else _NONE)
         for name, value in node.args.items():
@@ -262,6 +334,11 @@ def check_shape(parsed: Parsed, node: exp.Expr, *, spark: bool) -> None:
         raise _refused(parsed, node, f"The type {_type_name(node)} is not supported.")
     if isinstance(node, exp.Group) and not spark and node.args.get("all"):
         raise _refused(parsed, node, "GROUP BY ALL is not supported: name the columns.")
+
+
+def _is_list(star: exp.Star) -> bool:
+    holder = star.parent if not isinstance(star.parent, exp.Column) else star.parent.parent
+    return holder is None or isinstance(holder, exp.Select | exp.Func | exp.Distinct)
 
 
 def _spoken(node: exp.Expr) -> str:

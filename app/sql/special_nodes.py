@@ -6,6 +6,7 @@ from sqlglot import exp
 
 from app.sql.duckdb_functions import EXTRACT_FIELDS
 from app.sql.numbers import divide, remainder, rounded, subscript
+from app.sql.tables import fold
 from app.sql.templates import filled, unsupported, witness
 
 
@@ -66,6 +67,18 @@ def _ignore_nulls(node: exp.Expr) -> exp.Expr:
         raise unsupported(f"{call.name} with IGNORE NULLS")
     named = dict(zip(("offset", "default"), rest, strict=False))
     return exp.IgnoreNulls(this=kind(this=first, **named))
+
+
+def restore_null_skippers(tree: exp.Expr) -> None:
+    """Give `lag(x IGNORE NULLS)`, as it is parsed, the nodes that it was printed from, in place."""
+    for inner in list(tree.find_all(exp.IgnoreNulls)):
+        call = inner.parent
+        if isinstance(call, exp.Anonymous) and inner.arg_key == "expressions":
+            inner.replace(inner.this.copy())
+            call.set("this", fold(call.name))
+            outer = exp.IgnoreNulls(this=call.copy())
+            call.replace(outer)
+            outer.replace(_ignore_nulls(outer))
 
 
 def _unnest(node: exp.Expr) -> exp.Expr:

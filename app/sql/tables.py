@@ -15,6 +15,7 @@ from app.sql.parse import Parsed
 
 _ASCII_UPPER = re.compile(r"[A-Z]+")
 _NEVER_IN_NAMES = re.compile(r'[$@/\\."`\x00-\x1f\x7f]')
+CTE_PREFIX = "asgard_cte_"
 HIDDEN_SCHEMAS = frozenset({"asgard", "asgard_staging", "system", "information_schema"})
 
 
@@ -28,6 +29,7 @@ def cte_of(table: exp.Table) -> exp.CTE | None:
         return None
     wanted = fold(table.name)
     below: exp.Expr = table
+    path: tuple[exp.Expr | None, exp.Expr | None] = (None, None)
     while (scope := below.parent) is not None:
         with_ = scope.args.get("with_")
         if isinstance(with_, exp.With) and with_ is not below:
@@ -35,26 +37,52 @@ def cte_of(table: exp.Table) -> exp.CTE | None:
                 if fold(cte.alias) == wanted:
                     return cte if isinstance(cte, exp.CTE) else None
         if isinstance(scope, exp.With):
-            found = _earlier(scope, below, wanted)
+            found = _earlier(scope, below, wanted, in_arm=_is_recursive_arm(below, *path))
             if found is not None:
                 return found
+            path = (scope, below)
             below = scope.parent or scope
             continue
+        path = (below, path[0])
         below = scope
     return None
 
 
-def _earlier(with_: exp.With, inside: exp.Expr, wanted: str) -> exp.CTE | None:
-    """A CTE sees the ones before it, and itself when the WITH is recursive."""
+def _is_recursive_arm(cte: exp.Expr, body: exp.Expr | None, arm: exp.Expr | None) -> bool:
+    """Whether `arm` is what repeats in `cte`: the right side of the UNION that is its whole query.
+
+    Elsewhere, DuckDB reads the CTE's own name as a table, a file or a view of its catalog.
+    """
+    return isinstance(body, exp.Union) and cte.this is body and body.expression is arm
+
+
+def _earlier(with_: exp.With, inside: exp.Expr, wanted: str, *, in_arm: bool) -> exp.CTE | None:
+    """A CTE sees the ones before it, and itself in the recursive arm of its query."""
     found = None
     for cte in with_.expressions:
-        if cte is inside and not with_.args.get("recursive"):
+        if cte is inside and not (with_.args.get("recursive") and in_arm):
             break
         if isinstance(cte, exp.CTE) and fold(cte.alias) == wanted:
             found = cte
         if cte is inside:
             break
     return found
+
+
+def rename_ctes(tree: exp.Expr) -> None:
+    """Give the CTEs made-up names, in place. If an engine reads one of these as another thing than
+    a CTE, it finds nothing: engines take other names for files or views of their catalogs."""
+    uses = [(table, cte) for table in tree.find_all(exp.Table) if (cte := cte_of(table))]
+    names = {id(cte): f"{CTE_PREFIX}{n}" for n, cte in enumerate(tree.find_all(exp.CTE))}
+    for table, cte in uses:
+        if not table.alias:
+            name = exp.to_identifier(table.name, quoted=True)
+            alias = table.args.get("alias") or exp.TableAlias()
+            alias.set("this", name)
+            table.set("alias", alias)
+        table.set("this", exp.to_identifier(names[id(cte)], quoted=True))
+    for cte in tree.find_all(exp.CTE):
+        cte.args["alias"].set("this", exp.to_identifier(names[id(cte)], quoted=True))
 
 
 def physical_tables(tree: exp.Expr) -> Iterator[exp.Table]:

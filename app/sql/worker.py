@@ -33,7 +33,7 @@ def open_worker(hello: Message) -> Mapping[str, Handler]:
     def bind_script(message: Message) -> Any:
         source_view = message["source_view"]
         script = guard.check_script(message["sql"], policy, source_view is not None)
-        return rewrite.bound(script, source_view, message["catalog"]).to_json()
+        return rewrite.bound(script, source_view, message["catalog"], policy).to_json()
 
     def find_place(message: Message) -> Any:
         dialect = DuckDBSql if message["dialect"] == "duckdb" else TrinoSql
@@ -46,7 +46,7 @@ def open_worker(hello: Message) -> Mapping[str, Handler]:
     # The first parse builds sqlglot's tables: not in a client's time.
     rewrite.to_duckdb(guard.check_query("SELECT 1 AS one", policy).sql, policy)
     script = guard.check_script("SELECT 1 AS one", policy, has_source_path=False)
-    rewrite.bound(script, None, policy.catalog)
+    rewrite.bound(script, None, policy.catalog, policy)
     cpu_seconds = hello["cpu_seconds"]
     return {handler.__name__: _answering(handler, cpu_seconds) for handler in handlers}
 

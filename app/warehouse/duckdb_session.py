@@ -44,6 +44,7 @@ def open_session(lake: Lake, scratch: Path, memory: str, threads: int = 2) -> Du
             "temp_directory": str(scratch),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
+            "python_enable_replacements": False,
         },
     )
     for name in EXTENSIONS:

@@ -42,7 +42,7 @@ async def test_a_refusal_keeps_its_class_its_hint_and_its_members(judge: SqlJudg
 async def test_queries_are_rewritten_and_scripts_are_bound(judge: SqlJudge) -> None:
     views = {"gold.v": "SELECT 7 / 2 AS x"}
     assert await judge.to_duckdb("SELECT x FROM gold.v", views=views) == (
-        'WITH "asgard_view_0" AS (SELECT 7 // 2 AS "x") SELECT "x" FROM "asgard_view_0" AS "v"'
+        'WITH "asgard_cte_0" AS (SELECT 7 // 2 AS "x") SELECT "x" FROM "asgard_cte_0" AS "v"'
     )
     assert await judge.to_dbt_model("SELECT 1 FROM gold.a, silver.b", refs=frozenset({"a"})) == (
         "SELECT 1 FROM {{ ref('a') }} AS \"a\", {{ source('silver', 'b') }} AS \"b\""

@@ -120,7 +120,7 @@ def test_what_runs_in_duckdb_reads_only_the_tables_that_were_judged(sql: str) ->
         translated = to_duckdb(query.sql, POLICY, "lake")
     except AsgardError:
         return
-    (tree,) = parse(translated, DuckDBSql, max_nesting=200).trees
+    (tree,) = parse(translated, DuckDBSql, slack=4).trees
     read = {
         TableName(table.db, table.name)
         for table in tree.find_all(exp.Table)

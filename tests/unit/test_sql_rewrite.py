@@ -25,10 +25,10 @@ def test_views_become_ctes_once_each_in_the_order_of_need() -> None:
     }
     sql = to_duckdb("SELECT gold.v.b FROM gold.v, gold.w o", POLICY, views=views)
     assert sql == (
-        'WITH "asgard_view_0" AS (WITH "q" AS (SELECT 1 AS "x") SELECT "q"."x" '
-        'FROM "iceberg"."s_prod"."z", "q"), '
-        '"asgard_view_1" AS (SELECT "x" AS "b" FROM "asgard_view_0" AS "w") '
-        'SELECT "v"."b" FROM "asgard_view_1" AS "v", "asgard_view_0" AS "o"'
+        'WITH "asgard_cte_0" AS (WITH "asgard_cte_2" AS (SELECT 1 AS "x") SELECT "q"."x" '
+        'FROM "iceberg"."s_prod"."z", "asgard_cte_2" AS "q"), '
+        '"asgard_cte_1" AS (SELECT "x" AS "b" FROM "asgard_cte_0" AS "w") '
+        'SELECT "v"."b" FROM "asgard_cte_1" AS "v", "asgard_cte_0" AS "o"'
     )
 
 
@@ -36,8 +36,8 @@ def test_a_cte_of_the_query_cannot_stand_in_for_a_view() -> None:
     query = "WITH asgard_view_0 AS (SELECT 1 AS x) SELECT * FROM gold.v, asgard_view_0"
     sql = to_duckdb(query, POLICY, views={"gold.v": "SELECT 2 AS y"})
     assert sql == (
-        'WITH "asgard_view__0" AS (SELECT 2 AS "y"), "asgard_view_0" AS (SELECT 1 AS "x") '
-        'SELECT * FROM "asgard_view__0" AS "v", "asgard_view_0"'
+        'WITH "asgard_cte_0" AS (SELECT 2 AS "y"), "asgard_cte_1" AS (SELECT 1 AS "x") '
+        'SELECT * FROM "asgard_cte_0" AS "v", "asgard_cte_1" AS "asgard_view_0"'
     )
 
 

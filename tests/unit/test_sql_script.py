@@ -35,13 +35,15 @@ def test_a_script_of_views_paths_source_and_tables() -> None:
         {script.paths[0]: "path_1", script.paths[1]: "path_2"},
         "the_source",
         "iceberg",
+        POLICY,
     )
     assert views == (
         ("v", "SELECT * FROM `path_1`"),
         ("w", "SELECT * FROM (SELECT `carrier`, 1 FROM `v`) AS `w`(`a`, `b`)"),
     )
     assert select == (
-        "WITH `c` AS (SELECT * FROM `w`) SELECT `c`.`a`, `s`.`x`, `t`.`y` FROM `c` "
+        "WITH `asgard_cte_0` AS (SELECT * FROM `w`) "
+        "SELECT `c`.`a`, `s`.`x`, `t`.`y` FROM `asgard_cte_0` AS `c` "
         "JOIN `the_source` AS `s` ON TRUE JOIN `iceberg`.`s_prod`.`t` ON TRUE JOIN `path_2` "
         "ON TRUE"
     )
@@ -190,6 +192,6 @@ def test_every_listed_function_passes() -> None:
 
 def test_scripts_survive_json() -> None:
     sql = "CREATE TEMP VIEW v AS SELECT * FROM csv.`a`; SELECT * FROM v, silver.t, source"
-    script = bound(check(sql), "s", "c")
+    script = bound(check(sql), "s", "c", POLICY)
     assert [path for path, _ in script.paths] == [PathTable("csv", "bronze/a")]
     assert BoundScript.from_json(script.to_json()) == script

@@ -44,7 +44,7 @@ def duckdb_sql(case: Case) -> str:
 
 def spark_sql(case: Case) -> str:
     script = guard.check_script(case.sql("spark"), POLICY, has_source_path=False)
-    return rewrite.bind_script(script, {}, None, "iceberg")[1]
+    return rewrite.bind_script(script, {}, None, "iceberg", POLICY)[1]
 
 
 def answers(sql_of: Callable[[Case], str], run: Callable[[str], Any]) -> list[Answer]:
