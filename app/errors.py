@@ -251,6 +251,14 @@ class EngineFailed(AsgardError):
         self.can_retry = retryable
 
 
+class TableRefused(EngineFailed):
+    """The metadata of a table names a place where a table of its name cannot lie. `table` names
+    the table."""
+
+    problem = "table-refused"
+    title = "The metadata of the table is not trustworthy"
+
+
 class NotSupported(AsgardError):
     """The configured engine cannot do this; `setting` names the variable that brings it."""
 

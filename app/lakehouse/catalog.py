@@ -3,14 +3,16 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import anyio.to_thread
 from pydantic import ValidationError
 
-from app.errors import AsgardError, EngineFailed, EngineUnreachable, NotFound
+from app.errors import AsgardError, EngineFailed, EngineUnreachable, NotFound, TableRefused
 from app.lakehouse.connection import Lake
+from app.lakehouse.places import ForeignFile, of_foreign_file
 from app.lakehouse.tables import (
     DIALECT,
     Column,
@@ -27,6 +29,7 @@ from app.telemetry.calls import SILENT, Telemetry
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
     from pyiceberg.schema import Schema
+    from pyiceberg.table import Table
     from pyiceberg.view import View
     from pyiceberg.view.metadata import ViewVersion
 
@@ -82,7 +85,7 @@ class Catalog:
 
     async def table(self, name: str) -> TableInfo | None:
         return await self.run(
-            lambda catalog: _if_found(lambda: table_info(name, catalog.load_table(name)))
+            lambda catalog: _if_found(lambda: _described(name, catalog.load_table(name)))
         )
 
     async def view(self, name: str) -> ViewInfo | None:
@@ -91,9 +94,10 @@ class Catalog:
         )
 
     async def drop_table(self, name: str) -> bool:
-        """With its files. False when there was none, which is no error."""
+        """With its files. False when there was none, which is no error. Raises `TableRefused` if
+        files of other tables might go with it."""
         return await self.run(
-            lambda catalog: _if_found(lambda: _done(catalog.purge_table(name))) or False
+            lambda catalog: _if_found(lambda: _drop_table(catalog, self.lake, name)) or False
         )
 
     async def drop_view(self, name: str) -> bool:
@@ -168,10 +172,15 @@ class Catalog:
             raise NotFound(str(error)) from error
         except ValidationError as error:
             raise _no_catalog() from error
+        except ForeignFile as error:
+            raise of_foreign_file(error) from error
         except OSError as error:
             if any(sign in str(error) for sign in (*NETWORK_FAULTS, *SERVER_FAULTS)):
                 raise _unreachable(error) from error
             raise
+        except (SystemExit, KeyboardInterrupt) as error:
+            # From a thread of the event loop it would end the gateway.
+            raise EngineFailed(f"a call of the catalog ended with {error!r}") from error
 
     def _open(self) -> "RestCatalog":
         with self._opening:
@@ -210,6 +219,34 @@ def _if_found(work: Callable[[], T]) -> T | None:
 
 def _done(_: None) -> bool:
     return True
+
+
+def _described(name: str, table: "Table") -> TableInfo:
+    """Raises `TableRefused` for figures and times that no writer of a table has."""
+    try:
+        return table_info(name, table)
+    except (ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
+        raise TableRefused(
+            f"The metadata of {name} cannot be read: {type(error).__name__}: {error}", table=name
+        ) from error
+
+
+def _drop_table(catalog: "RestCatalog", lake: Lake, name: str) -> bool:
+    table = catalog.load_table(name)
+    if lake.tables_under is None:
+        schemas = _schema_locations(catalog, lake)
+        lake.places.require_own(table.name(), table.location(), schemas)
+    catalog.purge_table(name)
+    return True
+
+
+def _schema_locations(catalog: "RestCatalog", lake: Lake) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for schema in lake.namespaces:
+        held = _if_found(partial(catalog.load_namespace_properties, schema)) or {}
+        if "location" in held:
+            found[schema] = held["location"]
+    return {**lake.places.schemas, **found}
 
 
 def _ensure_namespaces(catalog: "RestCatalog", lake: Lake, wanted: Sequence[str]) -> None:

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from app.lakehouse.places import TablePlaces
+
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
 
@@ -56,6 +58,8 @@ class Lake:
     records_schema: str = "asgard"
     namespaces_under: str | None = None
     """Where new namespaces are put (`s3://bucket`); None leaves that to the catalog."""
+    tables_under: str | None = None
+    """Where the catalog has the table `schema.name`, as `schema/name`. None: wherever it says."""
 
     def to_json(self) -> str:
         """Holds secrets: hand it to a child over its stdin, never by argv or environment."""
@@ -83,6 +87,12 @@ class Lake:
             host for domain in domains for host in (domain, *(f"{b}.{domain}" for b in buckets))
         ]
         return [f"https://{host}" for host in hosts]
+
+    @property
+    def places(self) -> TablePlaces:
+        made = {name: self.namespace_properties(name).get("location") for name in self.namespaces}
+        schemas = {name: location for name, location in made.items() if location}
+        return TablePlaces(self.s3.bucket, self.tables_under, schemas)
 
     @property
     def namespaces(self) -> tuple[str, ...]:
@@ -128,8 +138,8 @@ class Lake:
         """Blocks for a round trip or two. Its HTTP session has time-outs, and renews its token."""
         from app.lakehouse.rest_catalog import TimedRestCatalog
 
-        seconds = self.catalog.read_timeout
-        return TimedRestCatalog("lake", telemetry, seconds, **self.pyiceberg_properties())
+        seconds, properties = self.catalog.read_timeout, self.pyiceberg_properties()
+        return TimedRestCatalog("lake", self.places, telemetry, seconds, **properties)
 
 
 def _address(url: str) -> tuple[str, int]:

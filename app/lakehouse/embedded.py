@@ -211,6 +211,7 @@ class EmbeddedLakehouse:
             catalog_name=self._settings.trino_catalog,
             silver_schema=self._settings.silver_schema,
             gold_schema=self._settings.gold_schema,
+            tables_under=f"s3://{seaweedfs.TABLE_BUCKET}",
         )
         self.builder_lake = lake_of(BUILDER, self.lake, shared)
         self.publisher_lake = lake_of(PUBLISHER, self.lake, shared)

@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
-from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.catalog.rest import RestCatalog, TableResponse
 from pyiceberg.catalog.rest.auth import AuthManager, AuthManagerAdapter
 from pyiceberg.exceptions import OAuthError
 from requests.adapters import HTTPAdapter
 
 from app.lakehouse.connection import CONNECT_TIMEOUT, READ_TIMEOUT
+from app.lakehouse.places import TablePlaces
+from app.lakehouse.table_files import TableFiles, harmless
 from app.redaction import learn_passing
 from app.telemetry.calls import SILENT, Telemetry
 from app.telemetry.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from pyiceberg.table import CommitTableResponse, Table
+    from pyiceberg.table import CommitTableResponse, StagedTable, Table
+    from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.update import TableRequirement, TableUpdate
 
 POOL_SIZE = 16
@@ -155,9 +158,13 @@ class ClientCredentials(AuthManager):
 
 
 class TimedRestCatalog(RestCatalog):
+    """Every writer of a table can change its metadata, so a table gets the files of its own place
+    and the lake's own S3, whatever its properties and the catalog's answer say."""
+
     def __init__(
         self,
         name: str,
+        places: TablePlaces,
         telemetry: Telemetry | None = None,
         read_timeout: float = READ_TIMEOUT,
         **properties: str,
@@ -166,6 +173,8 @@ class TimedRestCatalog(RestCatalog):
         self._read_timeout = read_timeout
         self._credentials: ClientCredentials | None = None
         self._commit = CommitInFlight()
+        self._places = places
+        self._given = properties
         if credential := properties.get("credential"):
             url = properties.get("oauth2-server-uri")
             url = url or f"{properties['uri'].rstrip('/')}/v1/oauth/tokens"
@@ -183,9 +192,40 @@ class TimedRestCatalog(RestCatalog):
         self._commit.last_column_id = table.metadata.last_column_id
         try:
             done: CommitTableResponse = super().commit_table(table, requirements, updates)
-            return done
         finally:
             self._commit.last_column_id = None
+        return done.model_copy(update={"metadata": _harmless(done.metadata)})
+
+    def _response_to_table(
+        self, identifier_tuple: tuple[str, ...], table_response: TableResponse
+    ) -> "Table":
+        safe = self._safe(identifier_tuple, table_response)
+        table: Table = super()._response_to_table(identifier_tuple, safe)
+        table.io = self._files(table)
+        return table
+
+    def _response_to_staged_table(
+        self, identifier_tuple: tuple[str, ...], table_response: TableResponse
+    ) -> "StagedTable":
+        safe = self._safe(identifier_tuple, table_response)
+        table: StagedTable = super()._response_to_staged_table(identifier_tuple, safe)
+        table.io = self._files(table)
+        return table
+
+    def _safe(self, identifier: tuple[str, ...], response: TableResponse) -> TableResponse:
+        """Raises `TableRefused`."""
+        metadata = response.metadata
+        self._places.require_place(identifier, metadata.location, response.metadata_location)
+        # Asgard has keys of its own for all of the lake: it takes none from a catalog.
+        return response.model_copy(
+            update={"metadata": _harmless(metadata), "config": {}, "storage_credentials": []}
+        )
+
+    def _files(self, table: "Table") -> TableFiles:
+        return TableFiles(self._given, self._places.written(table.name(), table.location()))
+
+    def _load_file_io(self, *_: object) -> TableFiles:
+        return TableFiles(self._given, None)
 
     def _create_session(self) -> requests.Session:
         session = super()._create_session()
@@ -198,3 +238,7 @@ class TimedRestCatalog(RestCatalog):
             self._auth_manager = self._credentials
             session.auth = AuthManagerAdapter(self._credentials)
         return session
+
+
+def _harmless(metadata: "TableMetadata") -> "TableMetadata":
+    return metadata.model_copy(update={"properties": harmless(metadata.properties)})

@@ -5,13 +5,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+from pydantic import ValidationError
+
 from app.runs.model import Run
 
 if TYPE_CHECKING:
-    from app.lakehouse.storage import ObjectStore
+    from app.lakehouse.storage import ObjectInfo, ObjectStore
 
 OPEN_PREFIX = "asgard/runs/open/"
 LOG_PREFIX = "asgard/runs/logs/"
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class RunStore:
     def __init__(self, store: "ObjectStore") -> None:
         self._store = store
         self._listed: dict[str, StoredRun] = {}
+        self._strangers: dict[str, str] = {}
+        """Keys and etags of objects that are not runs."""
 
     async def create(self, run: Run) -> StoredRun:
         return StoredRun(run, await self._store.create(open_key(run.run_id), _body(run)))
@@ -41,6 +47,21 @@ class RunStore:
         found = await self._store.get(open_key(run_id))
         return StoredRun(Run.model_validate_json(found.body), found.etag) if found else None
 
+    async def _load_listed(self, info: "ObjectInfo") -> StoredRun | None:
+        """None also for an object that is not a run. It does not hide the runs beside it."""
+        found = await self._store.get(info.key)
+        if found is None:
+            return None
+        try:
+            run = Run.model_validate_json(found.body)
+        except ValidationError:
+            run = None
+        if run is None or open_key(run.run_id) != info.key:
+            log.warning("not_a_run", key=info.key)
+            self._strangers[info.key] = info.etag
+            return None
+        return StoredRun(run, found.etag)
+
     async def remove(self, run_ids: Iterable[str]) -> None:
         await self._store.delete_many([open_key(run_id) for run_id in run_ids])
 
@@ -51,18 +72,20 @@ class RunStore:
         read. The result is the caller's.
         """
         found = await self._store.list(OPEN_PREFIX)
-        former, unread = self._listed, []
+        former, unread = self._listed, list["ObjectInfo"]()
         listed: dict[str, StoredRun] = {}
         for info in found:
+            if self._strangers.get(info.key) == info.etag:
+                continue
             run_id = info.key[len(OPEN_PREFIX) : -len(".json")]
             stored = known.get(run_id)
             if stored is None or stored.etag != info.etag:
                 stored = former.get(run_id)
             if stored is None or stored.etag != info.etag:
-                unread.append(run_id)
+                unread.append(info)
             else:
                 listed[run_id] = stored
-        for stored in await asyncio.gather(*map(self.load, unread)):
+        for stored in await asyncio.gather(*map(self._load_listed, unread)):
             if stored is not None:
                 listed[stored.run.run_id] = stored
         self._listed = listed

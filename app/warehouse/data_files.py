@@ -10,8 +10,10 @@ from pyiceberg.io.fileformat import FileFormatFactory
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.schema import sanitize_column_names
-from pyiceberg.table.locations import load_location_provider
+from pyiceberg.table import TableProperties
+from pyiceberg.table.locations import ObjectStoreLocationProvider, SimpleLocationProvider
 from pyiceberg.typedef import Record
+from pyiceberg.utils.properties import property_as_bool
 
 from app.warehouse.columns import cast
 
@@ -36,7 +38,7 @@ def write_data_files(
     the whole table in memory; this one holds a row group. File names begin with the run's id,
     which is how the files of a run that died are found.
     """
-    locations = load_location_provider(metadata.location, metadata.properties)
+    locations = _locations(metadata)
     groups = _row_groups(batches)
     group = next(groups, None)
     while group is not None:
@@ -51,6 +53,13 @@ def write_data_files(
             writer.abandon()
             raise
         yield writer.finish()
+
+
+def _locations(metadata: TableMetadata) -> SimpleLocationProvider | ObjectStoreLocationProvider:
+    """Return one of pyiceberg's two layouts. Its own loader imports what the table names."""
+    hashed = property_as_bool(metadata.properties, TableProperties.OBJECT_STORE_ENABLED, False)
+    layout = ObjectStoreLocationProvider if hashed else SimpleLocationProvider
+    return layout(metadata.location.rstrip("/"), metadata.properties)
 
 
 def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:

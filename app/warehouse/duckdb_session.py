@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from app.errors import AsgardError, EngineFailed, EngineUnreachable, SqlInvalid, TableNotFound
+from app.lakehouse.places import ForeignFile, of_foreign_file
 from app.runs.failure import FailureCause
 from app.warehouse.duckdb_names import missing_column, refuse_fallbacks
 from app.warehouse.duckdb_types import literal, quoted
@@ -130,6 +131,8 @@ def our_errors() -> Iterator[None]:
         raise duckdb_error(error) from error
     except (RequestException, ServerError, ServiceUnavailableError) as error:
         raise EngineUnreachable("The catalog could not be reached.") from error
+    except ForeignFile as error:
+        raise of_foreign_file(error) from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise disk_full() from error

@@ -11,6 +11,8 @@ from pyiceberg.table.snapshots import Summary
 from pyiceberg.table.update.snapshot import _SnapshotProducer
 from pyiceberg.typedef import EMPTY_DICT
 
+from app.lakehouse.table_files import TableFiles
+
 if TYPE_CHECKING:
     from pyiceberg.io import FileIO
     from pyiceberg.manifest import ManifestFile
@@ -98,7 +100,13 @@ def delete_unreachable(table: Table, expired: list[Snapshot]) -> None:
     with suppress(OSError):
         kept = _reachable(table.io, table.snapshots())
         for path in _reachable(table.io, expired) - kept:
-            table.io.delete(path)
+            if _is_own(table, path):
+                table.io.delete(path)
+
+
+def _is_own(table: Table, path: str) -> bool:
+    """A manifest may name any file: those of other tables, or of this machine."""
+    return isinstance(table.io, TableFiles) and table.io.holds(path)
 
 
 def _reachable(io: FileIO, snapshots: list[Snapshot]) -> set[str]:

@@ -1,0 +1,117 @@
+"""Where a table may lie. A table's metadata names its location, and every writer of the table can
+change it: Asgard reads, writes and deletes only where a table of that name may lie."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from app.errors import TableRefused
+
+S3_SCHEMES = frozenset({"s3", "s3a", "s3n"})
+DOTS = frozenset({".", ".."})
+OWN_FOLDER = "asgard"
+"""In the bucket of the lake: runs, locks and manifests of ingestions."""
+REPAIR = (
+    "Another writer of the table changed its metadata. Ask the operator of the lake to repair or "
+    "remove the table."
+)
+
+
+class ForeignFile(PermissionError):
+    """A table's metadata names a file that is not one of the table's own, or not on S3."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A bucket and the segments of a path in it, the same for `s3` and `s3a`."""
+
+    bucket: str
+    path: tuple[str, ...]
+
+    def holds(self, other: "Place") -> bool:
+        """Return whether `other` is this place or lies below it."""
+        inside = other.path[: len(self.path)] == self.path
+        return self.bucket == other.bucket and inside
+
+    def overlaps(self, other: "Place") -> bool:
+        return self.holds(other) or other.holds(self)
+
+
+def place_of(location: str) -> Place | None:
+    """Return the place of an address of S3. None: it is not one, or may be read as another one."""
+    try:
+        url = urlsplit(location)
+    except ValueError:
+        return None
+    path = tuple(segment for segment in url.path.split("/") if segment)
+    exact = location.split("://", 1)[-1] == f"{url.netloc}{url.path}"
+    if url.scheme not in S3_SCHEMES or not url.netloc or not exact or DOTS & set(path):
+        return None
+    return Place(url.netloc, path)
+
+
+@dataclass(frozen=True)
+class TablePlaces:
+    """`bucket` is the one of the lake. `tables_under` is where the catalog puts the tables of all
+    schemas (`s3://warehouse`); None: wherever the catalog of an external lake puts them. `schemas`
+    has the locations that Asgard gives to new schemas, by name."""
+
+    bucket: str
+    tables_under: str | None = None
+    schemas: Mapping[str, str] = field(default_factory=dict)
+
+    def require_place(
+        self, identifier: Sequence[str], location: str, metadata_location: str | None
+    ) -> None:
+        """Raises `TableRefused` unless a table of this name may have this location."""
+        name, place = ".".join(identifier), place_of(location)
+        if self.tables_under is not None:
+            expected = f"{self.tables_under}/{'/'.join(identifier)}"
+            own = place_of(expected)
+            found = place_of(metadata_location) if metadata_location else own
+            if place is None or place != own or found is None or not place.holds(found):
+                raise refused(name, location, f"expected {expected}, with its metadata inside it")
+            return
+        if place is None or not place.path:
+            raise refused(name, location, "expected a folder in a bucket: s3://BUCKET/FOLDER")
+        if place.overlaps(Place(self.bucket, (OWN_FOLDER,))):
+            raise refused(name, location, "expected a folder apart from Asgard's own files")
+
+    def written(self, identifier: Sequence[str], location: str) -> Place | None:
+        """Return where files of the table may be written and deleted. None: nowhere."""
+        try:
+            self.require_own(identifier, location, self.schemas)
+        except TableRefused:
+            return None
+        return place_of(location)
+
+    def require_own(
+        self, identifier: Sequence[str], location: str, schemas: Mapping[str, str]
+    ) -> None:
+        """Raises `TableRefused` if a drop might delete files of other schemas. `schemas` has the
+        location of each schema."""
+        *namespace, _ = identifier
+        place, own = place_of(location), place_of(schemas.get(".".join(namespace), ""))
+        others = {name: where for name, where in schemas.items() if name != ".".join(namespace)}
+        for schema, where in others.items():
+            other = place_of(where)
+            # A schema around this one says nothing about the tables in it.
+            if other is None or place is None or (own is not None and other.holds(own)):
+                continue
+            if place.overlaps(other):
+                raise refused(
+                    ".".join(identifier), location, f"schema {schema} has its files there"
+                )
+
+
+def refused(name: str, location: str, expected: str) -> TableRefused:
+    return TableRefused(
+        f"The metadata of {name} names the location {location[:200]!r}: {expected}. "
+        "Asgard does not read, write or drop this table.",
+        hint=REPAIR,
+        table=name,
+    )
+
+
+def of_foreign_file(error: ForeignFile) -> TableRefused:
+    return TableRefused(f"{error} Asgard does not touch this file.", hint=REPAIR)
