@@ -18,6 +18,7 @@ from app.processes.worker_messages import Message, WrongMessage, checked_spans, 
 from app.redaction import scope, within
 from app.runs.failure import FailureCause
 from app.sandbox.policy import Sandbox
+from app.shorten import LONGEST_DETAIL, shortened
 from app.telemetry.calls import SILENT, Telemetry
 from app.telemetry.outcomes import Outcome
 from app.worker_loop import CALL
@@ -53,8 +54,9 @@ class WorkerError(Exception):
     """The worker answered with an error: `{type, message}` and what else its class carries."""
 
     def __init__(self, error: Message) -> None:
-        super().__init__(f"{error.get('type')}: {error.get('message')}")
-        self.error = error
+        message = shortened(str(error.get("message")), LONGEST_DETAIL)
+        super().__init__(f"{error.get('type')}: {message}")
+        self.error = {**error, "message": message}
 
     def to_asgard(self) -> app.errors.AsgardError | None:
         """The same error of our tree, when the worker raised one of them."""
