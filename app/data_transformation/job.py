@@ -143,8 +143,8 @@ def _aligned(frame: Any, table: str, schema: Any) -> Any:
     unknown = [field.name for key, field in given.items() if key not in known]
     if unknown:
         raise JobError(
-            f"{name} has no column {_listed(unknown, len(unknown))}. Leave it out, or write the table anew "
-            "with write_mode overwrite."
+            f"{name} has no column {_listed(unknown, len(unknown))}. Leave it out, or write the "
+            "table anew with write_mode overwrite."
         )
     columns = []
     for field in schema.fields:

@@ -194,9 +194,8 @@ def with_event(run: Run, reason: str, message: str, warning: bool = False) -> Ru
     """The next version of the run; an event's id is the version that it came with."""
     version = run.version + 1
     kind = "Warning" if warning else "Normal"
-    event = RunEvent(
-        id=version, at=now(), type=kind, reason=reason, message=clean_start(message, LONGEST_HINT)
-    )
+    said = clean_start(message, LONGEST_HINT)
+    event = RunEvent(id=version, at=now(), type=kind, reason=reason, message=said)
     return run.model_copy(
         update={"version": version, "events": (*run.events, event)[-KEPT_EVENTS:]}
     )
