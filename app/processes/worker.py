@@ -29,6 +29,9 @@ OnAsk = Callable[[Message], Coroutine[Any, Any, Message]]
 RUN_MODULE = app.sandbox.run_module.__file__
 START_TIMEOUT = 60.0
 CLOSE_GRACE = 3.0
+TURN_MESSAGES, TURN_BYTES = 32, 64 * 1024
+"""What a worker may send before the event loop goes on with other work. Reading a line that has
+already arrived gives it no turn."""
 MEMORY_POLL = 0.5
 
 
@@ -97,6 +100,7 @@ class WorkerProcess:
         self._outgrown = False
         self._busy = False
         self._killed = False
+        self._turn_messages = self._turn_bytes = 0
         self.calls = 0
         self.started_at = time.monotonic()
 
@@ -280,6 +284,11 @@ class WorkerProcess:
             raise WrongMessage(f"a line of more than {PIPE_LIMIT >> 20} MiB") from None
         if not line:
             return None
+        self._turn_messages += 1
+        self._turn_bytes += len(line)
+        if self._turn_messages >= TURN_MESSAGES or self._turn_bytes >= TURN_BYTES:
+            self._turn_messages = self._turn_bytes = 0
+            await asyncio.sleep(0)
         answer = await read_message(line)
         if answer[CALL] != call:
             raise WrongMessage("an answer to an earlier call")
