@@ -3,13 +3,14 @@
 Services and adapters raise these; `main.py` turns them into `application/problem+json` in one
 handler. Both adapters of a port raise the same class for the same fault. `members` become
 extension members of the problem document. What engines say is quoted in many of them, and ends in
-answers and in records of runs: no error holds a known secret.
+answers and in records of runs: no error holds a known secret, or a text of any length.
 """
 
 from typing import Any, ClassVar
 
-from app.redaction import clean, clean_value
+from app.redaction import clean_member, clean_start
 from app.runs.failure import FailureCause
+from app.shorten import LONGEST_DETAIL, LONGEST_HINT
 
 
 class AsgardError(Exception):
@@ -29,11 +30,13 @@ class AsgardError(Exception):
         retry_after: int | None = None,
         **members: Any,
     ) -> None:
-        self.detail = clean(detail)
+        self.detail = clean_start(detail, LONGEST_DETAIL)
         super().__init__(self.detail)
-        self.hint = clean(hint) if hint else None
+        self.hint = clean_start(hint, LONGEST_HINT) if hint else None
         self.retry_after = retry_after
-        self.members = {n: clean_value(value) for n, value in members.items() if value is not None}
+        self.members: dict[str, Any] = clean_member(
+            {name: value for name, value in members.items() if value is not None}
+        )
 
 
 class InvalidRequest(AsgardError):

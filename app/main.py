@@ -107,6 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     api.state.metrics = metrics
     api.state.draining = False
+    api.state.rounds = health.Rounds()
     api.state.is_closed = settings.authentication is not AuthMode.NONE
     problems.install(api)
     api.include_router(health.router, dependencies=[STRICTLY])

@@ -4,6 +4,7 @@ import inspect
 import json
 import shutil
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import FastAPI, Request
@@ -160,14 +161,14 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     asked = takes(request.scope["route"])
     found = error.errors()
-    unknown = [item["loc"][1:] for item in found if item["type"] == UNKNOWN]
-    others = [
+    unknown = (item["loc"][1:] for item in found if item["type"] == UNKNOWN)
+    fields = [unknown_field(path, asked) for path in islice(unknown, MOST_NAMED)]
+    others = (item for item in found if item["type"] != UNKNOWN)
+    faults = [
         {"field": ".".join(shown(str(part)) for part in item["loc"]), "problem": item["msg"]}
-        for item in found
-        if item["type"] != UNKNOWN
+        for item in islice(others, MOST_NAMED - len(fields))
     ]
-    fields = [unknown_field(path, asked) for path in unknown[:MOST_NAMED]]
-    return problem_response(refusal(fields, others), request.url.path)
+    return problem_response(refusal(fields, faults), request.url.path)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

@@ -17,6 +17,8 @@ from contextvars import ContextVar
 from typing import Any
 from urllib.parse import quote
 
+from app.shorten import shortened
+
 HIDDEN = "***"
 SHORTEST = 4
 """A shorter secret would hide half of every log, and tell nobody anything new."""
@@ -25,6 +27,13 @@ MOST_PASSING = 500
 """Tokens are renewed for as long as the process runs: only the last ones are kept."""
 MOST_OF_CALLER = 500
 """Each one is looked for in every text: more would slow down the gateway for everybody."""
+LONGEST_FORM = 8 * 1024
+"""Characters. Of a longer secret, a part may remain where `clean_start` cuts a text."""
+LONGEST_NAME = 200
+LONGEST_VALUE = 2000
+MOST_OF_MEMBERS = 64 * 1024
+"""Characters of all the texts in an error's member, and of its other values as JSON, about."""
+DEEPEST = 10
 SHORTEST_LINE = 16
 """Of a secret with several lines, as keys in PEM have."""
 PATTERNS = (
@@ -128,6 +137,19 @@ class Redactor:
             text = pattern.sub(hidden, text)
         return text
 
+    def clean_start(self, text: str, most: int) -> str:
+        """Return the start of a text. Only that is looked through, so the text may be long."""
+        looked_at = most + LONGEST_FORM
+        if len(text) <= looked_at:
+            return shortened(self.clean(text), most)
+        # The end may be a part of a secret.
+        start = self.clean(text[:looked_at])[:-LONGEST_FORM]
+        return shortened(start, most, len(text) - looked_at + LONGEST_FORM)
+
+    def clean_member(self, value: Any) -> Any:
+        """Return as much of a JSON value as an error may hold."""
+        return _Member(self).start(value)
+
     def clean_json(self, line: str) -> str:
         """An object of JSON: what its members say, never their names or its form."""
         if self.clean(line) == line:
@@ -143,6 +165,47 @@ class Redactor:
         if isinstance(value, dict):
             return {self.clean(key): self.clean_value(item) for key, item in value.items()}
         return value
+
+
+class _Member:
+    """Takes what comes first, until there is no more room."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._room = MOST_OF_MEMBERS
+
+    def start(self, value: Any, depth: int = 0) -> Any:
+        self._room -= 8
+        if isinstance(value, str):
+            return self._text(value, LONGEST_VALUE)
+        if isinstance(value, list | tuple):
+            return self._list(value, depth) if depth < DEEPEST else "…"
+        if isinstance(value, dict):
+            return self._object(value, depth) if depth < DEEPEST else "…"
+        return value
+
+    def _text(self, text: str, most: int) -> str:
+        kept = self._redactor.clean_start(text, most)
+        self._room -= len(kept)
+        return kept
+
+    def _list(self, items: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
+        kept: list[Any] = []
+        for item in items:
+            if self._room <= 0:
+                kept.append(f"… ({len(items) - len(kept)} more)")
+                break
+            kept.append(self.start(item, depth + 1))
+        return kept
+
+    def _object(self, items: dict[Any, Any], depth: int) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        for name, item in items.items():
+            if self._room <= 0:
+                kept["…"] = f"{len(items) - len(kept)} more"
+                break
+            kept[self._text(str(name), LONGEST_NAME)] = self.start(item, depth + 1)
+        return kept
 
 
 def _longest_first(secrets: Iterable[str]) -> tuple[str, ...]:
@@ -164,3 +227,4 @@ def _forms(secret: str) -> Iterable[str]:
 PROCESS = Redactor()
 learn, learn_passing = PROCESS.learn, PROCESS.learn_passing
 clean, clean_json, clean_value = PROCESS.clean, PROCESS.clean_json, PROCESS.clean_value
+clean_start, clean_member = PROCESS.clean_start, PROCESS.clean_member

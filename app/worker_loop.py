@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.child_launch import PROTOCOL_FD
+from app.shorten import LONGEST_DETAIL, LONGEST_HINT, LONGEST_TEXT, shortened
 from app.worker_spans import EVENT, PARENT_SPAN, spans_of_call
 
 Message = dict[str, Any]
@@ -36,6 +37,8 @@ class Gateway:
         self._channel = channel
 
     def __call__(self, event: Message) -> None:
+        if isinstance(event.get("log"), str):
+            event = {**event, "log": shortened(event["log"], LONGEST_TEXT)}
         self._channel.send({"event": event})
 
     def ask(self, question: Message) -> Message:
@@ -136,8 +139,11 @@ class _Channel:
 
 def _described(error: Exception) -> Message:
     traceback.print_exception(error, file=sys.stderr)
-    described: Message = {"type": type(error).__name__, "message": str(error)}
-    for name in ("hint", "retry_after", "members"):
+    message = shortened(str(error), LONGEST_DETAIL)
+    described: Message = {"type": type(error).__name__, "message": message}
+    if hint := getattr(error, "hint", None):
+        described["hint"] = shortened(str(hint), LONGEST_HINT)
+    for name in ("retry_after", "members"):
         if (value := getattr(error, name, None)) is not None:
             described[name] = value
     cause = getattr(error, "failure_cause", None)

@@ -14,7 +14,10 @@ from typing import Any
 
 import orjson
 
+from app.errors import SourceUnreadable
+
 RESERVED = ("_airbyte_raw_id", "_airbyte_extracted_at", "_airbyte_meta")
+MOST_COLUMNS = 10_000
 INT64 = range(-(2**63), 2**63)
 
 
@@ -75,14 +78,24 @@ def columns_of(json_schema: Mapping[str, Any]) -> tuple[BronzeColumn, ...]:
 
 
 def unique_names(fields: tuple[str, ...]) -> tuple[str, ...]:
-    """Column names, none empty, none twice whatever the case of their letters."""
+    """Column names, none empty, none twice whatever the case of their letters.
+
+    Raises `SourceUnreadable` if there are too many.
+    """
+    if len(fields) > MOST_COLUMNS:
+        raise SourceUnreadable(
+            f"The source has {len(fields)} columns; expected at most {MOST_COLUMNS}.",
+            hint="Split it, or check the delimiter of its header.",
+        )
     taken = set(RESERVED)
+    numbers: dict[str, int] = {}
     names = []
     for position, field in enumerate(fields):
         wanted = field.strip() or f"column{position}"
-        name, number = wanted, 1
+        name, number = wanted, numbers.get(wanted.lower(), 1)
         while name.lower() in taken:
             name, number = f"{wanted}_{number}", number + 1
+        numbers[wanted.lower()] = number
         taken.add(name.lower())
         names.append(name)
     return tuple(names)

@@ -1,22 +1,26 @@
 """Whether a connector's config fits the JSON Schema of its spec."""
 
 import re
+from itertools import islice
 from typing import Any
 
 from app.errors import InvalidBody
 
 SHOWN = 10
+MOST_ERRORS = 50
+"""The most faults that are looked for. A config may have any number."""
 
 
 def _unknown(error: Any) -> list[str]:
     """Return the fields that a closed schema does not have."""
     known = error.schema.get("properties") or {}
     patterns = error.schema.get("patternProperties") or {}
-    return [
+    unknown = (
         name[:100]
         for name in error.instance
         if name not in known and not any(re.search(pattern, name) for pattern in patterns)
-    ]
+    )
+    return list(islice(unknown, SHOWN))
 
 
 def config_refusal(schema: dict[str, Any], config: dict[str, Any]) -> InvalidBody | None:
@@ -25,7 +29,7 @@ def config_refusal(schema: dict[str, Any], config: dict[str, Any]) -> InvalidBod
 
     validator = jsonschema.Draft7Validator(schema)
     problems = []
-    for error in validator.iter_errors(config):
+    for error in islice(validator.iter_errors(config), MOST_ERRORS):
         where = ".".join(("config", *map(str, error.absolute_path)))
         match error.validator:
             case "required":
@@ -46,5 +50,5 @@ def config_refusal(schema: dict[str, Any], config: dict[str, Any]) -> InvalidBod
     unique = list(dict.fromkeys(problems))
     return InvalidBody(
         f"The config does not fit the connector's spec: {'; '.join(unique[:SHOWN])}.",
-        problems=unique[:50],
+        problems=unique,
     )

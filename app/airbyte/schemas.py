@@ -39,6 +39,9 @@ Name = Annotated[
 ]
 ConnectorName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$")]
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+FieldPath = Annotated[list[FieldName], Field(max_length=100, fail_fast=True)]
+MOST_WRONG = 10
+"""The most faults of a config that an answer lists."""
 WantedStatus = Literal[IngestionStatus.ACTIVE, IngestionStatus.INACTIVE]
 Workspace = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
@@ -77,7 +80,7 @@ class SourceCreate(Body):
 
 
 def _wrong(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
-    for item in error.errors():
+    for item in error.errors(include_url=False, include_input=False)[:MOST_WRONG]:
         field = ".".join(map(str, item["loc"]))
         if item["type"] != "extra_forbidden":
             yield f"{field}: {item['msg']}"
@@ -145,8 +148,10 @@ class StreamBody(Body):
     name: FieldName
     namespace: FieldName | None = None
     sync_mode: SyncMode = SyncMode.FULL_REFRESH_OVERWRITE
-    cursor_field: list[FieldName] = Field([], description="A field, or the path to a nested one.")
-    primary_key: list[list[FieldName]] = Field([], description="Fields, or paths to nested ones.")
+    cursor_field: FieldPath = Field([], description="A field, or the path to a nested one.")
+    primary_key: Annotated[list[FieldPath], Field(max_length=100, fail_fast=True)] = Field(
+        [], description="Fields, or paths to nested ones."
+    )
 
     @field_validator("cursor_field", mode="before")
     @classmethod

@@ -7,15 +7,16 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from pydantic_core.core_schema import ValidationInfo
 
 from app.airbyte.file_formats import FORMAT_NAMES, FileFormat
+from app.bodies import Body
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class FileConfig(BaseModel):
+class FileConfig(Body):
     """A file, or a directory whose files are each a stream, named up to the first dot."""
 
-    model_config = ConfigDict(extra="forbid", title="File source")
+    model_config = ConfigDict(title="File source")
 
     url: Annotated[str, StringConstraints(min_length=1, max_length=4096)] = Field(
         description="A local path (relative: below $ASGARD_HOME/data), or s3://bucket/bronze/…"
@@ -60,7 +61,7 @@ class MongoDbConfig(BaseModel):
 
 
 class KafkaConfig(BaseModel):
-    bootstrap_servers: Annotated[list[Text], Field(min_length=1)]
+    bootstrap_servers: Annotated[list[Text], Field(min_length=1, max_length=100, fail_fast=True)]
     protocol: dict[str, Any] | None = Field(
         None, description="As the connector has it, instead of the fields below."
     )

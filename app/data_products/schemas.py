@@ -3,7 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from app.bodies import Body
 from app.data_products.lineage import Lineage, Node, NodeType
@@ -19,7 +26,7 @@ from app.lakehouse.records import Record
 from app.runs.schemas import RunView
 
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME)]
-Words = Annotated[tuple[Word, ...], Field(max_length=100)]
+Words = Annotated[tuple[Word, ...], Field(max_length=100, fail_fast=True)]
 Text = Annotated[str, StringConstraints(max_length=10_000)]
 Sql = Annotated[str, StringConstraints(min_length=1)]
 

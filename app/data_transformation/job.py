@@ -39,6 +39,9 @@ WIDER = {
 DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
 FAILED = "asgard: failed "
 LONGEST = 8000
+LONGEST_NAME = 200
+"""Characters of a name or type: in a nested type, the data has chosen the length."""
+MOST_NAMED = 100
 CONDITION = re.compile(r"(?:^|(?:Exception|Error): )\[([A-Z][A-Z0-9_]*(?:\.[A-Z0-9_]+)*)\] ")
 """Spark's name for an error, where its message begins."""
 WRAPPERS = ("INTERNAL_ERROR", "TASK_WRITE_FAILED")
@@ -69,9 +72,23 @@ def compute(spark: Any, job: dict[str, Any], log: Callable[[str], None]) -> Any:
     _check(frame.schema)
     if job.get("align_with"):
         frame = _aligned(frame, job["align_with"], spark.table(job["align_with"]).schema)
-    columns = [f"{field.name} {field.dataType.simpleString()}" for field in frame.schema.fields]
-    log("columns: " + ", ".join(columns))
+    columns = [f"{field.name} {_kind(field)}" for field in frame.schema.fields[:MOST_NAMED]]
+    log("columns: " + _listed(columns, len(frame.schema.fields)))
     return frame
+
+
+def _kind(field: Any) -> str:
+    return str(field.dataType.simpleString())
+
+
+def _short(text: str) -> str:
+    left_out = len(text) - LONGEST_NAME
+    return text if left_out <= 0 else f"{text[:LONGEST_NAME]}… ({left_out} more characters)"
+
+
+def _listed(names: list[str], count: int) -> str:
+    more = f" and {count - MOST_NAMED} more" if count > MOST_NAMED else ""
+    return ", ".join(map(_short, names[:MOST_NAMED])) + more
 
 
 def _read(spark: Any, source: dict[str, Any]) -> Any:
@@ -103,14 +120,15 @@ def _check(schema: Any) -> None:
     for field in schema.fields:
         if field.name.lower() in seen:
             raise JobError(
-                f"The result has more than one column called {field.name}: "
+                f"The result has more than one column called {_short(field.name)}: "
                 "give each a name of its own with AS."
             )
         seen.add(field.name.lower())
-        kind = field.dataType.simpleString()
+        kind = _kind(field)
         if UNSTORABLE.search(kind):
             raise JobError(
-                f"The column {field.name} has the type {kind}, which a table cannot hold: "
+                f"The column {_short(field.name)} has the type {_short(kind)}, which a table "
+                "cannot hold: "
                 "give it another with CAST."
             )
 
@@ -125,22 +143,24 @@ def _aligned(frame: Any, table: str, schema: Any) -> Any:
     unknown = [field.name for key, field in given.items() if key not in known]
     if unknown:
         raise JobError(
-            f"{name} has no column {', '.join(unknown)}. Leave it out, or write the table anew "
-            "with write_mode overwrite."
+            f"{name} has no column {_listed(unknown, len(unknown))}. Leave it out, or write the "
+            "table anew with write_mode overwrite."
         )
     columns = []
     for field in schema.fields:
-        mine, kind = given.get(field.name.lower()), field.dataType.simpleString()
+        mine, kind = given.get(field.name.lower()), _kind(field)
         if mine is None:
             if not field.nullable:
-                raise JobError(f"{name} requires the column {field.name}, which is missing.")
+                raise JobError(
+                    f"{name} requires the column {_short(field.name)}, which is missing."
+                )
             column = functions.lit(None).cast(field.dataType)
         else:
-            has = mine.dataType.simpleString()
+            has = _kind(mine)
             if not _fits(has, kind):
                 raise JobError(
-                    f"The column {mine.name} is {has}, but in {name} it is {kind}: "
-                    f"write CAST({mine.name} AS {kind}) AS {mine.name}."
+                    f"The column {_short(mine.name)} is {_short(has)}, but in {name} it is "
+                    f"{_short(kind)}: write CAST({mine.name} AS {kind}) AS {mine.name}."[:LONGEST]
                 )
             column = functions.col("`" + mine.name.replace("`", "``") + "`").cast(field.dataType)
         columns.append(column.alias(field.name))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from app.bodies import Body
 from app.data_transformation.engine import WriteMode
 from app.data_transformation.resources import Resources
 from app.data_transformation.states import SparkState
@@ -13,7 +14,7 @@ from app.runs.failure import Failure
 DESTINATION = r"^([a-zA-Z_][a-zA-Z0-9_]{0,99}\.)?[a-zA-Z_][a-zA-Z0-9_]{0,99}$"
 
 
-class TransformRequest(Resources):
+class TransformRequest(Resources, Body):
     """Bronze → silver: `sql` is Spark SQL whose last statement is the SELECT to write."""
 
     model_config = ConfigDict(

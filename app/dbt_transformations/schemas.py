@@ -16,7 +16,7 @@ from app.warehouse.engine import IncrementalStrategy, Materialization
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z][a-zA-Z0-9_]*$", max_length=100)]
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
-Words = Annotated[tuple[Word, ...], Field(max_length=100)]
+Words = Annotated[tuple[Word, ...], Field(max_length=100, fail_fast=True)]
 Text = Annotated[str, StringConstraints(max_length=10_000)]
 Sql = Annotated[str, StringConstraints(min_length=1)]
 
@@ -47,7 +47,7 @@ class TransformationCreate(Body):
     incremental_strategy: IncrementalStrategy | None = Field(
         default=None, description="Default: `merge` with a `unique_key`, else `append`."
     )
-    unique_key: Annotated[tuple[Word, ...], Field(max_length=20)] | None = None
+    unique_key: Annotated[tuple[Word, ...], Field(max_length=20, fail_fast=True)] | None = None
 
     @model_validator(mode="after")
     def _strategy_fits(self) -> Self:

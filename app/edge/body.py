@@ -6,6 +6,8 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
+from app.edge.parts import TOO_MANY_PARTS, has_too_many_parts
+
 TWO_LENGTHS = "Content-Length and Transfer-Encoding are both given; expected one of them."
 
 
@@ -17,6 +19,7 @@ class Body:
         self._limit = limit
         self._arrived = arrived
         self._seen = 0
+        self._pieces: list[bytes] = []
         length = headers.get("content-length")
         self._is_whole = "transfer-encoding" not in headers and length in {None, "0"}
         self.is_awaited = False
@@ -31,6 +34,12 @@ class Body:
             self._seen += len(message.get("body", b""))
             if self._seen > self._limit:
                 raise HTTPException(413, too_large(self._limit))
+            self._pieces.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                # The framework parses the body before any other check.
+                pieces, self._pieces = self._pieces, []
+                if has_too_many_parts(b"".join(pieces)):
+                    raise HTTPException(422, TOO_MANY_PARTS)
             if not message.get("more_body", False) and not self._is_whole:
                 self._is_whole = True
                 self._arrived()

@@ -48,15 +48,23 @@ def refuse_repeated_fields(body: bytes) -> None:
         plain = dict(pairs)
         if len(plain) == len(pairs):
             return plain
-        counted = Counter(name for name, _ in pairs)
         repeating = _Repeating(plain)
-        repeating.names = tuple(name for name in counted if counted[name] > 1)
+        repeating.names = tuple(islice(_repeated(pairs), MOST_NAMED))
         found.append(repeating)
         return repeating
 
     value = json.loads(body, object_pairs_hook=to_object)
     if found:
         _refuse(_paths(value))
+
+
+def _repeated(pairs: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    """Yield each repeated name once."""
+    times: dict[str, int] = {}
+    for name, _ in pairs:
+        times[name] = times.get(name, 0) + 1
+        if times[name] == 2:
+            yield name
 
 
 def _refuse(fields: Iterable[str]) -> None:

@@ -12,9 +12,13 @@ from app.edge.repeats import refuse_repeated_fields, refuse_repeated_parameters
 from app.edge.text import LONGEST_NAME, Fault, text_faults
 from app.errors import InvalidBody
 
+BODILESS = frozenset({"GET", "HEAD", "DELETE"})
 NOTHING = frozenset({b"", b"{}", b"null"})
 """Bodies that programs send to routes that take none."""
+NOT_EMPTY = "body: is not empty; this route takes no body"
 TEXT_HINT = "Text must not contain control characters other than tab, LF and CR."
+MOST_READ = 4096
+"""Bytes of a body that are read although the method has none."""
 JSON_HINT = "Send the header Content-Type: application/json."
 
 
@@ -28,10 +32,10 @@ async def _strictly(request: Request) -> None:
     if unknown := unknown_query(list(query), asked):
         raise refusal(unknown)
     refuse_repeated_parameters((name for name, _ in query.multi_items()), asked.lists)
-    body = await request.body()
     if asked.body is None:
-        _refuse_body(body, asked)
-    elif body:
+        is_small = request.method in BODILESS
+        _refuse_body(await (_small_body(request) if is_small else request.body()), asked)
+    elif body := await request.body():
         _require_json(request.headers.get("content-type"))
         _refuse_text("body", await request.json())
         refuse_repeated_fields(body)
@@ -48,6 +52,20 @@ def _refuse_text(place: str, value: Any) -> None:
         raise InvalidBody(detail, hint=TEXT_HINT, errors=faults)
 
 
+async def _small_body(request: Request) -> bytes:
+    """Refuse a body that is larger than what programs send for nothing, without reading it."""
+    length = request.headers.get("content-length", "0")
+    body = b""
+    if not (length.isdigit() and int(length) > MOST_READ):
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MOST_READ:
+                break
+        else:
+            return body
+    raise InvalidBody(NOT_EMPTY, hint="Send no body.")
+
+
 def _refuse_body(body: bytes, asked: Takes) -> None:
     """Refuse a body that the route does not take. Its fields count as unknown fields."""
     if body.strip() in NOTHING:
@@ -59,7 +77,7 @@ def _refuse_body(body: bytes, asked: Takes) -> None:
     _refuse_text("body", fields)
     if isinstance(fields, dict) and fields:
         raise refusal([unknown_field((name,), asked) for name in islice(fields, MOST_NAMED)])
-    raise InvalidBody("body: is not empty; this route takes no body", hint="Send no body.")
+    raise InvalidBody(NOT_EMPTY, hint="Send no body.")
 
 
 def _require_json(content_type: str | None) -> None:

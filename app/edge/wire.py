@@ -31,6 +31,13 @@ FAULTS = (
 )
 CHUNK_LINE = re.compile(rb"[0-9A-Fa-f]{1,16}(;[^\x00-\x08\x0a-\x1f\x7f]{0,200})?\r\n")
 LONGEST_CHUNK_LINE = 256
+SMALL_CHUNK = 64
+"""Bytes. A smaller chunk costs the gateway more than its bytes do."""
+MOST_SMALL_CHUNKS = 2000
+TOO_SMALL = (
+    f"The body has more than {MOST_SMALL_CHUNKS} chunks of less than {SMALL_CHUNK} bytes; expected "
+    "larger chunks."
+)
 NOT_HTTP = "The request is not valid HTTP/1.1."
 
 
@@ -41,6 +48,7 @@ class Lines(ReceiveBuffer):
         super().__init__()
         self._is_at_head = is_at_head
         self._checked = 0
+        self._small_chunks = 0
         self.fault: str | None = None
 
     def maybe_extract_lines(self) -> list[bytearray] | None:
@@ -48,6 +56,7 @@ class Lines(ReceiveBuffer):
         self._check()
         lines = super().maybe_extract_lines()
         if lines and self._is_at_head():
+            self._small_chunks = 0
             self._refuse_if(_framing_fault(lines))
         return lines
 
@@ -57,6 +66,9 @@ class Lines(ReceiveBuffer):
         arrived = self._data if line is None else line
         is_wrong = len(arrived) > LONGEST_CHUNK_LINE or (line and not CHUNK_LINE.fullmatch(line))
         self._refuse_if("The size of a chunk is not valid." if is_wrong else None)
+        if line and int(line.partition(b";")[0], 16) < SMALL_CHUNK:
+            self._small_chunks += 1
+            self._refuse_if(TOO_SMALL if self._small_chunks > MOST_SMALL_CHUNKS else None)
         return line
 
     def _check(self) -> None:

@@ -18,6 +18,7 @@ from app.processes.worker_messages import Message, WrongMessage, checked_spans, 
 from app.redaction import scope, within
 from app.runs.failure import FailureCause
 from app.sandbox.policy import Sandbox
+from app.shorten import LONGEST_DETAIL, shortened
 from app.telemetry.calls import SILENT, Telemetry
 from app.telemetry.outcomes import Outcome
 from app.worker_loop import CALL
@@ -28,6 +29,9 @@ OnAsk = Callable[[Message], Coroutine[Any, Any, Message]]
 RUN_MODULE = app.sandbox.run_module.__file__
 START_TIMEOUT = 60.0
 CLOSE_GRACE = 3.0
+TURN_MESSAGES, TURN_BYTES = 32, 64 * 1024
+"""What a worker may send before the event loop goes on with other work. Reading a line that has
+already arrived gives it no turn."""
 MEMORY_POLL = 0.5
 
 
@@ -53,8 +57,9 @@ class WorkerError(Exception):
     """The worker answered with an error: `{type, message}` and what else its class carries."""
 
     def __init__(self, error: Message) -> None:
-        super().__init__(f"{error.get('type')}: {error.get('message')}")
-        self.error = error
+        message = shortened(str(error.get("message")), LONGEST_DETAIL)
+        super().__init__(f"{error.get('type')}: {message}")
+        self.error = {**error, "message": message}
 
     def to_asgard(self) -> app.errors.AsgardError | None:
         """The same error of our tree, when the worker raised one of them."""
@@ -95,6 +100,7 @@ class WorkerProcess:
         self._outgrown = False
         self._busy = False
         self._killed = False
+        self._turn_messages = self._turn_bytes = 0
         self.calls = 0
         self.started_at = time.monotonic()
 
@@ -278,6 +284,11 @@ class WorkerProcess:
             raise WrongMessage(f"a line of more than {PIPE_LIMIT >> 20} MiB") from None
         if not line:
             return None
+        self._turn_messages += 1
+        self._turn_bytes += len(line)
+        if self._turn_messages >= TURN_MESSAGES or self._turn_bytes >= TURN_BYTES:
+            self._turn_messages = self._turn_bytes = 0
+            await asyncio.sleep(0)
         answer = await read_message(line)
         if answer[CALL] != call:
             raise WrongMessage("an answer to an earlier call")

@@ -20,6 +20,7 @@ SHORT_LINE = 64 * 1024
 MOST_PARTS = 400_000
 """Objects and lists in a line. Python's garbage collector stops everything while it looks through
 them."""
+MOST_MEMBERS = 100
 _PARAMETERS = frozenset({"self", "detail", "hint", "retry_after"})
 
 
@@ -42,7 +43,9 @@ class _Error(_Strict):
     message: str
     hint: str | None = None
     retry_after: Annotated[int, Field(ge=0)] | None = None
-    members: Annotated[Message, AfterValidator(_no_parameters)] = Field(default_factory=dict)
+    members: Annotated[Message, Field(max_length=MOST_MEMBERS), AfterValidator(_no_parameters)] = (
+        Field(default_factory=dict)
+    )
     cause: Annotated[FailureCause, Field(strict=False)] | None = None
     retryable: bool = False
 

@@ -1,7 +1,8 @@
 """A run that this process owns: its authoritative copy, changed by durable writes only."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
@@ -9,16 +10,21 @@ from typing import Any
 import structlog
 
 from app.errors import EngineTimeout, EngineUnreachable
-from app.redaction import clean
+from app.redaction import clean, clean_start
 from app.runs.bells import Bells
 from app.runs.driver import CancelRequested, Superseded
 from app.runs.model import Run, RunEvent, RunInput
 from app.runs.patience import pauses, until_reachable
 from app.runs.store import RunStore, StoredRun
+from app.shorten import LONGEST_HINT
 
 KEPT_EVENTS = 200
 KEPT_LOG = 2 * 1024 * 1024
 """Characters of a log that are kept: its end."""
+KEPT_LINES = 50_000
+LONGEST_ENTRY = 128 * 1024
+"""Characters of a text that are logged at once: its start. A driver's log arrives in parts of
+64 KiB."""
 log = structlog.get_logger()
 Step = Callable[[Run], Run]
 
@@ -42,7 +48,7 @@ class ActiveRun:
         self._runs = runs
         self._bells = bells
         self._writing = asyncio.Lock()
-        self._log: list[str] = []
+        self._log: deque[str] = deque()
         self._log_size = 0
 
     @property
@@ -87,11 +93,7 @@ class ActiveRun:
             raise CancelRequested(self.run.run_id)
 
     def log(self, text: str) -> None:
-        for line in clean(text).rstrip("\n").split("\n"):
-            self._log.append(line)
-            self._log_size += len(line) + 1
-        while self._log_size > KEPT_LOG and len(self._log) > 1:
-            self._log_size -= len(self._log.pop(0)) + 1
+        self._keep(clean_start(text, LONGEST_ENTRY).rstrip("\n").split("\n"))
         self.log_changed = True
 
     def log_text(self) -> str:
@@ -101,8 +103,17 @@ class ActiveRun:
         """After a take-over: what the former owner had archived comes first."""
         former = await until_reachable(lambda: self._runs.read_log(self.run.run_id), "read log")
         if former:
-            later, self._log, self._log_size = self._log, [], 0
-            self.log("\n".join((former.rstrip("\n"), *later)))
+            cleaned = await asyncio.to_thread(clean, former.rstrip("\n"))
+            later, self._log, self._log_size = self._log, deque(), 0
+            self._keep((*cleaned.split("\n"), *later))
+            self.log_changed = True
+
+    def _keep(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._log.append(line)
+            self._log_size += len(line) + 1
+        while len(self._log) > 1 and (self._log_size > KEPT_LOG or len(self._log) > KEPT_LINES):
+            self._log_size -= len(self._log.popleft()) + 1
 
     async def archive_log(self) -> None:
         """Raises `EngineUnreachable`; the log then counts as changed still."""
@@ -183,7 +194,8 @@ def with_event(run: Run, reason: str, message: str, warning: bool = False) -> Ru
     """The next version of the run; an event's id is the version that it came with."""
     version = run.version + 1
     kind = "Warning" if warning else "Normal"
-    event = RunEvent(id=version, at=now(), type=kind, reason=reason, message=clean(message))
+    said = clean_start(message, LONGEST_HINT)
+    event = RunEvent(id=version, at=now(), type=kind, reason=reason, message=said)
     return run.model_copy(
         update={"version": version, "events": (*run.events, event)[-KEPT_EVENTS:]}
     )

@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from app.errors import AsgardError, EngineFailed
-from app.redaction import clean
+from app.redaction import clean_start
 from app.runs.driver import Outcome
 from app.runs.failure import Failure, FailureCause
 from app.runs.model import Run, RunState
+from app.shorten import LONGEST_DETAIL, LONGEST_HINT
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,11 @@ def timed_out(seconds: float) -> Ending:
 
 def failed(error: AsgardError, engine_state: str | None = None) -> Ending:
     # Work that several runs share may have raised it, without knowing this run's secrets.
-    message = clean(error.detail)
+    message = clean_start(error.detail, LONGEST_DETAIL)
     failure = Failure(
         cause=error.failure_cause if isinstance(error, EngineFailed) else error.cause,
         message=message,
-        hint=clean(error.hint) if error.hint else None,
+        hint=clean_start(error.hint, LONGEST_HINT) if error.hint else None,
         retryable=error.can_retry if isinstance(error, EngineFailed) else error.retryable,
     )
     return Ending(RunState.FAILED, message, failure=failure, engine_state=engine_state)

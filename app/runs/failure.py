@@ -1,8 +1,11 @@
 """Why a run failed: a closed list, so that clients can act on it."""
 
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from app.shorten import LONGEST_DETAIL, LONGEST_HINT, shortened
 
 
 class FailureCause(StrEnum):
@@ -19,10 +22,18 @@ class FailureCause(StrEnum):
     INTERNAL = "internal"
 
 
+def _detail(text: str) -> str:
+    return shortened(text, LONGEST_DETAIL)
+
+
+def _hint(text: str) -> str:
+    return shortened(text, LONGEST_HINT)
+
+
 class Failure(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     cause: FailureCause
-    message: str
-    hint: str | None = None
+    message: Annotated[str, AfterValidator(_detail)]
+    hint: Annotated[str, AfterValidator(_hint)] | None = None
     retryable: bool = False

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SHOWN = 500
 """Characters of a refused statement in the run's log."""
+LOOKED_AT = 4 * SHOWN
+"""Characters of it, white space included, that are looked at: the worker chooses its length."""
 
 
 def table_statement(table: str, sql: str) -> str:
@@ -65,7 +67,8 @@ class Publisher:
         """Run the approved statement: the gateway's own text, never the worker's."""
         statement = question.get("statement")
         if self._begun or statement != self._approved:
-            shown = " ".join(str(statement).split())[:SHOWN]
+            text = statement if isinstance(statement, str) else ""
+            shown = " ".join(text[:LOOKED_AT].split())[:SHOWN]
             self._log(f"Refused a statement from dbt other than the one of this build: {shown}")
             raise StatementRefused(self._answer is not None)
         self._begun = True

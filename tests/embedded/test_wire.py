@@ -11,7 +11,7 @@ from auth_world import gate, served
 from fastapi import FastAPI, Request
 from starlette.responses import StreamingResponse
 
-from app.edge.wire import Wire
+from app.edge.wire import MOST_SMALL_CHUNKS, SMALL_CHUNK, Wire
 from tests.patience import until
 
 SECOND = b"GET /smuggled HTTP/1.1\r\nHost: asgard\r\n\r\n"
@@ -332,3 +332,18 @@ async def test_head_of_a_stream_without_an_end_ends(app: FastAPI, port: int) -> 
     assert answers.startswith(b"HTTP/1.1 200 ")
     assert b"part" not in answers
     await asyncio.wait_for(ended.wait(), 10)
+
+
+async def test_a_body_of_very_many_small_chunks_is_refused(port: int) -> None:
+    few, many = MOST_SMALL_CHUNKS - 1, MOST_SMALL_CHUNKS + 1
+    end, last = b"0\r\n\r\n", GET + b"Connection: close\r\n\r\n"
+    answers = await said(port, CHUNKED + b"1\r\na\r\n" * few + end, last)
+    assert STATUS_LINE.findall(answers) == [b"HTTP/1.1 200 "] * 2
+    assert_one_refusal(await said(port, CHUNKED + b"1\r\na\r\n" * many + end + SECOND))
+
+
+async def test_a_body_may_have_any_number_of_larger_chunks(port: int) -> None:
+    last = GET + b"Connection: close\r\n\r\n"
+    chunk = b"40\r\n" + b"a" * SMALL_CHUNK + b"\r\n"
+    answers = await said(port, CHUNKED + chunk * 2 * MOST_SMALL_CHUNKS + b"0\r\n\r\n", last)
+    assert STATUS_LINE.findall(answers) == [b"HTTP/1.1 200 "] * 2

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.airbyte.bronze_types import BronzeType, DoesNotFit, fit, unique_names
+from app.airbyte.bronze_types import MOST_COLUMNS, BronzeType, DoesNotFit, fit, unique_names
 from app.airbyte.connector_packages import allowed_packages
 from app.airbyte.csv_lines import CsvDialect, csv_records
 from app.airbyte.engine import Stream, StreamChoice, SyncMode
 from app.airbyte.file_formats import FileFormat, FileKind, Packing
 from app.airbyte.local_records import configured, stream_path
 from app.config import ConfigurationError
-from app.errors import InvalidRequest, NotSupported
+from app.errors import InvalidRequest, NotSupported, SourceUnreadable
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,31 @@ def test_column_names_are_unique_whatever_their_case(fields: list[str]) -> None:
     assert len({name.lower() for name in names}) == len(names)
     assert "_airbyte_meta" not in names
     assert all(name.strip() for name in names)
+
+
+class Counted(str):
+    """Counts the names that are made of it."""
+
+    made = 0
+
+    def strip(self, *_: Any) -> "Counted":
+        return self
+
+    def __format__(self, spec: str) -> str:
+        Counted.made += 1
+        return super().__format__(spec)
+
+
+def test_a_name_that_repeats_is_numbered_without_trying_all_numbers_again() -> None:
+    assert unique_names(("a", "a", "A", "a_1")) == ("a", "a_1", "A_2", "a_1_1")
+    names = unique_names((Counted("a"),) * MOST_COLUMNS)
+    assert names[-1] == f"a_{MOST_COLUMNS - 1}"
+    assert Counted.made == MOST_COLUMNS - 1
+
+
+def test_more_columns_than_a_table_should_have_are_refused() -> None:
+    with pytest.raises(SourceUnreadable, match="has 200000 columns; expected at most 10000"):
+        CsvDialect.of(b",".join([b"a"] * 200_000) + b"\n")
 
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=8)

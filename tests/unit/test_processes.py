@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -400,6 +401,12 @@ async def test_a_worker_that_answers_twice_does_not_answer_the_next_call(worker)
             '{"call": CALL, "error": {"type": "NotFound", "message": "", "members": {"hint": 1}}}',
             "an invalid error.members",
         ),
+        (
+            '{"call": CALL, "error": {"type": "", "message": "", "members": {'
+            + ", ".join(f'"m{n}": 1' for n in range(101))
+            + "}}}",
+            "an invalid error.members",
+        ),
         ('{"call": [], "result": {}}', "an invalid call"),
         ('{"result": {}}', "an invalid call"),
         ('{"call": CALL, "result": []}', "an invalid result"),
@@ -456,6 +463,29 @@ async def test_the_event_loop_goes_on_while_a_long_line_is_read():
         await asyncio.sleep(0)
     assert turns > 20
     assert (await reading)["result"] == result
+
+
+async def test_the_event_loop_goes_on_while_a_worker_floods_it():
+    """A line that has arrived is read without a turn for other work."""
+    small = json.dumps({"call": "1", "event": {"n": 1}}).encode() + b"\n"
+    large = json.dumps({"call": "1", "event": {"n": "x" * 60_000}}).encode() + b"\n"
+    for line, count in ((small, 3200), (large, 50)):
+        stdout = asyncio.StreamReader()
+        stdout.feed_data(line * count)
+        stdout.feed_eof()
+        worker = WorkerProcess(SimpleNamespace(stdout=stdout))
+
+        async def read(worker: WorkerProcess = worker) -> None:
+            while await worker._received("1"):
+                pass
+
+        reading = asyncio.create_task(read())
+        turns = 0
+        while not reading.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert turns >= 25
+        await reading
 
 
 async def test_a_worker_that_refuses_its_hello_is_an_error_and_is_gone(tmp_path):
