@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from app.sandbox import landlock, namespaces, relay, seccomp
+from app.sandbox.linux import drop_capabilities
 from app.sandbox.relay import Address
 
 FIRST_INSIDE = IPv4Address("127.77.0.1")
@@ -32,6 +33,8 @@ def enter(options: dict[str, Any]) -> None:
         namespaces.enter()
     names = any(_address(host) is None for host, _ in targets)
     ports = None if isolated or options["loopback"] else [port for _, port in targets]
+    if not isolated:
+        drop_capabilities()
     if landlock.abi():
         write = options["write"] + (options["private"] if isolated else [])
         landlock.restrict(options["read"], options["execute"], write, ports)
