@@ -51,13 +51,13 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108 — allowed only where namespaces make 
 @dataclass(frozen=True)
 class Sandbox:
     """`folder` belongs to the child and is the only place where it may write, including temporary
-    files. `hosts` are the hosts that it may connect to; without hosts it has no socket. With
-    `loopback` it may also listen and connect to its own servers. Only user namespaces keep other
-    processes away from those servers."""
+    files. `hosts` are the hosts that it may connect to; without hosts it has no socket. It may
+    listen on `own_port`, and connect to its own servers there. Only user namespaces keep other
+    processes away from those servers, and the port free."""
 
     folder: Path | None = None
     hosts: tuple[Address, ...] = ()
-    loopback: bool = False
+    own_port: int | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -70,7 +70,7 @@ class Sandbox:
         return {
             "folder": None if self.folder is None else str(self.folder),
             "hosts": [list(host) for host in self.hosts],
-            "loopback": self.loopback,
+            "own_port": self.own_port,
             "read": [*SYSTEM, *runtime],
             "execute": [*PROGRAMS, str(Path(sys.executable).resolve())],
             "write": [*([str(self.folder)] if self.folder else []), *DEVICES],

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 
+from app.lakehouse.home import free_port
 from app.processes import ChildProcess, WorkerProcess
 from app.processes.child import LAUNCH
 from app.sandbox.landlock import abi
@@ -24,7 +25,7 @@ UNSHARE, LANDLOCK = "272 if platform.machine() == 'x86_64' else 97", "444"
 ATTEMPTS = """
 import ctypes, fcntl, json, os, platform, socket, stat, struct, sys, threading
 from pathlib import Path
-folder, outside, allowed, other, token = sys.argv[1:6]
+folder, outside, allowed, other, token, own_port = sys.argv[1:7]
 libc = ctypes.CDLL(None, use_errno=True)
 x86 = platform.machine() == "x86_64"
 def call(numbers, *arguments):
@@ -41,6 +42,10 @@ def clone_parent():
     if not process:
         os._exit(0)
     return process
+def own_server():
+    server = socket.create_server(("127.0.0.1", int(own_port)))
+    socket.create_connection(server.getsockname(), 2)
+    return "connected"
 def empty(mode):
     os.close(os.open(Path(outside, "secret"), mode | os.O_TRUNC))
     return "emptied"
@@ -95,6 +100,7 @@ attempts = {
     "raw socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1) and "made",
     "Unix socket": lambda: socket.socket(socket.AF_UNIX) and "made",
     "bind": lambda: socket.socket().bind(("127.0.0.1", 0)) or "bound",
+    "bind of the own port": own_server,
     "listen": lambda: socket.socket().listen() or "listens",
     "shared memory": lambda: Path(f"/dev/shm/asgard-{token}").write_text("x") and "written",
     "owner of a pipe": lambda: fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, parent) or "set",
@@ -175,7 +181,17 @@ async def reached(tmp_path: Path, without: str | None = None, **options: Any) ->
     async with greeting() as allowed, greeting() as other:
         options.setdefault("hosts", (("127.0.0.1", allowed),))
         sandbox = Sandbox(folder, **options)
-        program = [sys.executable, "-c", ATTEMPTS, folder, outside, allowed, other, token]
+        program = [
+            sys.executable,
+            "-c",
+            ATTEMPTS,
+            folder,
+            outside,
+            allowed,
+            other,
+            token,
+            sandbox.own_port or 1,
+        ]
         launch = {"parent": os.getpid(), "limits": {}, "protocol": False}
         argv = [LAUNCH, json.dumps({**launch, "sandbox": sandbox.options()}), *program]
         command = [sys.executable, "-I", "-S", *argv]
@@ -224,7 +240,13 @@ async def test_a_child_without_hosts_has_no_socket(tmp_path: Path) -> None:
 
 
 async def test_only_a_child_with_servers_of_its_own_listens(tmp_path: Path) -> None:
-    assert {"bind", "listen"} <= done(await reached(tmp_path, loopback=True))
+    found = done(await reached(tmp_path, own_port=free_port()))
+    assert found - PRIVATE == ALLOWED | {"bind", "listen", "bind of the own port"}
+
+
+async def test_without_namespaces_a_server_has_its_own_port_and_no_other(tmp_path: Path) -> None:
+    found = done(await reached(tmp_path, UNSHARE, own_port=free_port()))
+    assert found == ALLOWED | {"listen", "bind of the own port"}
 
 
 async def test_dbt_needs_no_shared_memory(tmp_path: Path) -> None:
