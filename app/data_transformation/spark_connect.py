@@ -83,7 +83,13 @@ class SparkConnectEngine:
         self._pool = WorkerPool(
             lambda: self._folders.start(self._start_worker), workers, max_rss=WORKER_MAX_RSS
         )
-        self._publishers = Publishers(publisher_lake, home=home, size=workers, telemetry=telemetry)
+        self._publishers = Publishers(
+            publisher_lake,
+            home=home,
+            handed_over=home / "spark",
+            size=workers,
+            telemetry=telemetry,
+        )
         self._warming: asyncio.Task[None] | None = None
 
     async def warm(self) -> None:

@@ -58,6 +58,8 @@ class Sandbox:
     folder: Path | None = None
     hosts: tuple[Address, ...] = ()
     own_port: int | None = None
+    reads: tuple[Path, ...] = ()
+    """Folders and files that it may also read."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -71,7 +73,7 @@ class Sandbox:
             "folder": None if self.folder is None else str(self.folder),
             "hosts": [list(host) for host in self.hosts],
             "own_port": self.own_port,
-            "read": [*SYSTEM, *runtime],
+            "read": [*SYSTEM, *runtime, *map(str, self.reads)],
             "execute": [*PROGRAMS, str(Path(sys.executable).resolve())],
             "write": [*([str(self.folder)] if self.folder else []), *DEVICES],
             "private": [SHARED_MEMORY],
