@@ -86,9 +86,10 @@ class LocalConnectors:
         self._bucket = lake.s3.bucket
         self._store = store
         self._manifests = manifests
-        self._workroom = Workroom(settings.home, telemetry=telemetry)
+        roots = (settings.home / "data", *settings.ingestion_allowed_dirs)
+        self._workroom = Workroom(settings.home, roots=roots, telemetry=telemetry)
         self._secrets = SecretStore(settings.home / "secrets" / "sources.json")
-        self._files = LocalFiles(settings, lake, store, self._workroom)
+        self._files = LocalFiles(settings, roots, store, self._workroom)
         packages = allowed_packages(settings.connectors_allowed)
         self._airbyte = LocalAirbyte(
             settings.home,

@@ -1,6 +1,6 @@
 """The `file` source of the embedded engine."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,12 @@ from app.airbyte.file_paths import (
 from app.airbyte.local_source import LocalFile, ReadOrder, Sink
 from app.airbyte.workroom import Room, Workroom
 from app.config import Settings
-from app.errors import AsgardError, SourceNotFound
+from app.errors import AsgardError, EngineFailed, SourceNotFound
+from app.processes.handover import take_over
+from app.runs.failure import FailureCause
 from app.secret_marks import Pointer
 
 if TYPE_CHECKING:
-    from app.lakehouse.connection import Lake
     from app.lakehouse.storage import ObjectStore
 
 LOOK_SECONDS = 60.0
@@ -31,11 +32,14 @@ MODES = (SyncMode.FULL_REFRESH_OVERWRITE, SyncMode.FULL_REFRESH_APPEND)
 
 class LocalFiles:
     def __init__(
-        self, settings: Settings, lake: "Lake", store: "ObjectStore", workroom: Workroom
+        self,
+        settings: Settings,
+        roots: Sequence[Path],
+        store: "ObjectStore",
+        workroom: Workroom,
     ) -> None:
-        self._roots = (settings.home / "data", *settings.ingestion_allowed_dirs)
+        self._roots = roots
         self._prefixes = settings.s3_allowed_prefixes
-        self._lake = lake
         self._store = store
         self._workroom = workroom
 
@@ -81,16 +85,18 @@ class LocalFiles:
     ) -> None:
         sink.log(f"INFO reading {file.label} as {stream.path}")
         async with self._workroom.for_file(order.run_id) as room:
-            message = {**self._message(file), "sync_id": order.run_id}
+            message = {**await self._message(room, file), "sync_id": order.run_id}
             result = await room.call("read_file", message)
             broken = result["broken_rows"]
-            for written in result["files"]:
+            for number, written in enumerate(result["files"]):
+                path = room.private / f"{number}.parquet"
+                await anyio.to_thread.run_sync(_take_over, room, Path(written["path"]), path)
                 local = LocalFile(
                     bronze_path=stream.path,
-                    path=Path(written["path"]),
-                    part=written["part"],
-                    rows=written["rows"],
-                    bytes=written["bytes"],
+                    path=path,
+                    part=number,
+                    rows=int(written["rows"]),
+                    bytes=path.stat().st_size,
                     broken_rows=broken,
                 )
                 broken = 0
@@ -109,15 +115,19 @@ class LocalFiles:
         return Stream(name=file.name, columns=columns, sync_modes=MODES)
 
     async def _columns(self, room: Room, file: FileStream) -> list[dict[str, str]]:
-        result = await room.call("file_columns", self._message(file), seconds=LOOK_SECONDS)
+        message = await self._message(room, file)
+        result = await room.call("file_columns", message, seconds=LOOK_SECONDS)
         columns: list[dict[str, str]] = result["columns"]
         return columns
 
-    def _message(self, file: FileStream) -> dict[str, Any]:
-        message: dict[str, Any] = {"name": file.label, "format": file.format}
-        if file.path is not None:
-            return message | {"path": str(file.path)}
-        return message | {"key": file.key, "s3": asdict(self._lake.s3)}
+    async def _message(self, room: Room, file: FileStream) -> dict[str, Any]:
+        path = file.path
+        if file.key is not None:
+            # The worker has no keys and no network, since the file can be hostile.
+            path = room.private / "downloaded"
+            if not await self._store.download(file.key, path):
+                raise SourceNotFound(f"{file.label} is not in the bucket.")
+        return {"name": file.label, "format": file.format, "path": str(path)}
 
     async def _files(self, config: dict[str, Any]) -> list[FileStream]:
         format_ = config.get("format")
@@ -127,7 +137,17 @@ class LocalFiles:
             format=FileFormat.named(format_) if format_ else None,
         )
         if choice.url.startswith(("s3://", "s3a://")):
-            key = bucket_key(choice.url, self._lake.s3.bucket, self._prefixes)
+            key = bucket_key(choice.url, self._store.bucket, self._prefixes)
             listed = [info.key for info in await self._store.list(key)]
             return bucket_streams(choice, key, listed)
         return await anyio.to_thread.run_sync(local_streams, choice, self._roots)
+
+
+def _take_over(room: Room, path: Path, target: Path) -> None:
+    try:
+        take_over(room.directory, path, target)
+    except (OSError, ValueError) as error:
+        raise EngineFailed(
+            "The process that read the source handed over a file that is not its own.",
+            cause=FailureCause.INTERNAL,
+        ) from error

@@ -4,23 +4,36 @@ import asyncio
 import fcntl
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import chain
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import anyio.to_thread
 
 from app.errors import AsgardError, EngineFailed
-from app.processes import WorkerDied, WorkerError, WorkerPool, WorkerProcess, WorkerTimeout
+from app.processes import (
+    WorkerDied,
+    WorkerError,
+    WorkerFolders,
+    WorkerPool,
+    WorkerProcess,
+    WorkerTimeout,
+)
 from app.runs.failure import FailureCause
+from app.sandbox.policy import Sandbox
 from app.telemetry.calls import SILENT, Telemetry
 
 Message = dict[str, Any]
+Identities = tuple[tuple[int, int] | None, ...]
+"""Device and inode of each directory, or None if it does not exist."""
 OnEvent = Callable[[Message], None]
 
-MODULE = "app.airbyte.worker"
+CONNECTOR_MODULE = "app.airbyte.worker"
+FILE_MODULE = "app.airbyte.file_worker"
 LOCK = ".lock"
 SIGKILLED = -9
 FILE_MEMORY = 2 * 2**30
@@ -29,10 +42,12 @@ CONNECTOR_MEMORY = 4 * 2**30
 
 
 class Room:
-    """`directory` is 0700 and gone afterwards, with the configuration that was written into it."""
+    """`directory` is 0700 and gone afterwards, with the configuration that was written into it.
+    `private` is a directory where a sandboxed worker reads, but does not write."""
 
-    def __init__(self, directory: Path, worker: WorkerProcess) -> None:
+    def __init__(self, directory: Path, worker: WorkerProcess, private: Path | None = None) -> None:
         self.directory = directory
+        self.private = private or directory
         self._worker = worker
 
     async def call(
@@ -60,32 +75,50 @@ class Room:
 
 
 class Workroom:
-    """`files` are warm workers, for reading a file takes less time than starting one."""
+    """File workers stay warm, since reading a file takes less time than starting one. Their sandbox
+    lets them read what is below `roots` and what the gateway downloads for them."""
 
-    def __init__(self, home: Path, *, file_workers: int = 2, telemetry: Telemetry = SILENT) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        roots: Sequence[Path],
+        file_workers: int = 2,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
         self._telemetry = telemetry
+        self._roots = tuple(roots)
         self._spool = home / "spool"
+        self._downloads = home / "downloads"
         self._logs = home / "logs"
-        self._files = WorkerPool(self._file_worker, file_workers)
+        self._folders = WorkerFolders(home / "files")
+        self._files = WorkerPool(lambda: self._folders.start(self._file_worker), file_workers)
+        self._reads: WeakKeyDictionary[WorkerProcess, Identities] = WeakKeyDictionary()
 
     async def open(self) -> None:
-        self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for spool in (self._spool, self._downloads):
+            spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         await anyio.to_thread.run_sync(self._sweep)
 
     async def close(self) -> None:
         await self._files.close()
+        await self._folders.close()
 
     @asynccontextmanager
     async def for_file(self, name: str) -> AsyncIterator[Room]:
-        async with self._directory(name) as directory, self._files.acquire() as worker:
-            yield Room(directory, worker)
+        async with (
+            self._directory(self._downloads, name) as private,
+            self._acquired() as worker,
+            _working_directory(self._folders.folder_of(worker)) as directory,
+        ):
+            yield Room(directory, worker, private)
 
     @asynccontextmanager
     async def for_connector(self, name: str) -> AsyncIterator[Room]:
         """A worker of its own: killing it ends the connector and all that it started."""
-        async with self._directory(name) as directory:
+        async with self._directory(self._spool, name) as directory:
             worker = await WorkerProcess.start(
-                MODULE,
+                CONNECTOR_MODULE,
                 name=f"connector {name}",
                 log_path=self._logs / "connectors.log",
                 hello={},
@@ -102,20 +135,35 @@ class Workroom:
         """What a dead run left behind."""
         await anyio.to_thread.run_sync(self._sweep, f"{name}-*")
 
-    async def _file_worker(self) -> WorkerProcess:
-        return await WorkerProcess.start(
-            MODULE,
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[WorkerProcess]:
+        """A directory that was replaced after the worker's start is closed to it. Such a worker is
+        replaced, too."""
+        while True:
+            async with self._files.acquire() as worker:
+                if self._reads[worker] == _identities(self._roots):
+                    yield worker
+                    return
+                worker.kill()
+
+    async def _file_worker(self, folder: Path) -> WorkerProcess:
+        reads = _identities(self._roots)
+        worker = await WorkerProcess.start(
+            FILE_MODULE,
             name="file worker",
             log_path=self._logs / "file-worker.log",
-            hello={"preload": "file"},
+            hello={},
+            sandbox=Sandbox(folder, reads=(*self._roots, self._downloads)),
             max_rss=FILE_MEMORY,
             telemetry=self._telemetry,
             engine="files",
         )
+        self._reads[worker] = reads
+        return worker
 
     @asynccontextmanager
-    async def _directory(self, name: str) -> AsyncIterator[Path]:
-        directory = Path(mkdtemp(prefix=f"{name}-", dir=self._spool))
+    async def _directory(self, spool: Path, name: str) -> AsyncIterator[Path]:
+        directory = Path(mkdtemp(prefix=f"{name}-", dir=spool))
         lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -126,7 +174,7 @@ class Workroom:
 
     def _sweep(self, pattern: str = "*") -> None:
         """Removes the directories that no living gateway holds: the lock dies with its holder."""
-        for directory in self._spool.glob(pattern):
+        for directory in chain(self._spool.glob(pattern), self._downloads.glob(pattern)):
             try:
                 lock = os.open(directory / LOCK, os.O_RDWR)
             except FileNotFoundError:
@@ -138,6 +186,27 @@ class Workroom:
                 continue
             finally:
                 os.close(lock)
+
+
+def _identities(roots: Sequence[Path]) -> Identities:
+    found: list[tuple[int, int] | None] = []
+    for root in roots:
+        try:
+            status = root.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_dev, status.st_ino))
+    return tuple(found)
+
+
+@asynccontextmanager
+async def _working_directory(folder: Path) -> AsyncIterator[Path]:
+    directory = Path(mkdtemp(dir=folder))
+    try:
+        yield directory
+    finally:
+        await asyncio.shield(anyio.to_thread.run_sync(_remove, directory))
 
 
 def _remove(directory: Path) -> None:

@@ -3,7 +3,7 @@
 import structlog
 
 from app.config import Settings
-from app.processes.sandbox_layers import EXPOSED, LAYERS, NAMESPACES, reached
+from app.processes.sandbox_layers import EXPOSED, LAYERS, NAMESPACES, TCP, reached
 from app.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -16,7 +16,7 @@ async def tell_layers(settings: Settings, metrics: Metrics) -> None:
         metrics.sandbox_layers.labels(layer).set(layer in present)
     missing = {layer: EXPOSED[layer] for layer in LAYERS if layer not in present}
     if settings.is_production("sql") and settings.is_production("spark"):
-        # The workers of these engines have no sockets, so they need no private network.
-        missing.pop(NAMESPACES, None)
+        # The workers of these engines have no sockets, so nothing needs to limit their network.
+        missing = {layer: text for layer, text in missing.items() if layer not in (NAMESPACES, TCP)}
     if missing:
         log.warning("sandbox_layers_missing", missing=missing, see="docs/security.md")

@@ -14,6 +14,7 @@ from app.data_transformation.engine import SparkJob, WriteMode
 from app.data_transformation.states import SparkState
 from app.errors import AsgardError, EngineFailed, EngineUnreachable, SourceNotFound
 from app.lakehouse.connection import Lake
+from app.lakehouse.home import free_port
 from app.processes import (
     WorkerDied,
     WorkerError,
@@ -82,7 +83,13 @@ class SparkConnectEngine:
         self._pool = WorkerPool(
             lambda: self._folders.start(self._start_worker), workers, max_rss=WORKER_MAX_RSS
         )
-        self._publishers = Publishers(publisher_lake, home=home, size=workers, telemetry=telemetry)
+        self._publishers = Publishers(
+            publisher_lake,
+            home=home,
+            handed_over=home / "spark",
+            size=workers,
+            telemetry=telemetry,
+        )
         self._warming: asyncio.Task[None] | None = None
 
     async def warm(self) -> None:
@@ -195,15 +202,16 @@ class SparkConnectEngine:
             self._warming.add_done_callback(_retrieve)
 
     async def _start_worker(self, folder: Path) -> WorkerProcess:
+        port = free_port()
         try:
             return await WorkerProcess.start(
                 "app.data_transformation.worker",
                 name="spark-worker",
                 log_path=self._log_path,
-                hello={"lake": self._lake.to_json(), "folder": str(folder)},
+                hello={"lake": self._lake.to_json(), "folder": str(folder), "port": port},
                 env=WORKER_ENVIRONMENT,
                 # Sail accepts every client that reaches its port: here, only the worker itself can.
-                sandbox=Sandbox(folder, self._lake.hosts, loopback=True),
+                sandbox=Sandbox(folder, self._lake.hosts, own_port=port),
                 telemetry=self._telemetry,
                 engine="spark",
             )

@@ -36,21 +36,24 @@ def open_worker(hello: Message) -> Handlers:
     import app.lakehouse.rest_catalog  # noqa: F401 — loads what a token needs before it is waited for
 
     warnings.simplefilter("ignore", FutureWarning)  # PySpark on pandas, which nothing here uses
-    worker = JobWorker(Lake.from_json(hello["lake"]), Path(hello["folder"]))
+    worker = JobWorker(Lake.from_json(hello["lake"]), Path(hello["folder"]), hello["port"])
     worker.warm_up()
     return {"run": worker.run, "discard": worker.discard}
 
 
 class JobWorker:
-    """Computes jobs. The publisher takes the rows from `folder`, the worker's own."""
+    """Computes jobs. The publisher takes the rows from `folder`, the worker's own. The sandbox
+    lets Sail listen on `port` only."""
 
-    def __init__(self, lake: Lake, folder: Path) -> None:
+    def __init__(self, lake: Lake, folder: Path, port: int) -> None:
         self._lake = lake
         self._folder = folder
+        self._port = port
 
     def warm_up(self) -> None:
         """Analyse and run one query, which loads what later ones find in memory."""
-        with _session(_configuration(self._lake, WARM_UP_BYTES, token=None)) as spark:
+        configuration = _configuration(self._lake, WARM_UP_BYTES, token=None)
+        with _session(configuration, self._port) as spark:
             spark.createDataFrame(spark.sql("SELECT 1 AS warm").toArrow()).count()
 
     def run(self, message: Message, emit: Emit) -> Message:
@@ -60,7 +63,7 @@ class JobWorker:
         discard_result(self._folder)
         with _reachable():
             configuration = _configuration(self._lake, message["memory_bytes"], _token(self._lake))
-        with _session(configuration) as spark:
+        with _session(configuration, self._port) as spark:
             try:
                 frame = job.compute(spark, message["job"], lambda line: emit({"log": line}))
                 schema, batches = _streamed(spark, frame)
@@ -100,16 +103,15 @@ def _reachable() -> Iterator[None]:
 
 
 @contextmanager
-def _session(configuration: dict[str, str]) -> Iterator[Any]:
+def _session(configuration: dict[str, str], port: int) -> Iterator[Any]:
     from pysail.spark import SparkConnectServer
     from pyspark.sql import SparkSession
 
     # Sail reads its configuration from the environment when a server is made.
     os.environ.update(configuration)
-    server = SparkConnectServer("127.0.0.1", 0)
+    server = SparkConnectServer("127.0.0.1", port)
     server.start(background=True)
     try:
-        _, port = server.listening_address
         spark = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").create()
         # That is for unreliable networks, and costs one more request for each batch of rows.
         spark.client.disable_reattachable_execute()

@@ -4,7 +4,7 @@ from typing import Any
 
 from app.config import Settings
 from app.doctor.findings import Finding, finding
-from app.processes.sandbox_layers import LANDLOCK, reached
+from app.processes.sandbox_layers import LANDLOCK, PARTS, reached
 from app.sandbox.landlock import abi
 
 UNREACHED = ("127.0.0.1", 1)
@@ -28,12 +28,19 @@ async def sandbox_findings(settings: Settings) -> list[Finding]:
     if not result.ok:
         return [result]
     open_ = [name for name in ("file", "network", "process") if found[name]]
-    return [Finding(WHAT, True, result.said, ADVICE, is_warning=bool(open_))]
+    return [Finding(WHAT, True, result.said, ADVICE, is_warning=bool(open_ or _missing(found)))]
+
+
+def _missing(reached: dict[str, Any]) -> list[str]:
+    return [part for part in PARTS if part not in reached["layers"]]
 
 
 def _described(reached: dict[str, Any]) -> str:
     named = {LANDLOCK: f"{LANDLOCK} ABI {abi()}"}
-    active = ", ".join(named.get(layer, layer) for layer in reached["layers"])
+    layers = [layer for layer in reached["layers"] if layer not in PARTS]
+    active = ", ".join(named.get(layer, layer) for layer in layers) or "no sandbox layer"
+    if missing := _missing(reached):
+        active += f"; missing: {', '.join(missing)}"
     words = {
         "file": "files of the gateway",
         "network": "other local ports",
@@ -41,4 +48,4 @@ def _described(reached: dict[str, Any]) -> str:
     }
     open_ = [word for name, word in words.items() if reached[name]]
     verdict = f"builders can reach {', '.join(open_)}" if open_ else "builders are confined"
-    return f"{verdict} ({active or 'no sandbox layer'})"
+    return f"{verdict} ({active})"

@@ -131,6 +131,12 @@ def free_ports() -> dict[str, int]:
     raise OSError(f"no free ports are left between {LOWEST} and {HIGHEST}")
 
 
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that the kernel does not give to outgoing connections."""
+    candidates = random.sample(range(LOWEST, HIGHEST), HIGHEST - LOWEST)
+    return next(port for port in candidates if is_free(port))
+
+
 def is_free(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -117,6 +117,10 @@ class ObjectStore:
         """A file of any size, in parts when it is large."""
         await self._run(lambda s3: _upload(s3, path, self.bucket, key))
 
+    async def download(self, key: str, path: Path) -> bool:
+        """Write the object into a file. Return False if there is no such object."""
+        return await self._run(lambda s3: _download(s3, self.bucket, key, path))
+
     async def close(self) -> None:
         with self._opening:
             client, self._client = self._client, None
@@ -279,6 +283,21 @@ def _upload(s3: Any, path: Path, bucket: str, key: str) -> None:
         s3.upload_file(str(path), bucket, key, Config=parts)
     except S3UploadFailedError as error:
         raise EngineUnreachable(f"S3 did not take {key}: {error}") from error
+
+
+def _download(s3: Any, bucket: str, key: str, path: Path) -> bool:
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import ClientError
+
+    try:
+        s3.download_file(bucket, key, str(path))
+    except Boto3Error as error:
+        raise EngineUnreachable(f"S3 did not send {key}: {error}", dependency="s3") from error
+    except ClientError as error:
+        if _code(error) in GONE:
+            return False
+        raise
+    return True
 
 
 def _server_time(headers: Mapping[str, str]) -> datetime:

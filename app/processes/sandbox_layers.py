@@ -11,16 +11,22 @@ from typing import Any
 
 from app.processes.child import ChildProcess
 from app.sandbox import probe, run_module
-from app.sandbox.landlock import abi
+from app.sandbox.landlock import PORTS_SINCE, SCOPES_SINCE, TRUNCATION_SINCE, abi
 from app.sandbox.policy import Sandbox
 from app.sandbox.relay import Address
 
 NAMESPACES, LANDLOCK, SECCOMP = "user namespaces", "Landlock", "seccomp"
-LAYERS = (NAMESPACES, LANDLOCK, SECCOMP)
+TRUNCATION, TCP, SIGNALS = "Landlock ABI 3", "Landlock ABI 4", "Landlock ABI 6"
+PARTS = {TRUNCATION: TRUNCATION_SINCE, TCP: PORTS_SINCE, SIGNALS: SCOPES_SINCE}
+"""What only later versions of Landlock limit, with the version."""
+LAYERS = (NAMESPACES, LANDLOCK, *PARTS, SECCOMP)
 EXPOSED = {
     NAMESPACES: "workers on DuckDB can reach the lake's TCP ports on any host, and local processes "
-    "can reach Sail's port",
+    "can reach Sail's port. Without Landlock ABI 4, workers can reach every host and port",
     LANDLOCK: "workers can read and write the files of the gateway's user",
+    TRUNCATION: "only seccomp prevents workers from emptying the files of the gateway's user",
+    TCP: "only user namespaces limit the hosts and ports that workers can reach",
+    SIGNALS: "only seccomp prevents workers from ending the processes of the gateway's user",
     SECCOMP: "workers can use system calls that bypass the other layers",
 }
 """Describes what is exposed without each layer."""
@@ -47,6 +53,8 @@ async def reached(hosts: Sequence[Address] = ()) -> dict[str, Any]:
     if code != 0:
         raise RuntimeError(f"the probe ended with exit code {code}")
     found: dict[str, Any] = json.loads(answer)
-    landlock = sys.platform == "linux" and abi() > 0
-    has = {NAMESPACES: found["namespaces"], LANDLOCK: landlock, SECCOMP: found["seccomp"]}
+    version = abi() if sys.platform == "linux" else 0
+    parts = {part: version >= since for part, since in PARTS.items()}
+    landlock = {LANDLOCK: version > 0, **parts}
+    has = {NAMESPACES: found["namespaces"], **landlock, SECCOMP: found["seccomp"]}
     return {**found, "layers": [layer for layer in LAYERS if has[layer]]}

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import json
+import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -156,15 +157,22 @@ class WorkerProcess:
         return time.monotonic() - self.started_at
 
     def rss(self) -> int:
-        """Resident bytes of the process and its own children; 0 when it is gone."""
+        """Resident bytes of the process, its children and its session; 0 when it is gone.
+
+        A sandboxed process cannot leave the session, which also has the processes whose parent
+        has ended."""
         import psutil
 
         try:
-            process = psutil.Process(self.pid)
-            family = [process, *process.children(recursive=True)]
-            return sum(member.memory_info().rss for member in family)
+            children = psutil.Process(self.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return 0
+        family = {self.pid, *(child.pid for child in children), *_session(self.pid)}
+        total = 0
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += psutil.Process(member).memory_info().rss
+        return total
 
     async def call(
         self,
@@ -332,6 +340,15 @@ class WorkerProcess:
             if await asyncio.to_thread(self.rss) > self._max_rss:
                 self._outgrown = True
                 self.kill()
+
+
+def _session(leader: int) -> Iterator[int]:
+    import psutil
+
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) == leader:
+                yield pid
 
 
 def _out_of_memory(max_rss: int | None) -> Message:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from app.sandbox import landlock, namespaces, relay, seccomp
+from app.sandbox.linux import drop_capabilities
 from app.sandbox.relay import Address
 
 FIRST_INSIDE = IPv4Address("127.77.0.1")
@@ -24,19 +25,22 @@ def enter(options: dict[str, Any]) -> None:
     """`options` come from `Sandbox.options`. The process must have one thread. The pipes of the
     worker are open in it."""
     targets: list[Address] = [(host, port) for host, port in options["hosts"]]
-    networked = bool(targets) or options["loopback"]
+    own_port: int | None = options["own_port"]
+    networked = bool(targets) or own_port is not None
     isolated = namespaces.available() and not any(_is_foreign_ipv6(host) for host, _ in targets)
     if isolated and targets:
         _enter_network(targets, options["folder"])
     elif isolated:
         namespaces.enter()
     names = any(_address(host) is None for host, _ in targets)
-    ports = None if isolated or options["loopback"] else [port for _, port in targets]
+    ports = None if isolated else [port for _, port in targets]
+    if not isolated:
+        drop_capabilities()
     if landlock.abi():
         write = options["write"] + (options["private"] if isolated else [])
-        landlock.restrict(options["read"], options["execute"], write, ports)
+        landlock.restrict(options["read"], options["execute"], write, ports, own_port)
     try:
-        seccomp.restrict(networked, names and not isolated, servers=options["loopback"])
+        seccomp.restrict(networked, names and not isolated, servers=own_port is not None)
     except OSError as error:
         sys.stderr.write(f"The system call filter is not available: {error}\n")
 

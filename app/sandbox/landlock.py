@@ -1,7 +1,7 @@
 """Landlock: the files and TCP ports that a process and its children may use from now on.
 
-Source: the kernel's documentation, userspace-api/landlock. ABI 1 (Linux 5.13) limits files, ABI 4
-(6.7) TCP ports, ABI 6 (6.12) signals and abstract Unix sockets.
+Source: the kernel's documentation, userspace-api/landlock. ABI 1 (Linux 5.13) limits files, ABI 3
+(6.2) truncation, ABI 4 (6.7) TCP ports, ABI 6 (6.12) signals and abstract Unix sockets.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ ABSTRACT_SOCKETS, SIGNALS = 1 << 0, 1 << 1
 READ = READ_FILE | READ_DIR
 FILE_RIGHTS_OF_ABI = {1: 13, 2: 14, 3: 15, 4: 15}
 """The number of rights, from the first on, that an ABI knows. Later ABIs know 16."""
-PORTS_SINCE, SCOPES_SINCE = 4, 6
+TRUNCATION_SINCE, PORTS_SINCE, SCOPES_SINCE = 3, 4, 6
 
 
 def abi() -> int:
@@ -40,9 +40,11 @@ def restrict(
     execute: Iterable[str],
     write: Iterable[str],
     ports: Iterable[int] | None = None,
+    own_port: int | None = None,
 ) -> None:
     """Limit this process. Paths that do not exist are left out. `ports` are the TCP ports that it
-    may connect to, on any host; None does not limit TCP. Raises `OSError` without Landlock."""
+    may connect to, on any host; None does not limit TCP. It may listen on `own_port` and connect
+    to it. Raises `OSError` without Landlock."""
     version = abi()
     files = (1 << FILE_RIGHTS_OF_ABI.get(version, 16)) - 1
     net = BIND_TCP | CONNECT_TCP if ports is not None and version >= PORTS_SINCE else 0
@@ -57,7 +59,9 @@ def restrict(
             for path in paths:
                 _allow_path(ruleset, path, rights & files)
         for port in (ports or ()) if net else ():
-            _allow_port(ruleset, port)
+            _allow_port(ruleset, port, CONNECT_TCP)
+        if net and own_port is not None:
+            _allow_port(ruleset, own_port, CONNECT_TCP | BIND_TCP)
         forbid_new_privileges()
         syscall(RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint(0))
     finally:
@@ -84,8 +88,8 @@ def _allow_path(ruleset: int, path: str, rights: int) -> None:
         os.close(opened)
 
 
-def _allow_port(ruleset: int, port: int) -> None:
-    _add(ruleset, NET_PORT, struct.pack("=QQ", CONNECT_TCP, port))
+def _allow_port(ruleset: int, port: int, rights: int) -> None:
+    _add(ruleset, NET_PORT, struct.pack("=QQ", rights, port))
 
 
 def _add(ruleset: int, kind: int, rule: bytes) -> None:

@@ -2,11 +2,13 @@
 
 import ctypes
 import os
+import struct
 
 PR_SET_NO_NEW_PRIVS = 38
 PR_SET_SECCOMP = 22
 PR_SET_PDEATHSIG = 1
 SECCOMP_MODE_FILTER = 2
+CAPABILITY_VERSION, CAPABILITY_BYTES = 0x20080522, 24
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -35,6 +37,13 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
 def forbid_new_privileges() -> None:
     """Landlock and seccomp require this of an unprivileged process."""
     prctl(PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1))
+
+
+def drop_capabilities() -> None:
+    """A process of root loses its privileges. Programs that it starts do not get them back."""
+    forbid_new_privileges()
+    header = struct.pack("=Ii", CAPABILITY_VERSION, 0)
+    _checked(int(_libc.capset(header, bytes(CAPABILITY_BYTES))), "capset")
 
 
 def _checked(result: int, what: str) -> int:

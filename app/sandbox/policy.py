@@ -23,10 +23,15 @@ SYSTEM = (
     "/etc/mime.types",
     "/etc/nsswitch.conf",
     "/etc/passwd",
-    "/etc/pki",
+    "/etc/pki/ca-trust",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/openssl.cnf",
     "/etc/resolv.conf",
     "/etc/services",
-    "/etc/ssl",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
     "/etc/timezone",
     "/proc/cpuinfo",
     "/proc/meminfo",
@@ -46,13 +51,15 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108 — allowed only where namespaces make 
 @dataclass(frozen=True)
 class Sandbox:
     """`folder` belongs to the child and is the only place where it may write, including temporary
-    files. `hosts` are the hosts that it may connect to; without hosts it has no socket. With
-    `loopback` it may also listen and connect to its own servers. Only user namespaces keep other
-    processes away from those servers."""
+    files. `hosts` are the hosts that it may connect to; without hosts it has no socket. It may
+    listen on `own_port`, and connect to its own servers there. Only user namespaces keep other
+    processes away from those servers, and the port free."""
 
     folder: Path | None = None
     hosts: tuple[Address, ...] = ()
-    loopback: bool = False
+    own_port: int | None = None
+    reads: tuple[Path, ...] = ()
+    """Folders and files that it may also read."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -65,8 +72,8 @@ class Sandbox:
         return {
             "folder": None if self.folder is None else str(self.folder),
             "hosts": [list(host) for host in self.hosts],
-            "loopback": self.loopback,
-            "read": [*SYSTEM, *runtime],
+            "own_port": self.own_port,
+            "read": [*SYSTEM, *runtime, *map(str, self.reads)],
             "execute": [*PROGRAMS, str(Path(sys.executable).resolve())],
             "write": [*([str(self.folder)] if self.folder else []), *DEVICES],
             "private": [SHARED_MEMORY],

@@ -8,10 +8,12 @@ import ctypes
 import errno
 import os
 import platform
+import signal
 import socket
 import struct
 
 from app.sandbox.linux import (
+    PR_SET_PDEATHSIG,
     PR_SET_SECCOMP,
     SECCOMP_MODE_FILTER,
     forbid_new_privileges,
@@ -32,6 +34,20 @@ DENIED = {
     "pidfd_send_signal": (424, 424),
     "tkill": (200, 130),
     "kcmp": (312, 272),
+    "process_madvise": (440, 440),
+    "process_mrelease": (448, 448),
+    "migrate_pages": (256, 238),
+    "move_pages": (279, 239),
+    "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
+    # Objects that all processes of the user share.
+    "shmget": (29, 194),
+    "msgget": (68, 186),
+    "semget": (64, 190),
+    "mq_open": (240, 180),
+    # These report the names of files that the process may not list.
+    "inotify_add_watch": (254, 27),
+    "fanotify_init": (300, 262),
     # Ways out of the namespaces and the file system of the process.
     "unshare": (272, 97),
     "setns": (308, 268),
@@ -69,7 +85,8 @@ DENIED = {
     # Out of the process group, which ends together with the worker.
     "setsid": (112, 157),
     "setpgid": (109, 154),
-    # On any file of the user: Landlock does not look at these calls.
+    # On any file of the user: Landlock does not look at these calls, or only since ABI 3.
+    "truncate": (76, 45),
     "fchmod": (91, 52),
     "fchmodat": (268, 53),
     "fchmodat2": (452, 452),
@@ -108,6 +125,7 @@ OF_OWN_PROCESS = {
     "sched_setparam": (142, 118),
     "sched_setscheduler": (144, 119),
     "sched_setattr": (314, 274),
+    "sched_setaffinity": (203, 122),
 }
 """With 0 for the caller itself. The limits of another process can end it."""
 SENDS = {"sendto": ((44, 206), 3), "sendmsg": ((46, 211), 2), "sendmmsg": ((307, 269), 3)}
@@ -116,6 +134,22 @@ FAST_OPEN = 0x20000000
 """MSG_FASTOPEN connects without connect(), which is the call that Landlock checks."""
 NAMESPACES = 0x7E020080
 """CLONE_NEWNS, -CGROUP, -UTS, -IPC, -USER, -PID, -NET, and -TIME."""
+CLONE_PARENT = 0x8000
+"""The new process would be a child of the gateway instead."""
+COMMANDS = {
+    # F_SETOWN, F_SETSIG, F_SETOWN_EX: any signal to any process, which Landlock limits since ABI 6.
+    # F_SETLEASE delays others that open a file. F_NOTIFY reports changes in a folder.
+    (72, 25): (8, 10, 15, 1024, 1026),
+    # FIOSETOWN, SIOCSPGRP: as F_SETOWN.
+    (16, 29): (0x8901, 0x8902),
+}
+"""The denied commands (second argument) of fcntl and of ioctl."""
+PRCTL = (157, 167)
+OPENAT, OPENAT2 = (257, 56), (437, 437)
+OPEN_ON_X86 = 2
+ACCESS_MODE = 3
+WITHOUT_WRITING = (os.O_TRUNC | os.O_RDONLY, os.O_TRUNC | ACCESS_MODE)
+"""Before ABI 3, Landlock does not see that a file which is opened in these modes becomes empty."""
 
 LOAD, EQUAL, AT_LEAST, ANY_BIT, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 ALLOW, ERROR = 0x7FFF0000, 0x00050000
@@ -158,10 +192,18 @@ def program(sockets: bool, datagrams: bool, servers: bool, pid: int) -> Program:
         lines += [(AT_LEAST, 0, 1, X32), _refuse()]
         for number in DENIED_ON_X86.values():
             lines += _denied(number)
+        lines += _if(OPEN_ON_X86, [_argument(1), *_writes_if_it_truncates()])
     for numbers in (DENIED if servers else DENIED | SERVES).values():
         lines += _denied(numbers[column])
     lines += _denied(CLONE3[column], errno.ENOSYS)
-    lines += _if(CLONE[column], [_argument(0), (ANY_BIT, 0, 1, NAMESPACES), _refuse()])
+    clone_flags = NAMESPACES | CLONE_PARENT
+    lines += _if(CLONE[column], [_argument(0), (ANY_BIT, 0, 1, clone_flags), _refuse()])
+    # Its flags are in memory, where a filter cannot read them. Callers have to do without it.
+    lines += _denied(OPENAT2[column], errno.ENOSYS)
+    lines += _if(OPENAT[column], [_argument(2), *_writes_if_it_truncates()])
+    lines += _if(PRCTL[column], _keeps_death_signal())
+    for numbers, commands in COMMANDS.items():
+        lines += _if(numbers[column], [_argument(1), *_none_of(*commands)])
     for numbers in TO_OWN_PROCESS.values():
         lines += _if(numbers[column], [_argument(0), *_one_of(pid)])
     for numbers in OF_OWN_PROCESS.values():
@@ -198,6 +240,24 @@ def _one_of(*values: int) -> Program:
     """Refuse the call unless the loaded argument is one of `values`."""
     checks = [(EQUAL, left + 1, 0, value) for left, value in reversed(list(enumerate(values)))]
     return [*checks, _refuse()]
+
+
+def _none_of(*values: int) -> Program:
+    return [line for value in values for line in _denied(value)]
+
+
+def _writes_if_it_truncates() -> Program:
+    return [(AND, 0, 0, os.O_TRUNC | ACCESS_MODE), *_none_of(*WITHOUT_WRITING)]
+
+
+def _keeps_death_signal() -> Program:
+    """Allow PR_SET_PDEATHSIG only as the launcher calls it."""
+    return [
+        _argument(0),
+        (EQUAL, 0, 3, PR_SET_PDEATHSIG),
+        _argument(1),
+        *_one_of(int(signal.SIGKILL)),
+    ]
 
 
 def _if(number: int, check: Program) -> Program:

@@ -74,7 +74,13 @@ class DuckDbEngine:
             planner=WorkerKind(PLANNER, "duckdb-worker", readable, builder_lake.hosts),
             telemetry=telemetry,
         )
-        self._publishers = Publishers(publisher_lake, home=home, size=workers, telemetry=telemetry)
+        self._publishers = Publishers(
+            publisher_lake,
+            home=home,
+            handed_over=self._workers.folder,
+            size=workers,
+            telemetry=telemetry,
+        )
 
     async def warm(self) -> None:
         """Starts a worker of each kind; until then the first call waits for its start (6 s)."""

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from app.errors import EngineFailed, EngineUnreachable
 from app.lakehouse.connection import Lake
-from app.processes import WorkerDied, WorkerError, WorkerPool, WorkerProcess
+from app.processes import WorkerDied, WorkerError, WorkerFolders, WorkerPool, WorkerProcess
 from app.runs.failure import FailureCause
 from app.runs.model import RunOutput
+from app.sandbox.policy import Sandbox
 from app.telemetry.calls import SILENT, Telemetry
 from app.warehouse.publish import Base
 
@@ -17,19 +18,31 @@ MAX_RSS = 3 * 2**29
 
 
 class Publishers:
-    """Warm publishers with the identity of `lake`. A publisher is trusted, so it has no sandbox."""
+    """Warm publishers with the identity of `lake`. A publisher reads files that hostile workers may
+    have written, so its sandbox allows only these files, below `handed_over`, and the lake."""
 
-    def __init__(self, lake: Lake, *, home: Path, size: int, telemetry: Telemetry = SILENT) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        *,
+        home: Path,
+        handed_over: Path,
+        size: int,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
         self._lake = lake
+        self._handed_over = handed_over
         self._log_path = home / "logs" / "publisher.log"
         self._telemetry = telemetry
-        self._pool = WorkerPool(self._start, size)
+        self._folders = WorkerFolders(home / "publishers")
+        self._pool = WorkerPool(lambda: self._folders.start(self._start), size)
 
     async def warm(self) -> None:
         await self._pool.warm()
 
     async def close(self) -> None:
         await self._pool.close()
+        await self._folders.close()
 
     async def publish(
         self,
@@ -69,13 +82,16 @@ class Publishers:
                 ) from error
         return RunOutput.model_validate(answer)
 
-    async def _start(self) -> WorkerProcess:
+    async def _start(self, folder: Path) -> WorkerProcess:
+        # The sandbox leaves out what does not exist.
+        self._handed_over.mkdir(mode=0o700, parents=True, exist_ok=True)
         return await WorkerProcess.start(
             PUBLISHER,
             name="publisher",
             log_path=self._log_path,
             hello={"lake": self._lake.to_json()},
             env={"MALLOC_ARENA_MAX": "2"},
+            sandbox=Sandbox(folder, self._lake.hosts, reads=(self._handed_over,)),
             max_rss=MAX_RSS,
             telemetry=self._telemetry,
             engine="publisher",

@@ -44,7 +44,9 @@ class Workers:
     ) -> None:
         self._telemetry = telemetry
         self._logs = home / "logs"
-        self._folders = WorkerFolders(home / "warehouse")
+        self.folder = home / "warehouse"
+        """Contains the folder of each worker."""
+        self._folders = WorkerFolders(self.folder)
         self._builders = self._pool(builder, builders, max_rss=BUILDER_RSS)
         self._planners = self._pool(planner, PLANNERS) if planner else None
 

@@ -608,26 +608,27 @@ print(json.dumps({"body": body, "rows": rows, "reached": reached}))
 """
 
 
-async def given_to_sail(lakehouse, monkeypatch):
-    """Return what the application gives to Sail's process: its first message and its sandbox."""
+async def given_to(module, lakehouse, monkeypatch):
+    """Return what the application gives to a process of Spark's engine: its first message and its
+    sandbox."""
     given, start = {}, WorkerProcess.start
 
-    async def watched(module, **options):
-        given[module] = options
-        return await start(module, **options)
+    async def watched(started, **options):
+        given[started] = options
+        return await start(started, **options)
 
     monkeypatch.setattr(WorkerProcess, "start", watched)
     async with AsyncExitStack() as stack:
         foundation = await lay_foundation(lakehouse.settings, SILENT, stack)
         spark_engine(foundation)
         await foundation.warm[-1]()
-    return given["app.data_transformation.worker"]
+    return given[module]
 
 
 async def test_a_hostile_program_in_sails_place_reads_sources_and_reaches_nothing_else(
     world, lakehouse, tmp_path, monkeypatch
 ):
-    given = await given_to_sail(lakehouse, monkeypatch)
+    given = await given_to("app.data_transformation.worker", lakehouse, monkeypatch)
     lake, sandbox = Lake.from_json(given["hello"]["lake"]), given["sandbox"]
     own = tmp_path / "own"
     own.mkdir()
@@ -657,3 +658,59 @@ async def test_a_hostile_program_in_sails_place_reads_sources_and_reaches_nothin
     assert await child.wait() == 0, child.log_tail()
     assert json.loads(answer) == {"body": "kept", "rows": [3, 3], "reached": []}
     assert world.keys() == before
+
+
+HOSTILE_PUBLISHER = """
+import json, socket, sys
+from pathlib import Path
+from app.lakehouse.connection import Lake
+
+lake, home, name, ports, result = sys.argv[1:6]
+catalog = Lake.from_json(Path(lake).read_text()).open_catalog()
+rows = catalog.load_table(f"silver.{name}").scan().to_arrow().num_rows
+attempts = {
+    "the lake's keys": lambda: (Path(home) / "lakehouse.json").read_text(),
+    "the home": lambda: list(Path(home).iterdir()),
+    "a worker's file": lambda: Path(result).write_text("forged"),
+    "a shell": lambda: __import__("subprocess").run(["/bin/sh", "-c", "true"], check=True),
+}
+for port in json.loads(ports):
+    attempts[f"port {port}"] = lambda port=port: socket.create_connection(("127.0.0.1", port), 2)
+reached = []
+for what, attempt in attempts.items():
+    try:
+        attempt()
+    except Exception:
+        continue
+    reached.append(what)
+handed_over = Path(result).read_text()
+print(json.dumps({"rows": rows, "handed over": handed_over, "reached": reached}))
+"""
+
+
+async def test_a_hostile_program_in_a_publishers_place_reads_what_is_handed_over_and_no_other_file(
+    world, lakehouse, tmp_path, monkeypatch
+):
+    given = await given_to("app.warehouse.publisher", lakehouse, monkeypatch)
+    lake = Lake.from_json(given["hello"]["lake"])
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "lake.json").write_text(lake.to_json())
+    (own / "hostile.py").write_text(BOOT + HOSTILE_PUBLISHER)
+    [handed_over] = given["sandbox"].reads
+    result = handed_over / f"result-{uuid4().hex}"
+    result.write_text("rows")
+    every = json.loads((lakehouse.home / "lakehouse.json").read_text())["ports"]
+    closed = sorted(set(every.values()) - {port for _, port in lake.hosts})
+    arguments = [own / "lake.json", lakehouse.home, world.name, json.dumps(closed), result]
+    child = await ChildProcess.start(
+        [sys.executable, own / "hostile.py", *arguments],
+        name="hostile",
+        log_path=tmp_path / "log",
+        sandbox=replace(given["sandbox"], folder=own),
+        pipe_stdout=True,
+    )
+    answer = await child.stdout.read()
+    result.unlink()
+    assert await child.wait() == 0, child.log_tail()
+    assert json.loads(answer) == {"rows": 3, "handed over": "rows", "reached": []}

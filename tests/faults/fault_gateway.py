@@ -27,7 +27,7 @@ CHILDREN = {
     "duckdb": "app.warehouse.duckdb_worker",
     "publisher": "app.warehouse.publisher",
     "judge": "app.sql.worker",
-    "ingestion": "app.airbyte.worker",
+    "ingestion": "app.airbyte.",
     "connector": "/source-",
 }
 """What tells a gateway's children apart: a part of their command lines."""

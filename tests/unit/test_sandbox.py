@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from app.processes import ChildProcess
+from app.lakehouse.home import free_port
+from app.processes import ChildProcess, WorkerProcess
 from app.processes.child import LAUNCH
 from app.sandbox.landlock import abi
 from app.sandbox.namespaces import available
@@ -21,9 +23,32 @@ from app.sandbox.policy import Sandbox
 ROOT = Path(__file__).parents[2]
 UNSHARE, LANDLOCK = "272 if platform.machine() == 'x86_64' else 97", "444"
 ATTEMPTS = """
-import json, os, socket, sys, threading
+import ctypes, fcntl, json, os, platform, socket, stat, struct, sys, threading
 from pathlib import Path
-folder, outside, allowed, other = sys.argv[1:5]
+folder, outside, allowed, other, token, own_port = sys.argv[1:7]
+libc = ctypes.CDLL(None, use_errno=True)
+x86 = platform.machine() == "x86_64"
+def call(numbers, *arguments):
+    result = libc.syscall(ctypes.c_long(numbers[0 if x86 else 1]), *arguments)
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "system call")
+    return result
+def death_signal():
+    if libc.prctl(1, 0, 0, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+    return "changed"
+def clone_parent():
+    process = call((56, 220), 0x8000 | 17, 0, 0, 0, 0)
+    if not process:
+        os._exit(0)
+    return process
+def own_server():
+    server = socket.create_server(("127.0.0.1", int(own_port)))
+    socket.create_connection(server.getsockname(), 2)
+    return "connected"
+def empty(mode):
+    os.close(os.open(Path(outside, "secret"), mode | os.O_TRUNC))
+    return "emptied"
 parent = os.getppid()
 def connect(port, host="127.0.0.1"):
     with socket.create_connection((host, int(port)), 2) as opened:
@@ -35,14 +60,10 @@ def thread():
     one.join()
     return worked[0]
 def ptrace():
-    import ctypes
-    libc = ctypes.CDLL(None, use_errno=True)
     if libc.ptrace(16, parent, 0, 0) < 0:
         raise OSError(ctypes.get_errno(), "ptrace")
     return "attached"
 def unshare():
-    import ctypes
-    libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(0x10000000) < 0:
         raise OSError(ctypes.get_errno(), "unshare")
     return "unshared"
@@ -79,8 +100,36 @@ attempts = {
     "raw socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1) and "made",
     "Unix socket": lambda: socket.socket(socket.AF_UNIX) and "made",
     "bind": lambda: socket.socket().bind(("127.0.0.1", 0)) or "bound",
+    "bind of the own port": own_server,
     "listen": lambda: socket.socket().listen() or "listens",
-    "shared memory": lambda: Path(f"/dev/shm/asgard-{os.getpid()}").write_text("x") and "written",
+    "shared memory": lambda: Path(f"/dev/shm/asgard-{token}").write_text("x") and "written",
+    "owner of a pipe": lambda: fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, parent) or "set",
+    "other owner of a pipe": lambda: fcntl.fcntl(os.pipe()[0], 15, struct.pack("ii", 1, parent)),
+    "signal of a pipe": lambda: fcntl.fcntl(os.pipe()[0], 10, 9) or "set",
+    "owner by FIOSETOWN": lambda: fcntl.ioctl(
+        socket.socketpair()[0], 0x8901, struct.pack("i", parent)),
+    "owner by SIOCSPGRP": lambda: fcntl.ioctl(
+        socket.socketpair()[0], 0x8902, struct.pack("i", parent)),
+    "truncate": lambda: os.truncate(Path(outside, "secret"), 0) or "emptied",
+    "open for reading, emptied": lambda: empty(os.O_RDONLY),
+    "open for nothing, emptied": lambda: empty(3),
+    "openat2": lambda: call((437, 437), -100, b"/usr", struct.pack("QQQ", 0, 0, 0), 24),
+    "priority of the gateway": lambda: os.setpriority(os.PRIO_PROCESS, parent, 1) or "set",
+    "priority of the user": lambda: os.setpriority(
+        os.PRIO_USER, 0, os.getpriority(os.PRIO_USER, 0)) or "set",
+    "disk priority of the gateway": lambda: call((251, 30), 1, parent, 2 << 13 | 4) + 1,
+    "processors of the gateway": lambda: os.sched_setaffinity(
+        parent, os.sched_getaffinity(parent)) or "set",
+    "own processors": lambda: os.sched_setaffinity(0, os.sched_getaffinity(0)) or "set",
+    "death signal": death_signal,
+    "sibling": clone_parent,
+    "shared segment": lambda: call((29, 194), 0, 4096, 0o1600) + 1,
+    "message queue": lambda: call((68, 186), 0, 0o1600) + 1,
+    "semaphore": lambda: call((64, 190), 0, 1, 0o1600) + 1,
+    "watch": lambda: call((254, 27), libc.inotify_init(), str(outside).encode(), 0xfff),
+    "keys of the system": lambda: os.listdir("/etc/ssl/private"),
+    "device": lambda: os.mknod(Path(folder, "device"), stat.S_IFCHR, os.makedev(1, 8)) or "made",
+    "host name": lambda: socket.sethostname(socket.gethostname()) or "set",
     "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) and "made",
 }
 done = {}
@@ -91,10 +140,14 @@ for name, attempt in attempts.items():
         done[name] = None
 print(json.dumps(done, default=str))
 """
-ALLOWED = {"own file", "own thread", "own signal", "temporary file", "pair", "allowed host"}
+ALLOWED = {"own file", "own thread", "own signal", "temporary file", "pair", "allowed host"} | {
+    "own processors"
+}
 PRIVATE = {"shared memory"}
 """With namespaces, only the child sees it."""
-FILES = {"read", "list", "write", "delete", "link", "system secret", "home", "shell"}
+FILES = {"read", "list", "write", "delete", "link", "system secret", "home", "shell"} | {
+    "keys of the system"
+}
 PROCESSES = {"environment of the gateway", "memory of the gateway"}
 """Only Landlock protects a process's files in /proc from another process of the same user."""
 WITHOUT = """
@@ -120,6 +173,7 @@ async def greeting() -> AsyncIterator[int]:
 
 async def reached(tmp_path: Path, without: str | None = None, **options: Any) -> dict[str, Any]:
     """Return the result of each of ATTEMPTS in a kernel that lacks the system call `without`."""
+    token = uuid4().hex
     folder, outside = tmp_path / "own", tmp_path / "outside"
     folder.mkdir()
     outside.mkdir()
@@ -127,7 +181,17 @@ async def reached(tmp_path: Path, without: str | None = None, **options: Any) ->
     async with greeting() as allowed, greeting() as other:
         options.setdefault("hosts", (("127.0.0.1", allowed),))
         sandbox = Sandbox(folder, **options)
-        program = [sys.executable, "-c", ATTEMPTS, folder, outside, allowed, other]
+        program = [
+            sys.executable,
+            "-c",
+            ATTEMPTS,
+            folder,
+            outside,
+            allowed,
+            other,
+            token,
+            sandbox.own_port or 1,
+        ]
         launch = {"parent": os.getpid(), "limits": {}, "protocol": False}
         argv = [LAUNCH, json.dumps({**launch, "sandbox": sandbox.options()}), *program]
         command = [sys.executable, "-I", "-S", *argv]
@@ -140,7 +204,13 @@ async def reached(tmp_path: Path, without: str | None = None, **options: Any) ->
         answer, _ = await child.communicate()
     assert child.returncode == 0
     found: dict[str, Any] = json.loads(answer)
+    assert token not in shared_memory()
     return found
+
+
+def shared_memory() -> str:
+    """Return the names that processes outside of the sandbox see."""
+    return " ".join(path.name for path in Path("/dev/shm").iterdir())
 
 
 def done(found: dict[str, Any]) -> set[str]:
@@ -153,7 +223,6 @@ async def test_a_child_reaches_its_folder_and_its_hosts_and_nothing_else(tmp_pat
     found = await reached(tmp_path)
     assert done(found) == ALLOWED | PRIVATE
     assert found["allowed host"] == "hello"
-    assert not [name for name in os.listdir("/dev/shm") if name.startswith("asgard-")]  # noqa: PTH208
 
 
 async def test_without_namespaces_ports_are_limited_by_landlock(tmp_path: Path) -> None:
@@ -171,7 +240,13 @@ async def test_a_child_without_hosts_has_no_socket(tmp_path: Path) -> None:
 
 
 async def test_only_a_child_with_servers_of_its_own_listens(tmp_path: Path) -> None:
-    assert {"bind", "listen"} <= done(await reached(tmp_path, loopback=True))
+    found = done(await reached(tmp_path, own_port=free_port()))
+    assert found - PRIVATE == ALLOWED | {"bind", "listen", "bind of the own port"}
+
+
+async def test_without_namespaces_a_server_has_its_own_port_and_no_other(tmp_path: Path) -> None:
+    found = done(await reached(tmp_path, UNSHARE, own_port=free_port()))
+    assert found == ALLOWED | {"listen", "bind of the own port"}
 
 
 async def test_dbt_needs_no_shared_memory(tmp_path: Path) -> None:
@@ -281,6 +356,31 @@ async def test_the_relay_ends_with_its_child(tmp_path: Path) -> None:
         os.kill(child.pid, 9)
         await child.wait()
         await until(lambda: not relay.is_running() or relay.status() == psutil.STATUS_ZOMBIE)
+
+
+async def test_memory_of_processes_whose_parent_ended_is_counted(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "if os.fork() == 0:\n"
+        "    if os.fork():\n"
+        "        os._exit(0)\n"
+        "    held = bytearray(b'x') * 2**28\n"
+        "    print('held', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    child = await ChildProcess.start(
+        [sys.executable, "-c", code],
+        name="with an orphan",
+        sandbox=Sandbox(tmp_path),
+        pipe_stdin=True,
+        pipe_stdout=True,
+    )
+    assert await child.stdout.readline() == b"held\n"
+    try:
+        assert WorkerProcess(child).rss() > 2**28
+    finally:
+        child.kill()
+        await child.wait()
 
 
 @pytest.mark.parametrize("planted", ["link", "folder", "pipe"])

@@ -7,7 +7,18 @@ from structlog.testing import capture_logs
 from app.config import Settings
 from app.context import layers
 from app.context.layers import tell_layers
-from app.processes.sandbox_layers import EXPOSED, LANDLOCK, LAYERS, NAMESPACES, SECCOMP, reached
+from app.doctor.sandbox import sandbox_findings
+from app.processes import sandbox_layers
+from app.processes.sandbox_layers import (
+    EXPOSED,
+    LANDLOCK,
+    LAYERS,
+    NAMESPACES,
+    SIGNALS,
+    TCP,
+    TRUNCATION,
+    reached,
+)
 from app.telemetry.metrics import Metrics
 
 EMBEDDED = Settings(_env_file=None)
@@ -58,11 +69,31 @@ async def test_one_warning_names_a_missing_layer_and_what_is_exposed(monkeypatch
 async def test_several_missing_layers_are_one_warning(monkeypatch) -> None:
     without(monkeypatch, *LAYERS)
     [warning] = await told(EMBEDDED, Metrics())
-    assert list(warning["missing"]) == [NAMESPACES, LANDLOCK, SECCOMP]
+    assert list(warning["missing"]) == list(LAYERS)
+
+
+@pytest.mark.parametrize(
+    ("version", "missing"),
+    [
+        (0, [LANDLOCK, TRUNCATION, TCP, SIGNALS]),
+        (2, [TRUNCATION, TCP, SIGNALS]),
+        (3, [TCP, SIGNALS]),
+        (4, [SIGNALS]),
+        (6, []),
+    ],
+)
+async def test_an_old_landlock_misses_parts(monkeypatch, version: int, missing: list[str]) -> None:
+    monkeypatch.setattr(sandbox_layers, "abi", lambda: version)
+    present = (await reached())["layers"]
+    assert [layer for layer in LAYERS if layer not in present] == missing
+    [finding] = await sandbox_findings(EMBEDDED)
+    parts = [part for part in missing if part != LANDLOCK]
+    assert finding.is_warning == bool(missing)
+    assert (f"missing: {', '.join(parts)}" in finding.said) == bool(missing)
 
 
 async def test_workers_without_sockets_need_no_namespaces(monkeypatch) -> None:
-    without(monkeypatch, NAMESPACES)
+    without(monkeypatch, NAMESPACES, TCP)
     metrics = Metrics()
     assert await told(CLUSTER, metrics) == []
     assert series(metrics)[NAMESPACES] == 0

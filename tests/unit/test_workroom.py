@@ -1,0 +1,184 @@
+"""What a hostile file can do in the process that reads it, and what the gateway takes from it."""
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.airbyte.opening import opened_without_links
+from app.airbyte.workroom import Room, Workroom
+from app.errors import SourceNotFound
+from app.processes import ChildProcess, WorkerProcess
+from app.processes.handover import take_over
+
+CSV = "id\n1\n"
+HOSTILE = """
+import json, os, socket, sys
+from pathlib import Path
+home, data, own = map(Path, sys.argv[1:4])
+attempts = {
+    "own file": lambda: (own / "x").write_text("x"),
+    "a source": lambda: (data / "a.csv").read_text(),
+    "a download": lambda: (home / "downloads" / "d").read_text(),
+    "a change of a source": lambda: (data / "a.csv").write_text("x"),
+    "a link in place of a download": lambda: (home / "downloads" / "l").symlink_to("/etc"),
+    "the lake's keys": lambda: (home / "lakehouse.json").read_text(),
+    "the home": lambda: os.listdir(home),
+    "a connector's configuration": lambda: (home / "spool" / "config.json").read_text(),
+    "a socket": lambda: socket.socket(),
+    "a shell": lambda: os.spawnv(os.P_WAIT, "/bin/sh", ["sh", "-c", "true"]) and 1 / 0,
+}
+reached = []
+for what, attempt in attempts.items():
+    try:
+        attempt()
+    except (OSError, ZeroDivisionError):
+        continue
+    reached.append(what)
+print(json.dumps(reached))
+"""
+
+
+@pytest.fixture
+async def workroom(tmp_path: Path) -> AsyncIterator[Workroom]:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.csv").write_text(CSV)
+    workroom = Workroom(tmp_path, roots=(tmp_path / "data",))
+    await workroom.open()
+    yield workroom
+    await workroom.close()
+
+
+def message(path: Path) -> dict[str, Any]:
+    return {"name": path.name, "format": "csv", "path": str(path)}
+
+
+async def columns(room: Room, path: Path) -> list[dict[str, str]]:
+    found = await room.call("file_columns", message(path))
+    return list(found["columns"])
+
+
+async def test_a_hostile_program_in_place_of_the_file_worker_reads_sources_and_nothing_else(
+    workroom: Workroom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+    start = WorkerProcess.start
+
+    async def watched(module: str, **options: Any) -> WorkerProcess:
+        given.update(options, module=module)
+        return await start(module, **options)
+
+    monkeypatch.setattr(WorkerProcess, "start", watched)
+    async with workroom.for_file("any") as room:
+        assert await columns(room, tmp_path / "data" / "a.csv")
+    assert given["hello"] == {}
+    (tmp_path / "downloads" / "d").write_text("downloaded")
+    (tmp_path / "lakehouse.json").write_text("keys")
+    (tmp_path / "spool" / "config.json").write_text("secret")
+    own = tmp_path / "own"
+    own.mkdir()
+    child = await ChildProcess.start(
+        [sys.executable, "-c", HOSTILE, tmp_path, tmp_path / "data", own],
+        name="hostile",
+        log_path=tmp_path / "log",
+        sandbox=replace(given["sandbox"], folder=own),
+        pipe_stdout=True,
+    )
+    answer = await child.stdout.read()
+    assert await child.wait() == 0, child.log_tail()
+    assert json.loads(answer) == ["own file", "a source", "a download"]
+
+
+async def test_the_file_worker_runs_no_connector(workroom: Workroom) -> None:
+    from app.airbyte import file_worker, worker
+
+    assert set(file_worker.open_worker({})) == {"read_file", "file_columns"}
+    assert not set(worker.open_worker({})) & set(file_worker.open_worker({}))
+
+
+async def test_a_directory_that_was_replaced_is_read(workroom: Workroom, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    async with workroom.for_file("before") as room:
+        assert await columns(room, data / "a.csv") == [{"name": "id", "type": "string"}]
+    data.rename(tmp_path / "old")
+    data.mkdir()
+    (data / "a.csv").write_text("name\nAda\n")
+    async with workroom.for_file("after") as room:
+        assert await columns(room, data / "a.csv") == [{"name": "name", "type": "string"}]
+
+
+@pytest.mark.parametrize("where", ["file", "folder"])
+async def test_a_link_that_replaces_an_allowed_path_is_not_followed(
+    workroom: Workroom, tmp_path: Path, where: str
+) -> None:
+    """The gateway has checked the path. Then another process puts a link there."""
+    folder = tmp_path / "data" / "folder"
+    outside = tmp_path / "data" / "outside"
+    outside.mkdir()
+    (outside / "b.csv").write_text(CSV)
+    if where == "file":
+        folder.mkdir()
+        (folder / "b.csv").symlink_to(outside / "b.csv")
+    else:
+        folder.symlink_to(outside)
+    async with workroom.for_file("raced") as room:
+        with pytest.raises(SourceNotFound, match=r"b\.csv is not a regular file"):
+            await columns(room, folder / "b.csv")
+
+
+def test_an_opened_file_stays_the_one_that_was_opened(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(CSV)
+    (tmp_path / "secret").write_text("secret")
+    with opened_without_links(path, "a.csv") as opened:
+        path.unlink()
+        path.symlink_to(tmp_path / "secret")
+        assert opened.read_text() == CSV
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(SourceNotFound), opened_without_links(tmp_path / "a.csv", "a.csv"):
+        pass
+
+
+def test_a_handed_over_file_is_moved_out_of_reach(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    (own / "out").mkdir(parents=True)
+    (own / "out" / "0.parquet").write_text("rows")
+    take_over(own, own / "out" / "0.parquet", tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "rows"
+    assert not (own / "out" / "0.parquet").exists()
+
+
+@pytest.mark.parametrize("planted", ["link", "linked folder", "folder", "pipe", "outside", "up"])
+def test_nothing_else_is_taken_over(tmp_path: Path, planted: str) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    secret = tmp_path / "secrets" / "keys"
+    secret.parent.mkdir()
+    secret.write_text("of the gateway")
+    file = own / "out"
+    match planted:
+        case "link":
+            file.symlink_to(secret)
+        case "linked folder":
+            file.symlink_to(secret.parent)
+            file = file / "keys"
+        case "folder":
+            file.mkdir()
+        case "pipe":
+            os.mkfifo(file)
+        case "outside":
+            file = secret
+        case "up":
+            file = own / ".." / "secrets" / "keys"
+    with pytest.raises((OSError, ValueError)):
+        take_over(own, file, tmp_path / "taken")
+    assert secret.read_text() == "of the gateway"
+    assert not (tmp_path / "taken").is_file()
