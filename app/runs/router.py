@@ -68,8 +68,12 @@ async def get_run(run_id: str, runs: RunsDep, _: CallerDep) -> RunView:
 
 @router.post("/{run_id}/cancel")
 async def cancel_run(run_id: str, runs: RunsDep, caller: CallerDep) -> RunView:
-    """Puts the wish on record. The engine's own ending wins, and an ended run stays as it is."""
-    await runs.cancel(run_id, caller)
+    """Requests cancellation. If the run finishes first, its result stands. A run that other callers
+    also asked for goes on for them: the caller is then in `withdrawn_by`, and `state` is unchanged.
+    `runs:admin` and the creator of the run's ingestion or data product end it at once."""
+    run = await runs.cancel(run_id, caller)
+    if run.cancel_requested_at is None:
+        return RunView.of(run)
     return RunView.of(await runs.wait(run_id, CANCEL_SHOWN_WITHIN))
 
 

@@ -34,9 +34,11 @@ class RunView(BaseModel):
     engine: dict[str, Any] = Field(description="What the engine says of itself.")
     created_by: str
     joined_by: Sequence[str] = Field(
-        description="Other callers that asked for the same work and joined the run. They may "
-        "cancel it, and so may the caller that started it and the one that created its ingestion "
-        "or data product."
+        description="Other callers that asked for the same work and joined the run."
+    )
+    withdrawn_by: Sequence[str] = Field(
+        description="Callers that started or joined the run and then cancelled it while others "
+        "still wanted it. The run goes on for the others."
     )
     cancel_requested_at: datetime | None
     version: int = Field(description="Grows with every change; ids of events are versions.")
