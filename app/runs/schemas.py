@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from app.caller import RUNS_ADMIN, Caller, is_same_caller
 from app.runs.failure import Failure
 from app.runs.model import Run, RunEvent, RunInput, RunKind, RunOutput, RunState
 from app.runs.pages import RunPage
@@ -27,7 +28,9 @@ class RunView(BaseModel):
     finished_at: datetime | None
     attempt: int
     request_id: str | None
-    idempotency_key: str | None
+    idempotency_key: str | None = Field(
+        description="Only for the caller that sent it, and for `runs:admin`; otherwise null."
+    )
     failure: Failure | None
     inputs: Sequence[RunInput]
     output: RunOutput | None
@@ -44,8 +47,12 @@ class RunView(BaseModel):
     version: int = Field(description="Grows with every change; ids of events are versions.")
 
     @classmethod
-    def of(cls, run: Run) -> "RunView":
-        return cls.model_construct(**{name: getattr(run, name) for name in cls.model_fields})
+    def of(cls, run: Run, caller: Caller) -> "RunView":
+        """Return the run as `caller` may see it."""
+        fields = {name: getattr(run, name) for name in cls.model_fields}
+        if not (caller.may(RUNS_ADMIN) or is_same_caller(run.created_by, caller.subject)):
+            fields["idempotency_key"] = None
+        return cls.model_construct(**fields)
 
 
 class RunList(BaseModel):
@@ -54,9 +61,9 @@ class RunList(BaseModel):
     total_count: int
 
     @classmethod
-    def of(cls, page: RunPage) -> "RunList":
+    def of(cls, page: RunPage, caller: Caller) -> "RunList":
         return cls(
-            runs=[RunView.of(run) for run in page.runs],
+            runs=[RunView.of(run, caller) for run in page.runs],
             next_cursor=page.next_cursor,
             total_count=page.total_count,
         )
