@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, cast
+from urllib.parse import urlencode
 
 from fastapi import Depends, Header, Query, Request, Response
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 SOURCE_ANSWERS_WITHIN = 6
 """Times AIRBYTE_TIMEOUT."""
+WAIT = "wait_seconds"
 IDEMPOTENCY_KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 
 request_id_of_task: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -110,15 +112,26 @@ async def _idempotency_key(
     caller: CallerDep,
     idempotency_key: Annotated[
         str | None,
-        Header(description="The same key and body give the same resource, for 24 hours."),
+        Header(
+            description="The same key, body and parameters (except `wait_seconds`) give the same "
+            "resource, for 24 hours."
+        ),
     ] = None,
 ) -> IdempotencyKey | None:
     if idempotency_key is None:
         return None
     if not IDEMPOTENCY_KEY.match(idempotency_key):
         raise InvalidRequest("Idempotency-Key is 1 to 255 visible ASCII characters.")
-    what = f"{request.method} {request.url.path.rstrip('/')}\n".encode() + await request.body()
+    what = f"{_asked(request)}\n".encode() + await request.body()
     return IdempotencyKey(idempotency_key, caller, hashlib.sha256(what).hexdigest())
+
+
+def _asked(request: Request) -> str:
+    """Return the method, the path and the parameters, except for the one that only says how long to
+    wait for what is asked."""
+    given = request.query_params.multi_items()
+    query = urlencode(sorted(item for item in given if item[0] != WAIT))
+    return f"{request.method} {request.url.path.rstrip('/')}" + (f"?{query}" if query else "")
 
 
 RequestIdDep = Annotated[str | None, Depends(_request_id)]

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.audit.record import LONGEST_PATH
-from app.caller import Caller
+from app.caller import Caller, identity_of
 from app.config import Settings
 from app.edge.answer import Answer, Clock
 from app.edge.body import TWO_LENGTHS, Body, too_large
@@ -41,6 +41,7 @@ from app.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 METHODS = SAFE_METHODS | {"POST", "PUT", "PATCH", "DELETE"}
+MOST_DIGITS = 18
 UNTRACED = PROBES | {"/metrics"}
 """Asked every few seconds by machines."""
 
@@ -121,7 +122,7 @@ class Edge:
                 scope.setdefault("state", {})["caller"] = caller
                 if answer.keep is not None:
                     answer.keep = keeper(scope, caller, asked.address, asked.request_id)
-                self.door.require_rate(self.door.rate, caller.subject)
+                self.door.require_rate(self.door.rate, identity_of(caller.subject))
         except AsgardError as refusal:
             more = challenge(asked.headers) if isinstance(refusal, Unauthorized) else None
             response = problem_response(refusal, path, more)
@@ -184,8 +185,7 @@ class Edge:
                 hint="Call the API from a program, or from a page of its own host or one of "
                 "CORS_ORIGINS.",
             )
-        length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self.max_body:
+        if _is_longer(headers.get("content-length", "0"), self.max_body):
             raise BodyTooLarge(too_large(self.max_body))
 
     def _is_cross_site(self, headers: Headers) -> bool:
@@ -195,7 +195,7 @@ class Edge:
             return False
         if headers.get("sec-fetch-site") == "cross-site":
             return True
-        return origin is not None and urlsplit(origin).netloc != headers.get("host")
+        return origin is not None and _host_of(origin) != headers.get("host")
 
     def _account(self, scope: Scope, method: str, status: int, seconds: float, work: Work) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
@@ -218,6 +218,19 @@ class Edge:
 def _request_id(headers: Headers) -> str:
     given = headers.get("x-request-id", "")
     return given if REQUEST_ID.match(given) else uuid.uuid4().hex
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
+def _is_longer(length: str, limit: int) -> bool:
+    """Python reads no number of more than 4,300 digits."""
+    digits = length.lstrip("0")
+    return digits.isdecimal() and (len(digits) > MOST_DIGITS or int(digits) > limit)
 
 
 def _close(response: Response) -> Response:

@@ -182,7 +182,8 @@ async def _http_exception(request: Request, error: Exception) -> Response:
             problem = NotFound(f"There is no {asked}.", hint=PATHS_HINT)
         case 405:
             allowed = _methods(request)
-            headers = {**(headers or {}), "Allow": ", ".join(allowed)} if allowed else headers
+            if allowed:
+                headers = {**(headers or {}), "Allow": ", ".join(_with_head(allowed))}
             takes = f" The path takes {' and '.join(allowed)}." if allowed else ""
             problem = MethodNotAllowed(f"There is no {asked}.{takes}", hint=PATHS_HINT)
         case 413:
@@ -201,6 +202,11 @@ def _methods(request: Request) -> list[str]:
         for method, scope in asked
         if any(route.matches(dict(scope))[0] is Match.FULL for route in routes)
     ]
+
+
+def _with_head(methods: list[str]) -> list[str]:
+    """Every route that answers GET answers HEAD (see the edge)."""
+    return ["GET", "HEAD", *methods[1:]] if methods[:1] == ["GET"] else methods
 
 
 def _json(document: dict[str, Any], status: int, headers: Any) -> Response:

@@ -6,6 +6,7 @@ names, and texts that contain credentials.
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -125,5 +126,6 @@ def _named(value: Any, name: str) -> Iterator[tuple[Pointer, str, Any]]:
 
 
 def _plain(name: str) -> str:
-    """Return `client_secret` for `clientSecret`, `client-secret` and `Client Secret`."""
-    return _WORD.sub("_", name).lower()
+    """Return `client_secret` for `clientSecret`, `client-secret` and `Client Secret`, in any width
+    or style of letters (NFKC)."""
+    return _WORD.sub("_", unicodedata.normalize("NFKC", name)).lower()

@@ -74,9 +74,10 @@ async def create_source(
         wait_seconds=wait.seconds if wait.explicit else 0,
     )
     set_replayed(response, created.claim)
-    if created.install is not None:
-        accepted(response, created.install, replace(wait, explicit=True))
-    return SourceView.of(created.source, created.install)
+    if created.install is None:
+        return SourceView.of(created.source)
+    accepted(response, created.install, replace(wait, explicit=True))
+    return SourceView.of(created.source, RunView.of(created.install, caller))
 
 
 @router.get("/datasource")
@@ -203,4 +204,4 @@ async def sync_ingestion(
     )
     set_replayed(response, claim)
     accepted(response, run, wait)
-    return RunView.of(run)
+    return RunView.of(run, caller)

@@ -36,10 +36,9 @@ class SourceView(BaseModel):
     run: RunView | None = Field(None, description="The run that installs the connector, if any.")
 
     @classmethod
-    def of(cls, source: Source, run: Run | None = None) -> "SourceView":
+    def of(cls, source: Source, run: RunView | None = None) -> "SourceView":
         fields = source.model_dump(exclude={"workspace"})
-        view = RunView.of(run) if run else None
-        return cls(**fields, workspaceId=source.workspace, run=view)
+        return cls(**fields, workspaceId=source.workspace, run=run)
 
 
 class SourceItem(BaseModel):

@@ -142,7 +142,7 @@ async def run_data_product(
     )
     set_replayed(response, claim)
     accepted(response, run, wait)
-    return ProductRunView(**_fields(product), run=RunView.of(run))
+    return ProductRunView(**_fields(product), run=RunView.of(run, caller))
 
 
 @router.get("/{product_id}/lineage")

@@ -18,6 +18,7 @@ from app.data_transformation.schemas import (
     UiAccess,
 )
 from app.data_transformation.states import SparkState
+from app.runs.cancellers import goes_on
 from app.runs.model import Run
 
 
@@ -132,13 +133,18 @@ def job(run: Run, namespace: str) -> Job:
     )
 
 
-def cancelled(run: Run) -> Cancelled:
-    ended = run.state.is_terminal and run.cancel_requested_at is None
+def cancelled(run: Run, subject: str) -> Cancelled:
+    if run.cancel_requested_at is not None:
+        message = "Cancel was requested."
+    elif run.state.is_terminal:
+        message = f"The run had already ended: {run.state}."
+    else:
+        message = f"You withdrew. {goes_on(run, subject)}"
     return Cancelled(
         run_id=run.run_id,
         spark_application=application(run),
         state=SparkState.of(run),
-        message=f"The run had already ended: {run.state}." if ended else "Cancel was requested.",
+        message=message,
         cancel_requested_at=run.cancel_requested_at,
     )
 

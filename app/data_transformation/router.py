@@ -99,4 +99,4 @@ async def metrics(run_id: RunId, spark: ServiceDep) -> Metrics:
 
 @router.post("/transform/{run_id}/cancel", summary="Ask a job to stop")
 async def cancel(run_id: RunId, spark: ServiceDep, caller: CallerDep) -> Cancelled:
-    return answers.cancelled(await spark.cancel(run_id, caller))
+    return answers.cancelled(await spark.cancel(run_id, caller), caller.subject)

@@ -170,5 +170,6 @@ class Cancelled(BaseModel):
     state: SparkState
     message: str
     cancel_requested_at: datetime | None = Field(
-        description="When it was asked for; null if the run had ended before."
+        description="When it was asked for; null if the run had ended before, or goes on for "
+        "other callers."
     )

@@ -90,13 +90,15 @@ async def list_transformations(
 
 
 @router.get("/transformations/{transformation_id}")
-async def get_transformation(transformation_id: str, service: ServiceDep) -> TransformationDetail:
+async def get_transformation(
+    transformation_id: str, service: ServiceDep, caller: CallerDep
+) -> TransformationDetail:
     item, compiled, runs = await service.get(transformation_id)
     return TransformationDetail(
         **TransformationView.fields_of(item),
         sql_query=item.record.doc.sql_query,
         compiled_sql=compiled,
-        runs=[RunView.of(run) for run in runs],
+        runs=[RunView.of(run, caller) for run in runs],
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 from itertools import islice
 from typing import Any
 
@@ -20,6 +21,8 @@ TEXT_HINT = "Text must not contain control characters other than tab, LF and CR.
 MOST_READ = 4096
 """Bytes of a body that are read although the method has none."""
 JSON_HINT = "Send the header Content-Type: application/json."
+UTF8_HINT = "Send JSON in UTF-8 (RFC 8259, 8.1)."
+UTF8 = frozenset({"utf-8", "utf8"})
 
 
 async def _strictly(request: Request) -> None:
@@ -37,6 +40,7 @@ async def _strictly(request: Request) -> None:
         _refuse_body(await (_small_body(request) if is_small else request.body()), asked)
     elif body := await request.body():
         _require_json(request.headers.get("content-type"))
+        _require_utf8(body)
         _refuse_text("body", await request.json())
         refuse_repeated_fields(body)
 
@@ -84,12 +88,40 @@ def _require_json(content_type: str | None) -> None:
     if content_type is None:
         sent = "without a Content-Type"
     elif _is_json(content_type):
+        _require_charset(content_type)
         return
     else:
         sent = f"as {content_type[:LONGEST_NAME]}"
     problem = f"the body is sent {sent}; expected application/json"
-    fault = {"field": "header.content-type", "problem": problem}
-    raise InvalidBody(f"{fault['field']}: {problem}", hint=JSON_HINT, errors=[fault])
+    raise _fault_of_body("header.content-type", problem, JSON_HINT)
+
+
+def _require_charset(content_type: str) -> None:
+    """Refuse a charset by which another program would read the body as a different text."""
+    message = Message()
+    message["content-type"] = content_type
+    for name, value in message.get_params([]):
+        charset = collapse_rfc2231_value(value)
+        if name.lower() == "charset" and charset.lower() not in UTF8:
+            problem = f"the charset is {charset[:LONGEST_NAME]}; expected utf-8"
+            raise _fault_of_body("header.content-type", problem, UTF8_HINT)
+
+
+def _require_utf8(body: bytes) -> None:
+    """Python's parser of JSON also takes UTF-16, UTF-32 and a byte order mark."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise _fault_of_body("body", "is not in UTF-8", UTF8_HINT) from None
+    if text.startswith("\ufeff"):
+        raise _fault_of_body("body", "begins with a byte order mark", UTF8_HINT)
+    if "\0" in text:
+        raise _fault_of_body("body", "is not in UTF-8: it has NUL bytes", UTF8_HINT)
+
+
+def _fault_of_body(field: str, problem: str, hint: str) -> InvalidBody:
+    fault = {"field": field, "problem": problem}
+    return InvalidBody(f"{field}: {problem}", hint=hint, errors=[fault])
 
 
 def _is_json(content_type: str) -> bool:

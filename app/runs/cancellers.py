@@ -1,6 +1,7 @@
-"""Decides who may cancel a run: its callers, and the creator of the record it belongs to."""
+"""Decides who may cancel a run, and what that does. Anybody may join a run by asking for the same
+work, so a caller of a run can withdraw only itself. The last one to withdraw ends the run."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from app.caller import RUNS_ADMIN, Caller, is_same_caller
 from app.errors import MissingScope, NotFound
@@ -8,7 +9,7 @@ from app.runs.model import Run, RunKind
 
 MOST_JOINED = 50
 """Callers that a run remembers in addition to the one that started it. Later callers join it too,
-but may not cancel it."""
+but may not cancel it, and the run may end before they withdraw."""
 FindOwner = Callable[[str], Awaitable[str | None]]
 """Returns the caller that created the record with this id, or None."""
 
@@ -18,13 +19,20 @@ class Cancellers:
         """`owners` has the kinds whose runs belong to a record that a caller created."""
         self._owners = owners
 
-    async def require(self, run: Run, caller: Caller) -> None:
-        """Raises `MissingScope`, or what the lookup of the record's owner raises."""
-        if caller.may(RUNS_ADMIN) or is_asker(run, caller.subject):
-            return
+    async def ends_at_once(self, run: Run, caller: Caller) -> bool:
+        """Return whether the caller's cancel ends the run, whoever else asked for it. Raises
+        `MissingScope`, or what the lookup of the record's owner raises."""
+        if caller.may(RUNS_ADMIN):
+            return True
+        asked = has_asked(run, caller.subject)
+        if asked and not others_of(run, caller.subject):
+            # Its cancel ends the run anyway, unless another caller joins first.
+            return False
         owner = await self._owner(run)
         if owner is not None and is_same_caller(owner, caller.subject):
-            return
+            return True
+        if asked:
+            return False
         raise MissingScope(
             f"You may not cancel this run: {run.created_by} started it. Only callers that started "
             "or joined a run, or created its ingestion or data product, may cancel it.",
@@ -42,14 +50,53 @@ class Cancellers:
             return None
 
 
-def is_asker(run: Run, subject: str) -> bool:
-    return any(is_same_caller(known, subject) for known in (run.created_by, *run.joined_by))
+def has_asked(run: Run, subject: str) -> bool:
+    """Whether the caller started or joined the run, even if it has withdrawn since."""
+    return _includes((run.created_by, *run.joined_by), subject)
+
+
+def has_withdrawn(run: Run, subject: str) -> bool:
+    return _includes(run.withdrawn_by, subject)
+
+
+def askers(run: Run) -> tuple[str, ...]:
+    """Return the callers that still want the run, the earliest first."""
+    known = (run.created_by, *run.joined_by)
+    return tuple(subject for subject in known if not has_withdrawn(run, subject))
+
+
+def others_of(run: Run, subject: str) -> tuple[str, ...]:
+    return tuple(other for other in askers(run) if not is_same_caller(other, subject))
+
+
+def counts_for(run: Run) -> str:
+    """Return the caller whose share of open runs (MAX_RUNS_PER_CALLER) the run belongs to."""
+    return next(iter(askers(run)), run.created_by)
 
 
 def remembers(run: Run, subject: str) -> bool:
     """Whether the run needs no further note of this caller."""
-    return is_asker(run, subject) or len(run.joined_by) >= MOST_JOINED
+    if has_asked(run, subject):
+        return not has_withdrawn(run, subject)
+    return len(run.joined_by) >= MOST_JOINED
 
 
 def with_joined(run: Run, subject: str) -> Run:
-    return run.model_copy(update={"joined_by": (*run.joined_by, subject)})
+    if not has_asked(run, subject):
+        return run.model_copy(update={"joined_by": (*run.joined_by, subject)})
+    left = tuple(other for other in run.withdrawn_by if not is_same_caller(other, subject))
+    return run.model_copy(update={"withdrawn_by": left})
+
+
+def with_withdrawn(run: Run, subject: str) -> Run:
+    return run.model_copy(update={"withdrawn_by": (*run.withdrawn_by, subject)})
+
+
+def goes_on(run: Run, subject: str) -> str:
+    """Say for how many other callers the run goes on."""
+    count = len(others_of(run, subject))
+    return f"The run goes on for {count} other caller{'s' * (count != 1)}."
+
+
+def _includes(subjects: Iterable[str], subject: str) -> bool:
+    return any(is_same_caller(known, subject) for known in subjects)

@@ -105,6 +105,8 @@ class Run(Frozen):
     created_by: str
     joined_by: tuple[str, ...] = ()
     """Other callers that asked for the same work while it was open."""
+    withdrawn_by: tuple[str, ...] = ()
+    """Those of its callers that no longer want it. The run goes on for the others."""
     cancel_requested_at: datetime | None = None
     owner: str | None = None
     epoch: int = 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
+from app.caller import Caller
 from app.errors import InvalidBody
 from app.http import CallerDep
 from app.runs.model import RunKind, RunState
@@ -36,7 +37,7 @@ RunsDep = Annotated[RunService, Depends(service)]
 @router.get("")
 async def list_runs(
     runs: RunsDep,
-    _: CallerDep,
+    caller: CallerDep,
     kind: RunKind | None = None,
     state: RunState | None = None,
     target: Annotated[str | None, Query(max_length=500)] = None,
@@ -58,19 +59,23 @@ async def list_runs(
         limit=page_size,
         page=page or 1,
     )
-    return RunList.of(found)
+    return RunList.of(found, caller)
 
 
 @router.get("/{run_id}")
-async def get_run(run_id: str, runs: RunsDep, _: CallerDep) -> RunView:
-    return RunView.of(await runs.get(run_id))
+async def get_run(run_id: str, runs: RunsDep, caller: CallerDep) -> RunView:
+    return RunView.of(await runs.get(run_id), caller)
 
 
 @router.post("/{run_id}/cancel")
 async def cancel_run(run_id: str, runs: RunsDep, caller: CallerDep) -> RunView:
-    """Puts the wish on record. The engine's own ending wins, and an ended run stays as it is."""
-    await runs.cancel(run_id, caller)
-    return RunView.of(await runs.wait(run_id, CANCEL_SHOWN_WITHIN))
+    """Requests cancellation. If the run finishes first, its result stands. A run that other callers
+    also asked for goes on for them: the caller is then in `withdrawn_by`, and `state` is unchanged.
+    `runs:admin` and the creator of the run's ingestion or data product end it at once."""
+    run = await runs.cancel(run_id, caller)
+    if run.cancel_requested_at is None:
+        return RunView.of(run, caller)
+    return RunView.of(await runs.wait(run_id, CANCEL_SHOWN_WITHIN), caller)
 
 
 @router.get("/{run_id}/logs")
@@ -94,7 +99,7 @@ async def get_logs(
 async def get_events(
     run_id: str,
     runs: RunsDep,
-    _: CallerDep,
+    caller: CallerDep,
     accept: Annotated[str, Header()] = "",
     last_event_id: Annotated[str | None, Header(max_length=100)] = None,
 ) -> RunEvents | Response:
@@ -108,15 +113,17 @@ async def get_events(
         return Response(status_code=204)
     from sse_starlette import EventSourceResponse
 
-    return EventSourceResponse(_stream(runs, run_id, after), ping=PING)
+    return EventSourceResponse(_stream(runs, run_id, after, caller), ping=PING)
 
 
-async def _stream(runs: RunService, run_id: str, after: int) -> "AsyncIterator[ServerSentEvent]":
+async def _stream(
+    runs: RunService, run_id: str, after: int, caller: Caller
+) -> "AsyncIterator[ServerSentEvent]":
     from sse_starlette import ServerSentEvent
 
     async for event in runs.events(run_id, after):
         if isinstance(event, RunEnd):
-            view = RunView.of(event.run).model_dump_json()
+            view = RunView.of(event.run, caller).model_dump_json()
             yield ServerSentEvent(view, event="end", id=str(event.run.version))
         else:
             yield ServerSentEvent(event.model_dump_json(), event="run", id=str(event.id))

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from app.caller import RUNS_ADMIN, Caller, is_same_caller
 from app.runs.failure import Failure
 from app.runs.model import Run, RunEvent, RunInput, RunKind, RunOutput, RunState
 from app.runs.pages import RunPage
@@ -27,23 +28,31 @@ class RunView(BaseModel):
     finished_at: datetime | None
     attempt: int
     request_id: str | None
-    idempotency_key: str | None
+    idempotency_key: str | None = Field(
+        description="Only for the caller that sent it, and for `runs:admin`; otherwise null."
+    )
     failure: Failure | None
     inputs: Sequence[RunInput]
     output: RunOutput | None
     engine: dict[str, Any] = Field(description="What the engine says of itself.")
     created_by: str
     joined_by: Sequence[str] = Field(
-        description="Other callers that asked for the same work and joined the run. They may "
-        "cancel it, and so may the caller that started it and the one that created its ingestion "
-        "or data product."
+        description="Other callers that asked for the same work and joined the run."
+    )
+    withdrawn_by: Sequence[str] = Field(
+        description="Callers that started or joined the run and then cancelled it while others "
+        "still wanted it. The run goes on for the others."
     )
     cancel_requested_at: datetime | None
     version: int = Field(description="Grows with every change; ids of events are versions.")
 
     @classmethod
-    def of(cls, run: Run) -> "RunView":
-        return cls.model_construct(**{name: getattr(run, name) for name in cls.model_fields})
+    def of(cls, run: Run, caller: Caller) -> "RunView":
+        """Return the run as `caller` may see it."""
+        fields = {name: getattr(run, name) for name in cls.model_fields}
+        if not (caller.may(RUNS_ADMIN) or is_same_caller(run.created_by, caller.subject)):
+            fields["idempotency_key"] = None
+        return cls.model_construct(**fields)
 
 
 class RunList(BaseModel):
@@ -52,9 +61,9 @@ class RunList(BaseModel):
     total_count: int
 
     @classmethod
-    def of(cls, page: RunPage) -> "RunList":
+    def of(cls, page: RunPage, caller: Caller) -> "RunList":
         return cls(
-            runs=[RunView.of(run) for run in page.runs],
+            runs=[RunView.of(run, caller) for run in page.runs],
             next_cursor=page.next_cursor,
             total_count=page.total_count,
         )

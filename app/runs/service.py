@@ -14,7 +14,7 @@ from app.runs.active import ActiveRun, now
 from app.runs.archive import RunArchive
 from app.runs.bells import Bells
 from app.runs.callers import RunCallers
-from app.runs.cancellers import Cancellers, FindOwner
+from app.runs.cancellers import Cancellers, FindOwner, counts_for
 from app.runs.driver import RunDriver
 from app.runs.history import RunHistory
 from app.runs.joins import Joins, is_joinable
@@ -170,8 +170,9 @@ class RunService(RunReader):
         return await self._create(self._new(request, run_id))
 
     async def cancel(self, run_id: str, caller: Caller) -> Run:
-        """Record the request to cancel. An ended run is returned unchanged. If the engine finishes
-        first, its outcome stands. Raises `MissingScope` for other callers' runs."""
+        """Record the request to cancel, or that the caller withdraws from a run that others want.
+        An ended run is returned unchanged. If the engine finishes first, its outcome stands.
+        Raises `MissingScope` for other callers' runs."""
         return await self._callers.cancel(run_id, caller)
 
     async def _equal_work(self, request: RunRequest) -> ActiveRun | None:
@@ -210,7 +211,7 @@ class RunService(RunReader):
             own = (active.run for active in self._supervisor.active.values())
             elsewhere = (stored.run for stored in self._watcher.elsewhere.values())
             begun = sum(
-                identity_of(run.created_by) == subject and not run.state.is_terminal
+                identity_of(counts_for(run)) == subject and not run.state.is_terminal
                 for run in (*own, *elsewhere)
             )
             if begun + self._starting[subject] >= most:

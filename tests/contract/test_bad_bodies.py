@@ -256,7 +256,10 @@ async def test_an_unknown_path_and_method_are_problems_too(client: httpx.AsyncCl
     assert "/docs" in str(document["hint"])
     answer = await client.put("/data-products", json={})
     document = assert_problem(answer, 405, "method-not-allowed")
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["allow"] == "GET, HEAD, POST"
+    assert (await client.head("/data-products")).status_code == 200
+    answer = await client.put(f"/runs/{UNKNOWN}/cancel")
+    assert answer.headers["allow"] == "POST"
     assert "PUT /api/v1/data-products" in str(document["detail"])
     assert "GET and POST" in str(document["detail"])
 

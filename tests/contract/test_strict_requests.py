@@ -510,6 +510,48 @@ async def test_every_name_of_json_is_taken(client: httpx.AsyncClient, content_ty
     assert answer.json()["is_valid"] is True, answer.text
 
 
+VALID = '{"sql_query": "SELECT 1 AS a"}'
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (VALID.encode("utf-8-sig"), "begins with a byte order mark"),
+        (VALID.encode("utf-16"), "is not in UTF-8"),
+        (VALID.encode("utf-16-le"), "is not in UTF-8: it has NUL bytes"),
+        (VALID.encode("utf-16-be"), "is not in UTF-8: it has NUL bytes"),
+        (VALID.encode("utf-32"), "is not in UTF-8"),
+        (VALID.encode("utf-32-le"), "is not in UTF-8: it has NUL bytes"),
+        (VALID.encode("utf-32-be"), "is not in UTF-8: it has NUL bytes"),
+    ],
+)
+async def test_a_body_in_another_encoding_than_utf_8_is_422(
+    client: httpx.AsyncClient, nothing_changes: None, content: bytes, problem: str
+) -> None:
+    answer = await client.post("/dbt/validate-sql", content=content, headers=JSON)
+    assert told(answer)["body"]["problem"] == problem
+    assert answer.json()["hint"] == "Send JSON in UTF-8 (RFC 8259, 8.1)."
+
+
+@pytest.mark.parametrize(
+    ("charset", "named"),
+    [
+        ("charset=utf-16", "utf-16"),
+        ('charset="iso-8859-1"', "iso-8859-1"),
+        ("charset=utf-8; charset=utf-7", "utf-7"),
+        ("Charset=", ""),
+        ("charset*=utf-8''utf-16", "utf-16"),
+    ],
+)
+async def test_another_charset_than_utf_8_is_422(
+    client: httpx.AsyncClient, nothing_changes: None, charset: str, named: str
+) -> None:
+    headers = {"content-type": f"application/json; {charset}"}
+    answer = await client.post("/dbt/validate-sql", content=VALID, headers=headers)
+    expected = f"the charset is {named}; expected utf-8"
+    assert told(answer)["header.content-type"]["problem"] == expected
+
+
 async def test_the_pages_of_the_documentation_take_any_parameter(client: httpx.AsyncClient) -> None:
     for page in ("/docs", "/redoc", "/openapi.json", "/static/swagger-ui.css"):
         answer = await client.get(f"http://asgard{page}", params={"v": "1"})

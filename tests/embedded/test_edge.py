@@ -214,6 +214,26 @@ async def test_a_caller_has_a_share_of_the_runs(lakehouse):
             await runs.cancel(run_id, Caller("operator", frozenset({RUNS_ADMIN})))
 
 
+async def test_a_withdrawn_run_belongs_to_the_share_of_those_that_still_want_it(lakehouse):
+    toy = await toy_lake(lakehouse.lake)
+    async with running(toy.service(Idle(), max_runs_per_caller=1)) as runs:
+
+        async def start(subject: str, target: str) -> str:
+            asked = replace(request(target, spec={"seconds": 30}), fingerprint="same")
+            return (await runs.start(replace(asked, caller=Caller(subject)))).run.run_id
+
+        shared = await start("first", "shared")
+        assert await start("second", "shared") == shared
+        with pytest.raises(TooManyRequests):
+            await start("first", "another")
+        await runs.cancel(shared, Caller("first"))
+        another = await start("first", "another")
+        with pytest.raises(TooManyRequests):
+            await start("second", "third")
+        for run_id in (shared, another):
+            await runs.cancel(run_id, Caller("operator", frozenset({RUNS_ADMIN})))
+
+
 async def test_nothing_follows_the_answer_that_the_clock_gave():
     sent: list[str] = []
 

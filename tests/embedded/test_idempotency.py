@@ -3,9 +3,12 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
+import httpx
 import pytest
+from auth_world import bearer, gate, key_of, write_keys
 
 from app.caller import Caller
+from app.config import AuthMode
 from app.errors import IdempotencyMismatch
 from app.lakehouse.storage import ObjectStore
 from app.runs import idempotency
@@ -92,3 +95,71 @@ async def test_a_young_key_outlives_the_sweep_of_an_old_one(keys, key, lakehouse
 async def is_old(store: ObjectStore, key: IdempotencyKey) -> bool:
     held = await store.get(key.object_key)
     return held is not None and held.answered_at - held.last_modified > timedelta(seconds=4)
+
+
+async def test_the_parameters_of_a_request_belong_to_what_its_key_stands_for(lakehouse):
+    async with gate(lakehouse.settings) as opened:
+
+        async def post(path: str, key: str, **more: object) -> httpx.Response:
+            headers = {"Idempotency-Key": key}
+            return await opened.client.post(f"/api/v1/dbt/{path}", headers=headers, **more)
+
+        name, key = f"m{uuid4().hex[:8]}", uuid4().hex
+        body = {"name": name, "sql_query": "SELECT 1 AS a"}
+        made = (await post("transform", uuid4().hex, json=body)).json()["transformation_id"]
+        first = await post(f"transformations/{made}/run", key)
+        assert first.status_code == 200, first.text
+        other = await post(f"transformations/{made}/run?full_refresh=true", key)
+        assert (other.status_code, other.json()["type"]) == (
+            422,
+            "/problems/idempotency-key-reused",
+        )
+        # How long to wait does not change what is asked.
+        again = await post(f"transformations/{made}/run?wait_seconds=5", key)
+        assert again.headers["Idempotency-Replayed"] == "true"
+        assert again.json()["run_id"] == first.json()["run_id"]
+
+        full = uuid4().hex
+        one = await post(f"transformations/{made}/run?full_refresh=true&wait_seconds=9", full)
+        two = await post(f"transformations/{made}/run?wait_seconds=8&full_refresh=true", full)
+        assert one.json()["run_id"] == two.json()["run_id"] != first.json()["run_id"]
+        assert (await post(f"transformations/{made}/run", full)).status_code == 422
+
+
+async def test_only_its_caller_and_runs_admin_see_the_key_of_a_run(lakehouse, tmp_path):
+    scopes = ("dbt:write", "dbt:read", "runs:read", "runs:write")
+    made = {name: key_of(*scopes, name=name) for name in ("ann", "eve")}
+    made["operator"] = key_of(*scopes, "runs:admin", name="operator")
+    write_keys(tmp_path / "keys.json", *(known for _, known in made.values()))
+    settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": tmp_path / "keys.json"}
+    async with gate(lakehouse.settings, **settings) as closed:
+
+        async def get(path: str, who: str) -> httpx.Response:
+            return await closed.client.get(f"/api/v1/{path}", headers=bearer(made[who][0]))
+
+        async def keys_seen(run_id: str, transformation: str, who: str) -> list[str | None]:
+            listed = (await get(f"runs?subject_id={transformation}", who)).json()["runs"]
+            shown = (await get(f"runs/{run_id}", who)).json()
+            detail = (await get(f"dbt/transformations/{transformation}", who)).json()["runs"]
+            cancelled = await closed.client.post(
+                f"/api/v1/runs/{run_id}/cancel", headers=bearer(made[who][0])
+            )
+            own = [cancelled.json()] if cancelled.is_success else []
+            return [run["idempotency_key"] for run in (*listed, shown, *detail, *own)]
+
+        answer = await closed.client.post(
+            "/api/v1/dbt/transform",
+            headers={**bearer(made["ann"][0]), "Idempotency-Key": "order-4711"},
+            json={"name": f"m{uuid4().hex[:8]}", "sql_query": "SELECT 1 AS a"},
+        )
+        assert answer.is_success, answer.text
+        ids = answer.json()["run_id"], answer.json()["transformation_id"]
+        assert await keys_seen(*ids, "ann") == ["order-4711"] * 4
+        assert await keys_seen(*ids, "operator") == ["order-4711"] * 4
+        assert await keys_seen(*ids, "eve") == [None] * 3
+        stream = await closed.client.get(
+            f"/api/v1/runs/{ids[0]}/events",
+            headers={**bearer(made["eve"][0]), "Accept": "text/event-stream"},
+        )
+        assert '"idempotency_key":null' in stream.text
+        assert "order-4711" not in stream.text

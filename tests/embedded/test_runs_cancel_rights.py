@@ -11,7 +11,7 @@ from toy_runs import Idle, running
 from app.auth.keys import KnownKey, make_key
 from app.caller import Caller
 from app.config import AuthMode, Settings
-from app.runs.cancellers import MOST_JOINED
+from app.runs.cancellers import MOST_JOINED, counts_for
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
 from tests.oidc_issuer import AUDIENCE, issuing
@@ -138,34 +138,108 @@ async def transform(world: World, who: str, sql: str, name: str | None = None) -
     return await world.post("dbt/transform", who, json=body, params={"wait_seconds": 0})
 
 
-async def test_a_caller_that_joined_may_cancel(world):
+async def shown(world: World, run_id: str) -> dict:
+    answer = await world.gateway.client.get(f"/api/v1/runs/{run_id}", headers=world.headers("root"))
+    return answer.json()
+
+
+async def reasons(world: World, run_id: str) -> list[str]:
+    run = await world.gateway.app.state.context.runs.get(run_id)
+    return [event.reason for event in run.events]
+
+
+async def test_a_caller_that_joins_can_withdraw_only_itself(world):
     name, sql = f"m{uuid4().hex[:8]}", FOREVER.format(2)
-    first = await transform(world, "ann", sql, name)
-    second = await transform(world, "bob", sql, name)
-    again = await transform(world, "bob", sql, name)
-    assert first["run_id"] == second["run_id"] == again["run_id"]
-    shown = await world.gateway.client.get(
-        f"/api/v1/runs/{first['run_id']}", headers=world.headers("eve")
-    )
-    assert shown.json()["created_by"] == world.caller("ann").subject
-    assert shown.json()["joined_by"] == [world.caller("bob").subject]
-    assert await world.cancel(first["run_id"], "eve") == 403
-    assert await world.cancel(first["run_id"], "bob") == 200
-    assert await world.is_cancelled(first["run_id"])
+    bob, eve = (world.caller(name).subject for name in ("bob", "eve"))
+    run_id = (await transform(world, "bob", sql, name))["run_id"]
+    assert await world.cancel(run_id, "eve") == 403
+    joined = [(await transform(world, "eve", sql, name))["run_id"] for _ in range(2)]
+    assert joined == [run_id] * 2
+
+    for _ in range(2):
+        left = await world.post(f"runs/{run_id}/cancel", "eve")
+        assert left["state"] in {"queued", "running"}
+        assert (left["created_by"], left["joined_by"]) == (bob, [eve])
+        assert (left["withdrawn_by"], left["cancel_requested_at"]) == ([eve], None)
+    run = await world.gateway.app.state.context.runs.get(run_id)
+    assert [(e.reason, e.message) for e in run.events if e.reason in {"Joined", "Withdrawn"}] == [
+        ("Joined", f"{eve} asked for the same work and joined the run."),
+        ("Withdrawn", f"{eve} withdrew from the run. The run goes on for 1 other caller."),
+    ]
+
+    assert await world.cancel(run_id, "bob") == 200
+    assert await world.is_cancelled(run_id)
+    assert (await shown(world, run_id))["withdrawn_by"] == [eve]
 
 
-async def test_a_caller_that_joined_on_one_replica_may_cancel_on_the_other(world):
+async def test_a_run_ends_when_the_last_of_its_callers_has_withdrawn(world):
+    name, sql = f"m{uuid4().hex[:8]}", FOREVER.format(4)
+    run_id = (await transform(world, "ann", sql, name))["run_id"]
+    await transform(world, "bob", sql, name)
+    # The caller that started the run does not end it for the other one, with a new key either.
+    assert (await world.post(f"runs/{run_id}/cancel", "ann"))["cancel_requested_at"] is None
+    assert (await world.post(f"runs/{run_id}/cancel", "ann rotated"))["cancel_requested_at"] is None
+    assert (await shown(world, run_id))["withdrawn_by"] == [world.caller("ann").subject]
+    # A caller that asks for the work again wants it again.
+    assert (await transform(world, "ann", sql, name))["run_id"] == run_id
+    assert (await shown(world, run_id))["withdrawn_by"] == []
+    assert (await shown(world, run_id))["joined_by"] == [world.caller("bob").subject]
+    assert (await world.post(f"runs/{run_id}/cancel", "bob"))["cancel_requested_at"] is None
+    assert await world.cancel(run_id, "ann") == 200
+    assert await world.is_cancelled(run_id)
+
+
+@pytest.mark.parametrize("who", ["operator", "root"])
+async def test_runs_admin_ends_a_run_that_several_callers_want(world, who):
+    work = {"target": f"gold.t{uuid4().hex[:8]}", "fingerprint": "same"}
+    run = await world.start(world.caller("ann"), **work)
+    await world.start(world.caller("bob"), **work)
+    assert await world.cancel(run.run_id, who) == 200
+    assert await world.is_cancelled(run.run_id)
+
+
+async def test_callers_withdraw_on_whichever_replica_they_ask(world):
     name, sql = f"m{uuid4().hex[:8]}", FOREVER.format(3)
     here = (await transform(world, "ann", sql, name))["run_id"]
     run = await world.gateway.app.state.context.runs.get(here)
     joined = await world.start(world.caller("bob"), target=run.target, fingerprint=run.fingerprint)
     assert joined.run_id == here
     # At once, before the gateway, which owns the run, has looked at S3 again.
-    assert await world.cancel(here, "bob") == 200
+    assert (await world.post(f"runs/{here}/cancel", "ann"))["cancel_requested_at"] is None
+    await world.other.cancel(here, world.caller("bob"))
     assert await world.is_cancelled(here)
     ended = await world.gateway.app.state.context.runs.get(here)
     assert ended.joined_by == (world.caller("bob").subject,)
-    assert [e.reason for e in ended.events].count("Joined") == 1
+    assert ended.withdrawn_by == (world.caller("ann").subject,)
+    told = [
+        r for r in await reasons(world, here) if r in {"Joined", "Withdrawn", "CancelRequested"}
+    ]
+    assert told == ["Joined", "Withdrawn", "CancelRequested"]
+
+
+async def test_the_spark_route_says_for_how_many_callers_a_run_goes_on(world):
+    work = {"target": f"silver.t{uuid4().hex[:8]}", "fingerprint": "same", "kind": RunKind.SPARK}
+    run = await world.start(world.caller("ann"), **work)
+    for name in ("bob", "eve"):
+        await world.start(world.caller(name), **work)
+    left = await world.post(f"spark/transform/{run.run_id}/cancel", "eve")
+    assert left["message"] == "You withdrew. The run goes on for 2 other callers."
+    assert left["cancel_requested_at"] is None
+    await world.post(f"spark/transform/{run.run_id}/cancel", "ann")
+    ended = await world.post(f"spark/transform/{run.run_id}/cancel", "bob")
+    assert ended["message"] == "Cancel was requested."
+    assert await world.is_cancelled(run.run_id)
+
+
+async def test_a_run_counts_for_the_first_caller_that_still_wants_it(world):
+    work = {"target": f"gold.t{uuid4().hex[:8]}", "fingerprint": "same"}
+    run = await world.start(Caller("first"), **work)
+    await world.start(Caller("second"), **work)
+    assert counts_for(run) == "first"
+    left = await world.other.cancel(run.run_id, Caller("first"))
+    assert counts_for(left) == "second"
+    ended = await world.other.cancel(run.run_id, Caller("second"))
+    assert ended.cancel_requested_at is not None
 
 
 async def test_a_run_remembers_only_so_many_callers(world):
@@ -177,15 +251,18 @@ async def test_a_run_remembers_only_so_many_callers(world):
     late = await world.start(world.caller("bob"), target=target, fingerprint="same")
     assert late.joined_by == tuple(f"user-{number}" for number in range(MOST_JOINED))
     assert await world.cancel(run.run_id, "bob") == 403
-    assert await world.cancel(run.run_id, "ann") == 200
+    assert await world.cancel(run.run_id, "operator") == 200
 
 
 async def test_the_owner_of_a_data_product_cancels_its_runs(world):
     body = {"name": f"p{uuid4().hex[:8]}", "sql_query": "SELECT 1 AS a", "owner": "eve"}
     product = await world.post("data-products", "bob", json={**PRODUCT, **body})
+    work = {"target": f"gold.t{uuid4().hex[:8]}", "fingerprint": "same"}
     run = await world.start(
-        world.caller("ann"), kind=RunKind.DATA_PRODUCT, subject_id=product["id"]
+        world.caller("ann"), kind=RunKind.DATA_PRODUCT, subject_id=product["id"], **work
     )
+    joined = await world.start(world.caller("bob"), kind=RunKind.DATA_PRODUCT, **work)
+    assert joined.run_id == run.run_id
     # `owner` is free text. Only the creator counts.
     assert await world.cancel(run.run_id, "eve") == 403
     assert await world.cancel(run.run_id, "bob") == 200

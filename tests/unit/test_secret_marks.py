@@ -30,6 +30,8 @@ SECRET_FIELDS: list[dict[str, Any]] = [
             *("pass", "db_pass", "pw", "root_pw", "passwort", "auth", "basic_auth", "psk", "pin"),
             *("otp", "pat", "session_id", "creds", "passkey", "keystore", "pem"),
             "shared_access_signature",
+            # In full width, and in a style of mathematics.
+            *("ｐａｓｓｗｏｒｄ", "ｐassword", "𝐭𝐨𝐤𝐞𝐧"),
         )
     ),
     {"extra": {"token": HUNTER, "nested": [{"password": HUNTER}]}},
