@@ -9,6 +9,7 @@ from auth_world import bearer, gate, key_of, served, write_keys
 from fastapi import Request
 from toy_runs import Idle, request, running, toy_lake
 
+from app.audit.record import Outcome
 from app.caller import ANONYMOUS, RUNS_ADMIN, Caller
 from app.config import AuthMode
 from app.edge.answer import Answer
@@ -39,6 +40,79 @@ async def test_a_caller_who_asks_too_often_is_told_when_to_come_back(lakehouse, 
         assert [(await ask("wrong")).status_code for _ in range(4)] == [401, 401, 401, 429]
         assert (await ask(two[0])).status_code == 200
         assert (await closed.client.get("/health")).status_code == 200
+
+
+async def test_a_rotated_key_has_no_bucket_of_its_own(lakehouse, tmp_path):
+    old, new = key_of("runs:read", name="one"), key_of("runs:read", name="one")
+    write_keys(tmp_path / "keys.json", old[1], new[1])
+    settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": tmp_path / "keys.json"}
+    async with gate(lakehouse.settings, **settings, rate_limit=2) as closed:
+        asked = [
+            await closed.client.get("/api/v1/runs", headers=bearer(key))
+            for key in (old[0], new[0], new[0], old[0])
+        ]
+    assert [answer.status_code for answer in asked] == [200, 200, 429, 429]
+
+
+HOSTILE = [
+    *(b"", b" ", b"[", b"]", b"http://[", b"http://]", b"http://[::1", b"http://[v1.x]", b"//["),
+    *(b"http://a:b:c", b"http://asgard:99999999", b"http://\xff", b"null", b"\xb2", b"\xff\xfe"),
+    *(b"9" * 5000, b"-1", b"1e9", b"0x10", b"%00", b"%ff", b"\xe2\x84\xaa", b'"', b'W/"', b"*"),
+    *(b"Bearer", b"Bearer ", b"Bearer \xff", b"Bearer a.b.c", b"Bearer ....", b"Basic \xff"),
+    *(b"Bearer eyJhbGciOiJub25lIn0.e30.", b"Bearer W10.W10.W10", b"for=[::1;by=", b"a" * 8000),
+    *(b"bytes=", b"bytes=-", b"bytes=9-1", b"bytes=0-0,-1", b"bytes=" + b"9" * 5000 + b"-"),
+    *(b"bytes=\xb2-", b"application/json; charset=\xff", b"application/json; charset=nonsense"),
+    *(b"application/json; charset*=x", b"application/json; charset*1*=utf-7''%ff", b"/", b";;=;"),
+    *(b"application/json; charset*\xb2=a", b"multipart/form-data", b"text/event-stream;q=x"),
+    *(b"Sat, 99 Xyz 99999 99:99:99 GMT", b"Mon, 01 Jan 0000 00:00:00 +9999999999", b"1" * 13),
+    *(b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-00", b"ff-" + b"f" * 32 + b"-" + b"f" * 16),
+    *(b"fe80::1%\xff", b"::ffff:1.2.3.4%1", b"10.0.0.1, [", b"respond-async;=;,,", b"a=b; a"),
+]
+PARSED = [
+    *("Host", "Origin", "Referer", "Forwarded", "X-Forwarded-For", "X-Forwarded-Proto"),
+    *("X-Forwarded-Host", "Content-Type", "Content-Length", "Accept", "Range", "If-Range"),
+    *("If-Match", "If-None-Match", "If-Modified-Since", "Last-Event-ID", "traceparent"),
+    *("tracestate", "Authorization", "X-API-Key", "Prefer", "X-Request-Id", "Sec-Fetch-Site"),
+    *("Idempotency-Key", "Cookie", "Expect", "Access-Control-Request-Method"),
+]
+
+
+async def test_no_value_of_a_header_is_a_500(lakehouse, tmp_path):
+    given, known = key_of("admin")
+    write_keys(tmp_path / "keys.json", known)
+    settings = {
+        "auth_mode": AuthMode.API_KEY,
+        "auth_keys_file": tmp_path / "keys.json",
+        "rate_limit": 0,
+    }
+    settings |= {"cors_origins": ("https://app.example.com",), "trusted_proxies": ("127.0.0.0/8",)}
+    of_files = ("Range", "If-Range", "If-None-Match", "If-Modified-Since", "Accept")
+    asked = [
+        ("GET", "/static/favicon.png", None, of_files),
+        ("POST", "/api/v1/dbt/validate-sql", b"{}", PARSED),
+    ]
+    async with gate(lakehouse.settings, **settings) as closed:
+        for method, path, body, names in asked:
+            for name in names:
+                for value in HOSTILE:
+                    own = {"Authorization": f"Bearer {given}", "Content-Type": "application/json"}
+                    own = {key: said for key, said in own.items() if key != name}
+                    headers = [*own.items(), (name, value)]
+                    answer = await closed.client.request(
+                        method, path, headers=headers, content=body
+                    )
+                    assert answer.status_code < 500, (method, path, name, value, answer.text)
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://[v1.x]", "null", "[", ""])
+async def test_an_origin_that_is_not_one_is_another_site(lakehouse, origin):
+    async with gate(lakehouse.settings) as opened:
+        answer = await opened.client.post(
+            f"/api/v1/runs/{'0' * 16}/cancel", headers={"Origin": origin}
+        )
+        assert (answer.status_code, answer.json()["type"]) == (403, "/problems/cross-site")
+        refused = [item for item in await opened.audit.all() if item.outcome is Outcome.REFUSED]
+        assert any(item.status == 403 for item in refused)
 
 
 async def test_a_missing_scope_is_told_before_a_wrong_parameter(lakehouse, tmp_path):
