@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from app.errors import AsgardError, SqlRefused, SqlTableRefused, SqlTooLarge
-from app.sql.guard import check_query, check_script
+from app.sql import guard
+from app.sql.guard import check_query, check_script, settle_query
 from app.sql.model import SqlPolicy
 from app.sql.parse import DuckDBSql, SparkSql, TrinoSql, parse
 from app.sql.rewrite import bound, to_dbt_model, to_duckdb, with_stand_ins
@@ -304,3 +306,38 @@ def test_a_star_stands_in_a_select_list_or_in_a_call() -> None:
     with pytest.raises(SqlRefused, match="STAR"):
         check_query("SELECT * LIKE 'x' FROM silver.t", POLICY)
     assert check_query("SELECT count(*) AS n FROM silver.t", POLICY)
+
+
+def in_raw_text(raw: str) -> exp.Expr:
+    """Return a tree that the rules for trees refuse: sqlglot prints a part of it as it is."""
+    field = exp.Extract(this=exp.Var(this=raw), expression=exp.Literal.string("x"))
+    return exp.Select(expressions=[field])
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        ("YEAR FROM 'x') AS y, EXTRACT(MONTH", "can be read in two ways"),
+        ('YEAR FROM (SELECT MAX("s") FROM "silver"."p")) AS "y", EXTRACT(MONTH', "another table"),
+        ("YEAR FROM 'x'); SELECT EXTRACT(YEAR", "several statements"),
+        ('YEAR FROM "version"()) AS "y", EXTRACT(MONTH', "'version' is not allowed"),
+        (
+            'YEAR FROM (SELECT MAX("s") FROM "asgard"."p")) AS "y", EXTRACT(MONTH',
+            "'asgard' may",
+        ),
+    ],
+)
+def test_a_text_that_says_more_than_its_tree_is_refused(raw: str, why: str) -> None:
+    with pytest.raises(SqlRefused, match=why):
+        settle_query(in_raw_text(raw), POLICY)
+    plain = "SELECT EXTRACT(YEAR FROM 'x')"
+    assert settle_query(in_raw_text("YEAR"), POLICY) == plain
+
+
+def test_only_one_module_and_the_marks_of_dbt_print_trees() -> None:
+    folder = Path(guard.__file__).parent
+    texts = {path.name: path.read_text() for path in folder.glob("*.py")}
+    calls = {name for name, text in texts.items() if re.search(r"(?<!def )\bgenerate\(", text)}
+    assert calls == {"final.py", "rewrite.py"}
+    assert texts["rewrite.py"].count("generate(") == 1
+    assert [name for name, text in texts.items() if ".sql(" in text] == ["parse.py"]
