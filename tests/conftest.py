@@ -63,6 +63,14 @@ async def lakehouse(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[L
         yield Lakehouse.of(settings, embedded)
 
 
+@pytest.fixture(scope="module")
+async def own_lakehouse(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lakehouse]:
+    """A lakehouse of the module's own: no gateway of another module takes its runs over."""
+    settings = Settings(_env_file=None, asgard_home=tmp_path_factory.mktemp("own"))
+    async with embedded_lakehouse(settings) as embedded:
+        yield Lakehouse.of(settings, embedded)
+
+
 @pytest.fixture(scope="session")
 async def client(lakehouse: Lakehouse) -> AsyncIterator[httpx.AsyncClient]:
     """The whole application through its real lifespan, on the session's lakehouse."""

@@ -20,7 +20,7 @@ def queued() -> Run:
     )
 
 
-async def test_an_object_that_is_not_a_run_does_not_hide_the_runs(lakehouse: Lakehouse) -> None:
+async def test_an_object_that_is_not_a_run_does_not_hide_the_runs(own_lakehouse: Lakehouse) -> None:
     run, copied = queued(), queued()
     strangers = {
         f"{OPEN_PREFIX}r.json": b"kept",
@@ -28,25 +28,21 @@ async def test_an_object_that_is_not_a_run_does_not_hide_the_runs(lakehouse: Lak
         f"{OPEN_PREFIX}notes": b"\xff",
         open_key(uuid4().hex): copied.model_dump_json().encode(),
     }
-    runs = RunStore(lakehouse.store)
+    runs = RunStore(own_lakehouse.store)
     await runs.create(run)
-    try:
-        for key, body in strangers.items():
-            await lakehouse.store.put(key, body)
-        with structlog.testing.capture_logs() as logged:
-            first, second = await runs.list({}), await runs.list({})
-        assert first[run.run_id].run == run
-        assert copied.run_id not in first
-        assert second == first
-        # Each object is named once, not at every look.
-        named = [line["key"] for line in logged if line["event"] == "not_a_run"]
-        assert sorted(named) == sorted(strangers)
-        # An object that becomes a run is read again.
-        await lakehouse.store.put(open_key(copied.run_id), copied.model_dump_json().encode())
-        assert (await runs.list({}))[copied.run_id].run == copied
-    finally:
-        await runs.remove([run.run_id, copied.run_id])
-        await lakehouse.store.delete_many(strangers)
+    for key, body in strangers.items():
+        await own_lakehouse.store.put(key, body)
+    with structlog.testing.capture_logs() as logged:
+        first, second = await runs.list({}), await runs.list({})
+    assert first[run.run_id].run == run
+    assert copied.run_id not in first
+    assert second == first
+    # Each object is named once, not at every look.
+    named = [line["key"] for line in logged if line["event"] == "not_a_run"]
+    assert sorted(named) == sorted(strangers)
+    # An object that becomes a run is read again.
+    await own_lakehouse.store.put(open_key(copied.run_id), copied.model_dump_json().encode())
+    assert (await runs.list({}))[copied.run_id].run == copied
 
 
 async def test_runs_start_and_are_listed_beside_such_an_object(

@@ -88,8 +88,8 @@ class Spark:
 
 
 @pytest.fixture
-def spark(lakehouse: Lakehouse, tmp_path: Path, cluster: KubernetesStandIn) -> Spark:
-    return Spark(lakehouse, tmp_path / "kubeconfig", cluster)
+def spark(own_lakehouse: Lakehouse, tmp_path: Path, cluster: KubernetesStandIn) -> Spark:
+    return Spark(own_lakehouse, tmp_path / "kubeconfig", cluster)
 
 
 @pytest.fixture(autouse=True)
