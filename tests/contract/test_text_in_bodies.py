@@ -83,7 +83,8 @@ async def test_every_text_comes_back_or_is_refused(
                     params={"wait_seconds": 0} if waits else None,
                 )
                 told = (SEED, method, path, place, text, answer.status_code, answer.text)
-                assert answer.status_code < 500, told
+                # 501: a type of source, for example, that this engine does not have.
+                assert answer.status_code < 500 or answer.status_code == 501, told
                 assert CANARY not in answer.text, told
                 tried += 1
                 if answer.status_code >= 400:

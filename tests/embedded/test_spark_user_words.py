@@ -1,5 +1,6 @@
 """A column that is called `user` is a column in Spark SQL, and never the function of that name."""
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,10 @@ words = pytest.mark.parametrize("word", ["user", "current_user", "session_user",
 @pytest.fixture(scope="module")
 def spark() -> Iterator[Any]:
     """Sail answers as Spark does: a quoted name without a column is the function."""
+    with pytest.MonkeyPatch.context() as patch:
+        # PySpark takes a main module without a file, as xdist's is, for its own doctests.
+        patch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
+        import pyspark.sql.connect.session  # noqa: F401
     from pysail.spark import SparkConnectServer
     from pyspark.sql import SparkSession
 
