@@ -118,15 +118,16 @@ class Gateway:
         """Of the gateway alone; everything that it started has to be gone a moment later."""
         family = self.family()
         self.process.kill()
+        died = time.time()
         await asyncio.to_thread(self.process.wait)
-        await all_gone(family, self.home)
+        await all_gone(family, self.home, died)
 
     async def end(self, number: signal.Signals, seconds: float) -> int:
         """Asks it to end; its exit code. Nothing may be left when it has ended."""
         family = self.family()
         self.process.send_signal(number)
         code = await asyncio.to_thread(self.process.wait, seconds)
-        await all_gone(family, self.home)
+        await all_gone(family, self.home, time.time())
         return code
 
     async def close(self) -> None:
@@ -153,9 +154,8 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-async def all_gone(family: Iterable[psutil.Process], home: Path) -> None:
-    """Right after a gateway's death: another one may be starting what that one had, by then."""
-    died = time.time()
+async def all_gone(family: Iterable[psutil.Process], home: Path, died: float) -> None:
+    """Waits for what was there when a gateway died. Another gateway may start the same again."""
     patience = time.monotonic() + GONE_SECONDS
     while left := [*filter(is_alive, family), *at_home(home, died)]:
         assert time.monotonic() < patience, f"orphans: {[describe(process) for process in left]}"
@@ -169,7 +169,9 @@ def at_home(home: Path, before: float) -> list[psutil.Process]:
         try:
             where = [*process.cmdline(), process.cwd()]
             older = process.create_time() < before
-            if older and is_alive(process) and any(str(home) in part for part in where if part):
+            if not older or any("serve" in parent.cmdline() for parent in process.parents()):
+                continue  # another gateway's: times of processes are known to a second only
+            if is_alive(process) and any(str(home) in part for part in where if part):
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
