@@ -168,7 +168,7 @@ class Redactor:
 
 
 class _Member:
-    """Takes what comes first, until there is no more room."""
+    """Keeps the members of an error that come first, until there is no room left."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor

@@ -144,7 +144,7 @@ def _aligned(frame: Any, table: str, schema: Any) -> Any:
     if unknown:
         raise JobError(
             f"{name} has no column {_listed(unknown, len(unknown))}. Leave it out, or write the "
-            "table anew with write_mode overwrite."
+            "table again with write_mode overwrite."
         )
     columns = []
     for field in schema.fields:

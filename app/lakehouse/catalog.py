@@ -94,14 +94,14 @@ class Catalog:
         )
 
     async def drop_table(self, name: str) -> bool:
-        """With its files. False when there was none, which is no error. Raises `TableRefused` if
+        """Drop it with its files. Return False if there was none. Raises `TableRefused` if
         files of other tables might go with it."""
         return await self.run(
             lambda catalog: _if_found(lambda: _drop_table(catalog, self.lake, name)) or False
         )
 
     async def drop_view(self, name: str) -> bool:
-        """False when there was none, which is no error."""
+        """Return False if there was none."""
         return await self.run(
             lambda catalog: _if_found(lambda: _done(catalog.drop_view(name))) or False
         )

@@ -1,7 +1,7 @@
 """What a client quotes stays quoted, and engines get only text that was judged."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -116,24 +116,21 @@ def is_bare(sql: str) -> bool:
     return re.search(r"zq\s+zw", _QUOTED.sub(" ", sql), re.IGNORECASE) is not None
 
 
-def test_no_quoted_text_comes_out_unquoted_in_trinos_dialect() -> None:
+@pytest.mark.parametrize(
+    ("examples", "forms", "texts_of"),
+    [
+        (_TRINO, ('"%s"', "'%s'", "N'%s'", "U&'%s'"), trino_texts),
+        (_SPARK, ("`%s`", "'%s'", '"%s"', "r'%s'"), spark_texts),
+    ],
+    ids=["trino", "spark"],
+)
+def test_no_quoted_text_comes_out_unquoted(
+    examples: Sequence[str], forms: Sequence[str], texts_of: Callable[[str], Iterable[str]]
+) -> None:
     bare, passed = [], 0
-    for sql in sinks(_TRINO, ('"%s"', "'%s'", "N'%s'", "U&'%s'")):
+    for sql in sinks(examples, forms):
         try:
-            texts = trino_texts(sql)
-        except SqlRefused:
-            continue
-        passed += 1
-        bare += [sql for text in texts if is_bare(text)]
-    assert bare == []
-    assert passed > 200
-
-
-def test_no_quoted_text_comes_out_unquoted_in_sparks_dialect() -> None:
-    bare, passed = [], 0
-    for sql in sinks(_SPARK, ("`%s`", "'%s'", '"%s"', "r'%s'")):
-        try:
-            texts = spark_texts(sql)
+            texts = texts_of(sql)
         except SqlRefused:
             continue
         passed += 1
