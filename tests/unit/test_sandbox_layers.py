@@ -1,7 +1,6 @@
 """The gateway says at its start which layers of the sandbox are missing, and what that exposes."""
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from app.config import Settings
@@ -35,8 +34,6 @@ def without(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
         return {"layers": [layer for layer in LAYERS if layer not in missing]}
 
     monkeypatch.setattr(layers, "reached", found)
-    # Loggers that were used before are cached with their processors.
-    monkeypatch.setattr(layers, "log", structlog.wrap_logger(None))
 
 
 async def told(settings: Settings, metrics: Metrics) -> list[dict[str, object]]:
