@@ -8,8 +8,8 @@ answers and in records of runs: no error holds a known secret, or a text of any 
 
 from typing import Any, ClassVar
 
+from app.failure import FailureCause
 from app.redaction import clean_member, clean_start
-from app.runs.failure import FailureCause
 from app.shorten import LONGEST_DETAIL, LONGEST_HINT
 
 

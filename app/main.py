@@ -15,7 +15,6 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from app import health, problems
 from app.airbyte import router as airbyte
 from app.audit import router as audit
 from app.auth import access
@@ -33,10 +32,12 @@ from app.context import ProcessContext, open_context
 from app.data_products import router as data_products
 from app.data_transformation import router as data_transformation
 from app.dbt_transformations import router as dbt_transformations
-from app.draining import on_signals
+from app.edge import health
+from app.edge.middleware import Edge
 from app.edge.security_headers import page_policy
+from app.edge.shutdown import on_signals
 from app.edge.strict import STRICTLY
-from app.middleware import Edge
+from app.http import problems
 from app.redaction import clean
 from app.runs import router as runs
 from app.telemetry.calls import Telemetry

@@ -114,8 +114,8 @@ def duckdb_ctas(home: Path, sql: str) -> float:
     import duckdb
     from duckdb_extensions import import_extension
 
-    from app.lakehouse import seaweedfs
-    from app.lakehouse.home import Shared
+    from app.lakehouse.embedded import seaweedfs
+    from app.lakehouse.embedded.home import Shared
 
     shared = Shared(**json.loads((home / "lakehouse.json").read_text()))
     s3, catalog = seaweedfs.s3_connection(shared), seaweedfs.catalog_connection(shared)

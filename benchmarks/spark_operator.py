@@ -23,8 +23,8 @@ import psutil
 import yaml
 from kubernetes.client import ApiException
 
-from app.data_transformation.application_watch import ApplicationWatch
-from app.data_transformation.kubernetes_api import KubernetesApi
+from app.data_transformation.kubernetes.api import KubernetesApi
+from app.data_transformation.kubernetes.application_watch import ApplicationWatch
 from app.errors import EngineUnreachable
 from benchmarks.gateway import Gateway, gateway
 from benchmarks.measures import Row

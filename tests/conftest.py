@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from app.config import Settings
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
-from app.lakehouse.embedded import EmbeddedLakehouse, embedded_lakehouse
+from app.lakehouse.embedded.lakehouse import EmbeddedLakehouse, embedded_lakehouse
 from app.lakehouse.external import ExternalLakehouse
 from app.lakehouse.storage import ObjectStore
 

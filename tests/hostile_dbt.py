@@ -9,12 +9,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from app.warehouse import dbt
-from app.warehouse.trino_columns import table_name
-from app.warehouse.trino_publisher import table_statement
-from app.worker_loop import Gateway, Handlers, Message, serve
+from app.processes.worker_main import Gateway, Handlers, Message, serve
+from app.warehouse import trino
+from app.warehouse.trino.columns import table_name
+from app.warehouse.trino.publisher import table_statement
 
-MACROS = Path(dbt.__file__).parent / "macros" / "trino_worker.sql"
+MACROS = Path(trino.__file__).parent / "worker.sql"
 TABLE = """{% materialization table, adapter='trino' %}
   {% set approved %}create or replace table {{ this }} as
 {{ compiled_code | trim }}{% endset %}
@@ -39,11 +39,11 @@ def macros(*statements: str) -> str:
 
 def open_worker(hello: Message) -> Handlers:
     if "macros" in hello:
-        from app.warehouse.dbt import on_trino, trino_worker  # dbt, which takes seconds
+        from app.warehouse.trino import builder, dbt_backend
 
-        on_trino.MACROS = Path(hello["folder"]) / "hostile.sql"
-        on_trino.MACROS.write_text(hello["macros"])
-        return trino_worker.open_worker(hello)
+        dbt_backend.MACROS = Path(hello["folder"]) / "hostile.sql"
+        dbt_backend.MACROS.write_text(hello["macros"])
+        return builder.open_worker(hello)
 
     def ask(message: Message, gateway: Gateway) -> dict[str, Any]:
         target = table_name(hello["catalog"], message["schema"], message["name"])

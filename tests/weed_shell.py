@@ -4,9 +4,9 @@ import asyncio
 import os
 from pathlib import Path
 
-from app.lakehouse.home import Home
-from app.lakehouse.seaweedfs import _program
-from app.lakehouse.seaweedfs_doors import environment
+from app.lakehouse.embedded.home import Home
+from app.lakehouse.embedded.seaweedfs import _program
+from app.lakehouse.embedded.seaweedfs_ports import environment
 
 
 async def shell(home: Path, *commands: str) -> str:

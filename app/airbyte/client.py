@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import stamina
 
-from app.airbyte.airbyte_answers import BASE_URL_HINT, Unanswered, json_of, lost
-from app.airbyte.airbyte_auth import auth_of, identity_of
+from app.airbyte.remote.auth import auth_of, identity_of
+from app.airbyte.remote.errors import BASE_URL_HINT, Unanswered, json_of, lost
 from app.config import Settings
 from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachable, NotFound
 from app.telemetry.calls import SILENT, Telemetry

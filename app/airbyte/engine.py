@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from pydantic import Field
 
 from app.caller import Caller
-from app.runs.driver import Outcome, RunControl
+from app.runs.handler import Outcome, RunControl
 from app.runs.model import Frozen, Run, RunState
 
 DEFAULT_WORKSPACE = "default"

@@ -21,7 +21,7 @@ from app.airbyte.views import (
     StreamList,
     StreamView,
 )
-from app.http import (
+from app.http.dependencies import (
     AsksSource,
     CallerDep,
     IdempotencyDep,

@@ -26,9 +26,9 @@ from app.airbyte.engine import (
     StreamChoice,
     SyncMode,
 )
-from app.airbyte.typed_configs import TYPED, S3Config
+from app.airbyte.source_configs import TYPED, S3Config
 from app.bodies import Body
-from app.free_json import FreeJson, check_free_json
+from app.http.free_json import FreeJson, check_free_json
 from app.nearest import nearest_name
 
 Name = Annotated[

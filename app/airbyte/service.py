@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from app.airbyte.driver import InstallWork, SyncWork
 from app.airbyte.engine import (
     CheckResult,
     Connector,
@@ -22,15 +21,16 @@ from app.airbyte.engine import (
     SourceDraft,
     Stream,
 )
+from app.airbyte.run_handler import InstallWork, SyncWork
 from app.airbyte.secrets import masks_in, sure_secrets
 from app.caller import Caller
 from app.config import Settings
 from app.errors import Conflict, EngineFailed, EngineUnreachable, InvalidBody, NotFound
+from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.redaction import learn_here
-from app.runs.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
-from app.sql.jinja import check_text
+from app.sql.guard.jinja import check_text
 
 INSTALL_RETRY_SECONDS = 5
 

@@ -17,7 +17,7 @@ from app.airbyte.engine import (
     Stream,
     SyncMode,
 )
-from app.airbyte.quartz import next_time
+from app.airbyte.remote.cron import next_time
 from app.airbyte.schemas import ScheduleBody
 from app.runs.model import Run, RunState
 from app.runs.schemas import RunView

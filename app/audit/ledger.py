@@ -7,8 +7,8 @@ import structlog
 from pydantic import ValidationError
 
 from app.audit.record import AuditRecord
-from app.lakehouse.record_log import RecordLog, Row, new_commit_id
-from app.lakehouse.shared_log import SharedLog
+from app.lakehouse.records.log import RecordLog, Row, new_commit_id
+from app.lakehouse.records.shared_log import SharedLog
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from app.audit.record import AuditRecord, Outcome
-from app.http import context
+from app.http.dependencies import context
 from app.runs.pages import decode_cursor, encode_cursor
 
 router = APIRouter(prefix="/audit", tags=["audit"])

@@ -18,10 +18,10 @@ from pydantic import ValidationError
 
 from app.audit.ledger import AuditLedger
 from app.audit.record import AuditRecord, Outcome
+from app.concurrency.backoff import pauses
+from app.concurrency.notify import ring_within
 from app.errors import AsgardError
 from app.redaction import within
-from app.runs.bells import ring_within
-from app.runs.patience import pauses
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog

@@ -2,11 +2,11 @@
 Nothing else reads the environment."""
 
 from app.config.authentication import AuthMode
-from app.config.choice import check_choice
 from app.config.core import Environment
-from app.config.faults import ConfigurationError, Fault
+from app.config.problems import ConfigurationError, Fault
 from app.config.reading import examine_settings, load_settings, unknown_variables
 from app.config.settings import PARTS, Settings
+from app.config.validation import check_choice
 
 __all__ = [
     "PARTS",

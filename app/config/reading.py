@@ -8,11 +8,11 @@ from typing import Any
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
-from app.config.choice import find_faults
-from app.config.faults import ConfigurationError, Fault
+from app.config.problems import ConfigurationError, Fault
 from app.config.reference import variable
 from app.config.settings import Settings
 from app.config.unknown import UnknownVariable, unknown_among
+from app.config.validation import find_faults
 
 Finder = Callable[[Settings], Iterable[Fault]]
 LONGEST_SHOWN = 80

@@ -1,11 +1,11 @@
 """How the engines of production are reached, from the settings."""
 
 from app.config import Settings
-from app.data_transformation.kubernetes_api import KubernetesApi
+from app.data_transformation.kubernetes.api import KubernetesApi
 from app.lakehouse.connection import Lake
 from app.telemetry.calls import SILENT, Telemetry
-from app.warehouse.dbt.project_targets import DuckDbTarget, ProjectTarget, TrinoTarget
-from app.warehouse.trino_connection import TrinoConnection
+from app.warehouse.dbt.profiles import DuckDbTarget, ProjectTarget, TrinoTarget
+from app.warehouse.trino.connection import TrinoConnection
 
 
 def kubernetes_api(settings: Settings, telemetry: Telemetry = SILENT) -> KubernetesApi:

@@ -1,17 +1,17 @@
 """The engine behind each port: production's where its settings are there, else the embedded one."""
 
-from app.airbyte.airbyte_api import AirbyteApi
 from app.airbyte.engine import IngestionEngine
-from app.airbyte.local_connectors import LocalConnectors
+from app.airbyte.local.engine import LocalConnectors
+from app.airbyte.remote.engine import AirbyteApi
 from app.context.connections import kubernetes_api, trino_connection
 from app.context.foundation import Foundation
 from app.data_transformation.engine import SparkEngine
-from app.data_transformation.manifest import SparkSettings
-from app.data_transformation.spark_connect import SparkConnectEngine
-from app.data_transformation.spark_operator import SparkOperatorEngine
-from app.warehouse.duckdb import DuckDbEngine
+from app.data_transformation.kubernetes.engine import SparkOperatorEngine
+from app.data_transformation.kubernetes.manifest import SparkSettings
+from app.data_transformation.sail.engine import SparkConnectEngine
+from app.warehouse.duckdb.engine import DuckDbEngine
 from app.warehouse.engine import SqlEngine
-from app.warehouse.trino import TrinoEngine
+from app.warehouse.trino.engine import TrinoEngine
 
 
 async def ingestion_engine(foundation: Foundation) -> IngestionEngine:

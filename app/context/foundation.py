@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.config import Settings
-from app.lakehouse.bronze import BronzeManifests
+from app.lakehouse.bronze.manifests import BronzeManifests
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
-from app.lakehouse.embedded import EmbeddedLakehouse, embedded_lakehouse
+from app.lakehouse.embedded.lakehouse import EmbeddedLakehouse, embedded_lakehouse
 from app.lakehouse.external import ExternalLakehouse, external_lakehouse
 from app.lakehouse.storage import ObjectStore
 from app.lakehouse.storage_probe import StorageProbe
-from app.sql.judge import SqlJudge
+from app.sql.client import SqlJudge
 from app.sql.model import SqlPolicy
 from app.telemetry.calls import Telemetry
 

@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from app.airbyte.driver import IngestionDriver
 from app.airbyte.engine import IngestionEngine
+from app.airbyte.run_handler import IngestionDriver
 from app.airbyte.service import AirbyteService
 from app.audit.trail import AuditTrail
 from app.auth.authenticator import Authenticator
@@ -21,24 +21,24 @@ from app.context.layers import tell_layers
 from app.data_products.freshness import FreshnessWatch
 from app.data_products.record import ProductDoc
 from app.data_products.service import DataProductService
-from app.data_transformation.driver import SparkDriver
+from app.data_transformation.run_handler import SparkDriver
 from app.data_transformation.service import SparkService
-from app.data_transformation.sources import SourceResolver
+from app.data_transformation.source_files import SourceResolver
 from app.dbt_transformations.record import TransformationDoc
 from app.dbt_transformations.service import DbtService
+from app.idempotency import IdempotencyStore
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
-from app.lakehouse.records import RecordTable
+from app.lakehouse.records.table import RecordTable
 from app.lakehouse.storage import ObjectStore
-from app.runs.driver import RunDriver
-from app.runs.idempotency import IdempotencyStore
+from app.runs.handler import RunDriver
 from app.runs.model import RunKind
 from app.runs.service import RunService
 from app.runs.supervisor import Observer
 from app.telemetry.calls import Telemetry
 from app.telemetry.metrics import Metrics
 from app.warehouse.dbt.project import DbtProject
-from app.warehouse.driver import ModelDriver
+from app.warehouse.run_handler import ModelDriver
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from app.data_products.schemas import (
 )
 from app.data_products.service import DataProductService, Product
 from app.errors import VersionMismatch
-from app.http import (
+from app.http.dependencies import (
     CallerDep,
     IdempotencyDep,
     PageDep,

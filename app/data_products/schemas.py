@@ -22,7 +22,7 @@ from app.data_products.record import (
     ProductStatus,
     UpdateFrequency,
 )
-from app.lakehouse.records import Record
+from app.lakehouse.records.table import Record
 from app.runs.schemas import RunView
 
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME)]

@@ -25,12 +25,12 @@ from app.data_products.rules import (
 )
 from app.data_products.tracing import run_or_none, trace
 from app.errors import Conflict, NotFound
+from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.lakehouse.catalog import Catalog, TableInfo
-from app.lakehouse.records import RecordTable
-from app.runs.idempotency import Claim, IdempotencyKey, IdempotencyStore
+from app.lakehouse.records.table import RecordTable
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
-from app.sql.judge import SqlJudge
+from app.sql.client import SqlJudge
 from app.sql.model import GuardedQuery
 from app.warehouse.engine import ModelSpec, Preview, SqlEngine
 

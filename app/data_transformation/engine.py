@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.data_transformation.resources import Resources
-from app.runs.driver import Outcome, RunControl
+from app.runs.handler import Outcome, RunControl
 from app.runs.model import Frozen, Run
 
 if TYPE_CHECKING:

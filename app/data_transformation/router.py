@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from app.data_transformation import answers
+from app.data_transformation import views
 from app.data_transformation.schemas import (
     Cancelled,
     Events,
@@ -16,7 +16,14 @@ from app.data_transformation.schemas import (
     TransformRequest,
 )
 from app.data_transformation.service import SparkService
-from app.http import CallerDep, IdempotencyDep, RequestIdDep, WaitDep, accepted, set_replayed
+from app.http.dependencies import (
+    CallerDep,
+    IdempotencyDep,
+    RequestIdDep,
+    WaitDep,
+    accepted,
+    set_replayed,
+)
 
 if TYPE_CHECKING:
     from app.context import ProcessContext
@@ -48,7 +55,7 @@ async def submit(
         run = await spark.wait(run, wait.seconds)
         accepted(response, run, wait)
     set_replayed(response, claim)
-    return answers.submitted(
+    return views.submitted(
         run,
         waited=wait.explicit,
         api_path=wait.api_path,
@@ -66,7 +73,7 @@ async def jobs(
 ) -> Jobs:
     runs, total = await spark.jobs(limit, status_filter)
     return Jobs(
-        jobs=[answers.job(run, spark.namespace) for run in runs],
+        jobs=[views.job(run, spark.namespace) for run in runs],
         total_count=total,
         filter_applied=status_filter,
     )
@@ -74,7 +81,7 @@ async def jobs(
 
 @router.get("/transform/{run_id}/status", summary="The state of a job")
 async def status(run_id: RunId, spark: ServiceDep) -> Status:
-    return answers.status(await spark.get(run_id), spark.namespace)
+    return views.status(await spark.get(run_id), spark.namespace)
 
 
 @router.get("/transform/{run_id}/logs", summary="The log of a job, kept after it ended")
@@ -84,19 +91,19 @@ async def logs(
     tail_lines: Annotated[int | None, Query(ge=1, le=100_000)] = None,
 ) -> Logs:
     run, text = await spark.logs(run_id, tail_lines)
-    return Logs(run_id=run_id, driver_pod=answers.driver_pod(run), logs=text)
+    return Logs(run_id=run_id, driver_pod=views.driver_pod(run), logs=text)
 
 
 @router.get("/transform/{run_id}/events", summary="What happened to a job")
 async def events(run_id: RunId, spark: ServiceDep) -> Events:
-    return answers.events(await spark.get(run_id))
+    return views.events(await spark.get(run_id))
 
 
 @router.get("/transform/{run_id}/metrics", summary="Times, resources and output of a job")
 async def metrics(run_id: RunId, spark: ServiceDep) -> Metrics:
-    return answers.metrics(await spark.get(run_id))
+    return views.metrics(await spark.get(run_id))
 
 
 @router.post("/transform/{run_id}/cancel", summary="Ask a job to stop")
 async def cancel(run_id: RunId, spark: ServiceDep, caller: CallerDep) -> Cancelled:
-    return answers.cancelled(await spark.cancel(run_id, caller), caller.subject)
+    return views.cancelled(await spark.cancel(run_id, caller), caller.subject)

@@ -9,7 +9,7 @@ from app.bodies import Body
 from app.data_transformation.engine import WriteMode
 from app.data_transformation.resources import Resources
 from app.data_transformation.states import SparkState
-from app.runs.failure import Failure
+from app.failure import Failure
 
 DESTINATION = r"^([a-zA-Z_][a-zA-Z0-9_]{0,99}\.)?[a-zA-Z_][a-zA-Z0-9_]{0,99}$"
 

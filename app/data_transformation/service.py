@@ -7,19 +7,19 @@ from uuid import uuid4
 
 from app.caller import Caller
 from app.config import Settings
-from app.data_transformation.driver import path_input, table_input
 from app.data_transformation.engine import Reading, SparkEngine, SparkWork, WriteMode
 from app.data_transformation.resources import Resources
+from app.data_transformation.run_handler import path_input, table_input
 from app.data_transformation.schemas import TransformRequest
-from app.data_transformation.sources import SourceResolver
+from app.data_transformation.source_files import SourceResolver
 from app.data_transformation.states import SparkState
 from app.errors import Conflict, InvalidRequest, NotFound, NotSupported, TableNotFound
-from app.runs.idempotency import Claim, IdempotencyKey, IdempotencyStore
+from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.runs.model import Run, RunInput, RunKind, RunState
 from app.runs.service import RunRequest, RunService
-from app.sql.judge import SqlJudge
+from app.sql.client import SqlJudge
+from app.sql.guard.paths import normalise_path
 from app.sql.model import BoundScript, SqlPolicy
-from app.sql.paths import normalise_path
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog

@@ -5,7 +5,7 @@ import json
 from enum import StrEnum
 from uuid import NAMESPACE_URL, uuid5
 
-from app.lakehouse.records import Record
+from app.lakehouse.records.table import Record
 from app.runs.model import Frozen, Run, RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 

@@ -19,7 +19,7 @@ from app.dbt_transformations.schemas import (
     ValidationView,
 )
 from app.dbt_transformations.service import Asked, DbtService
-from app.http import (
+from app.http.dependencies import (
     READS,
     CallerDep,
     IdempotencyDep,

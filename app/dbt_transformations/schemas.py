@@ -9,8 +9,8 @@ from app.bodies import Body
 from app.dbt_transformations.record import TransformationStatus
 from app.dbt_transformations.service import Transformation, Validation
 from app.dbt_transformations.tables import GoldTable
+from app.failure import Failure
 from app.lakehouse.catalog import TableInfo
-from app.runs.failure import Failure
 from app.runs.schemas import RunView
 from app.warehouse.engine import IncrementalStrategy, Materialization
 

@@ -25,14 +25,14 @@ from app.errors import (
     NotSupported,
     SqlInvalid,
 )
+from app.failure import FailureCause
+from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.lakehouse.catalog import Catalog, Column, TableInfo
-from app.lakehouse.records import RecordTable
-from app.runs.failure import FailureCause
-from app.runs.idempotency import Claim, IdempotencyKey, IdempotencyStore
+from app.lakehouse.records.table import RecordTable
 from app.runs.model import Run, RunKind
 from app.runs.service import RunRequest, RunService
-from app.sql.jinja import check_text
-from app.sql.judge import SqlJudge
+from app.sql.client import SqlJudge
+from app.sql.guard.jinja import check_text
 from app.warehouse.dbt.project import DbtProject
 from app.warehouse.engine import ModelSpec, SqlEngine
 

@@ -18,7 +18,7 @@ from app.demo.client import DemoFailed
 READY_SECONDS = 90
 STOP_SECONDS = 20
 LOG_LINES = 15
-SERVE = "from app.cli import main; main()"
+SERVE = "from app.cli.main import main; main()"
 _PR_SET_PDEATHSIG = 1
 
 

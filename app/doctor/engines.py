@@ -2,12 +2,12 @@
 
 import asyncio
 
-from app.airbyte.airbyte_workspaces import Workspaces
 from app.airbyte.client import AirbyteClient
+from app.airbyte.remote.workspaces import Workspaces
 from app.config import Settings
 from app.context.connections import kubernetes_api, trino_connection
-from app.doctor.findings import BUDGET, Finding, finding
-from app.warehouse.trino_client import TrinoClient
+from app.doctor.report import BUDGET, Finding, finding
+from app.warehouse.trino.client import TrinoClient
 
 
 async def trino_findings(settings: Settings) -> list[Finding]:

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.config import Settings
-from app.doctor.findings import BUDGET, Advice, Finding, finding
+from app.doctor.report import BUDGET, Advice, Finding, finding
 from app.lakehouse.catalog import Catalog, Column
 from app.lakehouse.connection import Lake
-from app.lakehouse.embedded import embedded_lakehouse
+from app.lakehouse.embedded.lakehouse import embedded_lakehouse
 from app.lakehouse.external import catalog_connection, external_lake
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
 from app.lakehouse.storage_probe import Place, Proof, prove_all

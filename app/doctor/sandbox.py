@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.config import Settings
-from app.doctor.findings import Finding, finding
+from app.doctor.report import Finding, finding
 from app.processes.sandbox_layers import LANDLOCK, PARTS, reached
 from app.sandbox.landlock import abi
 

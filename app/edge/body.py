@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from app.edge.parts import TOO_MANY_PARTS, has_too_many_parts
+from app.edge.body_size import TOO_MANY_PARTS, has_too_many_parts
 
 TWO_LENGTHS = "Content-Length and Transfer-Encoding are both given; expected one of them."
 

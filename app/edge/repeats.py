@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.datastructures import Headers
 
-from app.edge.known import MOST_NAMED
+from app.edge.known_names import MOST_NAMED
 from app.edge.text import shown
 from app.errors import InvalidBody, MalformedRequest
 

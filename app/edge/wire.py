@@ -17,8 +17,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from app.edge.body import TWO_LENGTHS
 from app.edge.security_headers import HEADERS
 from app.errors import AsgardError, MalformedRequest, RequestTooSlow
-from app.http import request_id_of_task
-from app.problems import problem_response
+from app.http.dependencies import request_id_of_task
+from app.http.problems import problem_response
 
 FAULTS = (
     (re.compile(rb"(?<!\r)\n"), "A line ends with LF alone; expected CR and LF."),

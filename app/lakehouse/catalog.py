@@ -11,8 +11,9 @@ import anyio.to_thread
 from pydantic import ValidationError
 
 from app.errors import AsgardError, EngineFailed, EngineUnreachable, NotFound, TableRefused
+from app.failure import FailureCause
 from app.lakehouse.connection import Lake
-from app.lakehouse.places import ForeignFile, of_foreign_file
+from app.lakehouse.locations import ForeignFile, of_foreign_file
 from app.lakehouse.tables import (
     DIALECT,
     Column,
@@ -22,7 +23,6 @@ from app.lakehouse.tables import (
     table_info,
     view_info,
 )
-from app.runs.failure import FailureCause
 from app.runs.model import TableState
 from app.telemetry.calls import SILENT, Telemetry
 

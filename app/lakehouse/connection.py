@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from app.lakehouse.places import TablePlaces
+from app.lakehouse.locations import TablePlaces
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog

@@ -18,7 +18,7 @@ from pyiceberg.exceptions import OAuthError
 from requests.adapters import HTTPAdapter
 
 from app.lakehouse.connection import CONNECT_TIMEOUT, READ_TIMEOUT
-from app.lakehouse.places import TablePlaces
+from app.lakehouse.locations import TablePlaces
 from app.lakehouse.table_files import TableFiles, harmless
 from app.redaction import learn_passing
 from app.telemetry.calls import SILENT, Telemetry

@@ -17,9 +17,9 @@ from weakref import WeakValueDictionary
 import anyio.to_thread
 
 from app.errors import EngineFailed, EngineUnreachable
+from app.failure import FailureCause
 from app.lakehouse.connection import CONNECT_TIMEOUT, S3Connection
-from app.lakehouse.s3_watch import watch
-from app.runs.failure import FailureCause
+from app.lakehouse.s3_metrics import watch
 from app.telemetry.calls import SILENT, Telemetry
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pyiceberg.io import InputFile, OutputFile
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 
-from app.lakehouse.places import S3_SCHEMES, ForeignFile, Place, place_of
+from app.lakehouse.locations import S3_SCHEMES, ForeignFile, Place, place_of
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem

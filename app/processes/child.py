@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import app.child_launch
 from app.processes.log_pipe import LogPipe
 from app.redaction import Scope
 from app.sandbox.policy import Sandbox
 
-LAUNCH = Path(app.child_launch.__file__)
+LAUNCH = Path(__file__).with_name("launch.py")
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 LOG_LIMIT = 8 * 1024 * 1024
 LOG_CHECK_SECONDS = 5.0

@@ -13,16 +13,16 @@ from typing import Any
 
 import app.errors
 import app.sandbox.run_module
-from app import worker_spans
+from app.failure import FailureCause
+from app.processes import worker_spans
 from app.processes.child import PIPE_LIMIT, ChildProcess, Limits
+from app.processes.worker_main import CALL
 from app.processes.worker_messages import Message, WrongMessage, checked_spans, read_message
 from app.redaction import scope, within
-from app.runs.failure import FailureCause
 from app.sandbox.policy import Sandbox
 from app.shorten import LONGEST_DETAIL, shortened
 from app.telemetry.calls import SILENT, Telemetry
 from app.telemetry.outcomes import Outcome
-from app.worker_loop import CALL
 
 OnEvent = Callable[[Message], None]
 OnAsk = Callable[[Message], Coroutine[Any, Any, Message]]
@@ -121,7 +121,8 @@ class WorkerProcess:
         engine: str = "worker",
         timeout: float = START_TIMEOUT,  # noqa: ASYNC109 — it kills the process, too
     ) -> "WorkerProcess":
-        """`module` calls `app.worker_loop.serve`. Secrets belong into `hello`, not into `env`.
+        """`module` calls `app.processes.worker_main.serve`. Secrets belong in `hello`, not
+        in `env`.
         In a call it may have `max_rss` resident bytes, its own children's included: one that
         takes more is killed, and the call raises `out_of_memory`. Its calls are counted as
         those of `engine`."""

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from app.runs.failure import FailureCause
-from app.worker_loop import CALL
+from app.failure import FailureCause
+from app.processes.worker_main import CALL
 
 Message = dict[str, Any]
 

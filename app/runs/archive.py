@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from app.concurrency.backoff import pauses
+from app.concurrency.notify import ring_within
 from app.errors import AsgardError
-from app.runs.bells import ring_within
 from app.runs.history import RunHistory
 from app.runs.model import Run
-from app.runs.patience import pauses
 from app.runs.store import RunStore, StoredRun
 
 if TYPE_CHECKING:

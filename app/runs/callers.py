@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 
 from app.caller import Caller
-from app.runs.active import ActiveRun, Step, Stop, now, with_event
 from app.runs.cancellers import (
     Cancellers,
     goes_on,
@@ -13,8 +12,9 @@ from app.runs.cancellers import (
     with_joined,
     with_withdrawn,
 )
-from app.runs.driver import Superseded
+from app.runs.handler import Superseded
 from app.runs.model import Run
+from app.runs.owned_run import ActiveRun, Step, Stop, now, with_event
 from app.runs.store import RunStore
 from app.runs.supervisor import Supervisor
 

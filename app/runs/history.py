@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import structlog
 from pydantic import ValidationError
 
-from app.lakehouse.record_log import RecordLog, Row, new_commit_id
-from app.lakehouse.shared_log import SharedLog
+from app.lakehouse.records.log import RecordLog, Row, new_commit_id
+from app.lakehouse.records.shared_log import SharedLog
 from app.runs.model import Run, RunState
 
 if TYPE_CHECKING:

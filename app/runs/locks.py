@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import structlog
 
+from app.concurrency.backoff import pauses
+from app.concurrency.notify import Bell, ring_within
 from app.errors import EngineUnreachable
-from app.runs.bells import Bell, ring_within
 from app.runs.model import Run
-from app.runs.patience import pauses
 from app.runs.store import RunStore
 
 if TYPE_CHECKING:

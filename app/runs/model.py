@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.runs.failure import Failure
+from app.failure import Failure
 
 
 class RunKind(StrEnum):

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
+from app.concurrency.backoff import until_reachable
+from app.concurrency.notify import Bells, ring_within
 from app.errors import NotFound
 from app.runs.archive import RunArchive
-from app.runs.bells import Bells, ring_within
 from app.runs.history import EndedRun, RunHistory, outputs_of
 from app.runs.model import Run, RunEvent, RunKind, RunState
 from app.runs.pages import RunFilter, RunPage, page_of, position
-from app.runs.patience import until_reachable
 from app.runs.store import RunStore
 from app.runs.supervisor import Supervisor
 from app.runs.watcher import Watcher

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from app.caller import Caller
 from app.errors import InvalidBody
-from app.http import CallerDep
+from app.http.dependencies import CallerDep
 from app.runs.model import RunKind, RunState
 from app.runs.reader import RunEnd
 from app.runs.schemas import RunEvents, RunList, RunLogs, RunView

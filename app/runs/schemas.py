@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from app.caller import RUNS_ADMIN, Caller, is_same_caller
-from app.runs.failure import Failure
+from app.failure import Failure
 from app.runs.model import Run, RunEvent, RunInput, RunKind, RunOutput, RunState
 from app.runs.pages import RunPage
 

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from app.caller import ANONYMOUS, Caller, identity_of
+from app.concurrency.notify import Bells
 from app.config import Settings
 from app.errors import EngineUnreachable, NotSupported, TooManyRequests
-from app.runs.active import ActiveRun, now
 from app.runs.archive import RunArchive
-from app.runs.bells import Bells
 from app.runs.callers import RunCallers
 from app.runs.cancellers import Cancellers, FindOwner, counts_for
-from app.runs.driver import RunDriver
+from app.runs.deduplication import Joins, is_joinable
+from app.runs.handler import RunDriver
 from app.runs.history import RunHistory
-from app.runs.joins import Joins, is_joinable
 from app.runs.locks import TargetLocks
 from app.runs.model import Run, RunInput, RunKind, RunState
+from app.runs.owned_run import ActiveRun, now
 from app.runs.pages import position
 from app.runs.reader import RunReader
 from app.runs.replicas import Replicas

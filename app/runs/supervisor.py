@@ -5,16 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
+from app.concurrency.backoff import pauses, until_reachable
+from app.concurrency.notify import Bells
 from app.errors import AsgardError, EngineTimeout, EngineUnreachable
 from app.redaction import Scope, within
-from app.runs.active import ActiveRun, Stop, now
 from app.runs.archive import RunArchive
-from app.runs.bells import Bells
-from app.runs.driver import CancelRequested, Outcome, RunDriver, SettledAsFailed, Superseded
-from app.runs.endings import CANCELLED, LOST, Ending, broken, failed, succeeded, timed_out
+from app.runs.handler import CancelRequested, Outcome, RunDriver, SettledAsFailed, Superseded
 from app.runs.locks import TargetLocks
 from app.runs.model import Run, RunKind, RunState
-from app.runs.patience import pauses, until_reachable
+from app.runs.outcomes import CANCELLED, LOST, Ending, broken, failed, succeeded, timed_out
+from app.runs.owned_run import ActiveRun, Stop, now
 from app.runs.store import RunStore, StoredRun
 from app.telemetry.calls import SILENT, Telemetry, Work, in_log
 

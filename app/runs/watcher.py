@@ -5,12 +5,12 @@ import random
 
 import structlog
 
+from app.concurrency.notify import Bells
 from app.errors import AsgardError
-from app.runs.active import ActiveRun, Stop
 from app.runs.archive import RunArchive
-from app.runs.bells import Bells
-from app.runs.driver import Superseded
+from app.runs.handler import Superseded
 from app.runs.model import Run, RunState
+from app.runs.owned_run import ActiveRun, Stop
 from app.runs.pages import position
 from app.runs.replicas import Replicas
 from app.runs.store import RunStore, StoredRun

@@ -7,9 +7,9 @@ never do so if a table's name stands before it.
 from sqlglot import exp
 
 from app.errors import SqlFunctionRefused
+from app.sql.guard.paths import PATH_FORMATS
+from app.sql.guard.tables import fold
 from app.sql.parse import Parsed
-from app.sql.paths import PATH_FORMATS
-from app.sql.tables import fold
 
 WORDS = frozenset({"user", "current_user", "session_user"})
 _MORE_SOURCES = ("joins", "laterals")

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.errors import AsgardError
-from app.sql import guard, rewrite
+from app.processes.worker_main import Emit, Handler, Message, serve
+from app.sql import rewrite
+from app.sql.error_positions import place
+from app.sql.guard import guard
 from app.sql.model import SqlPolicy
 from app.sql.parse import DuckDBSql, TrinoSql
-from app.sql.places import place
-from app.worker_loop import Emit, Handler, Message, serve
 
 
 def open_worker(hello: Message) -> Mapping[str, Handler]:

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.errors import AsgardError, EngineFailed, InvalidRequest, NotSupported
+from app.failure import FailureCause
 from app.lakehouse.catalog import NESSIE_OWN, RUN_ID_PROPERTY
 from app.lakehouse.tables import Column
 from app.lakehouse.types import iceberg_type, trino_type
-from app.runs.driver import SettledAsFailed
-from app.runs.failure import FailureCause
-from app.warehouse.duckdb_types import quoted
+from app.runs.handler import SettledAsFailed
+from app.warehouse.duckdb.types import quoted
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog
     from app.lakehouse.tables import TableInfo, ViewInfo
-    from app.runs.driver import RunControl
+    from app.runs.handler import RunControl
     from app.runs.model import Run
-    from app.sql.judge import SqlJudge
+    from app.sql.client import SqlJudge
     from app.warehouse.described import Described
 
 Columns = Sequence[Column]

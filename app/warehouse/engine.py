@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from app.lakehouse.tables import Column
-from app.runs.driver import Outcome, RunControl
+from app.runs.handler import Outcome, RunControl
 from app.runs.model import Run
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import json
 import duckdb
 import httpx
 
-from app.sql.functions import SPARK, SPARK_TABLE_FUNCTIONS, TRINO
+from app.sql.guard.functions import SPARK, SPARK_TABLE_FUNCTIONS, TRINO
 
 BATCH = 8
 

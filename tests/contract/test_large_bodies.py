@@ -10,14 +10,14 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from app.airbyte.schemas import SourceCreate, StreamBody
-from app.airbyte.typed_configs import KafkaConfig
+from app.airbyte.source_configs import KafkaConfig
 from app.bodies import MOST_UNKNOWN
 from app.data_products.schemas import ProductCreate
 from app.data_transformation.schemas import TransformRequest
 from app.dbt_transformations.schemas import TransformationCreate
 from app.edge import strict
-from app.edge.known import MOST_NAMED
-from app.edge.parts import MOST_PARTS, TOO_MANY_PARTS, has_too_many_parts
+from app.edge.body_size import MOST_PARTS, TOO_MANY_PARTS, has_too_many_parts
+from app.edge.known_names import MOST_NAMED
 from app.edge.repeats import refuse_repeated_fields
 from app.errors import InvalidBody
 from tests.contract.problems import assert_problem

@@ -13,7 +13,7 @@ from fastapi import FastAPI, Query
 from fastapi.routing import APIRoute
 
 from app.config import Settings
-from app.edge.known import takes
+from app.edge.known_names import takes
 from app.edge.repeats import refuse_repeated_parameters
 from app.errors import InvalidBody
 from app.main import create_app

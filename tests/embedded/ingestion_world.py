@@ -18,9 +18,6 @@ import pytest
 import toy_connector
 from integration.servers.airbyte import AirbyteServer, airbyte_server
 
-from app.airbyte.airbyte_api import AirbyteApi
-from app.airbyte.connector_packages import allowed_packages
-from app.airbyte.driver import IngestionDriver
 from app.airbyte.engine import (
     DestinationDraft,
     Ingestion,
@@ -31,12 +28,15 @@ from app.airbyte.engine import (
     StreamChoice,
     SyncMode,
 )
-from app.airbyte.local_connectors import LocalConnectors
+from app.airbyte.local.connectors.packages import allowed_packages
+from app.airbyte.local.engine import LocalConnectors
+from app.airbyte.remote.engine import AirbyteApi
+from app.airbyte.run_handler import IngestionDriver
 from app.airbyte.service import AirbyteService
 from app.caller import Caller
 from app.config import Settings
-from app.lakehouse.bronze import BronzeManifests, Manifest
-from app.runs.idempotency import IdempotencyStore
+from app.idempotency import IdempotencyStore
+from app.lakehouse.bronze.manifests import BronzeManifests, Manifest
 from app.runs.model import Run, RunKind
 from app.runs.service import RunService
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyiceberg.catalog import Catalog
 
-from app.warehouse import publish
+from app.lakehouse.publish import publish
 from tests.conftest import Lakehouse
 from tests.embedded.warehouse_world import World, open_world, unique
 from tests.payloads import CANARY, PAYLOADS

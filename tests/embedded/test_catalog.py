@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 
 from app.errors import EngineFailed, EngineUnreachable, NotFound
+from app.failure import FailureCause
 from app.lakehouse import rest_catalog
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog, Column
 from app.lakehouse.connection import Lake
-from app.runs.failure import FailureCause
 
 ROWS = pa.table({"id": [1, 2, 3], "name": ["a", "b", "c"]})
 

@@ -9,9 +9,9 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
-from app.warehouse import publish
+from app.lakehouse.publish import publish
 from app.warehouse.dbt.project import DbtProject
-from app.warehouse.duckdb_types import quoted
+from app.warehouse.duckdb.types import quoted
 from app.warehouse.engine import ExtraColumn, Materialization, ModelSpec
 from tests.conftest import Lakehouse
 from tests.embedded.test_dbt_transformations import dbt

@@ -9,7 +9,7 @@ import pytest
 
 from app.caller import Caller
 from app.data_products.record import ProductDoc
-from app.lakehouse.records import RecordTable
+from app.lakehouse.records.table import RecordTable
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog

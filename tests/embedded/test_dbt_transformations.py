@@ -27,7 +27,7 @@ from app.errors import (
     SqlRefused,
     TableNotFound,
 )
-from app.runs.idempotency import IdempotencyKey
+from app.idempotency import IdempotencyKey
 from app.runs.model import RunState
 from app.warehouse.dbt.project import DbtProject
 from tests.conftest import Lakehouse

@@ -10,9 +10,9 @@ import pytest
 
 from app.auth.keys import make_key
 from app.config import AuthMode, Settings
-from app.doctor.door import door_findings
-from app.doctor.findings import Finding, show
+from app.doctor.authentication import door_findings
 from app.doctor.lake import lake_findings
+from app.doctor.report import Finding, show
 from app.lakehouse.connection import READ_TIMEOUT
 from tests.conftest import Lakehouse
 from tests.embedded.auth_world import write_keys

@@ -16,10 +16,10 @@ import pytest
 from cryptography import x509
 
 from app.config import Settings
-from app.lakehouse import seaweedfs_doors
-from app.lakehouse.embedded import EmbeddedLakehouse, embedded_lakehouse
-from app.lakehouse.home import Home, new_shared
-from app.lakehouse.seaweedfs import _program
+from app.lakehouse.embedded import seaweedfs_ports
+from app.lakehouse.embedded.home import Home, new_shared
+from app.lakehouse.embedded.lakehouse import EmbeddedLakehouse, embedded_lakehouse
+from app.lakehouse.embedded.seaweedfs import _program
 from tests.doors import Answer, Door, Request, doors_of, knock
 from tests.live_gateway import live_gateway
 from tests.patience import until
@@ -199,7 +199,7 @@ def test_a_home_keeps_its_certificate_until_it_is_a_year_old(tmp_path):
         if path.exists():
             then = (datetime.now(UTC) - timedelta(days=days)).timestamp()
             os.utime(path, (then, then))
-        seaweedfs_doors.environment(home, shared)
+        seaweedfs_ports.environment(home, shared)
         seen.append(path.read_bytes())
     assert seen[0] == seen[1]
     assert seen[1] != seen[2]

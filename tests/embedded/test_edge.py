@@ -12,11 +12,11 @@ from toy_runs import Idle, request, running, toy_lake
 from app.audit.record import Outcome
 from app.caller import ANONYMOUS, RUNS_ADMIN, Caller
 from app.config import AuthMode
-from app.edge.answer import Answer
 from app.edge.proxies import Proxies
-from app.edge.rates import MOST_BUCKETS, RateLimit
+from app.edge.rate_limit import MOST_BUCKETS, RateLimit
+from app.edge.response import Answer
 from app.errors import TooManyRequests
-from app.http import WaitDep
+from app.http.dependencies import WaitDep
 
 HERE = {"host": "asgard"}
 

@@ -19,13 +19,13 @@ import pytest
 
 from app.config import Settings
 from app.errors import EngineUnreachable
-from app.lakehouse.embedded import (
+from app.lakehouse.embedded.home import Home
+from app.lakehouse.embedded.lakehouse import (
     DEFAULT_PATIENCE,
     EmbeddedLakehouse,
     Patience,
     embedded_lakehouse,
 )
-from app.lakehouse.home import Home
 from tests.patience import until
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ ROWS = pa.table({"id": [1, 2, 3]})
 GATEWAY = """
 import asyncio, json, signal, sys
 from app.config import Settings
-from app.lakehouse.embedded import embedded_lakehouse
+from app.lakehouse.embedded.lakehouse import embedded_lakehouse
 
 async def main():
     stop = asyncio.Event()

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pytest
 
 from app.caller import ANONYMOUS
-from app.data_transformation.spark_connect import SparkConnectEngine
+from app.data_transformation.sail.engine import SparkConnectEngine
+from app.failure import FailureCause
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog, Column, ViewInfo
-from app.runs.driver import SettledAsFailed
-from app.runs.failure import FailureCause
+from app.lakehouse.publish.publish import append_table, replace_table
+from app.lakehouse.publish.run_commits import HEAD
+from app.runs.handler import SettledAsFailed
 from app.runs.model import Run, RunKind, RunState
 from app.warehouse.engine import Materialization, ModelSpec
-from app.warehouse.publish import append_table, replace_table
-from app.warehouse.target import HEAD
 from tests.conftest import Lakehouse
 from tests.embedded.test_warehouse_models import computing
 from tests.embedded.warehouse_world import ENDLESS, open_world

@@ -7,12 +7,12 @@ import httpx
 import pytest
 from auth_world import bearer, gate, key_of, write_keys
 
+from app import idempotency
 from app.caller import Caller
 from app.config import AuthMode
 from app.errors import IdempotencyMismatch
+from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.lakehouse.storage import ObjectStore
-from app.runs import idempotency
-from app.runs.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from tests.patience import until
 
 

@@ -14,7 +14,7 @@ from ingestion_world import CALLER, World, local_ingestion_world, stream  # noqa
 
 from app.airbyte.engine import SyncMode
 from app.errors import InvalidRequest, PathRefused, SourceNotFound
-from app.runs.failure import FailureCause
+from app.failure import FailureCause
 from app.runs.model import RunState
 
 CSV = 'id,name\n1,Ada\n2,NA\n3,\n4,""\n'

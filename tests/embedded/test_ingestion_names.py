@@ -16,8 +16,8 @@ from ingestion_world import (  # noqa: F401
     make,
 )
 
-from app.airbyte.bronze_types import unique_names
-from app.runs.failure import FailureCause
+from app.airbyte.local.bronze_types import unique_names
+from app.failure import FailureCause
 from app.runs.model import RunState
 from tests.payloads import CANARY, PAYLOADS
 

@@ -22,12 +22,12 @@ from ingestion_world import (  # noqa: F401
 )
 
 from app.airbyte.engine import DestinationDraft, Source, SourceDraft
-from app.airbyte.local_records import DestinationDoc, SourceDoc
+from app.airbyte.local.records import DestinationDoc, SourceDoc
 from app.airbyte.views import SinkView, SourceView
 from app.config import Settings
 from app.errors import InvalidBody
-from app.lakehouse.embedded import embedded_lakehouse
-from app.lakehouse.records import RecordTable
+from app.lakehouse.embedded.lakehouse import embedded_lakehouse
+from app.lakehouse.records.table import RecordTable
 from app.redaction import Scope, clean, within
 from app.runs.model import RunState
 from app.secret_marks import MASK

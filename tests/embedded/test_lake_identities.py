@@ -33,13 +33,13 @@ from app.context.engines import spark_engine
 from app.context.foundation import lay_foundation
 from app.lakehouse.catalog import Column
 from app.lakehouse.connection import Lake
-from app.lakehouse.embedded import embedded_lakehouse
+from app.lakehouse.embedded.lakehouse import embedded_lakehouse
 from app.lakehouse.storage import open_client
 from app.processes import ChildProcess, WorkerProcess
 from app.sandbox import run_module
 from app.sandbox.policy import Sandbox
 from app.telemetry.calls import SILENT
-from app.warehouse.duckdb_session import open_session
+from app.warehouse.duckdb.session import open_session
 from tests.conftest import Lakehouse
 
 ROWS = pa.table({"id": [1, 2, 3]})
@@ -503,7 +503,7 @@ import json, socket, sys
 from pathlib import Path
 from app.lakehouse.connection import Lake
 from app.lakehouse.storage import open_client
-from app.warehouse.duckdb_session import open_session
+from app.warehouse.duckdb.session import open_session
 
 lake, folder, home, name, ports = sys.argv[1:6]
 lake = Lake.from_json(Path(lake).read_text())
@@ -628,7 +628,7 @@ async def given_to(module, lakehouse, monkeypatch):
 async def test_a_hostile_program_in_sails_place_reads_sources_and_reaches_nothing_else(
     world, lakehouse, tmp_path, monkeypatch
 ):
-    given = await given_to("app.data_transformation.worker", lakehouse, monkeypatch)
+    given = await given_to("app.data_transformation.sail.worker", lakehouse, monkeypatch)
     lake, sandbox = Lake.from_json(given["hello"]["lake"]), given["sandbox"]
     own = tmp_path / "own"
     own.mkdir()
@@ -691,7 +691,7 @@ print(json.dumps({"rows": rows, "handed over": handed_over, "reached": reached})
 async def test_a_hostile_program_in_a_publishers_place_reads_what_is_handed_over_and_no_other_file(
     world, lakehouse, tmp_path, monkeypatch
 ):
-    given = await given_to("app.warehouse.publisher", lakehouse, monkeypatch)
+    given = await given_to("app.lakehouse.publish.worker", lakehouse, monkeypatch)
     lake = Lake.from_json(given["hello"]["lake"])
     own = tmp_path / "own"
     own.mkdir()

@@ -11,7 +11,7 @@ import pytest
 
 from app.config import Settings
 from app.errors import EngineUnreachable
-from app.lakehouse.embedded import EmbeddedLakehouse, embedded_lakehouse
+from app.lakehouse.embedded.lakehouse import EmbeddedLakehouse, embedded_lakehouse
 from app.lakehouse.storage_probe import StorageProbe
 from app.main import create_app
 from tests.patience import until

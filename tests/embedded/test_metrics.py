@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from app.config import AuthMode, Settings
 from app.errors import AsgardError
 from app.lakehouse.catalog import Catalog
-from app.lakehouse.records import RecordTable
+from app.lakehouse.records.table import RecordTable
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
 from app.telemetry.calls import Telemetry
 from app.telemetry.metrics import Metrics

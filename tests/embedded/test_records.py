@@ -17,11 +17,12 @@ from toy_processes import FORKS, create_records
 
 from app.caller import Caller
 from app.errors import Conflict, EngineUnreachable, Gone, InvalidBody, NotFound, VersionMismatch
-from app.lakehouse import record_log, shared_log
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
-from app.lakehouse.record_log import Commit, RecordLog
-from app.lakehouse.records import Record, RecordTable
+from app.lakehouse.records import log as record_log
+from app.lakehouse.records import shared_log
+from app.lakehouse.records.log import Commit, RecordLog
+from app.lakehouse.records.table import Record, RecordTable
 
 THEM = Caller("them")
 

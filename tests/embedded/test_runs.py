@@ -8,8 +8,8 @@ import pytest
 from toy_runs import ME, Idle, RowWriter, ToyLake, open_toy_lake, request, running, toy_lake
 
 from app.errors import EngineFailed, EngineUnreachable, NotFound, TooManyRequests
-from app.runs.driver import Outcome, RunControl
-from app.runs.failure import FailureCause
+from app.failure import FailureCause
+from app.runs.handler import Outcome, RunControl
 from app.runs.model import Run, RunState
 from app.runs.reader import RunEnd
 from app.runs.store import open_key

@@ -12,8 +12,8 @@ import uvicorn
 from fastapi import FastAPI
 from toy_runs import ME, Idle, ToyLake, request, running, toy_lake
 
-from app import problems
 from app.auth.access import current_caller
+from app.http import problems
 from app.runs.router import router
 from tests.patience import until
 

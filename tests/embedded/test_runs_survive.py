@@ -11,8 +11,8 @@ from toy_processes import FORKS, serve_runs
 from toy_runs import Idle, RowWriter, ToyLake, request, running, toy_lake
 
 from app.config import Settings
-from app.lakehouse.embedded import embedded_lakehouse
-from app.runs.failure import FailureCause
+from app.failure import FailureCause
+from app.lakehouse.embedded.lakehouse import embedded_lakehouse
 from app.runs.locks import PREFIX as LOCKS
 from app.runs.model import Run, RunState
 from app.runs.replicas import PREFIX as REPLICAS

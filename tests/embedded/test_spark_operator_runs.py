@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 
 from app.caller import ANONYMOUS
-from app.data_transformation import spark_operator
 from app.data_transformation.engine import WriteMode
-from app.runs.failure import Failure, FailureCause
+from app.data_transformation.kubernetes import engine as spark_operator
+from app.failure import Failure, FailureCause
+from app.lakehouse.publish.publish import append_table, replace_table
 from app.runs.model import Run, RunState
-from app.warehouse.publish import append_table, replace_table
 from tests import patience
 from tests.conftest import Lakehouse
 from tests.integration.spark.operator_runs import Runs, operator_runs

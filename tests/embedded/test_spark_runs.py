@@ -17,12 +17,12 @@ import psutil
 import pytest
 
 from app.caller import ANONYMOUS
-from app.data_transformation.driver import SparkDriver
 from app.data_transformation.engine import Reading, SparkWork, WriteMode
 from app.data_transformation.resources import Resources
-from app.data_transformation.sources import SourceResolver
-from app.data_transformation.spark_connect import SparkConnectEngine
-from app.lakehouse.bronze import BronzeFile, BronzeManifests
+from app.data_transformation.run_handler import SparkDriver
+from app.data_transformation.sail.engine import SparkConnectEngine
+from app.data_transformation.source_files import SourceResolver
+from app.lakehouse.bronze.manifests import BronzeFile, BronzeManifests
 from app.lakehouse.connection import Lake
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService

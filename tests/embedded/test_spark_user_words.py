@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.errors import SqlFunctionRefused
-from app.sql.guard import check_script
+from app.sql.guard.guard import check_script
 from app.sql.model import SqlPolicy
 
 POLICY = SqlPolicy(

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from app.errors import EngineFailed, EngineUnreachable
+from app.failure import FailureCause
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
-from app.runs.failure import FailureCause
 
 ETAG = '"900150983cd24fb0d6963f7d28e17f72"'  # of the body b"abc"
 

@@ -12,7 +12,7 @@ import pytest
 from app.config import Settings
 from app.doctor.lake import lake_findings
 from app.errors import EngineUnreachable
-from app.lakehouse.embedded import EmbeddedLakehouse, embedded_lakehouse
+from app.lakehouse.embedded.lakehouse import EmbeddedLakehouse, embedded_lakehouse
 from app.lakehouse.storage import ObjectStore
 from app.lakehouse.storage_probe import HEALTH_KEY, Place, StorageProbe
 from app.main import create_app

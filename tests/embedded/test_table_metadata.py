@@ -18,10 +18,10 @@ from pyiceberg.typedef import Record
 from app.dbt_transformations.tables import tables_of
 from app.errors import EngineFailed, TableRefused
 from app.lakehouse.connection import Lake
+from app.lakehouse.publish import publish
+from app.lakehouse.publish.snapshots import delete_unreachable
 from app.lakehouse.storage import open_client
-from app.warehouse import publish
-from app.warehouse.duckdb_session import our_errors
-from app.warehouse.snapshots import delete_unreachable
+from app.warehouse.duckdb.session import our_errors
 from tests.conftest import Lakehouse
 from tests.http_server import Asked, Reply, replying
 

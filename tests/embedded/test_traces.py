@@ -151,7 +151,7 @@ async def test_a_callers_trace_is_in_the_log_also_without_a_collector(
 def test_nothing_is_imported_for_traces_unless_they_are_wanted() -> None:
     """FastAPI imports OpenTelemetry's API by itself: that is small."""
     code = (
-        "import sys, json; import app.main, app.warehouse.dbt.worker;"
+        "import sys, json; import app.main, app.warehouse.duckdb.builder;"
         "print(json.dumps([n for n in sys.modules if n.startswith('opentelemetry.')]))"
     )
     clean = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}

@@ -11,15 +11,15 @@ import psutil
 import pytest
 
 from app.errors import AsgardError, EngineFailed, SqlInvalid
+from app.failure import FailureCause
 from app.processes import WorkerError, WorkerProcess
-from app.runs.failure import FailureCause
-from app.sql.judge import SqlJudge
+from app.sql.client import SqlJudge
 from app.sql.model import SqlPolicy
 from app.warehouse.engine import Materialization, ModelSpec
-from app.warehouse.trino import TrinoEngine
-from app.warehouse.trino_client import Answer
-from app.warehouse.trino_connection import TrinoConnection
-from app.warehouse.trino_publisher import (
+from app.warehouse.trino.client import Answer
+from app.warehouse.trino.connection import TrinoConnection
+from app.warehouse.trino.engine import TrinoEngine
+from app.warehouse.trino.publisher import (
     Publisher,
     StatementRefused,
     table_statement,
@@ -37,7 +37,7 @@ APPROVED = table_statement(TARGET, SQL)
 
 @pytest.fixture(scope="module")
 async def worker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[WorkerProcess]:
-    worker = await start("app.warehouse.dbt.trino_worker", tmp_path_factory.mktemp("worker"))
+    worker = await start("app.warehouse.trino.builder", tmp_path_factory.mktemp("worker"))
     yield worker
     await worker.close()
 
@@ -237,7 +237,7 @@ def memory(pid: int) -> list[bytes]:
 async def test_a_worker_that_runs_for_long_gathers_no_flags_of_adapters(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from app.warehouse.dbt.trino_worker import ModelWorker
+from app.warehouse.trino.builder import ModelWorker
 from dbt.adapters.base.impl import DEFAULT_BASE_BEHAVIOR_FLAGS
 
 class Gateway:

@@ -7,15 +7,15 @@ from uuid import uuid4
 import pytest
 
 from app.caller import ANONYMOUS
-from app.data_transformation.driver import SparkDriver
 from app.data_transformation.engine import SparkWork, WriteMode
 from app.data_transformation.resources import Resources
-from app.data_transformation.sources import SourceResolver
-from app.data_transformation.spark_connect import SparkConnectEngine
+from app.data_transformation.run_handler import SparkDriver
+from app.data_transformation.sail.engine import SparkConnectEngine
+from app.data_transformation.source_files import SourceResolver
 from app.errors import EngineFailed
-from app.lakehouse.bronze import BronzeManifests
+from app.lakehouse.bronze.manifests import BronzeManifests
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Column
-from app.runs.driver import SettledAsFailed
+from app.runs.handler import SettledAsFailed
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec

@@ -12,7 +12,7 @@ import pytest
 
 from app.caller import ANONYMOUS
 from app.errors import NotFound, SqlInvalid, TableNotFound
-from app.runs.failure import FailureCause
+from app.failure import FailureCause
 from app.runs.model import Run, RunState
 from app.sql.model import GuardedQuery, TableName
 from app.warehouse.engine import ExtraColumn, IncrementalStrategy, Materialization
@@ -393,7 +393,7 @@ async def test_a_session_reaches_nothing_but_the_lake(lakehouse: Lakehouse, tmp_
     """The guard refuses such SQL; the engine would, too."""
     import duckdb
 
-    from app.warehouse.duckdb_session import open_session
+    from app.warehouse.duckdb.session import open_session
 
     def refused() -> list[str]:
         connection = open_session(lakehouse.lake, tmp_path / "scratch", "64MB")

@@ -7,9 +7,9 @@ import duckdb
 import pytest
 
 from app.errors import AsgardError, SqlFunctionRefused, SqlInvalid
-from app.sql.virtual import VIRTUAL_COLUMNS
-from app.warehouse.duckdb_names import FALLBACKS
-from app.warehouse.duckdb_session import EXTENSIONS, extension_file
+from app.sql.duckdb.virtual_columns import VIRTUAL_COLUMNS
+from app.warehouse.duckdb.column_names import FALLBACKS
+from app.warehouse.duckdb.session import EXTENSIONS, extension_file
 from tests.conftest import Lakehouse
 from tests.embedded.warehouse_world import World, open_world, unique
 

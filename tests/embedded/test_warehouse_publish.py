@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from app.errors import EngineFailed, InvalidRequest
-from app.runs.failure import FailureCause
-from app.warehouse import publish
-from app.warehouse.publish import Base, Published
+from app.failure import FailureCause
+from app.lakehouse.publish import publish
+from app.lakehouse.publish.publish import Base, Published
 from tests.conftest import Lakehouse
 
 T = TypeVar("T")
@@ -264,7 +264,7 @@ async def test_readers_see_every_version_whole_and_forty_rebuilds_leave_no_weigh
 async def test_old_snapshots_go_and_so_do_the_files_that_only_they_knew(
     target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.warehouse import snapshots
+    from app.lakehouse.publish import snapshots
 
     monkeypatch.setattr(snapshots, "KEEP", 3)
     monkeypatch.setattr(snapshots, "KEEP_SECONDS", 0.0)
@@ -286,7 +286,7 @@ async def test_delete_files_of_other_engines_go_with_the_next_replacement(target
     def delete_by_duckdb(catalog: Any) -> None:
         import duckdb
 
-        from app.warehouse.duckdb_session import (
+        from app.warehouse.duckdb.session import (
             EXTENSIONS,
             attach,
             catalog_secret,
@@ -321,7 +321,7 @@ async def test_delete_files_of_other_engines_go_with_the_next_replacement(target
 async def test_a_large_result_is_written_a_row_group_at_a_time(
     target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.warehouse import data_files
+    from app.lakehouse.publish import data_files
 
     monkeypatch.setattr(data_files, "ROW_GROUP_BYTES", 80_000)
     monkeypatch.setattr(data_files, "FILE_BYTES", 400_000)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.errors import SqlInvalid
-from app.warehouse import trino_columns
+from app.warehouse.trino import columns
 from tests.conftest import Lakehouse
 from tests.embedded.warehouse_world import World, open_world, unique
 
@@ -43,7 +43,7 @@ async def test_a_row_without_names_is_refused_clearly(world, value, kind) -> Non
     assert refusal.detail == expected
     assert refusal.hint == HINT
     with pytest.raises(SqlInvalid) as on_trino:
-        trino_columns.describe(f"SELECT {value} AS a", ["a"], [kind])
+        columns.describe(f"SELECT {value} AS a", ["a"], [kind])
     assert (on_trino.value.detail, on_trino.value.hint) == (refusal.detail, refusal.hint)
 
 

@@ -13,7 +13,7 @@ from toy_runs import RowWriter, open_toy_lake, request
 from app.errors import Conflict
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
-from app.lakehouse.records import Record, RecordTable
+from app.lakehouse.records.table import Record, RecordTable
 from app.runs import supervisor
 
 FORKS = multiprocessing.get_context("forkserver")

@@ -15,7 +15,7 @@ from app.errors import AsgardError, NotFound
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
 from app.lakehouse.connection import Lake
 from app.lakehouse.storage import ObjectStore, open_client
-from app.runs.driver import Outcome, RunControl
+from app.runs.handler import Outcome, RunControl
 from app.runs.model import Run, RunKind, RunOutput, RunState
 from app.runs.service import RunRequest, RunService
 

@@ -12,20 +12,20 @@ from app.context.connections import project_target, trino_connection
 from app.dbt_transformations.record import TransformationDoc
 from app.dbt_transformations.schemas import TransformationCreate
 from app.dbt_transformations.service import Asked, DbtService, Transformation
-from app.lakehouse.records import RecordTable
-from app.runs.idempotency import IdempotencyStore
+from app.idempotency import IdempotencyStore
+from app.lakehouse.records.table import RecordTable
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
-from app.sql.judge import SqlJudge
+from app.sql.client import SqlJudge
 from app.sql.model import SqlPolicy
 from app.telemetry.calls import Telemetry
 from app.telemetry.metrics import Metrics
+from app.warehouse.dbt.profiles import ProjectTarget
 from app.warehouse.dbt.project import DbtProject
-from app.warehouse.dbt.project_targets import ProjectTarget
-from app.warehouse.driver import ModelDriver
-from app.warehouse.duckdb import DuckDbEngine
+from app.warehouse.duckdb.engine import DuckDbEngine
 from app.warehouse.engine import Materialization, ModelSpec, SqlEngine
-from app.warehouse.trino import TrinoEngine
+from app.warehouse.run_handler import ModelDriver
+from app.warehouse.trino.engine import TrinoEngine
 from tests.conftest import Lakehouse
 
 ENDLESS = "SELECT count(*) AS n FROM silver.wh_numbers a, silver.wh_numbers b, silver.wh_numbers c"
@@ -178,7 +178,7 @@ def _service(
 def _make_numbers(catalog: Any) -> None:
     import pyarrow as pa
 
-    from app.warehouse import publish
+    from app.lakehouse.publish import publish
 
     rows = pa.table({"n": range(NUMBERS), "half": [i / 2 for i in range(NUMBERS)]})
     reader = pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches())

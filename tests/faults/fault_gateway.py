@@ -22,10 +22,10 @@ POLL = 0.03
 PROGRAM = Path(sys.executable).with_name("asgard")
 CHILDREN = {
     "lakehouse": "/weed",
-    "spark": "app.data_transformation.worker",
-    "dbt": "app.warehouse.dbt.worker",
-    "duckdb": "app.warehouse.duckdb_worker",
-    "publisher": "app.warehouse.publisher",
+    "spark": "app.data_transformation.sail.worker",
+    "dbt": "app.warehouse.duckdb.builder",
+    "duckdb": "app.warehouse.duckdb.planner",
+    "publisher": "app.lakehouse.publish.worker",
     "judge": "app.sql.worker",
     "ingestion": "app.airbyte.",
     "connector": "/source-",

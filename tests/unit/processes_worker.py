@@ -7,9 +7,9 @@ import threading
 import time
 
 from app.errors import EngineFailed, SqlNotParsed
-from app.runs.failure import FailureCause
-from app.worker_loop import Emit, Gateway, Handlers, Message, Refused, serve
-from app.worker_spans import span
+from app.failure import FailureCause
+from app.processes.worker_main import Emit, Gateway, Handlers, Message, Refused, serve
+from app.processes.worker_spans import span
 
 print("noise while imported")
 

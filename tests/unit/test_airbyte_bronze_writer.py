@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from app.airbyte import bronze_writer
-from app.airbyte.bronze_types import columns_of
-from app.airbyte.bronze_writer import StreamWriter, broken_line
+from app.airbyte.local import bronze_writer
+from app.airbyte.local.bronze_types import columns_of
+from app.airbyte.local.bronze_writer import StreamWriter, broken_line
 
 TIME = {"type": "string", "format": "date-time"}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.airbyte.connector_process import LONGEST_TEXT, Program, discover, messages
+from app.airbyte.local.connectors.process import LONGEST_TEXT, Program, discover, messages
 from app.errors import EngineFailed
 
 MIB = 2**20

@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
-from app.airbyte.airbyte_answers import retry_after, said
-from app.airbyte.airbyte_configs import without_secrets
-from app.airbyte.airbyte_layout import stream_path
-from app.airbyte.quartz import next_time, quartz
+from app.airbyte.remote.configs import without_secrets
+from app.airbyte.remote.cron import next_time, quartz
+from app.airbyte.remote.errors import retry_after, said
+from app.airbyte.remote.s3_paths import stream_path
 from app.airbyte.secrets import masked
 from app.errors import InvalidRequest
 

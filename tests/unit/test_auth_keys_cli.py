@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from app.auth.key_ring import KeyRing
 from app.auth.key_store import KeysInFile, KeysInSecret
 from app.auth.keys import KEY, KeyFile, make_key
-from app.cli import main
+from app.cli.main import main
 from tests.http_server import Asked, serving
 
 

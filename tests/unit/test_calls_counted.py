@@ -9,7 +9,7 @@ import yaml
 
 from app.airbyte.client import AirbyteClient
 from app.config import Settings
-from app.data_transformation.kubernetes_api import KubernetesApi
+from app.data_transformation.kubernetes.api import KubernetesApi
 from app.errors import AsgardError
 from app.telemetry.calls import Telemetry
 from app.telemetry.metrics import Metrics

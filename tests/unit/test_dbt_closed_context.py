@@ -7,8 +7,8 @@ import duckdb
 import pytest
 
 from app.errors import AsgardError
-from app.warehouse.dbt.on_duckdb import BACKEND, take_over
-from app.warehouse.dbt.workspace import Backend, Model, Workspace
+from app.warehouse.dbt.invocation import Backend, Model, Workspace
+from app.warehouse.duckdb.dbt_backend import BACKEND, take_over
 
 HOSTILE = """
 {% materialization table, adapter='duckdb' %}

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from app.dbt_transformations.record import TransformationStatus, transformation_id
 from app.dbt_transformations.schemas import TransformationCreate
 from app.errors import AsgardError, EngineFailed, EngineUnreachable, SqlInvalid, TableNotFound
-from app.runs.failure import FailureCause
-from app.warehouse.duckdb_session import engine_error
+from app.failure import FailureCause
+from app.warehouse.duckdb.session import engine_error
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 
 

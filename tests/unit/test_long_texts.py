@@ -11,16 +11,16 @@ import pytest
 from app import redaction
 from app.data_transformation import job
 from app.errors import AsgardError, EngineFailed
+from app.failure import Failure, FailureCause
 from app.processes import WorkerError
-from app.runs import active
-from app.runs.active import KEPT_LINES, KEPT_LOG, LONGEST_ENTRY, ActiveRun, with_event
-from app.runs.endings import failed
-from app.runs.failure import Failure, FailureCause
+from app.processes.worker_main import Gateway, _described
+from app.runs import owned_run
 from app.runs.model import Run, RunKind
+from app.runs.outcomes import failed
+from app.runs.owned_run import KEPT_LINES, KEPT_LOG, LONGEST_ENTRY, ActiveRun, with_event
 from app.runs.store import StoredRun
 from app.shorten import LONGEST_DETAIL, LONGEST_HINT, LONGEST_TEXT, shortened
-from app.warehouse.trino_publisher import Publisher, StatementRefused
-from app.worker_loop import Gateway, _described
+from app.warehouse.trino.publisher import Publisher, StatementRefused
 
 SECRET = "hunter2-very-secret"
 RUN = Run(
@@ -65,7 +65,7 @@ def test_only_the_start_of_a_text_is_searched_for_secrets(monkeypatch: pytest.Mo
             searched.append(len(text))
             return super().clean(text)
 
-    monkeypatch.setattr(active, "clean_start", Watched().clean_start)
+    monkeypatch.setattr(owned_run, "clean_start", Watched().clean_start)
     run = an_active_run()
     run.log(LONG)
     assert max(searched) <= LONGEST_ENTRY + 8192

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from app.errors import EngineFailed, EngineUnreachable, SqlNotParsed
+from app.failure import FailureCause
 from app.processes import (
     ChildProcess,
     Limits,
@@ -26,8 +27,7 @@ from app.processes import (
     child,
 )
 from app.processes.worker_messages import MOST_PARTS, WrongMessage, read_message
-from app.runs.failure import FailureCause
-from app.warehouse.building import Artifacts, call_worker
+from app.warehouse.worker_calls import Artifacts, call_worker
 
 ROOT = Path(__file__).parents[2]
 WORKER = "tests.unit.processes_worker"

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from app import health
+from app.edge import health
+from app.edge.health import FAILED, Rounds, probe
 from app.errors import EngineUnreachable
-from app.health import FAILED, Rounds, probe
 
 
 async def test_callers_at_the_same_time_and_soon_after_share_a_round(monkeypatch):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from app.errors import EngineFailed
-from app.warehouse.result_file import RESULT, discard_result, open_result, write_result
+from app.lakehouse.publish.result_file import RESULT, discard_result, open_result, write_result
 
 ROWS = pa.table({"id": [1, 2, 3], "name": ["one", "two", "three"]})
 

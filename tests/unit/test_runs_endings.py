@@ -10,10 +10,10 @@ from app.errors import (
     SqlInvalid,
     TableNotFound,
 )
-from app.runs.driver import Outcome
-from app.runs.endings import CANCELLED, LOST, failed, succeeded
-from app.runs.failure import FailureCause
+from app.failure import FailureCause
+from app.runs.handler import Outcome
 from app.runs.model import Run, RunInput, RunKind, RunOutput, RunState
+from app.runs.outcomes import CANCELLED, LOST, failed, succeeded
 
 NOW = datetime(2013, 1, 1, tzinfo=UTC)
 RUN = Run(

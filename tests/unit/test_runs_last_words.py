@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from app.airbyte.driver import IngestionDriver
-from app.data_transformation.driver import SparkDriver
-from app.runs.failure import Failure, FailureCause
+from app.airbyte.run_handler import IngestionDriver
+from app.data_transformation.run_handler import SparkDriver
+from app.failure import Failure, FailureCause
 from app.runs.model import Run, RunKind, RunState
-from app.warehouse.driver import ModelDriver
+from app.warehouse.run_handler import ModelDriver
 
 NOW = datetime(2013, 1, 1, tzinfo=UTC)
 NOTHING: Any = SimpleNamespace()

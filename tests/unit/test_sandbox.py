@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.lakehouse.home import free_port
+from app.lakehouse.embedded.home import free_port
 from app.processes import ChildProcess, WorkerProcess
 from app.processes.child import LAUNCH
 from app.sandbox.landlock import abi
@@ -254,8 +254,8 @@ async def test_dbt_needs_no_shared_memory(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from app.warehouse.dbt.on_duckdb import BACKEND\n"
-        "from app.warehouse.dbt.workspace import Model, Workspace\n"
+        "from app.warehouse.duckdb.dbt_backend import BACKEND\n"
+        "from app.warehouse.dbt.invocation import Model, Workspace\n"
         "model = Model('one', 'select 1 as one', 'table', '', [], {})\n"
         "Workspace(Path(sys.argv[1]), BACKEND).run(model, print)\n"
     )

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from app.data_transformation import job, spark_errors
+from app.data_transformation import job
+from app.data_transformation.kubernetes import spark_errors
 from app.errors import EngineFailed
-from app.runs.failure import FailureCause
+from app.failure import FailureCause
 
 
 @dataclass

@@ -18,11 +18,11 @@ from kubernetes.client import (
     V1PodStatus,
 )
 
-from app.data_transformation import driver_pod, spark_errors
-from app.data_transformation.application import Application
-from app.data_transformation.kubernetes_errors import Call, Gone, translated
+from app.data_transformation.kubernetes import driver_pod, spark_errors
+from app.data_transformation.kubernetes.application import Application
+from app.data_transformation.kubernetes.errors import Call, Gone, translated
 from app.errors import AsgardError, Conflict, EngineFailed, EngineUnreachable, NotFound
-from app.runs.failure import FailureCause
+from app.failure import FailureCause
 
 CONTAINER = "spark-kubernetes-driver"
 

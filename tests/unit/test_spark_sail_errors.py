@@ -1,6 +1,6 @@
 import pytest
 
-from app.data_transformation.sail_errors import translated
+from app.data_transformation.sail.errors import translated
 from app.errors import EngineFailed, EngineUnreachable
 
 SAID = [

@@ -2,9 +2,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.data_transformation.sources import SourceResolver, format_of
+from app.data_transformation.source_files import SourceResolver, format_of
 from app.errors import InvalidRequest, SourceNotFound
-from app.lakehouse.bronze import BronzePath
+from app.lakehouse.bronze.manifests import BronzePath
 from app.lakehouse.storage import ObjectInfo
 
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from app.data_transformation.watchdog import LONGEST_LOOK, Looks
+from app.data_transformation.kubernetes.startup import LONGEST_LOOK, Looks
 
 BEGUN = 1000.0
 

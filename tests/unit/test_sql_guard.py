@@ -14,9 +14,9 @@ from app.errors import (
     SqlTableRefused,
     SqlTooLarge,
 )
-from app.sql import functions
-from app.sql.guard import check_query
-from app.sql.jinja import check_text
+from app.sql.guard import functions
+from app.sql.guard.guard import check_query
+from app.sql.guard.jinja import check_text
 from app.sql.model import GuardedQuery, SqlPolicy, TableName
 
 POLICY = SqlPolicy()

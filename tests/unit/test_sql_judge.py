@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from app.errors import SqlFunctionRefused, SqlTableRefused, SqlTooLarge
-from app.sql.judge import SqlJudge
+from app.sql.client import SqlJudge
 from app.sql.model import BoundScript, GuardedQuery, PathTable, SqlPolicy, TableName
 
 POLICY = SqlPolicy()

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import PathRefused
+from app.sql.guard.paths import normalise_path
 from app.sql.model import SqlPolicy
-from app.sql.paths import normalise_path
 
 POLICY = SqlPolicy(allowed_prefixes=("bronze/", "raw/eu"))
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from app.sql.guard import check_query
+from app.sql.error_positions import place
+from app.sql.guard.guard import check_query
+from app.sql.line_columns import offset_at, within
 from app.sql.model import SqlPolicy
 from app.sql.parse import TrinoSql
-from app.sql.places import place
-from app.sql.positions import offset_at, within
 
 POLICY = SqlPolicy()
 

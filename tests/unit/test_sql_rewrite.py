@@ -4,7 +4,7 @@ import jinja2
 import pytest
 
 from app.errors import SqlJinja, SqlRefused, SqlTableRefused
-from app.sql.guard import check_query
+from app.sql.guard.guard import check_query
 from app.sql.model import SqlPolicy
 from app.sql.rewrite import to_dbt_model, to_duckdb
 

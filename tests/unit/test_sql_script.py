@@ -3,8 +3,8 @@
 import pytest
 
 from app.errors import SqlFunctionRefused, SqlNotSelect, SqlRefused, SqlTableRefused
-from app.sql import functions
-from app.sql.guard import check_script
+from app.sql.guard import functions
+from app.sql.guard.guard import check_script
 from app.sql.model import BoundScript, GuardedScript, PathTable, SqlPolicy, TableName
 from app.sql.rewrite import bind_script, bound
 

@@ -11,13 +11,13 @@ import duckdb
 import pytest
 
 from app.errors import NotSupported
-from app.sql import functions
-from app.sql.duckdb_functions import RENAMED, SAME, TEMPLATES
-from app.sql.guard import check_query
+from app.sql.duckdb.calls import SPECIAL
+from app.sql.duckdb.functions import RENAMED, SAME, TEMPLATES
+from app.sql.guard import functions
+from app.sql.guard.guard import check_query
 from app.sql.model import SqlPolicy
 from app.sql.parse import DuckDBSql, generate, parse
 from app.sql.rewrite import to_duckdb
-from app.sql.special_calls import SPECIAL
 
 POLICY = SqlPolicy()
 

@@ -3,7 +3,7 @@
 import pytest
 
 from app.errors import TableRefused
-from app.lakehouse.places import Place, TablePlaces, place_of
+from app.lakehouse.locations import Place, TablePlaces, place_of
 
 EMBEDDED = TablePlaces("lake", tables_under="s3://warehouse")
 EXTERNAL = TablePlaces("lake")

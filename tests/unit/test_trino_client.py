@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from app.errors import EngineFailed
-from app.runs.failure import FailureCause
-from app.warehouse.trino_client import TrinoClient
-from app.warehouse.trino_connection import TrinoConnection
+from app.failure import FailureCause
+from app.warehouse.trino.client import TrinoClient
+from app.warehouse.trino.connection import TrinoConnection
 from tests.trino_standin import Trino
 
 SQL = "create or replace table t as select 1 as a"

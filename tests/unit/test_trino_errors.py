@@ -6,8 +6,8 @@ import pytest
 from trino.exceptions import TrinoQueryError
 
 from app.errors import AsgardError, EngineFailed
-from app.runs.failure import FailureCause
-from app.warehouse.trino_errors import asgard_error
+from app.failure import FailureCause
+from app.warehouse.trino.errors import asgard_error
 
 OF_THE_SQL = [
     "COLUMN_NOT_FOUND",

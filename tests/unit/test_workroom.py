@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.airbyte.opening import opened_without_links
-from app.airbyte.workroom import Room, Workroom
+from app.airbyte.local.files.opening import opened_without_links
+from app.airbyte.local.sandbox import Room, Workroom
 from app.errors import SourceNotFound
 from app.processes import ChildProcess, WorkerProcess
 from app.processes.handover import take_over
@@ -95,7 +95,8 @@ async def test_a_hostile_program_in_place_of_the_file_worker_reads_sources_and_n
 
 
 async def test_the_file_worker_runs_no_connector(workroom: Workroom) -> None:
-    from app.airbyte import file_worker, worker
+    from app.airbyte.local import worker
+    from app.airbyte.local.files import worker as file_worker
 
     assert set(file_worker.open_worker({})) == {"read_file", "file_columns"}
     assert not set(worker.open_worker({})) & set(file_worker.open_worker({}))

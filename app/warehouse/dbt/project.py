@@ -17,10 +17,10 @@ import yaml
 from app.config import ConfigurationError
 from app.errors import AsgardError
 from app.lakehouse.connection import Lake
-from app.sql.judge import SqlJudge
+from app.sql.client import SqlJudge
 from app.sql.model import TableName
 from app.warehouse.dbt import project_files as files
-from app.warehouse.dbt.project_targets import ProjectTarget
+from app.warehouse.dbt.profiles import ProjectTarget
 from app.warehouse.engine import ModelSpec
 
 Models = Callable[[], Awaitable[list[ModelSpec]]]

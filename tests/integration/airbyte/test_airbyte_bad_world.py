@@ -12,15 +12,15 @@ import httpx
 import pytest
 from integration.servers.airbyte import AirbyteServer, airbyte_server
 
-from app.airbyte.airbyte_api import AirbyteApi
 from app.airbyte.engine import SourceDraft
+from app.airbyte.remote.engine import AirbyteApi
 from app.caller import Caller
 from app.config import Settings
 from app.doctor import BUDGET, airbyte_findings
+from app.edge.health import probe
 from app.errors import AsgardError
-from app.health import probe
+from app.http.problems import problem_response
 from app.main import create_app
-from app.problems import problem_response
 
 if TYPE_CHECKING:
     from tests.conftest import Lakehouse

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from airbyte_api import models
 
-from app.airbyte.airbyte_configs import s3_config, source_config
-from app.airbyte.typed_configs import TYPED, S3Config
+from app.airbyte.remote.configs import s3_config, source_config
+from app.airbyte.source_configs import TYPED, S3Config
 from app.lakehouse.connection import S3Connection
 
 LAKE = S3Connection(

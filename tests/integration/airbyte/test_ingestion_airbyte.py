@@ -19,8 +19,6 @@ from ingestion_world import (  # noqa: F401
 )
 from integration.servers.airbyte import AirbyteServer
 
-from app.airbyte import airbyte_sync
-from app.airbyte.airbyte_api import AirbyteApi
 from app.airbyte.engine import (
     DestinationDraft,
     IngestionChange,
@@ -30,10 +28,12 @@ from app.airbyte.engine import (
     SourceDraft,
     SyncMode,
 )
+from app.airbyte.remote import jobs
+from app.airbyte.remote.engine import AirbyteApi
 from app.errors import InvalidBody, NotFound, NotSupported, PathRefused
-from app.runs.driver import SettledAsFailed
-from app.runs.failure import FailureCause
-from app.runs.idempotency import IdempotencyKey
+from app.failure import FailureCause
+from app.idempotency import IdempotencyKey
+from app.runs.handler import SettledAsFailed
 from app.runs.model import RunState
 from tests.patience import until
 
@@ -311,7 +311,7 @@ async def test_a_gateway_that_ends_notes_the_job_it_has_asked_for(
 async def test_a_job_that_airbyte_makes_after_its_gateway_is_gone_is_waited_for(
     world: World, airbyte: AirbyteServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(airbyte_sync, "LAST_WORD", 0.0)
+    monkeypatch.setattr(jobs, "LAST_WORD", 0.0)
     toy = await make(world, rows=25)
     held = airbyte.fail("POST /jobs", held=threading.Event()).held
     assert isinstance(world.engine, AirbyteApi)

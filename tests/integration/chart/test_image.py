@@ -12,7 +12,7 @@ import httpx
 import pytest
 import yaml
 
-from app.data_transformation.manifest import JOB_SCRIPT
+from app.data_transformation.kubernetes.manifest import JOB_SCRIPT
 from tests.integration.chart.image import Image, build
 from tests.integration.chart.tools import ROOT
 from tests.integration.servers.seaweedfs import SeaweedFs

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from app.data_transformation.kubernetes_api import KubernetesApi
-from app.data_transformation.kubernetes_rights import identity, missing_rights
+from app.data_transformation.kubernetes.api import KubernetesApi
+from app.data_transformation.kubernetes.permissions import identity, missing_rights
 from tests.documents import ON_CLUSTER
 from tests.integration.chart.documented import run_commands, run_document
 from tests.integration.chart.standin import Nodes

@@ -11,7 +11,8 @@ from typing import Any
 import duckdb
 
 from app.errors import AsgardError
-from app.sql import guard, rewrite
+from app.sql import rewrite
+from app.sql.guard import guard
 from app.sql.model import SqlPolicy
 from tests.integration.dialects.cases import CASES, Case
 from tests.integration.dialects.values import Rows, rows_of

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
-from app.lakehouse import seaweedfs
 from app.lakehouse.connection import S3Connection
-from app.lakehouse.home import Shared, new_shared
+from app.lakehouse.embedded import seaweedfs
+from app.lakehouse.embedded.home import Shared, new_shared
 from app.lakehouse.storage import open_client
 from tests.integration.servers.process import ServerProcess
 

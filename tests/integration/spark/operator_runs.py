@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from app.caller import ANONYMOUS
-from app.data_transformation.driver import SparkDriver
 from app.data_transformation.engine import SparkWork, WriteMode
-from app.data_transformation.kubernetes_api import KubernetesApi
-from app.data_transformation.manifest import SparkSettings
+from app.data_transformation.kubernetes.api import KubernetesApi
+from app.data_transformation.kubernetes.engine import SparkOperatorEngine
+from app.data_transformation.kubernetes.manifest import SparkSettings
 from app.data_transformation.resources import Resources
-from app.data_transformation.sources import SourceResolver
-from app.data_transformation.spark_operator import SparkOperatorEngine
-from app.lakehouse.bronze import BronzeManifests
+from app.data_transformation.run_handler import SparkDriver
+from app.data_transformation.source_files import SourceResolver
+from app.lakehouse.bronze.manifests import BronzeManifests
 from app.runs.model import Run, RunKind
 from app.runs.service import RunRequest, RunService
 from tests.conftest import Lakehouse

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.data_transformation.engine import SparkJob, WriteMode
-from app.data_transformation.manifest import manifest
+from app.data_transformation.kubernetes.manifest import manifest
 from app.data_transformation.resources import Resources
 from tests.conftest import Lakehouse
 from tests.integration.spark.cluster import GROUP, PLURAL, VERSION, Cluster

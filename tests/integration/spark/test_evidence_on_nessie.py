@@ -9,15 +9,15 @@ import pyarrow as pa
 import pytest
 
 from app.config import Settings
-from app.data_transformation.spark_connect import SparkConnectEngine
+from app.data_transformation.sail.engine import SparkConnectEngine
+from app.failure import FailureCause
 from app.lakehouse.external import external_lakehouse
+from app.lakehouse.publish.publish import append_table
+from app.lakehouse.publish.run_commits import HEAD, Target
 from app.lakehouse.storage import open_client
-from app.runs.driver import SettledAsFailed
-from app.runs.failure import FailureCause
+from app.runs.handler import SettledAsFailed
 from app.runs.model import Run, RunKind, RunState
 from app.warehouse.engine import ModelSpec
-from app.warehouse.publish import append_table
-from app.warehouse.target import HEAD, Target
 from tests.conftest import Lakehouse
 from tests.embedded.warehouse_world import open_world
 from tests.integration.servers.nessie import Nessie, start_nessie

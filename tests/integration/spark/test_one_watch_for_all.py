@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 
-from app.data_transformation.application import Application
-from app.data_transformation.application_watch import ApplicationWatch
-from app.data_transformation.kubernetes_api import KubernetesApi
+from app.data_transformation.kubernetes.api import KubernetesApi
+from app.data_transformation.kubernetes.application import Application
+from app.data_transformation.kubernetes.application_watch import ApplicationWatch
 from app.errors import EngineUnreachable
 from app.runs.model import RunState
 from tests.conftest import Lakehouse

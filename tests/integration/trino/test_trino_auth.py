@@ -22,7 +22,7 @@ from trino.auth import JWTAuthentication
 from app.config import Settings
 from app.context.connections import trino_connection
 from app.errors import EngineFailed, EngineUnreachable
-from app.warehouse.trino_client import TrinoClient
+from app.warehouse.trino.client import TrinoClient
 from tests.conftest import Lakehouse
 from tests.embedded.warehouse_world import open_world, unique
 from tests.integration.servers.nessie import Nessie

@@ -8,8 +8,8 @@ import pytest
 
 from app.config import Settings
 from app.doctor.engines import trino_findings
-from app.doctor.findings import Finding
 from app.doctor.lake import lake_findings
+from app.doctor.report import Finding
 from tests.conftest import Lakehouse
 from tests.integration.servers.nessie import Nessie
 from tests.integration.servers.seaweedfs import SeaweedFs

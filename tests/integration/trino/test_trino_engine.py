@@ -11,10 +11,10 @@ from trino.exceptions import TrinoQueryError
 from app.caller import ANONYMOUS
 from app.context.connections import trino_connection
 from app.errors import SqlInvalid
-from app.runs.driver import SettledAsFailed
+from app.runs.handler import SettledAsFailed
 from app.runs.model import Run, RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
-from app.warehouse.trino_client import Answer, TrinoClient
+from app.warehouse.trino.client import Answer, TrinoClient
 from tests.conftest import Lakehouse
 from tests.embedded.test_warehouse_models import builders
 from tests.embedded.warehouse_world import ENDLESS, NUMBERS, World, open_world, unique

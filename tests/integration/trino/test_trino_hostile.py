@@ -10,7 +10,7 @@ import pytest
 
 from app.runs.model import RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization
-from app.warehouse.trino import TrinoEngine
+from app.warehouse.trino.engine import TrinoEngine
 from app.warehouse.workers import WorkerKind, Workers
 from tests.conftest import Lakehouse
 from tests.embedded.warehouse_world import World, open_world, unique

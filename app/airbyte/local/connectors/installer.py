@@ -1,0 +1,190 @@
+"""Installs connectors, each into a virtual environment of its own under `ASGARD_HOME`.
+
+A virtual environment cannot be moved, so it is made in place; the file `.complete`, written last,
+says that it may be used. A file lock lets one process at a time install a connector.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+
+from app.airbyte.local.connectors.packages import ConnectorPackage
+from app.errors import EngineFailed
+from app.processes import ChildProcess
+
+Tell = Callable[[str], Awaitable[None]]
+ReadSpec = Callable[[Path], Awaitable[dict[str, Any]]]
+
+COMPLETE = ".complete"
+TOLD_SECONDS = 2.0
+LOCK_PAUSE = 0.2
+TAIL_LINES = 15
+NETWORK_PREFIXES = ("PIP_", "UV_")
+NETWORK_NAMES = frozenset(
+    {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+    | {"REQUESTS_CA_BUNDLE", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"}
+)
+
+
+def network_environment() -> dict[str, str]:
+    """How this machine reaches the outside: pip's, uv's and the proxy's own variables."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(NETWORK_PREFIXES) or name.upper() in NETWORK_NAMES
+    }
+
+
+class ConnectorInstaller:
+    def __init__(self, home: Path, read_spec: ReadSpec) -> None:
+        self._directory = home / "connectors"
+        self._log = home / "logs" / "connector-install.log"
+        self._read_spec = read_spec
+
+    def program(self, package: ConnectorPackage) -> Path | None:
+        """The connector's executable, once it is installed."""
+        venv = self._directory / package.directory
+        return venv / "bin" / package.program if (venv / COMPLETE).exists() else None
+
+    def spec(self, package: ConnectorPackage) -> dict[str, Any] | None:
+        """The shipped spec, or the one that was asked for when it was installed."""
+        if package.spec is not None:
+            return package.spec
+        with contextlib.suppress(FileNotFoundError):
+            complete = self._directory / package.directory / COMPLETE
+            spec: dict[str, Any] = json.loads(complete.read_bytes())["spec"]
+            return spec
+        return None
+
+    async def install(self, package: ConnectorPackage, tell: Tell) -> Mapping[str, Any]:
+        """Does nothing when it is installed. Raises `EngineFailed` with pip's last words."""
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        began = time.monotonic()
+        venv = self._directory / package.directory
+        async with _locked(self._directory / f"{package.directory}.lock"):
+            if self.program(package) is None:
+                await anyio.to_thread.run_sync(_remove, venv)
+                try:
+                    await self._make(package, venv, tell)
+                except BaseException:
+                    await asyncio.shield(anyio.to_thread.run_sync(_remove, venv))
+                    raise
+        seconds = round(time.monotonic() - began, 2)
+        return {"connector": package.name, "version": package.version, "install_seconds": seconds}
+
+    async def _make(self, package: ConnectorPackage, venv: Path, tell: Tell) -> None:
+        packages = max(1, package.requirements.count("=="))
+        await tell(f"Installing airbyte-source-{package.name} {package.version}")
+        requirements = self._directory / f"{package.directory}.txt"
+        requirements.write_text(package.requirements)
+        uv = _uv()
+        if uv is None or not await self._with_uv(uv, package, venv, requirements, tell):
+            await self._with_pip(package, venv, requirements, tell)
+        await tell(f"Installed {packages} packages; asking the connector for its spec")
+        program = venv / "bin" / package.program
+        if not program.exists():
+            raise EngineFailed(f"airbyte-source-{package.name} has no program {package.program}.")
+        spec = await self._read_spec(program)
+        _write_whole(venv / COMPLETE, json.dumps({"version": package.version, "spec": spec}))
+
+    async def _with_uv(
+        self, uv: Path, package: ConnectorPackage, venv: Path, requirements: Path, tell: Tell
+    ) -> bool:
+        """False when uv cannot: it does not read pip's configuration, which may be needed."""
+        python = venv / "bin" / "python"
+        failed = await self._run([uv, "venv", "--quiet", "--python", sys.executable, venv])
+        if failed is None:
+            argv: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", python]
+            argv += [*_hashes(package), "--requirements", requirements]
+            failed = await self._run(argv, venv, tell)
+        if failed is not None:
+            await anyio.to_thread.run_sync(_remove, venv)
+        return failed is None
+
+    async def _with_pip(
+        self, package: ConnectorPackage, venv: Path, requirements: Path, tell: Tell
+    ) -> None:
+        failed = await self._run([sys.executable, "-m", "venv", venv])
+        if failed is None:
+            python = venv / "bin" / "python"
+            argv: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--no-input"]
+            argv += ["--no-compile", *_hashes(package), "--requirement", requirements]
+            failed = await self._run(argv, venv, tell)
+        if failed is not None:
+            raise EngineFailed(
+                f"airbyte-source-{package.name} could not be installed: {failed or 'no reason'}",
+                hint="It is installed from the package index that pip is configured for.",
+                retryable=True,
+            )
+
+    async def _run(
+        self, argv: list[str | Path], venv: Path | None = None, tell: Tell | None = None
+    ) -> str | None:
+        """None when it succeeded, else its last words."""
+        child = await ChildProcess.start(
+            argv, name="connector installer", env=network_environment(), log_path=self._log
+        )
+        ended = asyncio.ensure_future(child.wait())
+        told = 0
+        try:
+            while not (await asyncio.wait({ended}, timeout=TOLD_SECONDS))[0]:
+                done = _installed(venv) if venv else 0
+                if tell is not None and done > told:
+                    told = done
+                    await tell(f"{done} packages are installed")
+            code = ended.result()
+        finally:
+            ended.cancel()
+            child.kill()
+        return None if code == 0 else child.log_tail(TAIL_LINES)
+
+
+def _uv() -> Path | None:
+    beside = Path(sys.executable).with_name("uv")
+    found = str(beside) if beside.exists() else shutil.which("uv")
+    return Path(found) if found else None
+
+
+def _hashes(package: ConnectorPackage) -> list[str]:
+    return ["--require-hashes"] if package.hashed else []
+
+
+def _installed(venv: Path) -> int:
+    return sum(1 for _ in venv.glob("lib/python*/site-packages/*.dist-info"))
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _remove(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@asynccontextmanager
+async def _locked(path: Path) -> AsyncIterator[None]:
+    """Asks again and again instead of blocking: a waiting thread could not be cancelled."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(LOCK_PAUSE)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,174 @@
+"""One `read` of a connector into bronze Parquet files. Runs in the worker process."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.airbyte.local.bronze_types import columns_of
+from app.airbyte.local.bronze_writer import StreamWriter
+from app.airbyte.local.connectors.process import Program, read
+
+Emit = Callable[[dict[str, Any]], None]
+
+Writers = Mapping[tuple[str | None, str], StreamWriter]
+
+PROGRESS_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class ReadJob:
+    """What the gateway asks for. `streams` are configured streams as in Airbyte's catalog;
+    `key` names one (`namespace/name`)."""
+
+    program: Program
+    config: dict[str, Any] = field(repr=False)
+    catalog: dict[str, Any]
+    state: Any
+    """As the connector takes it: a list of states, or one of the legacy kind; falsy: none."""
+    sync_id: str
+    checkpoint_rows: int
+    checkpoint_seconds: float
+
+
+def stream_key(name: str, namespace: str | None) -> str:
+    return f"{namespace}/{name}" if namespace else name
+
+
+class ConnectorRead:
+    """Emits `file` for every finished file, and `checkpoint` with a state once its stream's
+    records before that state, and none after it, are in emitted files."""
+
+    def __init__(self, job: ReadJob, emit: Emit) -> None:
+        self._job = job
+        self._emit = emit
+        self._writers: dict[tuple[str | None, str], StreamWriter] = {}
+        self._keys: dict[tuple[str | None, str], str] = {}
+        self._incremental: set[str] = set()
+        self._states: dict[str, Any] = {}
+        """The last states that no checkpoint covers yet, by stream key, `global` or `legacy`."""
+        self._unknown: set[str] = set()
+        self._told = self._began = time.monotonic()
+        self._checkpointed: dict[str, float] = {}
+        for configured in job.catalog["streams"]:
+            self._open(configured)
+
+    def run(self) -> dict[str, Any]:
+        job = self._job
+        add = self._record
+        count = 0
+        for message in read(job.program, job.config, job.catalog, job.state, self._log):
+            kind = message["type"]
+            if kind == "RECORD":
+                add(message["record"])
+                count += 1
+                if not count % 1000:
+                    self._progress()
+            elif kind == "STATE":
+                self._state(message["state"])
+            elif kind == "CONTROL":
+                self._control(message["control"])
+        self._finish()
+        return {"state": self._states, "rows": self._rows()}
+
+    def _open(self, configured: dict[str, Any]) -> None:
+        stream = configured["stream"]
+        at = (stream.get("namespace"), stream["name"])
+        key = stream_key(stream["name"], stream.get("namespace"))
+        directory = self._job.program.directory / "out" / str(len(self._writers))
+        directory.mkdir(parents=True)
+        columns = columns_of(stream.get("json_schema") or {})
+        self._writers[at] = StreamWriter(directory, columns, self._job.sync_id)
+        self._keys[at] = key
+        if configured["sync_mode"] == "incremental":
+            self._incremental.add(key)
+
+    def _record(self, record: dict[str, Any]) -> None:
+        at = (record.get("namespace"), record["stream"])
+        writer = self._writers.get(at)
+        if writer is None:
+            self._ignore(at)
+            return
+        writer.add(record["data"], record["emitted_at"])
+        if writer.finished:
+            self._tell_files(at)
+
+    def _ignore(self, at: tuple[str | None, str]) -> None:
+        key = stream_key(at[1], at[0])
+        if key not in self._unknown:
+            self._unknown.add(key)
+            self._log(f"WARN records of the stream {key}, which was not asked for, are ignored")
+
+    def _state(self, state: dict[str, Any]) -> None:
+        """A state covers what was read before it: of its stream, or of all of them."""
+        match state.get("type"):
+            case "STREAM":
+                described = state["stream"]["stream_descriptor"]
+                at = (described.get("namespace"), described["name"])
+                key = self._keys.get(at, "")
+                if key in self._incremental:
+                    self._covered(key, state, {at: self._writers[at]})
+            case "GLOBAL":
+                self._covered("global", state, self._writers)
+            case _:
+                self._covered("legacy", state.get("data"), self._writers)
+
+    def _covered(self, key: str, state: Any, writers: Writers) -> None:
+        self._states[key] = state
+        rows = sum(writer.pending_rows for writer in writers.values())
+        waited = time.monotonic() - self._checkpointed.get(key, self._began)
+        if rows >= self._job.checkpoint_rows or (rows and waited >= self._job.checkpoint_seconds):
+            self._cut(writers)
+            self._emit({"checkpoint": {key: self._states.pop(key)}})
+            self._checkpointed[key] = time.monotonic()
+
+    def _cut(self, writers: Writers) -> None:
+        for at, writer in writers.items():
+            writer.cut()
+            self._tell_files(at)
+
+    def _finish(self) -> None:
+        """At the end everything is read, so that each last state covers all of its stream."""
+        for at, writer in self._writers.items():
+            if not writer.rows and self._keys[at] not in self._incremental:
+                writer.write_empty()
+        self._cut(self._writers)
+
+    def _control(self, control: dict[str, Any]) -> None:
+        if control.get("type") == "CONNECTOR_CONFIG":
+            self._emit({"config": control["connectorConfig"]["config"]})
+
+    def _tell_files(self, at: tuple[str | None, str]) -> None:
+        for file in self._writers[at].take_finished():
+            self._emit({"file": {"stream": self._keys[at], **file.to_json()}})
+
+    def _progress(self) -> None:
+        now = time.monotonic()
+        if now - self._told >= PROGRESS_SECONDS:
+            self._told = now
+            self._emit({"progress": self._rows()})
+
+    def _rows(self) -> dict[str, int]:
+        return {self._keys[at]: writer.rows for at, writer in self._writers.items()}
+
+    def _log(self, text: str) -> None:
+        self._emit({"log": text})
+
+
+def job_of(message: dict[str, Any], program: Program) -> ReadJob:
+    return ReadJob(
+        program=program,
+        config=message["config"],
+        catalog=message["catalog"],
+        state=message["state"],
+        sync_id=message["sync_id"],
+        checkpoint_rows=message["checkpoint_rows"],
+        checkpoint_seconds=message["checkpoint_seconds"],
+    )
+
+
+def program_of(message: dict[str, Any]) -> Program:
+    return Program(
+        Path(message["program"]), Path(message["directory"]), tuple(message.get("secrets", ()))
+    )

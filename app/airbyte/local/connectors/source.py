@@ -1,0 +1,284 @@
+"""Sources of the embedded engine that are Airbyte connectors."""
+
+import asyncio
+import hashlib
+import json
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import anyio.to_thread
+
+from app.airbyte.engine import CheckResult, Column, ConfiguredStream, Connector, Stream, SyncMode
+from app.airbyte.local.connectors.config import config_refusal
+from app.airbyte.local.connectors.installer import ConnectorInstaller, Tell
+from app.airbyte.local.connectors.packages import ConnectorPackage
+from app.airbyte.local.sandbox import Message, Workroom
+from app.airbyte.local.source import LocalFile, ReadOrder, Sink
+from app.airbyte.secrets import every_pointer, secret_pointers
+from app.errors import AsgardError, EngineUnreachable, NotSupported
+from app.secret_marks import Pointer
+
+SETTING = "AIRBYTE_BASE_URL"
+ASK_SECONDS = 120.0
+RETRY_SECONDS = 5
+KNOWN_SECONDS = 120.0
+CHECKPOINT_ROWS = 50_000
+CHECKPOINT_SECONDS = 15.0
+
+
+class LocalAirbyte:
+    """`checkpoint_rows` and `checkpoint_seconds`: how much an incremental sync may lose when it is
+    killed."""
+
+    def __init__(
+        self,
+        home: Path,
+        workroom: Workroom,
+        packages: dict[str, ConnectorPackage],
+        *,
+        checkpoint_rows: int,
+        checkpoint_seconds: float,
+    ) -> None:
+        self._workroom = workroom
+        self._packages = packages
+        self._installer = ConnectorInstaller(home, self._spec_of)
+        self._known: dict[str, tuple[float, tuple[Stream, ...]]] = {}
+        self._checkpoint = {
+            "checkpoint_rows": checkpoint_rows,
+            "checkpoint_seconds": checkpoint_seconds,
+        }
+
+    def connectors(self) -> list[Connector]:
+        return [
+            Connector(
+                type=package.name,
+                version=package.version,
+                spec=self._installer.spec(package),
+                installed=self._installer.program(package) is not None,
+            )
+            for package in self._packages.values()
+        ]
+
+    def is_installed(self, type_: str) -> bool:
+        return self._installer.program(self._package(type_)) is not None
+
+    async def install(self, type_: str, tell: Tell) -> Message:
+        return dict(await self._installer.install(self._package(type_), tell))
+
+    def secret_pointers(self, type_: str, config: dict[str, Any]) -> set[Pointer]:
+        spec = self._installer.spec(self._package(type_))
+        return every_pointer(config) if spec is None else secret_pointers(spec, config)
+
+    async def vet(self, type_: str, config: dict[str, Any]) -> None:
+        """A connector whose spec is not known yet takes any config, until it is installed."""
+        spec = self._installer.spec(self._package(type_))
+        if spec is None:
+            return
+        if refusal := await anyio.to_thread.run_sync(config_refusal, spec, config):
+            raise refusal
+
+    async def check(
+        self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
+    ) -> CheckResult:
+        try:
+            answer = await self._ask("check", type_, config, secrets)
+        except AsgardError as error:
+            if isinstance(error, EngineUnreachable):
+                raise
+            return CheckResult(succeeded=False, message=error.detail)
+        return CheckResult(succeeded=answer["succeeded"], message=answer["message"])
+
+    async def discover(
+        self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
+    ) -> tuple[Stream, ...]:
+        answer = await self._ask("discover", type_, config, secrets)
+        streams = await anyio.to_thread.run_sync(_streams, answer["streams"])
+        self._known = {
+            key: kept for key, kept in self._known.items() if monotonic() - kept[0] < KNOWN_SECONDS
+        }
+        self._known[self._fingerprint(type_, config)] = (monotonic(), streams)
+        return streams
+
+    async def known_streams(
+        self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
+    ) -> tuple[Stream, ...]:
+        """As discovered a moment ago: asking a connector takes seconds."""
+        at, streams = self._known.get(self._fingerprint(type_, config), (0.0, ()))
+        if streams and monotonic() - at < KNOWN_SECONDS:
+            return streams
+        return await self.discover(type_, config, secrets)
+
+    def _fingerprint(self, type_: str, config: dict[str, Any]) -> str:
+        what = [self._package(type_).directory, config]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+    async def read(self, order: ReadOrder, sink: Sink) -> dict[str, Any]:
+        await self.vet(order.source_type, order.config)
+        reading = _Reading(order, sink)
+        message = {
+            **self._program(order.source_type, order.secrets),
+            **self._checkpoint,
+            "config": order.config,
+            "catalog": {"streams": [_configured(stream) for stream in order.streams]},
+            "state": _as_airbyte_takes_it(order.state),
+            "sync_id": order.run_id,
+        }
+        async with self._workroom.for_connector(order.run_id) as room:
+            follower = asyncio.create_task(reading.follow(), name="connector events")
+            call = asyncio.create_task(room.call("read_connector", message, reading.put))
+            try:
+                # A follower that ends first has failed: then there is no use in reading on.
+                await asyncio.wait({follower, call}, return_when=asyncio.FIRST_COMPLETED)
+                if follower.done():
+                    follower.result()
+                # What was read before a failure counts: its checkpoints are still to be written.
+                reading.end()
+                await follower
+                result = call.result()
+            finally:
+                follower.cancel()
+                call.cancel()
+                await asyncio.gather(follower, call, return_exceptions=True)
+        state: dict[str, Any] = {**order.state, **reading.state, **result["state"]}
+        await sink.progress(result["rows"])
+        return state
+
+    async def _ask(
+        self, command: str, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
+    ) -> Message:
+        await self.vet(type_, config)
+        message = {**self._program(type_, secrets), "command": command, "config": config}
+        async with self._workroom.for_connector(command) as room:
+            return await room.call("connector", message, seconds=ASK_SECONDS)
+
+    async def _spec_of(self, program: Path) -> dict[str, Any]:
+        async with self._workroom.for_connector("spec") as room:
+            message = {"program": str(program), "command": "spec"}
+            answer = await room.call("connector", message, seconds=ASK_SECONDS)
+        spec: dict[str, Any] = answer["spec"]
+        return spec
+
+    def _program(self, type_: str, secrets: tuple[str, ...]) -> Message:
+        program = self._installer.program(self._package(type_))
+        if program is None:
+            raise EngineUnreachable(
+                f"The connector {type_} is not installed yet.", retry_after=RETRY_SECONDS
+            )
+        return {"program": str(program), "secrets": list(secrets)}
+
+    def _package(self, type_: str) -> ConnectorPackage:
+        try:
+            return self._packages[type_]
+        except KeyError:
+            raise NotSupported(
+                f"The embedded engine has no connector {type_}. It has file, "
+                f"{', '.join(self._packages)}, and what CONNECTORS_ALLOWED names.",
+                setting=SETTING,
+            ) from None
+
+
+class _Reading:
+    """Takes the worker's events one after the other, so that a checkpoint is told only when all
+    of the files before it are uploaded."""
+
+    def __init__(self, order: ReadOrder, sink: Sink) -> None:
+        self._paths = {_key(stream): stream.path for stream in order.streams}
+        self._sink = sink
+        self._events: asyncio.Queue[Message | None] = asyncio.Queue()
+        self.state: dict[str, Any] = {}
+
+    def put(self, event: Message) -> None:
+        self._events.put_nowait(event)
+
+    def end(self) -> None:
+        self._events.put_nowait(None)
+
+    async def follow(self) -> None:
+        while (event := await self._events.get()) is not None:
+            for kind, content in event.items():
+                await self._take(kind, content)
+
+    async def _take(self, kind: str, content: Any) -> None:
+        match kind:
+            case "log":
+                self._sink.log(content)
+            case "file":
+                await self._sink.file(
+                    LocalFile(
+                        bronze_path=self._paths[content["stream"]],
+                        path=Path(content["path"]),
+                        part=content["part"],
+                        rows=content["rows"],
+                        bytes=content["bytes"],
+                    )
+                )
+            case "checkpoint":
+                self.state |= content
+                paths = {self._paths[key] for key in content if key in self._paths}
+                await self._sink.checkpoint(content, frozenset(paths or self._paths.values()))
+            case "progress":
+                await self._sink.progress(content)
+            case "config":
+                await self._sink.config_changed(content)
+
+
+def _key(stream: ConfiguredStream) -> str:
+    return f"{stream.namespace}/{stream.name}" if stream.namespace else stream.name
+
+
+def _streams(found: list[Message]) -> tuple[Stream, ...]:
+    return tuple(_stream(stream) for stream in found)
+
+
+def _stream(found: Message) -> Stream:
+    """An AirbyteStream of the protocol."""
+    supported = found.get("supported_sync_modes") or ["full_refresh"]
+    modes = [SyncMode.FULL_REFRESH_OVERWRITE, SyncMode.FULL_REFRESH_APPEND]
+    if "incremental" in supported:
+        modes.append(SyncMode.INCREMENTAL_APPEND)
+    schema: Message = found.get("json_schema") or {}
+    return Stream(
+        name=found["name"],
+        namespace=found.get("namespace"),
+        columns=tuple(
+            Column(name=name, type=_type(column))
+            for name, column in (schema.get("properties") or {}).items()
+        ),
+        sync_modes=tuple(modes),
+        primary_key=tuple(tuple(path) for path in found.get("source_defined_primary_key") or ()),
+        cursor=tuple(found.get("default_cursor_field") or ()),
+        source_defined_cursor=bool(found.get("source_defined_cursor")),
+        json_schema=schema,
+    )
+
+
+def _type(column: Any) -> str:
+    declared = column.get("type") if isinstance(column, dict) else None
+    names = [declared] if isinstance(declared, str) else list(declared or ())
+    found = "|".join(name for name in names if name != "null") or "any"
+    return str(column["format"]) if found == "string" and "format" in column else found
+
+
+def _configured(stream: ConfiguredStream) -> Message:
+    """A ConfiguredAirbyteStream of the protocol."""
+    airbyte: Message = {
+        "name": stream.name,
+        "json_schema": stream.json_schema,
+        "supported_sync_modes": [stream.sync_mode.source_mode],
+    }
+    if stream.namespace:
+        airbyte["namespace"] = stream.namespace
+    return {
+        "stream": airbyte,
+        "sync_mode": stream.sync_mode.source_mode,
+        "destination_sync_mode": stream.sync_mode.destination_mode,
+        "cursor_field": list(stream.cursor_field),
+        "primary_key": [list(path) for path in stream.primary_key],
+    }
+
+
+def _as_airbyte_takes_it(state: dict[str, Any]) -> Any:
+    if "legacy" in state:
+        return state["legacy"]
+    return [state["global"]] if "global" in state else list(state.values())

@@ -1,0 +1,149 @@
+"""Which files a `file` source means, and whether they may be read. Blocks: call it in a thread."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.airbyte.local.files.formats import FORMAT_NAMES, FileFormat, FileKind
+from app.errors import InvalidRequest, PathRefused, SourceNotFound
+
+SETTING = "INGESTION_ALLOWED_DIRS"
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class FileStream:
+    """One file, which is one stream. `path` is local and resolved; `key` is in the bucket."""
+
+    name: str
+    label: str
+    format: FileFormat
+    path: Path | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class FileChoice:
+    """A source's config, read: `format` and `dataset_name` overrule what file names say."""
+
+    url: str
+    dataset_name: str | None = None
+    format: FileFormat | None = None
+
+
+def local_streams(choice: FileChoice, roots: Sequence[Path]) -> list[FileStream]:
+    """The first root is where relative paths begin.
+
+    Raises:
+        PathRefused: outside the roots, also by `..` or a symbolic link.
+        SourceNotFound: nothing is there, or nothing that is a data file.
+    """
+    raw = choice.url.removeprefix("file://")
+    if "://" in raw:
+        raise PathRefused(
+            f"{raw} may not be read: a file source reads local files and s3:// paths of the lake.",
+            setting=SETTING,
+        )
+    if "\0" in raw:
+        raise PathRefused("A path has no NUL characters.")
+    path = _allowed(roots[0] / raw, raw, roots)
+    if path.is_dir():
+        names = sorted(child.name for child in path.iterdir() if not child.name.startswith("."))
+        found = [n for n in names if _format(n, choice.format, any_name=False)]
+        files = [(n, _allowed(path / n, n, roots)) for n in found]
+        return _streams(choice, [(n, str(p)) for n, p in files if p.is_file()], raw, local=True)
+    if not path.is_file():
+        raise SourceNotFound(f"There is no file {raw}.", path=raw)
+    if not os.access(path, os.R_OK):
+        raise SourceNotFound(f"The gateway's user may not read {raw}.", path=raw)
+    return _one(choice, path.name, str(path), local=True)
+
+
+def bucket_key(url: str, bucket: str, prefixes: Iterable[str]) -> str:
+    """The key prefix of an `s3://` path in the lake's own bucket."""
+    named, _, key = re.sub(r"^s3a?://", "", url).partition("/")
+    if named != bucket:
+        raise PathRefused(f"{url} is in another bucket; this lake's is {bucket}.", path=url)
+    parts = key.strip("/").split("/")
+    if any(part in {"", ".", ".."} or re.search(r"[*?\[\]{}%\\\0]", part) for part in parts):
+        raise PathRefused(f"{url} is not a plain path.", path=url)
+    allowed = [prefix.strip("/") for prefix in ("bronze", *prefixes)]
+    key = "/".join(parts)
+    if not any(key == prefix or key.startswith(f"{prefix}/") for prefix in allowed):
+        raise PathRefused(
+            f"{url} may not be read: file sources read {', '.join(allowed)} of the bucket.",
+            path=url,
+        )
+    return key
+
+
+def bucket_streams(choice: FileChoice, prefix: str, keys: Iterable[str]) -> list[FileStream]:
+    """`keys` are those that exist at the prefix."""
+    keys = list(keys)
+    if prefix in keys:
+        return _one(choice, prefix.rsplit("/", 1)[-1], prefix, local=False)
+    below = [key for key in keys if key.rpartition("/")[0] == prefix]
+    named = [(key.rpartition("/")[2], key) for key in below]
+    found = [(n, k) for n, k in named if _format(n, choice.format, any_name=False)]
+    return _streams(choice, found, choice.url, local=False)
+
+
+def _allowed(path: Path, shown: str, roots: Sequence[Path]) -> Path:
+    resolved = Path(os.path.realpath(path))
+    if not any(resolved.is_relative_to(os.path.realpath(root)) for root in roots):
+        raise PathRefused(
+            f"{shown} is not in a directory that file sources may read.",
+            hint=f"Name its directory in {SETTING}, or put the file into $ASGARD_HOME/data.",
+            setting=SETTING,
+        )
+    return resolved
+
+
+def _one(choice: FileChoice, name: str, where: str, *, local: bool) -> list[FileStream]:
+    format_ = _format(name, choice.format, any_name=True)
+    if format_ is None:
+        raise InvalidRequest(
+            f"The name {name} does not tell the file's format: give `format`, one of "
+            f"{', '.join(FORMAT_NAMES)}."
+        )
+    stream = choice.dataset_name or FileKind.of(name).stream
+    return [_stream(stream, name, format_, where, local=local)]
+
+
+def _streams(
+    choice: FileChoice, files: list[tuple[str, str]], shown: str, *, local: bool
+) -> list[FileStream]:
+    if choice.dataset_name is not None:
+        raise InvalidRequest("dataset_name names a single file's stream; the url is a directory.")
+    if not files:
+        raise SourceNotFound(
+            f"{shown} has no data files: {', '.join(FORMAT_NAMES)}, or one of them as .gz or .zip.",
+            path=shown,
+        )
+    streams: dict[str, FileStream] = {}
+    for name, where in files:
+        kind = FileKind.of(name)
+        format_ = choice.format or kind.format
+        assert format_ is not None  # noqa: S101 — files of no known format were left out
+        if kind.stream in streams:
+            raise InvalidRequest(
+                f"{streams[kind.stream].label} and {name} would both be the stream {kind.stream}."
+            )
+        streams[kind.stream] = _stream(kind.stream, name, format_, where, local=local)
+    return list(streams.values())
+
+
+def _stream(name: str, label: str, format_: FileFormat, where: str, *, local: bool) -> FileStream:
+    if local:
+        return FileStream(name, label, format_, path=Path(where))
+    return FileStream(name, label, format_, key=where)
+
+
+def _format(name: str, wanted: FileFormat | None, *, any_name: bool) -> FileFormat | None:
+    """`wanted` overrules the name of a single file; in a directory it chooses among the files."""
+    found = FileKind.of(name).format
+    if any_name:
+        return wanted or found
+    return found if wanted in {None, found} else None

@@ -1,0 +1,157 @@
+"""What the embedded engine keeps of sources, destinations and ingestions, and the rules of it."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import Field
+
+from app.airbyte import streams
+from app.airbyte.engine import (
+    ConfiguredStream,
+    Destination,
+    Ingestion,
+    IngestionStatus,
+    Schedule,
+    Source,
+    Stream,
+    StreamChoice,
+    SyncMode,
+)
+from app.airbyte.secrets import masked
+from app.errors import Conflict, NotSupported, PathRefused
+from app.lakehouse.records.table import Record
+from app.runs.model import Frozen
+
+SETTING = "AIRBYTE_BASE_URL"
+BRONZE = "bronze"
+EMBEDDED_MODES = frozenset(
+    {
+        SyncMode.FULL_REFRESH_OVERWRITE,
+        SyncMode.FULL_REFRESH_APPEND,
+        SyncMode.INCREMENTAL_APPEND,
+    }
+)
+
+
+class SourceDoc(Frozen):
+    """`config` has its secrets masked, and the file of secrets holds their places. Records of old
+    versions may hold secrets that no spec names, which `to_source` masks."""
+
+    name: str
+    type: str
+    config: dict[str, Any]
+    workspace: str
+
+
+class DestinationDoc(Frozen):
+    name: str
+    config: dict[str, Any] = Field(default_factory=dict)
+    workspace: str
+    prefix: str = BRONZE
+    """The key prefix that its streams are written below."""
+
+
+class IngestionDoc(Frozen):
+    name: str
+    source_id: str
+    destination_id: str
+    schedule: Schedule
+    status: IngestionStatus
+    streams: tuple[ConfiguredStream, ...]
+
+
+def stream_path(prefix: str, stream: StreamChoice) -> str:
+    """`bronze/{namespace}/{stream}`, as Airbyte's S3 destination has it."""
+    parts = [stream.namespace, stream.name] if stream.namespace else [stream.name]
+    return "/".join((prefix, *(_plain(part) for part in parts)))
+
+
+def _plain(name: str) -> str:
+    """A part of a path: no separators, and not hidden (Spark ignores what begins with `_`, `.`)."""
+    plain = re.sub(r"[^\w.-]", "_", name)
+    return f"x{plain}" if plain[0] in "._" else plain
+
+
+def configured(
+    available: Iterable[Stream], wanted: tuple[StreamChoice, ...] | None, prefix: str
+) -> tuple[ConfiguredStream, ...]:
+    """Raises `NotSupported` for a mode that only Airbyte's own destinations have, and what
+    `streams.configured` raises."""
+    for choice in wanted or ():
+        if choice.sync_mode not in EMBEDDED_MODES:
+            raise NotSupported(
+                f"The embedded engine has no {choice.sync_mode}: append, and deduplicate in "
+                "silver.",
+                setting=SETTING,
+            )
+    return streams.configured(available, wanted, lambda s: stream_path(prefix, s))
+
+
+def refuse_taken_paths(
+    paths: Iterable[str], ingestions: Mapping[str, Record[IngestionDoc]], itself: str | None
+) -> None:
+    """Raises `Conflict` when another ingestion writes one of these bronze paths."""
+    wanted = set(paths)
+    for other in ingestions.values():
+        taken = wanted.intersection(stream.path for stream in other.doc.streams)
+        if other.id != itself and taken:
+            raise Conflict(
+                f"The ingestion {other.doc.name} writes {', '.join(sorted(taken))} already.",
+                hint="Choose other streams, or give the file source a dataset_name.",
+                conflicting_id=other.id,
+            )
+
+
+def refuse_schedule(schedule: Schedule) -> None:
+    if schedule.type != "manual":
+        raise NotSupported(
+            "The embedded engine runs no schedules: syncs are started by POST …/sync.",
+            setting=SETTING,
+        )
+
+
+def destination_prefix(config: Mapping[str, Any] | None, bucket: str) -> str:
+    """Where in the lake's bucket a destination writes. Raises when it is not there."""
+    if config is None:
+        return BRONZE
+    if config["s3_bucket_name"] != bucket:
+        raise NotSupported(
+            f"The embedded engine writes into its own bucket ({bucket}) only.", setting=SETTING
+        )
+    path = str(config.get("s3_bucket_path") or "").strip("/") or BRONZE
+    parts = path.split("/")
+    if parts[0] != BRONZE or any(not re.fullmatch(r"[\w-][\w.-]*", part) for part in parts):
+        raise PathRefused(
+            f"s3_bucket_path {path} is not below {BRONZE}/, where transformations read.", path=path
+        )
+    return path
+
+
+def to_source(record: Record[SourceDoc]) -> Source:
+    return Source(
+        id=record.id,
+        created_at=record.created_at,
+        created_by=record.created_by,
+        **record.doc.model_dump(exclude={"config"}),
+        config=masked(record.doc.config),
+    )
+
+
+def to_destination(record: Record[DestinationDoc]) -> Destination:
+    return Destination(
+        id=record.id,
+        created_at=record.created_at,
+        created_by=record.created_by,
+        **record.doc.model_dump(exclude={"prefix", "config"}),
+        config=masked(record.doc.config),
+    )
+
+
+def to_ingestion(record: Record[IngestionDoc]) -> Ingestion:
+    return Ingestion(
+        id=record.id,
+        created_at=record.created_at,
+        created_by=record.created_by,
+        **record.doc.model_dump(),
+    )

@@ -1,0 +1,236 @@
+"""Private directories and worker processes for the work of one read, check or discovery."""
+
+import asyncio
+import fcntl
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from itertools import chain
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import anyio.to_thread
+
+from app.errors import AsgardError, EngineFailed
+from app.failure import FailureCause
+from app.processes import (
+    WorkerDied,
+    WorkerError,
+    WorkerFolders,
+    WorkerPool,
+    WorkerProcess,
+    WorkerTimeout,
+)
+from app.sandbox.policy import Sandbox
+from app.telemetry.calls import SILENT, Telemetry
+
+Message = dict[str, Any]
+Identities = tuple[tuple[int, int] | None, ...]
+"""Device and inode of each directory, or None if it does not exist."""
+OnEvent = Callable[[Message], None]
+
+CONNECTOR_MODULE = "app.airbyte.local.worker"
+FILE_MODULE = "app.airbyte.local.files.worker"
+LOCK = ".lock"
+SIGKILLED = -9
+FILE_MEMORY = 2 * 2**30
+CONNECTOR_MEMORY = 4 * 2**30
+"""Of a connector and the worker that writes down what it says."""
+
+
+class Room:
+    """`directory` is 0700 and gone afterwards, with the configuration that was written into it.
+    `private` is a directory where a sandboxed worker reads, but does not write."""
+
+    def __init__(self, directory: Path, worker: WorkerProcess, private: Path | None = None) -> None:
+        self.directory = directory
+        self.private = private or directory
+        self._worker = worker
+
+    async def call(
+        self,
+        op: str,
+        message: Message,
+        on_event: OnEvent | None = None,
+        seconds: float | None = None,
+    ) -> Message:
+        """Raises the worker's own `AsgardError`, or `EngineFailed` when it died."""
+        try:
+            return await self._worker.call(
+                {"op": op, "directory": str(self.directory), **message},
+                timeout=seconds,
+                on_event=on_event,
+            )
+        except WorkerError as error:
+            raise _translated(error) from error
+        except WorkerDied as error:
+            raise _died(error) from error
+        except WorkerTimeout as error:
+            raise EngineFailed(
+                f"It took longer than {seconds:.0f} s.", cause=FailureCause.TIMEOUT, retryable=True
+            ) from error
+
+
+class Workroom:
+    """File workers stay warm, since reading a file takes less time than starting one. Their sandbox
+    lets them read what is below `roots` and what the gateway downloads for them."""
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        roots: Sequence[Path],
+        file_workers: int = 2,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
+        self._telemetry = telemetry
+        self._roots = tuple(roots)
+        self._spool = home / "spool"
+        self._downloads = home / "downloads"
+        self._logs = home / "logs"
+        self._folders = WorkerFolders(home / "files")
+        self._files = WorkerPool(lambda: self._folders.start(self._file_worker), file_workers)
+        self._reads: WeakKeyDictionary[WorkerProcess, Identities] = WeakKeyDictionary()
+
+    async def open(self) -> None:
+        for spool in (self._spool, self._downloads):
+            spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await anyio.to_thread.run_sync(self._sweep)
+
+    async def close(self) -> None:
+        await self._files.close()
+        await self._folders.close()
+
+    @asynccontextmanager
+    async def for_file(self, name: str) -> AsyncIterator[Room]:
+        async with (
+            self._directory(self._downloads, name) as private,
+            self._acquired() as worker,
+            _working_directory(self._folders.folder_of(worker)) as directory,
+        ):
+            yield Room(directory, worker, private)
+
+    @asynccontextmanager
+    async def for_connector(self, name: str) -> AsyncIterator[Room]:
+        """A worker of its own: killing it ends the connector and all that it started."""
+        async with self._directory(self._spool, name) as directory:
+            worker = await WorkerProcess.start(
+                CONNECTOR_MODULE,
+                name=f"connector {name}",
+                log_path=self._logs / "connectors.log",
+                hello={},
+                max_rss=CONNECTOR_MEMORY,
+                telemetry=self._telemetry,
+                engine="connector",
+            )
+            try:
+                yield Room(directory, worker)
+            finally:
+                await asyncio.shield(worker.close())
+
+    async def remove(self, name: str) -> None:
+        """What a dead run left behind."""
+        await anyio.to_thread.run_sync(self._sweep, f"{name}-*")
+
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[WorkerProcess]:
+        """A directory that was replaced after the worker's start is closed to it. Such a worker is
+        replaced, too."""
+        while True:
+            async with self._files.acquire() as worker:
+                if self._reads[worker] == _identities(self._roots):
+                    yield worker
+                    return
+                worker.kill()
+
+    async def _file_worker(self, folder: Path) -> WorkerProcess:
+        reads = _identities(self._roots)
+        worker = await WorkerProcess.start(
+            FILE_MODULE,
+            name="file worker",
+            log_path=self._logs / "file-worker.log",
+            hello={},
+            sandbox=Sandbox(folder, reads=(*self._roots, self._downloads)),
+            max_rss=FILE_MEMORY,
+            telemetry=self._telemetry,
+            engine="files",
+        )
+        self._reads[worker] = reads
+        return worker
+
+    @asynccontextmanager
+    async def _directory(self, spool: Path, name: str) -> AsyncIterator[Path]:
+        directory = Path(mkdtemp(prefix=f"{name}-", dir=spool))
+        lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield directory
+        finally:
+            os.close(lock)
+            await asyncio.shield(anyio.to_thread.run_sync(_remove, directory))
+
+    def _sweep(self, pattern: str = "*") -> None:
+        """Removes the directories that no living gateway holds: the lock dies with its holder."""
+        for directory in chain(self._spool.glob(pattern), self._downloads.glob(pattern)):
+            try:
+                lock = os.open(directory / LOCK, os.O_RDWR)
+            except FileNotFoundError:
+                continue  # just made, or just removed
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(directory)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(lock)
+
+
+def _identities(roots: Sequence[Path]) -> Identities:
+    found: list[tuple[int, int] | None] = []
+    for root in roots:
+        try:
+            status = root.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_dev, status.st_ino))
+    return tuple(found)
+
+
+@asynccontextmanager
+async def _working_directory(folder: Path) -> AsyncIterator[Path]:
+    directory = Path(mkdtemp(dir=folder))
+    try:
+        yield directory
+    finally:
+        await asyncio.shield(anyio.to_thread.run_sync(_remove, directory))
+
+
+def _remove(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _translated(error: WorkerError) -> AsgardError:
+    if known := error.to_asgard():
+        return known
+    kind = error.error.get("type")
+    if kind == "OSError" and "No space left" in str(error.error.get("message")):
+        return EngineFailed(
+            "The disk of ASGARD_HOME is full.", hint="Free disk space.", retryable=True
+        )
+    return EngineFailed(f"Reading failed: {kind}: {error.error.get('message')}"[:2000])
+
+
+def _died(error: WorkerDied) -> EngineFailed:
+    if error.exit_code == SIGKILLED and not error.fault:
+        return EngineFailed(
+            "The process that read the source was killed.",
+            cause=FailureCause.LOST,
+            hint="The kernel's log tells whether the system had no memory left.",
+            retryable=True,
+        )
+    cause = FailureCause.LOST if error.fault else FailureCause.INTERNAL
+    return EngineFailed(f"{error}.", cause=cause, retryable=True)

@@ -1,0 +1,218 @@
+"""One sync of the embedded engine: read, upload, and one commit that makes all of it visible."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from app.airbyte.engine import Ingestion, Source
+from app.airbyte.local.source import LocalFile, LocalSource, ReadOrder
+from app.concurrency.backoff import until_reachable
+from app.errors import AsgardError, Conflict
+from app.lakehouse.bronze.manifests import (
+    BronzeFile,
+    BronzeManifests,
+    Commit,
+    Held,
+    Manifest,
+    Pending,
+)
+from app.runs.handler import Outcome, RunControl
+from app.runs.model import RunInput, RunOutput, StreamOutput
+
+if TYPE_CHECKING:
+    from app.lakehouse.storage import ObjectStore
+
+ConfigChanged = Callable[[dict[str, Any]], Awaitable[None]]
+GLOBAL_STATES = frozenset({"global", "legacy"})
+
+
+class LocalSync:
+    """The `Sink` of one run. Uploads and checkpoints wait out an outage of S3."""
+
+    def __init__(
+        self,
+        store: "ObjectStore",
+        manifests: BronzeManifests,
+        ingestion: Ingestion,
+        control: RunControl,
+        config_changed: ConfigChanged,
+    ) -> None:
+        self._store = store
+        self._manifests = manifests
+        self._ingestion = ingestion
+        self._control = control
+        self._run_id = control.run.run_id
+        self._streams = {stream.path: stream for stream in ingestion.streams}
+        self._config_changed = config_changed
+        self._files: dict[str, list[BronzeFile]] = {path: [] for path in self._streams}
+        """Files that no checkpoint covers yet."""
+        self._pending = Pending(state={})
+        self._broken: dict[str, int] = dict.fromkeys(self._streams, 0)
+        self._rows: dict[str, int] = {}
+        self._held: Held | None = None
+
+    async def run(
+        self,
+        reader: LocalSource,
+        source: Source,
+        config: dict[str, Any],
+        secrets: tuple[str, ...],
+    ) -> Outcome:
+        inputs = (RunInput(table=f"source/{source.name}", source=source.name),)
+        await self._control.progress(
+            engine_state="reading",
+            inputs=inputs,
+            reason="Reading",
+            message=f"Reading {source.name}",
+        )
+        self._held = held = await self._begin(source)
+        if held.manifest.commit_of(self._run_id):
+            return outcome_of(held.manifest, self._run_id, inputs)
+        self._resume(held.manifest)
+        order = ReadOrder(
+            run_id=self._run_id,
+            source_type=source.type,
+            config=config,
+            secrets=secrets,
+            streams=self._ingestion.streams,
+            state=self._kept(self._pending.state),
+        )
+        try:
+            state = await reader.read(order, self)
+            await self._control.fence()
+            manifest = await self._commit(state)
+        except AsgardError:
+            # What was uploaded and is in no checkpoint is of no use to anybody.
+            await self._manifests.sweep(self._held.manifest)
+            raise
+        return outcome_of(manifest, self._run_id, inputs)
+
+    async def file(self, file: LocalFile) -> None:
+        held = self._held
+        if held is None or held.manifest.writing is None:
+            raise ValueError("a file before the sync began")
+        key = held.manifest.writing.key(file.bronze_path, file.part)
+        await until_reachable(lambda: self._store.upload(file.path, key), "uploading bronze files")
+        file.path.unlink()
+        self._files[file.bronze_path].append(
+            BronzeFile(key=key, rows=file.rows, bytes=file.bytes, run_id=self._run_id)
+        )
+        self._broken[file.bronze_path] += file.broken_rows
+
+    async def checkpoint(self, state: dict[str, Any], paths: frozenset[str]) -> None:
+        files = dict(self._pending.files)
+        for path in paths & self._incremental:
+            files[path] = (*files.get(path, ()), *self._files[path])
+            self._files[path] = []
+        kept = self._kept(state)
+        if not kept or self._held is None:
+            return
+        self._pending = Pending(state={**self._pending.state, **kept}, files=files)
+        held, pending = self._held, self._pending
+        self._held = await until_reachable(
+            lambda: self._manifests.checkpoint(held, pending), "writing a checkpoint"
+        )
+
+    async def progress(self, rows: dict[str, int]) -> None:
+        self._rows |= rows
+        total = sum(self._rows.values())
+        await self._control.progress(engine={"rows_read": dict(self._rows)})
+        self._control.log(f"INFO {total} rows read")
+
+    def log(self, text: str) -> None:
+        self._control.log(text)
+
+    async def config_changed(self, config: dict[str, Any]) -> None:
+        await self._config_changed(config)
+
+    @property
+    def _incremental(self) -> frozenset[str]:
+        streams = self._streams.items()
+        return frozenset(p for p, s in streams if s.sync_mode.source_mode == "incremental")
+
+    async def _begin(self, source: Source) -> Held:
+        return await self._manifests.begin(
+            self._ingestion.id, self._run_id, source.name, self._streams
+        )
+
+    def _resume(self, manifest: Manifest) -> None:
+        """Where the last complete sync ended, or further: where one that was killed had got to."""
+        former = manifest.pending
+        files = former.files if former else {}
+        self._pending = Pending(
+            state=self._kept({**manifest.state, **(former.state if former else {})}),
+            files={path: kept for path, kept in files.items() if path in self._incremental},
+        )
+        if self._pending.files:
+            rows = sum(file.rows for kept in self._pending.files.values() for file in kept)
+            self.log(f"INFO going on after {rows} rows that an unfinished sync had read")
+
+    def _kept(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Only incremental streams have a state that means anything to the next sync."""
+        streams = [self._streams[path] for path in self._incremental]
+        keys = {f"{s.namespace}/{s.name}" if s.namespace else s.name for s in streams}
+        wanted = keys | (GLOBAL_STATES if keys else frozenset())
+        return {key: value for key, value in state.items() if key in wanted}
+
+    async def _commit(self, state: dict[str, Any]) -> Manifest:
+        written = {
+            path: (*self._pending.files.get(path, ()), *files)
+            for path, files in self._files.items()
+        }
+        replaced = frozenset(
+            path
+            for path, stream in self._streams.items()
+            if stream.sync_mode.destination_mode == "overwrite"
+        )
+        outputs = tuple(self._output(path, files) for path, files in written.items())
+
+        async def once() -> Manifest:
+            held = self._held
+            if held is None:
+                raise ValueError("a commit before the sync began")
+            try:
+                return await self._manifests.commit(
+                    held, written, replaced=replaced, state=self._kept(state), outputs=outputs
+                )
+            except Conflict:
+                # Our own write may have landed while its answer was lost.
+                now = await self._manifests.get(self._ingestion.id)
+                if now is not None and now.commit_of(self._run_id):
+                    return now
+                raise
+
+        return await until_reachable(once, "committing a sync")
+
+    def _output(self, path: str, files: tuple[BronzeFile, ...]) -> StreamOutput:
+        stream = self._streams[path]
+        return StreamOutput(
+            stream=stream.name,
+            path=path,
+            rows=sum(file.rows for file in files),
+            bytes=sum(file.bytes for file in files),
+            broken_rows=self._broken[path],
+            files=tuple(file.key for file in files),
+        )
+
+
+def outcome_of(
+    manifest: Manifest, run_id: str, inputs: tuple[RunInput, ...] | None = None
+) -> Outcome:
+    """What a committed sync did, from the manifest alone."""
+    commit = manifest.commit_of(run_id)
+    if commit is None:
+        raise ValueError(f"the sync {run_id} did not commit")
+    output = _output_of(manifest, commit)
+    return Outcome(output=output, inputs=inputs, engine_state="succeeded")
+
+
+def _output_of(manifest: Manifest, commit: Commit) -> RunOutput:
+    streams = commit.streams
+    now = [file for stream in streams for file in manifest.streams[stream.path].files]
+    return RunOutput(
+        table=f"ingestion/{manifest.ingestion_id}",
+        rows=sum(file.rows for file in now),
+        rows_written=sum(stream.rows for stream in streams),
+        bytes=sum(stream.bytes for stream in streams),
+        files=sum(len(stream.files) for stream in streams),
+        streams=streams,
+    )

@@ -1,0 +1,45 @@
+"""What is sent to Airbyte for a new source or destination, and what that can be told by again."""
+
+from typing import TYPE_CHECKING
+
+from app.airbyte.bronze_paths import require_bronze
+from app.airbyte.client import Json
+from app.airbyte.engine import S3, DestinationDraft, SourceDraft
+from app.airbyte.remote import configs
+from app.airbyte.remote.workspaces import Workspaces
+
+if TYPE_CHECKING:
+    from app.lakehouse.connection import S3Connection
+
+
+async def source_body(
+    draft: SourceDraft, workspaces: Workspaces, s3: "S3Connection"
+) -> tuple[Json, Json]:
+    """Raises `NotSupported` for a connector that this Airbyte does not have."""
+    workspace = await workspaces.resolve(draft.workspace)
+    definition = await workspaces.definition_id(workspace, draft.type)
+    config = configs.source_config(draft.type, draft.config, s3)
+    type_ = configs.airbyte_name(draft.type)
+    body: Json = {
+        "name": draft.name,
+        "workspaceId": workspace,
+        "configuration": {**config, "sourceType": type_},
+    }
+    if definition:
+        body["definitionId"] = definition
+    return body, {"name": draft.name, "workspaceId": workspace, "sourceType": type_}
+
+
+async def destination_body(
+    draft: DestinationDraft, workspaces: Workspaces, s3: "S3Connection"
+) -> tuple[Json, Json]:
+    """Raises `PathRefused` for a path of the lake's bucket that is not for syncs."""
+    config = configs.s3_config(draft.config, s3)
+    require_bronze(config["s3_bucket_name"], config["s3_bucket_path"], s3.bucket)
+    same = {"name": draft.name, "workspaceId": await workspaces.resolve(draft.workspace)}
+    body = {
+        **same,
+        "definitionId": configs.S3_DESTINATION_ID,
+        "configuration": {**config, "destinationType": S3},
+    }
+    return body, {**same, "destinationType": S3}

@@ -1,0 +1,313 @@
+"""The production ingestion engine: Airbyte owns sources, destinations, connections and jobs."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from app.airbyte.bronze_paths import refuse_taken
+from app.airbyte.client import AirbyteClient, Json
+from app.airbyte.engine import (
+    S3,
+    CheckResult,
+    ConfiguredStream,
+    Connector,
+    Destination,
+    DestinationDraft,
+    EngineJob,
+    Ingestion,
+    IngestionChange,
+    IngestionDraft,
+    Source,
+    SourceDraft,
+    Stream,
+    StreamChoice,
+)
+from app.airbyte.remote import configs
+from app.airbyte.remote.create import Maker
+from app.airbyte.remote.drafts import destination_body, source_body
+from app.airbyte.remote.jobs import JOB_ID, LAST_JOB_ID, AirbyteJobs, lake_paths
+from app.airbyte.remote.mapping import (
+    destination_of,
+    ingestion_of,
+    schedule_body,
+    source_of,
+    stream_of,
+    streams_body,
+)
+from app.airbyte.remote.ownership import Claims
+from app.airbyte.remote.resources import CONNECTION, DESTINATION, SOURCE, Resources
+from app.airbyte.remote.s3_paths import stream_path
+from app.airbyte.remote.schedule_follower import Follower
+from app.airbyte.remote.sent_secrets import SentSecrets
+from app.airbyte.remote.workspaces import Workspaces
+from app.airbyte.secrets import sure_secrets
+from app.airbyte.streams import configured
+from app.caller import Caller
+from app.config import Settings
+from app.errors import EngineFailed, InvalidBody, InvalidRequest, NotFound, NotSupported
+from app.lakehouse.bronze.listing import ListedBronze
+from app.runs.handler import Outcome, RunControl
+from app.runs.model import Run
+from app.telemetry.calls import SILENT, Telemetry
+
+if TYPE_CHECKING:
+    from app.lakehouse.connection import Lake
+    from app.lakehouse.storage import ObjectStore
+
+log = structlog.get_logger()
+
+
+class AirbyteApi:
+    """`IngestionEngine` over Airbyte's public API."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        lake: "Lake",
+        store: "ObjectStore",
+        telemetry: Telemetry = SILENT,
+    ) -> None:
+        self._s3 = lake.s3
+        self.client = AirbyteClient(settings, telemetry)
+        self._workspaces = Workspaces(self.client, settings.airbyte_workspace)
+        self._claims = Claims(store)
+        self._resources = Resources(self.client, self._workspaces, self._claims)
+        self._maker = Maker(self.client, self._claims, self._resources)
+        self._sent = SentSecrets()
+        self._manifests = ListedBronze(store, lake.s3)
+        self._jobs = AirbyteJobs(self.client, self._manifests, settings.run_timeout)
+
+        self.follower = Follower(self.client, self._manifests, self._jobs, self.ingestion)
+
+    async def close(self) -> None:
+        await self.follower.close()
+        await self.client.close()
+
+    async def connectors(self) -> tuple[Connector, ...]:
+        return await self._workspaces.connectors()
+
+    async def missing_connector(self, _: str) -> str | None:
+        """None: Airbyte installs its connectors itself."""
+        return None
+
+    # Sources
+
+    async def vet_source(self, draft: SourceDraft) -> None:
+        await source_body(draft, self._workspaces, self._s3)
+
+    async def create_source(self, source_id: str, draft: SourceDraft, caller: Caller) -> Source:
+        body, same = await source_body(draft, self._workspaces, self._s3)
+        try:
+            made = await self._maker.make(SOURCE, source_id, body, same, caller.subject)
+        except InvalidRequest as error:
+            said = configs.without_secrets(error.detail, draft.config)
+            raise InvalidBody(f"config: {said}") from None
+        self._sent.keep(made["sourceId"], sure_secrets(draft.config))
+        return source_of(made, caller.subject)
+
+    async def sources(self) -> list[Source]:
+        found = await self._resources.all(SOURCE)
+        creators = await self._claims.creators()
+        return [source_of(wire, creators.get(id_)) for id_, wire in found.items()]
+
+    async def source(self, source_id: str) -> Source:
+        found = await self._resources.get(SOURCE, source_id)
+        return source_of(found, await self._resources.creator(found["sourceId"]))
+
+    async def delete_source(self, source_id: str, caller: Caller) -> None:
+        await self._resources.delete(SOURCE, source_id, caller)
+
+    async def check_source(self, source_id: str) -> CheckResult:
+        """The public API has no check: whether it can be asked for its streams, now, is one."""
+        try:
+            streams = await self._streams(source_id, {"ignoreCache": "true"})
+        except (EngineFailed, InvalidRequest) as error:
+            return CheckResult(succeeded=False, message=error.detail)
+        names = ", ".join(stream.name for stream in streams[:20])
+        return CheckResult(succeeded=True, message=f"Can be read: {names}.")
+
+    async def discover(self, source_id: str) -> tuple[Stream, ...]:
+        """Airbyte tells the modes of a stream only for a destination."""
+        params = {"ignoreCache": "true"}
+        source = await self._resources.get(SOURCE, source_id)
+        if sink := await self._resources.sink_in(source["workspaceId"]):
+            params["destinationId"] = sink
+        return await self._streams(source["sourceId"], params)
+
+    # Destinations
+
+    async def vet_destination(self, draft: DestinationDraft) -> None:
+        await destination_body(draft, self._workspaces, self._s3)
+
+    async def create_destination(
+        self, destination_id: str, draft: DestinationDraft, caller: Caller
+    ) -> Destination:
+        body, same = await destination_body(draft, self._workspaces, self._s3)
+        try:
+            made = await self._maker.make(DESTINATION, destination_id, body, same, caller.subject)
+        except InvalidRequest as error:
+            said = configs.without_secrets(error.detail, body["configuration"])
+            raise InvalidBody(f"config: {said}") from None
+        return destination_of(made, caller.subject)
+
+    async def destinations(self) -> list[Destination]:
+        found = await self._resources.all(DESTINATION)
+        creators = await self._claims.creators()
+        return [
+            destination_of(wire, creators.get(id_))
+            for id_, wire in found.items()
+            if wire["destinationType"] == S3
+        ]
+
+    async def destination(self, destination_id: str) -> Destination:
+        found = await self._resources.get(DESTINATION, destination_id)
+        return destination_of(found, await self._resources.creator(found["destinationId"]))
+
+    async def delete_destination(self, destination_id: str, caller: Caller) -> None:
+        await self._resources.delete(DESTINATION, destination_id, caller)
+
+    # Ingestions
+
+    async def vet_ingestion(self, draft: IngestionDraft) -> None:
+        await self._connection_body(draft)
+
+    async def create_ingestion(
+        self, ingestion_id: str, draft: IngestionDraft, caller: Caller
+    ) -> Ingestion:
+        claim = await self._claims.get(ingestion_id)
+        body, destination = await self._connection_body(draft, vet_paths=claim is None)
+        same = {name: body[name] for name in ("name", "sourceId", "destinationId")}
+        made = await self._maker.make(CONNECTION, ingestion_id, body, same, caller.subject)
+        ingestion = self._ingestion(made, destination, caller.subject)
+        source = await self.source(ingestion.source_id)
+        await self._jobs.declare(ingestion, source.name)
+        return ingestion
+
+    async def ingestions(self) -> list[Ingestion]:
+        connections = await self._resources.all(CONNECTION)
+        destinations = await self._resources.all(DESTINATION) if connections else {}
+        creators = await self._claims.creators()
+        return [
+            self._ingestion(wire, destinations.get(wire["destinationId"]), creators.get(id_))
+            for id_, wire in connections.items()
+        ]
+
+    async def ingestion(self, ingestion_id: str) -> Ingestion:
+        wire = await self._resources.get(CONNECTION, ingestion_id)
+        destination = await self._resources.find(DESTINATION, wire["destinationId"])
+        return self._ingestion(
+            wire, destination, await self._resources.creator(wire["connectionId"])
+        )
+
+    async def update_ingestion(
+        self, ingestion_id: str, change: IngestionChange, caller: Caller
+    ) -> Ingestion:
+        former = await self.ingestion(ingestion_id)
+        body: dict[str, Any] = {}
+        if change.name is not None:
+            body["name"] = change.name
+        if change.status is not None:
+            body["status"] = change.status.value
+        if change.schedule is not None:
+            body["schedule"] = schedule_body(change.schedule)
+        if change.streams is not None or change.all_streams:
+            wire = await self._resources.get(CONNECTION, ingestion_id)
+            destination = await self._resources.get(DESTINATION, former.destination_id)
+            streams = await self._configured(wire, destination, change.streams)
+            refuse_taken(_paths(streams), await self.ingestions(), former.id)
+            body["configurations"] = streams_body(streams, wire)
+        if body:
+            await self.client.patch(f"/connections/{former.id}", body)
+            log.info("airbyte_changed", kind=CONNECTION.name, id=former.id, by=caller.subject)
+        changed = await self.ingestion(former.id)
+        if changed.streams != former.streams:
+            await self._manifests.redeclare(former.id, lake_paths(changed))
+        return changed
+
+    async def delete_ingestion(self, ingestion_id: str, caller: Caller) -> None:
+        await self._resources.delete(CONNECTION, ingestion_id, caller)
+        await self._manifests.redeclare(ingestion_id, ())
+
+    async def later_job(self, ingestion_id: str, run: Run | None) -> EngineJob | None:
+        jobs = await self._jobs.newest(ingestion_id)
+        known = (run.engine.get(JOB_ID) or run.engine.get(LAST_JOB_ID) or 0) if run else 0
+        if not jobs or jobs[0].id <= known:
+            return None
+        job = jobs[0]
+        return EngineJob(
+            id=job.name,
+            state=job.status.run_state,
+            started_at=job.started_at,
+            rows=job.rows,
+            bytes=job.bytes,
+        )
+
+    # Runs
+
+    async def install(self, _: str, __: RunControl) -> Mapping[str, Any]:
+        raise NotSupported("Airbyte installs its connectors itself.")
+
+    async def sync(self, ingestion_id: str, control: RunControl) -> Outcome:
+        ingestion = await self.ingestion(ingestion_id)
+        self._sent.learn(ingestion.source_id)
+        source = await self.source(ingestion.source_id)
+        return await self._jobs.sync(ingestion, source.name, control)
+
+    async def settle_sync(self, run: Run, ingestion_id: str) -> Outcome | None:
+        if not {JOB_ID, LAST_JOB_ID} & run.engine.keys():
+            # It never came to asking for a job: that is known without Airbyte, which may be away.
+            await self._manifests.release(ingestion_id, run.run_id)
+            return None
+        try:
+            ingestion = await self.ingestion(ingestion_id)
+        except NotFound:
+            return None
+        self._sent.learn(ingestion.source_id)
+        return await self._jobs.settle(run, ingestion)
+
+    async def _connection_body(
+        self, draft: IngestionDraft, *, vet_paths: bool = True
+    ) -> tuple[Json, Json]:
+        destination = await self._resources.get(DESTINATION, draft.destination_id)
+        source_id = str((await self._resources.get(SOURCE, draft.source_id))["sourceId"])
+        body: Json = {
+            "name": draft.name,
+            "sourceId": source_id,
+            "destinationId": destination["destinationId"],
+            "namespaceDefinition": "source",
+            "schedule": schedule_body(draft.schedule),
+            "status": draft.status.value,
+        }
+        streams = await self._configured(body, destination, draft.streams)
+        if vet_paths:
+            refuse_taken(_paths(streams), await self.ingestions(), None)
+        return {**body, "configurations": streams_body(streams)}, destination
+
+    async def _configured(
+        self, connection: Json, destination: Json, wanted: tuple[StreamChoice, ...] | None
+    ) -> tuple[ConfiguredStream, ...]:
+        pair = {"destinationId": destination["destinationId"]}
+        available = await self._streams(connection["sourceId"], pair)
+        return configured(
+            available,
+            wanted,
+            lambda s: stream_path(connection, destination, s.name, s.namespace, self._s3.bucket),
+        )
+
+    async def _streams(self, source_id: str, params: Json) -> tuple[Stream, ...]:
+        known = str((await self._resources.get(SOURCE, source_id))["sourceId"])
+        self._sent.learn(known)
+        found = await self.client.get_slow("/streams", {"sourceId": known, **params})
+        return tuple(stream_of(stream) for stream in found)
+
+    def _ingestion(self, wire: Json, destination: Json | None, creator: str | None) -> Ingestion:
+        def path_of(name: str, namespace: str | None) -> str:
+            return stream_path(wire, destination, name, namespace, self._s3.bucket)
+
+        return ingestion_of(wire, path_of, creator)
+
+
+def _paths(streams: tuple[ConfiguredStream, ...]) -> list[str]:
+    return [stream.path for stream in streams]

@@ -1,0 +1,218 @@
+"""Airbyte's JSON as the values of the port, and back."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from app.airbyte.engine import (
+    Column,
+    ConfiguredStream,
+    Destination,
+    Ingestion,
+    IngestionStatus,
+    Schedule,
+    ScheduleType,
+    Source,
+    Stream,
+    SyncMode,
+)
+from app.airbyte.remote.configs import our_name
+from app.airbyte.remote.cron import quartz
+from app.airbyte.secrets import masked
+from app.errors import NotSupported
+from app.runs.model import Frozen, RunState
+
+Json = Mapping[str, Any]
+PathOf = Callable[[str, str | None], str]
+UNKNOWN_CALLER = "airbyte"
+"""Who made what was not made through this gateway."""
+UNKNOWN_TYPE = "unknown"
+"""Airbyte's public API names a stream's fields and not their types."""
+
+
+OWN = frozenset({"name", "namespace", "syncMode", "cursorField", "primaryKey"})
+"""The fields of a connection's stream that Asgard sets."""
+
+
+class JobStatus(StrEnum):
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    INCOMPLETE = "incomplete"
+    """An attempt failed, and Airbyte tries again."""
+    FAILED = "failed"
+    SUCCEEDED = "succeeded"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.run_state.is_terminal
+
+    @property
+    def run_state(self) -> RunState:
+        match self:
+            case JobStatus.PENDING | JobStatus.QUEUED:
+                return RunState.QUEUED
+            case JobStatus.RUNNING | JobStatus.INCOMPLETE:
+                return RunState.RUNNING
+            case _:
+                return RunState(self.value)
+
+
+class Job(Frozen):
+    id: int
+    connection_id: str
+    type: str
+    status: JobStatus
+    started_at: datetime
+    rows: int | None
+    bytes: int | None
+
+    @property
+    def name(self) -> str:
+        """In lineage and status, for those that no run of Asgard's started."""
+        return f"airbyte-job-{self.id}"
+
+
+def job_of(wire: Json) -> Job:
+    return Job(
+        id=wire["jobId"],
+        connection_id=wire["connectionId"],
+        type=wire["jobType"],
+        status=JobStatus(wire["status"]),
+        started_at=datetime.fromisoformat(wire["startTime"]),
+        rows=wire.get("rowsSynced"),
+        bytes=wire.get("bytesSynced"),
+    )
+
+
+def source_of(wire: Json, created_by: str | None) -> Source:
+    config = {k: v for k, v in wire["configuration"].items() if k != "sourceType"}
+    return Source(
+        id=wire["sourceId"],
+        name=wire["name"],
+        type=our_name(wire["sourceType"]),
+        config=masked(config),
+        workspace=wire["workspaceId"],
+        created_at=_time(wire),
+        created_by=created_by or UNKNOWN_CALLER,
+    )
+
+
+def destination_of(wire: Json, created_by: str | None) -> Destination:
+    config = {k: v for k, v in wire["configuration"].items() if k != "destinationType"}
+    return Destination(
+        id=wire["destinationId"],
+        name=wire["name"],
+        config=masked(config),
+        workspace=wire["workspaceId"],
+        created_at=_time(wire),
+        created_by=created_by or UNKNOWN_CALLER,
+    )
+
+
+def ingestion_of(wire: Json, path_of: PathOf, created_by: str | None) -> Ingestion:
+    streams = (wire.get("configurations") or {}).get("streams") or ()
+    return Ingestion(
+        id=wire["connectionId"],
+        name=wire["name"],
+        source_id=wire["sourceId"],
+        destination_id=wire["destinationId"],
+        schedule=_schedule_of(wire["schedule"]),
+        status=_status_of(wire),
+        streams=tuple(_configured_of(stream, path_of) for stream in streams),
+        created_at=_time(wire),
+        created_by=created_by or UNKNOWN_CALLER,
+    )
+
+
+def stream_of(wire: Json) -> Stream:
+    names = (".".join(path) for path in wire.get("propertyFields") or ())
+    modes = wire.get("syncModes")
+    return Stream(
+        name=wire["streamName"],
+        namespace=wire.get("streamnamespace") or None,
+        columns=tuple(Column(name=name, type=UNKNOWN_TYPE) for name in names),
+        sync_modes=None if modes is None else tuple(modes),
+        primary_key=_paths(wire.get("sourceDefinedPrimaryKey")),
+        cursor=tuple(wire.get("defaultCursorField") or ()),
+        source_defined_cursor=bool(wire.get("sourceDefinedCursorField")),
+    )
+
+
+def streams_body(
+    streams: tuple[ConfiguredStream, ...], connection: Json | None = None
+) -> dict[str, Any]:
+    """`connection` has them already: what it says of them beyond Asgard's fields is kept.
+
+    Airbyte takes the streams as a whole. A stream sent without its mappers and selected fields
+    would bring in clear what Airbyte hashes or leaves out.
+    """
+    former = ((connection or {}).get("configurations") or {}).get("streams") or ()
+    kept = {_name_of(wire): _beyond(wire) for wire in former}
+    return {"streams": [kept.get((s.namespace, s.name), {}) | _stream_body(s) for s in streams]}
+
+
+def _beyond(wire: Json) -> dict[str, Any]:
+    return {name: value for name, value in wire.items() if name not in OWN and value is not None}
+
+
+def _name_of(wire: Json) -> tuple[str | None, str]:
+    return wire.get("namespace") or None, wire["name"]
+
+
+def schedule_body(schedule: Schedule) -> dict[str, Any]:
+    match schedule.type:
+        case ScheduleType.CRON:
+            return {"scheduleType": "cron", "cronExpression": quartz(schedule.cron or "")}
+        case ScheduleType.BASIC:
+            raise NotSupported("Airbyte's API takes schedules of type manual and cron.")
+        case _:
+            return {"scheduleType": "manual"}
+
+
+def _stream_body(stream: ConfiguredStream) -> dict[str, Any]:
+    body: dict[str, Any] = {"name": stream.name, "syncMode": stream.sync_mode.value}
+    if stream.namespace:
+        body["namespace"] = stream.namespace
+    if stream.cursor_field:
+        body["cursorField"] = list(stream.cursor_field)
+    if stream.primary_key:
+        body["primaryKey"] = [list(path) for path in stream.primary_key]
+    return body
+
+
+def _configured_of(wire: Json, path_of: PathOf) -> ConfiguredStream:
+    mode = str(wire.get("syncMode") or SyncMode.FULL_REFRESH_OVERWRITE)
+    known = mode in {each.value for each in SyncMode}
+    return ConfiguredStream(
+        name=wire["name"],
+        namespace=wire.get("namespace") or None,
+        sync_mode=SyncMode(mode) if known else SyncMode.FULL_REFRESH_OVERWRITE,
+        other_mode=None if known else mode,
+        cursor_field=tuple(wire.get("cursorField") or ()),
+        primary_key=_paths(wire.get("primaryKey")),
+        path=path_of(wire["name"], wire.get("namespace") or None),
+    )
+
+
+def _status_of(wire: Json) -> IngestionStatus:
+    known = wire["status"] in {each.value for each in IngestionStatus}
+    return IngestionStatus(wire["status"]) if known else IngestionStatus.INACTIVE
+
+
+def _schedule_of(wire: Json) -> Schedule:
+    known = wire["scheduleType"] in {each.value for each in ScheduleType}
+    kind = ScheduleType(wire["scheduleType"]) if known else ScheduleType.MANUAL
+    return Schedule(
+        type=kind, cron=wire.get("cronExpression"), basic_timing=wire.get("basicTiming")
+    )
+
+
+def _paths(wire: Any) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(path) for path in wire or ())
+
+
+def _time(wire: Json) -> datetime:
+    return datetime.fromtimestamp(wire.get("createdAt") or 0, UTC)

@@ -1,0 +1,80 @@
+"""Follows the syncs that Airbyte runs by itself, by its schedules or for others.
+
+Without this a path table would still name the files that such a sync has replaced.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from app.airbyte.client import AirbyteClient
+from app.airbyte.engine import Ingestion
+from app.airbyte.remote.jobs import JOB_ID, SYNC, AirbyteJobs
+from app.errors import AsgardError, NotFound
+from app.lakehouse.bronze.listing import ListedBronze
+from app.lakehouse.bronze.manifests import Manifest
+
+INTERVAL = 15.0
+"""Seconds between two looks, each of one request."""
+NEWEST = 100
+log = structlog.get_logger()
+
+
+class Follower:
+    def __init__(
+        self,
+        client: AirbyteClient,
+        manifests: ListedBronze,
+        jobs: AirbyteJobs,
+        ingestion: Callable[[str], Awaitable[Ingestion]],
+        interval: float = INTERVAL,
+    ) -> None:
+        self._client = client
+        self._manifests = manifests
+        self._jobs = jobs
+        self._ingestion = ingestion
+        self._interval = interval
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="airbyte schedules")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def look(self) -> None:
+        known = {manifest.ingestion_id: manifest for manifest in await self._manifests.all()}
+        if not known:
+            return
+        params = {"status": "succeeded", "jobType": SYNC, "orderBy": "updatedAt|DESC"}
+        found = await self._client.page("/jobs", {**params, "limit": NEWEST})
+        for connection_id in {job["connectionId"] for job in found} & known.keys():
+            newest = max(job["jobId"] for job in found if job["connectionId"] == connection_id)
+            if _is_news(known[connection_id], newest):
+                await self._take_down(connection_id)
+
+    async def _take_down(self, connection_id: str) -> None:
+        try:
+            jobs = await self._jobs.newest(connection_id)
+            # What a running sync has written so far lies beside the rest: after it, then.
+            if all(job.status.is_terminal for job in jobs):
+                await self._jobs.catch_up(await self._ingestion(connection_id), jobs)
+        except NotFound:
+            return
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except AsgardError as error:
+                log.warning("airbyte_schedules_not_followed", error=error.detail)
+            except Exception:  # the loop's outer edge: the next look may go well
+                log.exception("following_airbyte_broke")
+            await asyncio.sleep(self._interval)
+
+
+def _is_news(manifest: Manifest, job_id: int) -> bool:
+    return manifest.writing is None and job_id > int(manifest.state.get(JOB_ID, 0))

@@ -1,0 +1,63 @@
+"""Carries a run of kind ingestion, a sync or an installation, to its outcome."""
+
+from typing import Literal
+
+from app.airbyte.engine import IngestionEngine
+from app.failure import FailureCause
+from app.runs.handler import Outcome, RunControl
+from app.runs.model import Frozen, Run, RunOutput, RunState
+
+ENDS = frozenset(state for state in RunState if state.is_terminal)
+STOPPED = frozenset({FailureCause.CANCELLED, FailureCause.TIMEOUT})
+
+
+class SyncWork(Frozen):
+    op: Literal["sync"] = "sync"
+    ingestion_id: str
+
+    @property
+    def target(self) -> str:
+        return f"ingestion/{self.ingestion_id}"
+
+
+class InstallWork(Frozen):
+    op: Literal["install"] = "install"
+    connector: str
+
+    @property
+    def target(self) -> str:
+        return f"connector/{self.connector}"
+
+
+class IngestionDriver:
+    """`RunDriver` of ingestion runs, whichever engine runs them."""
+
+    def __init__(self, engine: IngestionEngine) -> None:
+        self._engine = engine
+
+    async def execute(self, run: Run, control: RunControl) -> Outcome:
+        if run.spec["op"] == "sync":
+            return await self._engine.sync(SyncWork.model_validate(run.spec).ingestion_id, control)
+        work = InstallWork.model_validate(run.spec)
+        installed = await self._engine.install(work.connector, control)
+        return Outcome(output=RunOutput(table=work.target), engine=installed)
+
+    async def settle(self, run: Run) -> Outcome | None:
+        if run.spec["op"] == "sync":
+            work = SyncWork.model_validate(run.spec)
+            return await self._engine.settle_sync(run, work.ingestion_id)
+        install = InstallWork.model_validate(run.spec)
+        if await self._engine.missing_connector(install.connector):
+            return None
+        return Outcome(output=RunOutput(table=install.target))
+
+    def last_word(self, ended: Run) -> str | None:
+        """In Airbyte's words, which the embedded engine has too. What is stopped is cancelled
+        there, also when it took too long."""
+        said = ended.engine_state
+        if ended.state is RunState.SUCCEEDED:
+            return RunState.SUCCEEDED
+        if said is None or said in ENDS:
+            return said
+        stopped = ended.failure is not None and ended.failure.cause in STOPPED
+        return RunState.CANCELLED if stopped else RunState.FAILED

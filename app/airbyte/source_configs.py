@@ -1,0 +1,109 @@
+"""The configs of sources and destinations that Asgard types itself; others have their spec."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic_core.core_schema import ValidationInfo
+
+from app.airbyte.local.files.formats import FORMAT_NAMES, FileFormat
+from app.bodies import Body
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class FileConfig(Body):
+    """A file, or a directory whose files are each a stream, named up to the first dot."""
+
+    model_config = ConfigDict(title="File source")
+
+    url: Annotated[str, StringConstraints(min_length=1, max_length=4096)] = Field(
+        description="A local path (relative: below $ASGARD_HOME/data), or s3://bucket/bronze/…"
+    )
+    dataset_name: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = Field(
+        None, description="The stream's name, when the url is a single file."
+    )
+    format: str | None = Field(
+        None, description=f"When the file's name does not tell it: {', '.join(FORMAT_NAMES)}."
+    )
+
+    @field_validator("format")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None and FileFormat.named(value) is None:
+            raise ValueError(f"is one of {', '.join(FORMAT_NAMES)}")
+        return value
+
+
+class PostgresConfig(BaseModel):
+    host: Text
+    port: Port = 5432
+    database: Text
+    username: Text
+    password: str
+    ssl_mode: dict[str, Any] = {"mode": "require"}
+    replication_method: dict[str, Any] = {"method": "Standard"}
+
+
+class MySqlConfig(BaseModel):
+    host: Text
+    port: Port = 3306
+    database: Text
+    username: Text
+    password: str
+
+
+class MongoDbConfig(BaseModel):
+    connection_string: Text
+    database: Text
+    auth_source: Text = "admin"
+
+
+class KafkaConfig(BaseModel):
+    bootstrap_servers: Annotated[list[Text], Field(min_length=1, max_length=100, fail_fast=True)]
+    protocol: dict[str, Any] | None = Field(
+        None, description="As the connector has it, instead of the fields below."
+    )
+    security_protocol: Text = "PLAINTEXT"
+    sasl_mechanism: Text | None = Field(None, validate_default=True)
+    sasl_jaas_config: Text | None = Field(
+        None, validate_default=True, json_schema_extra={"airbyte_secret": True}
+    )
+    topic: Text
+    group_id: Text
+
+    @field_validator("sasl_mechanism", "sasl_jaas_config")
+    @classmethod
+    def _with_sasl(cls, value: str | None, info: ValidationInfo) -> str | None:
+        protocol = str(info.data.get("security_protocol"))
+        if info.data.get("protocol") is not None:
+            return value
+        if protocol.startswith("SASL_") and value is None:
+            raise ValueError(f"is required with {protocol}")
+        if value is not None and not protocol.startswith("SASL_"):
+            raise ValueError("is only for SASL_PLAINTEXT and SASL_SSL")
+        return value
+
+
+TYPED: Mapping[str, type[BaseModel]] = {
+    "postgres": PostgresConfig,
+    "mysql": MySqlConfig,
+    "mongodb": MongoDbConfig,
+    "kafka": KafkaConfig,
+    "file": FileConfig,
+}
+
+
+class S3Config(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    s3_bucket_name: Text
+    s3_bucket_region: Text
+    access_key_id: Text
+    secret_access_key: Text
+    s3_bucket_path: Annotated[str, StringConstraints(max_length=1024)] = ""
+    format: dict[str, Any] = {"format_type": "Parquet", "flattening": "No flattening"}
+
+
+FILE_SPEC: dict[str, Any] = FileConfig.model_json_schema()

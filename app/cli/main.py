@@ -1,0 +1,110 @@
+"""The console command: `asgard serve | demo | doctor | schemas | openapi | keys`."""
+
+import json
+import socket
+from typing import Annotated
+
+import typer
+
+from app.auth.key_ring import key_faults
+from app.cli.keys import keys
+from app.config import ConfigurationError, Settings, load_settings
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than load balancers keep a connection idle (60 s, as a rule): who closes it first must not
+be the gateway, or a request that is on its way is answered 502."""
+DRAIN_SECONDS = 20
+"""How long requests may take to be answered once the server was asked to end; the chart's
+terminationGracePeriodSeconds leaves room for it."""
+
+PortOption = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Default: PORT, or else 8000.")
+]
+
+main = typer.Typer(
+    name="asgard", no_args_is_help=True, add_completion=False, help="The lakehouse gateway."
+)
+
+
+main.add_typer(keys, name="keys")
+
+
+@main.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: PortOption = None,
+) -> None:
+    """Serve the API until it is interrupted."""
+    port = port or _settings().port
+    _refuse_taken_port(host, port)
+    import uvicorn
+
+    uvicorn.run(
+        "app.main:app",
+        host=host,
+        port=port,
+        http="app.edge.wire:Wire",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        # Asgard judges X-Forwarded-For itself: TRUSTED_PROXIES.
+        proxy_headers=False,
+    )
+
+
+@main.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    from app.main import app
+
+    typer.echo(json.dumps(app.openapi(), indent=2))
+
+
+@main.command()
+def doctor() -> None:
+    """Check the settings, then reach every dependency; exit 1 when one of them fails."""
+    from app.doctor import examine
+
+    raise typer.Exit(examine())
+
+
+@main.command()
+def schemas() -> None:
+    """Make the schemas of the configured catalog, as serving does; exit 1 when that fails."""
+    from app.cli.create_schemas import make_schemas
+
+    raise typer.Exit(make_schemas())
+
+
+@main.command()
+def demo(
+    port: PortOption = None,
+    check: Annotated[bool, typer.Option("--check", help="Compare all figures, then stop.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Alter the data at random first.")] = None,
+) -> None:
+    """Carry real data from a source to a data product, as a REST client would."""
+    from app.demo.run import run
+
+    raise typer.Exit(run(port=port or _settings().port, check=check, seed=seed))
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings(key_faults)
+    except ConfigurationError as error:
+        typer.echo(f"Asgard cannot start: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            typer.echo(f"Port {port} on {host} cannot be used: {error.strerror}.", err=True)
+            typer.echo(f"Choose another: PORT={port + 1} asgard serve", err=True)
+            raise typer.Exit(2) from None

@@ -1,0 +1,264 @@
+"""The Kubernetes API as far as Spark needs it: in threads, with time-outs, with our errors."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio.to_thread
+
+from app.config import ConfigurationError
+from app.data_transformation.kubernetes.application import GROUP, PLURAL, SELECTOR, VERSION
+from app.data_transformation.kubernetes.errors import Call, translated
+from app.data_transformation.kubernetes.permissions import identity, missing_rights
+from app.errors import EngineFailed
+from app.failure import FailureCause
+from app.telemetry.calls import SILENT, Telemetry
+from app.telemetry.outcomes import Outcome
+
+T = TypeVar("T")
+
+CONCURRENCY = 8
+TIMEOUTS = (2.0, 10.0)
+"""Seconds to connect, and until a server that accepted and stays mute is given up."""
+WATCH_SECONDS = 300
+"""The server ends a watch after this long, and it is begun again where it ended."""
+WATCH_SILENCE = 150.0
+"""Seconds; the server sends a bookmark about every minute, so this long a silence is an end."""
+LOG_SILENCE = 300.0
+"""Seconds of silence after which a driver's log is asked for again: its connection may be dead."""
+LOG_BYTES = 2 * 1024 * 1024
+DRIVER_CONTAINER = "spark-kubernetes-driver"
+
+
+class KubernetesApi:
+    """Raises `EngineUnreachable` while the API server cannot be reached."""
+
+    def __init__(
+        self,
+        namespace: str,
+        *,
+        in_cluster: bool,
+        kubeconfig: Path | None,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
+        self.namespace = namespace
+        self._telemetry = telemetry
+        self._in_cluster = in_cluster
+        self._kubeconfig = kubeconfig
+        self._limiter = anyio.CapacityLimiter(CONCURRENCY)
+        self._opening = threading.Lock()
+        self._client: Any = None
+
+    async def probe(self) -> str:
+        """What was reached, and as whom. Raises what keeps Spark runs from working."""
+        asked = Call("create", "selfsubjectreviews", "authentication.k8s.io")
+        user, host = await self._run(
+            asked, lambda client: (identity(client), client.configuration.host)
+        )
+        lacking = await self._run(asked, lambda client: missing_rights(client, self.namespace))
+        if lacking:
+            raise EngineFailed(
+                f"{user} may not {', '.join(lacking)} in the namespace {self.namespace}.",
+                cause=FailureCause.PERMISSION_DENIED,
+                hint="Add the verbs to its Role there: docs/production/spark.md lists them all.",
+            )
+        await anyio.to_thread.run_sync(self.list_applications, limiter=self._limiter)
+        return f"{host} as {user}, namespace {self.namespace}"
+
+    async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._run(
+            Call("create", PLURAL, GROUP),
+            lambda client: _custom(client).create_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                self.namespace,
+                PLURAL,
+                manifest,
+                field_validation="Strict",
+                _request_timeout=TIMEOUTS,
+            ),
+        )
+
+    async def application(self, name: str) -> dict[str, Any]:
+        """Raises `NotFound`."""
+        return await self._run(
+            Call("get", PLURAL, GROUP),
+            lambda client: _custom(client).get_namespaced_custom_object(
+                GROUP, VERSION, self.namespace, PLURAL, name, _request_timeout=TIMEOUTS
+            ),
+        )
+
+    async def delete(self, name: str) -> None:
+        """Raises `NotFound`."""
+        await self._run(
+            Call("delete", PLURAL, GROUP),
+            lambda client: _custom(client).delete_namespaced_custom_object(
+                GROUP, VERSION, self.namespace, PLURAL, name, _request_timeout=TIMEOUTS
+            ),
+        )
+
+    async def pod(self, name: str) -> Any:
+        """A `V1Pod`. Raises `NotFound`."""
+        return await self._run(
+            Call("get", "pods"),
+            lambda client: _core(client).read_namespaced_pod(
+                name, self.namespace, _request_timeout=TIMEOUTS
+            ),
+        )
+
+    async def driver_log(self, pod: str) -> str:
+        """Its end. Raises `NotFound`."""
+        answer = await self._run(
+            Call("get", "pods/log"),
+            lambda client: (
+                _core(client)
+                .read_namespaced_pod_log(
+                    pod,
+                    self.namespace,
+                    container=DRIVER_CONTAINER,
+                    tail_lines=20_000,
+                    _preload_content=False,
+                    _request_timeout=TIMEOUTS,
+                )
+                .data
+            ),
+        )
+        return bytes(answer)[-LOG_BYTES:].decode("utf-8", "replace")
+
+    def follow_log(self, pod: str) -> Any:
+        """A response that goes on until the driver ends. Blocks. Raises `NotFound`."""
+        return self._call(
+            Call("get", "pods/log"),
+            lambda client: _core(client).read_namespaced_pod_log(
+                pod,
+                self.namespace,
+                container=DRIVER_CONTAINER,
+                follow=True,
+                _preload_content=False,
+                _request_timeout=(TIMEOUTS[0], LOG_SILENCE),
+            ),
+        )
+
+    async def events(self, name: str) -> list[Any]:
+        """The `CoreV1Event`s of the object with this name, oldest first."""
+        found = await self._run(
+            Call("list", "events"),
+            lambda client: _core(client).list_namespaced_event(
+                self.namespace,
+                field_selector=f"involvedObject.name={name}",
+                limit=200,
+                _request_timeout=TIMEOUTS,
+            ),
+        )
+        return sorted(found.items, key=lambda event: event.metadata.creation_timestamp)
+
+    def list_applications(self) -> dict[str, Any]:
+        """All of Asgard's. Blocks."""
+        found: dict[str, Any] = self._call(
+            Call("list", PLURAL, GROUP),
+            lambda client: _custom(client).list_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                self.namespace,
+                PLURAL,
+                label_selector=SELECTOR,
+                _request_timeout=TIMEOUTS,
+            ),
+        )
+        return found
+
+    def watch_applications(self, resource_version: str) -> Any:
+        """A response whose lines are the changes since then. Blocks. Raises `Gone`."""
+        return self._call(
+            Call("watch", PLURAL, GROUP),
+            lambda client: _custom(client).list_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                self.namespace,
+                PLURAL,
+                label_selector=SELECTOR,
+                watch=True,
+                allow_watch_bookmarks=True,
+                resource_version=resource_version,
+                timeout_seconds=WATCH_SECONDS,
+                _preload_content=False,
+                _request_timeout=(TIMEOUTS[0], WATCH_SILENCE),
+            ),
+        )
+
+    def lines(self, response: Any) -> Iterator[bytes]:
+        """Raises what `translated` makes of a connection that breaks."""
+        yield from self._read(response, Call("watch", PLURAL, GROUP))
+
+    def chunks(self, response: Any) -> Iterator[bytes]:
+        """The same, as they arrive."""
+        yield from self._read(response.stream(), Call("get", "pods/log"))
+
+    def _read(self, pieces: Iterator[bytes], call: Call) -> Iterator[bytes]:
+        from urllib3.exceptions import HTTPError
+
+        try:
+            yield from pieces
+        except (HTTPError, OSError, ValueError) as error:
+            raise translated(error, call, self.namespace) from error
+
+    def close(self) -> None:
+        with self._opening:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    async def _run(self, call: Call, work: Callable[[Any], T]) -> T:
+        return await anyio.to_thread.run_sync(self._call, call, work, limiter=self._limiter)
+
+    def _call(self, call: Call, work: Callable[[Any], T]) -> T:
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        client = self._open()
+        with self._telemetry.call("kubernetes", f"{call.verb} {call.resource}") as counted:
+            try:
+                return work(client)
+            except (ApiException, HTTPError, OSError) as error:
+                if isinstance(status := getattr(error, "status", None), int) and status:
+                    counted.outcome = Outcome.of_status(status)
+                raise translated(error, call, self.namespace) from error
+
+    def _open(self) -> Any:
+        with self._opening:
+            if self._client is None:
+                self._client = _client(self._in_cluster, self._kubeconfig)
+            return self._client
+
+
+def _client(in_cluster: bool, kubeconfig: Path | None) -> Any:
+    from kubernetes import client, config
+
+    configuration = client.Configuration()
+    try:
+        if in_cluster:
+            config.load_incluster_config(configuration)
+        else:
+            path = str(kubeconfig) if kubeconfig else None
+            config.load_kube_config(config_file=path, client_configuration=configuration)
+    except config.ConfigException as error:
+        raise ConfigurationError(
+            f"SPARK_IMAGE asks for Spark on Kubernetes, but no cluster is configured: {error}. "
+            "Set KUBECONFIG, or run Asgard in the cluster."
+        ) from error
+    configuration.retries = False
+    configuration.connection_pool_maxsize = CONCURRENCY + 1
+    return client.ApiClient(configuration)
+
+
+def _custom(client: Any) -> Any:
+    from kubernetes.client import CustomObjectsApi
+
+    return CustomObjectsApi(client)
+
+
+def _core(client: Any) -> Any:
+    from kubernetes.client import CoreV1Api
+
+    return CoreV1Api(client)

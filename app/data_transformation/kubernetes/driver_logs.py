@@ -1,0 +1,136 @@
+"""The log of a driver, followed while it runs: its pod, and with it the log, may go at any time."""
+
+import asyncio
+import threading
+from contextlib import suppress
+from typing import Any
+
+from app.data_transformation.kubernetes.api import LOG_BYTES, KubernetesApi
+from app.data_transformation.kubernetes.application import driver_pod_name
+from app.errors import AsgardError, NotFound
+from app.runs.handler import RunControl
+
+AGAIN_AFTER = 1.0
+"""Seconds after which a stream that ended before its driver is begun again."""
+LAST_LINES_WITHIN = 10.0
+"""Seconds for which the end of an attempt waits for what the driver said last."""
+
+
+class DriverLog:
+    """A thread reads; complete lines go to the run's log on the event loop that began it."""
+
+    def __init__(self, api: KubernetesApi, pod: str, control: RunControl) -> None:
+        self._api = api
+        self._pod = pod
+        self._control = control
+        self._loop = asyncio.get_running_loop()
+        self._read = asyncio.Event()
+        self._driver_ended = threading.Event()
+        self._closed = False
+        self._response: Any = None
+        self._received = 0
+        self._line = b""
+        self._fault: AsgardError | None = None
+        self.text = ""
+        """What the driver said: its end, where that is long."""
+        threading.Thread(target=self._follow, name=f"log of {pod}", daemon=True).start()
+
+    @property
+    def is_read(self) -> bool:
+        """Nothing more comes."""
+        return self._read.is_set()
+
+    async def to_the_end(self) -> str:
+        """For a driver that has ended."""
+        self._driver_ended.set()
+        try:
+            async with asyncio.timeout(LAST_LINES_WITHIN):
+                await self._read.wait()
+        except TimeoutError:
+            self._control.log("The end of the driver's log did not arrive in time.")
+        if self._fault is not None:
+            self._control.log(f"The driver's log could not be read: {self._fault.detail}")
+        return self.text
+
+    def close(self) -> None:
+        self._closed = True
+        self._driver_ended.set()
+        if (response := self._response) is not None:
+            with suppress(ValueError, OSError):  # it ended meanwhile
+                response.shutdown()
+
+    def _follow(self) -> None:
+        while not self._closed:
+            last = self._driver_ended.is_set()
+            try:
+                self._fault = None
+                self._stream()
+            except NotFound as error:
+                self._fault, last = error, True
+            except AsgardError as error:
+                self._fault = error
+            if last:
+                break
+            self._driver_ended.wait(AGAIN_AFTER)
+        self._on_loop(self._take, self._line)
+        self._on_loop(self._read.set)
+
+    def _stream(self) -> None:
+        """From the beginning, as the API has it; what was received before is left out."""
+        self._response = self._api.follow_log(self._pod)
+        position = 0
+        try:
+            for chunk in self._api.chunks(self._response):
+                fresh = chunk[max(0, self._received - position) :]
+                position += len(chunk)
+                if fresh:
+                    self._received = position
+                    lines, newline, self._line = (self._line + fresh).rpartition(b"\n")
+                    self._on_loop(self._take, lines + newline)
+        finally:
+            response, self._response = self._response, None
+            response.close()
+
+    def _take(self, lines: bytes) -> None:
+        if lines:
+            text = lines.decode("utf-8", "replace")
+            self.text = (self.text + text)[-LOG_BYTES:]
+            self._control.log(text)
+
+    def _on_loop(self, work: Any, *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(work, *arguments)
+        except RuntimeError:
+            self._closed = True  # the loop was closed without us
+
+
+class DriverLogs:
+    """Those that this process follows, by the id of the run."""
+
+    def __init__(self, api: KubernetesApi) -> None:
+        self._api = api
+        self._followed: dict[str, DriverLog] = {}
+
+    def __contains__(self, run_id: str) -> bool:
+        return run_id in self._followed
+
+    def follow(self, run_id: str, control: RunControl) -> DriverLog:
+        """Goes on when the run is stopped, until the pod is gone: what it says counts still."""
+        known = self._followed.get(run_id)
+        if known is None or known.is_read:
+            known = DriverLog(self._api, driver_pod_name(run_id), control)
+            self._followed[run_id] = known
+        return known
+
+    async def to_the_end(self, run_id: str, control: RunControl) -> str:
+        """What a driver said that has ended."""
+        text = await self.follow(run_id, control).to_the_end()
+        self._followed.pop(run_id).close()
+        return text
+
+    def forget(self, run_id: str) -> None:
+        self._followed.pop(run_id, None)
+
+    def close(self) -> None:
+        for followed in self._followed.values():
+            followed.close()

@@ -1,0 +1,295 @@
+"""Spark on Kubernetes: each run is a SparkApplication, which the Spark operator carries out."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING
+
+import structlog
+
+from app.concurrency.backoff import pauses
+from app.data_transformation.engine import SparkJob
+from app.data_transformation.kubernetes.api import KubernetesApi
+from app.data_transformation.kubernetes.application import (
+    ATTEMPT_ENDED,
+    ENDED,
+    Application,
+    application_name,
+    driver_pod_name,
+)
+from app.data_transformation.kubernetes.application_watch import ApplicationWatch
+from app.data_transformation.kubernetes.driver_failure import may_pass, why_it_failed
+from app.data_transformation.kubernetes.driver_logs import DriverLogs
+from app.data_transformation.kubernetes.manifest import SparkSettings, job_key, manifest
+from app.data_transformation.kubernetes.startup import Watchdog
+from app.data_transformation.states import SparkState
+from app.errors import AsgardError, Conflict, EngineFailed, EngineUnreachable, NotFound
+from app.lakehouse.connection import Lake
+from app.lakehouse.publish.run_commits import Target
+from app.runs.handler import Outcome, RunControl, SettledAsFailed
+from app.runs.model import Run
+
+if TYPE_CHECKING:
+    from app.lakehouse.catalog import Catalog
+    from app.lakehouse.storage import ObjectStore
+
+log = structlog.get_logger()
+
+CREATE_ATTEMPTS = 3
+POD_GONE_WITHIN = 60.0
+"""Seconds; Kubernetes gives a pod 30 to end."""
+POD_POLL = 0.5
+DELETION_SEEN_WITHIN = 60.0
+APPLICATION = "The SparkApplication"
+RETRY_PAUSE = 5.0
+"""Seconds before an attempt is repeated."""
+
+
+class SparkOperatorEngine:
+    """Port `SparkEngine`. The driver commits to the destination itself, in one commit that
+    carries the run's id; so a job that fails at any moment leaves the destination as it was."""
+
+    def __init__(
+        self,
+        *,
+        lake: Lake,
+        store: "ObjectStore",
+        catalog: "Catalog",
+        api: KubernetesApi,
+        settings: SparkSettings,
+        submit_timeout: float,
+        run_timeout: float,
+    ) -> None:
+        self._lake = lake
+        self._store = store
+        self._catalog = catalog
+        self._api = api
+        self._settings = settings
+        self._target = Target(catalog, hides_history=settings.hides_history)
+        self._submit_timeout = submit_timeout
+        self._run_timeout = run_timeout
+        self._logs = DriverLogs(api)
+        self.watch = ApplicationWatch(api)
+
+    def open(self) -> None:
+        self.watch.open()
+
+    async def close(self) -> None:
+        self.watch.close()
+        self._logs.close()
+        self._api.close()
+
+    async def run(self, job: SparkJob, control: RunControl) -> Outcome:
+        """Whoever stops this task leaves the application as it is: a gateway that restarts finds
+        it again, and after a cancel or a time-out `settle` deletes it."""
+        await self.watch.require()
+        await asyncio.gather(
+            self._put_job(job), self._target.note(job.destination, control), control.fence()
+        )
+        try:
+            last = await self._attempts(job, control)
+        except EngineFailed as error:
+            await self._store.delete(job_key(job.run_id))
+            if (output := await self._target.published(job.destination, job.run_id)) is None:
+                raise await self._target.failure(control.run, error) from None
+            return Outcome(output=output, engine_state=SparkState.COMPLETED)
+        await self._store.delete(job_key(job.run_id))
+        output = await self._target.published(job.destination, job.run_id)
+        if output is None:
+            raise await self._target.nothing_shown(control.run, APPLICATION)
+        return Outcome(output=output, engine_state=last.state)
+
+    async def _attempts(self, job: SparkJob, control: RunControl) -> Application:
+        """The application that completed. Raises why the last attempt failed; its application
+        then stays for as long as the operator keeps it."""
+        with self.watch.follow(application_name(job.run_id)) as seen:
+            for attempt in count(1):
+                await self._create(job, control)
+                last, said = await self._to_the_end(job.run_id, seen, control, attempt)
+                if last.state is SparkState.COMPLETED:
+                    return last
+                error = await why_it_failed(self._api, job.run_id, last, said)
+                if attempt > self._repetitions(job) or not may_pass(error):
+                    raise error
+                await self._clear_for_another(job, seen, control, error)
+        raise AssertionError("unreachable")
+
+    def _repetitions(self, job: SparkJob) -> int:
+        """The job looks for its run's snapshot before it writes. An append is not repeated where
+        that may be hidden: it would add its rows twice."""
+        doubles = job.write_mode == "append" and self._settings.hides_history
+        return 0 if doubles else self._settings.retries
+
+    async def _clear_for_another(
+        self,
+        job: SparkJob,
+        seen: "asyncio.Queue[Application | None]",
+        control: RunControl,
+        error: AsgardError,
+    ) -> None:
+        """Returns when the failed application is gone: the next one has its name."""
+        if await self._target.published(job.destination, job.run_id):
+            raise error
+        await control.progress(
+            reason="SparkApplicationRepeated",
+            message=f"The attempt failed, and another one follows: {error.detail}",
+            warning=True,
+        )
+        await self._stop(job.run_id)
+        try:
+            async with asyncio.timeout(DELETION_SEEN_WITHIN):
+                async for _ in _until_deleted(seen):
+                    pass
+        except TimeoutError:
+            raise error from None
+        await asyncio.sleep(RETRY_PAUSE)
+        await control.fence()
+
+    async def settle(self, run: Run) -> Outcome | None:
+        """An application that goes on is followed to its end, unless the run was to stop."""
+        last = None
+        if self._may_go_on(run):
+            last = await self._rejoin(run)
+        if last is None or last.state not in ENDED:
+            await self._stop(run.run_id)
+        self._logs.forget(run.run_id)
+        await self._store.delete(job_key(run.run_id))
+        output = await self._target.published(run.target, run.run_id)
+        if output is None:
+            if last is not None and last.state is SparkState.FAILED:
+                why = await why_it_failed(self._api, run.run_id, last)
+                raise SettledAsFailed(await self._target.failure(run, why))
+            if last is not None and last.state is SparkState.COMPLETED:
+                raise SettledAsFailed(await self._target.nothing_shown(run, APPLICATION))
+            await self._target.require_unchanged(run)
+            return None
+        engine = last.engine if last else None
+        return Outcome(output=output, engine=engine, engine_state=SparkState.COMPLETED)
+
+    async def live_log(self, run: Run) -> str | None:
+        if run.engine_state != SparkState.RUNNING or run.run_id in self._logs:
+            return None  # in the run's log at once
+        try:
+            return await self._api.driver_log(driver_pod_name(run.run_id))
+        except NotFound:
+            return None
+
+    async def _put_job(self, job: SparkJob) -> None:
+        target = f"{self._lake.catalog_name}.{job.destination}"
+        mode, align_with = str(job.write_mode), None
+        if job.write_mode == "append":
+            exists = await self._catalog.table(job.destination) is not None
+            mode, align_with = ("append", target) if exists else ("create", None)
+        description = job.description(
+            self._lake.s3.bucket, destination=target, mode=mode, align_with=align_with
+        )
+        body = json.dumps(description).encode()
+        await self._store.put(job_key(job.run_id), body, "application/json")
+
+    async def _create(self, job: SparkJob, control: RunControl) -> None:
+        resource = manifest(job, self._settings, self._lake, control.run.request_id)
+        waits = pauses()
+        for left in reversed(range(CREATE_ATTEMPTS)):
+            try:
+                self.watch.created(await self._api.create(resource))
+                break
+            except Conflict:
+                break  # an answer that was lost: the name is this run's own
+            except EngineUnreachable:
+                if not left:
+                    raise
+                await asyncio.sleep(next(waits))
+        await control.progress(
+            engine={"spark_version": self._settings.version, "image": self._settings.image},
+            reason="SparkApplicationCreated",
+            message=f"{application_name(job.run_id)} in {self._settings.namespace}",
+        )
+
+    async def _to_the_end(
+        self,
+        run_id: str,
+        seen: "asyncio.Queue[Application | None]",
+        control: RunControl,
+        attempt: int,
+    ) -> tuple[Application, str | None]:
+        """The application that ended, and what its driver said. One that does not get to run is
+        deleted; raises why."""
+        said = None
+        watchdog = Watchdog(self._api, run_id, self._submit_timeout, control)
+        try:
+            async for application in watchdog.changes(seen):
+                if application.state is None:
+                    continue
+                await control.progress(
+                    engine_state=application.state,
+                    engine={**application.engine, "execution_attempts": attempt},
+                    reason=application.reason,
+                    message=_said(application),
+                    warning=application.error is not None,
+                )
+                if application.state is SparkState.RUNNING:
+                    self._logs.follow(run_id, control)
+                elif application.state in ATTEMPT_ENDED and said is None:
+                    said = await self._logs.to_the_end(run_id, control)
+                if application.state in ENDED:
+                    return application, said
+        except EngineFailed:
+            await self._stop(run_id)
+            raise
+        raise AssertionError("unreachable")
+
+    def _may_go_on(self, run: Run) -> bool:
+        if run.cancel_requested_at is not None or run.started_at is None:
+            return False
+        return self._left(run) > 0
+
+    def _left(self, run: Run) -> float:
+        begun = run.started_at or run.created_at
+        return (begun + timedelta(seconds=self._run_timeout) - datetime.now(UTC)).total_seconds()
+
+    async def _rejoin(self, run: Run) -> Application | None:
+        name = application_name(run.run_id)
+        with self.watch.follow(name) as seen:
+            try:
+                self.watch.created(await self._api.application(name))
+            except NotFound:
+                return None
+            try:
+                async with asyncio.timeout(self._left(run)):
+                    async for application in _until_deleted(seen):
+                        if application.state in ENDED:
+                            return application
+            except TimeoutError:
+                return None
+        return None
+
+    async def _stop(self, run_id: str) -> None:
+        """Returns when nothing of the application runs any more: nothing can be committed then."""
+        with suppress(NotFound):
+            await self._api.delete(application_name(run_id))
+        try:
+            async with asyncio.timeout(POD_GONE_WITHIN):
+                while True:
+                    await self._api.pod(driver_pod_name(run_id))
+                    await asyncio.sleep(POD_POLL)
+        except NotFound:
+            return
+        except TimeoutError:
+            raise EngineUnreachable(
+                f"The driver pod of {application_name(run_id)} does not end."
+            ) from None
+
+
+async def _until_deleted(
+    seen: "asyncio.Queue[Application | None]",
+) -> AsyncIterator[Application]:
+    while (application := await seen.get()) is not None:
+        yield application
+
+
+def _said(application: Application) -> str:
+    said = f"{application.name}: {application.state or 'not seen by the operator yet'}"
+    return f"{said} — {application.error[-500:]}" if application.error else said

@@ -1,0 +1,88 @@
+"""Carries a Spark run from its spec to its outcome, whichever engine runs it."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from app.data_transformation.engine import Source, SparkEngine, SparkJob, SparkWork, Views
+from app.data_transformation.source_files import Resolved, SourceResolver
+from app.data_transformation.states import SparkState
+from app.errors import TableNotFound
+from app.runs.handler import Outcome, RunControl
+from app.runs.model import Run, RunInput
+from app.warehouse.dependents import mend_after, mend_settled, noted
+
+if TYPE_CHECKING:
+    from app.lakehouse.catalog import Catalog, TableInfo
+    from app.lakehouse.connection import Lake
+
+
+class SparkDriver:
+    """`RunDriver` of Spark runs."""
+
+    def __init__(
+        self, engine: SparkEngine, catalog: "Catalog", sources: SourceResolver, views: Views
+    ) -> None:
+        self._engine = engine
+        self._views = views
+        self._catalog = catalog
+        self._sources = sources
+
+    async def execute(self, run: Run, control: RunControl) -> Outcome:
+        work = SparkWork.model_validate(run.spec)
+        resolved = {
+            reading.view: await self._sources.resolve(reading.path, reading.format)
+            for reading in work.readings
+        }
+        inputs = (
+            *dict.fromkeys(path_input(found) for found in resolved.values()),
+            *[await self._table_input(table) for table in work.tables],
+        )
+        if inputs != run.inputs:
+            await control.progress(inputs=inputs)
+        job = SparkJob(
+            run_id=run.run_id,
+            sources=tuple(
+                Source(view=view, format=found.format, keys=found.keys)
+                for view, found in resolved.items()
+            ),
+            views=work.views,
+            select=work.select,
+            destination=work.destination,
+            write_mode=work.write_mode,
+            resources=work.resources,
+        )
+        if before := await self._catalog.table(work.destination):
+            await control.progress(engine=noted(before.columns))
+        outcome = await self._engine.run(job, control)
+        await mend_after(self._views.mend_views, work.destination, before, control)
+        return replace(outcome, inputs=inputs)
+
+    async def settle(self, run: Run) -> Outcome | None:
+        outcome = await self._engine.settle(run)
+        if outcome is not None:
+            await mend_settled(self._views.mend_views, run)
+        return outcome
+
+    def last_word(self, ended: Run) -> str | None:
+        """As the status route has it; of a run that never started no engine has heard."""
+        return SparkState.of(ended) if ended.started_at else ended.engine_state
+
+    async def _table_input(self, name: str) -> RunInput:
+        table = await self._catalog.table(name)
+        if table is None:
+            raise TableNotFound(f"{name} was dropped before the job began.", missing=name)
+        return table_input(table, self._catalog.lake)
+
+
+def path_input(found: Resolved) -> RunInput:
+    return RunInput(table=found.path, run_ids=found.run_ids, source=found.source)
+
+
+def table_input(table: "TableInfo", lake: "Lake") -> RunInput:
+    return RunInput(
+        table=table.table,
+        table_uuid=table.table_uuid,
+        snapshot_id=table.snapshot_id,
+        metadata_location=table.metadata_location,
+        catalog_ref=lake.catalog.ref,
+    )

@@ -1,0 +1,53 @@
+"""Puts changes, and who was refused one, on record."""
+
+import json
+from typing import TYPE_CHECKING, cast
+
+from starlette.types import Scope
+
+from app.audit.record import LONGEST_PATH, AuditRecord, Outcome, ids_in
+from app.caller import Caller
+from app.edge.authentication import UNKNOWN
+from app.edge.response import Keep
+
+if TYPE_CHECKING:
+    from app.context import ProcessContext
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def is_change(scope: Scope) -> bool:
+    return scope["method"] not in SAFE_METHODS and scope["path"].startswith("/api/")
+
+
+def keeper(scope: Scope, caller: Caller, address: str, request_id: str) -> Keep:
+    async def keep(status: int, body: bytes) -> None:
+        # What a route says of itself is known once the router has found it.
+        extra = getattr(scope.get("route"), "openapi_extra", None) or {}
+        context = cast("ProcessContext | None", getattr(scope["app"].state, "context", None))
+        if context is None or extra.get("x-asgard-access") == "read":
+            return
+        record = AuditRecord(
+            subject=caller.subject,
+            method=scope["method"],
+            path=scope["path"][:LONGEST_PATH],
+            address=address,
+            status=status,
+            # Who was never let in cannot fill the lake: whatever such callers try is counted.
+            outcome=Outcome.REFUSED if caller is UNKNOWN else Outcome.of(status),
+            request_id=request_id,
+            **ids_in(_parsed(body), scope.get("path_params", {})),
+        )
+        if record.outcome is Outcome.REFUSED:
+            context.audit.refuse(record)
+        else:
+            await context.audit.keep(record)
+
+    return keep
+
+
+def _parsed(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None

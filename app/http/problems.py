@@ -1,0 +1,215 @@
+"""Errors as `application/problem+json` (RFC 9457): the one place where it happens."""
+
+import inspect
+import json
+import shutil
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Match, Mount
+
+import app.errors as errors
+from app.edge.known_names import MOST_NAMED, refusal, takes, unknown_field
+from app.edge.text import shown
+from app.errors import (
+    AsgardError,
+    BodyTooLarge,
+    EngineUnreachable,
+    InvalidBody,
+    MethodNotAllowed,
+    MissingScope,
+    NotFound,
+)
+from app.http.dependencies import request_id_of_task
+from app.redaction import clean, clean_value
+
+if TYPE_CHECKING:
+    from app.context import ProcessContext
+
+FULL_DISK = 0.01
+"""The part of a disk that SeaweedFS leaves free."""
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+PATHS_HINT = "/docs lists every path, and /openapi.json too."
+UNKNOWN = "extra_forbidden"
+"""Pydantic's name for a field that a body does not have."""
+MEDIA_TYPE = "application/problem+json"
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "instance", "request_id"],
+    "properties": {
+        "type": {"type": "string", "examples": ["/problems/sql-not-select"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "request_id": {"type": ["string", "null"]},
+        "hint": {"type": "string"},
+        "unknown": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Fields and parameters that the route does not have.",
+            "examples": [["body.materialized"]],
+        },
+        "errors": {
+            "type": "array",
+            "description": "The fault of each field or parameter. Only in a 422.",
+            "items": {
+                "type": "object",
+                "required": ["field", "problem"],
+                "properties": {
+                    "field": {"type": "string"},
+                    "problem": {"type": "string"},
+                    "nearest": {"type": "string"},
+                    "position": {"type": "integer"},
+                },
+            },
+        },
+    },
+}
+
+
+def problem_response(error: AsgardError, instance: str, headers: Any = None) -> Response:
+    # Work that several callers share may have raised it, without knowing this caller's secrets.
+    document: dict[str, Any] = {
+        **clean_value(error.members),
+        "type": f"/problems/{error.problem}",
+        "title": error.title,
+        "status": error.status,
+        "detail": clean(error.detail),
+        "instance": instance,
+        "request_id": request_id_of_task.get(),
+    }
+    if error.hint:
+        document["hint"] = clean(error.hint)
+    if isinstance(error, MissingScope):
+        scope = error.members["missing"]
+        told = f'Bearer realm="asgard", error="insufficient_scope", scope="{scope}"'
+        headers = {**(headers or {}), "WWW-Authenticate": told}
+    if error.retry_after:
+        headers = {**(headers or {}), "Retry-After": str(error.retry_after)}
+    return _json(document, error.status, headers)
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(AsgardError, _asgard_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+
+
+def describe(document: dict[str, Any]) -> dict[str, Any]:
+    """Gives every operation of an OpenAPI document the problem as its answer to all faults."""
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas["Problem"] = PROBLEM_SCHEMA
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = {
+                "description": "A problem (RFC 9457); `GET /problems` lists the types",
+                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            }
+    return document
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """Every problem type that the service can answer with, for `GET /problems`."""
+    return [
+        {
+            "type": f"/problems/{error.problem}",
+            "title": error.title,
+            "status": error.status,
+            "meaning": inspect.getdoc(error) if error.__doc__ else error.title,
+        }
+        for error in sorted(_tree(AsgardError), key=lambda error: (error.status, error.problem))
+    ]
+
+
+def _disk_hint(request: Request) -> str | None:
+    """The embedded lakehouse cannot say that its disk is full; it only fails."""
+    home = cast("ProcessContext", request.app.state.context).settings.home
+    if not home.exists():
+        return None
+    disk = shutil.disk_usage(home)
+    if disk.free > disk.total * FULL_DISK:
+        return None
+    return f"The disk of ASGARD_HOME has {disk.free >> 20} MB left: free some space."
+
+
+def _tree(root: type[AsgardError]) -> Iterator[type[AsgardError]]:
+    yield root
+    for child in root.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from _tree(child)
+
+
+async def _asgard_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AsgardError)  # noqa: S101 — what the registration guarantees
+    if isinstance(error, EngineUnreachable) and error.hint is None:
+        error.hint = _disk_hint(request)
+    return problem_response(error, request.url.path)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    """Names each wrong field, never its value: it may be a secret."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    asked = takes(request.scope["route"])
+    found = error.errors()
+    unknown = (item["loc"][1:] for item in found if item["type"] == UNKNOWN)
+    fields = [unknown_field(path, asked) for path in islice(unknown, MOST_NAMED)]
+    others = (item for item in found if item["type"] != UNKNOWN)
+    faults = [
+        {"field": ".".join(shown(str(part)) for part in item["loc"]), "problem": item["msg"]}
+        for item in islice(others, MOST_NAMED - len(fields))
+    ]
+    return problem_response(refusal(fields, faults), request.url.path)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    """What the framework finds: no such path, no such method, a body that it cannot take."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    asked = f"{request.method} {request.url.path}"
+    headers = error.headers
+    problem: AsgardError
+    match error.status_code:
+        case 404:
+            problem = NotFound(f"There is no {asked}.", hint=PATHS_HINT)
+        case 405:
+            allowed = _methods(request)
+            if allowed:
+                headers = {**(headers or {}), "Allow": ", ".join(_with_head(allowed))}
+            takes = f" The path takes {' and '.join(allowed)}." if allowed else ""
+            problem = MethodNotAllowed(f"There is no {asked}.{takes}", hint=PATHS_HINT)
+        case 413:
+            problem = BodyTooLarge(str(error.detail))
+        case _:
+            problem = InvalidBody(str(error.detail))
+    return problem_response(problem, request.url.path, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Of all the routes that have the path; the framework's own answer has the first one's."""
+    asked = [(method, {**request.scope, "method": method}) for method in METHODS]
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    return [
+        method
+        for method, scope in asked
+        if any(route.matches(dict(scope))[0] is Match.FULL for route in routes)
+    ]
+
+
+def _with_head(methods: list[str]) -> list[str]:
+    """Every route that answers GET answers HEAD (see the edge)."""
+    return ["GET", "HEAD", *methods[1:]] if methods[:1] == ["GET"] else methods
+
+
+def _json(document: dict[str, Any], status: int, headers: Any) -> Response:
+    # What was asked may hold half a surrogate, and then so does what is said of it.
+    body = json.dumps(document, ensure_ascii=False, default=str).encode(errors="backslashreplace")
+    return Response(body, status, headers=headers, media_type=MEDIA_TYPE)

@@ -1,0 +1,136 @@
+"""The columns of a table: Arrow's types as Iceberg and Trino have them, and schema changes."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.types as t
+from pyiceberg.catalog import Catalog
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.schema import Schema, assign_fresh_schema_ids
+from pyiceberg.table.update import AddSchemaUpdate, AssertCurrentSchemaId, SetCurrentSchemaUpdate
+
+from app.errors import EngineFailed
+from app.failure import FailureCause
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyiceberg.table import Transaction
+    from pyiceberg.types import IcebergType, NestedField
+
+
+def lake_schema(schema: pa.Schema) -> pa.Schema:
+    """The same columns, all optional, with types that Iceberg can hold."""
+    return pa.schema([pa.field(f.name, lake_type(f.type, f.name), True) for f in schema])
+
+
+def lake_type(kind: pa.DataType, column: str) -> pa.DataType:
+    """`kind`, or the narrowest type that holds its values: `EngineFailed` when there is none."""
+    if t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind):
+        return pa.list_(pa.field("element", lake_type(kind.value_type, column), True))
+    if t.is_struct(kind):
+        return pa.struct(
+            [pa.field(f.name, lake_type(f.type, f"{column}.{f.name}"), True) for f in kind]
+        )
+    if t.is_map(kind):
+        return pa.map_(lake_type(kind.key_type, column), lake_type(kind.item_type, column))
+    if t.is_dictionary(kind):
+        return lake_type(kind.value_type, column)
+    if isinstance(kind, pa.BaseExtensionType):
+        return kind if isinstance(kind, pa.UuidType) else lake_type(kind.storage_type, column)
+    if t.is_timestamp(kind):
+        return pa.timestamp("us", tz="UTC" if kind.tz else None)
+    if t.is_decimal(kind) and kind.precision <= 38:
+        return pa.decimal128(kind.precision, kind.scale)
+    for matches, result in (
+        (lambda k: t.is_uint32(k) or t.is_uint64(k), pa.int64()),
+        (lambda k: t.is_integer(k) and k.bit_width < 32, pa.int32()),
+        (t.is_float16, pa.float32()),
+        (t.is_time, pa.time64("us")),
+        (t.is_date64, pa.date32()),
+        (t.is_null, pa.string()),
+    ):
+        if matches(kind):
+            return result
+    if t.is_decimal(kind) or t.is_duration(kind) or t.is_interval(kind) or t.is_union(kind):
+        raise EngineFailed(
+            f"Column {column!r} has the type {kind}, which an Iceberg table cannot hold.",
+            cause=FailureCause.SQL_ERROR,
+            hint="Cast it in the SQL, for example to varchar.",
+        )
+    return kind
+
+
+def cast(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A value that does not fit its column (a sum beyond 64 bits) fails as the SQL error it is."""
+    try:
+        return rows.cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise EngineFailed(
+            f"A value does not fit the type of its column: {error}",
+            cause=FailureCause.SQL_ERROR,
+            hint="Cast the column in the SQL to the type that the table has for it.",
+        ) from error
+
+
+def aligned(reader: pa.RecordBatchReader, schema: Schema) -> Iterator[pa.RecordBatch]:
+    """The batches with the columns of the schema, in its order; missing ones are null."""
+    columns = schema_to_pyarrow(schema, include_field_ids=False)
+    present = set(reader.schema.names)
+    for batch in reader:
+        yield pa.RecordBatch.from_arrays(
+            [
+                batch.column(field.name)
+                if field.name in present
+                else pa.nulls(batch.num_rows, field.type)
+                for field in columns
+            ],
+            names=columns.names,
+        )
+
+
+def set_schema(transaction: Transaction, columns: pa.Schema) -> None:
+    """Columns of the same name and type keep their field id; all others get fresh ones, so that
+    no reader of an old snapshot takes one column for another."""
+    metadata = transaction.table_metadata
+    old = metadata.schema()
+    next_id = partial(next, count(metadata.last_column_id + 1))
+    fields: list[NestedField] = []
+    for field in iceberg_schema(columns).fields:
+        same = next((f for f in old.fields if f.name == field.name and _same_type(f, field)), None)
+        if same:
+            fields.append(same.model_copy(update={"required": False}))
+        else:
+            fields.extend(assign_fresh_schema_ids(Schema(field), next_id).fields)
+    if tuple(fields) == old.fields:
+        return
+    known = next((s.schema_id for s in metadata.schemas if s.fields == tuple(fields)), None)
+    requirements = (AssertCurrentSchemaId(current_schema_id=old.schema_id),)
+    if known is None:
+        schema = Schema(*fields, schema_id=max(s.schema_id for s in metadata.schemas) + 1)
+        transaction._apply(
+            (AddSchemaUpdate(schema_=schema), SetCurrentSchemaUpdate(schema_id=-1)), requirements
+        )
+    else:
+        transaction._apply((SetCurrentSchemaUpdate(schema_id=known),), requirements)
+
+
+def add_columns(transaction: Transaction, columns: list[pa.Field]) -> None:
+    with transaction.update_schema() as update:
+        update.union_by_name(iceberg_schema(pa.schema(columns)))
+
+
+def iceberg_schema(columns: pa.Schema) -> Schema:
+    return assign_fresh_schema_ids(Catalog._convert_schema_if_needed(columns))
+
+
+def _same_type(left: NestedField, right: NestedField) -> bool:
+    return _without_ids(left) == _without_ids(right)
+
+
+def _without_ids(field: NestedField) -> IcebergType:
+    return assign_fresh_schema_ids(Schema(field)).fields[0].field_type

@@ -1,0 +1,98 @@
+"""Runs the processes that may write tables."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from app.errors import EngineFailed, EngineUnreachable
+from app.failure import FailureCause
+from app.lakehouse.connection import Lake
+from app.lakehouse.publish.publish import Base
+from app.processes import WorkerDied, WorkerError, WorkerFolders, WorkerPool, WorkerProcess
+from app.runs.model import RunOutput
+from app.sandbox.policy import Sandbox
+from app.telemetry.calls import SILENT, Telemetry
+
+PUBLISHER = "app.lakehouse.publish.worker"
+MAX_RSS = 3 * 2**29
+"""Bytes during a call. A publisher holds one row group of a file at a time."""
+
+
+class Publishers:
+    """Warm publishers with the identity of `lake`. A publisher reads files that hostile workers may
+    have written, so its sandbox allows only these files, below `handed_over`, and the lake."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        *,
+        home: Path,
+        handed_over: Path,
+        size: int,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
+        self._lake = lake
+        self._handed_over = handed_over
+        self._log_path = home / "logs" / "publisher.log"
+        self._telemetry = telemetry
+        self._folders = WorkerFolders(home / "publishers")
+        self._pool = WorkerPool(lambda: self._folders.start(self._start), size)
+
+    async def warm(self) -> None:
+        await self._pool.warm()
+
+    async def close(self) -> None:
+        await self._pool.close()
+        await self._folders.close()
+
+    async def publish(
+        self,
+        folder: Path,
+        table: str,
+        run_id: str,
+        *,
+        append: bool,
+        add_columns: bool = False,
+        base: Base | None = None,
+    ) -> RunOutput:
+        """Commit the rows that a worker has written into its `folder`.
+
+        Raises:
+            EngineFailed: nothing was published. With `changed_table`, another writer came first.
+            EngineUnreachable: the publisher may have published, or not.
+        """
+        message = {
+            "op": "publish",
+            "run_id": run_id,
+            "table": table,
+            "folder": str(folder),
+            "append": append,
+            "add_columns": add_columns,
+            "base": asdict(base) if base else None,
+        }
+        async with self._pool.acquire() as publisher:
+            try:
+                answer = await publisher.call(message)
+            except WorkerDied as error:
+                # Whether the commit was made is for `settle` to find out.
+                raise EngineUnreachable("The publisher died while publishing.") from error
+            except WorkerError as error:
+                raise error.to_asgard() or EngineFailed(
+                    f"The publisher failed: {error.error.get('message')}",
+                    cause=FailureCause.INTERNAL,
+                ) from error
+        return RunOutput.model_validate(answer)
+
+    async def _start(self, folder: Path) -> WorkerProcess:
+        # The sandbox leaves out what does not exist.
+        self._handed_over.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return await WorkerProcess.start(
+            PUBLISHER,
+            name="publisher",
+            log_path=self._log_path,
+            hello={"lake": self._lake.to_json()},
+            env={"MALLOC_ARENA_MAX": "2"},
+            sandbox=Sandbox(folder, self._lake.hosts, reads=(self._handed_over,)),
+            max_rss=MAX_RSS,
+            telemetry=self._telemetry,
+            engine="publisher",
+        )

@@ -1,0 +1,99 @@
+"""Finds a run's commit in the catalog: nothing else is evidence that a run has written."""
+
+from typing import TYPE_CHECKING, Any
+
+from app.errors import AsgardError, EngineFailed
+from app.failure import FailureCause
+from app.lakehouse.catalog import RUN_ID_PROPERTY
+from app.runs.handler import RunControl, SettledAsFailed
+from app.runs.model import Run, RunOutput
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog.rest import RestCatalog
+
+    from app.lakehouse.catalog import Catalog
+    from app.lakehouse.tables import ViewInfo
+
+HEAD = "destination_snapshot_before"
+"""In `Run.engine`: the newest snapshot before the run could write, None without one."""
+
+
+class Target:
+    """The table that a run writes. With `hides_history`, its catalog shows only the newest
+    snapshot, so a run's commit cannot be seen after another writer's."""
+
+    def __init__(self, catalog: "Catalog", *, hides_history: bool) -> None:
+        self._catalog = catalog
+        self._hides_history = hides_history
+
+    async def before(self, table: str) -> dict[str, Any]:
+        """Return what `Run.engine` has to record."""
+        return {HEAD: await self._head(table)} if self._hides_history else {}
+
+    async def note(self, table: str, control: RunControl) -> None:
+        """Record the newest snapshot, before anything can write."""
+        if before := await self.before(table):
+            await control.progress(engine=before)
+
+    async def published(self, table: str, run_id: str) -> RunOutput | None:
+        """Return what the snapshot with the run's id holds, if the catalog shows it."""
+        from app.lakehouse.publish.publish import find_published
+
+        def look(catalog: "RestCatalog") -> RunOutput | None:
+            return find_published(catalog, table, run_id)
+
+        output = await self._catalog.run(look)
+        if output is None:
+            return None
+        return output.model_copy(update={"catalog_ref": self._catalog.lake.catalog.ref})
+
+    async def is_unchanged(self, run: Run) -> bool:
+        """Return whether a run without a visible snapshot has certainly written nothing."""
+        if not self._hides_history or run.started_at is None:
+            return True
+        # Without a recorded head nothing is certain.
+        return HEAD in run.engine and await self._head(run.target) == run.engine[HEAD]
+
+    async def failure(self, run: Run, error: AsgardError) -> AsgardError:
+        """Return `error`, or `hidden` if it suggests repeating a run whose commit may be hidden."""
+        inviting = error.can_retry if isinstance(error, EngineFailed) else error.retryable
+        return hidden(run.target) if inviting and not await self.is_unchanged(run) else error
+
+    async def nothing_shown(self, run: Run, who: str) -> EngineFailed:
+        """Return why a run has failed although `who` reports success."""
+        unchanged = await self.is_unchanged(run)
+        return wrote_nothing(run.target, who) if unchanged else hidden(run.target)
+
+    async def require_unchanged(self, run: Run) -> None:
+        """Raise `SettledAsFailed` unless a run without a visible snapshot has certainly written
+        nothing."""
+        if not await self.is_unchanged(run):
+            raise SettledAsFailed(hidden(run.target))
+
+    async def _head(self, table: str) -> str | None:
+        found = await self._catalog.table(table)
+        return found.snapshot_id if found else None
+
+
+def require_own(view: "ViewInfo", run_id: str) -> None:
+    """Raise `EngineFailed` if the view, read after the run created it, is another writer's."""
+    if view.properties.get(RUN_ID_PROPERTY) != run_id:
+        raise hidden(view.table)
+
+
+def wrote_nothing(table: str, who: str) -> EngineFailed:
+    return EngineFailed(
+        f"{who} completed, but it wrote nothing: {table} has no snapshot of the run.",
+        cause=FailureCause.LOST,
+        hint="Read the log of the run, then run it again.",
+        retryable=True,
+    )
+
+
+def hidden(table: str) -> EngineFailed:
+    return EngineFailed(
+        f"It is not known whether the run changed {table}: the catalog shows only its "
+        "newest state, which is another writer's.",
+        cause=FailureCause.LOST,
+        hint="Check the table before you run it again.",
+    )

@@ -1,0 +1,136 @@
+"""Operators and syntax of Trino that mean something else in DuckDB."""
+
+from collections.abc import Callable
+
+from sqlglot import exp
+
+from app.sql.duckdb.functions import EXTRACT_FIELDS
+from app.sql.duckdb.numbers import divide, remainder, rounded, subscript
+from app.sql.duckdb.templates import filled, unsupported, witness
+from app.sql.guard.tables import fold
+
+
+def _cast(node: exp.Expr) -> exp.Expr:
+    to: exp.DataType = node.args["to"]
+    for part in to.find_all(exp.DataType):
+        if part.this == exp.DType.DECIMAL and not part.expressions:
+            part.set(
+                "expressions", [exp.DataTypeParam(this=exp.Literal.number(n)) for n in (38, 0)]
+            )
+    if to.this == exp.DType.JSON:
+        return exp.Anonymous(this="to_json", expressions=[node.this.copy()])
+    if to.this in (exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ) and to.expressions:
+        return _timestamp(node, to)
+    if to.this in (exp.DType.VARCHAR, exp.DType.CHAR) and to.expressions:
+        width = to.expressions[0].this.copy()
+        node.set("to", exp.DataType(this=exp.DType.VARCHAR))
+        return exp.Anonymous(this="left", expressions=[node.copy(), width])
+    return rounded(node)
+
+
+def _timestamp(node: exp.Expr, to: exp.DataType) -> exp.Expr:
+    """DuckDB has types of their own for seconds and milliseconds; they round, but do not stay."""
+    plain = exp.DataType(this=to.this)
+    if to.this == exp.DType.TIMESTAMP and int(to.expressions[0].name) <= 3:
+        return exp.Cast(this=node.copy(), to=plain)
+    node.set("to", plain)
+    return node
+
+
+def _shift(node: exp.Expr) -> exp.Expr:
+    """A date plus an interval is a date; DuckDB would make a timestamp of it."""
+    if isinstance(node.expression, exp.Interval):
+        moved = node.this
+    elif isinstance(node.this, exp.Interval) and isinstance(node, exp.Add):
+        moved = node.expression
+    else:
+        return node
+    return exp.Anonymous(this="cast_to_type", expressions=[node.copy(), witness(moved)])
+
+
+def _extract(node: exp.Expr) -> exp.Expr:
+    field = node.name.lower()
+    node.set("this", exp.var(EXTRACT_FIELDS.get(field, field).upper()))
+    return node
+
+
+def _ignore_nulls(node: exp.Expr) -> exp.Expr:
+    """`lag(x) IGNORE NULLS` is `lag(x IGNORE NULLS)` in DuckDB."""
+    call = node.this
+    if not isinstance(call, exp.Anonymous):
+        return node
+    if not isinstance(node.parent, exp.Window) or not call.expressions:
+        raise unsupported("IGNORE NULLS outside of window functions")
+    first, *rest = (arg.copy() for arg in call.expressions)
+    kind = _NULL_SKIPPERS.get(call.name)
+    if kind is None:
+        raise unsupported(f"{call.name} with IGNORE NULLS")
+    named = dict(zip(("offset", "default"), rest, strict=False))
+    return exp.IgnoreNulls(this=kind(this=first, **named))
+
+
+def restore_null_skippers(tree: exp.Expr) -> None:
+    """Give `lag(x IGNORE NULLS)`, as it is parsed, the nodes that it was printed from, in place."""
+    for inner in list(tree.find_all(exp.IgnoreNulls)):
+        call = inner.parent
+        if isinstance(call, exp.Anonymous) and inner.arg_key == "expressions":
+            inner.replace(inner.this.copy())
+            call.set("this", fold(call.name))
+            outer = exp.IgnoreNulls(this=call.copy())
+            call.replace(outer)
+            outer.replace(_ignore_nulls(outer))
+
+
+def _unnest(node: exp.Expr) -> exp.Expr:
+    alias = node.args.get("alias")
+    named = len(alias.columns) if isinstance(alias, exp.TableAlias) else 0
+    if len(node.expressions) != 1 or named > 1:
+        raise unsupported("UNNEST of several arrays, of a map or of rows")
+    return node
+
+
+def _limit_options(node: exp.Expr) -> exp.Expr:
+    if node.args.get("with_ties") or node.args.get("percent"):
+        raise unsupported("FETCH … WITH TIES")
+    return node
+
+
+def _call(template: str) -> Callable[[exp.Expr], exp.Expr]:
+    """Write a call: DuckDB would read the bare word as a column if a table has one of that name."""
+    return lambda _node: filled(template, [])
+
+
+def _never(what: str) -> Callable[[exp.Expr], exp.Expr]:
+    def refuse(_node: exp.Expr) -> exp.Expr:
+        raise unsupported(what)
+
+    return refuse
+
+
+_NULL_SKIPPERS: dict[str, type[exp.Expr]] = {
+    "first_value": exp.FirstValue,
+    "lag": exp.Lag,
+    "last_value": exp.LastValue,
+    "lead": exp.Lead,
+    "nth_value": exp.NthValue,
+}
+RULES: dict[type[exp.Expr], Callable[[exp.Expr], exp.Expr]] = {
+    exp.Add: _shift,
+    exp.Cast: _cast,
+    exp.Bracket: subscript,
+    exp.CurrentDate: _call("today()"),
+    exp.CurrentTime: _never("CURRENT_TIME"),
+    exp.CurrentTimestamp: _call("now()"),
+    exp.Div: divide,
+    exp.Extract: _extract,
+    exp.IgnoreNulls: _ignore_nulls,
+    exp.IntervalSpan: _never("INTERVAL YEAR TO MONTH or DAY TO SECOND"),
+    exp.LimitOptions: _limit_options,
+    exp.Localtime: _call("CAST(CAST(now() AS TIMESTAMP) AS TIME)"),
+    exp.Localtimestamp: _call("CAST(now() AS TIMESTAMP)"),
+    exp.Mod: remainder,
+    exp.RespectNulls: lambda node: node.this.copy(),
+    exp.Sub: _shift,
+    exp.TryCast: _cast,
+    exp.Unnest: _unnest,
+}

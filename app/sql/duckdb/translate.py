@@ -1,0 +1,83 @@
+"""A guarded Trino tree, said in DuckDB's dialect with the same values."""
+
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from app.sql.duckdb.calls import SPECIAL
+from app.sql.duckdb.functions import RENAMED, SAME, TEMPLATES
+from app.sql.duckdb.operators import RULES
+from app.sql.duckdb.templates import arity, filled, unsupported
+from app.sql.guard.calls import call_name
+
+
+def translate(tree: exp.Expr) -> exp.Expr:
+    """Changes the tree in place, from the leaves up, and returns its root.
+
+    Raises:
+        NotSupported: DuckDB has nothing that gives the values Trino would give.
+    """
+    root = exp.Paren(this=tree)
+    for node in reversed(list(tree.walk())):
+        translated = _translated(node)
+        if translated is not node:
+            node.replace(translated)
+    result: exp.Expr = root.this.pop()
+    return result
+
+
+def _translated(node: exp.Expr) -> exp.Expr:
+    if isinstance(node, exp.Anonymous):
+        return _call(node)
+    rule = RULES.get(type(node))
+    return rule(node) if rule else node
+
+
+def _call(node: exp.Anonymous) -> exp.Expr:
+    name = call_name(node) or ""
+    args: list[exp.Expr] = node.expressions
+    if name == "avg" and _is_modified(node):
+        return exp.Anonymous(this=name, expressions=args)
+    if name == "at_timezone" and (moment := _moment(node)):
+        return moment
+    if special := SPECIAL.get(name):
+        result = special(args)
+    elif name in TEMPLATES:
+        result = _from_templates(name, args)
+    elif name in RENAMED or name in SAME:
+        return exp.Anonymous(this=RENAMED.get(name, name), expressions=args)
+    else:
+        raise unsupported(f"The function {name}")
+    if _is_modified(node) and not isinstance(result, exp.Anonymous):
+        raise unsupported(f"The function {name} with OVER or FILTER")
+    return result
+
+
+def _from_templates(name: str, args: Sequence[exp.Expr]) -> exp.Expr:
+    for template in TEMPLATES[name]:
+        if arity(template) == len(args):
+            return filled(template, args)
+    raise unsupported(f"The function {name} with {len(args)} argument(s)")
+
+
+def _moment(node: exp.Anonymous) -> exp.Expr | None:
+    """Where the instant counts, and not the wall clock of the zone. DuckDB has one or the other.
+
+    As a column of the result it is the instant, which is what an Iceberg table holds of it.
+    """
+    around = node.parent
+    while isinstance(around, exp.Paren | exp.Alias) and around.parent is not None:
+        around = around.parent
+    if isinstance(around, exp.Predicate) and not isinstance(around, exp.Is):
+        raise unsupported("AT TIME ZONE in a comparison")
+    if not isinstance(around, exp.Select) or around.args.get("group"):
+        return None
+    root = around.parent
+    if not isinstance(root, exp.Paren) or root.parent is not None:
+        return None
+    return filled("CAST(_0 AS TIMESTAMPTZ)", [node.expressions[0]])
+
+
+def _is_modified(node: exp.Expr) -> bool:
+    modifiers = exp.Window | exp.Filter | exp.WithinGroup | exp.IgnoreNulls | exp.RespectNulls
+    return isinstance(node.parent, modifiers) and node.arg_key == "this"

@@ -1,0 +1,65 @@
+"""Views, expanded for an engine that does not know them: each becomes one CTE."""
+
+from collections.abc import Callable, Mapping
+
+from sqlglot import exp
+
+from app.errors import SqlRefused
+from app.sql.guard.tables import fold, physical_tables
+
+MAX_DEPTH = 10
+
+
+def expand(tree: exp.Expr, views: Mapping[str, str], judged: Callable[[str], exp.Expr]) -> exp.Expr:
+    """The tree with a CTE for each view that it reads, directly or through other views.
+
+    `views` is Trino SQL by `schema.name`; `judged` runs the guard on it again.
+
+    Raises:
+        SqlRefused: views read one another in a circle, or deeper than `MAX_DEPTH`.
+    """
+    if not views:
+        return tree
+    by_name = {fold(name): (name, sql) for name, sql in views.items()}
+    prefix = "asgard_view_"
+    while any(prefix in identifier.name for identifier in tree.find_all(exp.Identifier)):
+        prefix += "_"
+    made: dict[str, str] = {}
+    ctes: list[exp.CTE] = []
+
+    def bind(node: exp.Expr, path: tuple[str, ...]) -> None:
+        for table in list(physical_tables(node)):
+            key = fold(f"{table.db}.{table.name}")
+            if key not in by_name:
+                continue
+            cte = make(key, path)
+            if not table.args.get("alias"):
+                table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
+            table.set("this", exp.to_identifier(cte, quoted=True))
+            table.set("db", None)
+
+    def make(key: str, path: tuple[str, ...]) -> str:
+        name, sql = by_name[key]
+        if key in path:
+            raise SqlRefused(f"The view {name} reads itself, through {' and '.join(path)}.")
+        if len(path) >= MAX_DEPTH:
+            raise SqlRefused(f"Views read one another more than {MAX_DEPTH} deep.")
+        if key not in made:
+            query = judged(sql)
+            bind(query, (*path, key))
+            made[key] = f"{prefix}{len(made)}"
+            alias = exp.TableAlias(this=exp.to_identifier(made[key], quoted=True))
+            ctes.append(exp.CTE(this=query, alias=alias))
+        return made[key]
+
+    bind(tree, ())
+    if not ctes:
+        return tree
+    if isinstance(tree, exp.Values):
+        tree = exp.select("*").from_(exp.Subquery(this=tree), copy=False)
+    with_ = tree.args.get("with_")
+    if isinstance(with_, exp.With):
+        with_.set("expressions", [*ctes, *with_.expressions])
+    else:
+        tree.set("with_", exp.With(expressions=ctes))
+    return tree

@@ -1,0 +1,329 @@
+"""What SQL of clients may run: judged on its tree, by allow-lists, in the domain's dialect."""
+
+from sqlglot import exp
+
+from app.errors import (
+    PathRefused,
+    SqlFunctionRefused,
+    SqlNotSelect,
+    SqlRefused,
+    SqlTableRefused,
+    SqlTooLarge,
+)
+from app.sql.duckdb.functions import DUCKDB
+from app.sql.guard import functions
+from app.sql.guard.allowed_nodes import QUERIES, WRITES, check_printed, check_shape
+from app.sql.guard.calls import as_calls, call_name, is_table_function
+from app.sql.guard.jinja import check_sql_text
+from app.sql.guard.limits import MAX_TABLES
+from app.sql.guard.paths import PATH_FORMATS, normalise_path
+from app.sql.guard.spark_script import SOURCE_NAMES, view_of
+from app.sql.guard.tables import CTE_PREFIX, cte_of, fold, resolve
+from app.sql.guard.unnamed_columns import unnamed_column
+from app.sql.model import GuardedQuery, GuardedScript, PathTable, SqlPolicy, TableName
+from app.sql.parse import Parsed, SparkSql, TrinoSql, parse, too_deep
+from app.sql.render import Judge, settled
+from app.sql.suggest import near_matches
+from app.sql.user_words import qualify_user_columns
+
+
+def check_query(sql: str, policy: SqlPolicy) -> GuardedQuery:
+    """One reading query in Trino's dialect.
+
+    Raises:
+        SqlRefused: one of its kinds, with the position where that is known.
+    """
+    check_sql_text(sql)
+    try:
+        parsed = parse(sql, TrinoSql)
+        tree = _only_statement(parsed)
+        tables = judge_query(parsed, tree, policy)
+        unnamed = unnamed_column(parsed, tree)
+        return GuardedQuery(settle_query(tree, policy), tables, unnamed)
+    except RecursionError as error:
+        raise too_deep() from error
+
+
+def settle_query(tree: exp.Expr, policy: SqlPolicy) -> str:
+    """Return the text of a judged Trino tree, for Trino."""
+
+    def judge(parsed: Parsed, again: exp.Expr) -> None:
+        judge_query(parsed, again, policy)
+
+    return settled(tree, TrinoSql, judge)
+
+
+def judge_query(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy) -> tuple[TableName, ...]:
+    """Judges a Trino tree and makes it canonical, in place: real schemas, no catalog, names in
+    lower case, as Trino reads them."""
+    _check_reading(parsed, tree)
+    tables: dict[TableName, None] = {}
+    nodes = list(tree.walk())
+    for node in nodes:
+        check_shape(parsed, node, spark=False)
+        _check_function(parsed, node, functions.TRINO)
+        check_printed(parsed, node)
+    for node in nodes:
+        if isinstance(node, exp.Identifier):
+            node.set("this", fold(node.name))
+        elif isinstance(node, exp.Cast):
+            _size_decimal(node)
+    for node in nodes:
+        if not isinstance(node, exp.Table):
+            continue
+        if is_table_function(node):
+            raise _table_function(parsed, node)
+        if cte_of(node) is None:
+            name = resolve(parsed, node, policy)
+            tables[name] = None
+            _check_count(tables)
+            node.set("db", exp.to_identifier(name.schema, quoted=True))
+            node.set("catalog", None)
+    _shorten_columns(tree, tables, policy)
+    as_calls(tree)
+    return tuple(tables)
+
+
+def judge_duckdb(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy, catalog: str) -> None:
+    """Judges what runs in DuckDB: every call by DuckDB's name for it, every table and CTE.
+
+    Raises:
+        SqlRefused: one of its kinds. After `check_query` this is never expected.
+    """
+    _check_reading(parsed, tree)
+    for node in tree.walk():
+        if isinstance(node, (*WRITES, exp.Placeholder, exp.Parameter, exp.Pivot)):
+            raise SqlNotSelect("Translated for DuckDB, the SQL is more than a SELECT.")
+        _check_function(parsed, node, DUCKDB)
+        check_printed(parsed, node)
+        if not isinstance(node, exp.Table):
+            continue
+        if cte_of(node) is not None:
+            if not node.name.startswith(CTE_PREFIX):
+                raise SqlTableRefused(f"Translated for DuckDB, the SQL reads {node.name[:100]!r}.")
+            continue
+        if is_table_function(node):
+            raise _table_function(parsed, node)
+        if node.catalog != catalog or node.db not in policy.schemas:
+            raise SqlTableRefused(f"Translated for DuckDB, the SQL reads {node.name[:100]!r}.")
+
+
+def check_script(sql: str, policy: SqlPolicy, has_source_path: bool) -> GuardedScript:
+    """Temporary views and a final query in Spark's dialect.
+
+    Raises:
+        SqlRefused: one of its kinds, with the position where that is known.
+    """
+    try:
+        return _check_script(sql, policy, has_source_path)
+    except RecursionError as error:
+        raise too_deep() from error
+
+
+def _check_script(sql: str, policy: SqlPolicy, has_source_path: bool) -> GuardedScript:
+    parsed = parse(sql, SparkSql)
+    if not parsed.trees:
+        raise SqlNotSelect("There is no SQL; the last statement must be a SELECT.")
+    judge = ScriptJudge(policy, has_source_path)
+    views: list[tuple[str, str]] = []
+    for statement in parsed.trees[:-1]:
+        name, query = view_of(parsed, statement)
+        judge.query(parsed, query)
+        views.append((name, settled(query, SparkSql, judge.again())))
+        judge.views[fold(name)] = name
+    last = parsed.trees[-1]
+    judge.query(parsed, last)
+    return GuardedScript(
+        views=tuple(views),
+        select=settled(last, SparkSql, judge.again()),
+        tables=tuple(judge.tables),
+        paths=tuple(judge.paths),
+        reads_source=judge.reads_source,
+    )
+
+
+class ScriptJudge:
+    """Judges the queries of one script; `views` are the temporary views that they may read."""
+
+    def __init__(self, policy: SqlPolicy, has_source_path: bool) -> None:
+        self._policy = policy
+        self._has_source_path = has_source_path
+        self.views: dict[str, str] = {}
+        """Their names as they were written, by the folded ones."""
+        self.tables: dict[TableName, None] = {}
+        self.paths: dict[PathTable, None] = {}
+        self.reads_source = False
+
+    def again(self) -> Judge:
+        """Return a judge of the text of a judged query, by the same rules."""
+        judge = ScriptJudge(self._policy, self._has_source_path)
+        judge.views = dict(self.views)
+        return judge.query
+
+    def query(self, parsed: Parsed, tree: exp.Expr) -> None:
+        _check_reading(parsed, tree)
+        if tree.args.get("hint"):
+            tree.set("hint", None)
+        nodes = list(tree.walk())
+        for node in nodes:
+            if isinstance(node, exp.Hint) or node.find_ancestor(exp.Hint):
+                continue
+            check_shape(parsed, node, spark=True)
+            if not isinstance(node.parent, exp.Table):  # those are judged with their tables
+                _check_function(parsed, node, functions.SPARK)
+            check_printed(parsed, node)
+        for node in nodes:
+            if isinstance(node, exp.Select):
+                node.set("hint", None)
+            if isinstance(node, exp.Table):
+                self._table(parsed, node)
+        _shorten_columns(tree, self.tables, self._policy)
+        qualify_user_columns(parsed, tree)
+
+    def _table(self, parsed: Parsed, table: exp.Table) -> None:
+        if is_table_function(table):
+            if call_name(table.this) not in functions.SPARK_TABLE_FUNCTIONS:
+                raise _table_function(parsed, table)
+            return
+        if cte_of(table) is not None:
+            return
+        if not table.db and isinstance(table.this, exp.Identifier):
+            wanted = fold(table.name)
+            if wanted in self.views:
+                table.set("this", exp.to_identifier(self.views[wanted], quoted=True))
+                return
+            if wanted in SOURCE_NAMES:
+                self._source(parsed, table)
+                return
+        elif fold(table.db) in PATH_FORMATS and not table.catalog:
+            self._path(parsed, table)
+            return
+        self._lake_table(parsed, table)
+
+    def _lake_table(self, parsed: Parsed, table: exp.Table) -> None:
+        try:
+            name = resolve(parsed, table, self._policy)
+        except SqlTableRefused as refused:
+            allowed = (
+                "silver.t, gold.t, parquet.`x`, json.`x`, csv.`x` (below bronze/), source_data"
+            )
+            refused.hint = f"The SQL may read {allowed}, and views that it makes itself before."
+            raise
+        self.tables[name] = None
+        _check_count(self.tables)
+        table.set("db", exp.to_identifier(name.schema, quoted=True))
+        table.set("catalog", None)
+
+    def _source(self, parsed: Parsed, table: exp.Table) -> None:
+        if not self._has_source_path:
+            raise SqlTableRefused(
+                f"The SQL reads {table.name}, but the request has no source_path.",
+                hint="Give source_path, or read a path table: parquet.`flights`.",
+                position=parsed.position(table),
+            )
+        self.reads_source = True
+        if not table.args.get("alias"):
+            table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
+        table.set("this", exp.to_identifier(SOURCE_NAMES[0], quoted=True))
+        table.set("db", None)
+
+    def _path(self, parsed: Parsed, table: exp.Table) -> None:
+        if fold(table.name) == "source" and self._has_source_path:
+            self._source(parsed, table)
+            return
+        try:
+            path = normalise_path(table.name, self._policy)
+        except PathRefused as error:
+            raise SqlTableRefused(
+                error.detail, hint=error.hint, position=parsed.position(table)
+            ) from error
+        format_ = fold(table.db)
+        self.paths[PathTable(format_, path)] = None
+        table.set("db", exp.to_identifier(format_, quoted=True))
+        table.set("this", exp.to_identifier(f"s3://{self._policy.bucket}/{path}", quoted=True))
+
+
+def _check_count(tables: dict[TableName, None]) -> None:
+    if len(tables) > MAX_TABLES:
+        raise SqlTooLarge(
+            f"The SQL reads more than {MAX_TABLES} tables.",
+            hint="Combine tables into fewer ones, in several steps.",
+        )
+
+
+def _size_decimal(node: exp.Cast) -> None:
+    """`DECIMAL '1.25'` has the literal's own digits; sqlglot writes it as a cast to DECIMAL, which
+    has none after the point. (A cast that was written as one ends with a parenthesis.)"""
+    digits = node.this.name.lstrip("+-") if node.this.is_string else ""
+    if node.to.this != exp.DType.DECIMAL or node.to.expressions or node.comments:
+        return
+    whole, _, fraction = digits.partition(".")
+    width = max(1, len(whole.lstrip("0") + fraction))
+    sizes = (max(width, len(fraction)), len(fraction))
+    node.to.set("expressions", [exp.DataTypeParam(this=exp.Literal.number(n)) for n in sizes])
+
+
+def _only_statement(parsed: Parsed) -> exp.Expr:
+    if not parsed.trees:
+        raise SqlNotSelect("There is no SQL; write one SELECT.")
+    if len(parsed.trees) > 1:
+        raise SqlNotSelect(
+            "The SQL has more than one statement; write one SELECT.",
+            position=parsed.position(parsed.trees[1]),
+        )
+    return parsed.trees[0]
+
+
+def _check_reading(parsed: Parsed, tree: exp.Expr) -> None:
+    if not isinstance(tree, QUERIES):
+        what = type(tree).__name__.upper()
+        if isinstance(tree, exp.Command):
+            what = str(tree.this).upper()[:40]
+        raise SqlNotSelect(
+            f"The SQL is no SELECT but {what}; only a SELECT may run.",
+            position=parsed.start if tree is parsed.trees[0] else parsed.position(tree),
+        )
+
+
+def _check_function(parsed: Parsed, node: exp.Expr, allowed: frozenset[str]) -> None:
+    name = call_name(node)
+    if name is None:
+        return
+    if isinstance(node.parent, exp.Dot) and node.arg_key == "expression":
+        raise SqlFunctionRefused(
+            f"The function {name[:100]!r} is called with a schema or catalog before it.",
+            hint="Call functions by their plain names.",
+            position=parsed.position(node),
+            function=name[:100],
+        )
+    if name in allowed:
+        return
+    near = near_matches(name[:100], sorted(allowed))
+    raise SqlFunctionRefused(
+        f"The function {name[:100]!r} is not allowed.",
+        hint=f"Did you mean {' or '.join(near)}?" if near else None,
+        position=parsed.position(node),
+        function=name[:100],
+        suggested_functions=near or None,
+    )
+
+
+def _table_function(parsed: Parsed, table: exp.Table) -> SqlRefused:
+    name = call_name(table.this) or "…"
+    return SqlFunctionRefused(
+        f"The function {name[:100]!r} may not be read as a table.",
+        hint="Tables are silver.t and gold.t; UNNEST makes rows of an array.",
+        position=parsed.position(table),
+        function=name[:100],
+    )
+
+
+def _shorten_columns(tree: exp.Expr, tables: dict[TableName, None], policy: SqlPolicy) -> None:
+    """`silver.t.x` is `t.x`: the schema before it may have another name where the SQL runs."""
+    names = {(fold(table.schema), fold(table.name)) for table in tables}
+    logical = {"silver": policy.silver_schema, "gold": policy.gold_schema}
+    for column in tree.find_all(exp.Column):
+        schema = fold(column.db)
+        if schema and (fold(logical.get(schema, schema)), fold(column.table)) in names:
+            column.set("db", None)
+            column.set("catalog", None)

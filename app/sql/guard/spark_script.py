@@ -1,0 +1,63 @@
+"""The statements of a Spark script that come before its query: temporary views."""
+
+from sqlglot import exp
+
+from app.errors import SqlNotSelect, SqlRefused
+from app.sql.guard.allowed_nodes import QUERIES
+from app.sql.guard.tables import fold
+from app.sql.parse import Parsed
+
+SOURCE_NAMES = ("source_data", "source")
+_OURS = "asgard_"
+_TAKEN = frozenset((*SOURCE_NAMES, "silver", "gold"))
+
+
+def view_of(parsed: Parsed, statement: exp.Expr) -> tuple[str, exp.Expr]:
+    """The name and the query of `CREATE [OR REPLACE] TEMPORARY VIEW name [(a, b)] AS query`.
+
+    Raises:
+        SqlNotSelect: it is anything else.
+    """
+    query = statement.args.get("expression")
+    properties: exp.Expr | None = statement.args.get("properties")
+    said = [
+        (type(part), part.args.get("this"))
+        for part in (properties.expressions if properties else ())
+    ]
+    if not (
+        isinstance(statement, exp.Create)
+        and str(statement.args.get("kind")).upper() == "VIEW"
+        and said == [(exp.TemporaryProperty, None)]
+        and isinstance(query, QUERIES)
+        and not any(
+            value and name not in ("this", "kind", "replace", "expression", "properties")
+            for name, value in statement.args.items()
+        )
+    ):
+        raise SqlNotSelect(
+            "Every statement but the last must be CREATE [OR REPLACE] TEMPORARY VIEW name AS "
+            "SELECT …; the last one is the SELECT whose result is written.",
+            position=parsed.start if statement is parsed.trees[0] else parsed.position(statement),
+        )
+    target = statement.this
+    columns: list[exp.Expr] = []
+    if isinstance(target, exp.Schema):
+        columns = [exp.to_identifier(column.name, quoted=True) for column in target.expressions]
+        target = target.this
+    if (
+        not isinstance(target, exp.Table)
+        or target.db
+        or fold(target.name) in _TAKEN
+        or fold(target.name).startswith(_OURS)
+    ):
+        raise SqlRefused(
+            "A temporary view needs a plain name of its own: no schema, and not source_data, "
+            "source, silver, gold or asgard_….",
+            position=parsed.position(statement),
+        )
+    name = target.name
+    query = query.copy()
+    if columns:
+        alias = exp.TableAlias(this=exp.to_identifier(name, quoted=True), columns=columns)
+        query = exp.select("*").from_(exp.Subquery(this=query, alias=alias), copy=False)
+    return name, query

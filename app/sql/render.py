@@ -1,0 +1,60 @@
+"""The only way from a judged tree to the text that an engine gets.
+
+sqlglot prints some nodes as they are, without quotes, so a text can mean more than the tree that
+it was made from. Here every text is parsed and judged again before an engine gets it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect
+
+from app.errors import SqlRefused
+from app.sql.guard.tables import fold, physical_tables
+from app.sql.parse import Parsed, generate, parse, too_deep
+
+SLACK = 4
+"""A text may be so many times larger and deeper than what a client may write: its names are quoted,
+and its calls are translated."""
+
+Judge = Callable[[Parsed, exp.Expr], None]
+"""Judges a tree and brings it, in place, into the form in which it is printed."""
+
+
+def settled(tree: exp.Expr, dialect: type[Dialect], judge: Judge, **options: Any) -> str:
+    """Return the text of `tree`, which passes `judge`, reads the same tables and prints the same.
+
+    Raises:
+        SqlRefused: the text is not what the tree says.
+    """
+    text = generate(tree, dialect, **options)
+    parsed = parse(text, dialect, slack=SLACK)
+    if len(parsed.trees) != 1:
+        raise _ambiguous("it becomes several statements")
+    (again,) = parsed.trees
+    try:
+        judge(parsed, again)
+    except RecursionError as error:
+        raise too_deep() from error
+    except SqlRefused as refused:
+        # The position is one in a text that the caller never saw.
+        refused.members.pop("position", None)
+        raise
+    # Names of functions may change their case, in which no dialect here tells them apart.
+    if fold(generate(again, dialect)) != fold(text):
+        raise _ambiguous("a name, unit or value in it can be read in two ways")
+    if _reads(again) != _reads(tree):
+        raise _ambiguous("a name in it can be read as another table")
+    return text
+
+
+def _reads(tree: exp.Expr) -> set[tuple[str, str, str]]:
+    return {(table.catalog, table.db, table.name) for table in physical_tables(tree)}
+
+
+def _ambiguous(why: str) -> SqlRefused:
+    return SqlRefused(
+        f"The SQL is ambiguous: {why}.",
+        hint="Use plain names of letters, digits and underscores, and write units without quotes.",
+    )

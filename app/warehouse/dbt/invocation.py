@@ -1,0 +1,238 @@
+"""A worker's own dbt project: one model at a time, built where the worker's backend says.
+
+The models that users take away are elsewhere (`project`); here dbt compiles, runs and reports one
+of them, and what it built is then published by `publish`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from app.errors import AsgardError
+from app.processes.worker_main import Emit
+from app.warehouse.duckdb.types import quoted
+
+if TYPE_CHECKING:
+    from dbt.artifacts.schemas.run import RunExecutionResult
+    from dbt.cli.main import dbtRunnerResult
+    from dbt.contracts.graph.manifest import Manifest
+    from dbt.contracts.graph.nodes import ModelNode
+
+PACKAGE = "asgard_worker"
+REPORTS = ("manifest.json", "run_results.json")
+
+SQL = "asgard_sql"
+MODEL_FILE = f"{{{{ config.get('{SQL}') }}}}"
+"""The text of every model file. Jinja prints the SQL as a value. dbt does not render values of
+`config` again, unlike the strings that `var()` returns."""
+
+PROJECT = {
+    "name": PACKAGE,
+    "version": "1.0.0",
+    "profile": PACKAGE,
+    "model-paths": ["models"],
+    "macro-paths": ["macros"],
+    "flags": {"send_anonymous_usage_stats": False},
+}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where a worker's models are built. `output` is that of dbt's profile."""
+
+    macros: Path
+    output: dict[str, Any]
+    """Constants only, never values of the settings: dbt reads these strings as templates."""
+    database: str
+    schema: str
+    """The schema where models are built, unless their config names another one."""
+    error: Callable[[str], AsgardError]
+    """The error of our tree that a message of dbt stands for."""
+    project: dict[str, Any] = field(default_factory=dict)
+    """Further contents of `dbt_project.yml`: constants only, as in `output`."""
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str
+    sql: str
+    """In the backend's dialect."""
+    materialized: str
+    description: str
+    tags: list[str]
+    meta: dict[str, Any]
+    config: dict[str, Any] = field(default_factory=dict)
+    """Whatever else the backend's materializations want."""
+
+    @property
+    def relation(self) -> str:
+        """In a worker's DuckDB."""
+        return f"memory.main.{quoted(self.name)}"
+
+
+def _lock_in_this_process() -> None:
+    """Give dbt locks of this process, which shares them with no other one. The locks of
+    `multiprocessing` need /dev/shm, which a sandbox without namespaces does not have."""
+    context: Any = BaseContext
+    context.Lock = lambda _: threading.Lock()
+    context.RLock = lambda _: threading.RLock()
+
+
+class Workspace:
+    def __init__(self, folder: Path, backend: Backend) -> None:
+        """The first `run` takes seconds: dbt is imported."""
+        _lock_in_this_process()
+        os.environ |= {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DO_NOT_TRACK": "1"}
+        self._folder = folder
+        self._backend = backend
+        for name in ("models", "macros"):
+            (folder / name).mkdir()
+        profile = {PACKAGE: {"target": "worker", "outputs": {"worker": backend.output}}}
+        (folder / "dbt_project.yml").write_text(yaml.safe_dump({**PROJECT, **backend.project}))
+        (folder / "profiles.yml").write_text(yaml.safe_dump(profile))
+        (folder / "models" / "model.sql").write_text(MODEL_FILE)
+        shutil.copyfile(backend.macros, folder / "macros" / backend.macros.name)
+
+    def run(self, model: Model, emit: Emit) -> None:
+        """Build the model. Emits lines of the log, and the texts of manifest.json and
+        run_results.json, even if the run failed. Raises the error of our tree that matches
+        dbt's."""
+        from dbt.cli.main import dbtRunner
+
+        manifest: Any = self._manifest
+        node = self._node(model)
+        manifest.nodes = {node.unique_id: node}
+        manifest.build_flat_graph()
+        runner = dbtRunner(manifest=manifest, callbacks=[_listener(emit)])
+        done = runner.invoke(["run", "--no-populate-cache", *self._options()])
+        self._write_reports(model, done)
+        emit({"artifacts": {name: (self._folder / name).read_text() for name in REPORTS}})
+        if not done.success:
+            raise self._backend.error(_failure(done))
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        """Parse once, since neither the model's file nor a macro changes afterwards."""
+        from dbt.cli.main import dbtRunner
+
+        from app.warehouse.dbt.closed_context import close_context
+
+        close_context()
+        parsed = dbtRunner().invoke(["parse", "--no-partial-parse", *self._options()])
+        if not parsed.success:
+            raise self._backend.error(str(parsed.exception))
+        return parsed.result  # type: ignore[return-value]
+
+    @cached_property
+    def _parsed_node(self) -> dict[str, Any]:
+        [node] = self._manifest.nodes.values()
+        return node.to_dict(omit_none=True)
+
+    def _node(self, model: Model) -> ModelNode:
+        """Return the parsed node with the model's own values, so that no parser reads them."""
+        from dbt.artifacts.resources.base import FileHash
+        from dbt.contracts.graph.nodes import ModelNode
+
+        parsed = self._parsed_node
+        own: dict[str, Any] = {
+            **model.config,
+            "materialized": model.materialized,
+            "tags": model.tags,
+            "meta": model.meta,
+        }
+        database = self._backend.database
+        schema = own.get("schema", self._backend.schema)
+        alias = own.get("alias", model.name)
+        return ModelNode.from_dict(
+            {
+                **parsed,
+                "name": model.name,
+                "unique_id": f"model.{PACKAGE}.{model.name}",
+                "fqn": [PACKAGE, model.name],
+                "description": model.description,
+                "tags": model.tags,
+                "meta": model.meta,
+                "config": {**parsed["config"], **own, SQL: model.sql},
+                "unrendered_config": own,
+                "database": database,
+                "schema": schema,
+                "alias": alias,
+                "relation_name": ".".join(quoted(part) for part in (database, schema, alias)),
+                "checksum": FileHash.from_contents(model.sql).to_dict(),
+                "created_at": time.time(),
+            }
+        )
+
+    def _options(self) -> list[str]:
+        folder = str(self._folder)
+        return [
+            *("--project-dir", folder, "--profiles-dir", folder),
+            *("--target-path", f"{folder}/target", "--log-path", f"{folder}/logs"),
+            *("--log-level", "none", "--log-level-file", "none", "--quiet", "--no-use-colors"),
+            # Written below, once and without dbt's own macros: dbt writes its manifest twice.
+            *("--threads", "1", "--no-version-check", "--no-write-json"),
+        ]
+
+    def _write_reports(self, model: Model, done: dbtRunnerResult) -> None:
+        folder = self._folder
+        self._readable(model).write(str(folder / "manifest.json"))
+        results: RunExecutionResult | None = done.result  # type: ignore[assignment]
+        path = folder / "run_results.json"
+        if results is None:
+            path.write_text(json.dumps({"results": [], "error": str(done.exception)}))
+        else:
+            # Without the paths of this machine.
+            results.args = {
+                "which": "run",
+                "select": [model.name],
+                "vars": {},
+                "invocation_command": f"dbt run --select {model.name}",
+            }
+            results.write(str(path))
+        shutil.rmtree(self._folder / "target" / "run", ignore_errors=True)
+        shutil.rmtree(self._folder / "target" / "compiled", ignore_errors=True)
+
+    def _readable(self, model: Model) -> Any:
+        """Return the run's manifest without dbt's macros, with the SQL as the model's text."""
+        from dbt.artifacts.schemas.manifest import ManifestMetadata
+
+        manifest: Any = copy.copy(self._manifest)
+        manifest.macros = {k: v for k, v in manifest.macros.items() if v.package_name == PACKAGE}
+        now = ManifestMetadata()
+        manifest.metadata = replace(
+            manifest.metadata,
+            generated_at=now.generated_at,
+            invocation_id=now.invocation_id,
+            invocation_started_at=now.invocation_started_at,
+        )
+        [node] = manifest.nodes.values()
+        node.raw_code = model.sql
+        del node.config[SQL]
+        return manifest
+
+
+def _listener(emit: Emit) -> Callable[[Any], None]:
+    def listen(event: Any) -> None:
+        if str(event.info.level) in {"info", "warn", "error"} and event.info.msg.strip():
+            emit({"log": event.info.msg})
+
+    return listen
+
+
+def _failure(done: dbtRunnerResult) -> str:
+    results = getattr(done.result, "results", None) or ()
+    messages = [str(result.message) for result in results if result.message]
+    return messages[0] if messages else str(done.exception or "dbt failed without a message")

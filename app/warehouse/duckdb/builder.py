@@ -1,0 +1,173 @@
+# ruff: noqa: S608 — identifiers are quoted, and the SQL has passed the guard
+"""`python -m app.warehouse.duckdb.builder`: one warm dbt on a locked DuckDB, one model at a time.
+
+`build` computes the model in this process. `send` writes the table's next rows into a file for the
+publisher. This process can read the lake, but cannot change it.
+"""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.errors import SqlInvalid
+from app.lakehouse.connection import Lake
+from app.lakehouse.publish.publish import Base
+from app.lakehouse.publish.result_file import discard_result, write_result
+from app.processes.worker_main import Emit, Handlers, serve
+from app.processes.worker_spans import span
+from app.warehouse.dbt.invocation import Model, Workspace
+from app.warehouse.duckdb.dbt_backend import BACKEND, take_over
+from app.warehouse.duckdb.incremental import (
+    Increment,
+    append_sql,
+    check_key,
+    check_no_null_key,
+    check_one_row_per_key,
+)
+from app.warehouse.duckdb.session import open_session, our_errors
+from app.warehouse.duckdb.types import ResultColumn, describe, literal, quoted
+from app.warehouse.engine import IncrementalStrategy, ModelSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MEMORY = "384MB"
+BATCH_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class Built:
+    spec: ModelSpec
+    relation: str
+    columns: list[ResultColumn]
+
+
+class ModelWorker:
+    def __init__(self, lake: Lake, folder: Path) -> None:
+        self._lake = lake
+        self._folder = folder
+        self._connection = open_session(lake, folder / "scratch", MEMORY)
+        self._workspace = Workspace(folder, BACKEND)
+        self._workspace.run(
+            Model("warm_up", "select 1 as one", "table", "", [], {}), lambda _: None
+        )
+        take_over(self._connection)
+        self._built: Built | None = None
+
+    def build(self, message: dict[str, Any], emit: Emit) -> dict[str, Any]:
+        """`{spec, sql}`, where `sql` is the spec's in DuckDB's dialect, views expanded."""
+        self._discard()
+        spec = ModelSpec.model_validate(message["spec"])
+        with our_errors():
+            return self._build(spec, message["sql"], emit)
+
+    def _build(self, spec: ModelSpec, sql: str, emit: Emit) -> dict[str, Any]:
+        sql = with_extra_columns(spec, sql, describe(self._connection, sql))
+        columns = describe(self._connection, sql)
+        check_key(columns, spec.unique_key)
+        model = Model(
+            name=spec.name,
+            sql=sql if spec.materialization.is_view else _as_held(sql, columns),
+            materialized=spec.materialization.value,
+            description=spec.description,
+            tags=list(spec.tags),
+            meta={"owner": spec.owner},
+        )
+        with span("dbt run"):
+            self._workspace.run(model, emit)
+        self._built = Built(spec, model.relation, columns)
+        rows = None
+        if not spec.materialization.is_view:
+            if spec.strategy and spec.strategy.needs_key:
+                check_no_null_key(self._connection, model.relation, spec.unique_key)
+            if spec.strategy is IncrementalStrategy.MERGE:
+                check_one_row_per_key(self._connection, model.relation, spec.unique_key)
+            counted = self._connection.execute(f"SELECT count(*) FROM {model.relation}").fetchall()
+            rows = counted[0][0]
+        return {
+            "rows": rows,
+            "columns": [{"name": c.name, "type": c.trino_type} for c in columns],
+        }
+
+    def send(self, message: dict[str, Any], _: Emit) -> dict[str, Any]:
+        """`{base}`: write the rows that replace the table's rows or are added to them. `base` is
+        the table's state that an incremental run starts from, or None if there is none."""
+        if self._built is None:
+            raise RuntimeError("send was called before build")
+        base = Base(**message["base"]) if message["base"] else None
+        with our_errors():
+            reader = self._read(self._rows_of(self._built, base))
+            write_result(self._folder, reader.schema, reader)
+        return {}
+
+    def _rows_of(self, built: Built, base: Base | None) -> str:
+        spec = built.spec
+        delta = built.relation
+        if base is None:
+            return f"SELECT * FROM {delta}"
+        target = ".".join(
+            quoted(part) for part in (self._lake.catalog_name, spec.schema_name, spec.name)
+        )
+        if spec.strategy is IncrementalStrategy.APPEND:
+            return append_sql(self._connection, target, delta, built.columns)
+        increment = Increment(
+            target=target,
+            snapshot=base.snapshot_id,
+            delta=delta,
+            delta_columns=built.columns,
+            key=spec.unique_key,
+            merge=spec.strategy is IncrementalStrategy.MERGE,
+        )
+        return increment.sql(self._connection)
+
+    def _read(self, sql: str) -> pa.RecordBatchReader:
+        return self._connection.cursor().execute(sql).to_arrow_reader(BATCH_ROWS)
+
+    def discard(self, _: dict[str, Any], __: Emit) -> dict[str, Any]:
+        self._discard()
+        return {}
+
+    def _discard(self) -> None:
+        """What was built is not needed any more: gives its memory back."""
+        discard_result(self._folder)
+        if self._built:
+            kind = "VIEW" if self._built.spec.materialization.is_view else "TABLE"
+            self._connection.execute(f"DROP {kind} IF EXISTS {self._built.relation}")
+            self._built = None
+
+
+def with_extra_columns(spec: ModelSpec, sql: str, columns: list[ResultColumn]) -> str:
+    if not spec.extra_columns:
+        return sql
+    taken = {column.name.lower() for column in columns}
+    if twice := [extra.name for extra in spec.extra_columns if extra.name.lower() in taken]:
+        raise SqlInvalid(
+            f"The query already has a column {twice[0]}, which is added to every data product.",
+            hint="Give the column another name with AS.",
+        )
+    added = ", ".join(
+        f"{'now()' if extra.value is None else literal(extra.value)} AS {quoted(extra.name)}"
+        for extra in spec.extra_columns
+    )
+    return f"SELECT *, {added}\nFROM (\n{sql}\n) AS query"
+
+
+def _as_held(sql: str, columns: list[ResultColumn]) -> str:
+    if all(column.duckdb_type == column.held_as for column in columns):
+        return sql
+    return f"SELECT {', '.join(c.projection for c in columns)}\nFROM (\n{sql}\n) AS query"
+
+
+def open_worker(hello: dict[str, Any]) -> Handlers:
+    worker = ModelWorker(Lake.from_json(hello["lake"]), Path(hello["folder"]))
+    # dbt and its manifest stay for good: collections that walk them cost 0.2 s each.
+    gc.collect()
+    gc.freeze()
+    return {"build": worker.build, "send": worker.send, "discard": worker.discard}
+
+
+if __name__ == "__main__":
+    serve(open_worker)

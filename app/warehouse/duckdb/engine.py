@@ -1,0 +1,283 @@
+"""The embedded SQL engine: dbt-duckdb in warm workers, on the same Iceberg catalog as all else."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from app.errors import (
+    AsgardError,
+    EngineFailed,
+    NotFound,
+    SqlInvalid,
+    SqlRefused,
+    TableNotFound,
+)
+from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
+from app.lakehouse.connection import Lake
+from app.lakehouse.publish import publish
+from app.lakehouse.publish.publishers import Publishers
+from app.lakehouse.publish.run_commits import Target, require_own
+from app.lakehouse.storage import ObjectStore
+from app.lakehouse.tables import Column, TableInfo, ViewInfo
+from app.processes import WorkerDied, WorkerProcess
+from app.runs.handler import Outcome, RunControl
+from app.runs.model import Run, RunInput, RunOutput
+from app.sql.client import SqlJudge
+from app.sql.model import GuardedQuery, TableName
+from app.telemetry.calls import SILENT, Telemetry
+from app.warehouse.dependents import DependentViews, after_run, mend_after, mend_settled
+from app.warehouse.described import Described
+from app.warehouse.duckdb.types import quoted
+from app.warehouse.engine import IncrementalStrategy, ModelSpec, Preview
+from app.warehouse.views import expand_views, find_relations
+from app.warehouse.worker_calls import Artifacts, call_worker, names_of, unreadable
+from app.warehouse.workers import WorkerKind, Workers
+
+VALIDATE_SECONDS = 10.0
+PREVIEW_SECONDS = 30.0
+PUBLISH_ATTEMPTS = 3
+BUILDER, PLANNER = "app.warehouse.duckdb.builder", "app.warehouse.duckdb.planner"
+
+
+class DuckDbEngine:
+    """`builder_lake` is the lake with the identity of the processes that run SQL, which may read.
+    `publisher_lake` is the lake with the identity of the process that writes tables."""
+
+    def __init__(
+        self,
+        *,
+        lake: Lake,
+        builder_lake: Lake,
+        publisher_lake: Lake,
+        catalog: Catalog,
+        store: ObjectStore,
+        judge: SqlJudge,
+        home: Path,
+        workers: int = 2,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
+        self._lake = lake
+        self._catalog = catalog
+        self._target = Target(catalog, hides_history=lake.catalog.hides_history)
+        self._store = store
+        self._judge = judge
+        self._views = DependentViews(catalog, judge, self._describe_view)
+        self._telemetry = telemetry
+        readable = {"lake": builder_lake.to_json()}
+        self._workers = Workers(
+            home,
+            builder=WorkerKind(BUILDER, "dbt-worker", readable, builder_lake.hosts),
+            builders=workers,
+            planner=WorkerKind(PLANNER, "duckdb-worker", readable, builder_lake.hosts),
+            telemetry=telemetry,
+        )
+        self._publishers = Publishers(
+            publisher_lake,
+            home=home,
+            handed_over=self._workers.folder,
+            size=workers,
+            telemetry=telemetry,
+        )
+
+    async def warm(self) -> None:
+        """Starts a worker of each kind; until then the first call waits for its start (6 s)."""
+        await asyncio.gather(self._workers.warm(), self._publishers.warm())
+
+    async def close(self) -> None:
+        await asyncio.gather(self._workers.close(), self._publishers.close())
+
+    async def validate(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
+        """`target`: the view that is to be made of the query, which it must not read."""
+        relations = await find_relations(self._catalog, names_of(sql))
+        text = await self._to_duckdb(sql, relations, target)
+        try:
+            answer = await self._plan({"op": "validate", "sql": text}, VALIDATE_SECONDS)
+        except SqlRefused as error:
+            raise await self._judge.in_words_of_caller(error, sql, text, "duckdb") from error
+        return _columns(answer)
+
+    async def columns(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
+        return await self.validate(sql, target)
+
+    async def _plan(
+        self,
+        message: dict[str, Any],
+        timeout: float,  # noqa: ASYNC109 — it kills the worker, too
+    ) -> dict[str, Any]:
+        """Asked again when the worker was killed: nothing is written here."""
+        try:
+            async with self._workers.planner() as worker:
+                return await call_worker(worker, message, timeout)
+        except EngineFailed as error:
+            if not isinstance(error.__cause__, WorkerDied):
+                raise
+        async with self._workers.planner() as worker:
+            return await call_worker(worker, message, timeout)
+
+    async def compiled_sql(self, spec: ModelSpec) -> str:
+        guarded = await self._judge.check_query(spec.sql)
+        relations = await find_relations(self._catalog, names_of(guarded))
+        return await self._to_duckdb(guarded, relations, None)
+
+    async def preview(self, table: str, limit: int) -> Preview:
+        name = TableName.parse(table)
+        text = f"SELECT * FROM {quoted(name.schema)}.{quoted(name.name)}"  # noqa: S608
+        query = GuardedQuery(text, (name,))
+        try:
+            relations = await find_relations(self._catalog, names_of(query))
+        except TableNotFound as error:
+            raise NotFound(error.detail) from error
+        text = await self._to_duckdb(query, relations, None)
+        message = {"op": "preview", "sql": text, "limit": limit}
+        try:
+            answer = await self._plan(message, PREVIEW_SECONDS)
+        except SqlInvalid as error:
+            raise unreadable(table, error) from error
+        return Preview(_columns(answer), answer["rows"])
+
+    async def build(self, spec: ModelSpec, control: RunControl) -> Outcome:
+        await self._target.note(spec.table, control)
+        guarded = await self._judge.check_query(spec.sql)
+        relations = await find_relations(self._catalog, names_of(guarded))
+        inputs = tuple(self._input(info) for info in relations.values())
+        target = spec.table if spec.materialization.is_view else None
+        text = await self._to_duckdb(guarded, relations, target)
+        async with self._workers.builder() as worker:
+            with contextlib.closing(Artifacts(self._store, control)) as artifacts:
+                message = {"op": "build", "spec": spec.model_dump(mode="json"), "sql": text}
+                try:
+                    built = await call_worker(worker, message, None, artifacts)
+                except AsgardError:
+                    await artifacts.uploaded()
+                    raise
+                before = await self._target.before(spec.table)
+                await control.progress(inputs=inputs, engine={"name": "dbt-duckdb", **before})
+                there = await self._there(spec)
+                columns = after_run(_columns(built), self._kept(spec, there))
+                await self._views.prepare(spec.table, there, columns, control)
+                await control.fence()
+                output = await self._publish(spec, control, worker, built)
+                await artifacts.uploaded()
+            with contextlib.suppress(AsgardError):
+                # The published table stays, whether or not the builder frees its memory.
+                await call_worker(worker, {"op": "discard"}, None)
+        await mend_after(self._views.mend, spec.table, there, control)
+        return Outcome(output=output, inputs=inputs)
+
+    async def _there(self, spec: ModelSpec) -> TableInfo | ViewInfo | None:
+        return await self._catalog.table(spec.table) or await self._catalog.view(spec.table)
+
+    def _kept(self, spec: ModelSpec, there: TableInfo | ViewInfo | None) -> Sequence[Column]:
+        adds = spec.strategy is not None and not spec.full_refresh
+        return there.columns if adds and isinstance(there, TableInfo) else ()
+
+    async def settle(self, spec: ModelSpec, run: Run) -> Outcome | None:
+        if spec.materialization.is_view:
+            view = await self._catalog.view(spec.table)
+            if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
+                return None
+            await mend_settled(self._views.mend, run)
+            return Outcome(output=self._view_output(view))
+        output = await self._target.published(spec.table, run.run_id)
+        if output is None:
+            await self._catalog.run(lambda catalog: publish.sweep(catalog, spec.table, run.run_id))
+            await self._target.require_unchanged(run)
+            return None
+        await mend_settled(self._views.mend, run)
+        return Outcome(output=output)
+
+    async def mend_views(self, table: str, before: Sequence[Column]) -> list[str]:
+        return await self._views.mend(table, before)
+
+    async def _describe_view(self, sql: str, stand_ins: Mapping[str, str]) -> Described:
+        text = await self._judge.to_duckdb(sql, views=stand_ins)
+        answer = await self._plan({"op": "validate", "sql": text}, VALIDATE_SECONDS)
+        return Described(tuple(_columns(answer)), sql)
+
+    async def _publish(
+        self, spec: ModelSpec, control: RunControl, worker: WorkerProcess, built: dict[str, Any]
+    ) -> RunOutput:
+        run_id = control.run.run_id
+        await self._make_way(spec)
+        if spec.materialization.is_view:
+            view = await self._catalog.replace_view(
+                spec.table, spec.sql, _columns(built), {RUN_ID_PROPERTY: run_id}
+            )
+            require_own(view, run_id)
+            return self._view_output(view)
+        return await self._publish_table(spec, run_id, worker)
+
+    async def _publish_table(
+        self, spec: ModelSpec, run_id: str, worker: WorkerProcess
+    ) -> RunOutput:
+        """Publish the rows. If another writer committed first, compute them again from the table as
+        it is now."""
+        for left in reversed(range(PUBLISH_ATTEMPTS)):
+            base = await self._base(spec)
+            message = {"op": "send", "base": asdict(base) if base else None}
+            await call_worker(worker, message, None)
+            try:
+                return await self._publishers.publish(
+                    self._workers.folder_of(worker),
+                    spec.table,
+                    run_id,
+                    append=base is not None and spec.strategy is IncrementalStrategy.APPEND,
+                    add_columns=True,
+                    base=base,
+                )
+            except EngineFailed as error:
+                if not left or "changed_table" not in error.members:
+                    raise
+                self._telemetry.commit_again("published", "stale")
+        raise AssertionError("unreachable")
+
+    async def _base(self, spec: ModelSpec) -> publish.Base | None:
+        """Return the state of the table that an incremental run adds to, or None to replace it."""
+        if spec.strategy is None or spec.full_refresh:
+            return None
+        table = await self._catalog.table(spec.table)
+        return None if table is None else publish.Base(table.snapshot_id)
+
+    async def _make_way(self, spec: ModelSpec) -> None:
+        """A table and a view cannot have the same name, nor change into one another in a commit."""
+        catalog, name = self._catalog, spec.table
+        other = catalog.table(name) if spec.materialization.is_view else catalog.view(name)
+        if await other is None:
+            return
+        if not spec.replace:
+            kind = "table" if spec.materialization.is_view else "view"
+            raise EngineFailed(
+                f"{name} is a {kind} and would be replaced by the other kind.",
+                hint="Ask for it with replace=true.",
+            )
+        drop = catalog.drop_table if spec.materialization.is_view else catalog.drop_view
+        await drop(name)
+
+    async def _to_duckdb(
+        self, query: GuardedQuery, relations: dict[str, TableInfo | ViewInfo], target: str | None
+    ) -> str:
+        views = await expand_views(self._catalog, relations, self._judge.check_query, target)
+        return await self._judge.to_duckdb(query.sql, views=views)
+
+    def _input(self, info: TableInfo | ViewInfo) -> RunInput:
+        ref = self._lake.catalog.ref
+        if isinstance(info, ViewInfo):
+            return RunInput(table=info.table, table_uuid=info.view_uuid, catalog_ref=ref)
+        return RunInput(
+            table=info.table,
+            table_uuid=info.table_uuid,
+            snapshot_id=info.snapshot_id,
+            metadata_location=info.metadata_location,
+            catalog_ref=ref,
+        )
+
+    def _view_output(self, view: ViewInfo) -> RunOutput:
+        ref = self._lake.catalog.ref
+        return RunOutput(table=view.table, table_uuid=view.view_uuid, catalog_ref=ref)
+
+
+def _columns(answer: dict[str, Any]) -> list[Column]:
+    return [Column(column["name"], column["type"]) for column in answer["columns"]]

@@ -1,0 +1,272 @@
+# ruff: noqa: S608 — identifiers are quoted, and the SQL has passed the guard
+"""One run that builds a model on Trino: by one statement, or by a staging table and one more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio.from_thread
+import stamina
+
+from app.errors import AsgardError, EngineFailed, NotFound
+from app.lakehouse.catalog import RUN_ID_PROPERTY
+from app.lakehouse.publish.run_commits import require_own, wrote_nothing
+from app.runs.handler import SettledAsFailed
+from app.warehouse.dependents import after_run, mend_after
+from app.warehouse.described import Described
+from app.warehouse.engine import IncrementalStrategy, ModelSpec
+from app.warehouse.trino.columns import check_key, with_extra_columns
+from app.warehouse.trino.errors import is_conflict
+from app.warehouse.trino.incremental import Increment, refused_key, unusable_keys
+from app.warehouse.trino.publisher import (
+    Publisher,
+    StatementRefused,
+    table_statement,
+    validation,
+)
+from app.warehouse.worker_calls import Artifacts, call_worker
+
+if TYPE_CHECKING:
+    from app.lakehouse.tables import TableInfo, ViewInfo
+    from app.runs.handler import RunControl
+    from app.runs.model import RunOutput
+    from app.warehouse.trino.client import Answer
+    from app.warehouse.trino.engine import TrinoEngine
+    from app.warehouse.trino.snapshots import Written
+
+CONFLICT_ATTEMPTS = 6
+TRINO = "The statement on Trino"
+MANY_DELETE_FILES = 8
+"""A merge leaves delete files, which every reader pays for; from so many on they are worked in."""
+
+
+class TrinoBuild:
+    def __init__(self, engine: TrinoEngine, spec: ModelSpec, control: RunControl) -> None:
+        self._engine = engine
+        self._spec = spec
+        self._control = control
+        self._run_id = control.run.run_id
+        self._target = engine.name(spec.schema_name, spec.name)
+        self._staging = f"run_{self._run_id}"
+        self._delta = engine.name(engine.lake.staging_schema, self._staging)
+        self._query_ids: list[str] = []
+
+    async def run(self, described: Described) -> RunOutput:
+        spec = self._spec
+        catalog = self._engine.catalog
+        described = with_extra_columns(spec, described)
+        check_key(described.columns, spec.unique_key)
+        view, table = await asyncio.gather(catalog.view(spec.table), catalog.table(spec.table))
+        before, views = view or table, self._engine.views
+        adds = spec.strategy and not spec.full_refresh and not view
+        columns = after_run(described.columns, table.columns if adds and table else ())
+        await views.prepare(spec.table, before, columns, self._control)
+        output = await self._build(described, view, table)
+        await mend_after(views.mend, spec.table, before, self._control)
+        return output
+
+    async def _build(
+        self, described: Described, view: ViewInfo | None, table: TableInfo | None
+    ) -> RunOutput:
+        spec = self._spec
+        if spec.materialization.is_view:
+            return await self._view(described, in_the_way=table is not None)
+        if view:
+            return await self._instead_of_view(described)
+        if spec.strategy and not spec.full_refresh and table:
+            return await self._incremental(described, spec.strategy, table)
+        if spec.strategy and spec.strategy.needs_key:
+            return await self._first_with_key(described)
+        await self._dbt(described, spec.schema_name, spec.name)
+        return await self._output()
+
+    async def _view(self, described: Described, in_the_way: bool) -> RunOutput:
+        self._refuse_unless_asked(in_the_way, "table")
+        await self._dbt(described, self._spec.schema_name, self._spec.name)
+        await self._control.fence()
+        if in_the_way:
+            await self._engine.catalog.drop_table(self._spec.table)
+        view = await self._engine.catalog.replace_view(
+            self._spec.table, described.sql, described.columns, {RUN_ID_PROPERTY: self._run_id}
+        )
+        require_own(view, self._run_id)
+        return self._engine.view_output(view)
+
+    async def _instead_of_view(self, described: Described) -> RunOutput:
+        """Built beside it first: a query that fails leaves the view."""
+        self._refuse_unless_asked(True, "view")
+        async with self._staged(described):
+            await self._check_rows()
+            await self._control.fence()
+            await self._engine.catalog.drop_view(self._spec.table)
+            await self._execute(f"CREATE TABLE {self._target} AS SELECT * FROM {self._delta}")
+        return await self._output()
+
+    async def _first_with_key(self, described: Described) -> RunOutput:
+        """Stage the rows and check their keys, as later runs do."""
+        async with self._staged(described):
+            await self._check_rows()
+            rows = f"SELECT * FROM {self._delta}"
+            await self._publish(table_statement(self._target, rows))
+        return await self._output()
+
+    async def _check_rows(self) -> None:
+        strategy, key = self._spec.strategy, self._spec.unique_key
+        if strategy is None or not strategy.needs_key:
+            return
+        unique = strategy is IncrementalStrategy.MERGE
+        found = await self._execute(unusable_keys(self._delta, key, unique=unique))
+        if found.rows:
+            raise refused_key(key, found.rows[0])
+
+    async def _incremental(
+        self, described: Described, strategy: IncrementalStrategy, table: TableInfo
+    ) -> RunOutput:
+        increment = Increment(
+            target=self._target,
+            delta=self._delta,
+            old=table.columns,
+            new=described.columns,
+            key=self._spec.unique_key,
+            strategy=strategy,
+        )
+        async with self._staged(described):
+            await self._check_rows()
+            await self._control.fence()
+            for statement in increment.added_columns():
+                await self._execute(statement)
+            append = strategy is IncrementalStrategy.APPEND
+            # What an append did may be hidden by a later commit: it is never repeated.
+            execute = self._execute if append else self._execute_patiently
+            done = await execute(increment.statement())
+        return await self._output(done.changed if done else None)
+
+    @contextlib.asynccontextmanager
+    async def _staged(self, described: Described) -> Any:
+        schema = self._engine.lake.staging_schema
+        await self._dbt(described, schema, self._staging)
+        try:
+            yield
+        finally:
+            await self._engine.catalog.drop_table(f"{schema}.{self._staging}")
+
+    async def _dbt(self, described: Described, schema: str, name: str) -> None:
+        message = {
+            "op": "build",
+            "spec": self._spec.model_dump(mode="json"),
+            "sql": described.sql,
+            "schema": schema,
+            "name": name,
+        }
+        is_view = self._spec.materialization.is_view
+        target = self._engine.name(schema, name)
+        publisher = Publisher(
+            validation(described.sql) if is_view else table_statement(target, described.sql),
+            self._publish,
+            self._control.log,
+        )
+        ended = None
+        async with self._engine.workers.builder() as worker:
+            with contextlib.closing(Artifacts(self._engine.store, self._control)) as artifacts:
+                try:
+                    await call_worker(worker, message, None, artifacts, publisher.on_ask)
+                except StatementRefused as refused:
+                    raise refused.error from refused
+                except AsgardError as error:
+                    ended = error
+                await artifacts.uploaded()
+        if ended and publisher.left_open:
+            await self._after_worker(ended)
+        else:
+            publisher.conclude(ended)
+
+    async def _publish(self, statement: str) -> Answer:
+        await self._control.fence()
+        return await self._execute(statement)
+
+    async def _after_worker(self, error: AsgardError) -> None:
+        """Find out the outcome of the statement that a dead worker left behind."""
+        try:
+            outcome = await self._engine.settle(self._spec, self._control.run)
+        except SettledAsFailed as found:
+            raise found.error from error
+        if outcome is None or outcome.output is None:
+            raise error
+
+    async def _execute(self, sql: str) -> Answer:
+        left = threading.Event()
+        try:
+            return await self._engine.thread(
+                partial(
+                    self._engine.client.query,
+                    sql,
+                    run_id=self._run_id,
+                    on_query=lambda query_id: anyio.from_thread.run(self._record, query_id),
+                    left=left,
+                )
+            )
+        finally:
+            left.set()
+
+    async def _execute_patiently(self, sql: str) -> Answer | None:
+        """Writers that are not ours may come first. None: an attempt that seemed to have lost had
+        won, which the table's snapshots told."""
+        attempts = stamina.retry_context(
+            on=is_conflict, attempts=CONFLICT_ATTEMPTS, wait_initial=0.1, wait_max=2.0, timeout=None
+        )
+        async for attempt in attempts:
+            with attempt:
+                written = set(self._query_ids)
+                if attempt.num > 1:
+                    if await self._engine.published(self._spec.table, written):
+                        return None
+                    self._engine.telemetry.commit_again("published", "stale")
+                return await self._execute(sql)
+        raise AssertionError("unreachable")
+
+    async def _record(self, query_id: str) -> None:
+        """Durable before Trino runs it, or nearly so: by it a crash is cleared up."""
+        self._query_ids.append(query_id)
+        await self._control.progress(engine={"query_ids": list(self._query_ids)})
+
+    async def _output(self, changed: int | None = None) -> RunOutput:
+        """Return the output. `changed` is the number of rows of a statement that may write none."""
+        output = await self._written(changed)
+        if output.rows is None:
+            counted = await self._execute(f"SELECT count(*) FROM {self._target}")
+            output = output.model_copy(update={"rows": counted.rows[0][0]})
+        if changed is not None:
+            output = output.model_copy(update={"rows_written": changed})
+        return output
+
+    async def _written(self, changed: int | None) -> RunOutput:
+        """Return what the catalog shows of the run. Raises `EngineFailed` if its snapshot is
+        missing: Trino's report is not evidence, and the newest snapshot may be another writer's."""
+        table, engine = self._spec.table, self._engine
+        try:
+            written = await engine.written(table, self._query_ids)
+        except NotFound as error:
+            raise wrote_nothing(table, TRINO) from error
+        if written.found or changed == 0:
+            return await self._compacted(written)
+        raise await engine.target.nothing_shown(self._control.run, TRINO)
+
+    async def _compacted(self, written: Written) -> RunOutput:
+        if written.delete_files >= MANY_DELETE_FILES:
+            await self._execute(f"ALTER TABLE {self._target} EXECUTE optimize")
+            written = await self._engine.written(self._spec.table, self._query_ids)
+        if written.found:
+            return written.output
+        unwritten = {"snapshot_id": None, "metadata_location": None}
+        return written.output.model_copy(update=unwritten)
+
+    def _refuse_unless_asked(self, in_the_way: bool, kind: str) -> None:
+        if in_the_way and not self._spec.replace:
+            raise EngineFailed(
+                f"{self._spec.table} is a {kind} and would be replaced by the other kind.",
+                hint="Ask for it with replace=true.",
+            )

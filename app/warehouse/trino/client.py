@@ -1,0 +1,156 @@
+"""Statements on Trino, tagged with the run that they belong to. Blocking: for threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from app.errors import EngineTimeout
+from app.telemetry.calls import SILENT, Telemetry
+from app.warehouse.duckdb.types import literal
+from app.warehouse.trino.connection import OnQuery, TrinoConnection, mark
+from app.warehouse.trino.errors import asgard_error
+
+if TYPE_CHECKING:
+    from trino.dbapi import Connection
+
+ENDED = ("FINISHED", "FAILED")
+PROBE_TIMEOUT = 5.0
+KILL_SECONDS = 30.0
+POLL = 0.1
+
+
+@dataclass(frozen=True)
+class Answer:
+    query_id: str
+    names: list[str]
+    types: list[str]
+    """As Trino spells them: `varchar(3)`, `row(id integer, t varchar)` …"""
+    rows: list[list[Any]]
+    changed: int
+    """Rows that a statement wrote; -1 when it is none that writes."""
+    update_type: str | None
+    """Trino's name for a statement that writes, for example `CREATE TABLE`; otherwise None."""
+
+
+@dataclass(frozen=True)
+class RunningQuery:
+    query_id: str
+    state: str
+
+
+class TrinoClient:
+    def __init__(self, connection: TrinoConnection, telemetry: Telemetry = SILENT) -> None:
+        self._connection = connection
+        self._telemetry = telemetry
+
+    def query(
+        self,
+        sql: str,
+        *,
+        run_id: str | None = None,
+        on_query: OnQuery | None = None,
+        left: threading.Event | None = None,
+    ) -> Answer:
+        """Raises the errors of our tree. To stop the statement, set `left`, so that it is no longer
+        polled, and kill its query."""
+        tags = (run_id,) if run_id else ()
+        text = f"/* {mark(run_id)} */\n{sql}" if run_id else sql
+        with self._telemetry.call("trino", "query"):
+            return _execute(self._connection.connect(tags, on_query, left), text)
+
+    def ask(self, sql: str, seconds: float) -> Answer:
+        """A small question. Raises `EngineTimeout` when Trino takes longer."""
+        deadline = time.monotonic() + seconds
+        connection = self._connection.connect(read_timeout=seconds, attempts=1)
+        with self._telemetry.call("trino", "ask"):
+            return _execute(connection, sql, deadline)
+
+    def reach(self) -> None:
+        """Without a query: does Trino answer there?"""
+        import requests
+        from trino.exceptions import HttpError, TrinoConnectionError
+
+        with self._telemetry.call("trino", "info"):
+            try:
+                found = requests.get(
+                    f"{self._connection.url}/v1/info",
+                    timeout=(PROBE_TIMEOUT, PROBE_TIMEOUT),
+                    verify=self._connection.verify,
+                )
+                if not found.ok:
+                    raise asgard_error(HttpError(f"error {found.status_code}"))
+                found.json()["nodeVersion"]
+            except requests.ConnectionError as error:
+                raise asgard_error(TrinoConnectionError(str(error))) from error
+            except requests.Timeout as error:
+                raise EngineTimeout("Trino did not answer in time.") from error
+            except (ValueError, KeyError, TypeError) as error:
+                raise asgard_error(error) from error
+
+    def queries_of(self, run_id: str) -> list[RunningQuery]:
+        """Those that the coordinator still remembers, by the comment that every one carries."""
+        pattern = literal(f"%{mark(run_id)}%")
+        answer = self.query(
+            # Cut in two, or the question would find itself.
+            "SELECT query_id, state FROM system.runtime.queries "  # noqa: S608
+            f"WHERE query LIKE {pattern[:9]}' || '{pattern[9:]} ORDER BY created"
+        )
+        return [RunningQuery(query_id, state) for query_id, state in answer.rows]
+
+    def kill_queries_of(self, run_id: str) -> list[str]:
+        """Ends what still runs of the run, waits for the end, and returns the ids of all."""
+        deadline = time.monotonic() + KILL_SECONDS
+        while True:
+            found = self.queries_of(run_id)
+            running = [query for query in found if query.state not in ENDED]
+            if not running:
+                return [query.query_id for query in found]
+            if time.monotonic() > deadline:
+                raise EngineTimeout("Trino did not end a query that was to be killed.")
+            for query in running:
+                self._kill(query.query_id)
+            time.sleep(POLL)
+
+    def _kill(self, query_id: str) -> None:
+        from app.errors import AsgardError
+
+        try:
+            self.query(
+                f"CALL system.runtime.kill_query(query_id => {literal(query_id)}, "
+                "message => 'The run that it belongs to is over.')"
+            )
+        except AsgardError as error:
+            # It ended by itself in between; whether it did is looked at again.
+            if error.retryable:
+                raise
+
+
+def _execute(connection: Connection, sql: str, deadline: float | None = None) -> Answer:
+    from trino.exceptions import Error, HttpError
+
+    try:
+        cursor = connection.cursor()
+        cursor.execute(sql)
+        rows: list[list[Any]] = []
+        while batch := cursor.fetchmany(1000):
+            rows.extend(list(row) for row in batch)
+            if deadline is not None and time.monotonic() > deadline:
+                cursor.cancel()
+                raise EngineTimeout("Trino did not answer in time.")
+        described: Sequence[Any] = cursor.description or ()
+        return Answer(
+            query_id=cursor.query_id or "",
+            names=[column.name for column in described],
+            types=[column.type_code for column in described],
+            rows=rows,
+            changed=cursor.rowcount,
+            update_type=cursor.update_type,
+        )
+    except (Error, HttpError, ValueError, KeyError, TypeError) as error:
+        raise asgard_error(error) from error
+    finally:
+        connection.close()  # type: ignore[no-untyped-call]

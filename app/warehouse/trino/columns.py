@@ -1,0 +1,81 @@
+# ruff: noqa: S608 — identifiers are quoted, and the SQL has passed the guard
+"""The columns of a query as an Iceberg table holds them, and the statements around a query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.errors import SqlInvalid
+from app.lakehouse.tables import Column
+from app.lakehouse.types import iceberg_type, trino_type
+from app.warehouse.described import Described
+from app.warehouse.duckdb.types import literal, not_held, quoted
+from app.warehouse.engine import ModelSpec
+
+MOMENT = "timestamp(6) with time zone"
+_CASTS = {"json": "json_format({0})", "unknown": "CAST({0} AS varchar)"}
+
+
+def describe(sql: str, names: Sequence[str], types: Sequence[str]) -> Described:
+    """`names` and `types` are those that Trino gives for the query. Raises `SqlInvalid`."""
+    folded = [name.lower() for name in names]
+    for name in folded:
+        if folded.count(name) > 1:
+            raise SqlInvalid(
+                f"The query gives two columns the name {name!r}.",
+                hint="Give each column a name of its own with AS.",
+            )
+    columns = tuple(_column(name, kind) for name, kind in zip(folded, types, strict=True))
+    if not any(kind in _CASTS for kind in types):
+        return Described(columns, sql)
+    projected = (
+        f"{_CASTS.get(kind, '{0}').format(quoted(name))} AS {quoted(name)}"
+        for name, kind in zip(names, types, strict=True)
+    )
+    return Described(columns, f"SELECT {', '.join(projected)}\nFROM (\n{sql}\n) AS query")
+
+
+def with_extra_columns(spec: ModelSpec, query: Described) -> Described:
+    if not spec.extra_columns:
+        return query
+    taken = {column.name for column in query.columns}
+    if twice := [extra.name for extra in spec.extra_columns if extra.name.lower() in taken]:
+        raise SqlInvalid(
+            f"The query already has a column {twice[0]}, which is added to every data product.",
+            hint="Give the column another name with AS.",
+        )
+    added = ", ".join(
+        f"{'now()' if extra.value is None else literal(extra.value)} AS {quoted(extra.name)}"
+        for extra in spec.extra_columns
+    )
+    columns = (
+        Column(extra.name.lower(), MOMENT if extra.value is None else "varchar")
+        for extra in spec.extra_columns
+    )
+    sql = f"SELECT query.*, {added}\nFROM (\n{query.sql}\n) AS query"
+    return Described((*query.columns, *columns), sql)
+
+
+def check_key(columns: Sequence[Column], key: Sequence[str]) -> None:
+    names = {column.name for column in columns}
+    if missing := [name for name in key if name.lower() not in names]:
+        raise SqlInvalid(
+            f"unique_key names {', '.join(missing)}, which the query does not give.",
+            missing_columns=missing,
+        )
+
+
+def first_rows(sql: str, limit: int) -> str:
+    return f"SELECT * FROM (\n{sql}\n) AS query LIMIT {limit}"
+
+
+def table_name(*parts: str) -> str:
+    return ".".join(quoted(part) for part in parts)
+
+
+def _column(name: str, kind: str) -> Column:
+    try:
+        held = "varchar" if kind == "unknown" else trino_type(iceberg_type(kind))
+    except ValueError as error:
+        raise not_held(name, kind) from error
+    return Column(name, held)

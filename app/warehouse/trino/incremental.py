@@ -1,0 +1,120 @@
+# ruff: noqa: S608 — identifiers are quoted, and the rows come from a table of our own
+"""The one statement by which an increment, built into staging, becomes part of its table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.errors import EngineFailed
+from app.failure import FailureCause
+from app.lakehouse.tables import Column
+from app.warehouse.duckdb.types import quoted
+from app.warehouse.engine import IncrementalStrategy
+
+
+@dataclass(frozen=True)
+class Increment:
+    """`target` and `delta` are quoted names of tables; `old` and `new` their columns."""
+
+    target: str
+    delta: str
+    old: Sequence[Column]
+    new: Sequence[Column]
+    key: Sequence[str]
+    strategy: IncrementalStrategy
+
+    def added_columns(self) -> list[str]:
+        known = {column.name for column in self.old}
+        return [
+            f"ALTER TABLE {self.target} ADD COLUMN {quoted(column.name)} {column.type}"
+            for column in self.new
+            if column.name not in known
+        ]
+
+    def statement(self) -> str:
+        match self.strategy:
+            case IncrementalStrategy.APPEND:
+                return f"INSERT INTO {self.target} ({self._names()})\n{self._rows()}"
+            case IncrementalStrategy.MERGE:
+                return self._merge()
+            case IncrementalStrategy.DELETE_INSERT:
+                return self._delete_insert()
+
+    def _merge(self) -> str:
+        changed = [c.name for c in self.new if c.name not in self._key]
+        update = ", ".join(f"{quoted(name)} = d.{quoted(name)}" for name in changed)
+        matched = f"WHEN MATCHED THEN UPDATE SET {update}\n" if update else ""
+        return (
+            f"MERGE INTO {self.target} AS t USING (\n{self._rows()}\n) AS d ON {self._match()}\n"
+            f"{matched}WHEN NOT MATCHED THEN INSERT ({self._names()}) VALUES ({self._values()})"
+        )
+
+    def _delete_insert(self) -> str:
+        """In one commit: every key of the delta comes twice, once as a row that only deletes."""
+        keys = ", ".join(quoted(name) for name in self._key)
+        gone = ", ".join(
+            quoted(c.name)
+            if c.name in self._key
+            else f"CAST(NULL AS {self._held(c)}) AS {quoted(c.name)}"
+            for c in self.new
+        )
+        return (
+            f"MERGE INTO {self.target} AS t USING (\n"
+            f"WITH rows AS ({self._rows()})\n"
+            f"SELECT {self._names()}, false AS asgard_gone FROM rows\n"
+            f"UNION ALL SELECT {gone}, true FROM (SELECT DISTINCT {keys} FROM rows)\n"
+            f") AS d ON d.asgard_gone AND {self._match()}\n"
+            "WHEN MATCHED THEN DELETE\n"
+            "WHEN NOT MATCHED AND NOT d.asgard_gone "
+            f"THEN INSERT ({self._names()}) VALUES ({self._values()})"
+        )
+
+    @property
+    def _key(self) -> tuple[str, ...]:
+        return tuple(name.lower() for name in self.key)
+
+    def _rows(self) -> str:
+        """The delta, with the types that the table already has for its columns."""
+        picked = ", ".join(
+            f"CAST({quoted(c.name)} AS {self._held(c)}) AS {quoted(c.name)}" for c in self.new
+        )
+        return f"SELECT {picked} FROM {self.delta}"
+
+    def _held(self, column: Column) -> str:
+        return next((c.type for c in self.old if c.name == column.name), column.type)
+
+    def _names(self) -> str:
+        return ", ".join(quoted(column.name) for column in self.new)
+
+    def _values(self) -> str:
+        return ", ".join(f"d.{quoted(column.name)}" for column in self.new)
+
+    def _match(self) -> str:
+        return " AND ".join(f"t.{quoted(name)} = d.{quoted(name)}" for name in self._key)
+
+
+def unusable_keys(delta: str, key: Sequence[str], *, unique: bool) -> str:
+    """Return a query for a key that is null or, if keys have to be `unique`, occurs twice. It
+    selects the number of rows and the key's values. No later run could find a row by a null."""
+    columns = ", ".join(quoted(name.lower()) for name in key)
+    unusable = " OR ".join(f"{quoted(name.lower())} IS NULL" for name in key)
+    if unique:
+        unusable = f"count(*) > 1 OR {unusable}"
+    return f"SELECT count(*), {columns} FROM {delta} GROUP BY {columns}\nHAVING {unusable} LIMIT 1"
+
+
+def refused_key(key: Sequence[str], found: Sequence[object]) -> EngineFailed:
+    count, *values = found
+    if None in values:
+        return EngineFailed(
+            f"{count} rows have no value in their unique_key ({', '.join(key)}).",
+            cause=FailureCause.SQL_ERROR,
+            hint="Filter them out in the SQL, or choose another unique_key.",
+        )
+    said = ", ".join(f"{name} = {value!r}" for name, value in zip(key, values, strict=True))
+    return EngineFailed(
+        f"The query gives more than one row with {said}; a merge needs one row per key.",
+        cause=FailureCause.SQL_ERROR,
+        hint="Make the query give one row per key, or use delete_insert.",
+    )

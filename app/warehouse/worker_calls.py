@@ -1,0 +1,102 @@
+"""What the engines share that build models in worker processes."""
+
+import asyncio
+from typing import Any
+
+from app.errors import (
+    AsgardError,
+    EngineFailed,
+    EngineTimeout,
+    EngineUnreachable,
+    SqlInvalid,
+)
+from app.failure import FailureCause
+from app.lakehouse.storage import ObjectStore
+from app.processes import WorkerDied, WorkerError, WorkerProcess, WorkerTimeout, WrongMessage
+from app.processes.worker import OnAsk, OnEvent
+from app.runs.handler import RunControl
+from app.sql.model import GuardedQuery
+
+ARTIFACTS = ("manifest.json", "run_results.json")
+
+
+class Artifacts:
+    """Takes a worker's events: lines go to the run's log, and dbt's reports to the run's folder in
+    the bucket, while the worker continues. The reports arrive as texts over the pipe. A worker
+    that could send file names could send those of the gateway's own files."""
+
+    def __init__(self, store: ObjectStore, control: RunControl) -> None:
+        self._store = store
+        self._control = control
+        self._upload: asyncio.Task[None] | None = None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        line, texts = event.get("log", ""), event.get("artifacts", {})
+        if not isinstance(line, str) or not isinstance(texts, dict):
+            raise WrongMessage("an event that is neither a line nor dbt's reports")
+        if line:
+            self._control.log(line)
+        if texts:
+            bodies = {name: str(texts[name]).encode() for name in ARTIFACTS if name in texts}
+            self._upload = asyncio.create_task(self._put(bodies))
+
+    async def uploaded(self) -> None:
+        if self._upload:
+            try:
+                await self._upload
+            except EngineUnreachable as error:
+                # The table is what counts; a run does not fail for want of its report.
+                self._control.log(f"The artifacts of dbt could not be archived: {error.detail}")
+
+    def close(self) -> None:
+        if self._upload:
+            self._upload.cancel()
+
+    async def _put(self, bodies: dict[str, bytes]) -> None:
+        prefix = f"asgard/runs/artifacts/{self._control.run.run_id}"
+        await asyncio.gather(
+            *(self._store.put(f"{prefix}/{name}", body) for name, body in bodies.items())
+        )
+
+
+async def call_worker(
+    worker: WorkerProcess,
+    message: dict[str, Any],
+    timeout: float | None,  # noqa: ASYNC109 — it kills the worker, too
+    on_event: OnEvent | None = None,
+    on_ask: OnAsk | None = None,
+) -> dict[str, Any]:
+    try:
+        return await worker.call(message, timeout=timeout, on_event=on_event, on_ask=on_ask)
+    except WorkerError as error:
+        raise worker_error(error) from error
+    except WorkerTimeout as error:
+        raise EngineTimeout("The worker did not answer in time.") from error
+    except WorkerDied as error:
+        raise EngineFailed(
+            f"The worker {error.how} in the middle of its work.",
+            cause=FailureCause.LOST,
+            hint=None
+            if error.fault
+            else "Exit code -9 is a kill; the kernel's log tells whether memory ran out.",
+            retryable=True,
+        ) from error
+
+
+def worker_error(error: WorkerError) -> AsgardError:
+    return error.to_asgard() or EngineFailed(
+        f"dbt failed: {error.error.get('message')}", cause=FailureCause.INTERNAL
+    )
+
+
+def unreadable(table: str, error: SqlInvalid) -> EngineFailed:
+    """Return the error of a statement that the caller did not write."""
+    return EngineFailed(
+        f"{table} cannot be read: {error.detail}",
+        cause=FailureCause.SQL_ERROR,
+        hint="If it is a view, check its SQL and the tables that it reads.",
+    )
+
+
+def names_of(query: GuardedQuery) -> list[str]:
+    return list(dict.fromkeys(table.qualified for table in query.tables))
