@@ -13,8 +13,9 @@ from typing import Any, Protocol
 from pydantic import Field
 
 from app.caller import Caller
+from app.frozen import Frozen
 from app.runs.handler import Outcome, RunControl
-from app.runs.model import Frozen, Run, RunState
+from app.runs.model import Run, RunState
 
 DEFAULT_WORKSPACE = "default"
 S3 = "s3"

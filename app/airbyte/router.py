@@ -26,18 +26,17 @@ from app.http.dependencies import (
     CallerDep,
     IdempotencyDep,
     RequestIdDep,
-    WaitDep,
-    accepted,
-    context,
+    component,
     set_replayed,
 )
 from app.runs.schemas import RunView
+from app.runs.waiting import WaitDep, accepted
 
 router = APIRouter(prefix="/airbyte", tags=["airbyte"])
 
 
 def _service(request: Request) -> AirbyteService:
-    return context(request).airbyte
+    return component(request, AirbyteService)
 
 
 ServiceDep = Annotated[AirbyteService, Depends(_service)]

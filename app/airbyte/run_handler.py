@@ -4,8 +4,10 @@ from typing import Literal
 
 from app.airbyte.engine import IngestionEngine
 from app.failure import FailureCause
+from app.frozen import Frozen
+from app.lakehouse.outputs import RunOutput
 from app.runs.handler import Outcome, RunControl
-from app.runs.model import Frozen, Run, RunOutput, RunState
+from app.runs.model import Run, RunState
 
 ENDS = frozenset(state for state in RunState if state.is_terminal)
 STOPPED = frozenset({FailureCause.CANCELLED, FailureCause.TIMEOUT})

@@ -28,7 +28,7 @@ from app.airbyte.engine import (
 )
 from app.airbyte.source_configs import TYPED, S3Config
 from app.bodies import Body
-from app.http.free_json import FreeJson, check_free_json
+from app.free_json import FreeJson, check_free_json
 from app.nearest import nearest_name
 
 Name = Annotated[

@@ -30,7 +30,7 @@ from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.redaction import learn_here
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
-from app.sql.guard.jinja import check_text
+from app.sql.jinja import check_text
 
 INSTALL_RETRY_SECONDS = 5
 

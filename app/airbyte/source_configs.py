@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from app.airbyte.local.files.formats import FORMAT_NAMES, FileFormat
+from app.airbyte.file_formats import FORMAT_NAMES, FileFormat
 from app.bodies import Body
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from app.airbyte.cron import next_time
 from app.airbyte.engine import (
     Column,
     ConfiguredStream,
@@ -17,7 +18,6 @@ from app.airbyte.engine import (
     Stream,
     SyncMode,
 )
-from app.airbyte.remote.cron import next_time
 from app.airbyte.schemas import ScheduleBody
 from app.runs.model import Run, RunState
 from app.runs.schemas import RunView

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from app.audit.record import AuditRecord, Outcome
-from app.http.dependencies import context
+from app.audit.trail import AuditTrail
+from app.http.dependencies import component
 from app.runs.pages import decode_cursor, encode_cursor
 
 router = APIRouter(prefix="/audit", tags=["audit"])
@@ -40,7 +41,7 @@ async def list_audit(
     below = decode_cursor(cursor) if cursor is not None else None
     matching = [
         item
-        for item in await context(request).audit.all()
+        for item in await component(request, AuditTrail).all()
         if all(value is None or getattr(item, name) == value for name, value in wanted.items())
     ]
     matching.sort(key=_position, reverse=True)

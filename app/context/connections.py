@@ -4,8 +4,10 @@ from app.config import Settings
 from app.data_transformation.kubernetes.api import KubernetesApi
 from app.lakehouse.connection import Lake
 from app.telemetry.calls import SILENT, Telemetry
-from app.warehouse.dbt.profiles import DuckDbTarget, ProjectTarget, TrinoTarget
+from app.warehouse.dbt.profiles import ProjectTarget
+from app.warehouse.duckdb.dbt_project import DuckDbTarget
 from app.warehouse.trino.connection import TrinoConnection
+from app.warehouse.trino.dbt_project import TrinoTarget
 
 
 def kubernetes_api(settings: Settings, telemetry: Telemetry = SILENT) -> KubernetesApi:

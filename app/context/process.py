@@ -4,8 +4,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
+from typing import TypeVar
 
 from app.airbyte.engine import IngestionEngine
 from app.airbyte.run_handler import IngestionDriver
@@ -32,6 +33,7 @@ from app.lakehouse.connection import Lake
 from app.lakehouse.records.table import RecordTable
 from app.lakehouse.storage import ObjectStore
 from app.runs.handler import RunDriver
+from app.runs.metrics import count_ended_run, watch_open_runs
 from app.runs.model import RunKind
 from app.runs.service import RunService
 from app.runs.supervisor import Observer
@@ -39,6 +41,8 @@ from app.telemetry.calls import Telemetry
 from app.telemetry.metrics import Metrics
 from app.warehouse.dbt.project import DbtProject
 from app.warehouse.run_handler import ModelDriver
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +62,12 @@ class ProcessContext:
     dbt: DbtService
     data_products: DataProductService
     probes: Mapping[str, Probe]
+
+    def component(self, kind: type[T]) -> T:
+        for field in fields(self):
+            if isinstance(found := getattr(self, field.name), kind):
+                return found
+        raise LookupError(kind)
 
 
 @asynccontextmanager
@@ -82,7 +92,7 @@ async def open_context(
             RunKind.DATA_PRODUCT: models,
         }
         products = RecordTable(records, "data_products", ProductDoc)
-        runs_seen: list[Observer] = [metrics.run_ended]
+        runs_seen: list[Observer] = [partial(count_ended_run, metrics)]
         runs = RunService(
             store=store,
             catalog=records,
@@ -183,7 +193,7 @@ async def _creator_of_product(products: RecordTable[ProductDoc], product_id: str
 
 def _follow(metrics: Metrics, foundation: Foundation, runs: RunService, audit: AuditTrail) -> None:
     """What is looked at when somebody asks for the metrics."""
-    metrics.follow_runs(runs.counts)
+    watch_open_runs(metrics, runs.counts)
     metrics.endings_waiting.set_function(lambda: runs.endings_waiting)
     metrics.audit_waiting.set_function(lambda: audit.waiting)
     store, catalog = foundation.store, foundation.catalog

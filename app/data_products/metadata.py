@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from app.http.free_json import FreeJson
+from app.free_json import FreeJson
 from app.secret_marks import MASK, plain_secrets
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from app.runs.model import Frozen, Run, RunState
+from app.frozen import Frozen
+from app.runs.model import Run, RunState
 
 
 class DataProductType(StrEnum):

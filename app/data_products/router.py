@@ -25,18 +25,17 @@ from app.http.dependencies import (
     IdempotencyDep,
     PageDep,
     RequestIdDep,
-    WaitDep,
-    accepted,
-    context,
+    component,
     set_replayed,
 )
 from app.runs.schemas import RunView
+from app.runs.waiting import WaitDep, accepted
 
 router = APIRouter(prefix="/data-products", tags=["data products"])
 
 
 def _service(request: Request) -> DataProductService:
-    return context(request).data_products
+    return component(request, DataProductService)
 
 
 def _expected_version(

@@ -9,7 +9,7 @@ from typing import Any
 from app.data_products.record import DataProductType, ProductDoc, ProductStatus
 from app.errors import Conflict, InvalidRequest, VersionMismatch
 from app.lakehouse.records.table import Record
-from app.sql.guard.jinja import check_text
+from app.sql.jinja import check_text
 from app.warehouse.engine import ExtraColumn, Materialization, ModelSpec
 
 ProductRecord = Record[ProductDoc]

@@ -5,8 +5,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.data_transformation.resources import Resources
+from app.frozen import Frozen
 from app.runs.handler import Outcome, RunControl
-from app.runs.model import Frozen, Run
+from app.runs.model import Run
 
 if TYPE_CHECKING:
     from app.lakehouse.tables import Column

@@ -1,6 +1,6 @@
 """`/spark`: bronze → silver."""
 
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
@@ -16,23 +16,14 @@ from app.data_transformation.schemas import (
     TransformRequest,
 )
 from app.data_transformation.service import SparkService
-from app.http.dependencies import (
-    CallerDep,
-    IdempotencyDep,
-    RequestIdDep,
-    WaitDep,
-    accepted,
-    set_replayed,
-)
-
-if TYPE_CHECKING:
-    from app.context import ProcessContext
+from app.http.dependencies import CallerDep, IdempotencyDep, RequestIdDep, component, set_replayed
+from app.runs.waiting import WaitDep, accepted
 
 router = APIRouter(prefix="/spark", tags=["spark"])
 
 
 def service(request: Request) -> SparkService:
-    return cast("ProcessContext", request.app.state.context).spark
+    return component(request, SparkService)
 
 
 ServiceDep = Annotated[SparkService, Depends(service)]

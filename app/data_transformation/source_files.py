@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol
 
 from app.errors import InvalidRequest, SourceNotFound
-from app.runs.model import Frozen
+from app.frozen import Frozen
 
 if TYPE_CHECKING:
     from app.lakehouse.bronze.manifests import BronzePath

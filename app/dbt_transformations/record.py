@@ -5,8 +5,9 @@ import json
 from enum import StrEnum
 from uuid import NAMESPACE_URL, uuid5
 
+from app.frozen import Frozen
 from app.lakehouse.records.table import Record
-from app.runs.model import Frozen, Run, RunState
+from app.runs.model import Run, RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 
 PRODUCT_PREFIX = "dp_"

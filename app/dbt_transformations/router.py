@@ -25,13 +25,11 @@ from app.http.dependencies import (
     IdempotencyDep,
     PageDep,
     RequestIdDep,
-    Wait,
-    WaitDep,
-    accepted,
-    context,
+    component,
     set_replayed,
 )
 from app.runs.schemas import RunView
+from app.runs.waiting import Wait, WaitDep, accepted
 
 router = APIRouter(prefix="/dbt", tags=["dbt"])
 
@@ -41,7 +39,7 @@ ARCHIVE: dict[int | str, dict[str, Any]] = {
 
 
 def _service(request: Request) -> DbtService:
-    return context(request).dbt
+    return component(request, DbtService)
 
 
 def _asked(

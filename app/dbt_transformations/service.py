@@ -32,7 +32,7 @@ from app.lakehouse.records.table import RecordTable
 from app.runs.model import Run, RunKind
 from app.runs.service import RunRequest, RunService
 from app.sql.client import SqlJudge
-from app.sql.guard.jinja import check_text
+from app.sql.jinja import check_text
 from app.warehouse.dbt.project import DbtProject
 from app.warehouse.engine import ModelSpec, SqlEngine
 

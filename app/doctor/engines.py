@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.airbyte.client import AirbyteClient
+from app.airbyte.remote.client import AirbyteClient
 from app.airbyte.remote.workspaces import Workspaces
 from app.config import Settings
 from app.context.connections import kubernetes_api, trino_connection

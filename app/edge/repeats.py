@@ -9,9 +9,9 @@ from typing import Any
 
 from starlette.datastructures import Headers
 
-from app.edge.known_names import MOST_NAMED
-from app.edge.text import shown
 from app.errors import InvalidBody, MalformedRequest
+from app.http.known_names import MOST_NAMED
+from app.http.text import shown
 
 SINGLE_HEADERS = (
     *("Host", "Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "If-Match"),

@@ -8,10 +8,10 @@ from typing import Any
 
 from fastapi import Depends, Request
 
-from app.edge.known_names import MOST_NAMED, Takes, refusal, takes, unknown_field, unknown_query
 from app.edge.repeats import refuse_repeated_fields, refuse_repeated_parameters
-from app.edge.text import LONGEST_NAME, Fault, text_faults
 from app.errors import InvalidBody
+from app.http.known_names import MOST_NAMED, Takes, refusal, takes, unknown_field, unknown_query
+from app.http.text import LONGEST_NAME, Fault, text_faults
 
 BODILESS = frozenset({"GET", "HEAD", "DELETE"})
 NOTHING = frozenset({b"", b"{}", b"null"})

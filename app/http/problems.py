@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,8 +14,6 @@ from starlette.responses import Response
 from starlette.routing import Match, Mount
 
 import app.errors as errors
-from app.edge.known_names import MOST_NAMED, refusal, takes, unknown_field
-from app.edge.text import shown
 from app.errors import (
     AsgardError,
     BodyTooLarge,
@@ -25,11 +23,10 @@ from app.errors import (
     MissingScope,
     NotFound,
 )
-from app.http.dependencies import request_id_of_task
+from app.http.dependencies import components, request_id_of_task
+from app.http.known_names import MOST_NAMED, refusal, takes, unknown_field
+from app.http.text import shown
 from app.redaction import clean, clean_value
-
-if TYPE_CHECKING:
-    from app.context import ProcessContext
 
 FULL_DISK = 0.01
 """The part of a disk that SeaweedFS leaves free."""
@@ -133,7 +130,7 @@ def catalogue() -> list[dict[str, Any]]:
 
 def _disk_hint(request: Request) -> str | None:
     """The embedded lakehouse cannot say that its disk is full; it only fails."""
-    home = cast("ProcessContext", request.app.state.context).settings.home
+    home = components(request).settings.home
     if not home.exists():
         return None
     disk = shutil.disk_usage(home)

@@ -14,6 +14,7 @@ from app.errors import AsgardError, EngineFailed, EngineUnreachable, NotFound, T
 from app.failure import FailureCause
 from app.lakehouse.connection import Lake
 from app.lakehouse.locations import ForeignFile, of_foreign_file
+from app.lakehouse.outputs import TableState
 from app.lakehouse.tables import (
     DIALECT,
     Column,
@@ -23,7 +24,6 @@ from app.lakehouse.tables import (
     table_info,
     view_info,
 )
-from app.runs.model import TableState
 from app.telemetry.calls import SILENT, Telemetry
 
 if TYPE_CHECKING:

@@ -6,16 +6,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from app.lakehouse.locations import TablePlaces
+from app.lakehouse.timeouts import CONNECT_TIMEOUT, READ_TIMEOUT
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
 
     from app.telemetry.calls import Telemetry
-
-CONNECT_TIMEOUT = 2.0
-"""Seconds until a server that does not accept is given up; S3 and catalog alike."""
-READ_TIMEOUT = 10.0
-"""Seconds until a server that accepted and stays mute is given up."""
 
 
 @dataclass(frozen=True)

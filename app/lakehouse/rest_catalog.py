@@ -17,9 +17,9 @@ from pyiceberg.catalog.rest.auth import AuthManager, AuthManagerAdapter
 from pyiceberg.exceptions import OAuthError
 from requests.adapters import HTTPAdapter
 
-from app.lakehouse.connection import CONNECT_TIMEOUT, READ_TIMEOUT
 from app.lakehouse.locations import TablePlaces
 from app.lakehouse.table_files import TableFiles, harmless
+from app.lakehouse.timeouts import CONNECT_TIMEOUT, READ_TIMEOUT
 from app.redaction import learn_passing
 from app.telemetry.calls import SILENT, Telemetry
 from app.telemetry.outcomes import Outcome

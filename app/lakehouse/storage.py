@@ -18,8 +18,9 @@ import anyio.to_thread
 
 from app.errors import EngineFailed, EngineUnreachable
 from app.failure import FailureCause
-from app.lakehouse.connection import CONNECT_TIMEOUT, S3Connection
+from app.lakehouse.connection import S3Connection
 from app.lakehouse.s3_metrics import watch
+from app.lakehouse.timeouts import CONNECT_TIMEOUT
 from app.telemetry.calls import SILENT, Telemetry
 
 T = TypeVar("T")

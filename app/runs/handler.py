@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.errors import AsgardError
-from app.runs.model import Run, RunInput, RunOutput
+from app.lakehouse.outputs import RunOutput
+from app.runs.model import Run, RunInput
 
 
 class RunStopped(Exception):

@@ -4,9 +4,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from app.failure import Failure
+from app.frozen import Frozen
+from app.lakehouse.outputs import RunOutput, TableState
 
 
 class RunKind(StrEnum):
@@ -28,20 +30,6 @@ class RunState(StrEnum):
         return self in {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
 
 
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class TableState(Frozen):
-    """A table (`schema.table`) at a published state. Snapshot ids are strings: 64 bits."""
-
-    table: str
-    table_uuid: str | None = None
-    snapshot_id: str | None = None
-    metadata_location: str | None = None
-    catalog_ref: str | None = None
-
-
 class RunInput(TableState):
     """What a run read: an Iceberg table, or a bronze path (`table` is then `bronze/…`)."""
 
@@ -49,28 +37,6 @@ class RunInput(TableState):
     """The syncs whose files were read, when the input is a bronze path."""
     source: str | None = None
     """What an ingestion read: the source's name."""
-
-
-class StreamOutput(Frozen):
-    """What a sync wrote for one stream; `files` are keys in the bucket."""
-
-    stream: str
-    path: str
-    rows: int
-    bytes: int
-    broken_rows: int = 0
-    files: tuple[str, ...] = ()
-
-
-class RunOutput(TableState):
-    """What a run published. `rows` are those of the table after the run; `rows_written` those
-    that this run wrote (they differ for appends and merges). None means: not verified."""
-
-    rows: int | None = None
-    rows_written: int | None = None
-    bytes: int | None = None
-    files: int | None = None
-    streams: tuple[StreamOutput, ...] = ()
 
 
 class Run(Frozen):

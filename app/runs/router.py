@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from app.caller import Caller
 from app.errors import InvalidBody
-from app.http.dependencies import CallerDep
+from app.http.dependencies import CallerDep, component
 from app.runs.model import RunKind, RunState
 from app.runs.reader import RunEnd
 from app.runs.schemas import RunEvents, RunList, RunLogs, RunView
@@ -17,7 +17,6 @@ from app.runs.service import RunService
 if TYPE_CHECKING:
     from sse_starlette import ServerSentEvent
 
-    from app.context import ProcessContext
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -28,7 +27,7 @@ PING = 15
 
 
 def service(request: Request) -> RunService:
-    return cast("ProcessContext", request.app.state.context).runs
+    return component(request, RunService)
 
 
 RunsDep = Annotated[RunService, Depends(service)]

@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 
 from app.caller import RUNS_ADMIN, Caller, is_same_caller
 from app.failure import Failure
-from app.runs.model import Run, RunEvent, RunInput, RunKind, RunOutput, RunState
+from app.lakehouse.outputs import RunOutput
+from app.runs.model import Run, RunEvent, RunInput, RunKind, RunState
 from app.runs.pages import RunPage
 
 

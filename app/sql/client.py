@@ -11,7 +11,7 @@ from typing import Any
 from app.errors import AsgardError, EngineUnreachable, SqlRefused, SqlTooLarge
 from app.processes import WorkerDied, WorkerError, WorkerPool, WorkerProcess, WorkerTimeout
 from app.sandbox.policy import Sandbox
-from app.sql.guard.limits import CPU_SECONDS, DEADLINE_SECONDS, check_size
+from app.sql.limits import CPU_SECONDS, DEADLINE_SECONDS, check_size
 from app.sql.model import BoundScript, GuardedQuery, SqlPolicy
 from app.telemetry.calls import SILENT, Telemetry
 

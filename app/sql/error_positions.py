@@ -4,7 +4,7 @@ from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
 
-from app.sql.guard.jinja import position_at
+from app.sql.jinja import position_at
 from app.sql.line_columns import offset_at
 
 NEAREST = 8

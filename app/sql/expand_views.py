@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from sqlglot import exp
 
 from app.errors import SqlRefused
-from app.sql.guard.tables import fold, physical_tables
+from app.sql.tables import fold, physical_tables
 
 MAX_DEPTH = 10
 

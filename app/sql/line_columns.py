@@ -1,6 +1,6 @@
 """Converts lines and columns, from 1, to offsets in a text and back. Imports nothing heavy."""
 
-from app.sql.guard.jinja import position_at
+from app.sql.jinja import position_at
 
 
 def offset_at(text: str, at: dict[str, int]) -> int:

@@ -20,8 +20,8 @@ from sqlglot.errors import ErrorLevel, ParseError, SqlglotError, TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from app.errors import SqlNotParsed, SqlNotSelect, SqlRefused, SqlTooLarge
-from app.sql.guard.jinja import position_at
-from app.sql.guard.limits import check_size
+from app.sql.jinja import position_at
+from app.sql.limits import check_size
 
 MAX_NESTING = 50
 """Parentheses, brackets and CASE within one another."""

@@ -11,8 +11,8 @@ from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 
 from app.errors import SqlRefused
-from app.sql.guard.tables import fold, physical_tables
 from app.sql.parse import Parsed, generate, parse, too_deep
+from app.sql.tables import fold, physical_tables
 
 SLACK = 4
 """A text may be so many times larger and deeper than what a client may write: its names are quoted,

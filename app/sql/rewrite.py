@@ -9,19 +9,19 @@ from sqlglot import exp
 from sqlglot.errors import ErrorLevel, UnsupportedError
 
 from app.errors import NotSupported, SqlRefused, SqlTableRefused
+from app.sql.calls import as_calls
 from app.sql.duckdb.operators import restore_null_skippers
 from app.sql.duckdb.translate import translate
 from app.sql.duckdb.virtual_columns import hide_rows, hide_virtual_columns
 from app.sql.expand_views import expand
-from app.sql.guard.calls import as_calls
 from app.sql.guard.guard import ScriptJudge, check_query, judge_duckdb, settle_query
-from app.sql.guard.jinja import check_sql_text, printed, string
 from app.sql.guard.paths import PATH_FORMATS
 from app.sql.guard.spark_script import SOURCE_NAMES
-from app.sql.guard.tables import fold, physical_tables, rename_ctes
+from app.sql.jinja import check_sql_text, printed, string
 from app.sql.model import BoundScript, GuardedScript, PathTable, SqlPolicy, TableName
 from app.sql.parse import DuckDBSql, Parsed, SparkSql, TrinoSql, generate, parse, too_deep
 from app.sql.render import SLACK, settled
+from app.sql.tables import fold, physical_tables, rename_ctes
 
 NO_VIEWS: Mapping[str, str] = {}
 

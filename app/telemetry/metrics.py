@@ -1,11 +1,6 @@
 """The gateway's own Prometheus series. `docs/observability.md` has the same table."""
 
-from collections.abc import Callable
-from functools import partial
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
-from app.runs.model import Run, RunKind, RunState
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 RUN_BUCKETS = (0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
@@ -88,26 +83,9 @@ class Metrics:
         )
         self.ready = self._gauge("asgard_ready", "1 while this process takes requests")
 
-    def run_ended(self, run: Run) -> None:
-        cause = run.failure.cause.value if run.failure else ""
-        self.runs.labels(run.kind.value, run.state.value, cause).inc()
-        if run.started_at and run.finished_at:
-            seconds = (run.finished_at - run.started_at).total_seconds()
-            self.run_seconds.labels(run.kind.value).observe(seconds)
-        if run.output and run.output.rows_written:
-            self.run_rows.labels(run.kind.value).inc(run.output.rows_written)
-
     def called(self, engine: str, operation: str, outcome: str, seconds: float) -> None:
         self.calls.labels(engine, operation, outcome).inc()
         self.call_seconds.labels(engine, operation).observe(seconds)
-
-    def follow_runs(self, counts: Callable[[], dict[tuple[RunKind, RunState], int]]) -> None:
-        def count(kind: RunKind, state: RunState) -> float:
-            return counts()[kind, state]
-
-        for kind, state in counts():
-            gauge = self.runs_open.labels(kind.value, state.value)
-            gauge.set_function(partial(count, kind, state))
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)

@@ -17,7 +17,7 @@ from app.lakehouse.catalog import NESSIE_OWN, RUN_ID_PROPERTY
 from app.lakehouse.tables import Column
 from app.lakehouse.types import iceberg_type, trino_type
 from app.runs.handler import SettledAsFailed
-from app.warehouse.duckdb.types import quoted
+from app.sql.quoting import quoted
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog

@@ -17,9 +17,9 @@ from app.data_transformation.schemas import TransformRequest
 from app.dbt_transformations.schemas import TransformationCreate
 from app.edge import strict
 from app.edge.body_size import MOST_PARTS, TOO_MANY_PARTS, has_too_many_parts
-from app.edge.known_names import MOST_NAMED
 from app.edge.repeats import refuse_repeated_fields
 from app.errors import InvalidBody
+from app.http.known_names import MOST_NAMED
 from tests.contract.problems import assert_problem
 
 JSON = {"content-type": "application/json"}

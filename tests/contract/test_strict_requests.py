@@ -13,9 +13,9 @@ from fastapi import FastAPI, Query
 from fastapi.routing import APIRoute
 
 from app.config import Settings
-from app.edge.known_names import takes
 from app.edge.repeats import refuse_repeated_parameters
 from app.errors import InvalidBody
+from app.http.known_names import takes
 from app.main import create_app
 from tests.contract.problems import assert_problem
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from app.lakehouse.publish import publish
+from app.sql.quoting import quoted
 from app.warehouse.dbt.project import DbtProject
-from app.warehouse.duckdb.types import quoted
 from app.warehouse.engine import ExtraColumn, Materialization, ModelSpec
 from tests.conftest import Lakehouse
 from tests.embedded.test_dbt_transformations import dbt

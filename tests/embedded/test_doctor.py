@@ -13,7 +13,7 @@ from app.config import AuthMode, Settings
 from app.doctor.authentication import door_findings
 from app.doctor.lake import lake_findings
 from app.doctor.report import Finding, show
-from app.lakehouse.connection import READ_TIMEOUT
+from app.lakehouse.timeouts import READ_TIMEOUT
 from tests.conftest import Lakehouse
 from tests.embedded.auth_world import write_keys
 from tests.http_server import mute

@@ -16,7 +16,7 @@ from app.edge.proxies import Proxies
 from app.edge.rate_limit import MOST_BUCKETS, RateLimit
 from app.edge.response import Answer
 from app.errors import TooManyRequests
-from app.http.dependencies import WaitDep
+from app.runs.waiting import WaitDep
 
 HERE = {"host": "asgard"}
 

@@ -15,7 +15,7 @@ from app.data_transformation.sail.engine import SparkConnectEngine
 from app.failure import FailureCause
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog, Column, ViewInfo
 from app.lakehouse.publish.publish import append_table, replace_table
-from app.lakehouse.publish.run_commits import HEAD
+from app.runs.commits import HEAD
 from app.runs.handler import SettledAsFailed
 from app.runs.model import Run, RunKind, RunState
 from app.warehouse.engine import Materialization, ModelSpec

@@ -48,7 +48,7 @@ async def api(runs):
     app = FastAPI()
     problems.install(app)
     app.include_router(router)
-    app.state.context = SimpleNamespace(runs=runs)
+    app.state.context = SimpleNamespace(component=lambda _: runs)
     app.dependency_overrides[current_caller] = lambda: ME
     async with serving(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         yield client

@@ -18,6 +18,7 @@ from pyiceberg.typedef import Record
 from app.dbt_transformations.tables import tables_of
 from app.errors import EngineFailed, TableRefused
 from app.lakehouse.connection import Lake
+from app.lakehouse.outputs import RunOutput
 from app.lakehouse.publish import publish
 from app.lakehouse.publish.snapshots import delete_unreachable
 from app.lakehouse.storage import open_client
@@ -115,7 +116,7 @@ def keys(s3: Any, prefix: str) -> list[str]:
     return [one["Key"] for page in pages for one in page.get("Contents", ())]
 
 
-def published(lake: Lake, table: str, run_id: str) -> publish.Published:
+def published(lake: Lake, table: str, run_id: str) -> RunOutput:
     """Replace the table's rows, as the publisher does."""
     reader = pa.RecordBatchReader.from_batches(ROWS.schema, ROWS.to_batches())
     with closing(lake.open_catalog()) as catalog, our_errors():

@@ -11,8 +11,9 @@ import pytest
 
 from app.errors import EngineFailed, InvalidRequest
 from app.failure import FailureCause
+from app.lakehouse.outputs import RunOutput
 from app.lakehouse.publish import publish
-from app.lakehouse.publish.publish import Base, Published
+from app.lakehouse.publish.published import ExpectedSnapshot
 from tests.conftest import Lakehouse
 
 T = TypeVar("T")
@@ -32,13 +33,13 @@ class Target:
     async def run(self, work: Callable[[Any], T]) -> T:
         return await self.lakehouse.catalog.run(work)
 
-    async def replace(self, rows: pa.Table, run_id: str | None = None, **more: Any) -> Published:
+    async def replace(self, rows: pa.Table, run_id: str | None = None, **more: Any) -> RunOutput:
         run_id = run_id or uuid4().hex
         return await self.run(
             lambda c: publish.replace_table(c, self.name, reader(rows), run_id=run_id, **more)
         )
 
-    async def append(self, rows: pa.Table, run_id: str | None = None, **more: Any) -> Published:
+    async def append(self, rows: pa.Table, run_id: str | None = None, **more: Any) -> RunOutput:
         run_id = run_id or uuid4().hex
         return await self.run(
             lambda c: publish.append_table(c, self.name, reader(rows), run_id=run_id, **more)
@@ -159,7 +160,7 @@ async def test_contents_computed_from_another_state_are_not_published(target: Ta
     old = await target.replace(pa.table({"a": [1]}))
     await target.replace(pa.table({"a": [2]}))
     with pytest.raises(EngineFailed) as failed:
-        await target.replace(pa.table({"a": [3]}), base=Base(old.snapshot_id))
+        await target.replace(pa.table({"a": [3]}), base=ExpectedSnapshot(old.snapshot_id))
     assert failed.value.can_retry
     assert failed.value.members["changed_table"] == target.name
     assert await target.rows() == [{"a": 2}]
@@ -169,7 +170,7 @@ async def test_of_two_who_replace_at_once_the_second_is_told(target: Target) -> 
     await target.replace(pa.table({"a": [0]}))
     schema = pa.schema([("a", pa.int64())])
 
-    def overtaken(catalog: Any) -> Published:
+    def overtaken(catalog: Any) -> RunOutput:
         def batches() -> Iterator[pa.RecordBatch]:
             # By now the table was loaded: somebody else commits before these rows do.
             rival = pa.table({"a": [1]})

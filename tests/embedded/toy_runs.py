@@ -14,9 +14,10 @@ from app.config import Settings
 from app.errors import AsgardError, NotFound
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
 from app.lakehouse.connection import Lake
+from app.lakehouse.outputs import RunOutput
 from app.lakehouse.storage import ObjectStore, open_client
 from app.runs.handler import Outcome, RunControl
-from app.runs.model import Run, RunKind, RunOutput, RunState
+from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
 
 ME = Caller("me")

@@ -17,7 +17,7 @@ from fault_gateway import Gateway, problem, running
 from fault_kinds import BASE, IDS, created, make_base
 from fault_lake import LakeView
 
-from app.lakehouse.connection import READ_TIMEOUT
+from app.lakehouse.timeouts import READ_TIMEOUT
 
 pytestmark = pytest.mark.timeout(600)
 

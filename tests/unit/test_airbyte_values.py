@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.airbyte.engine import Stream, StreamChoice, SyncMode
+from app.airbyte.file_formats import FileFormat, FileKind, Packing
 from app.airbyte.local.bronze_types import MOST_COLUMNS, BronzeType, DoesNotFit, fit, unique_names
 from app.airbyte.local.connectors.packages import allowed_packages
 from app.airbyte.local.files.csv import CsvDialect, csv_records
-from app.airbyte.local.files.formats import FileFormat, FileKind, Packing
 from app.airbyte.local.records import configured, stream_path
 from app.config import ConfigurationError
 from app.errors import InvalidRequest, NotSupported, SourceUnreadable

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.airbyte.cron import next_time, quartz
 from app.airbyte.remote.configs import without_secrets
-from app.airbyte.remote.cron import next_time, quartz
 from app.airbyte.remote.errors import retry_after, said
 from app.airbyte.remote.s3_paths import stream_path
 from app.airbyte.secrets import masked

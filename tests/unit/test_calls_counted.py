@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.airbyte.client import AirbyteClient
+from app.airbyte.remote.client import AirbyteClient
 from app.config import Settings
 from app.data_transformation.kubernetes.api import KubernetesApi
 from app.errors import AsgardError

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from app.data_products.lineage import Edge, Lineage, NodeType, ProductTable, Tracer
-from app.runs.model import Run, RunInput, RunKind, RunOutput, RunState, StreamOutput
+from app.lakehouse.outputs import RunOutput, StreamOutput
+from app.runs.model import Run, RunInput, RunKind, RunState
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 CARRIERS = {"gold.dp_carriers": ProductTable("p1", "Carriers", ("bi_team",))}

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.lakehouse.connection import CatalogConnection, Lake, S3Connection
-from app.sql.guard.jinja import printed, string
+from app.sql.jinja import printed, string
 from app.sql.model import TableName
+from app.sql.quoting import quoted
 from app.warehouse.dbt import project_files as files
-from app.warehouse.duckdb.types import quoted
 from app.warehouse.engine import ExtraColumn, IncrementalStrategy, Materialization, ModelSpec
 from tests.payloads import PAYLOADS
 

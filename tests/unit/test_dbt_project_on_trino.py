@@ -9,7 +9,7 @@ import pytest
 import yaml
 from sqlglot import exp, parse
 
-from app.warehouse.dbt.profiles import TrinoTarget
+from app.warehouse.trino.dbt_project import TrinoTarget
 
 NAMES = ["id", 'say "hi"', 'x" = 1, "id', "a, b", '"', "it's", 'b"), (select 1) --']
 QUOTED = ['"' + name.replace('"', '""') + '"' for name in NAMES]

@@ -11,8 +11,9 @@ from app.errors import (
     TableNotFound,
 )
 from app.failure import FailureCause
+from app.lakehouse.outputs import RunOutput
 from app.runs.handler import Outcome
-from app.runs.model import Run, RunInput, RunKind, RunOutput, RunState
+from app.runs.model import Run, RunInput, RunKind, RunState
 from app.runs.outcomes import CANCELLED, LOST, failed, succeeded
 
 NOW = datetime(2013, 1, 1, tzinfo=UTC)

@@ -16,7 +16,7 @@ from app.errors import (
 )
 from app.sql.guard import functions
 from app.sql.guard.guard import check_query
-from app.sql.guard.jinja import check_text
+from app.sql.jinja import check_text
 from app.sql.model import GuardedQuery, SqlPolicy, TableName
 
 POLICY = SqlPolicy()

@@ -8,11 +8,11 @@ from sqlglot import exp
 
 from app.errors import AsgardError, NotSupported, SqlRefused
 from app.sql.guard.guard import check_query, check_script
-from app.sql.guard.tables import cte_of
 from app.sql.model import SqlPolicy, TableName
 from app.sql.parse import DuckDBSql, TrinoSql, parse
 from app.sql.rewrite import to_dbt_model, to_duckdb
 from app.sql.suggest import near_matches
+from app.sql.tables import cte_of
 
 POLICY = SqlPolicy(catalog="lake", silver_schema="s_prod", gold_schema="gold")
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)

@@ -12,10 +12,10 @@ from sqlglot import exp
 import app.sql
 from app.errors import AsgardError, SqlRefused, SqlTableRefused, SqlTooLarge
 from app.sql.guard.guard import check_query, check_script, settle_query
-from app.sql.guard.tables import fold
 from app.sql.model import SqlPolicy
 from app.sql.parse import DuckDBSql, SparkSql, TrinoSql, parse
 from app.sql.rewrite import bound, to_dbt_model, to_duckdb, with_stand_ins
+from app.sql.tables import fold
 
 POLICY = SqlPolicy()
 PAYLOAD = "zq zw"

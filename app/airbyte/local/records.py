@@ -20,8 +20,8 @@ from app.airbyte.engine import (
 )
 from app.airbyte.secrets import masked
 from app.errors import Conflict, NotSupported, PathRefused
+from app.frozen import Frozen
 from app.lakehouse.records.table import Record
-from app.runs.model import Frozen
 
 SETTING = "AIRBYTE_BASE_URL"
 BRONZE = "bronze"

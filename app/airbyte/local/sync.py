@@ -15,8 +15,9 @@ from app.lakehouse.bronze.manifests import (
     Manifest,
     Pending,
 )
+from app.lakehouse.outputs import RunOutput, StreamOutput
 from app.runs.handler import Outcome, RunControl
-from app.runs.model import RunInput, RunOutput, StreamOutput
+from app.runs.model import RunInput
 
 if TYPE_CHECKING:
     from app.lakehouse.storage import ObjectStore

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.airbyte.client import AirbyteClient, Json
+from app.airbyte.remote.client import AirbyteClient, Json
 from app.airbyte.remote.ownership import Claim, Claims
 from app.airbyte.remote.resources import Kind, Resources
 

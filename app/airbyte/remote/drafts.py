@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from app.airbyte.bronze_paths import require_bronze
-from app.airbyte.client import Json
 from app.airbyte.engine import S3, DestinationDraft, SourceDraft
 from app.airbyte.remote import configs
+from app.airbyte.remote.client import Json
 from app.airbyte.remote.workspaces import Workspaces
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from app.airbyte.bronze_paths import refuse_taken
-from app.airbyte.client import AirbyteClient, Json
 from app.airbyte.engine import (
     S3,
     CheckResult,
@@ -24,6 +23,7 @@ from app.airbyte.engine import (
     StreamChoice,
 )
 from app.airbyte.remote import configs
+from app.airbyte.remote.client import AirbyteClient, Json
 from app.airbyte.remote.create import Maker
 from app.airbyte.remote.drafts import destination_body, source_body
 from app.airbyte.remote.jobs import JOB_ID, LAST_JOB_ID, AirbyteJobs, lake_paths

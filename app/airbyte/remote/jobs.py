@@ -5,8 +5,8 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from app.airbyte.client import AirbyteClient, Json
 from app.airbyte.engine import Ingestion
+from app.airbyte.remote.client import AirbyteClient, Json
 from app.airbyte.remote.job_failures import failure_of
 from app.airbyte.remote.mapping import Job, JobStatus, job_of
 from app.concurrency.backoff import pauses, until_reachable
@@ -21,8 +21,9 @@ from app.errors import (
 from app.failure import FailureCause
 from app.lakehouse.bronze.listing import ListedBronze, NothingWritten
 from app.lakehouse.bronze.manifests import Manifest
+from app.lakehouse.outputs import RunOutput
 from app.runs.handler import Outcome, RunControl, SettledAsFailed
-from app.runs.model import Run, RunInput, RunOutput
+from app.runs.model import Run, RunInput
 
 T = TypeVar("T")
 FIRST_LOOK, LONGEST_LOOK = 0.1, 2.0

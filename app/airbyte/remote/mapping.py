@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from app.airbyte.cron import quartz
 from app.airbyte.engine import (
     Column,
     ConfiguredStream,
@@ -18,10 +19,10 @@ from app.airbyte.engine import (
     SyncMode,
 )
 from app.airbyte.remote.configs import our_name
-from app.airbyte.remote.cron import quartz
 from app.airbyte.secrets import masked
 from app.errors import NotSupported
-from app.runs.model import Frozen, RunState
+from app.frozen import Frozen
+from app.runs.model import RunState
 
 Json = Mapping[str, Any]
 PathOf = Callable[[str, str | None], str]

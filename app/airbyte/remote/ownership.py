@@ -8,7 +8,7 @@ repetition, by this gateway or another one, thus finds what was made or looks fo
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from app.runs.model import Frozen
+from app.frozen import Frozen
 
 if TYPE_CHECKING:
     from app.lakehouse.storage import ObjectStore

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from app.airbyte.client import AirbyteClient, Json, Params
 from app.airbyte.engine import S3
+from app.airbyte.remote.client import AirbyteClient, Json, Params
 from app.airbyte.remote.errors import Forbidden
 from app.airbyte.remote.ownership import Claims
 from app.airbyte.remote.workspaces import Workspaces

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from app.airbyte.client import AirbyteClient
 from app.airbyte.engine import Ingestion
+from app.airbyte.remote.client import AirbyteClient
 from app.airbyte.remote.jobs import JOB_ID, SYNC, AirbyteJobs
 from app.errors import AsgardError, NotFound
 from app.lakehouse.bronze.listing import ListedBronze

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 
-from app.airbyte.client import AirbyteClient, Json
 from app.airbyte.engine import DEFAULT_WORKSPACE, Connector
+from app.airbyte.remote.client import AirbyteClient, Json
 from app.airbyte.remote.configs import DEFINITION_IDS, our_name
 from app.airbyte.source_configs import TYPED
 from app.errors import EngineFailed, InvalidRequest, NotFound, NotSupported

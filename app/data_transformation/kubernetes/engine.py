@@ -28,7 +28,7 @@ from app.data_transformation.kubernetes.startup import Watchdog
 from app.data_transformation.states import SparkState
 from app.errors import AsgardError, Conflict, EngineFailed, EngineUnreachable, NotFound
 from app.lakehouse.connection import Lake
-from app.lakehouse.publish.run_commits import Target
+from app.runs.commits import Target
 from app.runs.handler import Outcome, RunControl, SettledAsFailed
 from app.runs.model import Run
 

@@ -16,8 +16,8 @@ from app.errors import AsgardError, EngineFailed, EngineUnreachable, SourceNotFo
 from app.failure import FailureCause
 from app.lakehouse.connection import Lake
 from app.lakehouse.embedded.home import free_port
+from app.lakehouse.outputs import RunOutput
 from app.lakehouse.publish.publishers import Publishers
-from app.lakehouse.publish.run_commits import Target
 from app.processes import (
     WorkerDied,
     WorkerError,
@@ -27,8 +27,9 @@ from app.processes import (
     WorkerTimeout,
 )
 from app.processes.worker_messages import Message
+from app.runs.commits import Target
 from app.runs.handler import Outcome, RunControl
-from app.runs.model import Run, RunOutput
+from app.runs.model import Run
 from app.sandbox.policy import Sandbox
 from app.telemetry.calls import SILENT, Telemetry
 

@@ -20,7 +20,7 @@ from app.lakehouse.bronze.manifests import (
     declared,
     manifest_key,
 )
-from app.runs.model import StreamOutput
+from app.lakehouse.outputs import StreamOutput
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -144,7 +144,7 @@ class ListedBronze(BronzeManifests):
     def _opened(self) -> "FileSystem":
         from pyarrow.fs import S3FileSystem
 
-        from app.lakehouse.connection import CONNECT_TIMEOUT
+        from app.lakehouse.timeouts import CONNECT_TIMEOUT
 
         if self._files is None:
             self._files = S3FileSystem(

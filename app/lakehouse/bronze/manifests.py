@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from app.errors import Conflict
-from app.runs.model import Frozen, StreamOutput
+from app.frozen import Frozen
+from app.lakehouse.outputs import StreamOutput
 
 if TYPE_CHECKING:
     from app.lakehouse.storage import ObjectStore

@@ -19,7 +19,7 @@ import anyio.to_thread
 from app.config import Settings
 from app.errors import AsgardError, EngineUnreachable
 from app.lakehouse.catalog import Catalog
-from app.lakehouse.connection import READ_TIMEOUT, Lake
+from app.lakehouse.connection import Lake
 from app.lakehouse.embedded import seaweedfs, seaweedfs_identities, seaweedfs_ports
 from app.lakehouse.embedded.home import Home, Shared, new_shared
 from app.lakehouse.embedded.seaweedfs_identities import (
@@ -32,6 +32,7 @@ from app.lakehouse.embedded.seaweedfs_identities import (
 from app.lakehouse.embedded.seaweedfs_losses import Losses
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
 from app.lakehouse.storage_probe import HEALTH_KEY, Place, Proof
+from app.lakehouse.timeouts import READ_TIMEOUT
 from app.processes import ChildProcess
 from app.redaction import learn
 from app.telemetry.calls import SILENT, Telemetry

@@ -22,9 +22,10 @@ from requests import RequestException
 
 from app.errors import EngineUnreachable, InvalidRequest, NotSupported
 from app.lakehouse.catalog import RUN_ID_PROPERTY
+from app.lakehouse.outputs import RunOutput
 from app.lakehouse.publish.columns import add_columns, aligned, lake_schema, set_schema
 from app.lakehouse.publish.data_files import write_data_files
-from app.lakehouse.publish.publish import Base, Published, target_changed
+from app.lakehouse.publish.published import ExpectedSnapshot, target_changed
 from app.lakehouse.publish.snapshots import (
     ReplaceFiles,
     delete_leftovers,
@@ -64,8 +65,8 @@ def replace(
     reader: pa.RecordBatchReader,
     run_id: str,
     properties: Mapping[str, str],
-    base: Base | None,
-) -> Published:
+    base: ExpectedSnapshot | None,
+) -> RunOutput:
     target = _load(catalog, table)
     if target is None:
         if base is not None and base.snapshot_id is not None:
@@ -94,7 +95,7 @@ def append(
     run_id: str,
     properties: Mapping[str, str],
     may_add_columns: bool,
-) -> Published:
+) -> RunOutput:
     target = _load(catalog, table)
     if target is None:
         return _create(catalog, table, reader, run_id, properties)
@@ -120,7 +121,7 @@ def append(
     return _commit(catalog, table, transaction, producer, batches, run_id)
 
 
-def find(catalog: RestCatalog, table: str, run_id: str) -> Published | None:
+def find(catalog: RestCatalog, table: str, run_id: str) -> RunOutput | None:
     target = _load(catalog, table)
     return _done_before(target, table, run_id) if target else None
 
@@ -136,7 +137,7 @@ def _create(
     reader: pa.RecordBatchReader,
     run_id: str,
     properties: Mapping[str, str],
-) -> Published:
+) -> RunOutput:
     try:
         transaction = catalog.create_table_transaction(
             table,
@@ -156,7 +157,7 @@ def _commit(
     new_producer: Callable[..., Any],
     batches: Iterator[pa.RecordBatch],
     run_id: str,
-) -> Published:
+) -> RunOutput:
     target = transaction._table
     producer = new_producer(
         transaction=transaction,
@@ -208,14 +209,14 @@ def _commit_uuid(run_id: str) -> UUID:
     return UUID(run_id) if len(run_id) == 32 else uuid5(NAMESPACE_OID, run_id)
 
 
-def _published(target: Table, table: str, snapshot: Snapshot) -> Published:
+def _published(target: Table, table: str, snapshot: Snapshot) -> RunOutput:
     summary: Mapping[str, str] = snapshot.summary or {}
     current = target.metadata.current_snapshot_id == snapshot.snapshot_id
 
     def number(key: str) -> int:
         return int(summary.get(key) or 0)
 
-    return Published(
+    return RunOutput(
         table=table,
         table_uuid=str(target.metadata.table_uuid),
         snapshot_id=str(snapshot.snapshot_id),
@@ -235,7 +236,7 @@ def _load(catalog: RestCatalog, table: str) -> Table | None:
     return found
 
 
-def _done_before(target: Table, table: str, run_id: str) -> Published | None:
+def _done_before(target: Table, table: str, run_id: str) -> RunOutput | None:
     for snapshot in reversed(target.snapshots()):
         if snapshot.summary and snapshot.summary.get(RUN_ID_PROPERTY) == run_id:
             return _published(target, table, snapshot)

@@ -7,12 +7,7 @@ left behind.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from app.errors import EngineFailed
-from app.failure import FailureCause
-from app.runs.model import RunOutput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,26 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.catalog.rest import RestCatalog
 
-Published = RunOutput
-
-
-def target_changed(table: str) -> EngineFailed:
-    """Somebody else committed to the table in between: nothing was published, a retry may work."""
-    return EngineFailed(
-        f"{table} was changed by another writer while its new contents were computed; "
-        "nothing was published.",
-        cause=FailureCause.INTERNAL,
-        hint="Run it again: it will start from the table as it is now.",
-        retryable=True,
-        changed_table=table,
-    )
-
-
-@dataclass(frozen=True)
-class Base:
-    """The state that new contents were computed from. None: there was no table yet."""
-
-    snapshot_id: str | None
+    from app.lakehouse.outputs import RunOutput
+    from app.lakehouse.publish.published import ExpectedSnapshot
 
 
 def replace_table(
@@ -49,8 +26,8 @@ def replace_table(
     *,
     run_id: str,
     properties: Mapping[str, str] | None = None,
-    base: Base | None = None,
-) -> Published:
+    base: ExpectedSnapshot | None = None,
+) -> RunOutput:
     """Schema and rows become those of `reader`, in one commit; the table is made if it is missing.
 
     With `base`, only a table that still stands there is replaced. Raises `target_changed`
@@ -69,7 +46,7 @@ def append_table(
     run_id: str,
     properties: Mapping[str, str] | None = None,
     add_columns: bool = False,
-) -> Published:
+) -> RunOutput:
     """Adds the rows of `reader`; columns that it lacks become null.
 
     Columns that the table lacks are refused and named, or with `add_columns` added (null in the
@@ -80,7 +57,7 @@ def append_table(
     return commit.append(catalog, table, reader, run_id, properties or {}, add_columns)
 
 
-def find_published(catalog: RestCatalog, table: str, run_id: str) -> Published | None:
+def find_published(catalog: RestCatalog, table: str, run_id: str) -> RunOutput | None:
     """What the run published into the table, if its snapshot is in the history."""
     from app.lakehouse.publish import commit
 

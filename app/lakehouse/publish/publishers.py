@@ -6,9 +6,9 @@ from pathlib import Path
 from app.errors import EngineFailed, EngineUnreachable
 from app.failure import FailureCause
 from app.lakehouse.connection import Lake
-from app.lakehouse.publish.publish import Base
+from app.lakehouse.outputs import RunOutput
+from app.lakehouse.publish.published import ExpectedSnapshot
 from app.processes import WorkerDied, WorkerError, WorkerFolders, WorkerPool, WorkerProcess
-from app.runs.model import RunOutput
 from app.sandbox.policy import Sandbox
 from app.telemetry.calls import SILENT, Telemetry
 
@@ -52,7 +52,7 @@ class Publishers:
         *,
         append: bool,
         add_columns: bool = False,
-        base: Base | None = None,
+        base: ExpectedSnapshot | None = None,
     ) -> RunOutput:
         """Commit the rows that a worker has written into its `folder`.
 

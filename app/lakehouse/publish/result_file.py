@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from app.errors import EngineFailed
-from app.failure import FailureCause
+from app.lakehouse.publish.errors import disk_full
 from app.processes.handover import open_handed_over
 
 if TYPE_CHECKING:
@@ -42,12 +42,6 @@ def _write(path: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> N
     with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, schema, options=options) as writer:
         for batch in batches:
             writer.write_batch(batch)
-
-
-def disk_full() -> EngineFailed:
-    return EngineFailed(
-        "The disk of the gateway is full.", cause=FailureCause.INTERNAL, retryable=True
-    )
 
 
 def discard_result(folder: Path) -> None:

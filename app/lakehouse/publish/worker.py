@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.lakehouse.connection import Lake
-from app.lakehouse.publish.publish import Base, append_table, replace_table
+from app.lakehouse.publish.errors import lake_errors
+from app.lakehouse.publish.publish import append_table, replace_table
+from app.lakehouse.publish.published import ExpectedSnapshot
 from app.lakehouse.publish.result_file import open_result
 from app.processes.worker_main import Emit, Handlers, serve
 from app.processes.worker_spans import span
-from app.warehouse.duckdb.session import our_errors
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
@@ -27,12 +28,12 @@ def _publish(lake: Lake, catalog: RestCatalog, message: dict[str, Any], _: Emit)
     replace the table's rows. With `base` (`{snapshot_id}`), the table is replaced only in that
     state."""
     table, run_id = message["table"], message["run_id"]
-    with open_result(Path(message["folder"])) as reader, our_errors(), span("commit"):
+    with open_result(Path(message["folder"])) as reader, lake_errors(), span("commit"):
         if message["append"]:
             add_columns = message["add_columns"]
             published = append_table(catalog, table, reader, run_id=run_id, add_columns=add_columns)
         else:
-            base = Base(**message["base"]) if message["base"] else None
+            base = ExpectedSnapshot(**message["base"]) if message["base"] else None
             published = replace_table(catalog, table, reader, run_id=run_id, base=base)
     published = published.model_copy(update={"catalog_ref": lake.catalog.ref})
     return published.model_dump(mode="json")

@@ -7,7 +7,7 @@ from sqlglot import exp
 from app.sql.duckdb.functions import EXTRACT_FIELDS
 from app.sql.duckdb.numbers import divide, remainder, rounded, subscript
 from app.sql.duckdb.templates import filled, unsupported, witness
-from app.sql.guard.tables import fold
+from app.sql.tables import fold
 
 
 def _cast(node: exp.Expr) -> exp.Expr:

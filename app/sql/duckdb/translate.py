@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
+from app.sql.calls import call_name
 from app.sql.duckdb.calls import SPECIAL
 from app.sql.duckdb.functions import RENAMED, SAME, TEMPLATES
 from app.sql.duckdb.operators import RULES
 from app.sql.duckdb.templates import arity, filled, unsupported
-from app.sql.guard.calls import call_name
 
 
 def translate(tree: exp.Expr) -> exp.Expr:

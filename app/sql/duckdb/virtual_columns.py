@@ -2,7 +2,7 @@
 
 from sqlglot import exp
 
-from app.sql.guard.tables import fold, physical_tables
+from app.sql.tables import fold, physical_tables
 
 VIRTUAL_COLUMNS = frozenset(
     (

@@ -10,21 +10,21 @@ from app.errors import (
     SqlTableRefused,
     SqlTooLarge,
 )
+from app.sql.calls import as_calls, call_name, is_table_function
 from app.sql.duckdb.functions import DUCKDB
 from app.sql.guard import functions
 from app.sql.guard.allowed_nodes import QUERIES, WRITES, check_printed, check_shape
-from app.sql.guard.calls import as_calls, call_name, is_table_function
-from app.sql.guard.jinja import check_sql_text
-from app.sql.guard.limits import MAX_TABLES
 from app.sql.guard.paths import PATH_FORMATS, normalise_path
 from app.sql.guard.spark_script import SOURCE_NAMES, view_of
-from app.sql.guard.tables import CTE_PREFIX, cte_of, fold, resolve
 from app.sql.guard.unnamed_columns import unnamed_column
+from app.sql.guard.user_columns import qualify_user_columns
+from app.sql.jinja import check_sql_text
+from app.sql.limits import MAX_TABLES
 from app.sql.model import GuardedQuery, GuardedScript, PathTable, SqlPolicy, TableName
 from app.sql.parse import Parsed, SparkSql, TrinoSql, parse, too_deep
 from app.sql.render import Judge, settled
 from app.sql.suggest import near_matches
-from app.sql.user_words import qualify_user_columns
+from app.sql.tables import CTE_PREFIX, cte_of, fold, resolve
 
 
 def check_query(sql: str, policy: SqlPolicy) -> GuardedQuery:

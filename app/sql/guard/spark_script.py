@@ -4,8 +4,8 @@ from sqlglot import exp
 
 from app.errors import SqlNotSelect, SqlRefused
 from app.sql.guard.allowed_nodes import QUERIES
-from app.sql.guard.tables import fold
 from app.sql.parse import Parsed
+from app.sql.tables import fold
 
 SOURCE_NAMES = ("source_data", "source")
 _OURS = "asgard_"

@@ -4,9 +4,9 @@ from typing import Any
 
 from sqlglot import exp
 
-from app.sql.guard.calls import call_name
-from app.sql.guard.tables import cte_of
+from app.sql.calls import call_name
 from app.sql.parse import Parsed
+from app.sql.tables import cte_of
 
 MAX_DEPTH = 20
 

@@ -23,7 +23,7 @@ import yaml
 
 from app.errors import AsgardError
 from app.processes.worker_main import Emit
-from app.warehouse.duckdb.types import quoted
+from app.sql.quoting import quoted
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.run import RunExecutionResult

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 import yaml
 
 from app.lakehouse.connection import Lake
-from app.sql.guard.jinja import printed
+from app.sql.jinja import printed
 from app.sql.model import TableName
-from app.warehouse.duckdb.types import literal, quoted
+from app.sql.quoting import literal, quoted
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
 
 PROJECT = "asgard"

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from app.errors import SqlInvalid
 from app.lakehouse.connection import Lake
-from app.lakehouse.publish.publish import Base
+from app.lakehouse.publish.published import ExpectedSnapshot
 from app.lakehouse.publish.result_file import discard_result, write_result
 from app.processes.worker_main import Emit, Handlers, serve
 from app.processes.worker_spans import span
+from app.sql.quoting import literal, quoted
 from app.warehouse.dbt.invocation import Model, Workspace
 from app.warehouse.duckdb.dbt_backend import BACKEND, take_over
 from app.warehouse.duckdb.incremental import (
@@ -28,7 +29,7 @@ from app.warehouse.duckdb.incremental import (
     check_one_row_per_key,
 )
 from app.warehouse.duckdb.session import open_session, our_errors
-from app.warehouse.duckdb.types import ResultColumn, describe, literal, quoted
+from app.warehouse.duckdb.types import ResultColumn, describe
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
 
 if TYPE_CHECKING:
@@ -97,13 +98,13 @@ class ModelWorker:
         the table's state that an incremental run starts from, or None if there is none."""
         if self._built is None:
             raise RuntimeError("send was called before build")
-        base = Base(**message["base"]) if message["base"] else None
+        base = ExpectedSnapshot(**message["base"]) if message["base"] else None
         with our_errors():
             reader = self._read(self._rows_of(self._built, base))
             write_result(self._folder, reader.schema, reader)
         return {}
 
-    def _rows_of(self, built: Built, base: Base | None) -> str:
+    def _rows_of(self, built: Built, base: ExpectedSnapshot | None) -> str:
         spec = built.spec
         delta = built.relation
         if base is None:

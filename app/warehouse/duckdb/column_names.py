@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from app.warehouse.duckdb.types import quoted
+from app.sql.quoting import quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -17,20 +17,22 @@ from app.errors import (
 )
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
 from app.lakehouse.connection import Lake
+from app.lakehouse.outputs import RunOutput
 from app.lakehouse.publish import publish
+from app.lakehouse.publish.published import ExpectedSnapshot
 from app.lakehouse.publish.publishers import Publishers
-from app.lakehouse.publish.run_commits import Target, require_own
 from app.lakehouse.storage import ObjectStore
 from app.lakehouse.tables import Column, TableInfo, ViewInfo
 from app.processes import WorkerDied, WorkerProcess
+from app.runs.commits import Target, require_own
 from app.runs.handler import Outcome, RunControl
-from app.runs.model import Run, RunInput, RunOutput
+from app.runs.model import Run, RunInput
 from app.sql.client import SqlJudge
 from app.sql.model import GuardedQuery, TableName
+from app.sql.quoting import quoted
 from app.telemetry.calls import SILENT, Telemetry
 from app.warehouse.dependents import DependentViews, after_run, mend_after, mend_settled
 from app.warehouse.described import Described
-from app.warehouse.duckdb.types import quoted
 from app.warehouse.engine import IncrementalStrategy, ModelSpec, Preview
 from app.warehouse.views import expand_views, find_relations
 from app.warehouse.worker_calls import Artifacts, call_worker, names_of, unreadable
@@ -234,12 +236,12 @@ class DuckDbEngine:
                 self._telemetry.commit_again("published", "stale")
         raise AssertionError("unreachable")
 
-    async def _base(self, spec: ModelSpec) -> publish.Base | None:
+    async def _base(self, spec: ModelSpec) -> ExpectedSnapshot | None:
         """Return the state of the table that an incremental run adds to, or None to replace it."""
         if spec.strategy is None or spec.full_refresh:
             return None
         table = await self._catalog.table(spec.table)
-        return None if table is None else publish.Base(table.snapshot_id)
+        return None if table is None else ExpectedSnapshot(table.snapshot_id)
 
     async def _make_way(self, spec: ModelSpec) -> None:
         """A table and a view cannot have the same name, nor change into one another in a commit."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from app.errors import EngineFailed, SqlInvalid
 from app.failure import FailureCause
-from app.warehouse.duckdb.types import ResultColumn, describe, quoted
+from app.sql.quoting import quoted
+from app.warehouse.duckdb.types import ResultColumn, describe
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -5,7 +5,6 @@ Sync, for workers.
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +16,9 @@ from urllib.parse import urlsplit
 
 from app.errors import AsgardError, EngineFailed, EngineUnreachable, SqlInvalid, TableNotFound
 from app.failure import FailureCause
-from app.lakehouse.locations import ForeignFile, of_foreign_file
-from app.lakehouse.publish.result_file import disk_full
+from app.lakehouse.publish.errors import disk_full, lake_errors
+from app.sql.quoting import literal, quoted
 from app.warehouse.duckdb.column_names import missing_column, refuse_fallbacks
-from app.warehouse.duckdb.types import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -120,25 +118,14 @@ _MISSING_TABLE = re.compile(r"Table with name \"?([\w.]+)\"? does not exist")
 
 @contextmanager
 def our_errors() -> Iterator[None]:
-    """In a worker: what DuckDB, the catalog and the object store raise, as our errors."""
+    """In a worker: raises what DuckDB, the catalog and the object store raise as our errors."""
     import duckdb
-    from pyiceberg.exceptions import ServerError, ServiceUnavailableError
-    from requests import RequestException
 
     try:
-        yield
+        with lake_errors():
+            yield
     except duckdb.Error as error:
         raise duckdb_error(error) from error
-    except (RequestException, ServerError, ServiceUnavailableError) as error:
-        raise EngineUnreachable("The catalog could not be reached.") from error
-    except ForeignFile as error:
-        raise of_foreign_file(error) from error
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise disk_full() from error
-        if error.filename is not None:
-            raise
-        raise EngineUnreachable(f"The object store could not be reached: {error}") from error
 
 
 def duckdb_error(error: duckdb.Error) -> AsgardError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from app.errors import SqlInvalid
+from app.sql.quoting import quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -49,14 +50,6 @@ class ResultColumn:
         if self.duckdb_type == self.held_as:
             return self.quoted
         return f"CAST({self.quoted} AS {self.held_as}) AS {self.quoted}"
-
-
-def quoted(identifier: str) -> str:
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def describe(connection: DuckDBPyConnection, sql: str) -> list[ResultColumn]:

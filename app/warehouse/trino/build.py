@@ -14,7 +14,7 @@ import stamina
 
 from app.errors import AsgardError, EngineFailed, NotFound
 from app.lakehouse.catalog import RUN_ID_PROPERTY
-from app.lakehouse.publish.run_commits import require_own, wrote_nothing
+from app.runs.commits import require_own, wrote_nothing
 from app.runs.handler import SettledAsFailed
 from app.warehouse.dependents import after_run, mend_after
 from app.warehouse.described import Described
@@ -28,15 +28,19 @@ from app.warehouse.trino.publisher import (
     table_statement,
     validation,
 )
+from app.warehouse.trino.tables import TrinoTables, staging_table
 from app.warehouse.worker_calls import Artifacts, call_worker
 
 if TYPE_CHECKING:
+    from app.lakehouse.outputs import RunOutput
+    from app.lakehouse.storage import ObjectStore
     from app.lakehouse.tables import TableInfo, ViewInfo
     from app.runs.handler import RunControl
-    from app.runs.model import RunOutput
+    from app.telemetry.calls import Telemetry
+    from app.warehouse.dependents import DependentViews
     from app.warehouse.trino.client import Answer
-    from app.warehouse.trino.engine import TrinoEngine
     from app.warehouse.trino.snapshots import Written
+    from app.warehouse.workers import Workers
 
 CONFLICT_ATTEMPTS = 6
 TRINO = "The statement on Trino"
@@ -45,23 +49,36 @@ MANY_DELETE_FILES = 8
 
 
 class TrinoBuild:
-    def __init__(self, engine: TrinoEngine, spec: ModelSpec, control: RunControl) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        tables: TrinoTables,
+        views: DependentViews,
+        workers: Workers,
+        store: ObjectStore,
+        spec: ModelSpec,
+        control: RunControl,
+        telemetry: Telemetry,
+    ) -> None:
+        self._tables = tables
+        self._views = views
+        self._workers = workers
+        self._store = store
+        self._telemetry = telemetry
         self._spec = spec
         self._control = control
         self._run_id = control.run.run_id
-        self._target = engine.name(spec.schema_name, spec.name)
-        self._staging = f"run_{self._run_id}"
-        self._delta = engine.name(engine.lake.staging_schema, self._staging)
+        self._target = tables.name(spec.schema_name, spec.name)
+        self._staging = staging_table(self._run_id)
+        self._delta = tables.name(tables.lake.staging_schema, self._staging)
         self._query_ids: list[str] = []
 
     async def run(self, described: Described) -> RunOutput:
         spec = self._spec
-        catalog = self._engine.catalog
+        catalog = self._tables.catalog
         described = with_extra_columns(spec, described)
         check_key(described.columns, spec.unique_key)
         view, table = await asyncio.gather(catalog.view(spec.table), catalog.table(spec.table))
-        before, views = view or table, self._engine.views
+        before, views = view or table, self._views
         adds = spec.strategy and not spec.full_refresh and not view
         columns = after_run(described.columns, table.columns if adds and table else ())
         await views.prepare(spec.table, before, columns, self._control)
@@ -89,12 +106,12 @@ class TrinoBuild:
         await self._dbt(described, self._spec.schema_name, self._spec.name)
         await self._control.fence()
         if in_the_way:
-            await self._engine.catalog.drop_table(self._spec.table)
-        view = await self._engine.catalog.replace_view(
+            await self._tables.catalog.drop_table(self._spec.table)
+        view = await self._tables.catalog.replace_view(
             self._spec.table, described.sql, described.columns, {RUN_ID_PROPERTY: self._run_id}
         )
         require_own(view, self._run_id)
-        return self._engine.view_output(view)
+        return self._tables.view_output(view)
 
     async def _instead_of_view(self, described: Described) -> RunOutput:
         """Built beside it first: a query that fails leaves the view."""
@@ -102,7 +119,7 @@ class TrinoBuild:
         async with self._staged(described):
             await self._check_rows()
             await self._control.fence()
-            await self._engine.catalog.drop_view(self._spec.table)
+            await self._tables.catalog.drop_view(self._spec.table)
             await self._execute(f"CREATE TABLE {self._target} AS SELECT * FROM {self._delta}")
         return await self._output()
 
@@ -147,12 +164,12 @@ class TrinoBuild:
 
     @contextlib.asynccontextmanager
     async def _staged(self, described: Described) -> Any:
-        schema = self._engine.lake.staging_schema
+        schema = self._tables.lake.staging_schema
         await self._dbt(described, schema, self._staging)
         try:
             yield
         finally:
-            await self._engine.catalog.drop_table(f"{schema}.{self._staging}")
+            await self._tables.catalog.drop_table(f"{schema}.{self._staging}")
 
     async def _dbt(self, described: Described, schema: str, name: str) -> None:
         message = {
@@ -163,15 +180,15 @@ class TrinoBuild:
             "name": name,
         }
         is_view = self._spec.materialization.is_view
-        target = self._engine.name(schema, name)
+        target = self._tables.name(schema, name)
         publisher = Publisher(
             validation(described.sql) if is_view else table_statement(target, described.sql),
             self._publish,
             self._control.log,
         )
         ended = None
-        async with self._engine.workers.builder() as worker:
-            with contextlib.closing(Artifacts(self._engine.store, self._control)) as artifacts:
+        async with self._workers.builder() as worker:
+            with contextlib.closing(Artifacts(self._store, self._control)) as artifacts:
                 try:
                     await call_worker(worker, message, None, artifacts, publisher.on_ask)
                 except StatementRefused as refused:
@@ -191,7 +208,7 @@ class TrinoBuild:
     async def _after_worker(self, error: AsgardError) -> None:
         """Find out the outcome of the statement that a dead worker left behind."""
         try:
-            outcome = await self._engine.settle(self._spec, self._control.run)
+            outcome = await self._tables.settle(self._spec, self._control.run, self._views.mend)
         except SettledAsFailed as found:
             raise found.error from error
         if outcome is None or outcome.output is None:
@@ -200,9 +217,9 @@ class TrinoBuild:
     async def _execute(self, sql: str) -> Answer:
         left = threading.Event()
         try:
-            return await self._engine.thread(
+            return await self._tables.thread(
                 partial(
-                    self._engine.client.query,
+                    self._tables.client.query,
                     sql,
                     run_id=self._run_id,
                     on_query=lambda query_id: anyio.from_thread.run(self._record, query_id),
@@ -222,9 +239,9 @@ class TrinoBuild:
             with attempt:
                 written = set(self._query_ids)
                 if attempt.num > 1:
-                    if await self._engine.published(self._spec.table, written):
+                    if await self._tables.published(self._spec.table, written):
                         return None
-                    self._engine.telemetry.commit_again("published", "stale")
+                    self._telemetry.commit_again("published", "stale")
                 return await self._execute(sql)
         raise AssertionError("unreachable")
 
@@ -246,19 +263,19 @@ class TrinoBuild:
     async def _written(self, changed: int | None) -> RunOutput:
         """Return what the catalog shows of the run. Raises `EngineFailed` if its snapshot is
         missing: Trino's report is not evidence, and the newest snapshot may be another writer's."""
-        table, engine = self._spec.table, self._engine
+        table, tables = self._spec.table, self._tables
         try:
-            written = await engine.written(table, self._query_ids)
+            written = await tables.written(table, self._query_ids)
         except NotFound as error:
             raise wrote_nothing(table, TRINO) from error
         if written.found or changed == 0:
             return await self._compacted(written)
-        raise await engine.target.nothing_shown(self._control.run, TRINO)
+        raise await tables.target.nothing_shown(self._control.run, TRINO)
 
     async def _compacted(self, written: Written) -> RunOutput:
         if written.delete_files >= MANY_DELETE_FILES:
             await self._execute(f"ALTER TABLE {self._target} EXECUTE optimize")
-            written = await self._engine.written(self._spec.table, self._query_ids)
+            written = await self._tables.written(self._spec.table, self._query_ids)
         if written.found:
             return written.output
         unwritten = {"snapshot_id": None, "metadata_location": None}

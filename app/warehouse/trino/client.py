@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.errors import EngineTimeout
+from app.sql.quoting import literal
 from app.telemetry.calls import SILENT, Telemetry
-from app.warehouse.duckdb.types import literal
 from app.warehouse.trino.connection import OnQuery, TrinoConnection, mark
 from app.warehouse.trino.errors import asgard_error
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from app.errors import SqlInvalid
 from app.lakehouse.tables import Column
 from app.lakehouse.types import iceberg_type, trino_type
+from app.sql.quoting import literal, quoted
 from app.warehouse.described import Described
-from app.warehouse.duckdb.types import literal, not_held, quoted
+from app.warehouse.duckdb.types import not_held
 from app.warehouse.engine import ModelSpec
 
 MOMENT = "timestamp(6) with time zone"

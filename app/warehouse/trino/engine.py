@@ -2,35 +2,28 @@
 """The production SQL engine: dbt-trino in warm workers, and Trino itself."""
 
 import asyncio
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import anyio.from_thread
-import anyio.to_thread
-
-from app.errors import EngineUnreachable, NotFound, SqlInvalid, SqlRefused, TableNotFound
-from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
-from app.lakehouse.publish.run_commits import Target
+from app.errors import NotFound, SqlInvalid, SqlRefused, TableNotFound
+from app.lakehouse.catalog import Catalog
 from app.lakehouse.storage import ObjectStore
 from app.lakehouse.tables import Column, TableInfo, ViewInfo
 from app.runs.handler import Outcome, RunControl
-from app.runs.model import Run, RunInput, RunOutput
+from app.runs.model import Run, RunInput
 from app.sql.client import SqlJudge
 from app.sql.line_columns import within
 from app.sql.model import GuardedQuery, TableName
 from app.telemetry.calls import SILENT, Telemetry
-from app.warehouse.dependents import DependentViews, mend_settled
+from app.warehouse.dependents import DependentViews
 from app.warehouse.described import Described
 from app.warehouse.engine import ModelSpec, Preview
-from app.warehouse.trino import snapshots
 from app.warehouse.trino.build import TrinoBuild
 from app.warehouse.trino.client import Answer, TrinoClient
-from app.warehouse.trino.columns import describe, first_rows, table_name
+from app.warehouse.trino.columns import describe, first_rows
 from app.warehouse.trino.connection import TrinoConnection
-from app.warehouse.trino.snapshots import Written
+from app.warehouse.trino.tables import TrinoTables
 from app.warehouse.values import plain
 from app.warehouse.views import expand_views, find_relations
 from app.warehouse.worker_calls import names_of, unreadable
@@ -43,12 +36,8 @@ Question = tuple[str, tuple[tuple[str, tuple[Column, ...]], ...]]
 VALIDATE_SECONDS = 10.0
 PREVIEW_SECONDS = 30.0
 BUILDER = "app.warehouse.trino.builder"
-THREADS = 16
 REMEMBERED = 256
 """Queries whose columns are remembered."""
-ABANDONED_AFTER = 330.0
-"""Seconds after which a Trino that cannot be reached has ended a query that nobody polls:
-`query.client.timeout` is 5 minutes unless it is made shorter."""
 
 
 class TrinoEngine:
@@ -63,21 +52,18 @@ class TrinoEngine:
         workers: int = 2,
         telemetry: Telemetry = SILENT,
     ) -> None:
-        self.telemetry = telemetry
-        self.client = TrinoClient(connection, telemetry)
-        self.catalog = catalog
-        self.store = store
-        self.lake = catalog.lake
-        self.target = Target(catalog, hides_history=self.lake.catalog.hides_history)
+        self._telemetry = telemetry
+        self._catalog = catalog
+        self._store = store
+        self._lake = catalog.lake
         self._judge = judge
-        self.views = DependentViews(catalog, judge, self._describe_view)
-        self._limiter = anyio.CapacityLimiter(THREADS)
-        self._away_since: dict[str, float] = {}
+        self.tables = TrinoTables(TrinoClient(connection, telemetry), catalog)
+        self._views = DependentViews(catalog, judge, self._describe_view)
         self._known: dict[Question, Described] = {}
         self.workers = Workers(
             home,
             builder=WorkerKind(
-                BUILDER, "dbt-worker", {"catalog": self.lake.catalog_name}, hosts=()
+                BUILDER, "dbt-worker", {"catalog": self._lake.catalog_name}, hosts=()
             ),
             builders=workers,
             telemetry=telemetry,
@@ -92,7 +78,7 @@ class TrinoEngine:
 
     async def reach(self) -> None:
         """Raises `EngineUnreachable` while Trino does not answer."""
-        await self.thread(self.client.reach)
+        await self.tables.thread(self.tables.client.reach)
 
     async def validate(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
         relations = await self._readable(sql, target)
@@ -108,34 +94,34 @@ class TrinoEngine:
 
     async def _readable(self, sql: GuardedQuery, target: str | None) -> Relations:
         """Looked up before Trino is asked, which knows no near matches of what is missing."""
-        relations = await find_relations(self.catalog, names_of(sql))
+        relations = await find_relations(self._catalog, names_of(sql))
         await self._refuse_cycles(relations, target)
         return relations
 
     async def compiled_sql(self, spec: ModelSpec) -> str:
         guarded = await self._judge.check_query(spec.sql)
         kind = "VIEW" if spec.materialization.is_view else "TABLE"
-        name = self.name(spec.schema_name, spec.name)
+        name = self.tables.name(spec.schema_name, spec.name)
         return f"CREATE OR REPLACE {kind} {name} AS\n{guarded.sql}"
 
     async def preview(self, table: str, limit: int) -> Preview:
         name = TableName.parse(table)
         try:
-            await find_relations(self.catalog, [table])
+            await find_relations(self._catalog, [table])
         except TableNotFound as error:
             raise NotFound(error.detail) from error
-        sql = f"SELECT * FROM {self.name(name.schema, name.name)} LIMIT {int(limit)}"
+        sql = f"SELECT * FROM {self.tables.name(name.schema, name.name)} LIMIT {int(limit)}"
         try:
-            answer = await self.thread(partial(self.client.ask, sql, PREVIEW_SECONDS))
+            answer = await self.tables.ask(sql, PREVIEW_SECONDS)
         except SqlInvalid as error:
             raise unreadable(table, error) from error
         columns = describe(sql, answer.names, answer.types).columns
         return Preview(list(columns), [[plain(value) for value in row] for row in answer.rows])
 
     async def build(self, spec: ModelSpec, control: RunControl) -> Outcome:
-        await self.target.note(spec.table, control)
+        await self.tables.target.note(spec.table, control)
         guarded = await self._judge.check_query(spec.sql)
-        relations = await find_relations(self.catalog, names_of(guarded))
+        relations = await find_relations(self._catalog, names_of(guarded))
         target = spec.table if spec.materialization.is_view else None
         await self._refuse_cycles(relations, target)
         inputs = tuple(self._input(info) for info in relations.values())
@@ -143,59 +129,27 @@ class TrinoEngine:
             self._columns_asked(guarded, relations),
             control.progress(inputs=inputs, engine={"name": "dbt-trino"}),
         )
-        output = await TrinoBuild(self, spec, control).run(described)
+        build = TrinoBuild(
+            self.tables, self._views, self.workers, self._store, spec, control, self._telemetry
+        )
+        output = await build.run(described)
         return Outcome(output=output, inputs=inputs)
 
     async def settle(self, spec: ModelSpec, run: Run) -> Outcome | None:
-        """Ends what the run left running on Trino, then looks for what its queries committed."""
-        query_ids = set(run.engine.get("query_ids", ()))
-        try:
-            query_ids.update(await self.thread(partial(self.client.kill_queries_of, run.run_id)))
-        except EngineUnreachable as error:
-            self._wait_for_abandonment(run.run_id, error)
-        self._away_since.pop(run.run_id, None)
-        await self.catalog.drop_table(f"{self.lake.staging_schema}.{staging_table(run.run_id)}")
-        if spec.materialization.is_view:
-            view = await self.catalog.view(spec.table)
-            if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
-                return None
-            await mend_settled(self.views.mend, run)
-            return Outcome(output=self.view_output(view))
-        published = await self.published(spec.table, query_ids)
-        if published is None:
-            await self.target.require_unchanged(run)
-            return None
-        await mend_settled(self.views.mend, run)
-        return Outcome(output=published)
+        return await self.tables.settle(spec, run, self._views.mend)
 
     async def mend_views(self, table: str, before: Sequence[Column]) -> list[str]:
-        return await self.views.mend(table, before)
+        return await self._views.mend(table, before)
 
     async def _describe_view(self, sql: str, stand_ins: Mapping[str, str]) -> Described:
         text = await self._judge.with_stand_ins(sql, stand_ins)
-        ask = partial(self.client.ask, first_rows(text, 0), VALIDATE_SECONDS)
-        answer = await self.thread(ask)
+        answer = await self.tables.ask(first_rows(text, 0), VALIDATE_SECONDS)
         return describe(sql, answer.names, answer.types)
-
-    async def published(self, table: str, query_ids: Collection[str]) -> RunOutput | None:
-        """What these queries wrote into the table, if its catalog shows it."""
-        try:
-            written = await self.written(table, query_ids)
-        except NotFound:
-            return None
-        return written.output if written.found else None
-
-    async def written(self, table: str, query_ids: Collection[str]) -> Written:
-        """Raises `NotFound` when there is no table."""
-        ids, ref = set(query_ids), self.lake.catalog.ref
-        return await self.catalog.run(
-            lambda rest: snapshots.written(rest, table, ids, ref),
-        )
 
     async def _ask(self, statement: str, query: GuardedQuery) -> Answer:
         """Ask Trino about the query, which is part of the statement."""
         try:
-            return await self.thread(partial(self.client.ask, statement, VALIDATE_SECONDS))
+            return await self.tables.ask(statement, VALIDATE_SECONDS)
         except SqlRefused as error:
             if at := error.members.pop("position", None):
                 error.members["position"] = within(statement, query.sql, at)
@@ -216,34 +170,15 @@ class TrinoEngine:
         known = self._known.get(_question(query.sql, relations))
         return known or await self._ask_columns(query, relations)
 
-    async def thread(self, work: Callable[[], T]) -> T:
-        """Left behind when it is cancelled: what it waits for is ended by `settle`."""
-        return await anyio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
-
-    def name(self, schema: str, name: str) -> str:
-        return table_name(self.lake.catalog_name, schema, name)
-
-    def view_output(self, view: ViewInfo) -> RunOutput:
-        ref = self.lake.catalog.ref
-        return RunOutput(table=view.table, table_uuid=view.view_uuid, catalog_ref=ref)
-
     async def _refuse_cycles(self, relations: Relations, target: str | None) -> None:
         """The view is made in the catalog, which would take one that reads itself."""
         if target:
             await expand_views(
-                self.catalog, relations, self._judge.check_query, target, foreign=True
+                self._catalog, relations, self._judge.check_query, target, foreign=True
             )
 
-    def _wait_for_abandonment(self, run_id: str, error: EngineUnreachable) -> None:
-        """Returns when no query of the run can be running any more."""
-        if "refused" in error.detail:
-            return  # nobody listens: the coordinator is gone, and with it its queries
-        since = self._away_since.setdefault(run_id, time.monotonic())
-        if time.monotonic() - since < ABANDONED_AFTER:
-            raise error
-
     def _input(self, info: TableInfo | ViewInfo) -> RunInput:
-        ref = self.lake.catalog.ref
+        ref = self._lake.catalog.ref
         if isinstance(info, ViewInfo):
             return RunInput(table=info.table, table_uuid=info.view_uuid, catalog_ref=ref)
         return RunInput(
@@ -257,7 +192,3 @@ class TrinoEngine:
 
 def _question(sql: str, relations: Relations) -> Question:
     return sql, tuple((name, info.columns) for name, info in sorted(relations.items()))
-
-
-def staging_table(run_id: str) -> str:
-    return f"run_{run_id}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.errors import EngineFailed
 from app.failure import FailureCause
 from app.lakehouse.tables import Column
-from app.warehouse.duckdb.types import quoted
+from app.sql.quoting import quoted
 from app.warehouse.engine import IncrementalStrategy
 
 

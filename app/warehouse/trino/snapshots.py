@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.lakehouse.outputs import RunOutput
 from app.lakehouse.tables import table_info
-from app.runs.model import RunOutput
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog

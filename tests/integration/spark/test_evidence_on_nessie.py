@@ -13,8 +13,8 @@ from app.data_transformation.sail.engine import SparkConnectEngine
 from app.failure import FailureCause
 from app.lakehouse.external import external_lakehouse
 from app.lakehouse.publish.publish import append_table
-from app.lakehouse.publish.run_commits import HEAD, Target
 from app.lakehouse.storage import open_client
+from app.runs.commits import HEAD, Target
 from app.runs.handler import SettledAsFailed
 from app.runs.model import Run, RunKind, RunState
 from app.warehouse.engine import ModelSpec

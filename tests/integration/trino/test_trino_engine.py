@@ -233,7 +233,7 @@ async def test_a_statement_that_wrote_another_table_is_no_success(
         return sql.replace(f'"{name}"', f'"{other}"')
 
     engine: Any = world.engine
-    monkeypatch.setattr(engine, "client", Instead(engine.client, elsewhere))
+    monkeypatch.setattr(engine.tables, "client", Instead(engine.tables.client, elsewhere))
     run = await world.build(name, "SELECT 2 AS k", **how)
     assert run.failure is not None
     assert (run.failure.cause, run.failure.retryable) == ("lost", True)

@@ -40,7 +40,7 @@ async def hostile(world: World, home: Path, **hello: Any) -> AsyncIterator[None]
     """Replace dbt's workers with hostile ones in this context."""
     engine = world.engine
     assert isinstance(engine, TrinoEngine)
-    good, hello = engine.workers, {"catalog": engine.lake.catalog_name, **hello}
+    good, hello = engine.workers, {"catalog": engine.tables.lake.catalog_name, **hello}
     stranger = WorkerKind("tests.hostile_dbt", "dbt-worker", hello, hosts=None)
     engine.workers = Workers(home, builder=stranger, builders=1)
     try:

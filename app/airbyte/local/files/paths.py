@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.airbyte.local.files.formats import FORMAT_NAMES, FileFormat, FileKind
+from app.airbyte.file_formats import FORMAT_NAMES, FileFormat, FileKind
 from app.errors import InvalidRequest, PathRefused, SourceNotFound
 
 SETTING = "INGESTION_ALLOWED_DIRS"

@@ -18,6 +18,7 @@ from pathlib import Path
 import duckdb
 import orjson
 
+from app.airbyte.file_formats import FileFormat, Packing
 from app.airbyte.local.bronze_types import (
     RESERVED,
     BronzeColumn,
@@ -26,7 +27,6 @@ from app.airbyte.local.bronze_types import (
     unique_names,
 )
 from app.airbyte.local.files.csv import CsvDialect, HeaderBroken
-from app.airbyte.local.files.formats import FileFormat, Packing
 from app.airbyte.local.files.unpack import (
     COPY_BUFFER,
     DAMAGED,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 
 from app.airbyte.engine import CheckResult, Column, ConfiguredStream, Stream, SyncMode
-from app.airbyte.local.files.formats import FileFormat
+from app.airbyte.file_formats import FileFormat
 from app.airbyte.local.files.paths import (
     FileChoice,
     FileStream,

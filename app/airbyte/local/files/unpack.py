@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from app.airbyte.local.files.formats import FileFormat, FileKind, Packing
+from app.airbyte.file_formats import FileFormat, FileKind, Packing
 from app.errors import EngineFailed, SourceNotFound, SourceUnreadable
 
 COPY_BUFFER = 1024 * 1024

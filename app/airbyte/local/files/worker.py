@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from app.airbyte.local.files.formats import FileFormat
+from app.airbyte.file_formats import FileFormat
 from app.airbyte.local.files.opening import opened_without_links
 from app.airbyte.local.files.reader import file_columns, read_file
 from app.airbyte.local.files.unpack import FileJob

@@ -10,8 +10,8 @@ from fastapi.params import ParamTypes
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from app.edge.text import shown
 from app.errors import InvalidBody
+from app.http.text import shown
 from app.nearest import nearest_name
 
 MOST_NAMED = 10

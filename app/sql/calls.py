@@ -6,7 +6,7 @@ their own (CAST, EXTRACT, CURRENT_DATE, …) and a few that sqlglot reads by spe
 
 from sqlglot import exp
 
-from app.sql.guard.tables import fold
+from app.sql.tables import fold
 
 # Functions to sqlglot, operators or syntax to us: `shape` judges them.
 _NO_CALLS = (exp.And, exp.Or, exp.Connector)

@@ -8,8 +8,8 @@ from sqlglot import exp
 
 from app.errors import SqlFunctionRefused
 from app.sql.guard.paths import PATH_FORMATS
-from app.sql.guard.tables import fold
 from app.sql.parse import Parsed
+from app.sql.tables import fold
 
 WORDS = frozenset({"user", "current_user", "session_user"})
 _MORE_SOURCES = ("joins", "laterals")

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 from app.errors import AsgardError, EngineFailed
 from app.failure import FailureCause
 from app.lakehouse.catalog import RUN_ID_PROPERTY
+from app.lakehouse.outputs import RunOutput
 from app.runs.handler import RunControl, SettledAsFailed
-from app.runs.model import Run, RunOutput
+from app.runs.model import Run
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog

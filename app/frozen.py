@@ -1,0 +1,7 @@
+"""The base of values that do not change."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)

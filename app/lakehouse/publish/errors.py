@@ -1,0 +1,35 @@
+"""Errors of the catalog, the object store and the local disk, as our errors. For workers."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.errors import EngineFailed, EngineUnreachable
+from app.failure import FailureCause
+from app.lakehouse.locations import ForeignFile, of_foreign_file
+
+
+@contextmanager
+def lake_errors() -> Iterator[None]:
+    """Raises what the catalog and the object store raise as our errors."""
+    from pyiceberg.exceptions import ServerError, ServiceUnavailableError
+    from requests import RequestException
+
+    try:
+        yield
+    except (RequestException, ServerError, ServiceUnavailableError) as error:
+        raise EngineUnreachable("The catalog could not be reached.") from error
+    except ForeignFile as error:
+        raise of_foreign_file(error) from error
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise disk_full() from error
+        if error.filename is not None:
+            raise
+        raise EngineUnreachable(f"The object store could not be reached: {error}") from error
+
+
+def disk_full() -> EngineFailed:
+    return EngineFailed(
+        "The disk of the gateway is full.", cause=FailureCause.INTERNAL, retryable=True
+    )

@@ -1,0 +1,102 @@
+"""Tables and views that Trino writes: their names, their runs' commits, and leftovers of runs."""
+
+import time
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import TypeVar
+
+import anyio.to_thread
+
+from app.errors import EngineUnreachable, NotFound
+from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
+from app.lakehouse.outputs import RunOutput
+from app.lakehouse.tables import ViewInfo
+from app.runs.commits import Target
+from app.runs.handler import Outcome
+from app.runs.model import Run
+from app.warehouse.dependents import Mend, mend_settled
+from app.warehouse.engine import ModelSpec
+from app.warehouse.trino import snapshots
+from app.warehouse.trino.client import Answer, TrinoClient
+from app.warehouse.trino.columns import table_name
+from app.warehouse.trino.snapshots import Written
+
+T = TypeVar("T")
+THREADS = 16
+ABANDONED_AFTER = 330.0
+"""Seconds after which a Trino that cannot be reached has ended a query that nobody polls:
+`query.client.timeout` is 5 minutes unless it is made shorter."""
+
+
+class TrinoTables:
+    def __init__(self, client: TrinoClient, catalog: Catalog) -> None:
+        self.client = client
+        self.catalog = catalog
+        self.lake = catalog.lake
+        self.target = Target(catalog, hides_history=self.lake.catalog.hides_history)
+        self._limiter = anyio.CapacityLimiter(THREADS)
+        self._away_since: dict[str, float] = {}
+
+    async def settle(self, spec: ModelSpec, run: Run, mend: Mend) -> Outcome | None:
+        """Ends what the run left running on Trino, then looks for what its queries committed."""
+        query_ids = set(run.engine.get("query_ids", ()))
+        try:
+            query_ids.update(await self.thread(partial(self.client.kill_queries_of, run.run_id)))
+        except EngineUnreachable as error:
+            self._wait_for_abandonment(run.run_id, error)
+        self._away_since.pop(run.run_id, None)
+        await self.catalog.drop_table(f"{self.lake.staging_schema}.{staging_table(run.run_id)}")
+        if spec.materialization.is_view:
+            view = await self.catalog.view(spec.table)
+            if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
+                return None
+            await mend_settled(mend, run)
+            return Outcome(output=self.view_output(view))
+        published = await self.published(spec.table, query_ids)
+        if published is None:
+            await self.target.require_unchanged(run)
+            return None
+        await mend_settled(mend, run)
+        return Outcome(output=published)
+
+    async def published(self, table: str, query_ids: Collection[str]) -> RunOutput | None:
+        """What these queries wrote into the table, if its catalog shows it."""
+        try:
+            written = await self.written(table, query_ids)
+        except NotFound:
+            return None
+        return written.output if written.found else None
+
+    async def written(self, table: str, query_ids: Collection[str]) -> Written:
+        """Raises `NotFound` when there is no table."""
+        ids, ref = set(query_ids), self.lake.catalog.ref
+        return await self.catalog.run(
+            lambda rest: snapshots.written(rest, table, ids, ref),
+        )
+
+    async def ask(self, sql: str, seconds: float) -> Answer:
+        """Ask Trino something that changes nothing."""
+        return await self.thread(partial(self.client.ask, sql, seconds))
+
+    async def thread(self, work: Callable[[], T]) -> T:
+        """Left behind when it is cancelled: what it waits for is ended by `settle`."""
+        return await anyio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
+
+    def name(self, schema: str, name: str) -> str:
+        return table_name(self.lake.catalog_name, schema, name)
+
+    def view_output(self, view: ViewInfo) -> RunOutput:
+        ref = self.lake.catalog.ref
+        return RunOutput(table=view.table, table_uuid=view.view_uuid, catalog_ref=ref)
+
+    def _wait_for_abandonment(self, run_id: str, error: EngineUnreachable) -> None:
+        """Returns when no query of the run can be running any more."""
+        if "refused" in error.detail:
+            return  # nobody listens: the coordinator is gone, and with it its queries
+        since = self._away_since.setdefault(run_id, time.monotonic())
+        if time.monotonic() - since < ABANDONED_AFTER:
+            raise error
+
+
+def staging_table(run_id: str) -> str:
+    return f"run_{run_id}"
