@@ -55,7 +55,7 @@ class Scope:
         self.forms: tuple[str, ...] = ()
         """Every spelling of the secrets, the longest first."""
 
-    def learn(self, secrets: Iterable[str | None]) -> None:
+    def register_secrets(self, secrets: Iterable[str | None]) -> None:
         with self._learning:
             for secret in secrets:
                 if secret and len(secret) >= SHORTEST:
@@ -85,13 +85,13 @@ def within(scope: Scope | None) -> Iterator[None]:
         _scope.reset(token)
 
 
-def learn_here(secrets: Iterable[str | None]) -> None:
+def register_caller_secrets(secrets: Iterable[str | None]) -> None:
     """Learn a caller's secrets for the current request or run, or else for this task."""
     here = _scope.get()
     if here is None:
         here = Scope()
         _scope.set(here)
-    here.learn(secrets)
+    here.register_secrets(secrets)
 
 
 class Redactor:
@@ -101,7 +101,7 @@ class Redactor:
         self._forms: tuple[str, ...] = ()
         self._learning = threading.Lock()
 
-    def learn(self, secrets: Iterable[str | None]) -> None:
+    def register_secrets(self, secrets: Iterable[str | None]) -> None:
         """The gateway's own, for as long as it runs."""
         with self._learning:
             new = {secret for secret in secrets if secret and len(secret) >= SHORTEST}
@@ -109,7 +109,7 @@ class Redactor:
                 self._lasting |= new
                 self._form()
 
-    def learn_passing(self, secrets: Iterable[str | None]) -> None:
+    def register_transient_secrets(self, secrets: Iterable[str | None]) -> None:
         """Learn tokens that the gateway obtained."""
         with self._learning:
             new = False
@@ -225,6 +225,9 @@ def _forms(secret: str) -> Iterable[str]:
 
 
 PROCESS = Redactor()
-learn, learn_passing = PROCESS.learn, PROCESS.learn_passing
+register_secrets, register_transient_secrets = (
+    PROCESS.register_secrets,
+    PROCESS.register_transient_secrets,
+)
 clean, clean_json, clean_value = PROCESS.clean, PROCESS.clean_json, PROCESS.clean_value
 clean_start, clean_member = PROCESS.clean_start, PROCESS.clean_member

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from app.processes.worker_main import Gateway, Handlers, Message, serve
+from app.processes.worker_main import GatewayChannel, Handlers, Message, serve
 from app.warehouse import trino
 from app.warehouse.trino.columns import table_name
 from app.warehouse.trino.publisher import table_statement
@@ -45,7 +45,7 @@ def open_worker(hello: Message) -> Handlers:
         dbt_backend.MACROS.write_text(hello["macros"])
         return builder.open_worker(hello)
 
-    def ask(message: Message, gateway: Gateway) -> dict[str, Any]:
+    def ask(message: Message, gateway: GatewayChannel) -> dict[str, Any]:
         target = table_name(hello["catalog"], message["schema"], message["name"])
         approved = table_statement(target, message["sql"])
         for asked in hello["asks"]:

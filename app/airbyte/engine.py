@@ -14,7 +14,7 @@ from pydantic import Field
 
 from app.caller import Caller
 from app.frozen import Frozen
-from app.runs.handler import Outcome, RunControl
+from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run, RunState
 
 DEFAULT_WORKSPACE = "default"
@@ -112,7 +112,7 @@ class Destination(Frozen):
     created_by: str
 
 
-class Column(Frozen):
+class StreamColumn(Frozen):
     name: str
     type: str
 
@@ -125,7 +125,7 @@ class Stream(Frozen):
 
     name: str
     namespace: str | None = None
-    columns: tuple[Column, ...] = ()
+    columns: tuple[StreamColumn, ...] = ()
     sync_modes: tuple[str, ...] | None = ()
     primary_key: tuple[tuple[str, ...], ...] = ()
     cursor: tuple[str, ...] = ()
@@ -133,7 +133,7 @@ class Stream(Frozen):
     json_schema: dict[str, Any] = Field(default_factory=dict)
 
 
-class StreamChoice(Frozen):
+class StreamSelection(Frozen):
     """What a client asks for. Without cursor and key: the source's own."""
 
     name: str
@@ -143,7 +143,7 @@ class StreamChoice(Frozen):
     primary_key: tuple[tuple[str, ...], ...] = ()
 
 
-class ConfiguredStream(StreamChoice):
+class ConfiguredStream(StreamSelection):
     """`path` is where its files are: `bronze/{namespace}/{name}`."""
 
     path: str
@@ -160,7 +160,7 @@ class IngestionDraft(Frozen):
     destination_id: str
     schedule: Schedule = Schedule()
     status: IngestionStatus = IngestionStatus.ACTIVE
-    streams: tuple[StreamChoice, ...] | None = None
+    streams: tuple[StreamSelection, ...] | None = None
 
 
 class IngestionChange(Frozen):
@@ -169,7 +169,7 @@ class IngestionChange(Frozen):
     name: str | None = None
     schedule: Schedule | None = None
     status: IngestionStatus | None = None
-    streams: tuple[StreamChoice, ...] | None = None
+    streams: tuple[StreamSelection, ...] | None = None
     all_streams: bool = False
     """Back to all that the source has."""
 
@@ -207,7 +207,7 @@ class IngestionEngine(Protocol):
     async def missing_connector(self, source_type: str) -> str | None:
         """The connector that `install` must install before such a source can be read."""
 
-    async def vet_source(self, draft: SourceDraft) -> None:
+    async def validate_source(self, draft: SourceDraft) -> None:
         """Raises what `create_source` would, and changes nothing."""
 
     async def create_source(self, source_id: str, draft: SourceDraft, caller: Caller) -> Source: ...
@@ -245,8 +245,8 @@ class IngestionEngine(Protocol):
     async def install(self, connector: str, control: RunControl) -> Mapping[str, Any]:
         """Installs a connector; returns what the run records of it. Repeatable."""
 
-    async def sync(self, ingestion_id: str, control: RunControl) -> Outcome:
+    async def sync(self, ingestion_id: str, control: RunControl) -> RunResult:
         """Reads the source into bronze: all of it becomes visible at once, or nothing does."""
 
-    async def settle_sync(self, run: Run, ingestion_id: str) -> Outcome | None:
-        """See `RunDriver.settle`."""
+    async def reconcile_sync(self, run: Run, ingestion_id: str) -> RunResult | None:
+        """See `RunHandler.reconcile`."""

@@ -6,7 +6,7 @@ from app.airbyte.engine import IngestionEngine
 from app.failure import FailureCause
 from app.frozen import Frozen
 from app.lakehouse.outputs import RunOutput
-from app.runs.handler import Outcome, RunControl
+from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run, RunState
 
 ENDS = frozenset(state for state in RunState if state.is_terminal)
@@ -31,29 +31,29 @@ class InstallWork(Frozen):
         return f"connector/{self.connector}"
 
 
-class IngestionDriver:
-    """`RunDriver` of ingestion runs, whichever engine runs them."""
+class IngestionRunHandler:
+    """`RunHandler` of ingestion runs, whichever engine runs them."""
 
     def __init__(self, engine: IngestionEngine) -> None:
         self._engine = engine
 
-    async def execute(self, run: Run, control: RunControl) -> Outcome:
+    async def execute(self, run: Run, control: RunControl) -> RunResult:
         if run.spec["op"] == "sync":
             return await self._engine.sync(SyncWork.model_validate(run.spec).ingestion_id, control)
         work = InstallWork.model_validate(run.spec)
         installed = await self._engine.install(work.connector, control)
-        return Outcome(output=RunOutput(table=work.target), engine=installed)
+        return RunResult(output=RunOutput(table=work.target), engine=installed)
 
-    async def settle(self, run: Run) -> Outcome | None:
+    async def reconcile(self, run: Run) -> RunResult | None:
         if run.spec["op"] == "sync":
             work = SyncWork.model_validate(run.spec)
-            return await self._engine.settle_sync(run, work.ingestion_id)
+            return await self._engine.reconcile_sync(run, work.ingestion_id)
         install = InstallWork.model_validate(run.spec)
         if await self._engine.missing_connector(install.connector):
             return None
-        return Outcome(output=RunOutput(table=install.target))
+        return RunResult(output=RunOutput(table=install.target))
 
-    def last_word(self, ended: Run) -> str | None:
+    def final_engine_state(self, ended: Run) -> str | None:
         """In Airbyte's words, which the embedded engine has too. What is stopped is cancelled
         there, also when it took too long."""
         said = ended.engine_state

@@ -23,7 +23,7 @@ from app.airbyte.engine import (
     Schedule,
     ScheduleType,
     SourceDraft,
-    StreamChoice,
+    StreamSelection,
     SyncMode,
 )
 from app.airbyte.source_configs import TYPED, S3Config
@@ -167,8 +167,8 @@ class StreamBody(Body):
             return [[item] if isinstance(item, str) else item for item in value]
         return value
 
-    def choice(self) -> StreamChoice:
-        return StreamChoice.model_validate(self.model_dump())
+    def choice(self) -> StreamSelection:
+        return StreamSelection.model_validate(self.model_dump())
 
 
 Streams = Annotated[list[StreamBody], Field(min_length=1, max_length=1000)]
@@ -215,5 +215,5 @@ class IngestionPatch(Body):
         )
 
 
-def _choices(streams: list[StreamBody] | None) -> tuple[StreamChoice, ...] | None:
+def _choices(streams: list[StreamBody] | None) -> tuple[StreamSelection, ...] | None:
     return None if streams is None else tuple(stream.choice() for stream in streams)

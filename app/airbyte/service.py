@@ -27,7 +27,7 @@ from app.caller import Caller
 from app.config import Settings
 from app.errors import Conflict, EngineFailed, EngineUnreachable, InvalidBody, NotFound
 from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
-from app.redaction import learn_here
+from app.redaction import register_caller_secrets
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
 from app.sql.jinja import check_text
@@ -79,8 +79,8 @@ class AirbyteService:
         """
         check_text(draft.name, "name")
         _refuse_masks(draft.config)
-        learn_here(sure_secrets(draft.config))
-        await self._engine.vet_source(draft)
+        register_caller_secrets(sure_secrets(draft.config))
+        await self._engine.validate_source(draft)
         claim = await self._idempotency.claim(key, str(uuid4()))
         source = await self._earlier_source(claim)
         if source is None:
@@ -116,7 +116,7 @@ class AirbyteService:
     ) -> tuple[Destination, Claim]:
         check_text(draft.name, "name")
         _refuse_masks(draft.config or {})
-        learn_here(sure_secrets(draft.config))
+        register_caller_secrets(sure_secrets(draft.config))
         await self._engine.vet_destination(draft)
         claim = await self._idempotency.claim(key, str(uuid4()))
         if claim.replayed:

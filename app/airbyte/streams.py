@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from app.airbyte.engine import ConfiguredStream, Stream, StreamChoice
+from app.airbyte.engine import ConfiguredStream, Stream, StreamSelection
 from app.errors import InvalidRequest
 
-PathOf = Callable[[StreamChoice], str]
+PathOf = Callable[[StreamSelection], str]
 
 
 def configured(
-    available: Iterable[Stream], wanted: tuple[StreamChoice, ...] | None, path_of: PathOf
+    available: Iterable[Stream], wanted: tuple[StreamSelection, ...] | None, path_of: PathOf
 ) -> tuple[ConfiguredStream, ...]:
     """Every wanted stream with what the source says of it; None: all of them.
 
@@ -18,7 +18,7 @@ def configured(
     """
     known = {(stream.namespace, stream.name): stream for stream in available}
     if wanted is None:
-        wanted = tuple(StreamChoice(name=s.name, namespace=s.namespace) for s in known.values())
+        wanted = tuple(StreamSelection(name=s.name, namespace=s.namespace) for s in known.values())
     if not wanted:
         raise InvalidRequest("An ingestion has at least one stream.")
     streams: dict[str, ConfiguredStream] = {}
@@ -34,7 +34,7 @@ def configured(
     return tuple(streams.values())
 
 
-def _known(choice: StreamChoice, known: Mapping[tuple[str | None, str], Stream]) -> Stream:
+def _known(choice: StreamSelection, known: Mapping[tuple[str | None, str], Stream]) -> Stream:
     named = [
         s
         for (space, name), s in known.items()
@@ -49,7 +49,7 @@ def _known(choice: StreamChoice, known: Mapping[tuple[str | None, str], Stream])
     return named[0]
 
 
-def _configured(choice: StreamChoice, stream: Stream, path: str) -> ConfiguredStream:
+def _configured(choice: StreamSelection, stream: Stream, path: str) -> ConfiguredStream:
     mode = choice.sync_mode
     if stream.sync_modes is not None and mode not in stream.sync_modes:
         raise InvalidRequest(

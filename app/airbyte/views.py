@@ -7,7 +7,6 @@ from pydantic import BaseModel, Field
 
 from app.airbyte.cron import next_time
 from app.airbyte.engine import (
-    Column,
     ConfiguredStream,
     Connector,
     Destination,
@@ -16,6 +15,7 @@ from app.airbyte.engine import (
     IngestionStatus,
     Source,
     Stream,
+    StreamColumn,
     SyncMode,
 )
 from app.airbyte.schemas import ScheduleBody
@@ -69,7 +69,7 @@ class CheckView(BaseModel):
 class StreamView(BaseModel):
     name: str
     namespace: str | None
-    columns: list[Column]
+    columns: list[StreamColumn]
     sync_modes: list[SyncMode | str] | None = Field(
         description="null: Airbyte does not say, as long as its workspace has no sink."
     )

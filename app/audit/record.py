@@ -18,14 +18,14 @@ RESOURCE_FIELDS = (
 )
 
 
-class Outcome(StrEnum):
+class AuditOutcome(StrEnum):
     DONE = "done"
     REFUSED = "refused"
     """Before anything was looked at: 401, 403, 429, and whatever a caller met who was not known."""
     FAILED = "failed"
 
     @classmethod
-    def of(cls, status: int) -> "Outcome":
+    def of(cls, status: int) -> "AuditOutcome":
         if status < 400:
             return cls.DONE
         return cls.REFUSED if status in {401, 403, 429} else cls.FAILED
@@ -41,7 +41,7 @@ class AuditRecord(BaseModel):
     path: str
     address: str
     status: int
-    outcome: Outcome
+    outcome: AuditOutcome
     request_id: str | None
     run_id: str | None = None
     resource_id: str | None = None

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from app.audit.record import AuditRecord, Outcome
+from app.audit.record import AuditOutcome, AuditRecord
 from app.audit.trail import AuditTrail
 from app.http.dependencies import component
 from app.runs.pages import decode_cursor, encode_cursor
@@ -24,7 +24,7 @@ class AuditPage(BaseModel):
 async def list_audit(
     request: Request,
     subject: Annotated[str | None, Query(max_length=255)] = None,
-    outcome: Outcome | None = None,
+    outcome: AuditOutcome | None = None,
     run_id: Annotated[str | None, Query(max_length=100)] = None,
     resource_id: Annotated[str | None, Query(max_length=100)] = None,
     cursor: Annotated[str | None, Query(max_length=500)] = None,

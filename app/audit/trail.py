@@ -17,9 +17,9 @@ import structlog
 from pydantic import ValidationError
 
 from app.audit.ledger import AuditLedger
-from app.audit.record import AuditRecord, Outcome
-from app.concurrency.backoff import pauses
-from app.concurrency.notify import ring_within
+from app.audit.record import AuditOutcome, AuditRecord
+from app.concurrency.backoff import backoff_delays
+from app.concurrency.notify import wait_within
 from app.errors import AsgardError
 from app.redaction import within
 
@@ -78,7 +78,7 @@ class AuditTrail:
             writing = asyncio.create_task(self._write(record))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
-        if record.outcome is Outcome.DONE:
+        if record.outcome is AuditOutcome.DONE:
             await asyncio.wait({writing}, timeout=PATIENCE)
 
     @property
@@ -110,13 +110,13 @@ class AuditTrail:
             log.warning("audit_waits_in_memory", id=record.id, error=error.detail)
 
     async def _carry_for_ever(self) -> None:
-        waits = pauses(longest=30.0)
+        waits = backoff_delays(longest=30.0)
         while True:
             try:
                 if not self._waiting:
                     # Cleared here, with nothing waiting: a bell left ringing would spin this loop.
                     self._work.clear()
-                    await ring_within(self._work, max(0.05, self._next_sweep - time.monotonic()))
+                    await wait_within(self._work, max(0.05, self._next_sweep - time.monotonic()))
                 if time.monotonic() >= self._next_sweep:
                     self._take_refusals()
                     await self._sweep()
@@ -124,7 +124,7 @@ class AuditTrail:
                 if self._waiting:
                     await asyncio.sleep(BATCHING)
                     await self._append()
-                waits = pauses(longest=30.0)
+                waits = backoff_delays(longest=30.0)
             except AsgardError as error:
                 log.warning("audit_waits", records=len(self._waiting), error=error.detail)
                 await asyncio.sleep(next(waits))

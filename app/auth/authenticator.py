@@ -6,7 +6,7 @@ from typing import Protocol
 from starlette.datastructures import Headers
 
 from app.auth.key_ring import KeyRing
-from app.auth.oidc import TokenJudge, TokenRefused
+from app.auth.oidc import TokenRefused, TokenVerifier
 from app.caller import ADMIN, ANONYMOUS, Caller
 from app.errors import Unauthorized
 
@@ -39,7 +39,7 @@ class ByKey:
 
 
 class ByToken:
-    def __init__(self, judge: TokenJudge) -> None:
+    def __init__(self, judge: TokenVerifier) -> None:
         self._judge = judge
 
     async def caller(self, headers: Headers) -> Caller:

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from app.auth.keys import KeyFile, KnownKey, key_id, make_key
 from app.caller import ADMIN, Caller
-from app.config import AuthMode, ConfigurationError, Fault, Settings
+from app.config import AuthMode, ConfigProblem, ConfigurationError, Settings
 from app.config.placeholders import is_placeholder
-from app.redaction import learn
+from app.redaction import register_secrets
 
 T = TypeVar("T")
 LOOKED_AT_EVERY = 1.0
@@ -117,7 +117,7 @@ class Watched(Generic[T]):
         self._version = version
 
 
-def key_faults(settings: Settings) -> Iterator[Fault]:
+def key_faults(settings: Settings) -> Iterator[ConfigProblem]:
     """What keeps a gateway that asks for keys from starting: their files."""
     if settings.authentication is not AuthMode.API_KEY:
         return
@@ -135,11 +135,11 @@ def key_faults(settings: Settings) -> Iterator[Fault]:
         )
 
 
-def _faults_of(variable: str, read: Callable[[], object], advice: str) -> Iterator[Fault]:
+def _faults_of(variable: str, read: Callable[[], object], advice: str) -> Iterator[ConfigProblem]:
     try:
         read()
     except ConfigurationError as error:
-        yield Fault((variable,), f"{variable}: {error}", advice)
+        yield ConfigProblem((variable,), f"{variable}: {error}", advice)
 
 
 def _parse_known(content: bytes) -> dict[str, KnownKey]:
@@ -152,5 +152,5 @@ def _parse_plain(content: bytes) -> bytes:
         raise ValueError("it holds the placeholder of an example, which can be guessed")
     if len(key) < SHORTEST_PLAIN:
         raise ValueError(f"a key has at least {SHORTEST_PLAIN} characters; this one can be guessed")
-    learn([key.decode(errors="replace")])
+    register_secrets([key.decode(errors="replace")])
     return hashlib.sha256(key).digest()

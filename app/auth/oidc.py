@@ -147,7 +147,7 @@ def subject_refusal(given: object) -> str | None:
     return None
 
 
-class TokenJudge:
+class TokenVerifier:
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
         self._keys = IssuerKeys(issuer.url)

@@ -16,16 +16,16 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 
 
-def pauses(first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE) -> Iterator[float]:
+def backoff_delays(first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE) -> Iterator[float]:
     pause = first
     while True:
         yield pause * random.uniform(0.7, 1.3)  # noqa: S311
         pause = min(longest, pause * 2)
 
 
-async def until_reachable(call: Callable[[], Awaitable[T]], what: str) -> T:
+async def retry_while_unreachable(call: Callable[[], Awaitable[T]], what: str) -> T:
     """Only for calls that may be repeated."""
-    for pause in pauses():
+    for pause in backoff_delays():
         try:
             return await call()
         except (EngineUnreachable, EngineTimeout) as error:

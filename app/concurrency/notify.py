@@ -4,42 +4,42 @@ import asyncio
 from weakref import WeakValueDictionary
 
 
-class Bell:
-    """Take `rung` before looking, then wait for it: no ring in between is missed."""
+class Notifier:
+    """Take `changed` before looking, then wait for it: no ring in between is missed."""
 
     def __init__(self) -> None:
-        self.rung = asyncio.Event()
+        self.changed = asyncio.Event()
 
-    def ring(self) -> None:
-        event, self.rung = self.rung, asyncio.Event()
+    def notify(self) -> None:
+        event, self.changed = self.changed, asyncio.Event()
         event.set()
 
 
-class Bells:
+class RunNotifiers:
     """One bell a run, for as long as somebody holds it."""
 
     def __init__(self) -> None:
-        self._bells: WeakValueDictionary[str, Bell] = WeakValueDictionary()
+        self._bells: WeakValueDictionary[str, Notifier] = WeakValueDictionary()
 
-    def of(self, run_id: str) -> Bell:
+    def of(self, run_id: str) -> Notifier:
         bell = self._bells.get(run_id)
         if bell is None:
-            bell = self._bells[run_id] = Bell()
+            bell = self._bells[run_id] = Notifier()
         return bell
 
-    def ring(self, run_id: str) -> None:
+    def notify(self, run_id: str) -> None:
         if (bell := self._bells.get(run_id)) is not None:
-            bell.ring()
+            bell.notify()
 
-    def ring_all(self) -> None:
+    def notify_all(self) -> None:
         for bell in list(self._bells.values()):
-            bell.ring()
+            bell.notify()
 
     def __len__(self) -> int:
         return len(self._bells)
 
 
-async def ring_within(event: asyncio.Event, seconds: float | None) -> bool:
+async def wait_within(event: asyncio.Event, seconds: float | None) -> bool:
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

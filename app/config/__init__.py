@@ -3,7 +3,7 @@ Nothing else reads the environment."""
 
 from app.config.authentication import AuthMode
 from app.config.core import Environment
-from app.config.problems import ConfigurationError, Fault
+from app.config.problems import ConfigProblem, ConfigurationError
 from app.config.reading import examine_settings, load_settings, unknown_variables
 from app.config.settings import PARTS, Settings
 from app.config.validation import check_choice
@@ -11,9 +11,9 @@ from app.config.validation import check_choice
 __all__ = [
     "PARTS",
     "AuthMode",
+    "ConfigProblem",
     "ConfigurationError",
     "Environment",
-    "Fault",
     "Settings",
     "check_choice",
     "examine_settings",

@@ -5,7 +5,7 @@ from app.config.section import Section
 from app.config.values import MONTH, Seconds
 
 
-class Limits(Section):
+class RunLimits(Section):
     model_config = SettingsConfigDict(title="Limits of runs")
 
     max_queued: int = Field(default=1000, ge=1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Fault:
+class ConfigProblem:
     """`said` is a sentence that names the variables and holds no secret."""
 
     variables: tuple[str, ...]
@@ -17,7 +17,7 @@ class ConfigurationError(Exception):
     """The settings cannot work; the message says what is wrong, all of it, and what to do."""
 
     @classmethod
-    def of(cls, faults: Iterable[Fault]) -> "ConfigurationError":
+    def of(cls, faults: Iterable[ConfigProblem]) -> "ConfigurationError":
         lines = [f"{fault.said} {fault.advice}" for fault in faults]
         if len(lines) == 1:
             return cls(lines[0])

@@ -8,13 +8,13 @@ from typing import Any
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
-from app.config.problems import ConfigurationError, Fault
+from app.config.problems import ConfigProblem, ConfigurationError
 from app.config.reference import variable
 from app.config.settings import Settings
 from app.config.unknown import UnknownVariable, unknown_among
 from app.config.validation import find_faults
 
-Finder = Callable[[Settings], Iterable[Fault]]
+Finder = Callable[[Settings], Iterable[ConfigProblem]]
 LONGEST_SHOWN = 80
 IN_AN_ADDRESS = re.compile(r"//.*@")
 
@@ -27,7 +27,7 @@ def load_settings(*further: Finder) -> Settings:
     return settings
 
 
-def examine_settings(*further: Finder) -> tuple[Settings, list[Fault]]:
+def examine_settings(*further: Finder) -> tuple[Settings, list[ConfigProblem]]:
     """With faults, the settings have an example in place of each value that cannot be read: the
     rest is judged all the same."""
     try:
@@ -50,19 +50,19 @@ def unknown_variables() -> list[UnknownVariable]:
     return unknown_among({**dotenv_values(".env"), **os.environ})
 
 
-def _hint(unknown: UnknownVariable) -> Fault:
+def _hint(unknown: UnknownVariable) -> ConfigProblem:
     """Beside what is wrong, a mistyped name may be the reason."""
     meant = f"Perhaps {unknown.nearest} was meant." if unknown.nearest else "Unset it."
-    return Fault((unknown.name,), f"{unknown.name} is no variable of Asgard.", meant)
+    return ConfigProblem((unknown.name,), f"{unknown.name} is no variable of Asgard.", meant)
 
 
-def _fault(item: Any) -> Fault:
+def _fault(item: Any) -> ConfigProblem:
     known = variable(str(item["loc"][0]))
     own = str(item.get("ctx", {}).get("error", "")) if item["type"] == "value_error" else ""
     shown = "" if known.is_secret else f"={_shown(item['input'])}"
     example = "" if known.is_secret else f", such as {known.example}"
     said = f"{known.name}{shown} cannot be right. {own}".rstrip()
-    return Fault((known.name,), said, f"It has to be {known.kind}{example}.")
+    return ConfigProblem((known.name,), said, f"It has to be {known.kind}{example}.")
 
 
 def _shown(value: Any) -> str:

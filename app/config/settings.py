@@ -11,7 +11,7 @@ from app.config.airbyte import Airbyte
 from app.config.authentication import Authentication, AuthMode
 from app.config.core import Core, Environment
 from app.config.embedding import Embedding
-from app.config.limits import Limits
+from app.config.limits import RunLimits
 from app.config.section import Section
 from app.config.spark import Spark
 from app.config.storage import Storage
@@ -36,12 +36,12 @@ SECTIONS: tuple[type[Section], ...] = (
     Spark,
     Trino,
     Storage,
-    Limits,
+    RunLimits,
     Traces,
 )
 
 
-class Settings(Traces, Limits, Storage, Trino, Spark, Airbyte, Embedding, Authentication, Core):
+class Settings(Traces, RunLimits, Storage, Trino, Spark, Airbyte, Embedding, Authentication, Core):
     """Read from the environment and `.env`; an empty value means unset. Times are in seconds."""
 
     model_config = SettingsConfigDict(title="Settings")

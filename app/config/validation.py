@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from app.config.authentication import AuthMode
 from app.config.core import Environment
 from app.config.placeholders import asks_to_be_replaced, is_placeholder
-from app.config.problems import ConfigurationError, Fault
+from app.config.problems import ConfigProblem, ConfigurationError
 from app.config.reference import variable
 from app.config.settings import PARTS, Settings
 
@@ -25,7 +25,7 @@ def check_choice(settings: Settings) -> None:
         raise ConfigurationError.of(faults)
 
 
-def find_faults(settings: Settings) -> Iterator[Fault]:
+def find_faults(settings: Settings) -> Iterator[ConfigProblem]:
     yield from _contradictions(settings)
     yield from _missing(settings)
     yield from _half_credentials(settings)
@@ -35,15 +35,15 @@ def find_faults(settings: Settings) -> Iterator[Fault]:
         yield from _placeholders(settings)
 
 
-def _fault(variables: str, said: str, advice: str) -> Fault:
-    return Fault(tuple(variables.split()), said, advice)
+def _fault(variables: str, said: str, advice: str) -> ConfigProblem:
+    return ConfigProblem(tuple(variables.split()), said, advice)
 
 
-def _contradictions(settings: Settings) -> Iterator[Fault]:
+def _contradictions(settings: Settings) -> Iterator[ConfigProblem]:
     embedded = settings.asgard_embedded
     for part in sorted(embedded):
         if given := _given(settings, {part}):
-            yield Fault(
+            yield ConfigProblem(
                 ("ASGARD_EMBEDDED", *given),
                 f"{', '.join(given)} and ASGARD_EMBEDDED={part} contradict one another.",
                 "Unset one of them.",
@@ -73,7 +73,7 @@ def _contradictions(settings: Settings) -> Iterator[Fault]:
         )
 
 
-def _missing(settings: Settings) -> Iterator[Fault]:
+def _missing(settings: Settings) -> Iterator[ConfigProblem]:
     production = settings.environment is Environment.PRODUCTION
     if not (production or settings.kubernetes_service_host or _given(settings, PARTS)):
         return
@@ -82,7 +82,7 @@ def _missing(settings: Settings) -> Iterator[Fault]:
         for name, other in _missing_of(part, settings):
             choice = f" (or {other})" if other else ""
             embed = "" if production else f", or name {part} in ASGARD_EMBEDDED"
-            yield Fault(
+            yield ConfigProblem(
                 (name, other) if other else (name,),
                 f"{name}{choice} is missing: {why} nothing is embedded by itself.",
                 f"Set it, such as {_such_as(name)}{embed}.",
@@ -103,7 +103,7 @@ def _missing_of(part: str, settings: Settings) -> Iterator[tuple[str, str]]:
         yield "NESSIE_URI", "ICEBERG_REST_URI"
 
 
-def _half_credentials(settings: Settings) -> Iterator[Fault]:
+def _half_credentials(settings: Settings) -> Iterator[ConfigProblem]:
     pairs = (
         ("airbyte_username", "airbyte_password"),
         ("airbyte_client_id", "airbyte_client_secret"),
@@ -125,7 +125,7 @@ def _half_credentials(settings: Settings) -> Iterator[Fault]:
         )
 
 
-def _doors(settings: Settings) -> Iterator[Fault]:
+def _doors(settings: Settings) -> Iterator[ConfigProblem]:
     if settings.auth_mode is None and settings.environment is Environment.PRODUCTION:
         yield _fault(
             "AUTH_MODE",
@@ -147,7 +147,7 @@ def _doors(settings: Settings) -> Iterator[Fault]:
         )
 
 
-def _names(settings: Settings) -> Iterator[Fault]:
+def _names(settings: Settings) -> Iterator[ConfigProblem]:
     for name in ("SILVER_SCHEMA", "GOLD_SCHEMA"):
         if (schema := getattr(settings, name.lower())) in RESERVED_SCHEMAS:
             yield _fault(
@@ -162,7 +162,7 @@ def _names(settings: Settings) -> Iterator[Fault]:
         )
 
 
-def _placeholders(settings: Settings) -> Iterator[Fault]:
+def _placeholders(settings: Settings) -> Iterator[ConfigProblem]:
     for field, value in settings:
         name = field.upper()
         if isinstance(value, SecretStr):

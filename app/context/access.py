@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 
 from app.auth.authenticator import Anybody, Authenticator, ByKey, ByToken
 from app.auth.key_ring import KeyRing
-from app.auth.oidc import Issuer, TokenJudge
+from app.auth.oidc import Issuer, TokenVerifier
 from app.config import AuthMode, Settings
 
 
@@ -15,9 +15,9 @@ def authenticator(settings: Settings, stack: AsyncExitStack) -> Authenticator:
         case AuthMode.API_KEY:
             return ByKey(KeyRing(settings.keys_file, settings.auth_api_key_file))
         case AuthMode.OIDC:
-            judge = TokenJudge(_issuer(settings))
-            stack.push_async_callback(judge.close)
-            return ByToken(judge)
+            sql_guard = TokenVerifier(_issuer(settings))
+            stack.push_async_callback(sql_guard.close)
+            return ByToken(sql_guard)
 
 
 def _issuer(settings: Settings) -> Issuer:

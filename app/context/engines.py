@@ -1,8 +1,8 @@
 """The engine behind each port: production's where its settings are there, else the embedded one."""
 
 from app.airbyte.engine import IngestionEngine
-from app.airbyte.local.engine import LocalConnectors
-from app.airbyte.remote.engine import AirbyteApi
+from app.airbyte.local.engine import LocalIngestionEngine
+from app.airbyte.remote.engine import RemoteIngestionEngine
 from app.context.connections import kubernetes_api, trino_connection
 from app.context.foundation import Foundation
 from app.data_transformation.engine import SparkEngine
@@ -16,7 +16,7 @@ from app.warehouse.trino.engine import TrinoEngine
 
 async def ingestion_engine(foundation: Foundation) -> IngestionEngine:
     if foundation.settings.is_production("ingestion"):
-        airbyte = AirbyteApi(
+        airbyte = RemoteIngestionEngine(
             settings=foundation.settings,
             lake=foundation.lake,
             store=foundation.store,
@@ -26,7 +26,7 @@ async def ingestion_engine(foundation: Foundation) -> IngestionEngine:
         airbyte.follower.open()
         foundation.probes["airbyte"] = airbyte.client.probe
         return airbyte
-    engine = LocalConnectors(
+    engine = LocalIngestionEngine(
         settings=foundation.settings,
         lake=foundation.lake,
         store=foundation.store,
@@ -91,7 +91,7 @@ def sql_engine(foundation: Foundation) -> SqlEngine:
             connection=trino_connection(settings),
             catalog=foundation.catalog,
             store=foundation.store,
-            judge=foundation.judge,
+            sql_guard=foundation.sql_guard,
             home=settings.home,
             workers=settings.dbt_workers,
             telemetry=foundation.telemetry,
@@ -106,7 +106,7 @@ def sql_engine(foundation: Foundation) -> SqlEngine:
         publisher_lake=foundation.publisher_lake,
         catalog=foundation.catalog,
         store=foundation.store,
-        judge=foundation.judge,
+        sql_guard=foundation.sql_guard,
         home=foundation.settings.home,
         workers=foundation.settings.dbt_workers,
         telemetry=foundation.telemetry,

@@ -13,7 +13,7 @@ from app.lakehouse.embedded.lakehouse import EmbeddedLakehouse, embedded_lakehou
 from app.lakehouse.external import ExternalLakehouse, external_lakehouse
 from app.lakehouse.storage import ObjectStore
 from app.lakehouse.storage_probe import StorageProbe
-from app.sql.client import SqlJudge
+from app.sql.client import SqlGuardClient
 from app.sql.model import SqlPolicy
 from app.telemetry.calls import Telemetry
 
@@ -37,7 +37,7 @@ class Foundation:
     records: Catalog
     """The same catalog, on the branch that Asgard's own records are on."""
     policy: SqlPolicy
-    judge: SqlJudge
+    sql_guard: SqlGuardClient
     manifests: BronzeManifests
     telemetry: Telemetry
     stack: AsyncExitStack
@@ -72,8 +72,10 @@ async def lay_foundation(
         bucket=lakehouse.lake.s3.bucket,
         allowed_prefixes=settings.source_prefixes,
     )
-    judge = SqlJudge(policy, log_path=settings.home / "logs" / "sql-judge.log", telemetry=telemetry)
-    stack.push_async_callback(judge.close)
+    sql_guard = SqlGuardClient(
+        policy, log_path=settings.home / "logs" / "sql-judge.log", telemetry=telemetry
+    )
+    stack.push_async_callback(sql_guard.close)
     return Foundation(
         settings=settings,
         lake=lakehouse.lake,
@@ -85,11 +87,11 @@ async def lay_foundation(
         catalog=catalog,
         records=lakehouse.records,
         policy=policy,
-        judge=judge,
+        sql_guard=sql_guard,
         manifests=BronzeManifests(store),
         telemetry=telemetry,
         stack=stack,
-        warm=[judge.warm],
+        warm=[sql_guard.warm],
         probes={
             "s3": storage.check,
             "catalog": lambda: catalog.run(lambda rest: rest.list_namespaces()),

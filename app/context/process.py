@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from app.airbyte.engine import IngestionEngine
-from app.airbyte.run_handler import IngestionDriver
+from app.airbyte.run_handler import IngestionRunHandler
 from app.airbyte.service import AirbyteService
 from app.audit.trail import AuditTrail
 from app.auth.authenticator import Authenticator
@@ -22,7 +22,7 @@ from app.context.layers import tell_layers
 from app.data_products.freshness import FreshnessWatch
 from app.data_products.record import ProductDoc
 from app.data_products.service import DataProductService
-from app.data_transformation.run_handler import SparkDriver
+from app.data_transformation.run_handler import SparkRunHandler
 from app.data_transformation.service import SparkService
 from app.data_transformation.source_files import SourceResolver
 from app.dbt_transformations.record import TransformationDoc
@@ -32,7 +32,7 @@ from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
 from app.lakehouse.records.table import RecordTable
 from app.lakehouse.storage import ObjectStore
-from app.runs.handler import RunDriver
+from app.runs.handler import RunHandler
 from app.runs.metrics import count_ended_run, watch_open_runs
 from app.runs.model import RunKind
 from app.runs.service import RunService
@@ -40,7 +40,7 @@ from app.runs.supervisor import Observer
 from app.telemetry.calls import Telemetry
 from app.telemetry.metrics import Metrics
 from app.warehouse.dbt.project import DbtProject
-from app.warehouse.run_handler import ModelDriver
+from app.warehouse.run_handler import ModelRunHandler
 
 T = TypeVar("T")
 
@@ -79,15 +79,19 @@ async def open_context(
         access = authenticator(settings, stack)
         foundation = await lay_foundation(settings, telemetry, stack)
         lake, store, catalog = foundation.lake, foundation.store, foundation.catalog
-        records, judge, manifests = foundation.records, foundation.judge, foundation.manifests
+        records, sql_guard, manifests = (
+            foundation.records,
+            foundation.sql_guard,
+            foundation.manifests,
+        )
         ingestion = await ingestion_engine(foundation)
         spark = spark_engine(foundation)
         warehouse = sql_engine(foundation)
         sources = SourceResolver(store, manifests)
-        models = ModelDriver(warehouse)
-        drivers: dict[RunKind, RunDriver] = {
-            RunKind.INGESTION: IngestionDriver(ingestion),
-            RunKind.SPARK: SparkDriver(spark, catalog, sources, warehouse),
+        models = ModelRunHandler(warehouse)
+        handlers: dict[RunKind, RunHandler] = {
+            RunKind.INGESTION: IngestionRunHandler(ingestion),
+            RunKind.SPARK: SparkRunHandler(spark, catalog, sources, warehouse),
             RunKind.DBT: models,
             RunKind.DATA_PRODUCT: models,
         }
@@ -97,7 +101,7 @@ async def open_context(
             store=store,
             catalog=records,
             settings=settings,
-            drivers=drivers,
+            handlers=handlers,
             observers=runs_seen,
             owners={
                 RunKind.INGESTION: lambda id_: _creator_of_ingestion(ingestion, id_),
@@ -111,14 +115,14 @@ async def open_context(
         project = DbtProject(
             lake=lake,
             target=project_target(settings, lake),
-            judge=judge,
+            sql_guard=sql_guard,
             project_dir=settings.project_dir,
             profiles_dir=settings.profiles_dir,
         )
         dbt = DbtService(
             records=RecordTable(records, "transformations", TransformationDoc),
             runs=runs,
-            judge=judge,
+            sql_guard=sql_guard,
             engine=warehouse,
             catalog=catalog,
             idempotency=idempotency,
@@ -127,7 +131,7 @@ async def open_context(
         data_products = DataProductService(
             records=products,
             runs=runs,
-            judge=judge,
+            sql_guard=sql_guard,
             engine=warehouse,
             catalog=catalog,
             idempotency=idempotency,
@@ -171,7 +175,7 @@ async def open_context(
                 engine=spark,
                 policy=foundation.policy,
                 catalog=catalog,
-                judge=judge,
+                sql_guard=sql_guard,
                 sources=sources,
                 runs=runs,
                 idempotency=idempotency,

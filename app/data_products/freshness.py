@@ -8,7 +8,7 @@ from functools import partial
 
 import structlog
 
-from app.data_products.record import Built, UpdateFrequency
+from app.data_products.record import BuildAge, UpdateFrequency
 from app.data_products.service import DataProductService
 from app.errors import AsgardError
 from app.runs.model import Run, RunKind
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 class FreshnessWatch:
     def __init__(self, products: DataProductService, metrics: Metrics) -> None:
         self._products = products
-        self._built: list[Built] = []
+        self._built: list[BuildAge] = []
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         for state in STATES:

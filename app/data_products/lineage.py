@@ -33,7 +33,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Edge:
+class LineageEdge:
     """Data went from one node into another in the run `run_id`; None: declared, not observed."""
 
     from_: str
@@ -51,14 +51,14 @@ class ProductTable:
 @dataclass
 class Graph:
     nodes: dict[str, Node] = field(default_factory=dict)
-    edges: dict[Edge, None] = field(default_factory=dict)
+    edges: dict[LineageEdge, None] = field(default_factory=dict)
 
     def add(self, node: Node) -> bool:
         """True when the node is new."""
         return self.nodes.setdefault(node.id, node) is node
 
     def connect(self, start: Node, end: Node, run_id: str | None) -> None:
-        self.edges.setdefault(Edge(start.id, end.id, run_id))
+        self.edges.setdefault(LineageEdge(start.id, end.id, run_id))
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Lineage:
     upstream: tuple[Node, ...]
     downstream: tuple[Node, ...]
     nodes: tuple[Node, ...]
-    edges: tuple[Edge, ...]
+    edges: tuple[LineageEdge, ...]
     unseen_tables: frozenset[str] = frozenset()
     """Tables that were read at a snapshot which none of the given runs wrote."""
     unseen_runs: frozenset[str] = frozenset()

@@ -41,7 +41,7 @@ _LIMITS = {
 
 
 @dataclass(frozen=True)
-class Built:
+class BuildAge:
     """When the table of a product was last built well; seconds since the epoch."""
 
     frequency: UpdateFrequency

@@ -11,7 +11,7 @@ from app.caller import Caller
 from app.data_products.lineage import Lineage, ProductTable
 from app.data_products.metadata import with_kept_secrets
 from app.data_products.naming import table_name
-from app.data_products.record import Built, ProductDoc, ProductStatus
+from app.data_products.record import BuildAge, ProductDoc, ProductStatus
 from app.data_products.rules import (
     ProductFilter,
     ProductRecord,
@@ -30,7 +30,7 @@ from app.lakehouse.catalog import Catalog, TableInfo
 from app.lakehouse.records.table import RecordTable
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
-from app.sql.client import SqlJudge
+from app.sql.client import SqlGuardClient
 from app.sql.model import GuardedQuery
 from app.warehouse.engine import ModelSpec, Preview, SqlEngine
 
@@ -58,7 +58,7 @@ class DataProductService:
         *,
         records: RecordTable[ProductDoc],
         runs: RunService,
-        judge: SqlJudge,
+        sql_guard: SqlGuardClient,
         engine: SqlEngine,
         catalog: Catalog,
         idempotency: IdempotencyStore,
@@ -70,7 +70,7 @@ class DataProductService:
         """`on_change` is told when `models()` gives something else than before."""
         self._records = records
         self._runs = runs
-        self._judge = judge
+        self._sql_guard = sql_guard
         self._engine = engine
         self._catalog = catalog
         self._idempotency = idempotency
@@ -176,7 +176,7 @@ class DataProductService:
     ) -> tuple[Product, Run, Claim]:
         """Builds the table. The same product in the same state, while it runs, is joined."""
         record = await self._record(product_id)
-        spec = model_spec(record, (await self._judge.check_query(record.doc.sql_query)).sql)
+        spec = model_spec(record, (await self._sql_guard.check_query(record.doc.sql_query)).sql)
         claim = await self._idempotency.claim(key, uuid.uuid4().hex)
         # A replay finds no run when the first request died between its claim and its run.
         run = await run_or_none(self._runs, claim.id) if claim.replayed else None
@@ -217,13 +217,13 @@ class DataProductService:
         stale = age > record.doc.update_frequency.limit_seconds
         return Stats(record, table, "stale" if stale else "fresh", age)
 
-    async def built(self) -> list[Built]:
+    async def built(self) -> list[BuildAge]:
         """Of every product, by its runs: no table is asked."""
         records = await self._records.all()
         runs = await self._runs.latest_success({record.doc.table for record in records})
         ends = {table: run.finished_at for table, run in runs.items() if run.finished_at}
         return [
-            Built(
+            BuildAge(
                 record.doc.update_frequency,
                 ends[record.doc.table].timestamp() if record.doc.table in ends else None,
             )
@@ -244,7 +244,7 @@ class DataProductService:
         return [model_spec(record, record.doc.guarded_sql) for record in await self._records.all()]
 
     async def _judged(self, sql: str) -> GuardedQuery:
-        guarded = await self._judge.check_query(sql)
+        guarded = await self._sql_guard.check_query(sql)
         guarded.require_names()
         refuse_added_columns(column.name for column in await self._engine.columns(guarded))
         return guarded

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from app.data_transformation.resources import Resources
+from app.data_transformation.resources import SparkResources
 from app.frozen import Frozen
-from app.runs.handler import Outcome, RunControl
+from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ class SparkWork(Frozen):
     views: tuple[tuple[str, str], ...]
     select: str
     tables: tuple[str, ...]
-    resources: Resources
+    resources: SparkResources
 
 
-class Source(Frozen):
+class SourceFiles(Frozen):
     """The files behind a view; `keys` are keys in the bucket."""
 
     view: str
@@ -53,12 +53,12 @@ class SparkJob(Frozen):
     """Everything an engine needs to run `job.py`."""
 
     run_id: str
-    sources: tuple[Source, ...]
+    sources: tuple[SourceFiles, ...]
     views: tuple[tuple[str, str], ...]
     select: str
     destination: str
     write_mode: WriteMode
-    resources: Resources
+    resources: SparkResources
 
     def description(
         self, bucket: str, *, destination: str, mode: str, align_with: str | None
@@ -103,7 +103,7 @@ class Views(Protocol):
 class SparkEngine(Protocol):
     """Both adapters publish under the run's id: it stands in the snapshot's summary."""
 
-    async def run(self, job: SparkJob, control: RunControl) -> Outcome:
+    async def run(self, job: SparkJob, control: RunControl) -> RunResult:
         """Runs to the end; nothing of it is seen in the destination unless all of it is.
 
         Raises:
@@ -112,7 +112,7 @@ class SparkEngine(Protocol):
         """
         ...
 
-    async def settle(self, run: Run) -> Outcome | None:
+    async def reconcile(self, run: Run) -> RunResult | None:
         """What a run did that nobody followed to its end; clears what it left behind."""
         ...
 

@@ -36,7 +36,7 @@ Cores = Annotated[int, Field(ge=1, le=64)]
 Instances = Annotated[int, Field(ge=1, le=100)]
 
 
-class Resources(BaseModel):
+class SparkResources(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     executor_instances: Instances = 1

@@ -10,7 +10,7 @@ from app.data_transformation.schemas import (
     Events,
     Jobs,
     Logs,
-    Metrics,
+    SparkMetrics,
     Status,
     Submitted,
     TransformRequest,
@@ -91,7 +91,7 @@ async def events(run_id: RunId, spark: ServiceDep) -> Events:
 
 
 @router.get("/transform/{run_id}/metrics", summary="Times, resources and output of a job")
-async def metrics(run_id: RunId, spark: ServiceDep) -> Metrics:
+async def metrics(run_id: RunId, spark: ServiceDep) -> SparkMetrics:
     return views.metrics(await spark.get(run_id))
 
 

@@ -3,21 +3,21 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.data_transformation.engine import Source, SparkEngine, SparkJob, SparkWork, Views
+from app.data_transformation.engine import SourceFiles, SparkEngine, SparkJob, SparkWork, Views
 from app.data_transformation.source_files import Resolved, SourceResolver
 from app.data_transformation.states import SparkState
 from app.errors import TableNotFound
-from app.runs.handler import Outcome, RunControl
+from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run, RunInput
-from app.warehouse.dependents import mend_after, mend_settled, noted
+from app.warehouse.dependents import mend_after, noted, rebuild_views_of_reconciled
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog, TableInfo
     from app.lakehouse.connection import Lake
 
 
-class SparkDriver:
-    """`RunDriver` of Spark runs."""
+class SparkRunHandler:
+    """`RunHandler` of Spark runs."""
 
     def __init__(
         self, engine: SparkEngine, catalog: "Catalog", sources: SourceResolver, views: Views
@@ -27,7 +27,7 @@ class SparkDriver:
         self._catalog = catalog
         self._sources = sources
 
-    async def execute(self, run: Run, control: RunControl) -> Outcome:
+    async def execute(self, run: Run, control: RunControl) -> RunResult:
         work = SparkWork.model_validate(run.spec)
         resolved = {
             reading.view: await self._sources.resolve(reading.path, reading.format)
@@ -42,7 +42,7 @@ class SparkDriver:
         job = SparkJob(
             run_id=run.run_id,
             sources=tuple(
-                Source(view=view, format=found.format, keys=found.keys)
+                SourceFiles(view=view, format=found.format, keys=found.keys)
                 for view, found in resolved.items()
             ),
             views=work.views,
@@ -57,13 +57,13 @@ class SparkDriver:
         await mend_after(self._views.mend_views, work.destination, before, control)
         return replace(outcome, inputs=inputs)
 
-    async def settle(self, run: Run) -> Outcome | None:
-        outcome = await self._engine.settle(run)
+    async def reconcile(self, run: Run) -> RunResult | None:
+        outcome = await self._engine.reconcile(run)
         if outcome is not None:
-            await mend_settled(self._views.mend_views, run)
+            await rebuild_views_of_reconciled(self._views.mend_views, run)
         return outcome
 
-    def last_word(self, ended: Run) -> str | None:
+    def final_engine_state(self, ended: Run) -> str | None:
         """As the status route has it; of a run that never started no engine has heard."""
         return SparkState.of(ended) if ended.started_at else ended.engine_state
 

@@ -7,14 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.bodies import Body
 from app.data_transformation.engine import WriteMode
-from app.data_transformation.resources import Resources
+from app.data_transformation.resources import SparkResources
 from app.data_transformation.states import SparkState
 from app.failure import Failure
 
 DESTINATION = r"^([a-zA-Z_][a-zA-Z0-9_]{0,99}\.)?[a-zA-Z_][a-zA-Z0-9_]{0,99}$"
 
 
-class TransformRequest(Resources, Body):
+class TransformRequest(SparkResources, Body):
     """Bronze → silver: `sql` is Spark SQL whose last statement is the SELECT to write."""
 
     model_config = ConfigDict(
@@ -135,7 +135,7 @@ class Output(BaseModel):
     snapshot_id: str | None
 
 
-class Metrics(BaseModel):
+class SparkMetrics(BaseModel):
     run_id: str
     spark_application: str
     timing: Timing

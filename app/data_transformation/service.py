@@ -8,7 +8,7 @@ from uuid import uuid4
 from app.caller import Caller
 from app.config import Settings
 from app.data_transformation.engine import Reading, SparkEngine, SparkWork, WriteMode
-from app.data_transformation.resources import Resources
+from app.data_transformation.resources import SparkResources
 from app.data_transformation.run_handler import path_input, table_input
 from app.data_transformation.schemas import TransformRequest
 from app.data_transformation.source_files import SourceResolver
@@ -17,7 +17,7 @@ from app.errors import Conflict, InvalidRequest, NotFound, NotSupported, TableNo
 from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.runs.model import Run, RunInput, RunKind, RunState
 from app.runs.service import RunRequest, RunService
-from app.sql.client import SqlJudge
+from app.sql.client import SqlGuardClient
 from app.sql.guard.paths import normalise_path
 from app.sql.model import BoundScript, SqlPolicy
 
@@ -38,7 +38,7 @@ class SparkService:
         engine: SparkEngine,
         policy: SqlPolicy,
         catalog: "Catalog",
-        judge: SqlJudge,
+        sql_guard: SqlGuardClient,
         sources: SourceResolver,
         runs: RunService,
         idempotency: IdempotencyStore,
@@ -47,7 +47,7 @@ class SparkService:
         self._engine = engine
         self._policy = policy
         self._catalog = catalog
-        self._judge = judge
+        self._sql_guard = sql_guard
         self._sources = sources
         self._runs = runs
         self._idempotency = idempotency
@@ -72,7 +72,7 @@ class SparkService:
         """
         source = self._source_path(request)
         view = SOURCE_VIEW if source else None
-        script = await self._judge.bind_script(request.sql, view, self.catalog_name)
+        script = await self._sql_guard.bind_script(request.sql, view, self.catalog_name)
         readings = _readings(script, source)
         inputs = (
             *[
@@ -97,8 +97,8 @@ class SparkService:
             views=script.views,
             select=script.select,
             tables=tuple(name.qualified for name in script.tables),
-            resources=Resources.model_validate(
-                request.model_dump(include=set(Resources.model_fields))
+            resources=SparkResources.model_validate(
+                request.model_dump(include=set(SparkResources.model_fields))
             ),
         )
         started = await self._runs.start(

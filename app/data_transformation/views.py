@@ -8,10 +8,10 @@ from app.data_transformation.schemas import (
     Events,
     ExecutorSpec,
     Job,
-    Metrics,
     Output,
     ResourceSpecs,
     SparkInfo,
+    SparkMetrics,
     Status,
     Submitted,
     Timing,
@@ -83,12 +83,12 @@ def events(run: Run) -> Events:
     )
 
 
-def metrics(run: Run) -> Metrics:
+def metrics(run: Run) -> SparkMetrics:
     asked = SparkWork.model_validate(run.spec).resources
     seconds = None
     if run.started_at and run.finished_at:
         seconds = (run.finished_at - run.started_at).total_seconds()
-    return Metrics(
+    return SparkMetrics(
         run_id=run.run_id,
         spark_application=application(run),
         timing=Timing(

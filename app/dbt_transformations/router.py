@@ -9,8 +9,8 @@ from app.dbt_transformations.schemas import (
     GoldTableList,
     GoldTableView,
     RunRequestBody,
-    SourceList,
-    SourceView,
+    SourceTableList,
+    SourceTableView,
     SqlToValidate,
     TransformationCreate,
     TransformationDetail,
@@ -18,7 +18,7 @@ from app.dbt_transformations.schemas import (
     TransformationView,
     ValidationView,
 )
-from app.dbt_transformations.service import Asked, DbtService
+from app.dbt_transformations.service import DbtService, Submission
 from app.http.dependencies import (
     READS,
     CallerDep,
@@ -44,12 +44,12 @@ def _service(request: Request) -> DbtService:
 
 def _asked(
     caller: CallerDep, key: IdempotencyDep, request_id: RequestIdDep, wait: WaitDep
-) -> tuple[Asked, Wait]:
-    return Asked(caller, key, request_id, wait.seconds), wait
+) -> tuple[Submission, Wait]:
+    return Submission(caller, key, request_id, wait.seconds), wait
 
 
 ServiceDep = Annotated[DbtService, Depends(_service)]
-AskedDep = Annotated[tuple[Asked, Wait], Depends(_asked)]
+AskedDep = Annotated[tuple[Submission, Wait], Depends(_asked)]
 
 
 @router.post("/transform")
@@ -133,11 +133,11 @@ async def validate_sql(body: SqlToValidate, service: ServiceDep) -> ValidationVi
 
 
 @router.get("/sources/silver")
-async def silver_sources(service: ServiceDep) -> SourceList:
+async def silver_sources(service: ServiceDep) -> SourceTableList:
     """The tables that SQL can read, from Iceberg's metadata."""
     found = await service.silver_sources()
-    return SourceList(
-        sources=[SourceView.of(info, service.catalog_name) for info in found],
+    return SourceTableList(
+        sources=[SourceTableView.of(info, service.catalog_name) for info in found],
         total_count=len(found),
     )
 

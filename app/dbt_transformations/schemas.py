@@ -163,7 +163,7 @@ class ValidationView(BaseModel):
         )
 
 
-class SourceView(BaseModel):
+class SourceTableView(BaseModel):
     table_name: str
     schema_name: str
     catalog_name: str
@@ -174,7 +174,7 @@ class SourceView(BaseModel):
     location: str
 
     @classmethod
-    def of(cls, info: TableInfo, catalog_name: str) -> "SourceView":
+    def of(cls, info: TableInfo, catalog_name: str) -> "SourceTableView":
         schema, _, name = info.table.partition(".")
         return cls(
             table_name=name,
@@ -188,8 +188,8 @@ class SourceView(BaseModel):
         )
 
 
-class SourceList(BaseModel):
-    sources: list[SourceView]
+class SourceTableList(BaseModel):
+    sources: list[SourceTableView]
     total_count: int
 
 

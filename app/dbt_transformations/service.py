@@ -31,7 +31,7 @@ from app.lakehouse.catalog import Catalog, Column, TableInfo
 from app.lakehouse.records.table import RecordTable
 from app.runs.model import Run, RunKind
 from app.runs.service import RunRequest, RunService
-from app.sql.client import SqlJudge
+from app.sql.client import SqlGuardClient
 from app.sql.jinja import check_text
 from app.warehouse.dbt.project import DbtProject
 from app.warehouse.engine import ModelSpec, SqlEngine
@@ -62,7 +62,7 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Submission:
     """What every request for a run brings along."""
 
     caller: Caller
@@ -77,7 +77,7 @@ class DbtService:
         *,
         records: RecordTable[TransformationDoc],
         runs: RunService,
-        judge: SqlJudge,
+        sql_guard: SqlGuardClient,
         engine: SqlEngine,
         catalog: Catalog,
         idempotency: IdempotencyStore,
@@ -85,7 +85,7 @@ class DbtService:
     ) -> None:
         self._records = records
         self._runs = runs
-        self._judge = judge
+        self._sql_guard = sql_guard
         self._engine = engine
         self._catalog = catalog
         self._idempotency = idempotency
@@ -94,7 +94,7 @@ class DbtService:
         self._silver = catalog.lake.silver_schema
 
     async def create_transformation(
-        self, fields: Mapping[str, Any], asked: Asked, *, replace: bool
+        self, fields: Mapping[str, Any], asked: Submission, *, replace: bool
     ) -> tuple[Transformation, Claim]:
         """The definition is recorded, and its first run (or the next, for a name that exists)
         started and waited for. Whatever is refused here changes nothing."""
@@ -111,7 +111,7 @@ class DbtService:
         return Transformation(record, run), claim
 
     async def run_again(
-        self, record_id: str, asked: Asked, *, full_refresh: bool
+        self, record_id: str, asked: Submission, *, full_refresh: bool
     ) -> tuple[Transformation, Claim]:
         record = await self._record(record_id)
         claim = await self._idempotency.claim(asked.key, uuid.uuid4().hex)
@@ -159,7 +159,7 @@ class DbtService:
     async def validate(self, sql: str) -> Validation:
         """Whatever the SQL itself is at fault for is an answer; what the lake is, is raised."""
         try:
-            columns = await self._engine.validate(await self._judge.check_query(sql))
+            columns = await self._engine.validate(await self._sql_guard.check_query(sql))
         except (InvalidRequest, NotSupported, EngineFailed) as error:
             cause = getattr(error, "failure_cause", FailureCause.SQL_ERROR)
             if cause is not FailureCause.SQL_ERROR:
@@ -190,7 +190,7 @@ class DbtService:
         return self._catalog.lake.catalog_name
 
     async def _judged(self, fields: Mapping[str, Any], replace: bool) -> TransformationDoc:
-        guarded = await self._judge.check_query(fields["sql_query"])
+        guarded = await self._sql_guard.check_query(fields["sql_query"])
         guarded.require_names()
         doc = TransformationDoc(**fields, schema_name=self._gold, guarded_sql=guarded.sql)
         target = doc.table if doc.materialization.is_view else None
@@ -282,7 +282,7 @@ class DbtService:
                 continue  # deleted at this very moment: made anew
 
     async def _start(
-        self, record: TransformationRecord, spec: ModelSpec, asked: Asked, claim: Claim
+        self, record: TransformationRecord, spec: ModelSpec, asked: Submission, claim: Claim
     ) -> Run:
         started = await self._runs.start(
             RunRequest(

@@ -2,6 +2,6 @@
 
 from app.doctor.checks import examine
 from app.doctor.engines import airbyte_findings, kubernetes_findings
-from app.doctor.report import BUDGET, Finding
+from app.doctor.report import BUDGET, CheckResult
 
-__all__ = ["BUDGET", "Finding", "airbyte_findings", "examine", "kubernetes_findings"]
+__all__ = ["BUDGET", "CheckResult", "airbyte_findings", "examine", "kubernetes_findings"]

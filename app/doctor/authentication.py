@@ -7,17 +7,17 @@ from pathlib import Path
 from app.auth.key_store import KeysInFile
 from app.auth.oidc import IssuerKeys
 from app.config import AuthMode, Settings
-from app.doctor.report import Finding, finding
+from app.doctor.report import CheckResult, finding
 
 READ_BY_ALL = 0o004
 SIGNERS = {"RSA": ("RS", "PS"), "EC": ("ES",), "OKP": ("Ed",)}
 """The signatures that each type of key makes, by how their names begin."""
 
 
-async def door_findings(settings: Settings) -> list[Finding]:
+async def door_findings(settings: Settings) -> list[CheckResult]:
     match settings.authentication:
         case AuthMode.NONE:
-            return [Finding("callers", True, "AUTH_MODE=none: whoever reaches the port")]
+            return [CheckResult("callers", True, "AUTH_MODE=none: whoever reaches the port")]
         case AuthMode.API_KEY:
             return await _key_findings(settings)
         case AuthMode.OIDC:
@@ -29,7 +29,7 @@ async def door_findings(settings: Settings) -> list[Finding]:
             return [await finding("OIDC issuer", lambda: _issuer(settings), advice)]
 
 
-async def _key_findings(settings: Settings) -> list[Finding]:
+async def _key_findings(settings: Settings) -> list[CheckResult]:
     """That the files can be used is known by now: it is among the settings' own checks."""
     file, plain = settings.keys_file, settings.auth_api_key_file
     make = f"asgard keys create NAME --scope admin (it writes {file})."

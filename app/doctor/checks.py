@@ -5,16 +5,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 
 from app.auth.key_ring import key_faults
-from app.config import PARTS, Fault, Settings, examine_settings, unknown_variables
+from app.config import PARTS, ConfigProblem, Settings, examine_settings, unknown_variables
 from app.config.reference import variable, variables
 from app.doctor.authentication import door_findings
 from app.doctor.engines import airbyte_findings, kubernetes_findings, trino_findings
 from app.doctor.lake import lake_findings
-from app.doctor.report import Finding, show
+from app.doctor.report import CheckResult, show
 from app.doctor.sandbox import sandbox_findings
 from app.telemetry.logs import configure_logging
 
-Check = Callable[[Settings], Awaitable[list[Finding]]]
+Check = Callable[[Settings], Awaitable[list[CheckResult]]]
 CHOOSING = frozenset({"ENVIRONMENT", "ASGARD_EMBEDDED", "ASGARD_HOME"})
 """While one of them is wrong nothing is known of what else to ask."""
 
@@ -28,21 +28,21 @@ def examine() -> int:
     return show(findings, settings.secrets())
 
 
-def _of_settings(settings: Settings, faults: list[Fault]) -> Iterator[Finding]:
+def _of_settings(settings: Settings, faults: list[ConfigProblem]) -> Iterator[CheckResult]:
     for fault in faults:
-        yield Finding(", ".join(fault.variables), False, fault.said, fault.advice)
+        yield CheckResult(", ".join(fault.variables), False, fault.said, fault.advice)
     for unknown in unknown_variables():
         advice = f"Perhaps {unknown.nearest} was meant." if unknown.nearest else "Unset it."
         said = "Asgard knows no such variable."
-        yield Finding(unknown.name, True, said, advice, is_warning=True)
+        yield CheckResult(unknown.name, True, said, advice, is_warning=True)
     if not faults:
         embedded = [part for part in PARTS if not settings.is_production(part)]
         kept = f"; embedded under {settings.home}: {', '.join(embedded)}" if embedded else ""
         said = f"{len(settings.model_fields_set)} of {len(variables())} variables set{kept}"
-        yield Finding("settings", True, said)
+        yield CheckResult("settings", True, said)
 
 
-async def _of_dependencies(settings: Settings, faults: list[Fault]) -> list[Finding]:
+async def _of_dependencies(settings: Settings, faults: list[ConfigProblem]) -> list[CheckResult]:
     """All at once: one that is mute holds up no other. What is set wrongly is not asked."""
     wrong = {name for fault in faults for name in fault.variables}
     if wrong & CHOOSING:

@@ -6,11 +6,11 @@ from app.airbyte.remote.client import AirbyteClient
 from app.airbyte.remote.workspaces import Workspaces
 from app.config import Settings
 from app.context.connections import kubernetes_api, trino_connection
-from app.doctor.report import BUDGET, Finding, finding
+from app.doctor.report import BUDGET, CheckResult, finding
 from app.warehouse.trino.client import TrinoClient
 
 
-async def trino_findings(settings: Settings) -> list[Finding]:
+async def trino_findings(settings: Settings) -> list[CheckResult]:
     client = TrinoClient(trino_connection(settings))
     advice = "Check TRINO_HOST, TRINO_PORT, TRINO_USER and how Trino lets them in."
     reached = await finding("Trino", lambda: _identity(client), advice)
@@ -51,7 +51,7 @@ async def _may_write(client: TrinoClient, settings: Settings) -> str:
     return f"tables may be made in {settings.gold_schema}"
 
 
-async def airbyte_findings(settings: Settings) -> list[Finding]:
+async def airbyte_findings(settings: Settings) -> list[CheckResult]:
     client = AirbyteClient(settings)
     workspaces = Workspaces(client, settings.airbyte_workspace)
 
@@ -67,7 +67,7 @@ async def airbyte_findings(settings: Settings) -> list[Finding]:
         await client.close()
 
 
-async def kubernetes_findings(settings: Settings) -> list[Finding]:
+async def kubernetes_findings(settings: Settings) -> list[CheckResult]:
     api = kubernetes_api(settings)
     try:
         advice = "Check KUBECONFIG, SPARK_NAMESPACE and the Role of Asgard's ServiceAccount."

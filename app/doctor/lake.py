@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.config import Settings
-from app.doctor.report import BUDGET, Advice, Finding, finding
+from app.doctor.report import BUDGET, Advice, CheckResult, finding
 from app.lakehouse.catalog import Catalog, Column
 from app.lakehouse.connection import Lake
 from app.lakehouse.embedded.lakehouse import embedded_lakehouse
 from app.lakehouse.external import catalog_connection, external_lake
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
-from app.lakehouse.storage_probe import Place, Proof, prove_all
+from app.lakehouse.storage_probe import ProbeObject, Proof, prove_all
 from app.lakehouse.tables import schema_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ S3_ADVICE = {
 """By what S3's refusal holds."""
 
 
-async def lake_findings(settings: Settings) -> list[Finding]:
+async def lake_findings(settings: Settings) -> list[CheckResult]:
     if settings.is_production("lake"):
         return await _external(settings)
     try:
@@ -44,10 +44,10 @@ async def lake_findings(settings: Settings) -> list[Finding]:
             log, kept = "See the SeaweedFS log.", (lakehouse.probed, lakehouse.proofs)
             return await _findings(lakehouse.lake, _embedded_advice, log, *kept)
     except Exception as error:  # noqa: BLE001
-        return [Finding("SeaweedFS", False, str(error) or type(error).__name__, "See its log.")]
+        return [CheckResult("SeaweedFS", False, str(error) or type(error).__name__, "See its log.")]
 
 
-async def _external(settings: Settings) -> list[Finding]:
+async def _external(settings: Settings) -> list[CheckResult]:
     lake = _impatient(external_lake(settings))
     nessie = settings.nessie_uri is not None
     names = "NESSIE_URI and NESSIE_REF" if nessie else "ICEBERG_REST_URI and its credential"
@@ -73,11 +73,11 @@ async def _findings(
     lake: Lake,
     s3_advice: Advice,
     catalog_advice: str,
-    probed: Sequence[Place] = (),
+    probed: Sequence[ProbeObject] = (),
     proofs: Sequence[Proof] = (),
-) -> list[Finding]:
+) -> list[CheckResult]:
     store = ObjectStore(lake.s3)
-    places = probed or [Place(store)]
+    places = probed or [ProbeObject(store)]
     try:
         conditional = finding("S3 conditional PUT", lambda: _conditional_put(store), s3_advice)
         found = await asyncio.gather(
@@ -91,13 +91,13 @@ async def _findings(
     return [*found[:3], *found[3]]
 
 
-async def _kept(places: Sequence[Place], proofs: Sequence[Proof]) -> str:
+async def _kept(places: Sequence[ProbeObject], proofs: Sequence[Proof]) -> str:
     """Runs the check that readiness runs."""
     await prove_all(places, proofs)
     return "objects written earlier can be read"
 
 
-async def _catalog_findings(lake: Lake, advice: str, what: str) -> list[Finding]:
+async def _catalog_findings(lake: Lake, advice: str, what: str) -> list[CheckResult]:
     catalog = Catalog(lake)
     try:
         reached = await finding(what, lambda: _namespaces(catalog), advice)

@@ -21,7 +21,7 @@ SHORTEST_HIDDEN = 4
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     what: str
     ok: bool
     said: str
@@ -30,7 +30,7 @@ class Finding:
     """To be looked at, though it keeps nothing from working."""
 
 
-async def finding(what: str, check: Callable[[], Awaitable[str]], advice: Advice) -> Finding:
+async def finding(what: str, check: Callable[[], Awaitable[str]], advice: Advice) -> CheckResult:
     """`advice` is for a failure that brings none of its own."""
     started = time.perf_counter()
     try:
@@ -41,13 +41,13 @@ async def finding(what: str, check: Callable[[], Awaitable[str]], advice: Advice
         if isinstance(error, TimeoutError):
             said = f"no answer within {BUDGET:g} s"
         hint = error.hint if isinstance(error, AsgardError) else None
-        return Finding(
+        return CheckResult(
             what, False, said, hint or (advice if isinstance(advice, str) else advice(said))
         )
-    return Finding(what, True, f"{said} ({(time.perf_counter() - started) * 1000:.0f} ms)")
+    return CheckResult(what, True, f"{said} ({(time.perf_counter() - started) * 1000:.0f} ms)")
 
 
-def show(findings: Iterable[Finding], secrets: Iterable[str]) -> int:
+def show(findings: Iterable[CheckResult], secrets: Iterable[str]) -> int:
     """Prints a table; returns 0, or 1 when something does not work. No secret gets through."""
     hidden = [secret for secret in secrets if len(secret) >= SHORTEST_HIDDEN]
     table = Table()

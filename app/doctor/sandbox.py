@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.config import Settings
-from app.doctor.report import Finding, finding
+from app.doctor.report import CheckResult, finding
 from app.processes.sandbox_layers import LANDLOCK, PARTS, reached
 from app.sandbox.landlock import abi
 
@@ -15,7 +15,7 @@ ADVICE = (
 )
 
 
-async def sandbox_findings(settings: Settings) -> list[Finding]:
+async def sandbox_findings(settings: Settings) -> list[CheckResult]:
     """Warns, but never fails, when a layer is missing: the SQL guard works without it."""
     hosts = () if settings.is_production("sql") else (UNREACHED,)
     found: dict[str, Any] = {}
@@ -28,7 +28,7 @@ async def sandbox_findings(settings: Settings) -> list[Finding]:
     if not result.ok:
         return [result]
     open_ = [name for name in ("file", "network", "process") if found[name]]
-    return [Finding(WHAT, True, result.said, ADVICE, is_warning=bool(open_ or _missing(found)))]
+    return [CheckResult(WHAT, True, result.said, ADVICE, is_warning=bool(open_ or _missing(found)))]
 
 
 def _missing(reached: dict[str, Any]) -> list[str]:

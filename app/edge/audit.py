@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, cast
 
 from starlette.types import Scope
 
-from app.audit.record import LONGEST_PATH, AuditRecord, Outcome, ids_in
+from app.audit.record import LONGEST_PATH, AuditOutcome, AuditRecord, ids_in
 from app.caller import Caller
 from app.edge.authentication import UNKNOWN
-from app.edge.response import Keep
+from app.edge.response import Recorder
 
 if TYPE_CHECKING:
     from app.context import ProcessContext
@@ -20,7 +20,7 @@ def is_change(scope: Scope) -> bool:
     return scope["method"] not in SAFE_METHODS and scope["path"].startswith("/api/")
 
 
-def keeper(scope: Scope, caller: Caller, address: str, request_id: str) -> Keep:
+def audit_recorder(scope: Scope, caller: Caller, address: str, request_id: str) -> Recorder:
     async def keep(status: int, body: bytes) -> None:
         # What a route says of itself is known once the router has found it.
         extra = getattr(scope.get("route"), "openapi_extra", None) or {}
@@ -34,11 +34,11 @@ def keeper(scope: Scope, caller: Caller, address: str, request_id: str) -> Keep:
             address=address,
             status=status,
             # Who was never let in cannot fill the lake: whatever such callers try is counted.
-            outcome=Outcome.REFUSED if caller is UNKNOWN else Outcome.of(status),
+            outcome=AuditOutcome.REFUSED if caller is UNKNOWN else AuditOutcome.of(status),
             request_id=request_id,
             **ids_in(_parsed(body), scope.get("path_params", {})),
         )
-        if record.outcome is Outcome.REFUSED:
+        if record.outcome is AuditOutcome.REFUSED:
             context.audit.refuse(record)
         else:
             await context.audit.keep(record)

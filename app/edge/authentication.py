@@ -20,7 +20,7 @@ UNKNOWN = Caller("unknown")
 
 
 @dataclass(frozen=True)
-class Door:
+class Gatekeeper:
     docs_are_public: bool
     rate: RateLimit
     failures: RateLimit

@@ -11,7 +11,7 @@ from app.edge.body_size import TOO_MANY_PARTS, has_too_many_parts
 TWO_LENGTHS = "Content-Length and Transfer-Encoding are both given; expected one of them."
 
 
-class Body:
+class BodyReader:
     def __init__(
         self, receive: Receive, headers: Headers, limit: int, arrived: Callable[[], None]
     ) -> None:

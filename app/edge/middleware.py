@@ -15,14 +15,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.audit.record import LONGEST_PATH
 from app.caller import Caller, identity_of
 from app.config import Settings
-from app.edge.audit import SAFE_METHODS, is_change, keeper
-from app.edge.authentication import PROBES, UNKNOWN, Door, challenge
-from app.edge.body import TWO_LENGTHS, Body, too_large
+from app.edge.audit import SAFE_METHODS, audit_recorder, is_change
+from app.edge.authentication import PROBES, UNKNOWN, Gatekeeper, challenge
+from app.edge.body import TWO_LENGTHS, BodyReader, too_large
 from app.edge.hosts import refuse_other_hosts
 from app.edge.proxies import Proxies
 from app.edge.rate_limit import RateLimit
 from app.edge.repeats import refuse_repeated_headers
-from app.edge.response import Answer, Clock
+from app.edge.response import Deadline, ResponseGuard
 from app.errors import (
     AnswerTooSlow,
     AsgardError,
@@ -47,7 +47,7 @@ UNTRACED = PROBES | {"/metrics"}
 
 
 @dataclass(frozen=True)
-class Asked:
+class EdgeRequest:
     """A request, as far as the edge looks at it."""
 
     scope: Scope
@@ -73,7 +73,7 @@ class Edge:
         self.timeout = settings.request_timeout
         self.proxies = Proxies(settings.trusted_proxies)
         limit = settings.requests_per_minute
-        self.door = Door(settings.shows_docs, RateLimit(limit), RateLimit(limit))
+        self.door = Gatekeeper(settings.shows_docs, RateLimit(limit), RateLimit(limit))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -85,7 +85,7 @@ class Edge:
         origin = self.proxies.origin(scope, headers)
         method: str = scope["method"]
         is_head = method == "HEAD"
-        answer = Answer(send, request_id, origin.is_https, is_head)
+        answer = ResponseGuard(send, request_id, origin.is_https, is_head)
         started = time.perf_counter()
         with self._traced(scope, headers) as work:
             answer.traceresponse = work.traceparent
@@ -95,7 +95,7 @@ class Edge:
                 # The server still sees the method in its own scope. Every GET route answers HEAD.
                 scope = {**scope, "method": "GET"}
             try:
-                asked = Asked(scope, receive, headers, request_id, origin.address)
+                asked = EdgeRequest(scope, receive, headers, request_id, origin.address)
                 await self._answer(asked, answer)
             finally:
                 self._account(scope, method, answer.status, time.perf_counter() - started, work)
@@ -108,20 +108,20 @@ class Edge:
         known = {"http.request.method": scope["method"], "url.path": scope["path"]}
         return self.telemetry.work(scope["method"], "server", headers.get("traceparent"), known)
 
-    async def _answer(self, asked: Asked, answer: Answer) -> None:
+    async def _answer(self, asked: EdgeRequest, answer: ResponseGuard) -> None:
         scope, caller = asked.scope, UNKNOWN
         path: str = scope["path"]
         if len(path) > 1 and path.endswith("/"):
             scope["path"] = path.rstrip("/") or "/"
         if is_change(scope):
-            answer.keep = keeper(scope, caller, asked.address, asked.request_id)
+            answer.keep = audit_recorder(scope, caller, asked.address, asked.request_id)
         try:
             self._look_at(scope["method"], asked.headers)
             if not self.door.is_open(scope["path"]):
                 caller = await self.door.admit(scope, asked.headers, asked.address)
                 scope.setdefault("state", {})["caller"] = caller
                 if answer.keep is not None:
-                    answer.keep = keeper(scope, caller, asked.address, asked.request_id)
+                    answer.keep = audit_recorder(scope, caller, asked.address, asked.request_id)
                 self.door.require_rate(self.door.rate, identity_of(caller.subject))
         except AsgardError as refusal:
             more = challenge(asked.headers) if isinstance(refusal, Unauthorized) else None
@@ -133,7 +133,9 @@ class Edge:
         with within(SecretScope()):
             await self._serve(asked, answer, path, caller)
 
-    async def _serve(self, asked: Asked, answer: Answer, path: str, caller: Caller) -> None:
+    async def _serve(
+        self, asked: EdgeRequest, answer: ResponseGuard, path: str, caller: Caller
+    ) -> None:
         async def late() -> None:
             if answer.status:
                 return
@@ -144,8 +146,8 @@ class Edge:
             error = self._lateness(body.is_awaited)
             await _close(problem_response(error, path))(asked.scope, asked.receive, answer.say)
 
-        clock = Clock(self.timeout, late)
-        body = Body(asked.receive, asked.headers, self.max_body, clock.restart)
+        clock = Deadline(self.timeout, late)
+        body = BodyReader(asked.receive, asked.headers, self.max_body, clock.restart)
         asked.scope.setdefault("state", {})["extend_deadline"] = clock.extend
         try:
             await self.app(asked.scope, body, answer)

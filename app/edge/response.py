@@ -8,10 +8,10 @@ from starlette.types import Message, Send
 
 from app.edge.security_headers import HEADERS, HTTPS_ONLY
 
-Keep = Callable[[int, bytes], Awaitable[None]]
+Recorder = Callable[[int, bytes], Awaitable[None]]
 
 
-class Answer:
+class ResponseGuard:
     """Passes an answer on, the first one only, and remembers its status; 0 until it has started.
 
     With `keep` the whole answer waits until that has returned: a change is on record before
@@ -24,7 +24,7 @@ class Answer:
         self._request_id = request_id
         self._is_https = is_https
         self._held: list[Message] = []
-        self.keep: Keep | None = None
+        self.keep: Recorder | None = None
         self.traceresponse: str | None = None
         """As W3C Trace Context Level 2 names it: the span that answered."""
         self.status = 0
@@ -38,7 +38,7 @@ class Answer:
     async def say(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self._dress(message)
+            self._set_headers(message)
         if self.keep is None:
             await self._pass(message)
             return
@@ -58,7 +58,7 @@ class Answer:
             await self._send(message)
             await self._send({"type": "http.response.body", "body": b""})
 
-    def _dress(self, message: Message) -> None:
+    def _set_headers(self, message: Message) -> None:
         headers = MutableHeaders(scope=message)
         headers["X-Request-Id"] = self._request_id
         if self.traceresponse:
@@ -69,7 +69,7 @@ class Answer:
             headers["Strict-Transport-Security"] = HTTPS_ONLY
 
 
-class Clock:
+class Deadline:
     """Calls `late` after so many seconds, unless it is stopped; a handler can have more of them.
 
     The handler itself goes on: cut off half-way it could leave a run that nobody owns.

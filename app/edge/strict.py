@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from app.edge.repeats import refuse_repeated_fields, refuse_repeated_parameters
 from app.errors import InvalidBody
 from app.http.known_names import MOST_NAMED, Takes, refusal, takes, unknown_field, unknown_query
-from app.http.text import LONGEST_NAME, Fault, text_faults
+from app.http.text import LONGEST_NAME, TextProblem, text_faults
 
 BODILESS = frozenset({"GET", "HEAD", "DELETE"})
 NOTHING = frozenset({b"", b"{}", b"null"})
@@ -50,7 +50,7 @@ STRICTLY = Depends(_strictly)
 
 
 def _refuse_text(place: str, value: Any) -> None:
-    faults: list[Fault] = list(islice(text_faults(place, value), MOST_NAMED))
+    faults: list[TextProblem] = list(islice(text_faults(place, value), MOST_NAMED))
     if faults:
         detail = "; ".join(f"{fault['field']}: {fault['problem']}" for fault in faults)
         raise InvalidBody(detail, hint=TEXT_HINT, errors=faults)

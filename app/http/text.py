@@ -14,11 +14,11 @@ LONGEST_NAME = 100
 
 _Place = tuple["_Place | None", str | int]
 """The holder of a value, and the value's name or number in it. Joined only for answers."""
-Fault = dict[str, Any]
+TextProblem = dict[str, Any]
 """`field`, `problem`, and `position`: the number of the character in the text, from 1."""
 
 
-def text_faults(place: str, value: Any) -> Iterator[Fault]:
+def text_faults(place: str, value: Any) -> Iterator[TextProblem]:
     """Yield all faults in a JSON value, including names of fields. A fault never repeats the text,
     which may be a secret."""
     open_: list[tuple[_Place | None, Iterator[tuple[str | int, Any]]]] = [
@@ -44,7 +44,7 @@ def text_faults(place: str, value: Any) -> Iterator[Fault]:
             open_.pop()
 
 
-def _faults_of_names(at: "_Place", names: Iterable[str]) -> Iterator[Fault]:
+def _faults_of_names(at: "_Place", names: Iterable[str]) -> Iterator[TextProblem]:
     for name in names:
         if found := UNWANTED.search(name):
             yield _fault(at, "has a name with", found)
@@ -55,7 +55,7 @@ def shown(name: str) -> str:
     return UNWANTED.sub("\N{REPLACEMENT CHARACTER}", name[:LONGEST_NAME])
 
 
-def _fault(at: "_Place", has: str, found: re.Match[str]) -> Fault:
+def _fault(at: "_Place", has: str, found: re.Match[str]) -> TextProblem:
     parts: list[str] = []
     outer: _Place | None = at
     while outer is not None:

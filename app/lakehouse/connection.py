@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from app.lakehouse.locations import TablePlaces
+from app.lakehouse.locations import TableLocations
 from app.lakehouse.timeouts import CONNECT_TIMEOUT, READ_TIMEOUT
 
 if TYPE_CHECKING:
@@ -85,10 +85,10 @@ class Lake:
         return [f"https://{host}" for host in hosts]
 
     @property
-    def places(self) -> TablePlaces:
+    def places(self) -> TableLocations:
         made = {name: self.namespace_properties(name).get("location") for name in self.namespaces}
         schemas = {name: location for name, location in made.items() if location}
-        return TablePlaces(self.s3.bucket, self.tables_under, schemas)
+        return TableLocations(self.s3.bucket, self.tables_under, schemas)
 
     @property
     def namespaces(self) -> tuple[str, ...]:

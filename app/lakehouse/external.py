@@ -13,7 +13,7 @@ from app.errors import AsgardError, EngineTimeout, EngineUnreachable
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import CatalogConnection, Lake, S3Connection
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
-from app.lakehouse.storage_probe import Place, Proof
+from app.lakehouse.storage_probe import ProbeObject, Proof
 from app.telemetry.calls import SILENT, Telemetry
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ class ExternalLakehouse:
     records: Catalog
 
     @property
-    def probed(self) -> tuple[Place, ...]:
-        return (Place(self.store),)
+    def probed(self) -> tuple[ProbeObject, ...]:
+        return (ProbeObject(self.store),)
 
     @property
     def proofs(self) -> tuple[Proof, ...]:

@@ -22,22 +22,22 @@ class ForeignFile(PermissionError):
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A bucket and the segments of a path in it, the same for `s3` and `s3a`."""
 
     bucket: str
     path: tuple[str, ...]
 
-    def holds(self, other: "Place") -> bool:
+    def holds(self, other: "Location") -> bool:
         """Return whether `other` is this place or lies below it."""
         inside = other.path[: len(self.path)] == self.path
         return self.bucket == other.bucket and inside
 
-    def overlaps(self, other: "Place") -> bool:
+    def overlaps(self, other: "Location") -> bool:
         return self.holds(other) or other.holds(self)
 
 
-def place_of(location: str) -> Place | None:
+def place_of(location: str) -> Location | None:
     """Return the place of an address of S3. None: it is not one, or may be read as another one."""
     try:
         url = urlsplit(location)
@@ -47,11 +47,11 @@ def place_of(location: str) -> Place | None:
     exact = location.split("://", 1)[-1] == f"{url.netloc}{url.path}"
     if url.scheme not in S3_SCHEMES or not url.netloc or not exact or DOTS & set(path):
         return None
-    return Place(url.netloc, path)
+    return Location(url.netloc, path)
 
 
 @dataclass(frozen=True)
-class TablePlaces:
+class TableLocations:
     """`bucket` is the one of the lake. `tables_under` is where the catalog puts the tables of all
     schemas (`s3://warehouse`); None: wherever the catalog of an external lake puts them. `schemas`
     has the locations that Asgard gives to new schemas, by name."""
@@ -74,10 +74,10 @@ class TablePlaces:
             return
         if place is None or not place.path:
             raise refused(name, location, "expected a folder in a bucket: s3://BUCKET/FOLDER")
-        if place.overlaps(Place(self.bucket, (OWN_FOLDER,))):
+        if place.overlaps(Location(self.bucket, (OWN_FOLDER,))):
             raise refused(name, location, "expected a folder apart from Asgard's own files")
 
-    def written(self, identifier: Sequence[str], location: str) -> Place | None:
+    def written(self, identifier: Sequence[str], location: str) -> Location | None:
         """Return where files of the table may be written and deleted. None: nowhere."""
         try:
             self.require_own(identifier, location, self.schemas)

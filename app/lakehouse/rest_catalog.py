@@ -17,10 +17,10 @@ from pyiceberg.catalog.rest.auth import AuthManager, AuthManagerAdapter
 from pyiceberg.exceptions import OAuthError
 from requests.adapters import HTTPAdapter
 
-from app.lakehouse.locations import TablePlaces
+from app.lakehouse.locations import TableLocations
 from app.lakehouse.table_files import TableFiles, harmless
 from app.lakehouse.timeouts import CONNECT_TIMEOUT, READ_TIMEOUT
-from app.redaction import learn_passing
+from app.redaction import register_transient_secrets
 from app.telemetry.calls import SILENT, Telemetry
 from app.telemetry.outcomes import Outcome
 
@@ -43,7 +43,7 @@ class TimedAdapter(HTTPAdapter):
 
     def __init__(
         self,
-        credentials: "ClientCredentials | None",
+        credentials: "CatalogCredentials | None",
         commit: "CommitInFlight",
         telemetry: Telemetry,
         read_timeout: float,
@@ -113,7 +113,7 @@ class CommitInFlight(threading.local):
         return max(highest, self.last_column_id or 0)
 
 
-class ClientCredentials(AuthManager):
+class CatalogCredentials(AuthManager):
     """OAuth2 client credentials (RFC 6749, 4.4). Thread-safe."""
 
     def __init__(self, url: str, credential: str, read_timeout: float = READ_TIMEOUT) -> None:
@@ -153,7 +153,7 @@ class ClientCredentials(AuthManager):
         answer = response.json()
         lifetime = float(answer.get("expires_in") or DEFAULT_LIFETIME)
         self._token = answer["access_token"]
-        learn_passing([self._token])
+        register_transient_secrets([self._token])
         self._renew_at = time.monotonic() + max(lifetime - RENEWAL_MARGIN, lifetime / 2)
 
 
@@ -164,21 +164,21 @@ class TimedRestCatalog(RestCatalog):
     def __init__(
         self,
         name: str,
-        places: TablePlaces,
+        places: TableLocations,
         telemetry: Telemetry | None = None,
         read_timeout: float = READ_TIMEOUT,
         **properties: str,
     ) -> None:
         self._telemetry = telemetry or SILENT
         self._read_timeout = read_timeout
-        self._credentials: ClientCredentials | None = None
+        self._credentials: CatalogCredentials | None = None
         self._commit = CommitInFlight()
         self._places = places
         self._given = properties
         if credential := properties.get("credential"):
             url = properties.get("oauth2-server-uri")
             url = url or f"{properties['uri'].rstrip('/')}/v1/oauth/tokens"
-            self._credentials = ClientCredentials(url, credential, read_timeout)
+            self._credentials = CatalogCredentials(url, credential, read_timeout)
         # The credential stays with us, or pyiceberg would ask for tokens by itself as well.
         rest = {key: value for key, value in properties.items() if key != "credential"}
         super().__init__(name, **rest)

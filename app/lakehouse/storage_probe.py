@@ -40,7 +40,7 @@ class Memory(Protocol):
 
 
 @dataclass(frozen=True)
-class Place:
+class ProbeObject:
     """An object that belongs to the probe alone. Without a memory, a missing object counts as one
     that was never written."""
 
@@ -49,7 +49,7 @@ class Place:
     memory: Memory | None = None
 
 
-async def prove_kept(place: Place) -> None:
+async def prove_kept(place: ProbeObject) -> None:
     """Read, overwrite and read the object again. Raises `EngineUnreachable`."""
     bucket, memory = place.store.bucket, place.memory
     lost = f"an object stored earlier in bucket {bucket} cannot be read"
@@ -75,7 +75,7 @@ async def prove_kept(place: Place) -> None:
         memory.proven(bucket)
 
 
-async def prove_all(places: Sequence[Place], proofs: Sequence[Proof]) -> None:
+async def prove_all(places: Sequence[ProbeObject], proofs: Sequence[Proof]) -> None:
     """Raise `EngineUnreachable` if something is lost. A failed proof names the cause best."""
     try:
         await asyncio.gather(*map(prove_kept, places))
@@ -94,7 +94,7 @@ class StorageProbe:
     """The one probe for all callers of a gateway."""
 
     def __init__(
-        self, places: Sequence[Place], proofs: Sequence[Proof] = (), every: float = EVERY
+        self, places: Sequence[ProbeObject], proofs: Sequence[Proof] = (), every: float = EVERY
     ) -> None:
         self._places = places
         self._proofs = proofs

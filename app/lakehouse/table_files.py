@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pyiceberg.io import InputFile, OutputFile
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 
-from app.lakehouse.locations import S3_SCHEMES, ForeignFile, Place, place_of
+from app.lakehouse.locations import S3_SCHEMES, ForeignFile, Location, place_of
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -22,7 +22,7 @@ STORAGE = "s3."
 class TableFiles(PyArrowFileIO):
     """Reads files on S3. Writes and deletes those below `place` alone."""
 
-    def __init__(self, properties: Mapping[str, str], place: Place | None) -> None:
+    def __init__(self, properties: Mapping[str, str], place: Location | None) -> None:
         super().__init__({k: v for k, v in properties.items() if k.startswith(STORAGE)})
         self._place = place
 

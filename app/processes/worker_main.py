@@ -30,7 +30,7 @@ class Refused(Exception):
     """The gateway refused what a handler asked for. The text gives the reason."""
 
 
-class Gateway:
+class GatewayChannel:
     """Lets a handler send events and questions to the gateway during a call."""
 
     def __init__(self, channel: "_Channel") -> None:
@@ -50,7 +50,7 @@ class Gateway:
         return answer
 
 
-Handler = Callable[[Message, Gateway], Message]
+Handler = Callable[[Message, GatewayChannel], Message]
 Handlers = Mapping[str, Handler]
 
 CALL = "call"
@@ -78,7 +78,7 @@ def _answer(handlers: Handlers, message: Message, channel: "_Channel") -> Messag
     spans: list[Message] = []
     try:
         with spans_of_call(message.pop(PARENT_SPAN, None), message["op"]) as spans:
-            result = handlers[message["op"]](message, Gateway(channel))
+            result = handlers[message["op"]](message, GatewayChannel(channel))
         json.dumps(result)  # a result that is not JSON is an error of its handler
         answer = {"result": result}
     except Exception as error:  # noqa: BLE001 — the worker's outer edge

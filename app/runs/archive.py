@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from app.concurrency.backoff import pauses
-from app.concurrency.notify import ring_within
+from app.concurrency.backoff import backoff_delays
+from app.concurrency.notify import wait_within
 from app.errors import AsgardError
 from app.runs.history import RunHistory
 from app.runs.model import Run
@@ -69,16 +69,16 @@ class RunArchive:
         return {**self._waiting, **kept}
 
     async def _archive_for_ever(self) -> None:
-        waits = pauses(longest=30.0)
+        waits = backoff_delays(longest=30.0)
         while True:
             if not self._waiting:
-                await ring_within(self._work, self._next_removal())
+                await wait_within(self._work, self._next_removal())
             try:
                 if self._waiting:
                     await asyncio.sleep(BATCHING)
                     await self._append()
                 await self._remove()
-                waits = pauses(longest=30.0)
+                waits = backoff_delays(longest=30.0)
             except AsgardError as error:
                 log.warning("archive_waits", runs=len(self._waiting), error=error.detail)
                 await asyncio.sleep(next(waits))

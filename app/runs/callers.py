@@ -14,7 +14,7 @@ from app.runs.cancellers import (
 )
 from app.runs.handler import Superseded
 from app.runs.model import Run
-from app.runs.owned_run import ActiveRun, Step, Stop, now, with_event
+from app.runs.owned_run import OwnedRun, Step, Stop, now, with_event
 from app.runs.store import RunStore
 from app.runs.supervisor import Supervisor
 
@@ -86,7 +86,7 @@ class RunCallers:
         stored = await self._runs.load(run.run_id)
         return await self._cancellers.ends_at_once(stored.run if stored else run, caller)
 
-    async def _change_own(self, active: ActiveRun, step: Step) -> Run:
+    async def _change_own(self, active: OwnedRun, step: Step) -> Run:
         run = await active.change(step, patient=False)
         if run.cancel_requested_at is not None:
             active.stop(Stop.CANCEL)

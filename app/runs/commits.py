@@ -6,7 +6,7 @@ from app.errors import AsgardError, EngineFailed
 from app.failure import FailureCause
 from app.lakehouse.catalog import RUN_ID_PROPERTY
 from app.lakehouse.outputs import RunOutput
-from app.runs.handler import RunControl, SettledAsFailed
+from app.runs.handler import ReconciledAsFailed, RunControl
 from app.runs.model import Run
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ HEAD = "destination_snapshot_before"
 """In `Run.engine`: the newest snapshot before the run could write, None without one."""
 
 
-class Target:
+class RunTarget:
     """The table that a run writes. With `hides_history`, its catalog shows only the newest
     snapshot, so a run's commit cannot be seen after another writer's."""
 
@@ -66,10 +66,10 @@ class Target:
         return wrote_nothing(run.target, who) if unchanged else hidden(run.target)
 
     async def require_unchanged(self, run: Run) -> None:
-        """Raise `SettledAsFailed` unless a run without a visible snapshot has certainly written
+        """Raise `ReconciledAsFailed` unless a run without a visible snapshot has certainly written
         nothing."""
         if not await self.is_unchanged(run):
-            raise SettledAsFailed(hidden(run.target))
+            raise ReconciledAsFailed(hidden(run.target))
 
     async def _head(self, table: str) -> str | None:
         found = await self._catalog.table(table)

@@ -17,7 +17,7 @@ YOUNG = timedelta(seconds=10)
 """So old may a join be whose run is not there yet: its maker is about to make it."""
 
 
-class Joins:
+class RunDeduplicator:
     """One object for each (target, fingerprint), naming the run that does this work."""
 
     def __init__(

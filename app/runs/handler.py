@@ -1,4 +1,4 @@
-"""The port of the supervisor: what a kind of run has to know to be run, cancelled and settled."""
+"""The port of the supervisor: how a kind of run is executed, cancelled and reconciled."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from app.runs.model import Run, RunInput
 
 
 class RunStopped(Exception):
-    """Raised into a driver that must not go on: let it pass."""
+    """Raised into a handler that must not go on: let it pass."""
 
 
 class Superseded(RunStopped):
@@ -18,11 +18,11 @@ class Superseded(RunStopped):
 
 
 class CancelRequested(RunStopped):
-    """Someone wished to cancel, and the driver had not yet published."""
+    """Someone wished to cancel, and the handler had not yet published."""
 
 
-class SettledAsFailed(Exception):
-    """Raised by `settle`: the run failed by itself, for this reason, while nobody followed it."""
+class ReconciledAsFailed(Exception):
+    """Raised by `reconcile`: the run failed on its own while no gateway followed it."""
 
     def __init__(self, error: AsgardError, engine_state: str | None = None) -> None:
         super().__init__(error.detail)
@@ -31,7 +31,7 @@ class SettledAsFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """What a run did. None leaves what `progress` already recorded."""
 
     output: RunOutput | None
@@ -41,7 +41,7 @@ class Outcome:
 
 
 class RunControl(Protocol):
-    """Given to `RunDriver.execute`: how a run reports and asks whether it may go on."""
+    """Given to `RunHandler.execute`: how a run reports and asks whether it may go on."""
 
     @property
     def run(self) -> Run:
@@ -69,22 +69,22 @@ class RunControl(Protocol):
         """Call just before publishing. Raises `Superseded` or `CancelRequested`."""
 
 
-class RunDriver(Protocol):
-    async def execute(self, run: Run, control: RunControl) -> Outcome:
+class RunHandler(Protocol):
+    async def execute(self, run: Run, control: RunControl) -> RunResult:
         """Runs to the end. Raises an `AsgardError` on failure.
 
         When the run is cancelled or times out, its task is cancelled: stop the engine in
-        `finally`. What the run did all the same is then asked of `settle`.
+        `finally`. What the run did all the same is then asked of `reconcile`.
         """
 
-    async def settle(self, run: Run) -> Outcome | None:
+    async def reconcile(self, run: Run) -> RunResult | None:
         """Finds out what a run did that has no known end: after a crash, a cancel, a time-out.
 
         Stops and cleans what the run left behind and looks for its id in the target's
-        snapshots. `Outcome`: it took effect. None: it did not and never will. Idempotent.
+        snapshots. `RunResult`: it took effect. None: it did not and never will. Idempotent.
         Raises `EngineUnreachable` when it cannot know yet; it is then asked again.
         """
 
-    def last_word(self, ended: Run) -> str | None:
+    def final_engine_state(self, ended: Run) -> str | None:
         """The engine's word for how this run ended: what `progress` recorded last may be that it
         runs, since nobody follows an engine that is stopped. None: it never gave one."""

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import structlog
 
-from app.concurrency.backoff import pauses
-from app.concurrency.notify import Bell, ring_within
+from app.concurrency.backoff import backoff_delays
+from app.concurrency.notify import Notifier, wait_within
 from app.errors import EngineUnreachable
 from app.runs.model import Run
 from app.runs.store import RunStore
@@ -32,7 +32,7 @@ class _Queue:
     def __init__(self) -> None:
         self.waiting: list[Ticket] = []
         self.holder: str | None = None
-        self.bell = Bell()
+        self.bell = Notifier()
 
 
 class TargetLocks:
@@ -58,11 +58,11 @@ class TargetLocks:
         ticket = (run.created_at, run.run_id)
         insort(queue.waiting, ticket)
         waited, gives_way_until = False, None
-        waits, blocker = pauses(FIRST_POLL, LONGEST_POLL), ""
+        waits, blocker = backoff_delays(FIRST_POLL, LONGEST_POLL), ""
         try:
             while True:
                 in_the_way: str | None = ""
-                rung = queue.bell.rung
+                changed = queue.bell.changed
                 pause = None
                 first = queue.holder is None and queue.waiting[0] == ticket
                 # A lock that was adopted goes before runs that are earlier.
@@ -78,7 +78,7 @@ class TargetLocks:
                         gives_way_until = None
                     if in_the_way != blocker:
                         # The lock goes round: it may come here soon.
-                        blocker, waits = in_the_way, pauses(FIRST_POLL, LONGEST_POLL)
+                        blocker, waits = in_the_way, backoff_delays(FIRST_POLL, LONGEST_POLL)
                     # One that had the lock before a take-over may wait behind us: it goes first,
                     # or each of us would wait for the other.
                     behind = any(run_id == in_the_way for _, run_id in queue.waiting)
@@ -86,9 +86,9 @@ class TargetLocks:
                     pause = next(waits)
                     if behind or queue.waiting[0] != ticket:
                         # Others have seen the queue held.
-                        queue.bell.ring()
+                        queue.bell.notify()
                 waited = True
-                await ring_within(rung, pause)
+                await wait_within(changed, pause)
         finally:
             queue.waiting.remove(ticket)
 
@@ -119,7 +119,7 @@ class TargetLocks:
             return
         if queue.holder == run.run_id:
             queue.holder = None
-        queue.bell.ring()
+        queue.bell.notify()
         if queue.holder is None and not queue.waiting:
             del self._queues[run.target]
 

@@ -7,16 +7,16 @@ from typing import Any
 from app.errors import AsgardError, EngineFailed
 from app.failure import Failure, FailureCause
 from app.redaction import clean_start
-from app.runs.handler import Outcome
+from app.runs.handler import RunResult
 from app.runs.model import Run, RunState
 from app.shorten import LONGEST_DETAIL, LONGEST_HINT
 
 
 @dataclass(frozen=True)
-class Ending:
+class RunOutcome:
     state: RunState
     message: str
-    outcome: Outcome | None = None
+    outcome: RunResult | None = None
     failure: Failure | None = None
     engine_state: str | None = None
     """What the engine said of a run that failed while nobody followed it."""
@@ -38,12 +38,12 @@ class Ending:
         return run.model_copy(update=news)
 
 
-CANCELLED = Ending(
+CANCELLED = RunOutcome(
     RunState.CANCELLED,
     "The run was cancelled and changed nothing.",
     failure=Failure(cause=FailureCause.CANCELLED, message="The run was cancelled."),
 )
-LOST = Ending(
+LOST = RunOutcome(
     RunState.FAILED,
     "The process that ran it is gone, and the target was not changed.",
     failure=Failure(
@@ -55,17 +55,17 @@ LOST = Ending(
 )
 
 
-def succeeded(outcome: Outcome) -> Ending:
-    return Ending(RunState.SUCCEEDED, "The run succeeded.", outcome)
+def succeeded(outcome: RunResult) -> RunOutcome:
+    return RunOutcome(RunState.SUCCEEDED, "The run succeeded.", outcome)
 
 
-def timed_out(seconds: float) -> Ending:
+def timed_out(seconds: float) -> RunOutcome:
     message = f"The run took longer than {seconds:g} s (RUN_TIMEOUT) and was stopped."
     failure = Failure(cause=FailureCause.TIMEOUT, message=message, retryable=True)
-    return Ending(RunState.FAILED, message, failure=failure)
+    return RunOutcome(RunState.FAILED, message, failure=failure)
 
 
-def failed(error: AsgardError, engine_state: str | None = None) -> Ending:
+def failed(error: AsgardError, engine_state: str | None = None) -> RunOutcome:
     # Work that several runs share may have raised it, without knowing this run's secrets.
     message = clean_start(error.detail, LONGEST_DETAIL)
     failure = Failure(
@@ -74,11 +74,11 @@ def failed(error: AsgardError, engine_state: str | None = None) -> Ending:
         hint=clean_start(error.hint, LONGEST_HINT) if error.hint else None,
         retryable=error.can_retry if isinstance(error, EngineFailed) else error.retryable,
     )
-    return Ending(RunState.FAILED, message, failure=failure, engine_state=engine_state)
+    return RunOutcome(RunState.FAILED, message, failure=failure, engine_state=engine_state)
 
 
-def broken(error: Exception) -> Ending:
+def internal_error(error: Exception) -> RunOutcome:
     """A fault of ours. Its text may hold anything, a secret too: it goes to the log alone."""
     message = f"An internal error ended the run ({type(error).__name__}); the log of Asgard has it."
     failure = Failure(cause=FailureCause.INTERNAL, message=message, retryable=False)
-    return Ending(RunState.FAILED, message, failure=failure)
+    return RunOutcome(RunState.FAILED, message, failure=failure)

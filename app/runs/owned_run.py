@@ -9,8 +9,8 @@ from typing import Any
 
 import structlog
 
-from app.concurrency.backoff import pauses, until_reachable
-from app.concurrency.notify import Bells
+from app.concurrency.backoff import backoff_delays, retry_while_unreachable
+from app.concurrency.notify import RunNotifiers
 from app.errors import EngineTimeout, EngineUnreachable
 from app.redaction import clean, clean_start
 from app.runs.handler import CancelRequested, Superseded
@@ -36,10 +36,10 @@ class Stop(Enum):
     """This process stops; another one will take the run over."""
 
 
-class ActiveRun:
-    """Also the `RunControl` that its driver is given."""
+class OwnedRun:
+    """Also the `RunControl` that its handler is given."""
 
-    def __init__(self, stored: StoredRun, runs: RunStore, bells: Bells) -> None:
+    def __init__(self, stored: StoredRun, runs: RunStore, bells: RunNotifiers) -> None:
         self.stored = stored
         self.task: asyncio.Task[None] | None = None
         self.stopped: Stop | None = None
@@ -56,7 +56,7 @@ class ActiveRun:
         return self.stored.run
 
     def stop(self, why: Stop) -> None:
-        """Interrupts the driver. A run that is already being ended ends as it does."""
+        """Interrupts the handler. A run that is already being ended ends as it does."""
         if self.stopped is not None and why is not Stop.RELEASE:
             return
         if self.ending and why is Stop.CANCEL:
@@ -87,7 +87,7 @@ class ActiveRun:
         await self.change(step, reason=said, message=message, warning=warning)
 
     async def fence(self) -> None:
-        found = await until_reachable(lambda: self._runs.load(self.run.run_id), "fence")
+        found = await retry_while_unreachable(lambda: self._runs.load(self.run.run_id), "fence")
         self._require_ownership(found)
         if found is not None and found.run.cancel_requested_at is not None:
             raise CancelRequested(self.run.run_id)
@@ -101,7 +101,9 @@ class ActiveRun:
 
     async def continue_log(self) -> None:
         """After a take-over: what the former owner had archived comes first."""
-        former = await until_reachable(lambda: self._runs.read_log(self.run.run_id), "read log")
+        former = await retry_while_unreachable(
+            lambda: self._runs.read_log(self.run.run_id), "read log"
+        )
         if former:
             cleaned = await asyncio.to_thread(clean, former.rstrip("\n"))
             later, self._log, self._log_size = self._log, deque(), 0
@@ -141,7 +143,7 @@ class ActiveRun:
         """
         from app.lakehouse.storage import PreconditionFailed
 
-        waits = pauses()
+        waits = backoff_delays()
         async with self._writing:
             while True:
                 changed = _next(self.run, step, reason, message, warning)
@@ -157,7 +159,7 @@ class ActiveRun:
                         raise
                     log.warning("run_not_written", run_id=self.run.run_id, error=error.detail)
                     await asyncio.sleep(next(waits))
-        self._bells.ring(self.run.run_id)
+        self._bells.notify(self.run.run_id)
         return self.run
 
     async def absorb(self, found: StoredRun) -> None:
@@ -167,13 +169,13 @@ class ActiveRun:
                 return
             self._require_ownership(found)
             self.stored = found
-        self._bells.ring(self.run.run_id)
+        self._bells.notify(self.run.run_id)
 
     async def _absorb_newer(self, changed: Run, patient: bool) -> None:
         async def load() -> StoredRun | None:
             return await self._runs.load(changed.run_id)
 
-        found = await (until_reachable(load, "read run") if patient else load())
+        found = await (retry_while_unreachable(load, "read run") if patient else load())
         self._require_ownership(found)
         if found is not None:
             self.stored = found

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
-from app.concurrency.backoff import until_reachable
-from app.concurrency.notify import Bells, ring_within
+from app.concurrency.backoff import retry_while_unreachable
+from app.concurrency.notify import RunNotifiers, wait_within
 from app.errors import NotFound
 from app.runs.archive import RunArchive
 from app.runs.history import EndedRun, RunHistory, outputs_of
@@ -35,7 +35,7 @@ class RunReader:
         archive: RunArchive,
         supervisor: Supervisor,
         watcher: Watcher,
-        bells: Bells,
+        bells: RunNotifiers,
     ) -> None:
         self._runs = runs
         self._history = history
@@ -66,12 +66,12 @@ class RunReader:
         deadline = monotonic() + seconds
         bell = self._bells.of(run_id)
         while True:
-            rung = bell.rung
+            changed = bell.changed
             run = await self.get(run_id)
             left = deadline - monotonic()
             if run.state.is_terminal or left <= 0 or self._stopping:
                 return run
-            await ring_within(rung, left)
+            await wait_within(changed, left)
 
     async def list(
         self,
@@ -139,8 +139,8 @@ class RunReader:
         """Those whose id is greater than `after`, as they happen; the last one is a `RunEnd`."""
         bell = self._bells.of(run_id)
         while True:
-            rung = bell.rung
-            run = await until_reachable(lambda: self.get(run_id), "follow run")
+            changed = bell.changed
+            run = await retry_while_unreachable(lambda: self.get(run_id), "follow run")
             for event in run.events:
                 if event.id > after:
                     after = event.id
@@ -150,7 +150,7 @@ class RunReader:
                 return
             if self._stopping:
                 return
-            await ring_within(rung, None)
+            await wait_within(changed, None)
 
     async def _open_runs(self) -> dict[str, Run]:
         """With history up to date as well. Both are asked at once: no run can be in neither, for

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from app.caller import ANONYMOUS, Caller, identity_of
-from app.concurrency.notify import Bells
+from app.concurrency.notify import RunNotifiers
 from app.config import Settings
 from app.errors import EngineUnreachable, NotSupported, TooManyRequests
 from app.runs.archive import RunArchive
 from app.runs.callers import RunCallers
 from app.runs.cancellers import Cancellers, FindOwner, counts_for
-from app.runs.deduplication import Joins, is_joinable
-from app.runs.handler import RunDriver
+from app.runs.deduplication import RunDeduplicator, is_joinable
+from app.runs.handler import RunHandler
 from app.runs.history import RunHistory
 from app.runs.locks import TargetLocks
 from app.runs.model import Run, RunInput, RunKind, RunState
-from app.runs.owned_run import ActiveRun, now
+from app.runs.owned_run import OwnedRun, now
 from app.runs.pages import position
 from app.runs.reader import RunReader
 from app.runs.replicas import Replicas
@@ -72,7 +72,7 @@ class RunService(RunReader):
         store: "ObjectStore",
         catalog: "Catalog",
         settings: Settings,
-        drivers: Mapping[RunKind, RunDriver],
+        handlers: Mapping[RunKind, RunHandler],
         namespace: str = "asgard",
         observers: Sequence[Observer] = (),
         owners: Mapping[RunKind, FindOwner] | None = None,
@@ -80,7 +80,7 @@ class RunService(RunReader):
     ) -> None:
         """`observers` are told of every run that ends in this process. `owners` find the creator of
         the record that a run belongs to, by its `subject_id`."""
-        runs, bells = RunStore(store), Bells()
+        runs, bells = RunStore(store), RunNotifiers()
         history = RunHistory(catalog, namespace)
         archive = RunArchive(runs, history)
         replicas = Replicas(store)
@@ -93,7 +93,7 @@ class RunService(RunReader):
             archive=archive,
             bells=bells,
             owner=replicas.id,
-            drivers=drivers,
+            handlers=handlers,
             max_running={kind: settings.max_running(PART_OF[kind]) for kind in RunKind},
             run_timeout=settings.run_timeout,
             observers=observers,
@@ -103,7 +103,7 @@ class RunService(RunReader):
             runs=runs, replicas=replicas, supervisor=supervisor, archive=archive, bells=bells
         )
         super().__init__(runs, history, archive, supervisor, watcher, bells)
-        self._joins = Joins(store, runs, self._is_last)
+        self._joins = RunDeduplicator(store, runs, self._is_last)
         self._callers = RunCallers(runs, supervisor, self.get, Cancellers(owners or {}))
         self._replicas = replicas
         self._telemetry = telemetry
@@ -120,7 +120,7 @@ class RunService(RunReader):
     def drain(self) -> None:
         """Takes no more runs, and answers those who wait for one with the run as it is."""
         self._stopping = True
-        self._bells.ring_all()
+        self._bells.notify_all()
 
     async def close(self, grace: float = 5.0) -> None:
         """Runs that do not end within `grace` seconds are left to the next replica."""
@@ -175,7 +175,7 @@ class RunService(RunReader):
         Raises `MissingScope` for other callers' runs."""
         return await self._callers.cancel(run_id, caller)
 
-    async def _equal_work(self, request: RunRequest) -> ActiveRun | None:
+    async def _equal_work(self, request: RunRequest) -> OwnedRun | None:
         for active in list(self._supervisor.active.values()):
             run = active.run
             same = (run.target, run.fingerprint) == (request.target, request.fingerprint)
@@ -193,8 +193,8 @@ class RunService(RunReader):
         )
 
     def _require_room(self) -> None:
-        elsewhere = (stored.run for stored in self._watcher.elsewhere.values())
-        waiting = sum(not run.state.is_terminal for run in elsewhere)
+        foreign_runs = (stored.run for stored in self._watcher.foreign_runs.values())
+        waiting = sum(not run.state.is_terminal for run in foreign_runs)
         if len(self._supervisor.active) + waiting >= self._max_queued:
             raise TooManyRequests(
                 f"{self._max_queued} runs are open (MAX_QUEUED).",
@@ -209,10 +209,10 @@ class RunService(RunReader):
         subject, most = identity_of(caller.subject), self._max_per_caller
         if most and subject != ANONYMOUS.subject:
             own = (active.run for active in self._supervisor.active.values())
-            elsewhere = (stored.run for stored in self._watcher.elsewhere.values())
+            foreign_runs = (stored.run for stored in self._watcher.foreign_runs.values())
             begun = sum(
                 identity_of(counts_for(run)) == subject and not run.state.is_terminal
-                for run in (*own, *elsewhere)
+                for run in (*own, *foreign_runs)
             )
             if begun + self._starting[subject] >= most:
                 raise TooManyRequests(

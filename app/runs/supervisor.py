@@ -5,21 +5,29 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from app.concurrency.backoff import pauses, until_reachable
-from app.concurrency.notify import Bells
+from app.concurrency.backoff import backoff_delays, retry_while_unreachable
+from app.concurrency.notify import RunNotifiers
 from app.errors import AsgardError, EngineTimeout, EngineUnreachable
 from app.redaction import Scope, within
 from app.runs.archive import RunArchive
-from app.runs.handler import CancelRequested, Outcome, RunDriver, SettledAsFailed, Superseded
+from app.runs.handler import CancelRequested, ReconciledAsFailed, RunHandler, RunResult, Superseded
 from app.runs.locks import TargetLocks
 from app.runs.model import Run, RunKind, RunState
-from app.runs.outcomes import CANCELLED, LOST, Ending, broken, failed, succeeded, timed_out
-from app.runs.owned_run import ActiveRun, Stop, now
+from app.runs.outcomes import (
+    CANCELLED,
+    LOST,
+    RunOutcome,
+    failed,
+    internal_error,
+    succeeded,
+    timed_out,
+)
+from app.runs.owned_run import OwnedRun, Stop, now
 from app.runs.store import RunStore, StoredRun
 from app.telemetry.calls import SILENT, Telemetry, Work, in_log
 
-SETTLE_TRIES = 5
-"""How often `settle` may fail for another reason than an outage before the run is given up."""
+RECONCILE_ATTEMPTS = 5
+"""How often `reconcile` may fail for another reason than an outage before the run is given up."""
 STRAGGLERS = 1.0
 """Seconds in which what a dead owner had sent off, a commit above all, still arrives."""
 UNKNOWN_ENDS = (EngineUnreachable, EngineTimeout)
@@ -35,30 +43,30 @@ class Supervisor:
         runs: RunStore,
         locks: TargetLocks,
         archive: RunArchive,
-        bells: Bells,
+        bells: RunNotifiers,
         owner: str,
-        drivers: Mapping[RunKind, RunDriver],
+        handlers: Mapping[RunKind, RunHandler],
         max_running: Mapping[RunKind, int],
         run_timeout: float,
         observers: Sequence[Observer] = (),
         telemetry: Telemetry = SILENT,
     ) -> None:
-        self.active: dict[str, ActiveRun] = {}
+        self.active: dict[str, OwnedRun] = {}
         self._runs = runs
         self._locks = locks
         self._archive = archive
         self._bells = bells
         self._owner = owner
-        self._drivers = drivers
+        self._handlers = handlers
         self._slots = {kind: asyncio.Semaphore(max_running[kind]) for kind in RunKind}
         self._run_timeout = run_timeout
         self._observers = observers
         self._telemetry = telemetry
 
     def drives(self, kind: RunKind) -> bool:
-        return kind in self._drivers
+        return kind in self._handlers
 
-    def adopt(self, stored: StoredRun) -> ActiveRun:
+    def adopt(self, stored: StoredRun) -> OwnedRun:
         """A run just made by this process."""
         return self._begin(stored, taken_over=False)
 
@@ -92,17 +100,17 @@ class Supervisor:
         for active in list(self.active.values()):
             active.stop(Stop.RELEASE)
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(self._free(active) for active in owned))
+        await asyncio.gather(*(self._release(active) for active in owned))
 
-    def _begin(self, stored: StoredRun, *, taken_over: bool) -> ActiveRun:
-        active = ActiveRun(stored, self._runs, self._bells)
+    def _begin(self, stored: StoredRun, *, taken_over: bool) -> OwnedRun:
+        active = OwnedRun(stored, self._runs, self._bells)
         self.active[stored.run.run_id] = active
         active.task = asyncio.create_task(
-            self._live(active, taken_over), name=f"run {stored.run.run_id}"
+            self._run_lifecycle(active, taken_over), name=f"run {stored.run.run_id}"
         )
         return active
 
-    async def _live(self, active: ActiveRun, taken_over: bool) -> None:
+    async def _run_lifecycle(self, active: OwnedRun, taken_over: bool) -> None:
         run, run_id = active.run, active.run.run_id
         known = {"asgard.run.id": run_id, "asgard.run.kind": run.kind, "asgard.target": run.target}
         with (
@@ -111,7 +119,7 @@ class Supervisor:
             structlog.contextvars.bound_contextvars(run_id=run_id, **in_log(work)),
         ):
             try:
-                ending = await self._work(active, taken_over)
+                ending = await self._acquire_and_execute(active, taken_over)
                 await self._end(active, ending)
             except Superseded:
                 log.warning("run_superseded")
@@ -120,15 +128,15 @@ class Supervisor:
                     raise
                 log.info("run_left", why=active.stopped.value)
             except Exception:
-                # The outer edge: the run stays open in S3, and whoever owns it next settles it.
+                # The outer edge: the run stays open in S3, and whoever owns it next reconciles it.
                 log.exception("run_abandoned")
             finally:
-                _tell(work, active.run)
+                _record_span(work, active.run)
                 self._locks.forget(active.run)
                 self.active.pop(run_id, None)
-                self._bells.ring(run_id)
+                self._bells.notify(run_id)
 
-    async def _work(self, active: ActiveRun, taken_over: bool) -> Ending:
+    async def _acquire_and_execute(self, active: OwnedRun, taken_over: bool) -> RunOutcome:
         try:
             if taken_over:
                 ending = await self._recover(active)
@@ -146,30 +154,30 @@ class Supervisor:
             task.uncancel()
         if active.run.started_at is None:
             return CANCELLED
-        return await self._settled(active, CANCELLED)
+        return await self._reconciled(active, CANCELLED)
 
-    async def _recover(self, active: ActiveRun) -> Ending | None:
+    async def _recover(self, active: OwnedRun) -> RunOutcome | None:
         """What became of a run whose owner is gone. None: it was queued, and may still run."""
-        await until_reachable(lambda: self._locks.adopt(active.run), "adopt lock")
+        await retry_while_unreachable(lambda: self._locks.adopt(active.run), "adopt lock")
         await active.continue_log()
         if active.run.state is RunState.RUNNING:
             await asyncio.sleep(STRAGGLERS)
         wished = active.run.cancel_requested_at is not None
-        ending = await self._settled(active, CANCELLED if wished else LOST)
+        ending = await self._reconciled(active, CANCELLED if wished else LOST)
         queued = active.run.state is RunState.QUEUED
         return None if ending is LOST and queued else ending
 
-    async def _execute(self, active: ActiveRun) -> Ending:
+    async def _execute(self, active: OwnedRun) -> RunOutcome:
         started = now()
         await active.change(
             lambda run: run.model_copy(update={"state": RunState.RUNNING, "started_at": started}),
             reason="Started",
             message="The run started.",
         )
-        driver = self._drivers[active.run.kind]
+        handler = self._handlers[active.run.kind]
         try:
             async with asyncio.timeout(self._run_timeout) as deadline:
-                return succeeded(await driver.execute(active.run, active))
+                return succeeded(await handler.execute(active.run, active))
         except (Superseded, CancelRequested):
             raise
         except AsgardError as error:
@@ -181,43 +189,47 @@ class Supervisor:
                 ending = timed_out(self._run_timeout)
             else:
                 log.exception("driver_broke")
-                ending = broken(error)
+                ending = internal_error(error)
             known = False
         if active.stopped is Stop.CANCEL:
             ending, known = CANCELLED, False
-        return ending if known else await self._settled(active, ending)
+        return ending if known else await self._reconciled(active, ending)
 
-    async def _settled(self, active: ActiveRun, otherwise: Ending) -> Ending:
-        """Asks the driver what the run did, until it knows. A wish to cancel changes nothing."""
+    async def _reconciled(self, active: OwnedRun, otherwise: RunOutcome) -> RunOutcome:
+        """Asks the handler what the run did, until it knows. A wish to cancel changes nothing."""
         tries = 0
-        for pause in pauses():
+        for pause in backoff_delays():
             try:
-                outcome: Outcome | None = await self._drivers[active.run.kind].settle(active.run)
+                outcome: RunResult | None = await self._handlers[active.run.kind].reconcile(
+                    active.run
+                )
                 return otherwise if outcome is None else succeeded(outcome)
-            except SettledAsFailed as found:
+            except ReconciledAsFailed as found:
                 return failed(found.error, found.engine_state)
             except UNKNOWN_ENDS as error:
-                log.warning("run_not_settled", error=error.detail)
+                log.warning("run_not_reconciled", error=error.detail)
             except Exception as error:
                 tries += 1
-                log.exception("settle_broke", tries=tries)
-                if tries >= SETTLE_TRIES:
-                    return failed(error) if isinstance(error, AsgardError) else broken(error)
+                log.exception("reconcile_failed", tries=tries)
+                if tries >= RECONCILE_ATTEMPTS:
+                    return (
+                        failed(error) if isinstance(error, AsgardError) else internal_error(error)
+                    )
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 
-    async def _end(self, active: ActiveRun, ending: Ending) -> None:
+    async def _end(self, active: OwnedRun, ending: RunOutcome) -> None:
         active.ending = True
         finished_at = now()
         await asyncio.gather(
-            until_reachable(active.archive_log, "archive log"),
-            until_reachable(lambda: self._locks.release(active.run), "release lock"),
+            retry_while_unreachable(active.archive_log, "archive log"),
+            retry_while_unreachable(lambda: self._locks.release(active.run), "release lock"),
         )
-        driver = self._drivers[active.run.kind]
+        handler = self._handlers[active.run.kind]
 
         def end(run: Run) -> Run:
             ended = ending.apply(run, finished_at)
-            return ended.model_copy(update={"engine_state": driver.last_word(ended)})
+            return ended.model_copy(update={"engine_state": handler.final_engine_state(ended)})
 
         run = await active.change(
             end,
@@ -231,7 +243,7 @@ class Supervisor:
         for observer in self._observers:
             observer(run)
 
-    async def _free(self, active: ActiveRun) -> None:
+    async def _release(self, active: OwnedRun) -> None:
         """Without an owner the next replica takes it over at once."""
         if active.run.state.is_terminal:
             return
@@ -247,7 +259,7 @@ class Supervisor:
             log.warning("run_not_released", run_id=active.run.run_id, error=str(error))
 
 
-def _tell(work: Work, run: Run) -> None:
+def _record_span(work: Work, run: Run) -> None:
     work.attributes = {"asgard.run.state": run.state}
     if run.failure:
         work.attributes["asgard.run.cause"] = run.failure.cause

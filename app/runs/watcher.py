@@ -5,12 +5,12 @@ import random
 
 import structlog
 
-from app.concurrency.notify import Bells
+from app.concurrency.notify import RunNotifiers
 from app.errors import AsgardError
 from app.runs.archive import RunArchive
 from app.runs.handler import Superseded
 from app.runs.model import Run, RunState
-from app.runs.owned_run import ActiveRun, Stop
+from app.runs.owned_run import OwnedRun, Stop
 from app.runs.pages import position
 from app.runs.replicas import Replicas
 from app.runs.store import RunStore, StoredRun
@@ -34,9 +34,9 @@ class Watcher:
         replicas: Replicas,
         supervisor: Supervisor,
         archive: RunArchive,
-        bells: Bells,
+        bells: RunNotifiers,
     ) -> None:
-        self.elsewhere: dict[str, StoredRun] = {}
+        self.foreign_runs: dict[str, StoredRun] = {}
         """Runs that this process does not own, as the last look showed them."""
         self._runs = runs
         self._replicas = replicas
@@ -44,7 +44,7 @@ class Watcher:
         self._archive = archive
         self._bells = bells
         self._task: asyncio.Task[None] | None = None
-        self._strays: set[str] = set()
+        self._unclaimed: set[str] = set()
 
     def open(self) -> None:
         self._task = asyncio.create_task(self._look_for_ever())
@@ -70,7 +70,7 @@ class Watcher:
     async def _look_for_ever(self) -> None:
         while True:
             try:
-                await self.look()
+                await self.poll()
             except AsgardError as error:
                 log.warning("runs_not_seen", error=error.detail)
             except Exception:
@@ -80,29 +80,29 @@ class Watcher:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
 
     def _pause(self) -> float:
-        runs = len(self._supervisor.active) + len(self.elsewhere)
+        runs = len(self._supervisor.active) + len(self.foreign_runs)
         if not (runs or len(self._bells)):
             return IDLE_PAUSE
         return min(max(BUSY_PAUSE, runs * PAUSE_PER_RUN), LONGEST_PAUSE)
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         found = await self._runs.list(self._own())
-        elsewhere: dict[str, StoredRun] = {}
+        foreign_runs: dict[str, StoredRun] = {}
         for run_id, stored in found.items():
             active = self._supervisor.active.get(run_id)
             if active is not None:
                 await self._notice(active, stored)
             elif self._archive.get(run_id) is None:
-                elsewhere[run_id] = stored
-        self._tell(elsewhere)
-        await self._adopt_orphans(elsewhere)
+                foreign_runs[run_id] = stored
+        self._tell(foreign_runs)
+        await self._adopt_orphans(foreign_runs)
         for active in list(self._supervisor.active.values()):
             await active.archive_log()
 
     async def is_behind(self, run: Run, now: bool) -> bool:
         """Whether another replica has an earlier run waiting for the same target. `now`: by a
         listing; else by the last look, of which only what would be waited for is read again."""
-        seen = await self._runs.list(self._own()) if now else self.elsewhere
+        seen = await self._runs.list(self._own()) if now else self.foreign_runs
         earlier = [
             run_id
             for run_id, other in seen.items()
@@ -116,14 +116,14 @@ class Watcher:
             stored = await self._runs.load(run_id)
             if stored is not None and self._waits_elsewhere(stored.run):
                 return True
-            self.elsewhere.pop(run_id, None)
+            self.foreign_runs.pop(run_id, None)
         return False
 
     def _waits_elsewhere(self, run: Run) -> bool:
         waits = run.state is RunState.QUEUED and run.cancel_requested_at is None
         return waits and run.owner != self._replicas.id
 
-    async def _notice(self, active: ActiveRun, stored: StoredRun) -> None:
+    async def _notice(self, active: OwnedRun, stored: StoredRun) -> None:
         try:
             await active.absorb(stored)
         except Superseded:
@@ -132,21 +132,21 @@ class Watcher:
         if active.run.cancel_requested_at is not None and active.stopped is None:
             active.stop(Stop.CANCEL)
 
-    def _tell(self, elsewhere: dict[str, StoredRun]) -> None:
-        former, self.elsewhere = self.elsewhere, elsewhere
-        for run_id in former.keys() | elsewhere.keys():
-            if former.get(run_id) != elsewhere.get(run_id):
-                self._bells.ring(run_id)
+    def _tell(self, foreign_runs: dict[str, StoredRun]) -> None:
+        former, self.foreign_runs = self.foreign_runs, foreign_runs
+        for run_id in former.keys() | foreign_runs.keys():
+            if former.get(run_id) != foreign_runs.get(run_id):
+                self._bells.notify(run_id)
 
-    async def _adopt_orphans(self, elsewhere: dict[str, StoredRun]) -> None:
+    async def _adopt_orphans(self, foreign_runs: dict[str, StoredRun]) -> None:
         dead: dict[str | None, bool] = {}
         strays: set[str] = set()
-        for run_id, stored in elsewhere.items():
+        for run_id, stored in foreign_runs.items():
             owner = stored.run.owner
             if owner == self._replicas.id:
                 # Ours, yet nobody works on it. Seen twice, or it is only just being made.
                 strays.add(run_id)
-                dead_or_stray = run_id in self._strays
+                dead_or_stray = run_id in self._unclaimed
             else:
                 if owner not in dead:
                     dead[owner] = await self._replicas.is_dead(owner)
@@ -157,4 +157,4 @@ class Watcher:
                 self._archive.add(stored)
             elif self._supervisor.drives(stored.run.kind):
                 await self._supervisor.take_over(stored)
-        self._strays = strays
+        self._unclaimed = strays

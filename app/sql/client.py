@@ -23,7 +23,7 @@ RETRY_SECONDS = 5
 NO_VIEWS: Mapping[str, str] = {}
 
 
-class SqlJudge:
+class SqlGuardClient:
     """Every method raises what the function of `guard` or `rewrite` of its name raises, and
     `SqlTooLarge` when that takes too long or takes the worker with it."""
 

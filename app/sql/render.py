@@ -22,7 +22,7 @@ Judge = Callable[[Parsed, exp.Expr], None]
 """Judges a tree and brings it, in place, into the form in which it is printed."""
 
 
-def settled(tree: exp.Expr, dialect: type[Dialect], judge: Judge, **options: Any) -> str:
+def render(tree: exp.Expr, dialect: type[Dialect], judge: Judge, **options: Any) -> str:
     """Return the text of `tree`, which passes `judge`, reads the same tables and prints the same.
 
     Raises:

@@ -14,13 +14,13 @@ from app.sql.duckdb.operators import restore_null_skippers
 from app.sql.duckdb.translate import translate
 from app.sql.duckdb.virtual_columns import hide_rows, hide_virtual_columns
 from app.sql.expand_views import expand
-from app.sql.guard.guard import ScriptJudge, check_query, judge_duckdb, settle_query
+from app.sql.guard.guard import ScriptJudge, check_query, judge_duckdb, render_query
 from app.sql.guard.paths import PATH_FORMATS
 from app.sql.guard.spark_script import SOURCE_NAMES
 from app.sql.jinja import check_sql_text, printed, string
 from app.sql.model import BoundScript, GuardedScript, PathTable, SqlPolicy, TableName
 from app.sql.parse import DuckDBSql, Parsed, SparkSql, TrinoSql, generate, parse, too_deep
-from app.sql.render import SLACK, settled
+from app.sql.render import SLACK, render
 from app.sql.tables import fold, physical_tables, rename_ctes
 
 NO_VIEWS: Mapping[str, str] = {}
@@ -50,7 +50,7 @@ def with_stand_ins(query_sql: str, policy: SqlPolicy, queries: Mapping[str, str]
         tree = expand(_judged(query_sql, policy), queries, lambda query: _judged(query, policy))
     except RecursionError as error:
         raise too_deep() from error
-    return settle_query(tree, policy)
+    return render_query(tree, policy)
 
 
 def to_dbt_model(
@@ -77,7 +77,7 @@ def to_dbt_model(
         runs = _duckdb_text(tree, policy, "")
         check_sql_text(runs)
     else:
-        runs = settle_query(tree, policy)
+        runs = render_query(tree, policy)
     salt = "asgard_relation_"
     while salt in query_sql or any(salt in sql for sql in views.values()):
         salt += "_"
@@ -150,7 +150,7 @@ def bind_script(
                 table.set("db", None)
         add_catalog(tree)
         rename_ctes(tree)
-        return settled(tree, SparkSql, judge)
+        return render(tree, SparkSql, judge)
 
     return tuple((name, bind(sql)) for name, sql in script.views), bind(script.select)
 
@@ -182,7 +182,7 @@ def _duckdb_text(tree: exp.Expr, policy: SqlPolicy, catalog: str) -> str:
         restore_null_skippers(again)
 
     try:
-        return settled(tree, DuckDBSql, judge, unsupported_level=ErrorLevel.RAISE)
+        return render(tree, DuckDBSql, judge, unsupported_level=ErrorLevel.RAISE)
     except UnsupportedError as error:
         raise NotSupported(
             f"The embedded SQL engine does not support this: {error}", setting="TRINO_HOST"

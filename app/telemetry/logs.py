@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict
 
-from app.redaction import clean_json, learn
+from app.redaction import clean_json, register_secrets
 
 RENDER = structlog.processors.JSONRenderer()
 SHARED: list[Any] = [
@@ -26,7 +26,7 @@ PROCESSORS: list[Any] = [*SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_f
 def configure_logging(level: str, secrets: Iterable[str]) -> None:
     """Sends structlog's and the standard library's records to stderr as JSON lines, without these
     secrets and those that become known later."""
-    learn(secrets)
+    register_secrets(secrets)
     structlog.configure(
         processors=PROCESSORS,
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -16,7 +16,7 @@ from app.failure import FailureCause
 from app.lakehouse.catalog import NESSIE_OWN, RUN_ID_PROPERTY
 from app.lakehouse.tables import Column
 from app.lakehouse.types import iceberg_type, trino_type
-from app.runs.handler import SettledAsFailed
+from app.runs.handler import ReconciledAsFailed
 from app.sql.quoting import quoted
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from app.lakehouse.tables import TableInfo, ViewInfo
     from app.runs.handler import RunControl
     from app.runs.model import Run
-    from app.sql.client import SqlJudge
+    from app.sql.client import SqlGuardClient
     from app.warehouse.described import Described
 
 Columns = Sequence[Column]
@@ -44,9 +44,9 @@ class Rebuilt:
 
 
 class DependentViews:
-    def __init__(self, catalog: Catalog, judge: SqlJudge, describe: Describe) -> None:
+    def __init__(self, catalog: Catalog, sql_guard: SqlGuardClient, describe: Describe) -> None:
         self._catalog = catalog
-        self._judge = judge
+        self._sql_guard = sql_guard
         self._describe = describe
 
     async def prepare(
@@ -129,7 +129,7 @@ class DependentViews:
 
     async def _reads(self, view: ViewInfo) -> Set[str] | None:
         try:
-            guarded = await self._judge.check_query(view.sql)
+            guarded = await self._sql_guard.check_query(view.sql)
         except InvalidRequest:
             return None
         return frozenset(table.qualified.lower() for table in guarded.tables)
@@ -170,14 +170,14 @@ def noted(columns: Columns) -> dict[str, Any]:
     return {COLUMNS: [[column.name, column.type] for column in columns]}
 
 
-async def mend_settled(mend: Mend, run: Run) -> None:
+async def rebuild_views_of_reconciled(mend: Mend, run: Run) -> None:
     """Mend the views of a run that may have been cut off between writing its table and this."""
     if (columns := run.engine.get(COLUMNS)) is None:
         return
     try:
         await mend(run.target, [Column(name, kind) for name, kind in columns])
     except EngineFailed as error:
-        raise SettledAsFailed(error) from error
+        raise ReconciledAsFailed(error) from error
 
 
 async def mend_after(

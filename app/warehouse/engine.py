@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from app.lakehouse.tables import Column
-from app.runs.handler import Outcome, RunControl
+from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ class SqlEngine(Protocol):
     async def columns(self, sql: "GuardedQuery", target: str | None = None) -> list[Column]:
         """Of the query; raises what `validate` raises. What is asked before a run is made."""
 
-    async def build(self, spec: ModelSpec, control: RunControl) -> Outcome:
+    async def build(self, spec: ModelSpec, control: RunControl) -> RunResult:
         """Computes the model and publishes it. A failure leaves the table as it was."""
 
-    async def settle(self, spec: ModelSpec, run: Run) -> Outcome | None:
+    async def reconcile(self, spec: ModelSpec, run: Run) -> RunResult | None:
         """What `build` did before it was cut off; removes what it left behind."""
 
     async def mend_views(self, table: str, before: Sequence[Column]) -> list[str]:

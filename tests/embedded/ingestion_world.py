@@ -25,13 +25,13 @@ from app.airbyte.engine import (
     IngestionEngine,
     Source,
     SourceDraft,
-    StreamChoice,
+    StreamSelection,
     SyncMode,
 )
 from app.airbyte.local.connectors.packages import allowed_packages
-from app.airbyte.local.engine import LocalConnectors
-from app.airbyte.remote.engine import AirbyteApi
-from app.airbyte.run_handler import IngestionDriver
+from app.airbyte.local.engine import LocalIngestionEngine
+from app.airbyte.remote.engine import RemoteIngestionEngine
+from app.airbyte.run_handler import IngestionRunHandler
 from app.airbyte.service import AirbyteService
 from app.caller import Caller
 from app.config import Settings
@@ -83,7 +83,7 @@ class World:
         created = await self.service.create_source(draft, CALLER, wait_seconds=SECONDS)
         return created.source
 
-    async def ingestion(self, source: Source, *streams: StreamChoice) -> Ingestion:
+    async def ingestion(self, source: Source, *streams: StreamSelection) -> Ingestion:
         draft = IngestionDraft(
             name=f"of {source.name}",
             source_id=source.id,
@@ -137,8 +137,8 @@ class World:
         return {info.key for info in await self.lakehouse.store.list(f"{path}/")}
 
 
-def stream(name: str, mode: SyncMode = SyncMode.FULL_REFRESH_OVERWRITE) -> StreamChoice:
-    return StreamChoice(name=name, sync_mode=mode)
+def stream(name: str, mode: SyncMode = SyncMode.FULL_REFRESH_OVERWRITE) -> StreamSelection:
+    return StreamSelection(name=name, sync_mode=mode)
 
 
 def install_toy(home: Path) -> None:
@@ -210,7 +210,7 @@ async def world_of(
         store=lakehouse.store,
         catalog=lakehouse.catalog,
         settings=settings,
-        drivers={RunKind.INGESTION: IngestionDriver(engine)},
+        handlers={RunKind.INGESTION: IngestionRunHandler(engine)},
     )
     service = AirbyteService(
         engine=engine,
@@ -248,7 +248,7 @@ async def local_ingestion_world(
 async def local_world_of(
     lakehouse: "Lakehouse", settings: Settings, data: Path
 ) -> AsyncIterator[World]:
-    engine = LocalConnectors(
+    engine = LocalIngestionEngine(
         settings=settings,
         lake=lakehouse.lake,
         store=lakehouse.store,
@@ -277,7 +277,9 @@ async def airbyte_ingestion_world(
             "airbyte_timeout": 10.0,
         }
         settings = lakehouse.settings.model_copy(update=update)
-        engine = AirbyteApi(settings=settings, lake=lakehouse.lake, store=lakehouse.store)
+        engine = RemoteIngestionEngine(
+            settings=settings, lake=lakehouse.lake, store=lakehouse.store
+        )
         try:
             async with world_of(lakehouse, settings, engine, data, airbyte) as world:
                 yield world

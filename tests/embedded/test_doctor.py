@@ -12,7 +12,7 @@ from app.auth.keys import make_key
 from app.config import AuthMode, Settings
 from app.doctor.authentication import door_findings
 from app.doctor.lake import lake_findings
-from app.doctor.report import Finding, show
+from app.doctor.report import CheckResult, show
 from app.lakehouse.timeouts import READ_TIMEOUT
 from tests.conftest import Lakehouse
 from tests.embedded.auth_world import write_keys
@@ -42,7 +42,7 @@ def external(lakehouse: Lakehouse, **changes: Any) -> Settings:
     return Settings(_env_file=None, **(given | changes))
 
 
-async def examined(lakehouse: Lakehouse, **changes: Any) -> dict[str, Finding]:
+async def examined(lakehouse: Lakehouse, **changes: Any) -> dict[str, CheckResult]:
     found = await lake_findings(external(lakehouse, **changes))
     return {finding.what: finding for finding in found}
 
@@ -203,7 +203,7 @@ async def test_on_a_laptop_everything_is_well(tmp_path: Path) -> None:
 
 
 def test_a_secret_in_an_engines_answer_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    findings = [Finding("Trino", False, f"no user [bold]{SECRET}[/bold]", f"not {SECRET}")]
+    findings = [CheckResult("Trino", False, f"no user [bold]{SECRET}[/bold]", f"not {SECRET}")]
     assert show(findings, [SECRET, "no"]) == 1
     said = capsys.readouterr().out
     assert SECRET not in said

@@ -16,7 +16,7 @@ from app.failure import FailureCause
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog, Column, ViewInfo
 from app.lakehouse.publish.publish import append_table, replace_table
 from app.runs.commits import HEAD
-from app.runs.handler import SettledAsFailed
+from app.runs.handler import ReconciledAsFailed
 from app.runs.model import Run, RunKind, RunState
 from app.warehouse.engine import Materialization, ModelSpec
 from tests.conftest import Lakehouse
@@ -39,18 +39,18 @@ async def settling(hidden: Lakehouse, kind: RunKind, home: Path) -> AsyncIterato
             home=home,
         )
         try:
-            yield engine.settle
+            yield engine.reconcile
         finally:
             await engine.close()
     else:
         async with open_world(hidden, home) as world:
 
-            async def settle(run: Run) -> Any:
+            async def reconcile(run: Run) -> Any:
                 schema, _, name = run.target.partition(".")
                 spec = ModelSpec(schema_name=schema, name=name, sql="SELECT 1 AS a")
-                return await world.engine.settle(spec, run)
+                return await world.engine.reconcile(spec, run)
 
-            yield settle
+            yield reconcile
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +63,11 @@ async def hidden(lakehouse: Lakehouse) -> AsyncIterator[Lakehouse]:
 
 
 @pytest.fixture(scope="module", params=[RunKind.SPARK, RunKind.DBT])
-async def settle(
+async def reconcile(
     hidden: Lakehouse, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Any]:
-    async with settling(hidden, request.param, tmp_path_factory.mktemp("settling")) as settle:
-        yield settle
+    async with settling(hidden, request.param, tmp_path_factory.mktemp("settling")) as reconcile:
+        yield reconcile
 
 
 @pytest.fixture
@@ -93,37 +93,37 @@ async def write(lakehouse: Lakehouse, table: str, run_id: str) -> Any:
     )
 
 
-async def test_an_untouched_table_was_not_changed(settle: Any, run: Run) -> None:
-    assert await settle(run) is None
+async def test_an_untouched_table_was_not_changed(reconcile: Any, run: Run) -> None:
+    assert await reconcile(run) is None
 
 
 async def test_the_snapshot_of_the_run_is_its_success(
-    hidden: Lakehouse, settle: Any, run: Run
+    hidden: Lakehouse, reconcile: Any, run: Run
 ) -> None:
     await write(hidden, run.target, run.run_id)
-    outcome = await settle(run)
+    outcome = await reconcile(run)
     assert (outcome.output.rows, outcome.output.catalog_ref) == (1, "main")
 
 
 async def test_a_table_that_another_writer_changed_is_not_called_unchanged(
-    hidden: Lakehouse, settle: Any, run: Run
+    hidden: Lakehouse, reconcile: Any, run: Run
 ) -> None:
     await hidden.catalog.run(
         lambda catalog: append_table(catalog, run.target, ROWS.to_reader(), run_id="another")
     )
-    with pytest.raises(SettledAsFailed) as told:
-        await settle(run)
+    with pytest.raises(ReconciledAsFailed) as told:
+        await reconcile(run)
     error: Any = told.value.error
     assert (error.failure_cause, error.can_retry) == (FailureCause.LOST, False)
     assert f"It is not known whether the run changed {run.target}" in error.detail
 
 
 async def test_a_run_that_never_started_has_changed_nothing(
-    hidden: Lakehouse, settle: Any, run: Run
+    hidden: Lakehouse, reconcile: Any, run: Run
 ) -> None:
     await write(hidden, run.target, "another")
     queued = run.model_copy(update={"state": RunState.QUEUED, "started_at": None, "engine": {}})
-    assert await settle(queued) is None
+    assert await reconcile(queued) is None
 
 
 async def test_runs_record_what_their_table_was_before(hidden: Lakehouse, tmp_path: Path) -> None:

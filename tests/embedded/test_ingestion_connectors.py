@@ -151,7 +151,7 @@ async def test_a_running_sync_is_joined_and_holds_its_ingestion(world: World) ->
 async def test_settling_finds_what_a_sync_did(world: World) -> None:
     toy = await make(world, rows=3)
     run = await toy.sync()
-    settled = await world.engine.settle_sync(run, toy.ingestion.id)
+    settled = await world.engine.reconcile_sync(run, toy.ingestion.id)
     assert settled is not None
     assert settled.output == run.output
 

@@ -169,7 +169,7 @@ async def test_half_a_sync_is_never_seen_and_leaves_nothing(world: World) -> Non
 async def test_settling_finds_a_commit_and_sweeps_what_is_none(world: World) -> None:
     toy = await make(world, rows=3)
     run = await toy.sync()
-    settled = await world.engine.settle_sync(run, toy.ingestion.id)
+    settled = await world.engine.reconcile_sync(run, toy.ingestion.id)
     assert settled is not None
     assert settled.output == run.output
     dead = run.model_copy(update={"run_id": uuid4().hex})
@@ -179,6 +179,6 @@ async def test_settling_finds_a_commit_and_sweeps_what_is_none(world: World) -> 
     await world.lakehouse.store.put(orphan, b"half a file")
     assert await toy.rows() == [1, 2, 3]
     for _ in range(2):
-        assert await world.engine.settle_sync(dead, toy.ingestion.id) is None
+        assert await world.engine.reconcile_sync(dead, toy.ingestion.id) is None
     assert orphan not in await world.keys(toy.path)
     assert await toy.rows() == [1, 2, 3]

@@ -9,7 +9,7 @@ from toy_runs import ME, Idle, RowWriter, ToyLake, open_toy_lake, request, runni
 
 from app.errors import EngineFailed, EngineUnreachable, NotFound, TooManyRequests
 from app.failure import FailureCause
-from app.runs.handler import Outcome, RunControl
+from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run, RunState
 from app.runs.reader import RunEnd
 from app.runs.store import open_key
@@ -66,7 +66,7 @@ async def test_a_failure_keeps_its_cause_hint_and_whether_to_retry(toy):
 
 
 async def test_an_unknown_end_is_asked_of_the_driver_and_its_answer_counts(toy):
-    failing = Failing(EngineUnreachable("gone"), outcome=Outcome(None, engine_state="FOUND"))
+    failing = Failing(EngineUnreachable("gone"), outcome=RunResult(None, engine_state="FOUND"))
     async with running(toy.service(failing)) as service:
         run = await end_of(service, "unknown")
     assert (run.state, run.engine_state) == (RunState.SUCCEEDED, "FOUND")
@@ -406,19 +406,19 @@ async def all_events(service, run_id: str, after: int = 0):
 
 
 class Failing:
-    def __init__(self, error: Exception, outcome: Outcome | None = None) -> None:
+    def __init__(self, error: Exception, outcome: RunResult | None = None) -> None:
         self.error, self.outcome = error, outcome
         self.settled: list[str] = []
 
-    async def execute(self, _: Run, control: RunControl) -> Outcome:
+    async def execute(self, _: Run, control: RunControl) -> RunResult:
         control.log(str(self.error))
         raise self.error
 
-    async def settle(self, run: Run) -> Outcome | None:
+    async def reconcile(self, run: Run) -> RunResult | None:
         self.settled.append(run.run_id)
         return self.outcome
 
-    def last_word(self, ended: Run) -> str | None:
+    def final_engine_state(self, ended: Run) -> str | None:
         return ended.engine_state
 
 
@@ -427,7 +427,7 @@ class CommittedThenSlow(RowWriter):
         super().__init__(toy)
         self.written = asyncio.Event()
 
-    async def execute(self, run: Run, control: RunControl) -> Outcome:
+    async def execute(self, run: Run, control: RunControl) -> RunResult:
         control.log("committing")
         await self._append(run)
         self.written.set()

@@ -92,7 +92,7 @@ def replica(gateway: Gate) -> RunService:
         store=context.store,
         catalog=context.catalog,
         settings=Settings(_env_file=None, max_running_per_engine=20),
-        drivers={kind: Idle() for kind in RunKind},
+        handlers={kind: Idle() for kind in RunKind},
     )
 
 

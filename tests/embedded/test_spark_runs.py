@@ -18,8 +18,8 @@ import pytest
 
 from app.caller import ANONYMOUS
 from app.data_transformation.engine import Reading, SparkWork, WriteMode
-from app.data_transformation.resources import Resources
-from app.data_transformation.run_handler import SparkDriver
+from app.data_transformation.resources import SparkResources
+from app.data_transformation.run_handler import SparkRunHandler
 from app.data_transformation.sail.engine import SparkConnectEngine
 from app.data_transformation.source_files import SourceResolver
 from app.lakehouse.bronze.manifests import BronzeFile, BronzeManifests
@@ -64,7 +64,7 @@ class Spark:
             views=views,
             select=select,
             tables=tables,
-            resources=Resources(**resources),
+            resources=SparkResources(**resources),
         )
         request = RunRequest(
             kind=RunKind.SPARK,
@@ -124,12 +124,14 @@ async def running(
         home=lakehouse.home,
         workers=1,
     )
-    driver = SparkDriver(engine, catalog, SourceResolver(store, BronzeManifests(store)), NoViews())
+    driver = SparkRunHandler(
+        engine, catalog, SourceResolver(store, BronzeManifests(store)), NoViews()
+    )
     runs = RunService(
         store=store,
         catalog=catalog,
         settings=lakehouse.settings,
-        drivers={RunKind.SPARK: driver},
+        handlers={RunKind.SPARK: driver},
     )
     await runs.open()
     await engine.warm()
@@ -458,11 +460,11 @@ async def test_sparks_port_is_in_a_network_of_the_workers_own(spark: Spark) -> N
 async def test_settling_tells_what_a_run_did_as_often_as_it_is_asked(spark: Spark) -> None:
     done = await spark.ok("SELECT 1 AS id", "sr_settled")
     for _ in range(2):
-        outcome = await spark.engine.settle(done)
+        outcome = await spark.engine.reconcile(done)
         assert outcome is not None
         assert outcome.output == done.output
     failed = await spark.run("SELECT nope", "sr_settled")
-    assert await spark.engine.settle(failed) is None
+    assert await spark.engine.reconcile(failed) is None
     assert await spark.rows("sr_settled") == [{"id": 1}]
 
 
@@ -475,7 +477,7 @@ async def test_what_a_dead_gateway_of_an_earlier_version_left_in_staging_is_swep
     name = f"asgard_staging.spark_{run.run_id}"
     await spark.lakehouse.catalog.run(lambda catalog: catalog.create_table(name, Schema()))
     assert await spark.staged(run) == [name]
-    assert await spark.engine.settle(run) is None
+    assert await spark.engine.reconcile(run) is None
     assert await spark.staged(run) == []
 
 

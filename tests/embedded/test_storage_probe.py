@@ -14,7 +14,7 @@ from app.doctor.lake import lake_findings
 from app.errors import EngineUnreachable
 from app.lakehouse.embedded.lakehouse import EmbeddedLakehouse, embedded_lakehouse
 from app.lakehouse.storage import ObjectStore
-from app.lakehouse.storage_probe import HEALTH_KEY, Place, StorageProbe
+from app.lakehouse.storage_probe import HEALTH_KEY, ProbeObject, StorageProbe
 from app.main import create_app
 from tests.conftest import Lakehouse
 from tests.patience import until
@@ -106,13 +106,13 @@ async def test_the_doctor_says_the_same_of_a_loss(own, tmp_path):
 
 
 async def test_callers_share_one_write_within_the_time(lakehouse: Lakehouse):
-    probe = StorageProbe([Place(lakehouse.store)], every=3600)
+    probe = StorageProbe([ProbeObject(lakehouse.store)], every=3600)
     await probe.check()
     first = await lakehouse.store.get(HEALTH_KEY)
     await asyncio.gather(*(probe.check() for _ in range(20)))
     assert (await lakehouse.store.get(HEALTH_KEY)).body == first.body
     await probe.close()
-    eager = StorageProbe([Place(lakehouse.store)], every=0)
+    eager = StorageProbe([ProbeObject(lakehouse.store)], every=0)
 
     async def is_written_again() -> bool:
         await eager.check()
@@ -126,7 +126,7 @@ async def test_rounds_go_on_without_requests(lakehouse: Lakehouse, monkeypatch):
     """Otherwise a volume that SeaweedFS deletes when it is empty could look like a loss."""
     monkeypatch.setattr("app.lakehouse.storage_probe.AT_LEAST_EVERY", 0.1)
     seen: set[bytes] = set()
-    probe = StorageProbe([Place(lakehouse.store)], every=3600)
+    probe = StorageProbe([ProbeObject(lakehouse.store)], every=3600)
     probe.open()
 
     async def written_thrice() -> bool:
@@ -140,7 +140,7 @@ async def test_rounds_go_on_without_requests(lakehouse: Lakehouse, monkeypatch):
 
 async def test_a_lake_that_takes_nothing_is_told_apart(lakehouse: Lakehouse):
     reader = ObjectStore(replace(lakehouse.builder_lake.s3, bucket="warehouse"))
-    probe = StorageProbe([Place(reader, "gold/health/data/probe.parquet")])
+    probe = StorageProbe([ProbeObject(reader, "gold/health/data/probe.parquet")])
     said = await failure(probe)
     assert said.startswith("bucket warehouse does not accept objects: S3 refused a request")
     assert "AccessDenied" in said

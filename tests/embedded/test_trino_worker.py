@@ -13,7 +13,7 @@ import pytest
 from app.errors import AsgardError, EngineFailed, SqlInvalid
 from app.failure import FailureCause
 from app.processes import WorkerError, WorkerProcess
-from app.sql.client import SqlJudge
+from app.sql.client import SqlGuardClient
 from app.sql.model import SqlPolicy
 from app.warehouse.engine import Materialization, ModelSpec
 from app.warehouse.trino.client import Answer
@@ -200,7 +200,7 @@ async def test_a_worker_knows_nothing_of_trino(
         connection=TrinoConnection(HOST, 8443, "svc-3c77", "iceberg", "gold", password=SECRET),
         catalog=lakehouse.catalog,
         store=lakehouse.store,
-        judge=SqlJudge(SqlPolicy(bucket="b"), log_path=tmp_path / "judge.log"),
+        sql_guard=SqlGuardClient(SqlPolicy(bucket="b"), log_path=tmp_path / "judge.log"),
         home=tmp_path,
     )
     unknown = {SECRET.encode(), HOST.encode(), b"svc-3c77"}

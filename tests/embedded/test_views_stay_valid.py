@@ -8,14 +8,14 @@ import pytest
 
 from app.caller import ANONYMOUS
 from app.data_transformation.engine import SparkWork, WriteMode
-from app.data_transformation.resources import Resources
-from app.data_transformation.run_handler import SparkDriver
+from app.data_transformation.resources import SparkResources
+from app.data_transformation.run_handler import SparkRunHandler
 from app.data_transformation.sail.engine import SparkConnectEngine
 from app.data_transformation.source_files import SourceResolver
 from app.errors import EngineFailed
 from app.lakehouse.bronze.manifests import BronzeManifests
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Column
-from app.runs.handler import SettledAsFailed
+from app.runs.handler import ReconciledAsFailed
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
@@ -167,7 +167,7 @@ async def test_a_view_that_was_invalid_before_stops_nothing(world: World) -> Non
     await world.lakehouse.catalog.drop_table(f"gold.{gone}")
     run = await world.built(base, "SELECT 'x' AS a")
     assert await world.rows(base) == [{"a": "x"}]
-    assert await world.engine.settle(ModelSpec.model_validate(run.spec), run) is not None
+    assert await world.engine.reconcile(ModelSpec.model_validate(run.spec), run) is not None
 
 
 async def test_columns_of_every_type_stand_in_for_a_table(world: World) -> None:
@@ -201,7 +201,7 @@ async def test_a_run_that_was_cut_off_before_its_views_mends_them_when_it_is_set
     await world.lakehouse.catalog.replace_view(
         stale.table, stale.sql, stale.columns, {RUN_ID_PROPERTY: "r"}
     )
-    outcome = await world.engine.settle(ModelSpec.model_validate(run.spec), run)
+    outcome = await world.engine.reconcile(ModelSpec.model_validate(run.spec), run)
     assert outcome is not None
     assert await seen(world, view) == ([("a", "varchar")], [["x"]])
 
@@ -209,7 +209,7 @@ async def test_a_run_that_was_cut_off_before_its_views_mends_them_when_it_is_set
 @pytest.fixture(scope="module")
 async def spark(
     lakehouse: Lakehouse, world: World, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[tuple[RunService, SparkDriver]]:
+) -> AsyncIterator[tuple[RunService, SparkRunHandler]]:
     home = tmp_path_factory.mktemp("spark")
     store, catalog = lakehouse.store, lakehouse.catalog
     engine = SparkConnectEngine(
@@ -221,12 +221,12 @@ async def spark(
         workers=1,
     )
     sources = SourceResolver(store, BronzeManifests(store))
-    driver = SparkDriver(engine, catalog, sources, world.engine)
+    driver = SparkRunHandler(engine, catalog, sources, world.engine)
     runs = RunService(
         store=store,
         catalog=catalog,
         settings=lakehouse.settings,
-        drivers={RunKind.SPARK: driver},
+        handlers={RunKind.SPARK: driver},
     )
     await runs.open()
     yield runs, driver
@@ -244,7 +244,7 @@ async def overwrite(runs: RunService, table: str, select: str) -> Run:
         views=(),
         select=select,
         tables=(),
-        resources=Resources(),
+        resources=SparkResources(),
     )
     request = RunRequest(
         kind=RunKind.SPARK,
@@ -256,7 +256,7 @@ async def overwrite(runs: RunService, table: str, select: str) -> Run:
 
 
 async def test_an_overwrite_of_spark_rebuilds_views_or_says_which_it_broke(
-    world: World, spark: tuple[RunService, SparkDriver]
+    world: World, spark: tuple[RunService, SparkRunHandler]
 ) -> None:
     runs, driver = spark
     table, view, narrow = f"sv_{uuid4().hex[:8]}", unique("view"), unique("narrow")
@@ -272,7 +272,7 @@ async def test_an_overwrite_of_spark_rebuilds_views_or_says_which_it_broke(
     assert f"silver.{table} was written" in broke.failure.message
     assert f"gold.{narrow}: " in broke.failure.message
     assert await seen(world, view) == ([("a", "double")], [[1.5]])
-    with pytest.raises(SettledAsFailed, match=f"gold.{narrow}: "):
-        await driver.settle(broke)
+    with pytest.raises(ReconciledAsFailed, match=f"gold.{narrow}: "):
+        await driver.reconcile(broke)
     with pytest.raises(EngineFailed, match=f"gold.{narrow}: "):
         await world.engine.mend_views(f"silver.{table}", [Column("b", "integer")])

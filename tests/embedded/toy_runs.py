@@ -16,7 +16,7 @@ from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
 from app.lakehouse.connection import Lake
 from app.lakehouse.outputs import RunOutput
 from app.lakehouse.storage import ObjectStore, open_client
-from app.runs.handler import Outcome, RunControl
+from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
 
@@ -43,7 +43,7 @@ class ToyLake:
             store=self.store,
             catalog=self.catalog,
             settings=Settings(_env_file=None, **settings),
-            drivers={RunKind.DBT: driver},
+            handlers={RunKind.DBT: driver},
             namespace=self.namespace,
         )
 
@@ -86,7 +86,7 @@ class RowWriter:
         self.running: set[str] = set()
         self.begun = asyncio.Event()
 
-    async def execute(self, run: Run, control: RunControl) -> Outcome:
+    async def execute(self, run: Run, control: RunControl) -> RunResult:
         self.running.add(run.run_id)
         self.begun.set()
         try:
@@ -96,7 +96,7 @@ class RowWriter:
             if error := run.spec.get("error"):
                 raise error if isinstance(error, AsgardError) else AsgardError(error)
             await control.fence()
-            # What was sent off cannot be called back: wait for it, and let `settle` look.
+            # What was sent off cannot be called back: wait for it, and let `reconcile` look.
             writing = asyncio.create_task(self._append(run))
             try:
                 await asyncio.shield(writing)
@@ -107,16 +107,16 @@ class RowWriter:
         finally:
             self.running.discard(run.run_id)
 
-    async def settle(self, run: Run) -> Outcome | None:
+    async def reconcile(self, run: Run) -> RunResult | None:
         found = await self.toy.catalog.find_snapshot(self.toy.table(run.target), run.run_id)
         return self._outcome(run) if found else None
 
-    def last_word(self, ended: Run) -> str | None:
+    def final_engine_state(self, ended: Run) -> str | None:
         return ended.engine_state if ended.state is RunState.SUCCEEDED else "GIVEN UP"
 
-    def _outcome(self, run: Run) -> Outcome:
+    def _outcome(self, run: Run) -> RunResult:
         output = RunOutput(table=self.toy.table(run.target), rows_written=1)
-        return Outcome(output, engine_state="DONE", engine={"done": True})
+        return RunResult(output, engine_state="DONE", engine={"done": True})
 
     async def _append(self, run: Run) -> None:
         import pyarrow as pa
@@ -137,17 +137,17 @@ class Idle:
         self.intervals: list[tuple[datetime, datetime, str]] = []
         self.begun = asyncio.Event()
 
-    async def execute(self, run: Run, control: RunControl) -> Outcome:
+    async def execute(self, run: Run, control: RunControl) -> RunResult:
         self.begun.set()
         if text := run.spec.get("log"):
             control.log(text)
         await asyncio.sleep(run.spec.get("seconds", 0))
-        return Outcome(None)
+        return RunResult(None)
 
-    async def settle(self, _: Run) -> Outcome | None:
+    async def reconcile(self, _: Run) -> RunResult | None:
         return None
 
-    def last_word(self, ended: Run) -> str | None:
+    def final_engine_state(self, ended: Run) -> str | None:
         return ended.engine_state
 
 

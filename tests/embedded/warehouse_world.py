@@ -16,7 +16,7 @@ from app.idempotency import IdempotencyStore
 from app.lakehouse.records.table import RecordTable
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunRequest, RunService
-from app.sql.client import SqlJudge
+from app.sql.client import SqlGuardClient
 from app.sql.model import SqlPolicy
 from app.telemetry.calls import Telemetry
 from app.telemetry.metrics import Metrics
@@ -24,7 +24,7 @@ from app.warehouse.dbt.profiles import ProjectTarget
 from app.warehouse.dbt.project import DbtProject
 from app.warehouse.duckdb.engine import DuckDbEngine
 from app.warehouse.engine import Materialization, ModelSpec, SqlEngine
-from app.warehouse.run_handler import ModelDriver
+from app.warehouse.run_handler import ModelRunHandler
 from app.warehouse.trino.engine import TrinoEngine
 from tests.conftest import Lakehouse
 
@@ -41,7 +41,7 @@ class World:
     lakehouse: Lakehouse
     engine: SqlEngine
     runs: RunService
-    judge: SqlJudge
+    sql_guard: SqlGuardClient
     service: DbtService
     project: DbtProject
     metrics: Metrics
@@ -52,7 +52,7 @@ class World:
 
     def apart(self, home: Path) -> "World":
         """The same engine with transformations and a project of its own."""
-        service, project = _service(self.lakehouse, self.engine, self.runs, self.judge, home)
+        service, project = _service(self.lakehouse, self.engine, self.runs, self.sql_guard, home)
         return replace(self, service=service, project=project)
 
     async def start(self, name: str, sql: str, **more: Any) -> Run:
@@ -103,29 +103,29 @@ class World:
 @asynccontextmanager
 async def open_world(lakehouse: Lakehouse, home: Path) -> AsyncIterator[World]:
     lake, catalog, store = lakehouse.lake, lakehouse.catalog, lakehouse.store
-    judge = SqlJudge(SqlPolicy(bucket=lake.s3.bucket), log_path=home / "judge.log")
+    sql_guard = SqlGuardClient(SqlPolicy(bucket=lake.s3.bucket), log_path=home / "judge.log")
     metrics = Metrics()
-    engine = _engine(lakehouse, judge, home, Telemetry(metrics))
+    engine = _engine(lakehouse, sql_guard, home, Telemetry(metrics))
     runs = RunService(
         store=store,
         catalog=catalog,
         settings=lakehouse.settings,
-        drivers={RunKind.DBT: ModelDriver(engine)},
+        handlers={RunKind.DBT: ModelRunHandler(engine)},
     )
-    service, project = _service(lakehouse, engine, runs, judge, home)
+    service, project = _service(lakehouse, engine, runs, sql_guard, home)
     await runs.open()
     try:
         await engine.warm()
         await catalog.run(_make_numbers)
-        yield World(lakehouse, engine, runs, judge, service, project, metrics)
+        yield World(lakehouse, engine, runs, sql_guard, service, project, metrics)
     finally:
         await runs.close()
         await engine.close()
-        await judge.close()
+        await sql_guard.close()
 
 
 def _engine(
-    lakehouse: Lakehouse, judge: SqlJudge, home: Path, telemetry: Telemetry
+    lakehouse: Lakehouse, sql_guard: SqlGuardClient, home: Path, telemetry: Telemetry
 ) -> DuckDbEngine | TrinoEngine:
     catalog, store = lakehouse.catalog, lakehouse.store
     if lakehouse.settings.is_production("sql"):
@@ -134,7 +134,7 @@ def _engine(
             connection=connection,
             catalog=catalog,
             store=store,
-            judge=judge,
+            sql_guard=sql_guard,
             home=home,
             telemetry=telemetry,
         )
@@ -144,28 +144,28 @@ def _engine(
         publisher_lake=lakehouse.publisher_lake,
         catalog=catalog,
         store=store,
-        judge=judge,
+        sql_guard=sql_guard,
         home=home,
         telemetry=telemetry,
     )
 
 
 def _service(
-    lakehouse: Lakehouse, engine: SqlEngine, runs: RunService, judge: SqlJudge, home: Path
+    lakehouse: Lakehouse, engine: SqlEngine, runs: RunService, sql_guard: SqlGuardClient, home: Path
 ) -> tuple[DbtService, DbtProject]:
     catalog, folder = lakehouse.catalog, home / "dbt"
     target = project_target(lakehouse.settings, lakehouse.lake)
     project = DbtProject(
         lake=lakehouse.lake,
         target=target,
-        judge=judge,
+        sql_guard=sql_guard,
         project_dir=folder,
         profiles_dir=folder,
     )
     service = DbtService(
         records=RecordTable(catalog, unique("transformations"), TransformationDoc),
         runs=runs,
-        judge=judge,
+        sql_guard=sql_guard,
         engine=engine,
         catalog=catalog,
         idempotency=IdempotencyStore(lakehouse.store),

@@ -8,7 +8,7 @@ import time
 
 from app.errors import EngineFailed, SqlNotParsed
 from app.failure import FailureCause
-from app.processes.worker_main import Emit, Gateway, Handlers, Message, Refused, serve
+from app.processes.worker_main import Emit, GatewayChannel, Handlers, Message, Refused, serve
 from app.processes.worker_spans import span
 
 print("noise while imported")
@@ -34,7 +34,7 @@ def open_worker(hello: Message) -> Handlers:
     def fail_engine(message: Message, emit: Emit) -> Message:
         raise EngineFailed("too big", cause=FailureCause.OUT_OF_MEMORY, retryable=True)
 
-    def answer_early(message: Message, gateway: Gateway) -> Message:
+    def answer_early(message: Message, gateway: GatewayChannel) -> Message:
         gateway._channel.send({"error": {"type": "EngineFailed", "message": "early"}})
         return {"late": message["value"]}
 
@@ -52,7 +52,7 @@ def open_worker(hello: Message) -> Handlers:
         time.sleep(600)
         return {"held": len(held)}
 
-    def ask(message: Message, gateway: Gateway) -> Message:
+    def ask(message: Message, gateway: GatewayChannel) -> Message:
         """Ask each of the questions in its own thread."""
         replies: list[Message] = []
 
@@ -69,7 +69,7 @@ def open_worker(hello: Message) -> Handlers:
             thread.join()
         return {"replies": replies}
 
-    def ask_and_die(message: Message, gateway: Gateway) -> Message:
+    def ask_and_die(message: Message, gateway: GatewayChannel) -> Message:
         threading.Timer(0.1, os._exit, (7,)).start()
         return gateway.ask({"number": 1})
 
@@ -83,7 +83,7 @@ def open_worker(hello: Message) -> Handlers:
         print(message["text"], end="" if message["text"].endswith(" ") else "\n", flush=True)
         return {}
 
-    def answer_with(message: Message, gateway: Gateway) -> Message:
+    def answer_with(message: Message, gateway: GatewayChannel) -> Message:
         """Write the line as it is; `CALL` in it stands for the id of the call."""
         channel = gateway._channel
         line = message["line"].replace("CALL", json.dumps(channel._call)) * message.get("times", 1)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.airbyte.engine import Stream, StreamChoice, SyncMode
+from app.airbyte.engine import Stream, StreamSelection, SyncMode
 from app.airbyte.file_formats import FileFormat, FileKind, Packing
 from app.airbyte.local.bronze_types import MOST_COLUMNS, BronzeType, DoesNotFit, fit, unique_names
 from app.airbyte.local.connectors.packages import allowed_packages
@@ -176,7 +176,7 @@ def test_an_entry_that_is_no_pin_is_a_start_error(entry: str) -> None:
     ],
 )
 def test_a_stream_is_written_below_the_prefix(namespace: str | None, name: str, path: str) -> None:
-    assert stream_path("bronze", StreamChoice(name=name, namespace=namespace)) == path
+    assert stream_path("bronze", StreamSelection(name=name, namespace=namespace)) == path
 
 
 FULL = (SyncMode.FULL_REFRESH_OVERWRITE,)
@@ -197,17 +197,17 @@ def test_without_a_choice_every_stream_is_read_in_full() -> None:
 @pytest.mark.parametrize(
     ("choice", "error"),
     [
-        (StreamChoice(name="c"), InvalidRequest),
-        (StreamChoice(name="b", namespace="other"), InvalidRequest),
-        (StreamChoice(name="b", sync_mode=SyncMode.INCREMENTAL_APPEND), InvalidRequest),
-        (StreamChoice(name="a", sync_mode=SyncMode.INCREMENTAL_APPEND), InvalidRequest),
-        (StreamChoice(name="a", sync_mode=SyncMode.INCREMENTAL_DEDUPED_HISTORY), NotSupported),
-        (StreamChoice(name="a", sync_mode=SyncMode.FULL_REFRESH_UPDATE), NotSupported),
-        (StreamChoice(name="a", sync_mode=SyncMode.INCREMENTAL_SOFT_DELETE), NotSupported),
+        (StreamSelection(name="c"), InvalidRequest),
+        (StreamSelection(name="b", namespace="other"), InvalidRequest),
+        (StreamSelection(name="b", sync_mode=SyncMode.INCREMENTAL_APPEND), InvalidRequest),
+        (StreamSelection(name="a", sync_mode=SyncMode.INCREMENTAL_APPEND), InvalidRequest),
+        (StreamSelection(name="a", sync_mode=SyncMode.INCREMENTAL_DEDUPED_HISTORY), NotSupported),
+        (StreamSelection(name="a", sync_mode=SyncMode.FULL_REFRESH_UPDATE), NotSupported),
+        (StreamSelection(name="a", sync_mode=SyncMode.INCREMENTAL_SOFT_DELETE), NotSupported),
     ],
 )
 def test_a_choice_that_the_source_does_not_have_is_refused(
-    choice: StreamChoice, error: type[Exception]
+    choice: StreamSelection, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
         configured(STREAMS, (choice,), "bronze")
@@ -215,4 +215,4 @@ def test_a_choice_that_the_source_does_not_have_is_refused(
 
 def test_a_stream_twice_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="both be written"):
-        configured(STREAMS, (StreamChoice(name="a"), StreamChoice(name="a")), "bronze")
+        configured(STREAMS, (StreamSelection(name="a"), StreamSelection(name="a")), "bronze")

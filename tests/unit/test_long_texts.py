@@ -13,11 +13,11 @@ from app.data_transformation import job
 from app.errors import AsgardError, EngineFailed
 from app.failure import Failure, FailureCause
 from app.processes import WorkerError
-from app.processes.worker_main import Gateway, _described
+from app.processes.worker_main import GatewayChannel, _described
 from app.runs import owned_run
 from app.runs.model import Run, RunKind
 from app.runs.outcomes import failed
-from app.runs.owned_run import KEPT_LINES, KEPT_LOG, LONGEST_ENTRY, ActiveRun, with_event
+from app.runs.owned_run import KEPT_LINES, KEPT_LOG, LONGEST_ENTRY, OwnedRun, with_event
 from app.runs.store import StoredRun
 from app.shorten import LONGEST_DETAIL, LONGEST_HINT, LONGEST_TEXT, shortened
 from app.warehouse.trino.publisher import Publisher, StatementRefused
@@ -33,8 +33,8 @@ RUN = Run(
 LONG = "x" * 7_000_000
 
 
-def an_active_run(runs: Any = None) -> ActiveRun:
-    return ActiveRun(StoredRun(RUN, "etag"), runs, None)  # type: ignore[arg-type]
+def an_active_run(runs: Any = None) -> OwnedRun:
+    return OwnedRun(StoredRun(RUN, "etag"), runs, None)  # type: ignore[arg-type]
 
 
 def test_a_short_text_stays_and_of_a_long_one_the_start_is_kept() -> None:
@@ -48,7 +48,7 @@ def test_a_short_text_stays_and_of_a_long_one_the_start_is_kept() -> None:
 
 def test_a_secret_that_the_cut_would_divide_is_left_out() -> None:
     redactor = redaction.Redactor()
-    redactor.learn([SECRET])
+    redactor.register_secrets([SECRET])
     for before in range(8192 + 80, 8192 + 120):
         start = redactor.clean_start("y" * before + SECRET + "z" * 20_000, 100)
         assert "hunter" not in start
@@ -148,7 +148,7 @@ def test_a_failure_has_a_limit_even_if_an_older_record_has_none() -> None:
 
 def test_a_worker_cuts_its_errors_and_its_lines_of_log() -> None:
     sent: list[Any] = []
-    gateway = Gateway(SimpleNamespace(send=sent.append))  # type: ignore[arg-type]
+    gateway = GatewayChannel(SimpleNamespace(send=sent.append))  # type: ignore[arg-type]
     gateway({"log": LONG})
     gateway({"rows": 5})
     assert len(sent[0]["event"]["log"]) <= LONGEST_TEXT

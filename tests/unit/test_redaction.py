@@ -15,7 +15,16 @@ from pydantic import SecretStr
 from app.config import Settings
 from app.errors import EngineFailed
 from app.processes import ChildProcess, WorkerProcess
-from app.redaction import HIDDEN, MOST_OF_CALLER, Redactor, Scope, clean, learn, learn_here, within
+from app.redaction import (
+    HIDDEN,
+    MOST_OF_CALLER,
+    Redactor,
+    Scope,
+    clean,
+    register_caller_secrets,
+    register_secrets,
+    within,
+)
 from app.telemetry.logs import configure_logging
 
 PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n-----END KEY-----"
@@ -42,23 +51,25 @@ PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n
 )
 def test_what_is_hidden_and_what_stays(text: str, shown: str) -> None:
     redactor = Redactor()
-    redactor.learn(["tell-nobody", 'with "quotes" and \\', "p@ss/word&more", "abc", None, "", PEM])
+    redactor.register_secrets(
+        ["tell-nobody", 'with "quotes" and \\', "p@ss/word&more", "abc", None, "", PEM]
+    )
     assert redactor.clean(text) == shown
 
 
 def test_the_longer_of_two_secrets_is_hidden_whole() -> None:
     redactor = Redactor()
-    redactor.learn(["secret"])
-    redactor.learn(["secret-and-more"])
+    redactor.register_secrets(["secret"])
+    redactor.register_secrets(["secret-and-more"])
     assert redactor.clean("secret-and-more, secret") == "***, ***"
 
 
 def test_of_what_comes_and_goes_only_the_last_is_known() -> None:
     redactor = Redactor()
-    redactor.learn(["for-ever"])
-    redactor.learn_passing(f"token-{number:04}" for number in range(600))
+    redactor.register_secrets(["for-ever"])
+    redactor.register_transient_secrets(f"token-{number:04}" for number in range(600))
     assert redactor.clean("for-ever token-0000 token-0599") == "*** token-0000 ***"
-    redactor.learn_passing(["request", "2026"])
+    redactor.register_transient_secrets(["request", "2026"])
     assert redactor.clean("request of 2026") == "request of 2026"
 
 
@@ -69,7 +80,7 @@ async def test_what_a_caller_gives_is_hidden_in_its_own_work_alone() -> None:
     async def work(secret: str) -> list[str]:
         with within(Scope()):
             later = asyncio.create_task(met.wait())  # begun before the secret is known
-            learn_here([secret])
+            register_caller_secrets([secret])
             await later
             in_task = await asyncio.create_task(as_task(text))
             in_thread = await asyncio.to_thread(clean, text)
@@ -90,22 +101,22 @@ async def as_task(text: str) -> str:
 
 def test_of_a_secret_that_another_begins_with_nothing_is_left() -> None:
     redactor = Redactor()
-    redactor.learn(["gateways-own"])
+    redactor.register_secrets(["gateways-own"])
     with within(Scope()):
-        learn_here(["gateways-own-and-more", "own-"])
+        register_caller_secrets(["gateways-own-and-more", "own-"])
         assert redactor.clean("gateways-own-and-more, gateways-own") == "***, ***"
 
 
 def test_a_caller_cannot_make_the_gateway_look_for_any_number_of_words() -> None:
     with within(Scope()):
-        learn_here(f"word-{number:04}" for number in range(MOST_OF_CALLER + 1))
+        register_caller_secrets(f"word-{number:04}" for number in range(MOST_OF_CALLER + 1))
         assert clean("word-0000 word-0001") == "word-0000 ***"
 
 
 def test_no_secret_that_a_caller_makes_up_breaks_a_line() -> None:
     line = {"path": "/api/v1/runs", "path_and_more": ["/api/v1/runs", {"x": "path_and_more"}]}
     with within(Scope()):
-        learn_here(['": "/api', "path_and_more", "/api/v1/runs"])
+        register_caller_secrets(['": "/api', "path_and_more", "/api/v1/runs"])
         shown = Redactor().clean_json(json.dumps(line))
     assert json.loads(shown) == {
         "path": HIDDEN,
@@ -158,7 +169,7 @@ def test_no_way_into_the_log_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> 
         except ValueError:
             log.exception("failed")
             logging.getLogger("other").exception("failed with %s", "hide-me-please")
-        learn(["known-only-later"])
+        register_secrets(["known-only-later"])
         logging.getLogger("other").warning("known-only-later %r", b"hide-me-please")
     finally:
         root.handlers, root.level = before
@@ -178,7 +189,7 @@ def test_no_way_into_the_log_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_what_a_child_prints_is_clean_before_it_is_on_disk(tmp_path: Path) -> None:
-    learn(["childs-own-secret"])
+    register_secrets(["childs-own-secret"])
     code = (
         "import os, sys; print('out childs-own-secret', flush=True);"
         "os.write(2, b'err childs-own'); os.write(2, b'-secret\\nlast words'); sys.stdin.read()"
@@ -201,11 +212,11 @@ async def test_a_worker_prints_for_the_request_that_calls_it(tmp_path: Path) -> 
 
     async def say(worker: WorkerProcess, secret: str | None, text: str) -> None:
         with within(Scope()):
-            learn_here([secret])
+            register_caller_secrets([secret])
             await worker.call({"op": "say", "text": text})
 
     with within(Scope()):
-        learn_here(["noise while imported"])
+        register_caller_secrets(["noise while imported"])
         worker = await WorkerProcess.start(
             "tests.unit.processes_worker", name="test", log_path=tmp_path / "log", hello={}
         )
@@ -222,7 +233,7 @@ async def test_a_worker_prints_for_the_request_that_calls_it(tmp_path: Path) -> 
 
 
 def test_errors_hold_no_secret_that_an_engine_quotes() -> None:
-    learn(["quoted-by-an-engine"])
+    register_secrets(["quoted-by-an-engine"])
     error = EngineFailed(
         "at quoted-by-an-engine",
         hint="see quoted-by-an-engine",

@@ -12,7 +12,7 @@ from app.errors import (
 )
 from app.failure import FailureCause
 from app.lakehouse.outputs import RunOutput
-from app.runs.handler import Outcome
+from app.runs.handler import RunResult
 from app.runs.model import Run, RunInput, RunKind, RunState
 from app.runs.outcomes import CANCELLED, LOST, failed, succeeded
 
@@ -45,13 +45,13 @@ def test_an_error_becomes_a_failure_with_its_cause(error, cause, retryable):
 
 
 def test_an_outcome_adds_to_what_progress_recorded():
-    outcome = Outcome(RunOutput(table="gold.t", rows=1), engine={"rows": 1}, engine_state="OK")
+    outcome = RunResult(RunOutput(table="gold.t", rows=1), engine={"rows": 1}, engine_state="OK")
     ended = succeeded(outcome).apply(RUN, NOW)
     assert (ended.state, ended.finished_at, ended.engine_state) == (RunState.SUCCEEDED, NOW, "OK")
     assert ended.engine == {"version": "1", "rows": 1}
     assert ended.inputs == RUN.inputs
     assert ended.output.rows == 1
-    assert succeeded(Outcome(None, inputs=())).apply(RUN, NOW).inputs == ()
+    assert succeeded(RunResult(None, inputs=())).apply(RUN, NOW).inputs == ()
 
 
 def test_what_the_engine_said_of_a_failure_outranks_what_it_said_before():

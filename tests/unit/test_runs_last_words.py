@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from app.airbyte.run_handler import IngestionDriver
-from app.data_transformation.run_handler import SparkDriver
+from app.airbyte.run_handler import IngestionRunHandler
+from app.data_transformation.run_handler import SparkRunHandler
 from app.failure import Failure, FailureCause
 from app.runs.model import Run, RunKind, RunState
-from app.warehouse.run_handler import ModelDriver
+from app.warehouse.run_handler import ModelRunHandler
 
 NOW = datetime(2013, 1, 1, tzinfo=UTC)
 NOTHING: Any = SimpleNamespace()
 DRIVERS = {
-    RunKind.INGESTION: IngestionDriver(NOTHING),
-    RunKind.SPARK: SparkDriver(NOTHING, NOTHING, NOTHING, NOTHING),
-    RunKind.DBT: ModelDriver(NOTHING),
-    RunKind.DATA_PRODUCT: ModelDriver(NOTHING),
+    RunKind.INGESTION: IngestionRunHandler(NOTHING),
+    RunKind.SPARK: SparkRunHandler(NOTHING, NOTHING, NOTHING, NOTHING),
+    RunKind.DBT: ModelRunHandler(NOTHING),
+    RunKind.DATA_PRODUCT: ModelRunHandler(NOTHING),
 }
 SUCCEEDED, FAILED, CANCELLED = RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED
 LOST, STOPPED, LATE = FailureCause.LOST, FailureCause.CANCELLED, FailureCause.TIMEOUT
@@ -49,12 +49,12 @@ def test_an_ended_run_has_the_engines_last_word(
 ) -> None:
     failure = Failure(cause=cause, message="x") if cause else None
     ended = a_run(kind, said, state).model_copy(update={"failure": failure, "started_at": NOW})
-    assert DRIVERS[kind].last_word(ended) == word
+    assert DRIVERS[kind].final_engine_state(ended) == word
 
 
 @pytest.mark.parametrize("kind", list(RunKind))
 def test_of_a_run_that_never_started_no_engine_has_a_word(kind: RunKind) -> None:
-    assert DRIVERS[kind].last_word(a_run(kind, None, CANCELLED)) is None
+    assert DRIVERS[kind].final_engine_state(a_run(kind, None, CANCELLED)) is None
 
 
 def a_run(kind: RunKind, said: str | None, state: RunState) -> Run:

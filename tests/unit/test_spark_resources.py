@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.data_transformation.resources import Resources, memory_bytes
+from app.data_transformation.resources import SparkResources, memory_bytes
 
 
 @pytest.mark.parametrize(
@@ -29,20 +29,20 @@ def test_memory_is_read_in_the_units_of_the_jvm_and_of_kubernetes(text: str, siz
 )
 def test_memory_that_spark_would_not_take_is_refused(text: str) -> None:
     with pytest.raises(ValidationError):
-        Resources(executor_memory=text)
+        SparkResources(executor_memory=text)
 
 
 @given(st.integers(450, 1024 * 1024))
 def test_every_size_between_the_limits_is_taken_as_it_is_written(mebibytes: int) -> None:
-    assert Resources(driver_memory=f"{mebibytes}m").driver_memory == f"{mebibytes}m"
+    assert SparkResources(driver_memory=f"{mebibytes}m").driver_memory == f"{mebibytes}m"
 
 
 @pytest.mark.parametrize("field", ["executor_instances", "executor_cores", "driver_cores"])
 @pytest.mark.parametrize("value", [0, -1, 101, "two"])
 def test_counts_outside_their_limits_are_refused(field: str, value: object) -> None:
     with pytest.raises(ValidationError):
-        Resources.model_validate({field: value})
+        SparkResources.model_validate({field: value})
 
 
 def test_executors_share_the_memory_that_all_of_them_ask_for() -> None:
-    assert Resources(executor_instances=3, executor_memory="1g").executors_bytes == 3 * 2**30
+    assert SparkResources(executor_instances=3, executor_memory="1g").executors_bytes == 3 * 2**30

@@ -8,46 +8,48 @@ import psutil
 import pytest
 
 from app.errors import SqlFunctionRefused, SqlTableRefused, SqlTooLarge
-from app.sql.client import SqlJudge
+from app.sql.client import SqlGuardClient
 from app.sql.model import BoundScript, GuardedQuery, PathTable, SqlPolicy, TableName
 
 POLICY = SqlPolicy()
 
 
 @pytest.fixture(scope="module")
-async def judge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SqlJudge]:
+async def sql_guard(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SqlGuardClient]:
     log: Path = tmp_path_factory.mktemp("judge") / "judge.log"
-    judge = SqlJudge(POLICY, log_path=log)
-    await judge.warm()
-    yield judge
-    await judge.close()
+    sql_guard = SqlGuardClient(POLICY, log_path=log)
+    await sql_guard.warm()
+    yield sql_guard
+    await sql_guard.close()
 
 
-async def test_a_query_comes_back_guarded(judge: SqlJudge) -> None:
-    assert await judge.check_query("SELECT a FROM silver.t") == GuardedQuery(
+async def test_a_query_comes_back_guarded(sql_guard: SqlGuardClient) -> None:
+    assert await sql_guard.check_query("SELECT a FROM silver.t") == GuardedQuery(
         'SELECT "a" FROM "silver"."t"', (TableName("silver", "t"),)
     )
 
 
-async def test_a_refusal_keeps_its_class_its_hint_and_its_members(judge: SqlJudge) -> None:
+async def test_a_refusal_keeps_its_class_its_hint_and_its_members(
+    sql_guard: SqlGuardClient,
+) -> None:
     with pytest.raises(SqlFunctionRefused) as refused:
-        await judge.check_query("SELECT date_dif(a) FROM silver.t")
+        await sql_guard.check_query("SELECT date_dif(a) FROM silver.t")
     assert refused.value.members["function"] == "date_dif"
     assert refused.value.members["position"] == {"line": 1, "column": 8}
     with pytest.raises(SqlTableRefused) as unnamed:
-        await judge.check_query("SELECT * FROM t")
+        await sql_guard.check_query("SELECT * FROM t")
     assert unnamed.value.hint == "Write silver.t or gold.t."
 
 
-async def test_queries_are_rewritten_and_scripts_are_bound(judge: SqlJudge) -> None:
+async def test_queries_are_rewritten_and_scripts_are_bound(sql_guard: SqlGuardClient) -> None:
     views = {"gold.v": "SELECT 7 / 2 AS x"}
-    assert await judge.to_duckdb("SELECT x FROM gold.v", views=views) == (
+    assert await sql_guard.to_duckdb("SELECT x FROM gold.v", views=views) == (
         'WITH "asgard_cte_0" AS (SELECT 7 // 2 AS "x") SELECT "x" FROM "asgard_cte_0" AS "v"'
     )
-    assert await judge.to_dbt_model("SELECT 1 FROM gold.a, silver.b", refs=frozenset({"a"})) == (
-        "SELECT 1 FROM {{ ref('a') }} AS \"a\", {{ source('silver', 'b') }} AS \"b\""
-    )
-    script = await judge.bind_script("SELECT * FROM parquet.`x`, source", "s", "c")
+    assert await sql_guard.to_dbt_model(
+        "SELECT 1 FROM gold.a, silver.b", refs=frozenset({"a"})
+    ) == ("SELECT 1 FROM {{ ref('a') }} AS \"a\", {{ source('silver', 'b') }} AS \"b\"")
+    script = await sql_guard.bind_script("SELECT * FROM parquet.`x`, source", "s", "c")
     assert script == BoundScript(
         views=(),
         select="SELECT * FROM `asgard_path_1` CROSS JOIN `s` AS `source`",
@@ -56,11 +58,11 @@ async def test_queries_are_rewritten_and_scripts_are_bound(judge: SqlJudge) -> N
         reads_source=True,
     )
     with pytest.raises(SqlTableRefused, match="no source_path"):
-        await judge.bind_script("SELECT * FROM source", None, "c")
+        await sql_guard.bind_script("SELECT * FROM source", None, "c")
 
 
-async def test_many_callers_are_served_at_once(judge: SqlJudge) -> None:
-    asked = [judge.check_query(f"SELECT {number} AS n") for number in range(40)]
+async def test_many_callers_are_served_at_once(sql_guard: SqlGuardClient) -> None:
+    asked = [sql_guard.check_query(f"SELECT {number} AS n") for number in range(40)]
     answers = await asyncio.gather(*asked)
     assert [answer.sql for answer in answers] == [f'SELECT {n} AS "n"' for n in range(40)]
 
@@ -68,42 +70,44 @@ async def test_many_callers_are_served_at_once(judge: SqlJudge) -> None:
 async def test_what_takes_too_long_is_refused_and_the_next_caller_is_served(
     tmp_path: Path,
 ) -> None:
-    judge = SqlJudge(POLICY, log_path=tmp_path / "judge.log", deadline=0.05)
+    sql_guard = SqlGuardClient(POLICY, log_path=tmp_path / "judge.log", deadline=0.05)
     try:
-        await judge.warm()
+        await sql_guard.warm()
         with pytest.raises(SqlTooLarge):
-            await judge.check_query("SELECT " + ", ".join(["a.b + 1"] * 30_000))
+            await sql_guard.check_query("SELECT " + ", ".join(["a.b + 1"] * 30_000))
     finally:
-        await judge.close()
+        await sql_guard.close()
 
 
 async def test_the_kernel_ends_a_worker_that_does_not_end_by_itself(tmp_path: Path) -> None:
-    judge = SqlJudge(POLICY, log_path=tmp_path / "judge.log", deadline=60, cpu_seconds=0.05)
+    sql_guard = SqlGuardClient(
+        POLICY, log_path=tmp_path / "judge.log", deadline=60, cpu_seconds=0.05
+    )
     try:
         with pytest.raises(SqlTooLarge):
-            await judge.check_query("SELECT " + ", ".join(["a" + "[1]" * 60] * 1000))
-        assert (await judge.check_query("SELECT 1 AS one")).sql == 'SELECT 1 AS "one"'
+            await sql_guard.check_query("SELECT " + ", ".join(["a" + "[1]" * 60] * 1000))
+        assert (await sql_guard.check_query("SELECT 1 AS one")).sql == 'SELECT 1 AS "one"'
     finally:
-        await judge.close()
+        await sql_guard.close()
 
 
 async def test_a_long_query_is_refused_before_a_worker_is_asked(tmp_path: Path) -> None:
-    judge = SqlJudge(POLICY, log_path=tmp_path / "judge.log")
+    sql_guard = SqlGuardClient(POLICY, log_path=tmp_path / "judge.log")
     with pytest.raises(SqlTooLarge):
-        await judge.check_query("x" * 300_000)
-    await judge.close()
+        await sql_guard.check_query("x" * 300_000)
+    await sql_guard.close()
     assert not (tmp_path / "judge.log").exists()
 
 
 async def test_sql_is_not_blamed_for_a_worker_that_was_killed(tmp_path: Path) -> None:
-    judge = SqlJudge(POLICY, log_path=tmp_path / "judge.log", deadline=60)
+    sql_guard = SqlGuardClient(POLICY, log_path=tmp_path / "judge.log", deadline=60)
     others = set(psutil.Process().children())
-    await judge.warm()
+    await sql_guard.warm()
     workers = set(psutil.Process().children()) - others
     columns = ", ".join(f"coalesce(a, {n}) AS c{n}" for n in range(5000))
-    checking = asyncio.create_task(judge.check_query(f"SELECT {columns} FROM silver.t"))
+    checking = asyncio.create_task(sql_guard.check_query(f"SELECT {columns} FROM silver.t"))
     await asyncio.sleep(0.05)
     for worker in workers:
         worker.kill()
     assert (await checking).tables == (TableName("silver", "t"),)
-    await judge.close()
+    await sql_guard.close()

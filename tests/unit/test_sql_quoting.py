@@ -11,7 +11,7 @@ from sqlglot import exp
 
 import app.sql
 from app.errors import AsgardError, SqlRefused, SqlTableRefused, SqlTooLarge
-from app.sql.guard.guard import check_query, check_script, settle_query
+from app.sql.guard.guard import check_query, check_script, render_query
 from app.sql.model import SqlPolicy
 from app.sql.parse import DuckDBSql, SparkSql, TrinoSql, parse
 from app.sql.rewrite import bound, to_dbt_model, to_duckdb, with_stand_ins
@@ -326,9 +326,9 @@ def in_raw_text(raw: str) -> exp.Expr:
 )
 def test_a_text_that_says_more_than_its_tree_is_refused(raw: str, why: str) -> None:
     with pytest.raises(SqlRefused, match=why):
-        settle_query(in_raw_text(raw), POLICY)
+        render_query(in_raw_text(raw), POLICY)
     plain = "SELECT EXTRACT(YEAR FROM 'x')"
-    assert settle_query(in_raw_text("YEAR"), POLICY) == plain
+    assert render_query(in_raw_text("YEAR"), POLICY) == plain
 
 
 def test_only_one_module_and_the_marks_of_dbt_print_trees() -> None:

@@ -3,16 +3,16 @@
 import pytest
 
 from app.errors import TableRefused
-from app.lakehouse.locations import Place, TablePlaces, place_of
+from app.lakehouse.locations import Location, TableLocations, place_of
 
-EMBEDDED = TablePlaces("lake", tables_under="s3://warehouse")
-EXTERNAL = TablePlaces("lake")
+EMBEDDED = TableLocations("lake", tables_under="s3://warehouse")
+EXTERNAL = TableLocations("lake")
 GOLD = ("gold", "t")
 
 
 @pytest.mark.parametrize("location", ["s3://b/gold/t", "s3a://b/gold/t/", "s3n://b//gold/t"])
 def test_addresses_of_s3_name_a_bucket_and_a_path(location):
-    assert place_of(location) == Place("b", ("gold", "t"))
+    assert place_of(location) == Location("b", ("gold", "t"))
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,10 @@ def test_a_drop_needs_a_place_apart_from_other_schemas():
 
 
 def test_a_table_in_the_place_of_another_schema_is_not_written():
-    lake = TablePlaces("lake", schemas={"gold": "s3://lake/gold", "silver": "s3://lake/silver"})
-    assert lake.written(GOLD, "s3a://lake/gold/t") == Place("lake", ("gold", "t"))
+    lake = TableLocations("lake", schemas={"gold": "s3://lake/gold", "silver": "s3://lake/silver"})
+    assert lake.written(GOLD, "s3a://lake/gold/t") == Location("lake", ("gold", "t"))
     assert lake.written(GOLD, "s3://lake/silver/t") is None
-    assert lake.written(("silver", "t"), "s3://lake/silver/t") == Place("lake", ("silver", "t"))
+    assert lake.written(("silver", "t"), "s3://lake/silver/t") == Location("lake", ("silver", "t"))
 
 
 def test_a_schema_around_another_one_does_not_own_its_tables():

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.airbyte.local.files.opening import opened_without_links
-from app.airbyte.local.sandbox import Room, Workroom
+from app.airbyte.local.sandbox import WorkDirectories, WorkDirectory
 from app.errors import SourceNotFound
 from app.processes import ChildProcess, WorkerProcess
 from app.processes.handover import take_over
@@ -45,10 +45,10 @@ print(json.dumps(reached))
 
 
 @pytest.fixture
-async def workroom(tmp_path: Path) -> AsyncIterator[Workroom]:
+async def workroom(tmp_path: Path) -> AsyncIterator[WorkDirectories]:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.csv").write_text(CSV)
-    workroom = Workroom(tmp_path, roots=(tmp_path / "data",))
+    workroom = WorkDirectories(tmp_path, roots=(tmp_path / "data",))
     await workroom.open()
     yield workroom
     await workroom.close()
@@ -58,13 +58,13 @@ def message(path: Path) -> dict[str, Any]:
     return {"name": path.name, "format": "csv", "path": str(path)}
 
 
-async def columns(room: Room, path: Path) -> list[dict[str, str]]:
+async def columns(room: WorkDirectory, path: Path) -> list[dict[str, str]]:
     found = await room.call("file_columns", message(path))
     return list(found["columns"])
 
 
 async def test_a_hostile_program_in_place_of_the_file_worker_reads_sources_and_nothing_else(
-    workroom: Workroom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workroom: WorkDirectories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: dict[str, Any] = {}
     start = WorkerProcess.start
@@ -94,7 +94,7 @@ async def test_a_hostile_program_in_place_of_the_file_worker_reads_sources_and_n
     assert json.loads(answer) == ["own file", "a source", "a download"]
 
 
-async def test_the_file_worker_runs_no_connector(workroom: Workroom) -> None:
+async def test_the_file_worker_runs_no_connector(workroom: WorkDirectories) -> None:
     from app.airbyte.local import worker
     from app.airbyte.local.files import worker as file_worker
 
@@ -102,7 +102,9 @@ async def test_the_file_worker_runs_no_connector(workroom: Workroom) -> None:
     assert not set(worker.open_worker({})) & set(file_worker.open_worker({}))
 
 
-async def test_a_directory_that_was_replaced_is_read(workroom: Workroom, tmp_path: Path) -> None:
+async def test_a_directory_that_was_replaced_is_read(
+    workroom: WorkDirectories, tmp_path: Path
+) -> None:
     data = tmp_path / "data"
     async with workroom.for_file("before") as room:
         assert await columns(room, data / "a.csv") == [{"name": "id", "type": "string"}]
@@ -115,7 +117,7 @@ async def test_a_directory_that_was_replaced_is_read(workroom: Workroom, tmp_pat
 
 @pytest.mark.parametrize("where", ["file", "folder"])
 async def test_a_link_that_replaces_an_allowed_path_is_not_followed(
-    workroom: Workroom, tmp_path: Path, where: str
+    workroom: WorkDirectories, tmp_path: Path, where: str
 ) -> None:
     """The gateway has checked the path. Then another process puts a link there."""
     folder = tmp_path / "data" / "folder"

@@ -37,7 +37,7 @@ from app.airbyte.local.records import (
     to_ingestion,
     to_source,
 )
-from app.airbyte.local.sandbox import Workroom
+from app.airbyte.local.sandbox import WorkDirectories
 from app.airbyte.local.source import LocalSource
 from app.airbyte.local.sync import LocalSync, outcome_of
 from app.airbyte.secrets import (
@@ -54,8 +54,8 @@ from app.config import Settings
 from app.errors import Gone, NotFound
 from app.lakehouse.bronze.manifests import BronzeManifests
 from app.lakehouse.records.table import Record, RecordTable
-from app.redaction import learn_here
-from app.runs.handler import Outcome, RunControl
+from app.redaction import register_caller_secrets
+from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run
 from app.telemetry.calls import SILENT, Telemetry
 
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 FILE = "file"
 
 
-class LocalConnectors:
+class LocalIngestionEngine:
     """`IngestionEngine` without Airbyte. Open it before use."""
 
     def __init__(
@@ -87,7 +87,7 @@ class LocalConnectors:
         self._store = store
         self._manifests = manifests
         roots = (settings.home / "data", *settings.ingestion_allowed_dirs)
-        self._workroom = Workroom(settings.home, roots=roots, telemetry=telemetry)
+        self._workroom = WorkDirectories(settings.home, roots=roots, telemetry=telemetry)
         self._secrets = SecretStore(settings.home / "secrets" / "sources.json")
         self._files = LocalFiles(settings, roots, store, self._workroom)
         packages = allowed_packages(settings.connectors_allowed)
@@ -121,11 +121,11 @@ class LocalConnectors:
 
     # Sources
 
-    async def vet_source(self, draft: SourceDraft) -> None:
+    async def validate_source(self, draft: SourceDraft) -> None:
         await self._reader(draft.type).vet(draft.type, draft.config)
 
     async def create_source(self, source_id: str, draft: SourceDraft, caller: Caller) -> Source:
-        await self.vet_source(draft)
+        await self.validate_source(draft)
         pointers = self._reader(draft.type).secret_pointers(draft.type, draft.config)
         config, secrets = split(draft.config, pointers)
         # First the secrets: a source without them would be broken, they without it are unused.
@@ -249,7 +249,7 @@ class LocalConnectors:
 
         return await self._airbyte.install(connector, tell)
 
-    async def sync(self, ingestion_id: str, control: RunControl) -> Outcome:
+    async def sync(self, ingestion_id: str, control: RunControl) -> RunResult:
         ingestion = await self.ingestion(ingestion_id)
         source = await self.source(ingestion.source_id)
         if await self.missing_connector(source.type):
@@ -258,13 +258,13 @@ class LocalConnectors:
 
         async def config_changed(new: dict[str, Any]) -> None:
             values = await anyio.to_thread.run_sync(self._secrets_of, source.type, new)
-            learn_here(secret_values(values))
+            register_caller_secrets(secret_values(values))
             await anyio.to_thread.run_sync(self._secrets.put, source.id, values)
 
         sync = LocalSync(self._store, self._manifests, ingestion, control, config_changed)
         return await sync.run(self._reader(source.type), source, config, secrets)
 
-    async def settle_sync(self, run: Run, ingestion_id: str) -> Outcome | None:
+    async def reconcile_sync(self, run: Run, ingestion_id: str) -> RunResult | None:
         await self._workroom.remove(run.run_id)
         manifest = await self._manifests.get(ingestion_id)
         if manifest is None:
@@ -283,7 +283,9 @@ class LocalConnectors:
         kept = (await self._source(source.id)).doc.config
         secrets = await anyio.to_thread.run_sync(self._secrets.get, source.id)
         config = joined(kept, secrets)
-        learn_here({*sure_secrets(config), *secret_values(self._secrets_of(source.type, config))})
+        register_caller_secrets(
+            {*sure_secrets(config), *secret_values(self._secrets_of(source.type, config))}
+        )
         in_clear = split(kept, set())[1]
         return config, secret_values({**in_clear, **secrets})
 

@@ -15,7 +15,7 @@ from app.airbyte.engine import (
     Schedule,
     Source,
     Stream,
-    StreamChoice,
+    StreamSelection,
     SyncMode,
 )
 from app.airbyte.secrets import masked
@@ -61,7 +61,7 @@ class IngestionDoc(Frozen):
     streams: tuple[ConfiguredStream, ...]
 
 
-def stream_path(prefix: str, stream: StreamChoice) -> str:
+def stream_path(prefix: str, stream: StreamSelection) -> str:
     """`bronze/{namespace}/{stream}`, as Airbyte's S3 destination has it."""
     parts = [stream.namespace, stream.name] if stream.namespace else [stream.name]
     return "/".join((prefix, *(_plain(part) for part in parts)))
@@ -74,7 +74,7 @@ def _plain(name: str) -> str:
 
 
 def configured(
-    available: Iterable[Stream], wanted: tuple[StreamChoice, ...] | None, prefix: str
+    available: Iterable[Stream], wanted: tuple[StreamSelection, ...] | None, prefix: str
 ) -> tuple[ConfiguredStream, ...]:
     """Raises `NotSupported` for a mode that only Airbyte's own destinations have, and what
     `streams.configured` raises."""

@@ -41,7 +41,7 @@ CONNECTOR_MEMORY = 4 * 2**30
 """Of a connector and the worker that writes down what it says."""
 
 
-class Room:
+class WorkDirectory:
     """`directory` is 0700 and gone afterwards, with the configuration that was written into it.
     `private` is a directory where a sandboxed worker reads, but does not write."""
 
@@ -74,7 +74,7 @@ class Room:
             ) from error
 
 
-class Workroom:
+class WorkDirectories:
     """File workers stay warm, since reading a file takes less time than starting one. Their sandbox
     lets them read what is below `roots` and what the gateway downloads for them."""
 
@@ -105,16 +105,16 @@ class Workroom:
         await self._folders.close()
 
     @asynccontextmanager
-    async def for_file(self, name: str) -> AsyncIterator[Room]:
+    async def for_file(self, name: str) -> AsyncIterator[WorkDirectory]:
         async with (
             self._directory(self._downloads, name) as private,
             self._acquired() as worker,
             _working_directory(self._folders.folder_of(worker)) as directory,
         ):
-            yield Room(directory, worker, private)
+            yield WorkDirectory(directory, worker, private)
 
     @asynccontextmanager
-    async def for_connector(self, name: str) -> AsyncIterator[Room]:
+    async def for_connector(self, name: str) -> AsyncIterator[WorkDirectory]:
         """A worker of its own: killing it ends the connector and all that it started."""
         async with self._directory(self._spool, name) as directory:
             worker = await WorkerProcess.start(
@@ -127,7 +127,7 @@ class Workroom:
                 engine="connector",
             )
             try:
-                yield Room(directory, worker)
+                yield WorkDirectory(directory, worker)
             finally:
                 await asyncio.shield(worker.close())
 

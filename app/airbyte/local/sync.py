@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 from app.airbyte.engine import Ingestion, Source
 from app.airbyte.local.source import LocalFile, LocalSource, ReadOrder
-from app.concurrency.backoff import until_reachable
+from app.concurrency.backoff import retry_while_unreachable
 from app.errors import AsgardError, Conflict
 from app.lakehouse.bronze.manifests import (
     BronzeFile,
     BronzeManifests,
-    Commit,
-    Held,
     Manifest,
     Pending,
+    SyncCommit,
+    VersionedManifest,
 )
 from app.lakehouse.outputs import RunOutput, StreamOutput
-from app.runs.handler import Outcome, RunControl
+from app.runs.handler import RunControl, RunResult
 from app.runs.model import RunInput
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class LocalSync:
         self._pending = Pending(state={})
         self._broken: dict[str, int] = dict.fromkeys(self._streams, 0)
         self._rows: dict[str, int] = {}
-        self._held: Held | None = None
+        self._held: VersionedManifest | None = None
 
     async def run(
         self,
@@ -57,7 +57,7 @@ class LocalSync:
         source: Source,
         config: dict[str, Any],
         secrets: tuple[str, ...],
-    ) -> Outcome:
+    ) -> RunResult:
         inputs = (RunInput(table=f"source/{source.name}", source=source.name),)
         await self._control.progress(
             engine_state="reading",
@@ -92,7 +92,9 @@ class LocalSync:
         if held is None or held.manifest.writing is None:
             raise ValueError("a file before the sync began")
         key = held.manifest.writing.key(file.bronze_path, file.part)
-        await until_reachable(lambda: self._store.upload(file.path, key), "uploading bronze files")
+        await retry_while_unreachable(
+            lambda: self._store.upload(file.path, key), "uploading bronze files"
+        )
         file.path.unlink()
         self._files[file.bronze_path].append(
             BronzeFile(key=key, rows=file.rows, bytes=file.bytes, run_id=self._run_id)
@@ -109,7 +111,7 @@ class LocalSync:
             return
         self._pending = Pending(state={**self._pending.state, **kept}, files=files)
         held, pending = self._held, self._pending
-        self._held = await until_reachable(
+        self._held = await retry_while_unreachable(
             lambda: self._manifests.checkpoint(held, pending), "writing a checkpoint"
         )
 
@@ -130,7 +132,7 @@ class LocalSync:
         streams = self._streams.items()
         return frozenset(p for p, s in streams if s.sync_mode.source_mode == "incremental")
 
-    async def _begin(self, source: Source) -> Held:
+    async def _begin(self, source: Source) -> VersionedManifest:
         return await self._manifests.begin(
             self._ingestion.id, self._run_id, source.name, self._streams
         )
@@ -181,7 +183,7 @@ class LocalSync:
                     return now
                 raise
 
-        return await until_reachable(once, "committing a sync")
+        return await retry_while_unreachable(once, "committing a sync")
 
     def _output(self, path: str, files: tuple[BronzeFile, ...]) -> StreamOutput:
         stream = self._streams[path]
@@ -197,16 +199,16 @@ class LocalSync:
 
 def outcome_of(
     manifest: Manifest, run_id: str, inputs: tuple[RunInput, ...] | None = None
-) -> Outcome:
+) -> RunResult:
     """What a committed sync did, from the manifest alone."""
     commit = manifest.commit_of(run_id)
     if commit is None:
         raise ValueError(f"the sync {run_id} did not commit")
     output = _output_of(manifest, commit)
-    return Outcome(output=output, inputs=inputs, engine_state="succeeded")
+    return RunResult(output=output, inputs=inputs, engine_state="succeeded")
 
 
-def _output_of(manifest: Manifest, commit: Commit) -> RunOutput:
+def _output_of(manifest: Manifest, commit: SyncCommit) -> RunOutput:
     streams = commit.streams
     now = [file for stream in streams for file in manifest.streams[stream.path].files]
     return RunOutput(

@@ -8,7 +8,7 @@ import httpx
 
 from app.airbyte.remote.errors import Unanswered, json_of
 from app.config import Settings
-from app.redaction import learn_passing
+from app.redaction import register_transient_secrets
 
 MARGIN = 0.2
 """The part of a token's life that is not used: a request takes a while, and clocks differ."""
@@ -86,7 +86,7 @@ class ClientCredentials(httpx.Auth):
             # Nothing was asked of Airbyte yet but a token.
             raise unanswered.error from None
         self._token = str(found["access_token"])
-        learn_passing([self._token])
+        register_transient_secrets([self._token])
         life = float(found.get("expires_in") or DEFAULT_LIFE)
         self._good_until = self._clock() + life * (1 - MARGIN)
 

@@ -3,21 +3,21 @@
 from typing import Any
 
 from app.airbyte.remote.client import AirbyteClient, Json
-from app.airbyte.remote.ownership import Claim, Claims
-from app.airbyte.remote.resources import Kind, Resources
+from app.airbyte.remote.ownership import Claims, Ownership
+from app.airbyte.remote.resources import AirbyteResources, ResourceKind
 
 CLOCK_STEP = 2
 """Seconds: Airbyte tells when it made something in whole ones."""
 
 
 class Maker:
-    def __init__(self, client: AirbyteClient, claims: Claims, resources: Resources) -> None:
+    def __init__(self, client: AirbyteClient, claims: Claims, resources: AirbyteResources) -> None:
         self._client = client
         self._claims = claims
         self._resources = resources
 
     async def make(
-        self, kind: Kind, id_: str, body: Json, same: dict[str, Any], created_by: str
+        self, kind: ResourceKind, id_: str, body: Json, same: dict[str, Any], created_by: str
     ) -> Json:
         """`id_` is the request's own, `same` what tells the thing from others of its kind."""
         claim, is_new = await self._claims.begin(id_, created_by, self._client.now())
@@ -32,7 +32,9 @@ class Maker:
         await self._claims.made(id_, claim, made[kind.id_name])
         return made
 
-    async def _look(self, kind: Kind, same: dict[str, Any], claim: Claim) -> Json | None:
+    async def _look(
+        self, kind: ResourceKind, same: dict[str, Any], claim: Ownership
+    ) -> Json | None:
         others = await self._claims.creators()
         scope = {"workspaceIds": same["workspaceId"]} if "workspaceId" in same else {}
         found = await self._client.pages(kind.path, kind.id_name, scope)

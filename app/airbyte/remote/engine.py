@@ -20,7 +20,7 @@ from app.airbyte.engine import (
     Source,
     SourceDraft,
     Stream,
-    StreamChoice,
+    StreamSelection,
 )
 from app.airbyte.remote import configs
 from app.airbyte.remote.client import AirbyteClient, Json
@@ -36,7 +36,7 @@ from app.airbyte.remote.mapping import (
     streams_body,
 )
 from app.airbyte.remote.ownership import Claims
-from app.airbyte.remote.resources import CONNECTION, DESTINATION, SOURCE, Resources
+from app.airbyte.remote.resources import CONNECTION, DESTINATION, SOURCE, AirbyteResources
 from app.airbyte.remote.s3_paths import stream_path
 from app.airbyte.remote.schedule_follower import Follower
 from app.airbyte.remote.sent_secrets import SentSecrets
@@ -46,8 +46,8 @@ from app.airbyte.streams import configured
 from app.caller import Caller
 from app.config import Settings
 from app.errors import EngineFailed, InvalidBody, InvalidRequest, NotFound, NotSupported
-from app.lakehouse.bronze.listing import ListedBronze
-from app.runs.handler import Outcome, RunControl
+from app.lakehouse.bronze.listing import ExternalBronzeManifests
+from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run
 from app.telemetry.calls import SILENT, Telemetry
 
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class AirbyteApi:
+class RemoteIngestionEngine:
     """`IngestionEngine` over Airbyte's public API."""
 
     def __init__(
@@ -73,10 +73,10 @@ class AirbyteApi:
         self.client = AirbyteClient(settings, telemetry)
         self._workspaces = Workspaces(self.client, settings.airbyte_workspace)
         self._claims = Claims(store)
-        self._resources = Resources(self.client, self._workspaces, self._claims)
+        self._resources = AirbyteResources(self.client, self._workspaces, self._claims)
         self._maker = Maker(self.client, self._claims, self._resources)
         self._sent = SentSecrets()
-        self._manifests = ListedBronze(store, lake.s3)
+        self._manifests = ExternalBronzeManifests(store, lake.s3)
         self._jobs = AirbyteJobs(self.client, self._manifests, settings.run_timeout)
 
         self.follower = Follower(self.client, self._manifests, self._jobs, self.ingestion)
@@ -94,7 +94,7 @@ class AirbyteApi:
 
     # Sources
 
-    async def vet_source(self, draft: SourceDraft) -> None:
+    async def validate_source(self, draft: SourceDraft) -> None:
         await source_body(draft, self._workspaces, self._s3)
 
     async def create_source(self, source_id: str, draft: SourceDraft, caller: Caller) -> Source:
@@ -249,13 +249,13 @@ class AirbyteApi:
     async def install(self, _: str, __: RunControl) -> Mapping[str, Any]:
         raise NotSupported("Airbyte installs its connectors itself.")
 
-    async def sync(self, ingestion_id: str, control: RunControl) -> Outcome:
+    async def sync(self, ingestion_id: str, control: RunControl) -> RunResult:
         ingestion = await self.ingestion(ingestion_id)
-        self._sent.learn(ingestion.source_id)
+        self._sent.register_secrets(ingestion.source_id)
         source = await self.source(ingestion.source_id)
         return await self._jobs.sync(ingestion, source.name, control)
 
-    async def settle_sync(self, run: Run, ingestion_id: str) -> Outcome | None:
+    async def reconcile_sync(self, run: Run, ingestion_id: str) -> RunResult | None:
         if not {JOB_ID, LAST_JOB_ID} & run.engine.keys():
             # It never came to asking for a job: that is known without Airbyte, which may be away.
             await self._manifests.release(ingestion_id, run.run_id)
@@ -264,8 +264,8 @@ class AirbyteApi:
             ingestion = await self.ingestion(ingestion_id)
         except NotFound:
             return None
-        self._sent.learn(ingestion.source_id)
-        return await self._jobs.settle(run, ingestion)
+        self._sent.register_secrets(ingestion.source_id)
+        return await self._jobs.reconcile(run, ingestion)
 
     async def _connection_body(
         self, draft: IngestionDraft, *, vet_paths: bool = True
@@ -286,7 +286,7 @@ class AirbyteApi:
         return {**body, "configurations": streams_body(streams)}, destination
 
     async def _configured(
-        self, connection: Json, destination: Json, wanted: tuple[StreamChoice, ...] | None
+        self, connection: Json, destination: Json, wanted: tuple[StreamSelection, ...] | None
     ) -> tuple[ConfiguredStream, ...]:
         pair = {"destinationId": destination["destinationId"]}
         available = await self._streams(connection["sourceId"], pair)
@@ -298,7 +298,7 @@ class AirbyteApi:
 
     async def _streams(self, source_id: str, params: Json) -> tuple[Stream, ...]:
         known = str((await self._resources.get(SOURCE, source_id))["sourceId"])
-        self._sent.learn(known)
+        self._sent.register_secrets(known)
         found = await self.client.get_slow("/streams", {"sourceId": known, **params})
         return tuple(stream_of(stream) for stream in found)
 

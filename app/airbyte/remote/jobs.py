@@ -8,8 +8,8 @@ from typing import TypeVar
 from app.airbyte.engine import Ingestion
 from app.airbyte.remote.client import AirbyteClient, Json
 from app.airbyte.remote.job_failures import failure_of
-from app.airbyte.remote.mapping import Job, JobStatus, job_of
-from app.concurrency.backoff import pauses, until_reachable
+from app.airbyte.remote.mapping import AirbyteJob, JobStatus, job_of
+from app.concurrency.backoff import backoff_delays, retry_while_unreachable
 from app.errors import (
     AsgardError,
     Conflict,
@@ -19,10 +19,10 @@ from app.errors import (
     NotFound,
 )
 from app.failure import FailureCause
-from app.lakehouse.bronze.listing import ListedBronze, NothingWritten
+from app.lakehouse.bronze.listing import ExternalBronzeManifests, NothingWritten
 from app.lakehouse.bronze.manifests import Manifest
 from app.lakehouse.outputs import RunOutput
-from app.runs.handler import Outcome, RunControl, SettledAsFailed
+from app.runs.handler import ReconciledAsFailed, RunControl, RunResult
 from app.runs.model import Run, RunInput
 
 T = TypeVar("T")
@@ -42,12 +42,14 @@ class FilesMissing(EngineFailed):
 class AirbyteJobs:
     """The jobs of connections. `bucket` is the lake's: only there files can be taken down."""
 
-    def __init__(self, client: AirbyteClient, manifests: ListedBronze, run_timeout: float) -> None:
+    def __init__(
+        self, client: AirbyteClient, manifests: ExternalBronzeManifests, run_timeout: float
+    ) -> None:
         self._client = client
         self._manifests = manifests
         self._run_timeout = timedelta(seconds=run_timeout)
 
-    async def sync(self, ingestion: Ingestion, source: str, control: RunControl) -> Outcome:
+    async def sync(self, ingestion: Ingestion, source: str, control: RunControl) -> RunResult:
         inputs = (RunInput(table=f"source/{source}", source=source),)
         await control.progress(inputs=inputs)
         run_id = control.run.run_id
@@ -64,11 +66,11 @@ class AirbyteJobs:
         await control.fence()
         return await self._outcome(ingestion, job, run_id, inputs)
 
-    async def settle(self, run: Run, ingestion: Ingestion) -> Outcome | None:
+    async def reconcile(self, run: Run, ingestion: Ingestion) -> RunResult | None:
         """The job goes on without the gateway: it is waited for, unless nobody wants it any more.
 
         Raises `EngineUnreachable` while it runs, or while Airbyte may still be making it, and
-        `SettledAsFailed` when it failed.
+        `ReconciledAsFailed` when it failed.
         """
         job = await _patient(self._job_of_run(run, ingestion.id))
         if job is None and self._may_come(run):
@@ -81,11 +83,11 @@ class AirbyteJobs:
             await self._manifests.release(ingestion.id, run.run_id)
             if job is None or (job.status is JobStatus.CANCELLED and self._unwanted(run)):
                 return None
-            raise SettledAsFailed(await self._failed(job), job.status)
+            raise ReconciledAsFailed(await self._failed(job), job.status)
         try:
             return await self._outcome(ingestion, job, run.run_id, None)
         except FilesMissing as error:
-            raise SettledAsFailed(error, job.status) from None
+            raise ReconciledAsFailed(error, job.status) from None
 
     async def declare(self, ingestion: Ingestion, source: str, run_id: str | None = None) -> None:
         """What syncs without this gateway have written counts too, if none is at it now."""
@@ -97,16 +99,16 @@ class AirbyteJobs:
             await self._manifests.declare(ingestion.id, source, paths)
             jobs = await self.newest(ingestion.id)
             if jobs and all(job.status.is_terminal for job in jobs):
-                await self.catch_up(ingestion, jobs)
+                await self.record_latest(ingestion, jobs)
         await self._manifests.declare(ingestion.id, source, paths, run_id)
 
-    async def catch_up(self, ingestion: Ingestion, jobs: list[Job]) -> None:
+    async def record_latest(self, ingestion: Ingestion, jobs: list[AirbyteJob]) -> None:
         """Takes down the newest sync that Airbyte ran by itself, by its schedule or for others."""
         done = next((job for job in jobs if job.status is JobStatus.SUCCEEDED), None)
         if done is not None:
             await self._record(ingestion, done, done.name)
 
-    async def _start(self, ingestion: Ingestion, control: RunControl) -> Job:
+    async def _start(self, ingestion: Ingestion, control: RunControl) -> AirbyteJob:
         jobs = await self.newest(ingestion.id)
         running = next((job for job in jobs if not job.status.is_terminal), None)
         if running is not None:
@@ -123,11 +125,13 @@ class AirbyteJobs:
             asking.cancel()
             raise
 
-    async def _ask(self, connection_id: str, last: int, control: RunControl) -> Job:
+    async def _ask(self, connection_id: str, last: int, control: RunControl) -> AirbyteJob:
         job = await self._create(connection_id, last)
         return await self._noted(job, "Submitted", "started", control)
 
-    async def _noted(self, job: Job, reason: str, how: str, control: RunControl) -> Job:
+    async def _noted(
+        self, job: AirbyteJob, reason: str, how: str, control: RunControl
+    ) -> AirbyteJob:
         control.log(f"INFO job {job.id} of Airbyte {how}")
         await control.progress(
             engine_state=job.status,
@@ -137,7 +141,7 @@ class AirbyteJobs:
         )
         return job
 
-    async def _create(self, connection_id: str, last: int) -> Job:
+    async def _create(self, connection_id: str, last: int) -> AirbyteJob:
         async def newer() -> Json | None:
             jobs = await self._client.page("/jobs", _newest(connection_id))
             return next((job for job in jobs if job["jobId"] > last), None)
@@ -154,11 +158,13 @@ class AirbyteJobs:
                 raise
             return found
 
-    async def _follow(self, job: Job, control: RunControl) -> Job:
+    async def _follow(self, job: AirbyteJob, control: RunControl) -> AirbyteJob:
         job_id = job.id
         told: tuple[object, ...] = ()
-        for pause in pauses(FIRST_LOOK, LONGEST_LOOK):
-            job = await until_reachable(lambda: _patient(self._job(job_id)), "following a job")
+        for pause in backoff_delays(FIRST_LOOK, LONGEST_LOOK):
+            job = await retry_while_unreachable(
+                lambda: _patient(self._job(job_id)), "following a job"
+            )
             now = (job.status, job.rows, job.bytes)
             if now != told:
                 told = now
@@ -173,14 +179,18 @@ class AirbyteJobs:
         raise AssertionError("unreachable")
 
     async def _outcome(
-        self, ingestion: Ingestion, job: Job, run_id: str, inputs: tuple[RunInput, ...] | None
-    ) -> Outcome:
+        self,
+        ingestion: Ingestion,
+        job: AirbyteJob,
+        run_id: str,
+        inputs: tuple[RunInput, ...] | None,
+    ) -> RunResult:
         output = RunOutput(
             table=f"ingestion/{ingestion.id}", rows_written=job.rows, bytes=job.bytes
         )
         if lake_paths(ingestion):
             try:
-                manifest = await until_reachable(
+                manifest = await retry_while_unreachable(
                     lambda: self._record(ingestion, job, run_id, wrote_rows=bool(job.rows)),
                     "taking down a sync's files",
                 )
@@ -188,10 +198,10 @@ class AirbyteJobs:
                 await self._manifests.release(ingestion.id, run_id)
                 raise _files_missing(ingestion, job) from None
             output = _output_of(manifest, run_id, job)
-        return Outcome(output=output, inputs=inputs, engine_state=job.status)
+        return RunResult(output=output, inputs=inputs, engine_state=job.status)
 
     async def _record(
-        self, ingestion: Ingestion, job: Job, run_id: str, *, wrote_rows: bool = False
+        self, ingestion: Ingestion, job: AirbyteJob, run_id: str, *, wrote_rows: bool = False
     ) -> Manifest:
         paths = lake_paths(ingestion)
         for _ in range(RACES):
@@ -203,23 +213,23 @@ class AirbyteJobs:
                 continue
         raise EngineUnreachable("Others record syncs of this ingestion all the time.")
 
-    async def _failed(self, job: Job) -> EngineFailed:
+    async def _failed(self, job: AirbyteJob) -> EngineFailed:
         if job.status is JobStatus.CANCELLED:
             return EngineFailed(
                 f"Airbyte's job {job.id} was cancelled in Airbyte.", cause=FailureCause.CANCELLED
             )
         return failure_of(job.id, await self._client.explain(job.id))
 
-    async def _job(self, job_id: int) -> Job:
+    async def _job(self, job_id: int) -> AirbyteJob:
         return job_of(await self._client.get(f"/jobs/{job_id}"))
 
-    async def newest(self, connection_id: str) -> list[Job]:
+    async def newest(self, connection_id: str) -> list[AirbyteJob]:
         """The newest syncs, the newest first."""
         found = await self._client.page("/jobs", _newest(connection_id))
         jobs = [job_of(job) for job in found if job["connectionId"] == connection_id]
         return sorted(jobs, key=lambda job: job.id, reverse=True)
 
-    async def _job_of_run(self, run: Run, connection_id: str) -> Job | None:
+    async def _job_of_run(self, run: Run, connection_id: str) -> AirbyteJob | None:
         """By its id; or, when the gateway died before it knew that, the first one since."""
         if JOB_ID in run.engine:
             try:
@@ -267,7 +277,7 @@ async def _patient(call: Awaitable[T]) -> T:
         raise EngineUnreachable(error.detail) from None
 
 
-def _files_missing(ingestion: Ingestion, job: Job) -> FilesMissing:
+def _files_missing(ingestion: Ingestion, job: AirbyteJob) -> FilesMissing:
     paths = ", ".join(lake_paths(ingestion))
     return FilesMissing(
         f"Airbyte's job {job.id} reports {job.rows} rows, but wrote no file to {paths}.",
@@ -278,7 +288,7 @@ def _files_missing(ingestion: Ingestion, job: Job) -> FilesMissing:
     )
 
 
-def _output_of(manifest: Manifest, run_id: str, job: Job) -> RunOutput:
+def _output_of(manifest: Manifest, run_id: str, job: AirbyteJob) -> RunOutput:
     commit = manifest.commit_of(run_id)
     if commit is None:
         raise ValueError(f"the sync {run_id} was not recorded")

@@ -7,7 +7,6 @@ from typing import Any
 
 from app.airbyte.cron import quartz
 from app.airbyte.engine import (
-    Column,
     ConfiguredStream,
     Destination,
     Ingestion,
@@ -16,6 +15,7 @@ from app.airbyte.engine import (
     ScheduleType,
     Source,
     Stream,
+    StreamColumn,
     SyncMode,
 )
 from app.airbyte.remote.configs import our_name
@@ -61,7 +61,7 @@ class JobStatus(StrEnum):
                 return RunState(self.value)
 
 
-class Job(Frozen):
+class AirbyteJob(Frozen):
     id: int
     connection_id: str
     type: str
@@ -76,8 +76,8 @@ class Job(Frozen):
         return f"airbyte-job-{self.id}"
 
 
-def job_of(wire: Json) -> Job:
-    return Job(
+def job_of(wire: Json) -> AirbyteJob:
+    return AirbyteJob(
         id=wire["jobId"],
         connection_id=wire["connectionId"],
         type=wire["jobType"],
@@ -134,7 +134,7 @@ def stream_of(wire: Json) -> Stream:
     return Stream(
         name=wire["streamName"],
         namespace=wire.get("streamnamespace") or None,
-        columns=tuple(Column(name=name, type=UNKNOWN_TYPE) for name in names),
+        columns=tuple(StreamColumn(name=name, type=UNKNOWN_TYPE) for name in names),
         sync_modes=None if modes is None else tuple(modes),
         primary_key=_paths(wire.get("sourceDefinedPrimaryKey")),
         cursor=tuple(wire.get("defaultCursorField") or ()),

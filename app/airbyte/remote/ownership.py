@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PREFIX = "asgard/airbyte/"
 
 
-class Claim(Frozen):
+class Ownership(Frozen):
     created_by: str
     at: datetime
     """By Airbyte's clock: what it made before then is somebody else's."""
@@ -26,27 +26,27 @@ class Claim(Frozen):
 class Claims:
     def __init__(self, store: "ObjectStore") -> None:
         self._store = store
-        self._seen: dict[str, tuple[str, Claim]] = {}
+        self._seen: dict[str, tuple[str, Ownership]] = {}
 
-    async def begin(self, id_: str, created_by: str, at: datetime) -> tuple[Claim, bool]:
+    async def begin(self, id_: str, created_by: str, at: datetime) -> tuple[Ownership, bool]:
         """And whether it is new; else it is the earlier one."""
         from app.lakehouse.storage import PreconditionFailed
 
-        claim = Claim(created_by=created_by, at=at)
+        claim = Ownership(created_by=created_by, at=at)
         try:
             await self._store.create(_key(id_), claim.model_dump_json().encode())
         except PreconditionFailed:
             stored = await self._store.get(_key(id_))
-            return (Claim.model_validate_json(stored.body) if stored else claim), False
+            return (Ownership.model_validate_json(stored.body) if stored else claim), False
         return claim, True
 
-    async def made(self, id_: str, claim: Claim, airbyte_id: str) -> None:
+    async def made(self, id_: str, claim: Ownership, airbyte_id: str) -> None:
         body = claim.model_copy(update={"made": airbyte_id}).model_dump_json().encode()
         await self._store.put(_key(id_), body)
 
-    async def get(self, id_: str) -> Claim | None:
+    async def get(self, id_: str) -> Ownership | None:
         stored = await self._store.get(_key(id_))
-        return Claim.model_validate_json(stored.body) if stored else None
+        return Ownership.model_validate_json(stored.body) if stored else None
 
     async def creators(self) -> dict[str, str]:
         """By Airbyte's id. Only objects that have changed since the last time are read."""
@@ -57,7 +57,7 @@ class Claims:
             if key not in self._seen or self._seen[key][0] != etag:
                 stored = await self._store.get(key)
                 if stored is not None:
-                    claim = Claim.model_validate_json(stored.body)
+                    claim = Ownership.model_validate_json(stored.body)
                     self._seen[key] = (stored.etag.strip('"'), claim)
         return {claim.made: claim.created_by for _, claim in self._seen.values() if claim.made}
 

@@ -17,27 +17,27 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Kind:
+class ResourceKind:
     name: str
     path: str
     id_name: str
 
 
-SOURCE = Kind("source", "/sources", "sourceId")
-DESTINATION = Kind("destination", "/destinations", "destinationId")
-CONNECTION = Kind("connection", "/connections", "connectionId")
+SOURCE = ResourceKind("source", "/sources", "sourceId")
+DESTINATION = ResourceKind("destination", "/destinations", "destinationId")
+CONNECTION = ResourceKind("connection", "/connections", "connectionId")
 
 
-class Resources:
+class AirbyteResources:
     def __init__(self, client: AirbyteClient, workspaces: Workspaces, claims: Claims) -> None:
         self._client = client
         self._workspaces = workspaces
         self._claims = claims
 
-    async def all(self, kind: Kind) -> dict[str, Json]:
+    async def all(self, kind: ResourceKind) -> dict[str, Json]:
         return await self._listed(kind, await self._workspaces.scope())
 
-    async def get(self, kind: Kind, id_: str) -> Json:
+    async def get(self, kind: ResourceKind, id_: str) -> Json:
         """By Airbyte's id, or by that of the request that made it."""
         _require_id(kind, id_)
         try:
@@ -48,7 +48,7 @@ class Resources:
                 raise
             return await self.living(kind, claim.made)
 
-    async def living(self, kind: Kind, airbyte_id: str) -> Json:
+    async def living(self, kind: ResourceKind, airbyte_id: str) -> Json:
         """Raises `NotFound` also for what was deleted: Airbyte keeps its row, and may answer it."""
         missing = NotFound(f"Airbyte has no {kind.name} {airbyte_id}.")
         try:
@@ -67,7 +67,7 @@ class Resources:
             raise missing
         return found
 
-    async def find(self, kind: Kind, id_: str) -> Json | None:
+    async def find(self, kind: ResourceKind, id_: str) -> Json | None:
         try:
             return await self.get(kind, id_)
         except NotFound:
@@ -80,13 +80,13 @@ class Resources:
         sinks = (id_ for id_, d in found if (d["workspaceId"], d["destinationType"]) == wanted)
         return next(sinks, None)
 
-    async def delete(self, kind: Kind, id_: str, caller: Caller) -> None:
+    async def delete(self, kind: ResourceKind, id_: str, caller: Caller) -> None:
         _require_id(kind, id_)
         await self._client.delete(f"{kind.path}/{id_}")
         log.info("airbyte_deleted", kind=kind.name, id=id_, by=caller.subject)
         await self._claims.forget(id_)
 
-    async def _listed(self, kind: Kind, scope: Params) -> dict[str, Json]:
+    async def _listed(self, kind: ResourceKind, scope: Params) -> dict[str, Json]:
         found = await self._client.pages(kind.path, kind.id_name, scope)
         return {item[kind.id_name]: item for item in found if not _is_deleted(item)}
 
@@ -98,7 +98,7 @@ def _is_deleted(connection: Json) -> bool:
     return connection.get("status") == "deprecated"
 
 
-def _require_id(kind: Kind, id_: str) -> None:
+def _require_id(kind: ResourceKind, id_: str) -> None:
     """It goes into an address: what is no id is not there."""
     if not re.fullmatch(r"[0-9A-Za-z-]{1,64}", id_):
         raise NotFound(f"Airbyte has no {kind.name} of that id.")

@@ -12,7 +12,7 @@ from app.airbyte.engine import Ingestion
 from app.airbyte.remote.client import AirbyteClient
 from app.airbyte.remote.jobs import JOB_ID, SYNC, AirbyteJobs
 from app.errors import AsgardError, NotFound
-from app.lakehouse.bronze.listing import ListedBronze
+from app.lakehouse.bronze.listing import ExternalBronzeManifests
 from app.lakehouse.bronze.manifests import Manifest
 
 INTERVAL = 15.0
@@ -25,7 +25,7 @@ class Follower:
     def __init__(
         self,
         client: AirbyteClient,
-        manifests: ListedBronze,
+        manifests: ExternalBronzeManifests,
         jobs: AirbyteJobs,
         ingestion: Callable[[str], Awaitable[Ingestion]],
         interval: float = INTERVAL,
@@ -45,7 +45,7 @@ class Follower:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         known = {manifest.ingestion_id: manifest for manifest in await self._manifests.all()}
         if not known:
             return
@@ -54,21 +54,21 @@ class Follower:
         for connection_id in {job["connectionId"] for job in found} & known.keys():
             newest = max(job["jobId"] for job in found if job["connectionId"] == connection_id)
             if _is_news(known[connection_id], newest):
-                await self._take_down(connection_id)
+                await self._record_sync(connection_id)
 
-    async def _take_down(self, connection_id: str) -> None:
+    async def _record_sync(self, connection_id: str) -> None:
         try:
             jobs = await self._jobs.newest(connection_id)
             # What a running sync has written so far lies beside the rest: after it, then.
             if all(job.status.is_terminal for job in jobs):
-                await self._jobs.catch_up(await self._ingestion(connection_id), jobs)
+                await self._jobs.record_latest(await self._ingestion(connection_id), jobs)
         except NotFound:
             return
 
     async def _run(self) -> None:
         while True:
             try:
-                await self.look()
+                await self.poll()
             except AsgardError as error:
                 log.warning("airbyte_schedules_not_followed", error=error.detail)
             except Exception:  # the loop's outer edge: the next look may go well

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from app.redaction import learn_here
+from app.redaction import register_caller_secrets
 
 MOST_SOURCES = 500
 
@@ -21,6 +21,6 @@ class SentSecrets:
         while len(self._by_source) > MOST_SOURCES:
             self._by_source.popitem(last=False)
 
-    def learn(self, source_id: str) -> None:
+    def register_secrets(self, source_id: str) -> None:
         """Hide the source's secrets in the request or run under way."""
-        learn_here(self._by_source.get(source_id, ()))
+        register_caller_secrets(self._by_source.get(source_id, ()))

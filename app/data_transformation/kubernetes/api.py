@@ -9,7 +9,7 @@ import anyio.to_thread
 
 from app.config import ConfigurationError
 from app.data_transformation.kubernetes.application import GROUP, PLURAL, SELECTOR, VERSION
-from app.data_transformation.kubernetes.errors import Call, translated
+from app.data_transformation.kubernetes.errors import KubernetesCall, translated
 from app.data_transformation.kubernetes.permissions import identity, missing_rights
 from app.errors import EngineFailed
 from app.failure import FailureCause
@@ -52,7 +52,7 @@ class KubernetesApi:
 
     async def probe(self) -> str:
         """What was reached, and as whom. Raises what keeps Spark runs from working."""
-        asked = Call("create", "selfsubjectreviews", "authentication.k8s.io")
+        asked = KubernetesCall("create", "selfsubjectreviews", "authentication.k8s.io")
         user, host = await self._run(
             asked, lambda client: (identity(client), client.configuration.host)
         )
@@ -68,7 +68,7 @@ class KubernetesApi:
 
     async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         return await self._run(
-            Call("create", PLURAL, GROUP),
+            KubernetesCall("create", PLURAL, GROUP),
             lambda client: _custom(client).create_namespaced_custom_object(
                 GROUP,
                 VERSION,
@@ -83,7 +83,7 @@ class KubernetesApi:
     async def application(self, name: str) -> dict[str, Any]:
         """Raises `NotFound`."""
         return await self._run(
-            Call("get", PLURAL, GROUP),
+            KubernetesCall("get", PLURAL, GROUP),
             lambda client: _custom(client).get_namespaced_custom_object(
                 GROUP, VERSION, self.namespace, PLURAL, name, _request_timeout=TIMEOUTS
             ),
@@ -92,7 +92,7 @@ class KubernetesApi:
     async def delete(self, name: str) -> None:
         """Raises `NotFound`."""
         await self._run(
-            Call("delete", PLURAL, GROUP),
+            KubernetesCall("delete", PLURAL, GROUP),
             lambda client: _custom(client).delete_namespaced_custom_object(
                 GROUP, VERSION, self.namespace, PLURAL, name, _request_timeout=TIMEOUTS
             ),
@@ -101,7 +101,7 @@ class KubernetesApi:
     async def pod(self, name: str) -> Any:
         """A `V1Pod`. Raises `NotFound`."""
         return await self._run(
-            Call("get", "pods"),
+            KubernetesCall("get", "pods"),
             lambda client: _core(client).read_namespaced_pod(
                 name, self.namespace, _request_timeout=TIMEOUTS
             ),
@@ -110,7 +110,7 @@ class KubernetesApi:
     async def driver_log(self, pod: str) -> str:
         """Its end. Raises `NotFound`."""
         answer = await self._run(
-            Call("get", "pods/log"),
+            KubernetesCall("get", "pods/log"),
             lambda client: (
                 _core(client)
                 .read_namespaced_pod_log(
@@ -129,7 +129,7 @@ class KubernetesApi:
     def follow_log(self, pod: str) -> Any:
         """A response that goes on until the driver ends. Blocks. Raises `NotFound`."""
         return self._call(
-            Call("get", "pods/log"),
+            KubernetesCall("get", "pods/log"),
             lambda client: _core(client).read_namespaced_pod_log(
                 pod,
                 self.namespace,
@@ -143,7 +143,7 @@ class KubernetesApi:
     async def events(self, name: str) -> list[Any]:
         """The `CoreV1Event`s of the object with this name, oldest first."""
         found = await self._run(
-            Call("list", "events"),
+            KubernetesCall("list", "events"),
             lambda client: _core(client).list_namespaced_event(
                 self.namespace,
                 field_selector=f"involvedObject.name={name}",
@@ -156,7 +156,7 @@ class KubernetesApi:
     def list_applications(self) -> dict[str, Any]:
         """All of Asgard's. Blocks."""
         found: dict[str, Any] = self._call(
-            Call("list", PLURAL, GROUP),
+            KubernetesCall("list", PLURAL, GROUP),
             lambda client: _custom(client).list_namespaced_custom_object(
                 GROUP,
                 VERSION,
@@ -169,9 +169,9 @@ class KubernetesApi:
         return found
 
     def watch_applications(self, resource_version: str) -> Any:
-        """A response whose lines are the changes since then. Blocks. Raises `Gone`."""
+        """A response whose lines are the changes since then. Blocks. Raises `WatchExpired`."""
         return self._call(
-            Call("watch", PLURAL, GROUP),
+            KubernetesCall("watch", PLURAL, GROUP),
             lambda client: _custom(client).list_namespaced_custom_object(
                 GROUP,
                 VERSION,
@@ -189,13 +189,13 @@ class KubernetesApi:
 
     def lines(self, response: Any) -> Iterator[bytes]:
         """Raises what `translated` makes of a connection that breaks."""
-        yield from self._read(response, Call("watch", PLURAL, GROUP))
+        yield from self._read(response, KubernetesCall("watch", PLURAL, GROUP))
 
     def chunks(self, response: Any) -> Iterator[bytes]:
         """The same, as they arrive."""
-        yield from self._read(response.stream(), Call("get", "pods/log"))
+        yield from self._read(response.stream(), KubernetesCall("get", "pods/log"))
 
-    def _read(self, pieces: Iterator[bytes], call: Call) -> Iterator[bytes]:
+    def _read(self, pieces: Iterator[bytes], call: KubernetesCall) -> Iterator[bytes]:
         from urllib3.exceptions import HTTPError
 
         try:
@@ -209,10 +209,10 @@ class KubernetesApi:
         if client is not None:
             client.close()
 
-    async def _run(self, call: Call, work: Callable[[Any], T]) -> T:
+    async def _run(self, call: KubernetesCall, work: Callable[[Any], T]) -> T:
         return await anyio.to_thread.run_sync(self._call, call, work, limiter=self._limiter)
 
-    def _call(self, call: Call, work: Callable[[Any], T]) -> T:
+    def _call(self, call: KubernetesCall, work: Callable[[Any], T]) -> T:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import structlog
 
-from app.concurrency.backoff import pauses
+from app.concurrency.backoff import backoff_delays
 from app.data_transformation.kubernetes.api import KubernetesApi
 from app.data_transformation.kubernetes.application import Application
-from app.data_transformation.kubernetes.errors import Gone
+from app.data_transformation.kubernetes.errors import WatchExpired
 from app.errors import AsgardError, EngineFailed
 
 FIRST_ANSWER = 15.0
@@ -81,13 +81,13 @@ class ApplicationWatch:
         self._changed(resource)
 
     def _read_for_ever(self) -> None:
-        waits = pauses(first=LEAST_SECONDS, longest=15.0)
+        waits = backoff_delays(first=LEAST_SECONDS, longest=15.0)
         while not self._stopped.is_set():
             started = time.monotonic()
             try:
                 self._read()
-                waits = pauses(first=LEAST_SECONDS, longest=15.0)
-            except Gone:
+                waits = backoff_delays(first=LEAST_SECONDS, longest=15.0)
+            except WatchExpired:
                 self._version = None
             except AsgardError as error:
                 if not self._stopped.is_set():
@@ -123,7 +123,7 @@ class ApplicationWatch:
         match event["type"]:
             case "ERROR":
                 if resource.get("code") == 410:
-                    raise Gone(resource.get("message"))
+                    raise WatchExpired(resource.get("message"))
                 log.warning("spark_watch_error", error=resource.get("message"))
                 return
             case "ADDED" | "MODIFIED":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from app.concurrency.backoff import pauses
+from app.concurrency.backoff import backoff_delays
 from app.data_transformation.engine import SparkJob
 from app.data_transformation.kubernetes.api import KubernetesApi
 from app.data_transformation.kubernetes.application import (
@@ -28,8 +28,8 @@ from app.data_transformation.kubernetes.startup import Watchdog
 from app.data_transformation.states import SparkState
 from app.errors import AsgardError, Conflict, EngineFailed, EngineUnreachable, NotFound
 from app.lakehouse.connection import Lake
-from app.runs.commits import Target
-from app.runs.handler import Outcome, RunControl, SettledAsFailed
+from app.runs.commits import RunTarget
+from app.runs.handler import ReconciledAsFailed, RunControl, RunResult
 from app.runs.model import Run
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class SparkOperatorEngine:
         self._catalog = catalog
         self._api = api
         self._settings = settings
-        self._target = Target(catalog, hides_history=settings.hides_history)
+        self._target = RunTarget(catalog, hides_history=settings.hides_history)
         self._submit_timeout = submit_timeout
         self._run_timeout = run_timeout
         self._logs = DriverLogs(api)
@@ -82,9 +82,9 @@ class SparkOperatorEngine:
         self._logs.close()
         self._api.close()
 
-    async def run(self, job: SparkJob, control: RunControl) -> Outcome:
+    async def run(self, job: SparkJob, control: RunControl) -> RunResult:
         """Whoever stops this task leaves the application as it is: a gateway that restarts finds
-        it again, and after a cancel or a time-out `settle` deletes it."""
+        it again, and after a cancel or a time-out `reconcile` deletes it."""
         await self.watch.require()
         await asyncio.gather(
             self._put_job(job), self._target.note(job.destination, control), control.fence()
@@ -95,12 +95,12 @@ class SparkOperatorEngine:
             await self._store.delete(job_key(job.run_id))
             if (output := await self._target.published(job.destination, job.run_id)) is None:
                 raise await self._target.failure(control.run, error) from None
-            return Outcome(output=output, engine_state=SparkState.COMPLETED)
+            return RunResult(output=output, engine_state=SparkState.COMPLETED)
         await self._store.delete(job_key(job.run_id))
         output = await self._target.published(job.destination, job.run_id)
         if output is None:
             raise await self._target.nothing_shown(control.run, APPLICATION)
-        return Outcome(output=output, engine_state=last.state)
+        return RunResult(output=output, engine_state=last.state)
 
     async def _attempts(self, job: SparkJob, control: RunControl) -> Application:
         """The application that completed. Raises why the last attempt failed; its application
@@ -148,7 +148,7 @@ class SparkOperatorEngine:
         await asyncio.sleep(RETRY_PAUSE)
         await control.fence()
 
-    async def settle(self, run: Run) -> Outcome | None:
+    async def reconcile(self, run: Run) -> RunResult | None:
         """An application that goes on is followed to its end, unless the run was to stop."""
         last = None
         if self._may_go_on(run):
@@ -161,13 +161,13 @@ class SparkOperatorEngine:
         if output is None:
             if last is not None and last.state is SparkState.FAILED:
                 why = await why_it_failed(self._api, run.run_id, last)
-                raise SettledAsFailed(await self._target.failure(run, why))
+                raise ReconciledAsFailed(await self._target.failure(run, why))
             if last is not None and last.state is SparkState.COMPLETED:
-                raise SettledAsFailed(await self._target.nothing_shown(run, APPLICATION))
+                raise ReconciledAsFailed(await self._target.nothing_shown(run, APPLICATION))
             await self._target.require_unchanged(run)
             return None
         engine = last.engine if last else None
-        return Outcome(output=output, engine=engine, engine_state=SparkState.COMPLETED)
+        return RunResult(output=output, engine=engine, engine_state=SparkState.COMPLETED)
 
     async def live_log(self, run: Run) -> str | None:
         if run.engine_state != SparkState.RUNNING or run.run_id in self._logs:
@@ -191,7 +191,7 @@ class SparkOperatorEngine:
 
     async def _create(self, job: SparkJob, control: RunControl) -> None:
         resource = manifest(job, self._settings, self._lake, control.run.request_id)
-        waits = pauses()
+        waits = backoff_delays()
         for left in reversed(range(CREATE_ATTEMPTS)):
             try:
                 self.watch.created(await self._api.create(resource))

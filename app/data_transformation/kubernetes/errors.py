@@ -10,12 +10,12 @@ from app.failure import FailureCause
 LONGEST = 1000
 
 
-class Gone(Exception):
+class WatchExpired(Exception):
     """The changes since that version are forgotten (410): list again."""
 
 
 @dataclass(frozen=True)
-class Call:
+class KubernetesCall:
     verb: str
     resource: str
     group: str = ""
@@ -25,7 +25,7 @@ class Call:
         return f"{self.verb} {self.resource}" + (f".{self.group}" if self.group else "")
 
 
-def translated(error: Exception, call: Call, namespace: str) -> Exception:
+def translated(error: Exception, call: KubernetesCall, namespace: str) -> Exception:
     """`error` is an `ApiException`, or what the connection raised."""
     status = getattr(error, "status", None)
     if not isinstance(status, int) or status == 0:
@@ -48,7 +48,7 @@ def translated(error: Exception, call: Call, namespace: str) -> Exception:
         case 409:
             return Conflict(message)
         case 410:
-            return Gone(message)
+            return WatchExpired(message)
         case 429:
             return EngineUnreachable("The Kubernetes API server asks for patience.", retry_after=5)
         case _ if status >= 500:
@@ -57,7 +57,7 @@ def translated(error: Exception, call: Call, namespace: str) -> Exception:
             return EngineFailed(f"Kubernetes refused to {call.what}: {message}")
 
 
-def _forbidden(message: str, call: Call, namespace: str) -> AsgardError:
+def _forbidden(message: str, call: KubernetesCall, namespace: str) -> AsgardError:
     if "exceeded quota" in message:
         return EngineFailed(
             f"The quota of the namespace {namespace} is used up: {message}",
@@ -74,7 +74,7 @@ def _forbidden(message: str, call: Call, namespace: str) -> AsgardError:
     )
 
 
-def _not_found(message: str, call: Call, namespace: str) -> AsgardError:
+def _not_found(message: str, call: KubernetesCall, namespace: str) -> AsgardError:
     if call.verb not in {"create", "list", "watch"}:
         return NotFound(message)
     if f'namespaces "{namespace}" not found' in message:

@@ -3,15 +3,15 @@
 from typing import Any
 
 from app.data_transformation.kubernetes.application import GROUP, PLURAL
-from app.data_transformation.kubernetes.errors import Call
+from app.data_transformation.kubernetes.errors import KubernetesCall
 
 TIMEOUTS = (2.0, 5.0)
 """Seconds to connect, and to answer."""
 NEEDED = (
-    *(Call(verb, PLURAL, GROUP) for verb in ("create", "get", "list", "watch", "delete")),
-    Call("get", "pods"),
-    Call("get", "pods/log"),
-    Call("list", "events"),
+    *(KubernetesCall(verb, PLURAL, GROUP) for verb in ("create", "get", "list", "watch", "delete")),
+    KubernetesCall("get", "pods"),
+    KubernetesCall("get", "pods/log"),
+    KubernetesCall("list", "events"),
 )
 
 
@@ -34,7 +34,7 @@ def missing_rights(client: Any, namespace: str) -> list[str]:
     return [call.what for call in NEEDED if not _allowed(client, call, namespace)]
 
 
-def _allowed(client: Any, call: Call, namespace: str) -> bool:
+def _allowed(client: Any, call: KubernetesCall, namespace: str) -> bool:
     from kubernetes import client as models
 
     resource, _, subresource = call.resource.partition("/")

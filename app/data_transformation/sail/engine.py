@@ -27,8 +27,8 @@ from app.processes import (
     WorkerTimeout,
 )
 from app.processes.worker_messages import Message
-from app.runs.commits import Target
-from app.runs.handler import Outcome, RunControl
+from app.runs.commits import RunTarget
+from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run
 from app.sandbox.policy import Sandbox
 from app.telemetry.calls import SILENT, Telemetry
@@ -78,7 +78,7 @@ class SparkConnectEngine:
         self._lake = sail_lake
         self._store = store
         self._catalog = catalog
-        self._target = Target(catalog, hides_history=sail_lake.catalog.hides_history)
+        self._target = RunTarget(catalog, hides_history=sail_lake.catalog.hides_history)
         self._log_path = home / "logs" / "spark-worker.log"
         self._folders = WorkerFolders(home / "spark")
         self._pool = WorkerPool(
@@ -105,7 +105,7 @@ class SparkConnectEngine:
         await asyncio.gather(self._pool.close(), self._publishers.close())
         await self._folders.close()
 
-    async def run(self, job: SparkJob, control: RunControl) -> Outcome:
+    async def run(self, job: SparkJob, control: RunControl) -> RunResult:
         try:
             await self._target.note(job.destination, control)
             await self._warmed()
@@ -123,18 +123,18 @@ class SparkConnectEngine:
                 with contextlib.suppress(AsgardError):
                     # The published table stays, whether or not the worker frees its disk space.
                     await _call(worker, {"op": "discard"}, control)
-            return Outcome(output=output, engine_state=SparkState.COMPLETED)
+            return RunResult(output=output, engine_state=SparkState.COMPLETED)
         finally:
             self._warm_in_background()
 
-    async def settle(self, run: Run) -> Outcome | None:
+    async def reconcile(self, run: Run) -> RunResult | None:
         output = await self._published(run)
         # Earlier versions wrote a run's rows into a staging table first.
         await self._catalog.drop_table(f"{self._lake.staging_schema}.spark_{run.run_id}")
         if output is None:
             await self._target.require_unchanged(run)
             return None
-        return Outcome(output=output, engine_state=SparkState.COMPLETED)
+        return RunResult(output=output, engine_state=SparkState.COMPLETED)
 
     async def _published(self, run: Run) -> RunOutput | None:
         from app.lakehouse.publish.publish import sweep

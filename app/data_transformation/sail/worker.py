@@ -157,12 +157,12 @@ def _configuration(lake: Lake, memory_bytes: int, token: str | None) -> dict[str
 
 def _token(lake: Lake) -> str | None:
     """A new one: Sail keeps it, and it must outlive the job."""
-    from app.lakehouse.rest_catalog import ClientCredentials
+    from app.lakehouse.rest_catalog import CatalogCredentials
 
     if lake.catalog.credential is None:
         return lake.catalog.token
     url = lake.catalog.oauth2_server_uri or f"{lake.catalog.uri.rstrip('/')}/v1/oauth/tokens"
-    credentials = ClientCredentials(url, lake.catalog.credential)
+    credentials = CatalogCredentials(url, lake.catalog.credential)
     return credentials.auth_header().removeprefix("Bearer ")
 
 

@@ -11,12 +11,12 @@ import structlog
 from app.errors import EngineUnreachable
 from app.lakehouse.bronze.manifests import (
     COMMITS_KEPT,
+    ActiveSync,
     BronzeFile,
     BronzeManifests,
-    Commit,
     Manifest,
     StreamFiles,
-    Writing,
+    SyncCommit,
     declared,
     manifest_key,
 )
@@ -38,7 +38,7 @@ class NothingWritten(Exception):
     """A sync that wrote rows has no file in its paths."""
 
 
-class ListedBronze(BronzeManifests):
+class ExternalBronzeManifests(BronzeManifests):
     def __init__(self, store: "ObjectStore", connection: "S3Connection") -> None:
         super().__init__(store)
         self._connection = connection
@@ -57,7 +57,7 @@ class ListedBronze(BronzeManifests):
             "streams": declared(former.streams, frozenset(paths)),
         }
         if run_id is not None:
-            update["writing"] = Writing(run_id=run_id, began_at=datetime.now(UTC))
+            update["writing"] = ActiveSync(run_id=run_id, began_at=datetime.now(UTC))
         manifest = former.model_copy(update=update)
         if held is None or manifest != former:
             await self._write(manifest, held)
@@ -95,7 +95,7 @@ class ListedBronze(BronzeManifests):
         outputs = tuple(_output(run_id, streams[path], path, found[path]) for path in streams)
         if wrote_rows and not any(output.files for output in outputs):
             raise NothingWritten
-        commit = Commit(run_id=run_id, at=datetime.now(UTC), streams=outputs)
+        commit = SyncCommit(run_id=run_id, at=datetime.now(UTC), streams=outputs)
         manifest = former.model_copy(
             update={
                 "streams": {

@@ -38,7 +38,7 @@ class StreamFiles(Frozen):
     """False once no ingestion writes it: its files count until another ingestion's do."""
 
 
-class Commit(Frozen):
+class SyncCommit(Frozen):
     run_id: str
     at: datetime
     streams: tuple[StreamOutput, ...]
@@ -52,7 +52,7 @@ class Pending(Frozen):
     """By path. They count once a sync completes."""
 
 
-class Writing(Frozen):
+class ActiveSync(Frozen):
     """The sync that has begun last. Its files are `{path}/{stem}_{part}.parquet`."""
 
     run_id: str
@@ -76,13 +76,13 @@ class Manifest(Frozen):
     state: dict[str, Any] = Field(default_factory=dict)
     """Where the next incremental sync begins, by stream, as the connector gave it."""
     pending: Pending | None = None
-    writing: Writing | None = None
+    writing: ActiveSync | None = None
     retired: tuple[str, ...] = ()
     """Keys of replaced files, deleted by the next commit."""
-    commits: tuple[Commit, ...] = ()
+    commits: tuple[SyncCommit, ...] = ()
     """The newest last."""
 
-    def commit_of(self, run_id: str) -> Commit | None:
+    def commit_of(self, run_id: str) -> SyncCommit | None:
         return next((c for c in reversed(self.commits) if c.run_id == run_id), None)
 
     def named_keys(self) -> frozenset[str]:
@@ -93,7 +93,7 @@ class Manifest(Frozen):
 
 
 @dataclass(frozen=True)
-class Held:
+class VersionedManifest:
     """A manifest as it was read: what is written next is written only on this one."""
 
     manifest: Manifest
@@ -114,7 +114,7 @@ class BronzePath:
 class BronzeManifests:
     def __init__(self, store: "ObjectStore") -> None:
         self._store = store
-        self._seen: dict[str, Held] = {}
+        self._seen: dict[str, VersionedManifest] = {}
 
     async def resolve(self, path: str) -> BronzePath | None:
         """The files of complete syncs at or below a path, or that file if it is one.
@@ -148,14 +148,14 @@ class BronzeManifests:
 
     async def begin(
         self, ingestion_id: str, run_id: str, source: str, paths: Iterable[str]
-    ) -> Held:
+    ) -> VersionedManifest:
         """Declares what a sync will write, before it writes: from now on these paths stand for
         complete syncs only. No two of an ingestion's syncs get the same file names."""
         held = await self._read(manifest_key(ingestion_id))
         former = held.manifest if held else Manifest(ingestion_id=ingestion_id, source=source)
         if former.commit_of(run_id) and held:
             return held
-        writing = Writing(run_id=run_id, began_at=datetime.now(UTC))
+        writing = ActiveSync(run_id=run_id, began_at=datetime.now(UTC))
         if former.writing is not None:
             await self.sweep(former)
             if former.writing.stem == writing.stem:
@@ -170,12 +170,12 @@ class BronzeManifests:
         )
         return await self._write(manifest, held)
 
-    async def checkpoint(self, held: Held, pending: Pending) -> Held:
+    async def checkpoint(self, held: VersionedManifest, pending: Pending) -> VersionedManifest:
         return await self._write(held.manifest.model_copy(update={"pending": pending}), held)
 
     async def commit(
         self,
-        held: Held,
+        held: VersionedManifest,
         written: Mapping[str, tuple[BronzeFile, ...]],
         *,
         replaced: frozenset[str],
@@ -199,7 +199,7 @@ class BronzeManifests:
                 retired += [file.key for file in kept.files]
                 kept = StreamFiles()
             streams[path] = StreamFiles(files=(*kept.files, *files))
-        commit = Commit(run_id=former.writing.run_id, at=datetime.now(UTC), streams=outputs)
+        commit = SyncCommit(run_id=former.writing.run_id, at=datetime.now(UTC), streams=outputs)
         manifest = former.model_copy(
             update={
                 "streams": streams,
@@ -233,16 +233,16 @@ class BronzeManifests:
             listed = await self._store.list(f"{path}/{manifest.writing.stem}_")
             await self._store.delete_many(i.key for i in listed if i.key not in named)
 
-    async def _read(self, key: str) -> Held | None:
+    async def _read(self, key: str) -> VersionedManifest | None:
         stored = await self._store.get(key)
         if stored is None:
             self._seen.pop(key, None)
             return None
-        held = Held(Manifest.model_validate_json(stored.body), stored.etag)
+        held = VersionedManifest(Manifest.model_validate_json(stored.body), stored.etag)
         self._seen[key] = held
         return held
 
-    async def _write(self, manifest: Manifest, held: Held | None) -> Held:
+    async def _write(self, manifest: Manifest, held: VersionedManifest | None) -> VersionedManifest:
         from app.lakehouse.storage import PreconditionFailed
 
         key = manifest_key(manifest.ingestion_id)
@@ -255,12 +255,12 @@ class BronzeManifests:
         except PreconditionFailed:
             stored = await self._store.get(key)
             if stored is not None and stored.body == body:
-                return Held(manifest, stored.etag)
+                return VersionedManifest(manifest, stored.etag)
             raise Conflict(
                 f"Another sync or change of ingestion {manifest.ingestion_id} came between.",
                 conflicting_id=manifest.ingestion_id,
             ) from None
-        return Held(manifest, etag)
+        return VersionedManifest(manifest, etag)
 
 
 def manifest_key(ingestion_id: str) -> str:

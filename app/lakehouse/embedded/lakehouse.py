@@ -31,10 +31,10 @@ from app.lakehouse.embedded.seaweedfs_identities import (
 )
 from app.lakehouse.embedded.seaweedfs_losses import Losses
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
-from app.lakehouse.storage_probe import HEALTH_KEY, Place, Proof
+from app.lakehouse.storage_probe import HEALTH_KEY, ProbeObject, Proof
 from app.lakehouse.timeouts import READ_TIMEOUT
 from app.processes import ChildProcess
-from app.redaction import learn
+from app.redaction import register_secrets
 from app.telemetry.calls import SILENT, Telemetry
 
 log = logging.getLogger(__name__)
@@ -105,10 +105,12 @@ class EmbeddedLakehouse:
         return self.catalog
 
     @property
-    def probed(self) -> tuple[Place, ...]:
+    def probed(self) -> tuple[ProbeObject, ...]:
         """Return an object in each of the two buckets, since each bucket has its own volumes."""
         memory = self._losses
-        return Place(self.store, HEALTH_KEY, memory), Place(self._tables, TABLES_KEY, memory)
+        return ProbeObject(self.store, HEALTH_KEY, memory), ProbeObject(
+            self._tables, TABLES_KEY, memory
+        )
 
     @property
     def proofs(self) -> tuple[Proof, ...]:
@@ -219,7 +221,7 @@ class EmbeddedLakehouse:
         self.sail_lake = lake_of(SAIL, self.lake, shared)
         self.silver_publisher_lake = lake_of(SILVER_PUBLISHER, self.lake, shared)
         secrets = seaweedfs_identities.secrets(shared)
-        learn([shared.secret_key, *secrets, *seaweedfs_ports.jwt_keys(shared).values()])
+        register_secrets([shared.secret_key, *secrets, *seaweedfs_ports.jwt_keys(shared).values()])
         self.store = ObjectStore(self.lake.s3, self._telemetry)
         self.catalog = Catalog(self.lake, self._telemetry)
         tables = replace(self.lake.s3, bucket=seaweedfs.TABLE_BUCKET)

@@ -72,7 +72,7 @@ class News:
     files: frozenset[str] = frozenset()
 
 
-class Commit(Enum):
+class CommitResult(Enum):
     DONE = "done"
     STALE = "stale"
     UNKNOWN = "unknown"
@@ -114,7 +114,7 @@ class RecordLog:
         self._files = set(news.files) if news.anew else self._files | news.files
         self._manifests, self._table = set(news.manifests), news.table
 
-    def append(self, rows: Sequence[Row], commit_id: str) -> Commit:
+    def append(self, rows: Sequence[Row], commit_id: str) -> CommitResult:
         """One commit, made only on the state that the last `refresh` saw."""
         from pyiceberg.exceptions import (
             CommitFailedException,
@@ -128,7 +128,7 @@ class RecordLog:
 
         table = self._table
         if table is None:
-            return Commit.STALE
+            return CommitResult.STALE
         table.metadata = _without_past(table.metadata)
         transaction = table.transaction()
         written: list[DataFile] = []
@@ -147,7 +147,7 @@ class RecordLog:
             transaction.commit_transaction()
         except (CommitFailedException, ValidationException):
             self._discard(table.io, [file.file_path for file in written])
-            return Commit.STALE
+            return CommitResult.STALE
         except (
             CommitStateUnknownException,
             ServerError,
@@ -155,9 +155,9 @@ class RecordLog:
             RequestException,
         ) as error:
             log.warning("commit_unanswered", table=".".join(self.identifier), error=str(error))
-            return Commit.UNKNOWN
+            return CommitResult.UNKNOWN
         self._files |= {file.file_path for file in written}
-        return Commit.DONE
+        return CommitResult.DONE
 
     @property
     def is_long(self) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from app.errors import AsgardError, EngineUnreachable
-from app.lakehouse.records.log import Commit, RecordLog, Row
+from app.lakehouse.records.log import CommitResult, RecordLog, Row
 from app.redaction import within
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class SharedLog:
                         return
                     begun = time.monotonic()
                     done = await self._append(rows, commit_id)
-                    if done is Commit.DONE:
+                    if done is CommitResult.DONE:
                         self._apply(rows, False)
                         self._won(time.monotonic() - begun)
                         return
@@ -93,8 +93,8 @@ class SharedLog:
                 await asyncio.sleep(random.uniform(0.001, 0.02))  # noqa: S311
             raise EngineUnreachable(f"The table {self._name} is too busy to be written.")
 
-    async def _append(self, rows: Sequence[Row], commit_id: str) -> Commit:
-        def append(_: object) -> Commit:
+    async def _append(self, rows: Sequence[Row], commit_id: str) -> CommitResult:
+        def append(_: object) -> CommitResult:
             return self._log.append(rows, commit_id)
 
         return await self._catalog.run(append)

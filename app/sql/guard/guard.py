@@ -22,7 +22,7 @@ from app.sql.jinja import check_sql_text
 from app.sql.limits import MAX_TABLES
 from app.sql.model import GuardedQuery, GuardedScript, PathTable, SqlPolicy, TableName
 from app.sql.parse import Parsed, SparkSql, TrinoSql, parse, too_deep
-from app.sql.render import Judge, settled
+from app.sql.render import Judge, render
 from app.sql.suggest import near_matches
 from app.sql.tables import CTE_PREFIX, cte_of, fold, resolve
 
@@ -39,18 +39,18 @@ def check_query(sql: str, policy: SqlPolicy) -> GuardedQuery:
         tree = _only_statement(parsed)
         tables = judge_query(parsed, tree, policy)
         unnamed = unnamed_column(parsed, tree)
-        return GuardedQuery(settle_query(tree, policy), tables, unnamed)
+        return GuardedQuery(render_query(tree, policy), tables, unnamed)
     except RecursionError as error:
         raise too_deep() from error
 
 
-def settle_query(tree: exp.Expr, policy: SqlPolicy) -> str:
+def render_query(tree: exp.Expr, policy: SqlPolicy) -> str:
     """Return the text of a judged Trino tree, for Trino."""
 
     def judge(parsed: Parsed, again: exp.Expr) -> None:
         judge_query(parsed, again, policy)
 
-    return settled(tree, TrinoSql, judge)
+    return render(tree, TrinoSql, judge)
 
 
 def judge_query(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy) -> tuple[TableName, ...]:
@@ -129,13 +129,13 @@ def _check_script(sql: str, policy: SqlPolicy, has_source_path: bool) -> Guarded
     for statement in parsed.trees[:-1]:
         name, query = view_of(parsed, statement)
         judge.query(parsed, query)
-        views.append((name, settled(query, SparkSql, judge.again())))
+        views.append((name, render(query, SparkSql, judge.again())))
         judge.views[fold(name)] = name
     last = parsed.trees[-1]
     judge.query(parsed, last)
     return GuardedScript(
         views=tuple(views),
-        select=settled(last, SparkSql, judge.again()),
+        select=render(last, SparkSql, judge.again()),
         tables=tuple(judge.tables),
         paths=tuple(judge.paths),
         reads_source=judge.reads_source,

@@ -17,7 +17,7 @@ import yaml
 from app.config import ConfigurationError
 from app.errors import AsgardError
 from app.lakehouse.connection import Lake
-from app.sql.client import SqlJudge
+from app.sql.client import SqlGuardClient
 from app.sql.model import TableName
 from app.warehouse.dbt import project_files as files
 from app.warehouse.dbt.profiles import ProjectTarget
@@ -37,13 +37,13 @@ class DbtProject:
         *,
         lake: Lake,
         target: ProjectTarget,
-        judge: SqlJudge,
+        sql_guard: SqlGuardClient,
         project_dir: Path,
         profiles_dir: Path,
     ) -> None:
         self._lake = lake
         self._target = target
-        self._judge = judge
+        self._sql_guard = sql_guard
         self._folder = project_dir
         self._profiles = profiles_dir
         self._sources: list[Models] = []
@@ -124,12 +124,12 @@ class DbtProject:
 
     async def _tables(self, sql: str) -> tuple[TableName, ...]:
         if sql not in self._reads:
-            self._reads[sql] = (await self._judge.check_query(sql)).tables
+            self._reads[sql] = (await self._sql_guard.check_query(sql)).tables
         return self._reads[sql]
 
     async def _text(self, sql: str, refs: frozenset[str]) -> str:
         if (sql, refs) not in self._texts:
-            self._texts[sql, refs] = await self._judge.to_dbt_model(
+            self._texts[sql, refs] = await self._sql_guard.to_dbt_model(
                 sql, set(refs), self._target.dialect
             )
         return self._texts[sql, refs]

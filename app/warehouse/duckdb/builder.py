@@ -22,7 +22,7 @@ from app.sql.quoting import literal, quoted
 from app.warehouse.dbt.invocation import Model, Workspace
 from app.warehouse.duckdb.dbt_backend import BACKEND, take_over
 from app.warehouse.duckdb.incremental import (
-    Increment,
+    DuckDbMerge,
     append_sql,
     check_key,
     check_no_null_key,
@@ -40,13 +40,13 @@ BATCH_ROWS = 100_000
 
 
 @dataclass(frozen=True)
-class Built:
+class BuildResult:
     spec: ModelSpec
     relation: str
     columns: list[ResultColumn]
 
 
-class ModelWorker:
+class DuckDbBuilder:
     def __init__(self, lake: Lake, folder: Path) -> None:
         self._lake = lake
         self._folder = folder
@@ -56,7 +56,7 @@ class ModelWorker:
             Model("warm_up", "select 1 as one", "table", "", [], {}), lambda _: None
         )
         take_over(self._connection)
-        self._built: Built | None = None
+        self._built: BuildResult | None = None
 
     def build(self, message: dict[str, Any], emit: Emit) -> dict[str, Any]:
         """`{spec, sql}`, where `sql` is the spec's in DuckDB's dialect, views expanded."""
@@ -79,7 +79,7 @@ class ModelWorker:
         )
         with span("dbt run"):
             self._workspace.run(model, emit)
-        self._built = Built(spec, model.relation, columns)
+        self._built = BuildResult(spec, model.relation, columns)
         rows = None
         if not spec.materialization.is_view:
             if spec.strategy and spec.strategy.needs_key:
@@ -104,7 +104,7 @@ class ModelWorker:
             write_result(self._folder, reader.schema, reader)
         return {}
 
-    def _rows_of(self, built: Built, base: ExpectedSnapshot | None) -> str:
+    def _rows_of(self, built: BuildResult, base: ExpectedSnapshot | None) -> str:
         spec = built.spec
         delta = built.relation
         if base is None:
@@ -114,7 +114,7 @@ class ModelWorker:
         )
         if spec.strategy is IncrementalStrategy.APPEND:
             return append_sql(self._connection, target, delta, built.columns)
-        increment = Increment(
+        increment = DuckDbMerge(
             target=target,
             snapshot=base.snapshot_id,
             delta=delta,
@@ -163,7 +163,7 @@ def _as_held(sql: str, columns: list[ResultColumn]) -> str:
 
 
 def open_worker(hello: dict[str, Any]) -> Handlers:
-    worker = ModelWorker(Lake.from_json(hello["lake"]), Path(hello["folder"]))
+    worker = DuckDbBuilder(Lake.from_json(hello["lake"]), Path(hello["folder"]))
     # dbt and its manifest stay for good: collections that walk them cost 0.2 s each.
     gc.collect()
     gc.freeze()

@@ -24,14 +24,19 @@ from app.lakehouse.publish.publishers import Publishers
 from app.lakehouse.storage import ObjectStore
 from app.lakehouse.tables import Column, TableInfo, ViewInfo
 from app.processes import WorkerDied, WorkerProcess
-from app.runs.commits import Target, require_own
-from app.runs.handler import Outcome, RunControl
+from app.runs.commits import RunTarget, require_own
+from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run, RunInput
-from app.sql.client import SqlJudge
+from app.sql.client import SqlGuardClient
 from app.sql.model import GuardedQuery, TableName
 from app.sql.quoting import quoted
 from app.telemetry.calls import SILENT, Telemetry
-from app.warehouse.dependents import DependentViews, after_run, mend_after, mend_settled
+from app.warehouse.dependents import (
+    DependentViews,
+    after_run,
+    mend_after,
+    rebuild_views_of_reconciled,
+)
 from app.warehouse.described import Described
 from app.warehouse.engine import IncrementalStrategy, ModelSpec, Preview
 from app.warehouse.views import expand_views, find_relations
@@ -56,17 +61,17 @@ class DuckDbEngine:
         publisher_lake: Lake,
         catalog: Catalog,
         store: ObjectStore,
-        judge: SqlJudge,
+        sql_guard: SqlGuardClient,
         home: Path,
         workers: int = 2,
         telemetry: Telemetry = SILENT,
     ) -> None:
         self._lake = lake
         self._catalog = catalog
-        self._target = Target(catalog, hides_history=lake.catalog.hides_history)
+        self._target = RunTarget(catalog, hides_history=lake.catalog.hides_history)
         self._store = store
-        self._judge = judge
-        self._views = DependentViews(catalog, judge, self._describe_view)
+        self._sql_guard = sql_guard
+        self._views = DependentViews(catalog, sql_guard, self._describe_view)
         self._telemetry = telemetry
         readable = {"lake": builder_lake.to_json()}
         self._workers = Workers(
@@ -98,7 +103,7 @@ class DuckDbEngine:
         try:
             answer = await self._plan({"op": "validate", "sql": text}, VALIDATE_SECONDS)
         except SqlRefused as error:
-            raise await self._judge.in_words_of_caller(error, sql, text, "duckdb") from error
+            raise await self._sql_guard.in_words_of_caller(error, sql, text, "duckdb") from error
         return _columns(answer)
 
     async def columns(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
@@ -120,7 +125,7 @@ class DuckDbEngine:
             return await call_worker(worker, message, timeout)
 
     async def compiled_sql(self, spec: ModelSpec) -> str:
-        guarded = await self._judge.check_query(spec.sql)
+        guarded = await self._sql_guard.check_query(spec.sql)
         relations = await find_relations(self._catalog, names_of(guarded))
         return await self._to_duckdb(guarded, relations, None)
 
@@ -140,9 +145,9 @@ class DuckDbEngine:
             raise unreadable(table, error) from error
         return Preview(_columns(answer), answer["rows"])
 
-    async def build(self, spec: ModelSpec, control: RunControl) -> Outcome:
+    async def build(self, spec: ModelSpec, control: RunControl) -> RunResult:
         await self._target.note(spec.table, control)
-        guarded = await self._judge.check_query(spec.sql)
+        guarded = await self._sql_guard.check_query(spec.sql)
         relations = await find_relations(self._catalog, names_of(guarded))
         inputs = tuple(self._input(info) for info in relations.values())
         target = spec.table if spec.materialization.is_view else None
@@ -167,7 +172,7 @@ class DuckDbEngine:
                 # The published table stays, whether or not the builder frees its memory.
                 await call_worker(worker, {"op": "discard"}, None)
         await mend_after(self._views.mend, spec.table, there, control)
-        return Outcome(output=output, inputs=inputs)
+        return RunResult(output=output, inputs=inputs)
 
     async def _there(self, spec: ModelSpec) -> TableInfo | ViewInfo | None:
         return await self._catalog.table(spec.table) or await self._catalog.view(spec.table)
@@ -176,26 +181,26 @@ class DuckDbEngine:
         adds = spec.strategy is not None and not spec.full_refresh
         return there.columns if adds and isinstance(there, TableInfo) else ()
 
-    async def settle(self, spec: ModelSpec, run: Run) -> Outcome | None:
+    async def reconcile(self, spec: ModelSpec, run: Run) -> RunResult | None:
         if spec.materialization.is_view:
             view = await self._catalog.view(spec.table)
             if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
                 return None
-            await mend_settled(self._views.mend, run)
-            return Outcome(output=self._view_output(view))
+            await rebuild_views_of_reconciled(self._views.mend, run)
+            return RunResult(output=self._view_output(view))
         output = await self._target.published(spec.table, run.run_id)
         if output is None:
             await self._catalog.run(lambda catalog: publish.sweep(catalog, spec.table, run.run_id))
             await self._target.require_unchanged(run)
             return None
-        await mend_settled(self._views.mend, run)
-        return Outcome(output=output)
+        await rebuild_views_of_reconciled(self._views.mend, run)
+        return RunResult(output=output)
 
     async def mend_views(self, table: str, before: Sequence[Column]) -> list[str]:
         return await self._views.mend(table, before)
 
     async def _describe_view(self, sql: str, stand_ins: Mapping[str, str]) -> Described:
-        text = await self._judge.to_duckdb(sql, views=stand_ins)
+        text = await self._sql_guard.to_duckdb(sql, views=stand_ins)
         answer = await self._plan({"op": "validate", "sql": text}, VALIDATE_SECONDS)
         return Described(tuple(_columns(answer)), sql)
 
@@ -261,8 +266,8 @@ class DuckDbEngine:
     async def _to_duckdb(
         self, query: GuardedQuery, relations: dict[str, TableInfo | ViewInfo], target: str | None
     ) -> str:
-        views = await expand_views(self._catalog, relations, self._judge.check_query, target)
-        return await self._judge.to_duckdb(query.sql, views=views)
+        views = await expand_views(self._catalog, relations, self._sql_guard.check_query, target)
+        return await self._sql_guard.to_duckdb(query.sql, views=views)
 
     def _input(self, info: TableInfo | ViewInfo) -> RunInput:
         ref = self._lake.catalog.ref

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Increment:
+class DuckDbMerge:
     """`target` is read at `snapshot`; None: it has no snapshot yet, so it is empty."""
 
     target: str

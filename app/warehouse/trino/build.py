@@ -15,13 +15,13 @@ import stamina
 from app.errors import AsgardError, EngineFailed, NotFound
 from app.lakehouse.catalog import RUN_ID_PROPERTY
 from app.runs.commits import require_own, wrote_nothing
-from app.runs.handler import SettledAsFailed
+from app.runs.handler import ReconciledAsFailed
 from app.warehouse.dependents import after_run, mend_after
 from app.warehouse.described import Described
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
 from app.warehouse.trino.columns import check_key, with_extra_columns
 from app.warehouse.trino.errors import is_conflict
-from app.warehouse.trino.incremental import Increment, refused_key, unusable_keys
+from app.warehouse.trino.incremental import TrinoMerge, refused_key, unusable_keys
 from app.warehouse.trino.publisher import (
     Publisher,
     StatementRefused,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from app.runs.handler import RunControl
     from app.telemetry.calls import Telemetry
     from app.warehouse.dependents import DependentViews
-    from app.warehouse.trino.client import Answer
+    from app.warehouse.trino.client import QueryResult
     from app.warehouse.trino.snapshots import Written
     from app.warehouse.workers import Workers
 
@@ -143,7 +143,7 @@ class TrinoBuild:
     async def _incremental(
         self, described: Described, strategy: IncrementalStrategy, table: TableInfo
     ) -> RunOutput:
-        increment = Increment(
+        increment = TrinoMerge(
             target=self._target,
             delta=self._delta,
             old=table.columns,
@@ -201,20 +201,20 @@ class TrinoBuild:
         else:
             publisher.conclude(ended)
 
-    async def _publish(self, statement: str) -> Answer:
+    async def _publish(self, statement: str) -> QueryResult:
         await self._control.fence()
         return await self._execute(statement)
 
     async def _after_worker(self, error: AsgardError) -> None:
         """Find out the outcome of the statement that a dead worker left behind."""
         try:
-            outcome = await self._tables.settle(self._spec, self._control.run, self._views.mend)
-        except SettledAsFailed as found:
+            outcome = await self._tables.reconcile(self._spec, self._control.run, self._views.mend)
+        except ReconciledAsFailed as found:
             raise found.error from error
         if outcome is None or outcome.output is None:
             raise error
 
-    async def _execute(self, sql: str) -> Answer:
+    async def _execute(self, sql: str) -> QueryResult:
         left = threading.Event()
         try:
             return await self._tables.thread(
@@ -229,7 +229,7 @@ class TrinoBuild:
         finally:
             left.set()
 
-    async def _execute_patiently(self, sql: str) -> Answer | None:
+    async def _execute_patiently(self, sql: str) -> QueryResult | None:
         """Writers that are not ours may come first. None: an attempt that seemed to have lost had
         won, which the table's snapshots told."""
         attempts = stamina.retry_context(

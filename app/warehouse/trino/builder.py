@@ -9,14 +9,14 @@ import gc
 from pathlib import Path
 from typing import Any
 
-from app.processes.worker_main import Gateway, Handlers, serve
+from app.processes.worker_main import GatewayChannel, Handlers, serve
 from app.processes.worker_spans import span
 from app.warehouse.dbt.invocation import Model, Workspace
 from app.warehouse.engine import ModelSpec
 from app.warehouse.trino.dbt_backend import Session
 
 
-class ModelWorker:
+class TrinoBuilder:
     def __init__(self, catalog: str, folder: Path) -> None:
         self._session = Session()
         self._session.use()
@@ -24,7 +24,7 @@ class ModelWorker:
         # Loads what the first model needs.
         self._workspace.run(Model("warm_up", "select 1 as one", "view", "", [], {}), lambda _: None)
 
-    def build(self, message: dict[str, Any], gateway: Gateway) -> dict[str, Any]:
+    def build(self, message: dict[str, Any], gateway: GatewayChannel) -> dict[str, Any]:
         """`{spec, sql, schema, name}`: make the model that table, by one statement that the gateway
         runs."""
         spec = ModelSpec.model_validate(message["spec"])
@@ -45,7 +45,7 @@ class ModelWorker:
 
 
 def open_worker(hello: dict[str, Any]) -> Handlers:
-    worker = ModelWorker(hello["catalog"], Path(hello["folder"]))
+    worker = TrinoBuilder(hello["catalog"], Path(hello["folder"]))
     # dbt and its manifest stay for good: collections that walk them cost 0.2 s each.
     gc.collect()
     gc.freeze()

@@ -24,7 +24,7 @@ POLL = 0.1
 
 
 @dataclass(frozen=True)
-class Answer:
+class QueryResult:
     query_id: str
     names: list[str]
     types: list[str]
@@ -54,7 +54,7 @@ class TrinoClient:
         run_id: str | None = None,
         on_query: OnQuery | None = None,
         left: threading.Event | None = None,
-    ) -> Answer:
+    ) -> QueryResult:
         """Raises the errors of our tree. To stop the statement, set `left`, so that it is no longer
         polled, and kill its query."""
         tags = (run_id,) if run_id else ()
@@ -62,7 +62,7 @@ class TrinoClient:
         with self._telemetry.call("trino", "query"):
             return _execute(self._connection.connect(tags, on_query, left), text)
 
-    def ask(self, sql: str, seconds: float) -> Answer:
+    def ask(self, sql: str, seconds: float) -> QueryResult:
         """A small question. Raises `EngineTimeout` when Trino takes longer."""
         deadline = time.monotonic() + seconds
         connection = self._connection.connect(read_timeout=seconds, attempts=1)
@@ -129,7 +129,7 @@ class TrinoClient:
                 raise
 
 
-def _execute(connection: Connection, sql: str, deadline: float | None = None) -> Answer:
+def _execute(connection: Connection, sql: str, deadline: float | None = None) -> QueryResult:
     from trino.exceptions import Error, HttpError
 
     try:
@@ -142,7 +142,7 @@ def _execute(connection: Connection, sql: str, deadline: float | None = None) ->
                 cursor.cancel()
                 raise EngineTimeout("Trino did not answer in time.")
         described: Sequence[Any] = cursor.description or ()
-        return Answer(
+        return QueryResult(
             query_id=cursor.query_id or "",
             names=[column.name for column in described],
             types=[column.type_code for column in described],

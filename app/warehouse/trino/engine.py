@@ -10,9 +10,9 @@ from app.errors import NotFound, SqlInvalid, SqlRefused, TableNotFound
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.storage import ObjectStore
 from app.lakehouse.tables import Column, TableInfo, ViewInfo
-from app.runs.handler import Outcome, RunControl
+from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run, RunInput
-from app.sql.client import SqlJudge
+from app.sql.client import SqlGuardClient
 from app.sql.line_columns import within
 from app.sql.model import GuardedQuery, TableName
 from app.telemetry.calls import SILENT, Telemetry
@@ -20,7 +20,7 @@ from app.warehouse.dependents import DependentViews
 from app.warehouse.described import Described
 from app.warehouse.engine import ModelSpec, Preview
 from app.warehouse.trino.build import TrinoBuild
-from app.warehouse.trino.client import Answer, TrinoClient
+from app.warehouse.trino.client import QueryResult, TrinoClient
 from app.warehouse.trino.columns import describe, first_rows
 from app.warehouse.trino.connection import TrinoConnection
 from app.warehouse.trino.tables import TrinoTables
@@ -47,7 +47,7 @@ class TrinoEngine:
         connection: TrinoConnection,
         catalog: Catalog,
         store: ObjectStore,
-        judge: SqlJudge,
+        sql_guard: SqlGuardClient,
         home: Path,
         workers: int = 2,
         telemetry: Telemetry = SILENT,
@@ -56,9 +56,9 @@ class TrinoEngine:
         self._catalog = catalog
         self._store = store
         self._lake = catalog.lake
-        self._judge = judge
+        self._sql_guard = sql_guard
         self.tables = TrinoTables(TrinoClient(connection, telemetry), catalog)
-        self._views = DependentViews(catalog, judge, self._describe_view)
+        self._views = DependentViews(catalog, sql_guard, self._describe_view)
         self._known: dict[Question, Described] = {}
         self.workers = Workers(
             home,
@@ -99,7 +99,7 @@ class TrinoEngine:
         return relations
 
     async def compiled_sql(self, spec: ModelSpec) -> str:
-        guarded = await self._judge.check_query(spec.sql)
+        guarded = await self._sql_guard.check_query(spec.sql)
         kind = "VIEW" if spec.materialization.is_view else "TABLE"
         name = self.tables.name(spec.schema_name, spec.name)
         return f"CREATE OR REPLACE {kind} {name} AS\n{guarded.sql}"
@@ -118,9 +118,9 @@ class TrinoEngine:
         columns = describe(sql, answer.names, answer.types).columns
         return Preview(list(columns), [[plain(value) for value in row] for row in answer.rows])
 
-    async def build(self, spec: ModelSpec, control: RunControl) -> Outcome:
+    async def build(self, spec: ModelSpec, control: RunControl) -> RunResult:
         await self.tables.target.note(spec.table, control)
-        guarded = await self._judge.check_query(spec.sql)
+        guarded = await self._sql_guard.check_query(spec.sql)
         relations = await find_relations(self._catalog, names_of(guarded))
         target = spec.table if spec.materialization.is_view else None
         await self._refuse_cycles(relations, target)
@@ -133,27 +133,27 @@ class TrinoEngine:
             self.tables, self._views, self.workers, self._store, spec, control, self._telemetry
         )
         output = await build.run(described)
-        return Outcome(output=output, inputs=inputs)
+        return RunResult(output=output, inputs=inputs)
 
-    async def settle(self, spec: ModelSpec, run: Run) -> Outcome | None:
-        return await self.tables.settle(spec, run, self._views.mend)
+    async def reconcile(self, spec: ModelSpec, run: Run) -> RunResult | None:
+        return await self.tables.reconcile(spec, run, self._views.mend)
 
     async def mend_views(self, table: str, before: Sequence[Column]) -> list[str]:
         return await self._views.mend(table, before)
 
     async def _describe_view(self, sql: str, stand_ins: Mapping[str, str]) -> Described:
-        text = await self._judge.with_stand_ins(sql, stand_ins)
+        text = await self._sql_guard.with_stand_ins(sql, stand_ins)
         answer = await self.tables.ask(first_rows(text, 0), VALIDATE_SECONDS)
         return describe(sql, answer.names, answer.types)
 
-    async def _ask(self, statement: str, query: GuardedQuery) -> Answer:
+    async def _ask(self, statement: str, query: GuardedQuery) -> QueryResult:
         """Ask Trino about the query, which is part of the statement."""
         try:
             return await self.tables.ask(statement, VALIDATE_SECONDS)
         except SqlRefused as error:
             if at := error.members.pop("position", None):
                 error.members["position"] = within(statement, query.sql, at)
-            raise await self._judge.in_words_of_caller(error, query, query.sql) from error
+            raise await self._sql_guard.in_words_of_caller(error, query, query.sql) from error
 
     async def _ask_columns(self, query: GuardedQuery, relations: Relations) -> Described:
         sql = query.sql
@@ -174,7 +174,7 @@ class TrinoEngine:
         """The view is made in the catalog, which would take one that reads itself."""
         if target:
             await expand_views(
-                self._catalog, relations, self._judge.check_query, target, foreign=True
+                self._catalog, relations, self._sql_guard.check_query, target, foreign=True
             )
 
     def _input(self, info: TableInfo | ViewInfo) -> RunInput:

@@ -14,7 +14,7 @@ from app.warehouse.engine import IncrementalStrategy
 
 
 @dataclass(frozen=True)
-class Increment:
+class TrinoMerge:
     """`target` and `delta` are quoted names of tables; `old` and `new` their columns."""
 
     target: str

@@ -12,7 +12,7 @@ from app.errors import AsgardError, EngineFailed
 from app.failure import FailureCause
 
 if TYPE_CHECKING:
-    from app.warehouse.trino.client import Answer
+    from app.warehouse.trino.client import QueryResult
 
 SHOWN = 500
 """Characters of a refused statement in the run's log."""
@@ -48,14 +48,14 @@ class Publisher:
     def __init__(
         self,
         approved: str,
-        execute: Callable[[str], Awaitable[Answer]],
+        execute: Callable[[str], Awaitable[QueryResult]],
         log: Callable[[str], None],
     ) -> None:
         self._approved = approved
         self._execute = execute
         self._log = log
         self._begun = False
-        self._answer: Answer | None = None
+        self._answer: QueryResult | None = None
         self._error: AsgardError | None = None
 
     @property

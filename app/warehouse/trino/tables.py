@@ -11,13 +11,13 @@ from app.errors import EngineUnreachable, NotFound
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
 from app.lakehouse.outputs import RunOutput
 from app.lakehouse.tables import ViewInfo
-from app.runs.commits import Target
-from app.runs.handler import Outcome
+from app.runs.commits import RunTarget
+from app.runs.handler import RunResult
 from app.runs.model import Run
-from app.warehouse.dependents import Mend, mend_settled
+from app.warehouse.dependents import Mend, rebuild_views_of_reconciled
 from app.warehouse.engine import ModelSpec
 from app.warehouse.trino import snapshots
-from app.warehouse.trino.client import Answer, TrinoClient
+from app.warehouse.trino.client import QueryResult, TrinoClient
 from app.warehouse.trino.columns import table_name
 from app.warehouse.trino.snapshots import Written
 
@@ -33,11 +33,11 @@ class TrinoTables:
         self.client = client
         self.catalog = catalog
         self.lake = catalog.lake
-        self.target = Target(catalog, hides_history=self.lake.catalog.hides_history)
+        self.target = RunTarget(catalog, hides_history=self.lake.catalog.hides_history)
         self._limiter = anyio.CapacityLimiter(THREADS)
         self._away_since: dict[str, float] = {}
 
-    async def settle(self, spec: ModelSpec, run: Run, mend: Mend) -> Outcome | None:
+    async def reconcile(self, spec: ModelSpec, run: Run, mend: Mend) -> RunResult | None:
         """Ends what the run left running on Trino, then looks for what its queries committed."""
         query_ids = set(run.engine.get("query_ids", ()))
         try:
@@ -50,14 +50,14 @@ class TrinoTables:
             view = await self.catalog.view(spec.table)
             if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
                 return None
-            await mend_settled(mend, run)
-            return Outcome(output=self.view_output(view))
+            await rebuild_views_of_reconciled(mend, run)
+            return RunResult(output=self.view_output(view))
         published = await self.published(spec.table, query_ids)
         if published is None:
             await self.target.require_unchanged(run)
             return None
-        await mend_settled(mend, run)
-        return Outcome(output=published)
+        await rebuild_views_of_reconciled(mend, run)
+        return RunResult(output=published)
 
     async def published(self, table: str, query_ids: Collection[str]) -> RunOutput | None:
         """What these queries wrote into the table, if its catalog shows it."""
@@ -74,12 +74,12 @@ class TrinoTables:
             lambda rest: snapshots.written(rest, table, ids, ref),
         )
 
-    async def ask(self, sql: str, seconds: float) -> Answer:
+    async def ask(self, sql: str, seconds: float) -> QueryResult:
         """Ask Trino something that changes nothing."""
         return await self.thread(partial(self.client.ask, sql, seconds))
 
     async def thread(self, work: Callable[[], T]) -> T:
-        """Left behind when it is cancelled: what it waits for is ended by `settle`."""
+        """Left behind when it is cancelled: what it waits for is ended by `reconcile`."""
         return await anyio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
     def name(self, schema: str, name: str) -> str:

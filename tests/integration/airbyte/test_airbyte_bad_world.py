@@ -13,7 +13,7 @@ import pytest
 from integration.servers.airbyte import AirbyteServer, airbyte_server
 
 from app.airbyte.engine import SourceDraft
-from app.airbyte.remote.engine import AirbyteApi
+from app.airbyte.remote.engine import RemoteIngestionEngine
 from app.caller import Caller
 from app.config import Settings
 from app.doctor import BUDGET, airbyte_findings
@@ -66,9 +66,11 @@ def settings_of(lakehouse: "Lakehouse", url: str, **more: Any) -> Settings:
 
 
 @asynccontextmanager
-async def engine_of(lakehouse: "Lakehouse", url: str, **more: Any) -> AsyncIterator[AirbyteApi]:
+async def engine_of(
+    lakehouse: "Lakehouse", url: str, **more: Any
+) -> AsyncIterator[RemoteIngestionEngine]:
     settings = settings_of(lakehouse, url, **more)
-    engine = AirbyteApi(settings=settings, lake=lakehouse.lake, store=lakehouse.store)
+    engine = RemoteIngestionEngine(settings=settings, lake=lakehouse.lake, store=lakehouse.store)
     try:
         yield engine
     finally:
@@ -265,7 +267,7 @@ async def test_of_two_workspaces_one_has_to_be_named(
     try:
         draft = SourceDraft(name="two", type="toy", config={"rows": 1, "stream": "two"})
         async with engine_of(lakehouse, airbyte.url) as engine:
-            problem = await problem_of(engine.vet_source(draft))
+            problem = await problem_of(engine.validate_source(draft))
             assert problem["status"] == 400
             assert "AIRBYTE_WORKSPACE" in problem["hint"]
             assert {"id": second, "name": "second"} in problem["workspaces"]
@@ -276,7 +278,7 @@ async def test_of_two_workspaces_one_has_to_be_named(
             assert made.workspace == second
             assert {s.workspace for s in await engine.sources()} == {second}
         async with engine_of(lakehouse, airbyte.url, airbyte_workspace="third") as engine:
-            problem = await problem_of(engine.vet_source(draft))
+            problem = await problem_of(engine.validate_source(draft))
             assert "no workspace third" in problem["detail"]
     finally:
         for name in ("second", "empty"):
@@ -291,7 +293,7 @@ async def test_no_workspace_at_all_is_told(lakehouse: "Lakehouse", airbyte: Airb
     try:
         async with engine_of(lakehouse, airbyte.url) as engine:
             draft = SourceDraft(name="none", type="toy", config={"rows": 1, "stream": "none"})
-            problem = await problem_of(engine.vet_source(draft))
+            problem = await problem_of(engine.validate_source(draft))
             assert "no workspace" in problem["detail"]
     finally:
         airbyte.state.workspaces.update(spaces)

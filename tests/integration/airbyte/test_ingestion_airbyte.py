@@ -29,11 +29,11 @@ from app.airbyte.engine import (
     SyncMode,
 )
 from app.airbyte.remote import jobs
-from app.airbyte.remote.engine import AirbyteApi
+from app.airbyte.remote.engine import RemoteIngestionEngine
 from app.errors import InvalidBody, NotFound, NotSupported, PathRefused
 from app.failure import FailureCause
 from app.idempotency import IdempotencyKey
-from app.runs.handler import SettledAsFailed
+from app.runs.handler import ReconciledAsFailed
 from app.runs.model import RunState
 from tests.patience import until
 
@@ -53,8 +53,8 @@ def airbyte(world: World) -> AirbyteServer:
 
 
 @pytest.fixture
-def engine(world: World) -> AirbyteApi:
-    assert isinstance(world.engine, AirbyteApi)
+def engine(world: World) -> RemoteIngestionEngine:
+    assert isinstance(world.engine, RemoteIngestionEngine)
     return world.engine
 
 
@@ -125,8 +125,8 @@ async def test_a_sync_whose_files_are_nowhere_is_lost(
     assert over.failure.cause is FailureCause.LOST
     expected = f"job {job.id} reports {job.rows} rows, but wrote no file to {toy.path}."
     assert over.failure.message.endswith(expected)
-    with pytest.raises(SettledAsFailed, match="but wrote no file"):
-        await world.engine.settle_sync(over, toy.ingestion.id)
+    with pytest.raises(ReconciledAsFailed, match="but wrote no file"):
+        await world.engine.reconcile_sync(over, toy.ingestion.id)
     found = await world.manifests.resolve(toy.path)
     assert found is not None
     assert set(found.files) == before
@@ -216,7 +216,7 @@ async def test_what_a_failed_append_wrote_counts_once_the_next_one_completes(
 
 
 async def test_a_sync_by_airbytes_schedule_is_seen_too(
-    world: World, airbyte: AirbyteServer, engine: AirbyteApi
+    world: World, airbyte: AirbyteServer, engine: RemoteIngestionEngine
 ) -> None:
     toy = await make(world, rows=3)
     await toy.sync()
@@ -261,7 +261,7 @@ async def test_what_was_there_before_the_gateway_stays_visible(
 
 async def test_a_sync_outlives_its_gateway(world: World, airbyte: AirbyteServer) -> None:
     toy = await make(world, rows=25, hang_after=15)
-    assert isinstance(world.engine, AirbyteApi)
+    assert isinstance(world.engine, RemoteIngestionEngine)
     async with world_of(
         world.lakehouse, world.settings, world.engine, world.data, airbyte
     ) as other:
@@ -286,7 +286,7 @@ async def test_a_gateway_that_ends_notes_the_job_it_has_asked_for(
 ) -> None:
     toy = await make(world, rows=25)
     held = airbyte.fail("POST /jobs", held=threading.Event()).held
-    assert isinstance(world.engine, AirbyteApi)
+    assert isinstance(world.engine, RemoteIngestionEngine)
     assert held is not None
     async with world_of(
         world.lakehouse, world.settings, world.engine, world.data, airbyte
@@ -314,7 +314,7 @@ async def test_a_job_that_airbyte_makes_after_its_gateway_is_gone_is_waited_for(
     monkeypatch.setattr(jobs, "LAST_WORD", 0.0)
     toy = await make(world, rows=25)
     held = airbyte.fail("POST /jobs", held=threading.Event()).held
-    assert isinstance(world.engine, AirbyteApi)
+    assert isinstance(world.engine, RemoteIngestionEngine)
     assert held is not None
     async with world_of(
         world.lakehouse, world.settings, world.engine, world.data, airbyte
@@ -340,8 +340,8 @@ async def test_a_job_that_fails_without_its_gateway_fails_the_run_with_its_cause
 ) -> None:
     toy = await make(world, rows=3, fail_after=2, failure={"failureType": "heartbeat_timeout"})
     run = await toy.sync()
-    with pytest.raises(SettledAsFailed) as settled:
-        await world.engine.settle_sync(run, toy.ingestion.id)
+    with pytest.raises(ReconciledAsFailed) as settled:
+        await world.engine.reconcile_sync(run, toy.ingestion.id)
     assert "no more after 2" in settled.value.error.detail
     assert settled.value.engine_state == "failed"
 
@@ -355,11 +355,11 @@ async def test_a_job_whose_id_nobody_wrote_down_is_found(world: World) -> None:
     run = await toy.sync()
     engine = {"airbyte_last_job_id": run.engine["airbyte_job_id"] - 1}
     amnesiac = run.model_copy(update={"engine": engine})
-    settled = await world.engine.settle_sync(amnesiac, toy.ingestion.id)
+    settled = await world.engine.reconcile_sync(amnesiac, toy.ingestion.id)
     assert settled is not None
     assert settled.output == run.output
     never = run.model_copy(update={"engine": {}, "run_id": uuid4().hex})
-    assert await world.engine.settle_sync(never, toy.ingestion.id) is None
+    assert await world.engine.reconcile_sync(never, toy.ingestion.id) is None
 
 
 async def test_a_repeated_request_finds_what_the_first_one_made(

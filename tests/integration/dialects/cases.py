@@ -245,7 +245,7 @@ CASES = (
         "windows",
         "SELECT id, first_value(name) OVER (PARTITION BY flag ORDER BY id) AS f, ntile(2) OVER (ORDER BY id) AS n FROM data ORDER BY id",
     ),
-    # Joins and sets
+    # RunDeduplicator and sets
     Case(
         "joins",
         "SELECT a.id, b.id AS other FROM data a LEFT JOIN data b ON a.id = b.id + 1 ORDER BY a.id",

@@ -12,8 +12,8 @@ from app.data_transformation.engine import SparkWork, WriteMode
 from app.data_transformation.kubernetes.api import KubernetesApi
 from app.data_transformation.kubernetes.engine import SparkOperatorEngine
 from app.data_transformation.kubernetes.manifest import SparkSettings
-from app.data_transformation.resources import Resources
-from app.data_transformation.run_handler import SparkDriver
+from app.data_transformation.resources import SparkResources
+from app.data_transformation.run_handler import SparkRunHandler
 from app.data_transformation.source_files import SourceResolver
 from app.lakehouse.bronze.manifests import BronzeManifests
 from app.runs.model import Run, RunKind
@@ -44,7 +44,7 @@ class Runs:
             views=(),
             select=select,
             tables=(),
-            resources=Resources(),
+            resources=SparkResources(),
         )
         request = RunRequest(
             kind=RunKind.SPARK,
@@ -111,8 +111,8 @@ async def operator_runs(
         store=store,
         catalog=catalog,
         settings=lakehouse.settings,
-        drivers={
-            RunKind.SPARK: SparkDriver(
+        handlers={
+            RunKind.SPARK: SparkRunHandler(
                 engine, catalog, SourceResolver(store, BronzeManifests(store)), NoViews()
             )
         },

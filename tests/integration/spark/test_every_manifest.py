@@ -7,7 +7,7 @@ import pytest
 
 from app.data_transformation.engine import SparkJob, WriteMode
 from app.data_transformation.kubernetes.manifest import manifest
-from app.data_transformation.resources import Resources
+from app.data_transformation.resources import SparkResources
 from tests.conftest import Lakehouse
 from tests.integration.spark.cluster import GROUP, PLURAL, VERSION, Cluster
 from tests.integration.spark.operator_runs import common
@@ -23,7 +23,7 @@ def job(mode: str, **resources: Any) -> SparkJob:
         select="SELECT 1 AS id",
         destination="silver.t",
         write_mode=WriteMode(mode),
-        resources=Resources(**resources),
+        resources=SparkResources(**resources),
     )
 
 

@@ -14,8 +14,8 @@ from app.failure import FailureCause
 from app.lakehouse.external import external_lakehouse
 from app.lakehouse.publish.publish import append_table
 from app.lakehouse.storage import open_client
-from app.runs.commits import HEAD, Target
-from app.runs.handler import SettledAsFailed
+from app.runs.commits import HEAD, RunTarget
+from app.runs.handler import ReconciledAsFailed
 from app.runs.model import Run, RunKind, RunState
 from app.warehouse.engine import ModelSpec
 from tests.conftest import Lakehouse
@@ -79,7 +79,7 @@ async def test_only_a_snapshot_of_the_run_is_a_success(
             await append(lake, run.target, run.run_id)
         if "another" in writers:
             await append(lake, run.target, "of-another-writer")
-            target = Target(lake.catalog, hides_history=True)
+            target = RunTarget(lake.catalog, hides_history=True)
             assert await target.published(run.target, run.run_id) is None
         name = f"sql-exec-{run.run_id}"
         cluster.driver(name, "Succeeded", state=terminated(0, "Completed"))
@@ -101,10 +101,10 @@ async def test_a_build_of_duckdb_that_another_writer_hides_is_not_called_undone(
     async with open_world(lake, tmp_path) as world:
         run = await world.built("ev_duckdb", "SELECT 1 AS id")
         spec = ModelSpec.model_validate(run.spec)
-        assert await world.engine.settle(spec, run) is not None
+        assert await world.engine.reconcile(spec, run) is not None
         await append(lake, run.target, "of-another-writer")
-        with pytest.raises(SettledAsFailed, match="It is not known"):
-            await world.engine.settle(spec, run)
+        with pytest.raises(ReconciledAsFailed, match="It is not known"):
+            await world.engine.reconcile(spec, run)
 
 
 async def test_a_job_of_sail_that_another_writer_hides_is_not_called_undone(
@@ -127,10 +127,10 @@ async def test_a_job_of_sail_that_another_writer_hides_is_not_called_undone(
         created_by="test",
         engine={HEAD: None},
     )
-    assert await engine.settle(run) is None
+    assert await engine.reconcile(run) is None
     await append(lake, run.target, run.run_id)
-    assert await engine.settle(run) is not None
+    assert await engine.reconcile(run) is not None
     await append(lake, run.target, "of-another-writer")
-    with pytest.raises(SettledAsFailed, match="It is not known"):
-        await engine.settle(run)
+    with pytest.raises(ReconciledAsFailed, match="It is not known"):
+        await engine.reconcile(run)
     await engine.close()

@@ -9,7 +9,7 @@ import pytest
 from app.config import Settings
 from app.doctor.engines import trino_findings
 from app.doctor.lake import lake_findings
-from app.doctor.report import Finding
+from app.doctor.report import CheckResult
 from tests.conftest import Lakehouse
 from tests.integration.servers.nessie import Nessie
 from tests.integration.servers.seaweedfs import SeaweedFs
@@ -37,7 +37,7 @@ def guarded(servers_folder: Path, seaweedfs: SeaweedFs, nessie: Nessie) -> Itera
     server.stop()
 
 
-def seen(findings: list[Finding]) -> dict[str, bool]:
+def seen(findings: list[CheckResult]) -> dict[str, bool]:
     return {finding.what: finding.ok for finding in findings}
 
 

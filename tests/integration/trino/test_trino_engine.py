@@ -11,7 +11,7 @@ from trino.exceptions import TrinoQueryError
 from app.caller import ANONYMOUS
 from app.context.connections import trino_connection
 from app.errors import SqlInvalid
-from app.runs.handler import SettledAsFailed
+from app.runs.handler import ReconciledAsFailed
 from app.runs.model import Run, RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 from app.warehouse.trino.client import Answer, TrinoClient
@@ -265,8 +265,8 @@ async def test_a_snapshot_of_another_writer_is_not_the_runs(
         assert run.failure is not None
         assert (run.failure.cause, run.failure.retryable) == ("lost", False)
         assert run.output is None
-        with pytest.raises(SettledAsFailed, match="It is not known"):
-            await world.engine.settle(ModelSpec.model_validate(run.spec), run)
+        with pytest.raises(ReconciledAsFailed, match="It is not known"):
+            await world.engine.reconcile(ModelSpec.model_validate(run.spec), run)
     else:
         assert run.output is not None
         assert run.output.rows == 1

@@ -9,11 +9,18 @@ from typing import Any
 
 import anyio.to_thread
 
-from app.airbyte.engine import CheckResult, Column, ConfiguredStream, Connector, Stream, SyncMode
+from app.airbyte.engine import (
+    CheckResult,
+    ConfiguredStream,
+    Connector,
+    Stream,
+    StreamColumn,
+    SyncMode,
+)
 from app.airbyte.local.connectors.config import config_refusal
 from app.airbyte.local.connectors.installer import ConnectorInstaller, Tell
 from app.airbyte.local.connectors.packages import ConnectorPackage
-from app.airbyte.local.sandbox import Message, Workroom
+from app.airbyte.local.sandbox import Message, WorkDirectories
 from app.airbyte.local.source import LocalFile, ReadOrder, Sink
 from app.airbyte.secrets import every_pointer, secret_pointers
 from app.errors import AsgardError, EngineUnreachable, NotSupported
@@ -34,7 +41,7 @@ class LocalAirbyte:
     def __init__(
         self,
         home: Path,
-        workroom: Workroom,
+        workroom: WorkDirectories,
         packages: dict[str, ConnectorPackage],
         *,
         checkpoint_rows: int,
@@ -242,7 +249,7 @@ def _stream(found: Message) -> Stream:
         name=found["name"],
         namespace=found.get("namespace"),
         columns=tuple(
-            Column(name=name, type=_type(column))
+            StreamColumn(name=name, type=_type(column))
             for name, column in (schema.get("properties") or {}).items()
         ),
         sync_modes=tuple(modes),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-from app.airbyte.engine import CheckResult, Column, ConfiguredStream, Stream, SyncMode
+from app.airbyte.engine import CheckResult, ConfiguredStream, Stream, StreamColumn, SyncMode
 from app.airbyte.file_formats import FileFormat
 from app.airbyte.local.files.paths import (
     FileChoice,
@@ -15,7 +15,7 @@ from app.airbyte.local.files.paths import (
     bucket_streams,
     local_streams,
 )
-from app.airbyte.local.sandbox import Room, Workroom
+from app.airbyte.local.sandbox import WorkDirectories, WorkDirectory
 from app.airbyte.local.source import LocalFile, ReadOrder, Sink
 from app.config import Settings
 from app.errors import AsgardError, EngineFailed, SourceNotFound
@@ -36,7 +36,7 @@ class LocalFiles:
         settings: Settings,
         roots: Sequence[Path],
         store: "ObjectStore",
-        workroom: Workroom,
+        workroom: WorkDirectories,
     ) -> None:
         self._roots = roots
         self._prefixes = settings.s3_allowed_prefixes
@@ -111,16 +111,16 @@ class LocalFiles:
     async def _described(self, file: FileStream) -> Stream:
         async with self._workroom.for_file("discover") as room:
             found = await self._columns(room, file)
-        columns = tuple(Column(name=c["name"], type=c["type"]) for c in found)
+        columns = tuple(StreamColumn(name=c["name"], type=c["type"]) for c in found)
         return Stream(name=file.name, columns=columns, sync_modes=MODES)
 
-    async def _columns(self, room: Room, file: FileStream) -> list[dict[str, str]]:
+    async def _columns(self, room: WorkDirectory, file: FileStream) -> list[dict[str, str]]:
         message = await self._message(room, file)
         result = await room.call("file_columns", message, seconds=LOOK_SECONDS)
         columns: list[dict[str, str]] = result["columns"]
         return columns
 
-    async def _message(self, room: Room, file: FileStream) -> dict[str, Any]:
+    async def _message(self, room: WorkDirectory, file: FileStream) -> dict[str, Any]:
         path = file.path
         if file.key is not None:
             # The worker has no keys and no network, since the file can be hostile.
@@ -143,7 +143,7 @@ class LocalFiles:
         return await anyio.to_thread.run_sync(local_streams, choice, self._roots)
 
 
-def _take_over(room: Room, path: Path, target: Path) -> None:
+def _take_over(room: WorkDirectory, path: Path, target: Path) -> None:
     try:
         take_over(room.directory, path, target)
     except (OSError, ValueError) as error:
