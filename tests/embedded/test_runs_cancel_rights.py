@@ -69,7 +69,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-async def world(lakehouse, tmp_path_factory) -> AsyncIterator[World]:
+async def world(own_lakehouse, tmp_path_factory) -> AsyncIterator[World]:
     keys = {name: key_of(*SCOPES, name=name) for name in ("ann", "bob", "eve")}
     rotated = make_key("ann", SCOPES, None)
     keys["ann rotated"] = (rotated.plain, rotated.known)
@@ -79,7 +79,7 @@ async def world(lakehouse, tmp_path_factory) -> AsyncIterator[World]:
     write_keys(file, *(known for _, known in keys.values()))
     async with (
         gate(
-            lakehouse.settings, auth_mode=AuthMode.API_KEY, auth_keys_file=file, rate_limit=0
+            own_lakehouse.settings, auth_mode=AuthMode.API_KEY, auth_keys_file=file, rate_limit=0
         ) as closed,
         running(replica(closed)) as other,
     ):
@@ -272,9 +272,9 @@ async def test_the_owner_of_a_data_product_cancels_its_runs(world):
 PRODUCT = {"data_product_type": "CUSTOMER_360"}
 
 
-async def test_the_owner_of_an_ingestion_cancels_its_syncs(world, lakehouse):
+async def test_the_owner_of_an_ingestion_cancels_its_syncs(world, own_lakehouse):
     name = f"f{uuid4().hex[:8]}"
-    file = lakehouse.settings.home / "data" / f"{name}.csv"
+    file = own_lakehouse.settings.home / "data" / f"{name}.csv"
     file.parent.mkdir(exist_ok=True)
     file.write_text("a\n1\n")
     source = {"name": name, "type": "file", "config": {"url": file.name}}
@@ -291,7 +291,7 @@ async def test_the_owner_of_an_ingestion_cancels_its_syncs(world, lakehouse):
     assert [await world.cancel(gone.run_id, name) for name in ("eve", "ann")] == [403, 200]
 
 
-async def test_subjects_of_an_issuer_cancel_their_own_runs(lakehouse):
+async def test_subjects_of_an_issuer_cancel_their_own_runs(own_lakehouse):
     with issuing() as issuer:
         settings = {
             "auth_mode": AuthMode.OIDC,
@@ -300,7 +300,7 @@ async def test_subjects_of_an_issuer_cancel_their_own_runs(lakehouse):
             "oidc_roles_claim": "roles",
         }
         async with (
-            gate(lakehouse.settings, **settings) as closed,
+            gate(own_lakehouse.settings, **settings) as closed,
             running(replica(closed)) as other,
         ):
             run = await started_by(other, "ada")
@@ -313,9 +313,9 @@ async def test_subjects_of_an_issuer_cancel_their_own_runs(lakehouse):
             assert statuses == [403, 200]
 
 
-async def test_without_authentication_everybody_may_cancel(lakehouse):
+async def test_without_authentication_everybody_may_cancel(own_lakehouse):
     async with (
-        gate(lakehouse.settings, auth_mode=AuthMode.NONE) as opened,
+        gate(own_lakehouse.settings, auth_mode=AuthMode.NONE) as opened,
         running(replica(opened)) as other,
     ):
         for subject in ("anonymous", "key:0123456789ab:ann"):
