@@ -58,8 +58,10 @@ if [[ -z ${UV_DEFAULT_INDEX:-} ]]; then
   [[ -z $index ]] || export UV_DEFAULT_INDEX=$index
 fi
 export VIRTUAL_ENV=$PWD/.venv
-"$venv/uv" pip install --quiet --no-deps --require-hashes -r "$requirements"
+# Compiled here, once: sandboxed workers cannot write __pycache__, and would compile at every start.
+"$venv/uv" pip install --quiet --no-deps --require-hashes --compile-bytecode -r "$requirements"
 "$venv/uv" pip install --quiet --no-deps --no-build-isolation --editable .
+"$venv/python" -m compileall -q -j 0 app
 printf '%s\n' "$wanted" >"$stamp"
 say "Ready in $((SECONDS - started)) s"
 echo installed
