@@ -11,7 +11,8 @@ from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 
 from app.errors import SqlRefused
-from app.sql.parse import Parsed, generate, parse, too_deep
+from app.sql.jinja import position_at
+from app.sql.parse import Parsed, SparkSql, generate, parse, too_deep
 from app.sql.tables import fold, physical_tables
 
 SLACK = 4
@@ -29,6 +30,8 @@ def render(tree: exp.Expr, dialect: type[Dialect], judge: Judge, **options: Any)
         SqlRefused: the text is not what the tree says.
     """
     text = generate(tree, dialect, **options)
+    if issubclass(dialect, SparkSql):
+        refuse_variables(text)
     parsed = parse(text, dialect, slack=SLACK)
     if len(parsed.trees) != 1:
         raise _ambiguous("it becomes several statements")
@@ -47,6 +50,22 @@ def render(tree: exp.Expr, dialect: type[Dialect], judge: Judge, **options: Any)
     if _reads(again) != _reads(tree):
         raise _ambiguous("a name in it can be read as another table")
     return text
+
+
+def refuse_variables(text: str) -> None:
+    """Refuse what Spark replaces before it parses a text, without regard to quotes: `${env:NAME}`,
+    `${spark.sql.…}`. Jobs turn that off, too (`spark.sql.variable.substitute`).
+
+    Raises:
+        SqlRefused: with the position in the text.
+    """
+    if (offset := text.find("${")) >= 0:
+        raise SqlRefused(
+            "The SQL contains ${, which Spark reads as the start of a variable, in strings and "
+            "names too.",
+            hint="In a string, write '$' || '{'.",
+            position=position_at(text, offset),
+        )
 
 
 def _reads(tree: exp.Expr) -> set[tuple[str, str, str]]:

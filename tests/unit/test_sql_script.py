@@ -148,6 +148,12 @@ def test_functions_that_reach_outside_of_sql_are_refused(sql: str) -> None:
         "SELECT TRANSFORM(a) USING 'cat' AS (b) FROM silver.t",
         "SELECT * FROM silver.t VERSION AS OF 1",
         "SELECT ${x}",
+        "SELECT '${env:AWS_SECRET_ACCESS_KEY}' AS k",
+        "SELECT a AS `${system:user.home}` FROM silver.t",
+        "SELECT a['${a'].`b}x'] AS c FROM silver.t",
+        r"SELECT '\u0024{env:HOME}' AS k",
+        r"SELECT '\044{env:HOME}' AS k",
+        "CREATE TEMP VIEW v AS SELECT '${env:HOME}' AS k; SELECT * FROM v",
         "SELECT :x",
     ],
 )

@@ -136,6 +136,8 @@ def _sql_conf(lake: Lake) -> dict[str, str]:
         ),
         # As on Spark 4 and the embedded engine: a failed cast is an error, not a null.
         "spark.sql.ansi.enabled": "true",
+        # Spark would replace ${env:…} in SQL after the guard has checked it.
+        "spark.sql.variable.substitute": "false",
         catalog: "org.apache.iceberg.spark.SparkCatalog",
         f"{catalog}.type": "rest",
         f"{catalog}.uri": lake.catalog.uri,

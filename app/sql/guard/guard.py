@@ -22,7 +22,7 @@ from app.sql.jinja import check_sql_text
 from app.sql.limits import MAX_TABLES
 from app.sql.model import GuardedQuery, GuardedScript, PathTable, SqlPolicy, TableName
 from app.sql.parse import Parsed, SparkSql, TrinoSql, parse, too_deep
-from app.sql.render import Judge, render
+from app.sql.render import Judge, refuse_variables, render
 from app.sql.suggest import near_matches
 from app.sql.tables import CTE_PREFIX, cte_of, fold, resolve
 
@@ -121,6 +121,7 @@ def check_script(sql: str, policy: SqlPolicy, has_source_path: bool) -> GuardedS
 
 
 def _check_script(sql: str, policy: SqlPolicy, has_source_path: bool) -> GuardedScript:
+    refuse_variables(sql)
     parsed = parse(sql, SparkSql)
     if not parsed.trees:
         raise SqlNotSelect("There is no SQL; the last statement must be a SELECT.")

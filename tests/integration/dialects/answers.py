@@ -92,6 +92,13 @@ def of_spark(python: str, environment: dict[str, str]) -> list[Answer]:
     """`python` is that of the environment in which real Spark is installed."""
     texts = [_answer(case, spark_sql, lambda sql: [[sql]]) for case in CASES]
     statements = [spark_sql(case) for case, text in zip(CASES, texts, strict=True) if text.rows]
+    told = iter(told_by_spark(statements, python, environment))
+    return [Answer(**next(told)) if text.rows else text for text in texts]
+
+
+def told_by_spark(
+    statements: list[str], python: str, environment: dict[str, str]
+) -> list[dict[str, Any]]:
     command = [python, "-m", "tests.integration.dialects.spark_session"]
     done = subprocess.run(
         command,
@@ -103,8 +110,8 @@ def of_spark(python: str, environment: dict[str, str]) -> list[Answer]:
         cwd=ROOT,
         env={**environment, "PYTHONPATH": str(ROOT), "TZ": "UTC"},
     )
-    told = iter(json.loads(done.stdout.splitlines()[-1])["answers"])
-    return [Answer(**next(told)) if text.rows else text for text in texts]
+    answers: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])["answers"]
+    return answers
 
 
 def of_trino(connection: Any) -> list[Answer]:

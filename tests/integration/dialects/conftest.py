@@ -26,7 +26,11 @@ def duckdb_and_trino(servers_folder: Path, seaweedfs: SeaweedFs) -> Pair:
 
 
 @pytest.fixture(scope="session")
-def sail_and_spark(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    real = spark(tmp_path_factory.mktemp("image"))
-    environment = real.environment({})
-    return answers.of_sail(), answers.of_spark(environment["PYSPARK_PYTHON"], environment)
+def spark_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return spark(tmp_path_factory.mktemp("image")).environment({})
+
+
+@pytest.fixture(scope="session")
+def sail_and_spark(spark_environment: dict[str, str]) -> Pair:
+    python = spark_environment["PYSPARK_PYTHON"]
+    return answers.of_sail(), answers.of_spark(python, spark_environment)
