@@ -20,6 +20,7 @@ import json
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,8 @@ def compute(spark: Any, job: dict[str, Any], log: Callable[[str], None]) -> Any:
     """Return the result as it is to be written, not yet evaluated."""
     # Iceberg stores instants; a session in another zone would read "05:00" as another instant.
     spark.conf.set("spark.sql.session.timeZone", "UTC")
+    # Spark would replace ${env:…} in SQL after the guard has checked it.
+    spark.conf.set("spark.sql.variable.substitute", "false")
     for source in job["sources"]:
         _read(spark, source).createOrReplaceTempView(source["view"])
         log(f"reading {len(source['paths'])} {source['format']} file(s) as {source['view']}")
@@ -217,6 +220,12 @@ def _failure(error: Exception) -> str:
     return FAILED + json.dumps(told)
 
 
+def _traceback() -> str:
+    """Each line shortened: the message of an exception can hold whole values of the data."""
+    lines = traceback.format_exc(chain=False).splitlines()
+    return "\n".join(line[:LONGEST] for line in lines[:MOST_NAMED])
+
+
 def _said_in_java(error: Any) -> tuple[str, str] | None:
     """The condition and message of Spark in a `Py4JJavaError`: what fails in a task reaches Python
     as a Java exception, wrapped several times. The innermost one says what was wrong."""
@@ -238,6 +247,7 @@ def main(path: str) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(message)s")
     log = logging.getLogger("asgard.job").info
     spark = SparkSession.builder.getOrCreate()
+    failed = False
     try:
         job = _described(spark, path)
         if (done := _published(spark, job)) is None:
@@ -245,11 +255,15 @@ def main(path: str) -> None:
             done = _published(spark, job)
         if done is not None:
             log("snapshot %s, rows %s", done.snapshot_id, done.summary.get("total-records"))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 — whatever it is, the log says it, and the job fails
+        log(_traceback())
+        # The last line of the log: the traceback quotes data, which may look like this line.
         log(_failure(error))
-        raise
+        failed = True
     finally:
         spark.stop()
+    if failed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from app.caller import ANONYMOUS
 from app.config import ConfigurationError
 from app.dbt_transformations.record import TransformationStatus, transformation_id
 from app.dbt_transformations.schemas import TransformationCreate, TransformationView
-from app.dbt_transformations.service import Asked
+from app.dbt_transformations.service import Submission
 from app.errors import (
     Conflict,
     IdempotencyMismatch,
@@ -86,7 +86,7 @@ async def test_an_incremental_merge_run_twice_changes_rows_and_doubles_none(worl
     await world.transform(name, FIRST, **how)
     item = await world.transform(name, SECOND, **how)
     assert TransformationView.of(item).row_count == 3
-    asked = Asked(ANONYMOUS, None, None, 60)
+    asked = Submission(ANONYMOUS, None, None, 60)
     await world.service.run_again(item.record.id, asked, full_refresh=False)
     assert await world.rows(name) == [{"k": 1, "v": "a"}, {"k": 2, "v": "B"}, {"k": 3, "v": "C"}]
     again, _ = await world.service.run_again(item.record.id, asked, full_refresh=True)
@@ -189,7 +189,7 @@ async def test_a_key_gives_the_same_run_and_another_body_is_refused(world: World
     body = TransformationCreate(name=name, sql_query="SELECT 1 AS a").fields()
 
     async def create(body_hash: str) -> tuple[str, bool]:
-        asked = Asked(ANONYMOUS, IdempotencyKey(key, ANONYMOUS, body_hash), None, 60)
+        asked = Submission(ANONYMOUS, IdempotencyKey(key, ANONYMOUS, body_hash), None, 60)
         item, claim = await world.service.create_transformation(body, asked, replace=False)
         assert item.run is not None
         return item.run.run_id, claim.replayed

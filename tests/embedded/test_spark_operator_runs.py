@@ -281,6 +281,20 @@ async def test_what_a_driver_said_outlives_its_pod(
         assert SAID in await runs.service.logs(run.run_id)
 
 
+async def test_a_line_of_any_length_reaches_the_log_shortened(
+    spark: Spark, cluster: KubernetesStandIn
+) -> None:
+    async with spark.gateway() as runs:
+        run, name = await spark.begun(runs, "sx_log_long")
+        cluster.say(name, "x" * 5_000_000 + "\nnext\n")
+        await logged(runs, run, "next\n")
+        await runs.service.cancel(run.run_id, ANONYMOUS)
+        await runs.ended(run)
+        line, following = (await runs.service.logs(run.run_id)).splitlines()
+        assert following == "next"
+        assert len(line) < 20_000
+
+
 async def test_a_log_is_there_once_and_whole_although_its_driver_ended_before_it_was_seen(
     spark: Spark, cluster: KubernetesStandIn
 ) -> None:

@@ -16,7 +16,7 @@ from app.processes import WorkerError, WorkerProcess
 from app.sql.client import SqlGuardClient
 from app.sql.model import SqlPolicy
 from app.warehouse.engine import Materialization, ModelSpec
-from app.warehouse.trino.client import Answer
+from app.warehouse.trino.client import QueryResult
 from app.warehouse.trino.connection import TrinoConnection
 from app.warehouse.trino.engine import TrinoEngine
 from app.warehouse.trino.publisher import (
@@ -62,11 +62,11 @@ class Trino:
     def publisher(self, approved: str) -> Publisher:
         return Publisher(approved, self._execute, self.log.append)
 
-    async def _execute(self, statement: str) -> Answer:
+    async def _execute(self, statement: str) -> QueryResult:
         self.done.append(statement)
         if self._error:
             raise self._error
-        return Answer("20260101_1", [], [], [], 3, "CREATE TABLE")
+        return QueryResult("20260101_1", [], [], [], 3, "CREATE TABLE")
 
 
 def build(sql: str = SQL, name: str = "orders", **more: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from app.caller import ANONYMOUS
 from app.context.connections import project_target, trino_connection
 from app.dbt_transformations.record import TransformationDoc
 from app.dbt_transformations.schemas import TransformationCreate
-from app.dbt_transformations.service import Asked, DbtService, Transformation
+from app.dbt_transformations.service import DbtService, Submission, Transformation
 from app.idempotency import IdempotencyStore
 from app.lakehouse.records.table import RecordTable
 from app.runs.model import Run, RunKind, RunState
@@ -95,7 +95,7 @@ class World:
         self, name: str, sql: str, *, wait: float = 60, replace: bool = False, **more: Any
     ) -> Transformation:
         body = TransformationCreate(name=name, sql_query=sql, **more)
-        asked = Asked(ANONYMOUS, None, None, wait)
+        asked = Submission(ANONYMOUS, None, None, wait)
         item, _ = await self.service.create_transformation(body.fields(), asked, replace=replace)
         return item
 

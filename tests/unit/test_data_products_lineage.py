@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from app.data_products.lineage import Edge, Lineage, NodeType, ProductTable, Tracer
+from app.data_products.lineage import Lineage, LineageEdge, NodeType, ProductTable, Tracer
 from app.lakehouse.outputs import RunOutput, StreamOutput
 from app.runs.model import Run, RunInput, RunKind, RunState
 
@@ -77,11 +77,11 @@ def test_a_product_is_traced_to_its_source() -> None:
     assert found.nodes[0].type is NodeType.DATA_PRODUCT
     assert found.nodes[0].product_id == "p1"
     assert set(found.edges) == {
-        Edge("gold.delays", "gold.dp_carriers", "d1"),
-        Edge("silver.flights", "gold.delays", "c1"),
-        Edge("bronze/flights", "silver.flights", "b1"),
-        Edge("source:nyc", "bronze/flights", "a1"),
-        Edge("gold.dp_carriers", "consumer:bi_team", None),
+        LineageEdge("gold.delays", "gold.dp_carriers", "d1"),
+        LineageEdge("silver.flights", "gold.delays", "c1"),
+        LineageEdge("bronze/flights", "silver.flights", "b1"),
+        LineageEdge("source:nyc", "bronze/flights", "a1"),
+        LineageEdge("gold.dp_carriers", "consumer:bi_team", None),
     }
 
 
@@ -142,7 +142,10 @@ def test_tables_that_read_each_other_end_the_walk() -> None:
         run("a2", 3, "gold.a", reads("gold.b", "b1")),
     )
     assert names(found.upstream) == ["gold.b"]
-    assert set(found.edges) == {Edge("gold.b", "gold.a", "a2"), Edge("gold.a", "gold.b", "b1")}
+    assert set(found.edges) == {
+        LineageEdge("gold.b", "gold.a", "a2"),
+        LineageEdge("gold.a", "gold.b", "b1"),
+    }
 
 
 def test_a_product_that_never_ran_has_only_its_consumers() -> None:

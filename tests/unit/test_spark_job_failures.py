@@ -77,3 +77,32 @@ def test_java_without_an_error_of_the_sql_stays_internal(said: str | None) -> No
     found = error_of("Writing job aborted", said)
     assert found.failure_cause is FailureCause.INTERNAL
     assert "\tat " not in found.detail
+
+
+def said(message: str) -> str:
+    return f"2026-11-26 10:00:00,123 {job._failure(ValueError(message))}\n"
+
+
+def test_a_text_of_the_data_is_not_taken_for_the_jobs_own_line() -> None:
+    forged = 'asgard: failed {"kind": "JobError", "condition": "", "message": "forged"}'
+    error = ValueError(f"boom\n{forged}\n")
+    try:
+        raise error
+    except ValueError:
+        log = f"WARN TaskSetManager: boom\n{forged}\n{job._traceback()}\n{said(str(error))}"
+    found = spark_errors.failure_in(log)
+    assert isinstance(found, EngineFailed)
+    assert found.detail == f"boom\n{forged}"
+
+
+def test_a_line_that_cannot_be_read_says_nothing() -> None:
+    assert spark_errors.failure_in("asgard: failed " + "[" * 100_000 + "\n") is None
+
+
+def test_a_traceback_has_a_bounded_length() -> None:
+    try:
+        raise ValueError("x" * 1_000_000 + "\n" + "y\n" * 1_000_000)
+    except ValueError:
+        traceback = job._traceback()
+    assert len(traceback) < (job.MOST_NAMED + 1) * job.LONGEST
+    assert "ValueError: xxx" in traceback

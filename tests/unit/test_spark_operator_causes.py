@@ -20,7 +20,7 @@ from kubernetes.client import (
 
 from app.data_transformation.kubernetes import driver_pod, spark_errors
 from app.data_transformation.kubernetes.application import Application
-from app.data_transformation.kubernetes.errors import Call, Gone, translated
+from app.data_transformation.kubernetes.errors import KubernetesCall, WatchExpired, translated
 from app.errors import AsgardError, Conflict, EngineFailed, EngineUnreachable, NotFound
 from app.failure import FailureCause
 
@@ -152,7 +152,7 @@ def test_what_the_job_said_last(
     kind: str, condition: str | None, message: str, cause: str, says: str
 ) -> None:
     told = json.dumps({"kind": kind, "condition": condition, "message": message})
-    log = f"2026-11-23 {spark_errors.FAILED}{told}\nTraceback (most recent call last):\n"
+    log = f"2026-11-23 10:00:00,123 asgard: failed {told}\nINFO stopped\n"
     error = spark_errors.failure_in("INFO starting\n" + log)
     assert error is not None
     found = error.failure_cause if isinstance(error, EngineFailed) else error.cause
@@ -269,13 +269,13 @@ def test_events_tell_what_no_pod_can(message: str, cause: str) -> None:
     assert message in found.detail
 
 
-def refusal(status: int, message: str, call: Call) -> Exception:
+def refusal(status: int, message: str, call: KubernetesCall) -> Exception:
     error = ApiException(status=status, reason="")
     error.body = json.dumps({"kind": "Status", "message": message})
     return translated(error, call, "spark")
 
 
-CREATE = Call("create", "sparkapplications", "sparkoperator.k8s.io")
+CREATE = KubernetesCall("create", "sparkapplications", "sparkoperator.k8s.io")
 
 
 def test_a_refusal_names_verb_and_resource() -> None:
@@ -289,17 +289,19 @@ def test_a_refusal_names_verb_and_resource() -> None:
 @pytest.mark.parametrize(
     ("status", "call", "kind"),
     [
-        (404, Call("get", "pods"), NotFound),
+        (404, KubernetesCall("get", "pods"), NotFound),
         (404, CREATE, EngineFailed),
         (409, CREATE, Conflict),
-        (410, Call("watch", "sparkapplications"), Gone),
+        (410, KubernetesCall("watch", "sparkapplications"), WatchExpired),
         (429, CREATE, EngineUnreachable),
         (500, CREATE, EngineUnreachable),
         (503, CREATE, EngineUnreachable),
         (422, CREATE, EngineFailed),
     ],
 )
-def test_answers_of_the_api_server(status: int, call: Call, kind: type[AsgardError]) -> None:
+def test_answers_of_the_api_server(
+    status: int, call: KubernetesCall, kind: type[AsgardError]
+) -> None:
     assert type(refusal(status, "no", call)) is kind
 
 

@@ -109,22 +109,21 @@ class KubernetesApi:
 
     async def driver_log(self, pod: str) -> str:
         """Its end. Raises `NotFound`."""
-        answer = await self._run(
+        return await self._run(
             KubernetesCall("get", "pods/log"),
-            lambda client: (
-                _core(client)
-                .read_namespaced_pod_log(
-                    pod,
-                    self.namespace,
-                    container=DRIVER_CONTAINER,
-                    tail_lines=20_000,
-                    _preload_content=False,
-                    _request_timeout=TIMEOUTS,
+            lambda client: _end_of(
+                self.chunks(
+                    _core(client).read_namespaced_pod_log(
+                        pod,
+                        self.namespace,
+                        container=DRIVER_CONTAINER,
+                        tail_lines=20_000,
+                        _preload_content=False,
+                        _request_timeout=TIMEOUTS,
+                    )
                 )
-                .data
             ),
         )
-        return bytes(answer)[-LOG_BYTES:].decode("utf-8", "replace")
 
     def follow_log(self, pod: str) -> Any:
         """A response that goes on until the driver ends. Blocks. Raises `NotFound`."""
@@ -256,6 +255,14 @@ def _custom(client: Any) -> Any:
     from kubernetes.client import CustomObjectsApi
 
     return CustomObjectsApi(client)
+
+
+def _end_of(chunks: Iterator[bytes]) -> str:
+    end = bytearray()
+    for chunk in chunks:
+        end += chunk
+        del end[:-LOG_BYTES]
+    return end.decode("utf-8", "replace")
 
 
 def _core(client: Any) -> Any:

@@ -12,8 +12,44 @@ from app.runs.handler import RunControl
 
 AGAIN_AFTER = 1.0
 """Seconds after which a stream that ended before its driver is begun again."""
+LONGEST_LINE = 16 * 1024
+"""Bytes."""
+MOST_UNTAKEN = 16
+"""Chunks that may wait for the event loop."""
 LAST_LINES_WITHIN = 10.0
 """Seconds for which the end of an attempt waits for what the driver said last."""
+
+
+class LogLines:
+    """Puts lines together from chunks. Of a line that is longer than `LONGEST_LINE`, the start is
+    kept: a value of the data can make it any length."""
+
+    def __init__(self) -> None:
+        self._line = bytearray()
+        self._left_out = 0
+
+    def complete(self, chunk: bytes) -> bytes:
+        """Return the lines that end in this chunk."""
+        *ends, last = chunk.split(b"\n")
+        lines = bytearray()
+        for end in ends:
+            self._add(end)
+            lines += self.rest() + b"\n"
+        self._add(last)
+        return bytes(lines)
+
+    def rest(self) -> bytes:
+        """Return the line that has not ended, and begin another."""
+        note = f"… ({self._left_out} more bytes)".encode() if self._left_out else b""
+        line = bytes(self._line) + note
+        self._line.clear()
+        self._left_out = 0
+        return line
+
+    def _add(self, part: bytes) -> None:
+        room = LONGEST_LINE - len(self._line)
+        self._line += part[:room]
+        self._left_out += max(0, len(part) - room)
 
 
 class DriverLog:
@@ -29,7 +65,8 @@ class DriverLog:
         self._closed = False
         self._response: Any = None
         self._received = 0
-        self._line = b""
+        self._lines = LogLines()
+        self._untaken = threading.Semaphore(MOST_UNTAKEN)
         self._fault: AsgardError | None = None
         self.text = ""
         """What the driver said: its end, where that is long."""
@@ -72,7 +109,7 @@ class DriverLog:
             if last:
                 break
             self._driver_ended.wait(AGAIN_AFTER)
-        self._on_loop(self._take, self._line)
+        self._hand_over(self._lines.rest())
         self._on_loop(self._read.set)
 
     def _stream(self) -> None:
@@ -85,17 +122,23 @@ class DriverLog:
                 position += len(chunk)
                 if fresh:
                     self._received = position
-                    lines, newline, self._line = (self._line + fresh).rpartition(b"\n")
-                    self._on_loop(self._take, lines + newline)
+                    self._hand_over(self._lines.complete(fresh))
         finally:
             response, self._response = self._response, None
             response.close()
 
+    def _hand_over(self, lines: bytes) -> None:
+        """Wait while the event loop has enough to do: the driver may be faster."""
+        while lines and not self._closed:
+            if self._untaken.acquire(timeout=AGAIN_AFTER):
+                self._on_loop(self._take, lines)
+                return
+
     def _take(self, lines: bytes) -> None:
-        if lines:
-            text = lines.decode("utf-8", "replace")
-            self.text = (self.text + text)[-LOG_BYTES:]
-            self._control.log(text)
+        self._untaken.release()
+        text = lines.decode("utf-8", "replace")
+        self.text = (self.text + text)[-LOG_BYTES:]
+        self._control.log(text)
 
     def _on_loop(self, work: Any, *arguments: Any) -> None:
         try:

@@ -6,8 +6,8 @@ import re
 from app.errors import AsgardError, EngineFailed, EngineUnreachable
 from app.failure import FailureCause
 
-FAILED = "asgard: failed "
-"""What `job.py` begins the line with that says why it failed."""
+REASON = re.compile(r"^(?:[\d-]{10} [\d:,]{12} )?asgard: failed (.*)$", re.MULTILINE)
+"""The line by which `job.py` says why it failed."""
 MEMORY = re.compile(
     r"OutOfMemoryError|OOMKilled|SparkOutOfMemoryError|GC overhead limit", re.IGNORECASE
 )
@@ -29,13 +29,14 @@ OUT_OF_MEMORY_HINT = "Ask for more with executor_memory, driver_memory or execut
 
 def failure_in(log: str) -> AsgardError | None:
     """What the job itself said last, if it could say anything."""
-    start = log.rfind(FAILED)
-    if start < 0:
+    reasons = REASON.findall(log)
+    if not reasons:
         return out_of_memory() if MEMORY.search(log) else None
     try:
-        told = json.loads(log[start + len(FAILED) :].split("\n", 1)[0])
+        # The job's own line is the last one: a text of the data may look like one.
+        told = json.loads(reasons[-1])
         return translated(told["kind"], told["condition"] or "", told["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

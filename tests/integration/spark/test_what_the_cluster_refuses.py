@@ -8,7 +8,7 @@ import pytest
 
 from app.caller import ANONYMOUS
 from app.config import Settings
-from app.doctor import Finding, kubernetes_findings
+from app.doctor import CheckResult, kubernetes_findings
 from app.runs.model import Run, RunState
 from tests.conftest import Lakehouse
 from tests.integration.servers.kube import ADMIN, GATEWAY, KubeServer, kube_server
@@ -49,7 +49,7 @@ async def test_the_doctor_names_every_right_that_is_missing(cluster: Cluster) ->
     create_namespace(cluster, "seen-by-doctor", RULES)
     create_namespace(cluster, "half-blind", without("list", "sparkapplications"))
 
-    async def examined(namespace: str) -> Finding:
+    async def examined(namespace: str) -> CheckResult:
         [found] = await kubernetes_findings(
             Settings(
                 _env_file=None,
