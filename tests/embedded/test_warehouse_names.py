@@ -22,6 +22,7 @@ PLACES = (
     "SELECT count(*) AS c FROM silver.wh_numbers GROUP BY {0}",
     "SELECT count(*) AS c FROM silver.wh_numbers HAVING max({0}) IS NULL",
     "SELECT a.n FROM silver.wh_numbers a JOIN silver.wh_numbers b ON a.n = b.n AND {0} IS NULL",
+    "SELECT a.n FROM silver.wh_numbers a JOIN silver.wh_numbers b USING ({0})",
     "WITH w AS (SELECT {0} AS a FROM silver.wh_numbers) SELECT a FROM w",
     "SELECT (SELECT max({0}) FROM silver.wh_numbers) AS a",
     "SELECT row_number() OVER (ORDER BY {0}) AS a FROM silver.wh_numbers",
@@ -57,7 +58,7 @@ def _binds(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
 
 async def refusal(world: World, sql: str) -> AsgardError | None:
     try:
-        await world.engine.validate(await world.judge.check_query(sql))
+        await world.engine.validate(await world.sql_guard.check_query(sql))
     except AsgardError as error:
         return error
     return None

@@ -15,7 +15,8 @@ VIRTUAL_COLUMNS = frozenset(
 def hide_virtual_columns(tree: exp.Expr) -> None:
     """Read each table through a `SELECT *`, which has only its real columns, if the SQL names a
     column like one of DuckDB's virtual columns. Changes the tree in place."""
-    if not any(fold(column.name) in VIRTUAL_COLUMNS for column in tree.find_all(exp.Column)):
+    # Every name counts: the columns of USING are not `Column` nodes.
+    if not any(fold(name.name) in VIRTUAL_COLUMNS for name in tree.find_all(exp.Identifier)):
         return
     for table in list(physical_tables(tree)):
         outer = {name: table.args.get(name) for name in ("alias", "sample", "joins")}
