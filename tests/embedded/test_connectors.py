@@ -39,7 +39,7 @@ async def faker(client: httpx.AsyncClient) -> dict[str, Any]:
     assert run["state"] == "succeeded", run["failure"]
     assert (run["target"], run["engine"]["version"]) == ("connector/faker", "7.2.1")
     events = (await client.get(f"/runs/{run['run_id']}/events")).json()["events"]
-    assert any("asking the connector for its spec" in event["message"] for event in events)
+    assert any("reading the connector's spec" in event["message"] for event in events)
     return source
 
 

@@ -233,7 +233,7 @@ async def test_what_cannot_be_a_source_says_why(world: World) -> None:
         ("lines.jsonl.gz", b'{"a": 1}', "cannot be unpacked"),
         ("short.parquet.gz", gzip.compress(b"PAR1" * 100, mtime=0)[:-9], "cannot be unpacked"),
         ("two.csv.zip", zipped("a.csv", CSV)[:-4], "cannot be unzipped"),
-        ("array.json", b'[{"a": 1}, {"a": 2}]', "a JSON array is not read"),
+        ("array.json", b'[{"a": 1}, {"a": 2}]', "JSON arrays are not supported"),
     ],
 )
 async def test_a_file_that_is_not_what_it_should_be_fails_its_run_with_a_hint(

@@ -110,7 +110,7 @@ async def test_a_killed_incremental_sync_is_resumed_from_its_last_state(world: W
     stop.unlink()
     resumed = await toy.sync()
     assert resumed.state is RunState.SUCCEEDED, resumed.failure
-    assert "going on after 40 rows" in await world.runs.logs(resumed.run_id)
+    assert "continuing after 40 rows" in await world.runs.logs(resumed.run_id)
     assert await toy.rows() == list(range(1, 51))
     found = await world.manifests.resolve(toy.path)
     assert found is not None

@@ -8,7 +8,7 @@ import pytest
 
 from app.airbyte.cron import next_time, quartz
 from app.airbyte.remote.configs import without_secrets
-from app.airbyte.remote.errors import retry_after, said
+from app.airbyte.remote.errors import message_of, retry_after
 from app.airbyte.remote.s3_paths import stream_path
 from app.airbyte.secrets import masked
 from app.errors import InvalidRequest
@@ -94,7 +94,7 @@ def test_quartz_has_no_two_kinds_of_days() -> None:
     ],
 )
 def test_airbytes_own_words(body: str, text: str) -> None:
-    assert said(httpx.Response(404, text=body)) == text
+    assert message_of(httpx.Response(404, text=body)) == text
 
 
 def test_retry_after_in_both_forms() -> None:

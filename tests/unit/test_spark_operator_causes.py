@@ -20,7 +20,7 @@ from kubernetes.client import (
 
 from app.data_transformation.kubernetes import driver_pod, spark_errors
 from app.data_transformation.kubernetes.application import Application
-from app.data_transformation.kubernetes.errors import Call, Gone, translated
+from app.data_transformation.kubernetes.errors import KubernetesCall, WatchExpired, translated
 from app.errors import AsgardError, Conflict, EngineFailed, EngineUnreachable, NotFound
 from app.failure import FailureCause
 
@@ -165,30 +165,30 @@ def test_a_driver_that_could_say_nothing() -> None:
     heap = spark_errors.failure_in("java.lang.OutOfMemoryError: Java heap space\n")
     assert isinstance(heap, EngineFailed)
     assert heap.failure_cause is FailureCause.OUT_OF_MEMORY
-    killed = driver_pod.death(
+    killed = driver_pod.termination(
         pod(terminated=V1ContainerStateTerminated(exit_code=137, reason="OOMKilled"))
     )
     assert killed is not None
     assert killed.failure_cause is FailureCause.OUT_OF_MEMORY
     failed = pod(terminated=V1ContainerStateTerminated(exit_code=1, reason="Error"))
-    assert driver_pod.death(failed) is None
+    assert driver_pod.termination(failed) is None
     said = "driver container failed with ExitCode: 1, Reason: Error"
-    ending = driver_pod.ending(application(applicationState={"errorMessage": said}))
+    ending = driver_pod.operator_error(application(applicationState={"errorMessage": said}))
     assert (ending.failure_cause, said in ending.detail) == (FailureCause.INTERNAL, True)
 
 
 def test_exit_code_137_alone_is_not_a_lack_of_memory() -> None:
     """A drained node kills drivers, too."""
     shot = pod(terminated=V1ContainerStateTerminated(exit_code=137, reason="Error"))
-    assert driver_pod.death(shot) is None
+    assert driver_pod.termination(shot) is None
     said = "driver container failed with ExitCode: 137, Reason: Error"
-    summary = driver_pod.ending(application(applicationState={"errorMessage": said}))
-    for found in (driver_pod.kill(shot), summary):
+    summary = driver_pod.operator_error(application(applicationState={"errorMessage": said}))
+    for found in (driver_pod.killed_driver(shot), summary):
         assert found is not None
         assert (found.failure_cause, found.can_retry) == (FailureCause.INTERNAL, True)
         assert "was killed (exit code 137)" in found.detail
     said = "driver container failed with ExitCode: 137, Reason: OOMKilled"
-    found = driver_pod.ending(application(applicationState={"errorMessage": said}))
+    found = driver_pod.operator_error(application(applicationState={"errorMessage": said}))
     assert found.failure_cause is FailureCause.OUT_OF_MEMORY
 
 
@@ -219,7 +219,7 @@ def test_exit_code_137_alone_is_not_a_lack_of_memory() -> None:
     ids=["evicted", "shutdown", "preempted"],
 )
 def test_a_pod_that_kubernetes_ended_is_named_and_may_be_run_again(ended: V1Pod, says: str) -> None:
-    found = driver_pod.death(ended)
+    found = driver_pod.termination(ended)
     assert found is not None
     assert f"Kubernetes ended the driver's pod: {says}" in found.detail
     assert (found.failure_cause, found.can_retry) == (FailureCause.INTERNAL, True)
@@ -235,7 +235,7 @@ def test_a_pod_that_kubernetes_ended_is_named_and_may_be_run_again(ended: V1Pod,
 )
 def test_a_container_that_cannot_start(reason: str, cause: str) -> None:
     waiting = pod(waiting=V1ContainerStateWaiting(reason=reason, message="because"))
-    found = driver_pod.stuck(application(), waiting, [])
+    found = driver_pod.startup_failure(application(), waiting, [])
     assert found is not None
     assert found.failure_cause == cause
     assert f"{reason}: because" in found.detail
@@ -245,7 +245,7 @@ def test_a_pod_that_finds_no_node() -> None:
     condition = V1PodCondition(
         type="PodScheduled", status="False", reason="Unschedulable", message="0/1 nodes: cpu"
     )
-    found = driver_pod.stuck(application(), pod(condition=condition), [])
+    found = driver_pod.startup_failure(application(), pod(condition=condition), [])
     assert found is not None
     assert found.failure_cause is FailureCause.UNSCHEDULABLE
     assert "0/1 nodes: cpu" in found.detail
@@ -263,19 +263,19 @@ def test_a_pod_that_finds_no_node() -> None:
     ],
 )
 def test_events_tell_what_no_pod_can(message: str, cause: str) -> None:
-    found = driver_pod.stuck(application(), None, [warning(message)])
+    found = driver_pod.startup_failure(application(), None, [warning(message)])
     assert found is not None
     assert found.failure_cause == cause
     assert message in found.detail
 
 
-def refusal(status: int, message: str, call: Call) -> Exception:
+def refusal(status: int, message: str, call: KubernetesCall) -> Exception:
     error = ApiException(status=status, reason="")
     error.body = json.dumps({"kind": "Status", "message": message})
     return translated(error, call, "spark")
 
 
-CREATE = Call("create", "sparkapplications", "sparkoperator.k8s.io")
+CREATE = KubernetesCall("create", "sparkapplications", "sparkoperator.k8s.io")
 
 
 def test_a_refusal_names_verb_and_resource() -> None:
@@ -289,17 +289,19 @@ def test_a_refusal_names_verb_and_resource() -> None:
 @pytest.mark.parametrize(
     ("status", "call", "kind"),
     [
-        (404, Call("get", "pods"), NotFound),
+        (404, KubernetesCall("get", "pods"), NotFound),
         (404, CREATE, EngineFailed),
         (409, CREATE, Conflict),
-        (410, Call("watch", "sparkapplications"), Gone),
+        (410, KubernetesCall("watch", "sparkapplications"), WatchExpired),
         (429, CREATE, EngineUnreachable),
         (500, CREATE, EngineUnreachable),
         (503, CREATE, EngineUnreachable),
         (422, CREATE, EngineFailed),
     ],
 )
-def test_answers_of_the_api_server(status: int, call: Call, kind: type[AsgardError]) -> None:
+def test_answers_of_the_api_server(
+    status: int, call: KubernetesCall, kind: type[AsgardError]
+) -> None:
     assert type(refusal(status, "no", call)) is kind
 
 

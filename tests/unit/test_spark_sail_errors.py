@@ -39,7 +39,7 @@ SAID = [
     (
         "AnalysisException",
         "Resources exhausted: Failed to allocate additional 10 MB",
-        "Spark ran out of the memory that the job asked for.",
+        "Spark ran out of the memory that the job requested.",
         "out_of_memory",
     ),
     (
@@ -52,7 +52,7 @@ SAID = [
     (
         "SparkConnectGrpcException",
         "<_InactiveRpcError: panicked at src/lib.rs>",
-        "The Spark engine failed inside. The run's log has what it said.",
+        "The Spark engine had an internal error. The run's log has the details.",
         "internal",
     ),
 ]

@@ -209,7 +209,7 @@ SPOILS: dict[str, tuple[Spoil, int, str]] = {
     "no list": (
         lambda a: a.fail("GET /sources", status=200, body='{"items": []}'),
         424,
-        "is no list",
+        "is not a list",
     ),
 }
 

@@ -311,7 +311,7 @@ async def test_a_gateway_that_ends_notes_the_job_it_has_asked_for(
 async def test_a_job_that_airbyte_makes_after_its_gateway_is_gone_is_waited_for(
     world: World, airbyte: AirbyteServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "LAST_WORD", 0.0)
+    monkeypatch.setattr(jobs, "REQUEST_GRACE", 0.0)
     toy = await make(world, rows=25)
     held = airbyte.fail("POST /jobs", held=threading.Event()).held
     assert isinstance(world.engine, RemoteIngestionEngine)
