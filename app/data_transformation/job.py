@@ -147,30 +147,30 @@ def _aligned(frame: Any, table: str, schema: Any) -> Any:
         )
     columns = []
     for field in schema.fields:
-        mine, kind = by_name.get(field.name.lower()), _kind(field)
-        if mine is None:
+        own, kind = by_name.get(field.name.lower()), _kind(field)
+        if own is None:
             if not field.nullable:
                 raise JobError(
                     f"{name} requires the column {_short(field.name)}, which is missing."
                 )
             column = functions.lit(None).cast(field.dataType)
         else:
-            has = _kind(mine)
-            if not _fits(has, kind):
+            actual = _kind(own)
+            if not _fits(actual, kind):
                 raise JobError(
-                    f"The column {_short(mine.name)} is {_short(has)}, but in {name} it is "
-                    f"{_short(kind)}: write CAST({mine.name} AS {kind}) AS {mine.name}."[:LONGEST]
+                    f"The column {_short(own.name)} is {_short(actual)}, but in {name} it is "
+                    f"{_short(kind)}: write CAST({own.name} AS {kind}) AS {own.name}."[:LONGEST]
                 )
-            column = functions.col("`" + mine.name.replace("`", "``") + "`").cast(field.dataType)
+            column = functions.col("`" + own.name.replace("`", "``") + "`").cast(field.dataType)
         columns.append(column.alias(field.name))
     return frame.select(*columns)
 
 
-def _fits(has: str, required: str) -> bool:
+def _fits(actual: str, required: str) -> bool:
     """Return whether Iceberg's rules can promote every value of one type to the other."""
-    if has == required or required in WIDER.get(has, ()):
+    if actual == required or required in WIDER.get(actual, ()):
         return True
-    source, target = DECIMAL.fullmatch(has), DECIMAL.fullmatch(required)
+    source, target = DECIMAL.fullmatch(actual), DECIMAL.fullmatch(required)
     if source is None or target is None:
         return False
     return source[2] == target[2] and int(source[1]) <= int(target[1])

@@ -43,7 +43,7 @@ class AirbyteClient:
         self.identity = identity_of(settings)
         self._config_url = base.replace("/api/public/v1", "/api/v1")
         self._seconds = settings.airbyte_timeout
-        self.patience = timedelta(seconds=self._seconds)
+        self.response_timeout = timedelta(seconds=self._seconds)
         """After this time no one waits for a response, and the request has no effect any more."""
         self._http = httpx.AsyncClient(
             auth=auth_of(settings, f"{base}/applications/token"),

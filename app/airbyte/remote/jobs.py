@@ -247,7 +247,7 @@ class AirbyteJobs:
         if JOB_ID in run.engine or ASKED_AT not in run.engine:
             return False
         asked_at = datetime.fromisoformat(run.engine[ASKED_AT])
-        return self._client.now() < asked_at + self._client.patience
+        return self._client.now() < asked_at + self._client.response_timeout
 
     def _has_to_stop(self, run: Run) -> bool:
         started = run.started_at or run.created_at

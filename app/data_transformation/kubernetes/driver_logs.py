@@ -24,7 +24,7 @@ class DriverLog:
         self._pod = pod
         self._control = control
         self._loop = asyncio.get_running_loop()
-        self._read = asyncio.Event()
+        self._complete = asyncio.Event()
         self._driver_ended = threading.Event()
         self._closed = False
         self._response: Any = None
@@ -36,16 +36,16 @@ class DriverLog:
         threading.Thread(target=self._follow, name=f"log of {pod}", daemon=True).start()
 
     @property
-    def is_read(self) -> bool:
-        """Whether the log is complete."""
-        return self._read.is_set()
+    def is_complete(self) -> bool:
+        """Returns whether the log is complete."""
+        return self._complete.is_set()
 
-    async def to_the_end(self) -> str:
+    async def read_to_end(self) -> str:
         """Returns the rest of the log, for a driver that has ended."""
         self._driver_ended.set()
         try:
             async with asyncio.timeout(LAST_LINES_WITHIN):
-                await self._read.wait()
+                await self._complete.wait()
         except TimeoutError:
             self._control.log("The end of the driver's log did not arrive in time.")
         if self._error is not None:
@@ -73,7 +73,7 @@ class DriverLog:
                 break
             self._driver_ended.wait(RESTART_AFTER)
         self._on_loop(self._append, self._line)
-        self._on_loop(self._read.set)
+        self._on_loop(self._complete.set)
 
     def _stream(self) -> None:
         """Reads from the beginning, as the API requires, and skips what was received before."""
@@ -117,14 +117,14 @@ class DriverLogs:
     def follow(self, run_id: str, control: RunControl) -> DriverLog:
         """Follows the log until the pod is gone, even if the run is stopped: it still counts."""
         driver_log = self._followed.get(run_id)
-        if driver_log is None or driver_log.is_read:
+        if driver_log is None or driver_log.is_complete:
             driver_log = DriverLog(self._api, driver_pod_name(run_id), control)
             self._followed[run_id] = driver_log
         return driver_log
 
-    async def to_the_end(self, run_id: str, control: RunControl) -> str:
+    async def read_to_end(self, run_id: str, control: RunControl) -> str:
         """Returns the log of a driver that has ended."""
-        text = await self.follow(run_id, control).to_the_end()
+        text = await self.follow(run_id, control).read_to_end()
         self._followed.pop(run_id).close()
         return text
 

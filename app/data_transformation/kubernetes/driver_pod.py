@@ -161,7 +161,8 @@ def _forbidden(message: str) -> EngineFailed:
     return EngineFailed(
         f"Kubernetes does not let Spark start its driver: {message[:LONGEST]}",
         cause=FailureCause.PERMISSION_DENIED,
-        hint="SPARK_SERVICE_ACCOUNT must exist in SPARK_NAMESPACE and may manage pods there.",
+        hint="SPARK_SERVICE_ACCOUNT must exist in SPARK_NAMESPACE, with the right to manage pods "
+        "there.",
     )
 
 

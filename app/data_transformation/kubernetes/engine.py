@@ -105,16 +105,16 @@ class SparkOperatorEngine:
     async def _attempts(self, job: SparkJob, control: RunControl) -> Application:
         """Returns the application that completed. Raises why the last attempt failed. Its
         application then stays for as long as the operator retains it."""
-        with self.watch.follow(application_name(job.run_id)) as seen:
+        with self.watch.follow(application_name(job.run_id)) as queue:
             for attempt in count(1):
                 await self._create(job, control)
-                last, driver_log = await self._follow(job.run_id, seen, control, attempt)
+                last, driver_log = await self._follow(job.run_id, queue, control, attempt)
                 if last.state is SparkState.COMPLETED:
                     return last
                 error = await failure_of(self._api, job.run_id, last, driver_log)
                 if attempt > self._repetitions(job) or not is_worth_retrying(error):
                     raise error
-                await self._clear_for_another(job, seen, control, error)
+                await self._clear_for_another(job, queue, control, error)
         raise AssertionError("unreachable")
 
     def _repetitions(self, job: SparkJob) -> int:
@@ -126,7 +126,7 @@ class SparkOperatorEngine:
     async def _clear_for_another(
         self,
         job: SparkJob,
-        seen: "asyncio.Queue[Application | None]",
+        queue: "asyncio.Queue[Application | None]",
         control: RunControl,
         error: AsgardError,
     ) -> None:
@@ -141,7 +141,7 @@ class SparkOperatorEngine:
         await self._stop(job.run_id)
         try:
             async with asyncio.timeout(DELETION_SEEN_WITHIN):
-                async for _ in _until_deleted(seen):
+                async for _ in _until_deleted(queue):
                     pass
         except TimeoutError:
             raise error from None
@@ -211,7 +211,7 @@ class SparkOperatorEngine:
     async def _follow(
         self,
         run_id: str,
-        seen: "asyncio.Queue[Application | None]",
+        queue: "asyncio.Queue[Application | None]",
         control: RunControl,
         attempt: int,
     ) -> tuple[Application, str | None]:
@@ -220,7 +220,7 @@ class SparkOperatorEngine:
         driver_log = None
         watchdog = Watchdog(self._api, run_id, self._submit_timeout, control)
         try:
-            async for application in watchdog.changes(seen):
+            async for application in watchdog.changes(queue):
                 if application.state is None:
                     continue
                 await control.progress(
@@ -233,7 +233,7 @@ class SparkOperatorEngine:
                 if application.state is SparkState.RUNNING:
                     self._logs.follow(run_id, control)
                 elif application.state in ATTEMPT_ENDED and driver_log is None:
-                    driver_log = await self._logs.to_the_end(run_id, control)
+                    driver_log = await self._logs.read_to_end(run_id, control)
                 if application.state in ENDED:
                     return application, driver_log
         except EngineFailed:
@@ -252,14 +252,14 @@ class SparkOperatorEngine:
 
     async def _rejoin(self, run: Run) -> Application | None:
         name = application_name(run.run_id)
-        with self.watch.follow(name) as seen:
+        with self.watch.follow(name) as queue:
             try:
                 self.watch.created(await self._api.application(name))
             except NotFound:
                 return None
             try:
                 async with asyncio.timeout(self._seconds_left(run)):
-                    async for application in _until_deleted(seen):
+                    async for application in _until_deleted(queue):
                         if application.state in ENDED:
                             return application
             except TimeoutError:
@@ -284,9 +284,9 @@ class SparkOperatorEngine:
 
 
 async def _until_deleted(
-    seen: "asyncio.Queue[Application | None]",
+    queue: "asyncio.Queue[Application | None]",
 ) -> AsyncIterator[Application]:
-    while (application := await seen.get()) is not None:
+    while (application := await queue.get()) is not None:
         yield application
 
 

@@ -17,29 +17,29 @@ from app.errors import AsgardError, EngineFailed, NotFound
 from app.failure import FailureCause
 from app.runs.handler import RunControl
 
-FIRST_LOOK, LONGEST_LOOK = 15.0, 120.0
+FIRST_CHECK, LONGEST_CHECK = 15.0, 120.0
 """Seconds until the pod is checked before RUNNING, first and at most. The interval grows."""
 
 
-class Looks:
+class CheckTimes:
     """The times to check an application that waits, by the caller's clock. The last check is at the
     end of the timeout, however long the step before it would be."""
 
     def __init__(self, timeout: float, now: float) -> None:
-        self._given_up_at = now + timeout
-        self._step = FIRST_LOOK
-        self._next = min(now + self._step, self._given_up_at)
+        self._deadline = now + timeout
+        self._step = FIRST_CHECK
+        self._next = min(now + self._step, self._deadline)
 
     def pause(self, now: float) -> float:
         """Returns the seconds until the next check."""
         return max(0.0, self._next - now)
 
     def is_last(self, now: float) -> bool:
-        return now >= self._given_up_at
+        return now >= self._deadline
 
-    def looked(self, now: float) -> None:
-        self._step = min(self._step * 2, LONGEST_LOOK)
-        self._next = min(now + self._step, self._given_up_at)
+    def checked(self, now: float) -> None:
+        self._step = min(self._step * 2, LONGEST_CHECK)
+        self._next = min(now + self._step, self._deadline)
 
 
 class Watchdog:
@@ -53,30 +53,30 @@ class Watchdog:
         self._reported: str | None = None
 
     async def changes(
-        self, seen: "asyncio.Queue[Application | None]"
+        self, queue: "asyncio.Queue[Application | None]"
     ) -> AsyncIterator[Application]:
         """Yields every change of the application. Raises `EngineFailed` if it was deleted, or has
         not started within the submit timeout, without the time in which it was suspended."""
         clock = asyncio.get_running_loop().time
         application: Application | None = None
-        looks = Looks(self._submit_timeout, clock())
+        times = CheckTimes(self._submit_timeout, clock())
         while True:
-            waits = application is None or application.state in BEFORE_RUNNING
+            is_waiting = application is None or application.state in BEFORE_RUNNING
             try:
-                async with asyncio.timeout(looks.pause(clock()) if waits else None):
-                    change = await seen.get()
+                async with asyncio.timeout(times.pause(clock()) if is_waiting else None):
+                    change = await queue.get()
             except TimeoutError:
-                await self._look(application, looks.is_last(clock()))
-                looks.looked(clock())
+                await self._check(application, times.is_last(clock()))
+                times.checked(clock())
                 continue
             if change is None:
                 raise deleted(self._run_id)
-            if not waits and change.state in BEFORE_RUNNING:
-                looks = Looks(self._submit_timeout, clock())
+            if not is_waiting and change.state in BEFORE_RUNNING:
+                times = CheckTimes(self._submit_timeout, clock())
             application = change
             yield change
 
-    async def _look(self, application: Application | None, is_last: bool) -> None:
+    async def _check(self, application: Application | None, is_last: bool) -> None:
         cause = await self._cause(application)
         if is_last:
             raise cause or self._unknown(application)
