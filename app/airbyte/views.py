@@ -71,7 +71,7 @@ class StreamView(BaseModel):
     namespace: str | None
     columns: list[StreamColumn]
     sync_modes: list[SyncMode | str] | None = Field(
-        description="null while Airbyte's workspace has no sink, since Airbyte does not say then."
+        description="null while Airbyte's workspace has no sink: without one, Airbyte does not say."
     )
     primary_key: list[list[str]]
     cursor: list[str]
