@@ -10,8 +10,8 @@ BRONZE = "bronze"
 
 
 def require_bronze(bucket: str, path: str, lake_bucket: str) -> None:
-    """In the lake's own bucket syncs write below `bronze/` only: beside it lie Asgard's state
-    and the tables."""
+    """Raises `PathRefused` for a path of the lake's own bucket that is not below `bronze/`:
+    Asgard's state and the tables are beside it."""
     if bucket != lake_bucket:
         return
     parts = path.split("/")
@@ -21,14 +21,14 @@ def require_bronze(bucket: str, path: str, lake_bucket: str) -> None:
         )
 
 
-def refuse_taken(paths: Iterable[str], ingestions: Iterable[Ingestion], itself: str | None) -> None:
+def refuse_taken(paths: Iterable[str], ingestions: Iterable[Ingestion], own_id: str | None) -> None:
     """Raises `Conflict` when another ingestion writes one of these bronze paths."""
-    wanted = set(paths)
+    requested = set(paths)
     for other in ingestions:
-        taken = wanted.intersection(stream.path for stream in other.streams)
-        if other.id != itself and taken:
+        taken = requested.intersection(stream.path for stream in other.streams)
+        if other.id != own_id and taken:
             raise Conflict(
-                f"The ingestion {other.name} writes {', '.join(sorted(taken))} already.",
+                f"The ingestion {other.name} already writes {', '.join(sorted(taken))}.",
                 hint="Choose other streams, or another destination.",
                 conflicting_id=other.id,
             )

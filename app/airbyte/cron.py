@@ -10,9 +10,9 @@ DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 
 
 def quartz(expression: str) -> str:
-    """One of five fields, as cron knows it, becomes Quartz's, in UTC; others stay as they are.
+    """Returns a cron expression of five fields as Quartz's, in UTC, and any other one unchanged.
 
-    Raises `InvalidRequest` where both day fields are given: Quartz has no such schedule.
+    Raises `InvalidRequest` if both day fields are given: Quartz has no such schedule.
     """
     fields = expression.split()
     if len(fields) != 5:
@@ -26,29 +26,29 @@ def quartz(expression: str) -> str:
     if weekday == "*":
         return f"0 {minute} {hour} {day} {month} ? UTC"
     # Sunday is 0 in cron and 1 in Quartz; names are the same in both.
-    named = re.sub(r"(?<![/\d])[0-7](?!\d)", lambda found: DAYS[int(found[0])], weekday)
-    return f"0 {minute} {hour} ? {month} {named} UTC"
+    weekdays = re.sub(r"(?<![/\d])[0-7](?!\d)", lambda match: DAYS[int(match[0])], weekday)
+    return f"0 {minute} {hour} ? {month} {weekdays} UTC"
 
 
 def next_time(expression: str, after: datetime | None = None) -> datetime | None:
-    """When a schedule comes round again. None where it has a form that only Quartz reads."""
+    """Returns when a schedule runs next, or None if only Quartz can read its form."""
     from croniter import croniter
 
     zone, fields = _read(expression)
     try:
         start = (after or datetime.now(UTC)).astimezone(ZoneInfo(zone))
-        found: datetime = croniter(fields, start).get_next(datetime)
+        next_run: datetime = croniter(fields, start).get_next(datetime)
     except (ValueError, KeyError):
         return None
-    return found.astimezone(UTC)
+    return next_run.astimezone(UTC)
 
 
 def _read(expression: str) -> tuple[str, str]:
-    """The time zone, and the five fields as cron has them."""
+    """Returns the time zone, and the five fields as cron writes them."""
     fields = expression.split()
     if len(fields) < 6:
         return "UTC", expression
     minute, hour, day, month, weekday = fields[1:6]
-    named = re.sub(r"(?<![/#\d])[1-7](?!\d)", lambda found: DAYS[int(found[0]) - 1], weekday)
+    weekdays = re.sub(r"(?<![/#\d])[1-7](?!\d)", lambda match: DAYS[int(match[0]) - 1], weekday)
     zone = fields[6] if len(fields) > 6 else "UTC"
-    return zone, " ".join((minute, hour, day, month, named)).replace("?", "*")
+    return zone, " ".join((minute, hour, day, month, weekdays)).replace("?", "*")

@@ -1,7 +1,7 @@
-"""The ingestion port: what Airbyte calls sources, destinations and connections, and their syncs.
+"""The ingestion port: Airbyte's sources, destinations and connections, and their syncs.
 
 The engine owns them: Airbyte has its own database, the embedded adapter keeps records. Both raise
-`NotFound` for unknown ids, `InvalidRequest` for a configuration that makes no sense and
+`NotFound` for unknown ids, `InvalidRequest` for a configuration that is not valid and
 `NotSupported` for a connector that they cannot run.
 """
 
@@ -22,7 +22,7 @@ S3 = "s3"
 
 
 class SyncMode(StrEnum):
-    """Airbyte's names: how the source is read, and what becomes of what was there."""
+    """Airbyte's names for how the source is read, and what happens to the existing rows."""
 
     FULL_REFRESH_OVERWRITE = "full_refresh_overwrite"
     FULL_REFRESH_OVERWRITE_DEDUPED = "full_refresh_overwrite_deduped"
@@ -40,7 +40,7 @@ class SyncMode(StrEnum):
 
     @property
     def destination_mode(self) -> str:
-        """As connectors call it, which know three."""
+        """Returns the connectors' name for it. They know three."""
         by_mode = {
             SyncMode.FULL_REFRESH_OVERWRITE: "overwrite",
             SyncMode.INCREMENTAL_DEDUPED_HISTORY: "append_dedup",
@@ -52,7 +52,7 @@ class IngestionStatus(StrEnum):
     ACTIVE = "active"
     INACTIVE = "inactive"
     LOCKED = "locked"
-    """By Airbyte itself, which alone lifts it."""
+    """Airbyte has locked it, and only Airbyte can unlock it."""
 
 
 class ScheduleType(StrEnum):
@@ -65,11 +65,11 @@ class Schedule(Frozen):
     type: ScheduleType = ScheduleType.MANUAL
     cron: str | None = None
     basic_timing: str | None = None
-    """As Airbyte words it: `Every 24 HOURS`."""
+    """In Airbyte's form: `Every 24 HOURS`."""
 
 
 class Connector(Frozen):
-    """A type of source. `spec` is its config's JSON Schema; None: known once it is installed."""
+    """A type of source. `spec` is its config's JSON Schema, or None until it is installed."""
 
     type: str
     version: str | None
@@ -85,7 +85,7 @@ class SourceDraft(Frozen):
 
 
 class Source(Frozen):
-    """`config` has its secrets masked."""
+    """A source. The secrets in `config` are masked."""
 
     id: str
     name: str
@@ -99,7 +99,7 @@ class Source(Frozen):
 class DestinationDraft(Frozen):
     name: str
     config: dict[str, Any] | None = Field(default=None, repr=False)
-    """None: the gateway's own lake. Always of type `s3`."""
+    """None means the gateway's own lake. The type is always `s3`."""
     workspace: str = DEFAULT_WORKSPACE
 
 
@@ -118,9 +118,9 @@ class StreamColumn(Frozen):
 
 
 class Stream(Frozen):
-    """A stream that a source has. `json_schema` is what the connector says of its records.
+    """A stream of a source. `json_schema` is the connector's description of its records.
 
-    `sync_modes` may name some that `SyncMode` does not have. None: the engine does not say.
+    `sync_modes` may have names that `SyncMode` lacks, and is None if the engine does not say.
     """
 
     name: str
@@ -134,7 +134,7 @@ class Stream(Frozen):
 
 
 class StreamSelection(Frozen):
-    """What a client asks for. Without cursor and key: the source's own."""
+    """A stream that a client requests. Without cursor and key, the source's own are used."""
 
     name: str
     namespace: str | None = None
@@ -144,16 +144,16 @@ class StreamSelection(Frozen):
 
 
 class ConfiguredStream(StreamSelection):
-    """`path` is where its files are: `bronze/{namespace}/{name}`."""
+    """A stream of an ingestion. Its files are at `path`: `bronze/{namespace}/{name}`."""
 
     path: str
     other_mode: str | None = None
-    """The engine's name of a mode that `SyncMode` does not have; `sync_mode` says nothing then."""
+    """The engine's name of a mode that `SyncMode` lacks. `sync_mode` then has no meaning."""
     json_schema: dict[str, Any] = Field(default_factory=dict)
 
 
 class IngestionDraft(Frozen):
-    """`streams` None: all that the source has, as full refresh, overwriting."""
+    """A new ingestion. `streams` None means all of the source's, as full_refresh_overwrite."""
 
     name: str
     source_id: str
@@ -164,14 +164,14 @@ class IngestionDraft(Frozen):
 
 
 class IngestionChange(Frozen):
-    """None leaves what is there."""
+    """A change of an ingestion. None leaves a field unchanged."""
 
     name: str | None = None
     schedule: Schedule | None = None
     status: IngestionStatus | None = None
     streams: tuple[StreamSelection, ...] | None = None
     all_streams: bool = False
-    """Back to all that the source has."""
+    """Reset the ingestion to all of the source's streams."""
 
 
 class Ingestion(Frozen):
@@ -192,7 +192,7 @@ class CheckResult(Frozen):
 
 
 class EngineJob(Frozen):
-    """A sync as the engine itself tells of it, whoever started it."""
+    """A sync as the engine itself reports it, no matter who started it."""
 
     id: str
     state: RunState
@@ -205,10 +205,10 @@ class IngestionEngine(Protocol):
     async def connectors(self) -> tuple[Connector, ...]: ...
 
     async def missing_connector(self, source_type: str) -> str | None:
-        """The connector that `install` must install before such a source can be read."""
+        """Returns the connector that `install` must install before such a source can be read."""
 
     async def validate_source(self, draft: SourceDraft) -> None:
-        """Raises what `create_source` would, and changes nothing."""
+        """Raises what `create_source` would raise, and changes nothing."""
 
     async def create_source(self, source_id: str, draft: SourceDraft, caller: Caller) -> Source: ...
     async def sources(self) -> list[Source]: ...
@@ -217,7 +217,7 @@ class IngestionEngine(Protocol):
     async def check_source(self, source_id: str) -> CheckResult: ...
     async def discover(self, source_id: str) -> tuple[Stream, ...]: ...
 
-    async def vet_destination(self, draft: DestinationDraft) -> None: ...
+    async def validate_destination(self, draft: DestinationDraft) -> None: ...
     async def create_destination(
         self, destination_id: str, draft: DestinationDraft, caller: Caller
     ) -> Destination: ...
@@ -225,7 +225,7 @@ class IngestionEngine(Protocol):
     async def destination(self, destination_id: str) -> Destination: ...
     async def delete_destination(self, destination_id: str, caller: Caller) -> None: ...
 
-    async def vet_ingestion(self, draft: IngestionDraft) -> None: ...
+    async def validate_ingestion(self, draft: IngestionDraft) -> None: ...
     async def create_ingestion(
         self, ingestion_id: str, draft: IngestionDraft, caller: Caller
     ) -> Ingestion:
@@ -237,16 +237,16 @@ class IngestionEngine(Protocol):
         self, ingestion_id: str, change: IngestionChange, caller: Caller
     ) -> Ingestion: ...
     async def delete_ingestion(self, ingestion_id: str, caller: Caller) -> None:
-        """Keeps the files that it wrote."""
+        """Deletes the ingestion and keeps the files that it wrote."""
 
     async def later_job(self, ingestion_id: str, run: Run | None) -> EngineJob | None:
-        """The newest sync, if the engine began it by itself and after that of `run`."""
+        """Returns the newest sync, if the engine started it by itself and after that of `run`."""
 
     async def install(self, connector: str, control: RunControl) -> Mapping[str, Any]:
-        """Installs a connector; returns what the run records of it. Repeatable."""
+        """Installs a connector, and returns what the run records of it. It can be repeated."""
 
     async def sync(self, ingestion_id: str, control: RunControl) -> RunResult:
-        """Reads the source into bronze: all of it becomes visible at once, or nothing does."""
+        """Reads the source into bronze. Either all of it becomes visible at once, or nothing."""
 
     async def reconcile_sync(self, run: Run, ingestion_id: str) -> RunResult | None:
-        """See `RunHandler.reconcile`."""
+        """Does what `RunHandler.reconcile` describes."""

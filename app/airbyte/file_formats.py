@@ -1,4 +1,4 @@
-"""What a file is, by its name: format, compression, and the stream that it becomes."""
+"""The kind of a file, by its name: format, compression, and the stream that it becomes."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -35,7 +35,7 @@ class Packing(StrEnum):
 
 @dataclass(frozen=True)
 class FileKind:
-    """`format` is None when the name does not tell it."""
+    """The kind of a file. `format` is None if the name does not show it."""
 
     format: FileFormat | None
     packing: Packing
@@ -43,7 +43,7 @@ class FileKind:
 
     @classmethod
     def of(cls, name: str) -> "FileKind":
-        """`flights.csv.zip` is a zipped CSV and the stream `flights`."""
+        """Returns the kind: `flights.csv.zip` is a zipped CSV and the stream `flights`."""
         *_, last = PurePosixPath(name).parts or ("",)
         stem, *suffixes = last.split(".")
         packing = Packing.NONE

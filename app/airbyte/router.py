@@ -1,4 +1,4 @@
-"""`/airbyte`: HTTP only."""
+"""The HTTP routes of `/airbyte`."""
 
 from dataclasses import replace
 from typing import Annotated
@@ -44,7 +44,7 @@ ServiceDep = Annotated[AirbyteService, Depends(_service)]
 
 @router.get("/connectors")
 async def list_connectors(service: ServiceDep, _: CallerDep) -> ConnectorList:
-    """The types of sources that the configured engine can run."""
+    """Lists the types of sources that the configured engine can run."""
     connectors = await service.connectors()
     return ConnectorList(connectors=[ConnectorView.of(connector) for connector in connectors])
 
@@ -63,8 +63,8 @@ async def create_source(
     request_id: RequestIdDep,
     wait: WaitDep,
 ) -> SourceView:
-    """Registers a source. One whose connector is not installed yet is 202, with the run that
-    installs it in `run` and `Location`; the source itself is there at once."""
+    """Registers a source, which exists at once. If its connector is not installed yet, returns
+    202 with the run that installs it in `run` and `Location`."""
     created = await service.create_source(
         body.draft(),
         caller,
@@ -91,20 +91,20 @@ async def get_source(source_id: str, service: ServiceDep, _: CallerDep) -> Sourc
 
 @router.delete("/datasource/{source_id}", status_code=204)
 async def delete_source(source_id: str, service: ServiceDep, caller: CallerDep) -> None:
-    """409 while an ingestion reads it."""
+    """Deletes a source. Returns 409 while an ingestion reads it."""
     await service.delete_source(source_id, caller)
 
 
 @router.post("/datasource/{source_id}/check", dependencies=[AsksSource])
 async def check_source(source_id: str, service: ServiceDep, caller: CallerDep) -> CheckView:
-    """Whether the source can be reached and read with its config."""
+    """Checks whether the source can be reached and read with its config."""
     result = await service.check_source(source_id, caller)
     return CheckView(succeeded=result.succeeded, message=result.message)
 
 
 @router.get("/datasource/{source_id}/streams", dependencies=[AsksSource])
 async def list_streams(source_id: str, service: ServiceDep, caller: CallerDep) -> StreamList:
-    """What the source has, as it says now."""
+    """Lists the streams that the source currently offers."""
     streams = await service.streams(source_id, caller)
     return StreamList(streams=[StreamView.of(stream) for stream in streams])
 
@@ -117,7 +117,7 @@ async def create_sink(
     caller: CallerDep,
     key: IdempotencyDep,
 ) -> SinkView:
-    """Without `config` a destination is the gateway's own lake."""
+    """Registers a destination. Without `config` it is the gateway's own lake."""
     destination, claim = await service.create_destination(body.draft(), caller, key)
     set_replayed(response, claim)
     return SinkView.of(destination)
@@ -135,7 +135,7 @@ async def get_sink(destination_id: str, service: ServiceDep, _: CallerDep) -> Si
 
 @router.delete("/sink/{destination_id}", status_code=204)
 async def delete_sink(destination_id: str, service: ServiceDep, caller: CallerDep) -> None:
-    """409 while an ingestion writes to it."""
+    """Deletes a destination. Returns 409 while an ingestion writes to it."""
     await service.delete_destination(destination_id, caller)
 
 
@@ -147,7 +147,8 @@ async def create_ingestion(
     caller: CallerDep,
     key: IdempotencyDep,
 ) -> IngestionView:
-    """Two ingestions never write the same bronze path: 409 names the other one."""
+    """Creates an ingestion. Two ingestions never write the same bronze path: a 409 names the
+    other one."""
     ingestion, claim = await service.create_ingestion(body.draft(), caller, key)
     set_replayed(response, claim)
     return IngestionView.of(ingestion)
@@ -173,7 +174,7 @@ async def update_ingestion(
 
 @router.delete("/ingestion/{ingestion_id}", status_code=204)
 async def delete_ingestion(ingestion_id: str, service: ServiceDep, caller: CallerDep) -> None:
-    """Keeps what it has written. 409 while it syncs."""
+    """Deletes an ingestion and keeps the files that it wrote. Returns 409 while it syncs."""
     await service.delete_ingestion(ingestion_id, caller)
 
 
@@ -186,7 +187,7 @@ async def get_ingestion_status(
 
 @router.post(
     "/ingestion/{ingestion_id}/sync",
-    responses={202: {"model": RunView, "description": "The sync is still going on."}},
+    responses={202: {"model": RunView, "description": "The sync is still running."}},
 )
 async def sync_ingestion(
     ingestion_id: str,

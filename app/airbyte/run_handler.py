@@ -1,4 +1,4 @@
-"""Carries a run of kind ingestion, a sync or an installation, to its outcome."""
+"""The handler of ingestion runs: syncs, and installations of connectors."""
 
 from typing import Literal
 
@@ -9,8 +9,8 @@ from app.lakehouse.outputs import RunOutput
 from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run, RunState
 
-ENDS = frozenset(state for state in RunState if state.is_terminal)
-STOPPED = frozenset({FailureCause.CANCELLED, FailureCause.TIMEOUT})
+TERMINAL_STATES = frozenset(state for state in RunState if state.is_terminal)
+STOP_CAUSES = frozenset({FailureCause.CANCELLED, FailureCause.TIMEOUT})
 
 
 class SyncWork(Frozen):
@@ -32,7 +32,7 @@ class InstallWork(Frozen):
 
 
 class IngestionRunHandler:
-    """`RunHandler` of ingestion runs, whichever engine runs them."""
+    """The `RunHandler` of ingestion runs, for every engine."""
 
     def __init__(self, engine: IngestionEngine) -> None:
         self._engine = engine
@@ -54,12 +54,12 @@ class IngestionRunHandler:
         return RunResult(output=RunOutput(table=install.target))
 
     def final_engine_state(self, ended: Run) -> str | None:
-        """In Airbyte's words, which the embedded engine has too. What is stopped is cancelled
-        there, also when it took too long."""
-        said = ended.engine_state
+        """Returns the state in Airbyte's words, which the embedded engine also uses. There, a
+        stopped sync is cancelled, also if it took too long."""
+        reported = ended.engine_state
         if ended.state is RunState.SUCCEEDED:
             return RunState.SUCCEEDED
-        if said is None or said in ENDS:
-            return said
-        stopped = ended.failure is not None and ended.failure.cause in STOPPED
+        if reported is None or reported in TERMINAL_STATES:
+            return reported
+        stopped = ended.failure is not None and ended.failure.cause in STOP_CAUSES
         return RunState.CANCELLED if stopped else RunState.FAILED

@@ -1,4 +1,4 @@
-"""What clients send to `/airbyte`."""
+"""The request bodies of `/airbyte`."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
@@ -40,9 +40,9 @@ Name = Annotated[
 ConnectorName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$")]
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 FieldPath = Annotated[list[FieldName], Field(max_length=100, fail_fast=True)]
-MOST_WRONG = 10
-"""The most faults of a config that an answer lists."""
-WantedStatus = Literal[IngestionStatus.ACTIVE, IngestionStatus.INACTIVE]
+MAX_PROBLEMS = 10
+"""The most problems of a config that a response lists."""
+RequestedStatus = Literal[IngestionStatus.ACTIVE, IngestionStatus.INACTIVE]
 Workspace = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -73,19 +73,19 @@ class SourceCreate(Body):
             return {**config, **model.model_validate(config).model_dump(exclude_none=True)}
         except ValidationError as error:
             # pydantic's own text quotes the values, which may be secrets.
-            raise ValueError("; ".join(_wrong(error, model))) from None
+            raise ValueError("; ".join(_problems(error, model))) from None
 
     def draft(self) -> SourceDraft:
         return SourceDraft(**self.model_dump())
 
 
-def _wrong(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
-    for item in error.errors(include_url=False, include_input=False)[:MOST_WRONG]:
+def _problems(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
+    for item in error.errors(include_url=False, include_input=False)[:MAX_PROBLEMS]:
         field = ".".join(map(str, item["loc"]))
         if item["type"] != "extra_forbidden":
             yield f"{field}: {item['msg']}"
-        elif near := nearest_name(field, model.model_fields):
-            yield f'{field}: is not a known field; did you mean "{near}"?'
+        elif suggestion := nearest_name(field, model.model_fields):
+            yield f'{field}: is not a known field; did you mean "{suggestion}"?'
         else:
             yield f"{field}: is not a known field; the fields are {', '.join(model.model_fields)}"
 
@@ -99,7 +99,7 @@ class SinkCreate(Body):
     @field_validator("config", mode="before")
     @classmethod
     def _free(cls, config: Any) -> Any:
-        """S3Config takes fields of any kind beside its own."""
+        """Checks the config as free JSON, since S3Config takes any other fields, too."""
         return check_free_json(config) if isinstance(config, dict) else config
 
     def draft(self) -> DestinationDraft:
@@ -111,7 +111,7 @@ class ScheduleBody(Body):
     scheduleType: ScheduleType = ScheduleType.MANUAL  # noqa: N815
     cronExpression: Annotated[str, StringConstraints(max_length=200)] | None = None  # noqa: N815
     basicTiming: Annotated[str, StringConstraints(max_length=200)] | None = Field(  # noqa: N815
-        None, description="Of a basic schedule, which only Airbyte itself makes."
+        None, description="Only for a basic schedule, which only Airbyte itself creates."
     )
 
     @model_validator(mode="after")
@@ -127,7 +127,7 @@ class ScheduleBody(Body):
         if not croniter.is_valid(" ".join(fields[:5])) and not croniter.is_valid(
             " ".join(fields[1:6]).replace("?", "*")
         ):
-            raise ValueError("cronExpression is no cron expression")
+            raise ValueError("cronExpression is not a valid cron expression")
         return self
 
     def schedule(self) -> Schedule:
@@ -167,7 +167,7 @@ class StreamBody(Body):
             return [[item] if isinstance(item, str) else item for item in value]
         return value
 
-    def choice(self) -> StreamSelection:
+    def selection(self) -> StreamSelection:
         return StreamSelection.model_validate(self.model_dump())
 
 
@@ -179,7 +179,7 @@ class IngestionCreate(Body):
     sourceId: Name  # noqa: N815
     destinationId: Name  # noqa: N815
     schedule: ScheduleBody | None = Field(None, description="Default: manual.")
-    status: WantedStatus = IngestionStatus.ACTIVE
+    status: RequestedStatus = IngestionStatus.ACTIVE
     streams: Streams | None = Field(
         None, description="Default: all of the source's, as full_refresh_overwrite."
     )
@@ -191,7 +191,7 @@ class IngestionCreate(Body):
             destination_id=self.destinationId,
             schedule=(self.schedule or ScheduleBody()).schedule(),
             status=self.status,
-            streams=_choices(self.streams),
+            streams=_selections(self.streams),
         )
 
 
@@ -199,21 +199,21 @@ class IngestionPatch(Body):
     """Absent fields stay unchanged. A null `schedule` is manual; null `streams` are all streams."""
 
     name: Name = ""
-    status: WantedStatus = IngestionStatus.ACTIVE
+    status: RequestedStatus = IngestionStatus.ACTIVE
     schedule: ScheduleBody | None = None
     streams: Streams | None = None
 
     def change(self) -> IngestionChange:
-        given = self.model_fields_set
+        fields = self.model_fields_set
         schedule = (self.schedule or ScheduleBody()).schedule()
         return IngestionChange(
-            name=self.name if "name" in given else None,
-            status=self.status if "status" in given else None,
-            schedule=schedule if "schedule" in given else None,
-            streams=_choices(self.streams),
-            all_streams="streams" in given and self.streams is None,
+            name=self.name if "name" in fields else None,
+            status=self.status if "status" in fields else None,
+            schedule=schedule if "schedule" in fields else None,
+            streams=_selections(self.streams),
+            all_streams="streams" in fields and self.streams is None,
         )
 
 
-def _choices(streams: list[StreamBody] | None) -> tuple[StreamSelection, ...] | None:
-    return None if streams is None else tuple(stream.choice() for stream in streams)
+def _selections(streams: list[StreamBody] | None) -> tuple[StreamSelection, ...] | None:
+    return None if streams is None else tuple(stream.selection() for stream in streams)

@@ -1,7 +1,7 @@
-"""Secrets of sources: one 0600 file under `ASGARD_HOME`, never a record.
+"""The secrets of sources: one 0600 file under `ASGARD_HOME`, never a record.
 
 Records are append-only and cannot forget. They hold a configuration with its secrets masked, and
-the paths at which the secrets stand; this file holds the values.
+the paths of the secrets. This file holds the values.
 """
 
 import copy
@@ -19,26 +19,26 @@ SHORTEST_SECRET = 4
 
 
 def secret_pointers(schema: Mapping[str, Any], config: Any) -> set[Pointer]:
-    """Where in the config the values are that the JSON Schema marks `airbyte_secret`."""
-    found: set[Pointer] = set()
+    """Return the pointers to the config's values that the JSON Schema marks `airbyte_secret`."""
+    pointers: set[Pointer] = set()
     if schema.get("airbyte_secret"):
-        found.add(())
+        pointers.add(())
     for key in ("oneOf", "anyOf", "allOf"):
         for branch in schema.get(key) or ():
-            found |= secret_pointers(branch, config)
+            pointers |= secret_pointers(branch, config)
     if isinstance(config, dict):
         for name, inner in (schema.get("properties") or {}).items():
             if name in config and isinstance(inner, dict):
-                found |= {(name, *rest) for rest in secret_pointers(inner, config[name])}
+                pointers |= {(name, *rest) for rest in secret_pointers(inner, config[name])}
     if isinstance(config, list) and isinstance(schema.get("items"), dict):
         for position, value in enumerate(config):
             below = secret_pointers(schema["items"], value)
-            found |= {(position, *rest) for rest in below}
-    return found
+            pointers |= {(position, *rest) for rest in below}
+    return pointers
 
 
 def every_pointer(config: Any) -> set[Pointer]:
-    """For a connector whose spec is not known yet: anything may be a secret."""
+    """Return the pointer to every value. Without a spec, any of them may be a secret."""
     match config:
         case dict():
             return {(k, *rest) for k, value in config.items() for rest in every_pointer(value)}
@@ -61,7 +61,7 @@ def split(
             holder, value = value, MASK if value == MASK else value[step]
         if value == MASK or holder is None:
             continue
-        secrets[_written(pointer)] = value
+        secrets[_json_pointer(pointer)] = value
         holder[pointer[-1]] = MASK
     return masked, secrets
 
@@ -72,7 +72,7 @@ def masked(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def masks_in(config: Any) -> list[str]:
-    """Return the fields of a request that hold an answer's mask instead of a value."""
+    """Return the fields of a request that hold a response's mask instead of a value."""
     return [
         ".".join(map(str, pointer))
         for pointer in sorted(every_pointer(config), key=str)
@@ -81,10 +81,11 @@ def masks_in(config: Any) -> list[str]:
 
 
 def joined(masked: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config that `split` has taken apart."""
     config: Any = copy.deepcopy(dict(masked))
-    for written, value in secrets.items():
+    for pointer, value in secrets.items():
         holder, last = config, None
-        for step in _read(written):
+        for step in _read(pointer):
             if last is not None:
                 holder = holder[_index(holder, last)]
             last = step
@@ -99,12 +100,12 @@ def _at(config: Any, pointer: Pointer) -> Any:
     return config
 
 
-def _written(pointer: Pointer) -> str:
+def _json_pointer(pointer: Pointer) -> str:
     return "".join("/" + str(s).replace("~", "~0").replace("/", "~1") for s in pointer)
 
 
-def _read(written: str) -> Iterator[str]:
-    for step in written.split("/")[1:]:
+def _read(pointer: str) -> Iterator[str]:
+    for step in pointer.split("/")[1:]:
         yield step.replace("~1", "/").replace("~0", "~")
 
 
@@ -113,13 +114,13 @@ def _index(holder: Any, step: str) -> str | int:
 
 
 def secret_values(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """What must be hidden, longest first; a very short value would hide half of every log."""
+    """Return the values to hide, longest first. A very short one would hide half of every log."""
     texts = {str(v) for v in values.values() if len(str(v)) >= SHORTEST_SECRET}
     return tuple(sorted(texts, key=len, reverse=True))
 
 
 def secret_texts(config: Any, secret: bool = False) -> set[str]:
-    """What stands under names that secrets have, whatever a connector's spec says of them."""
+    """Return the values under names that secrets have, whatever a connector's spec says."""
     match config:
         case dict():
             return {t for k, v in config.items() for t in secret_texts(v, secret or _is_secret(k))}
@@ -137,8 +138,8 @@ def _is_secret(name: str) -> bool:
 
 
 def sure_secrets(config: Any, name: str = "") -> set[str]:
-    """Those that may be hidden in whatever this process logs: a value that is no secret, a column
-    or a way to log in, would be missed there."""
+    """Return the values that are surely secrets, to be hidden in everything this process logs.
+    Other values, such as a column or a way to log in, are needed there."""
     match config:
         case dict():
             return {text for key, value in config.items() for text in sure_secrets(value, key)}
@@ -153,7 +154,8 @@ def sure_secrets(config: Any, name: str = "") -> set[str]:
 
 
 class SecretStore:
-    """Blocks, for a few milliseconds: call it in a thread. Safe for several gateways at once."""
+    """The file of secrets. Calls block for a few milliseconds, so make them in a thread. Several
+    gateways may use the file at once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -196,7 +198,7 @@ class SecretStore:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds a file lock, waiting for it. The kernel lets it go when the process dies."""
+    """Wait for a file lock, and hold it. The kernel releases it when the process dies."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""The rules of `/airbyte`, whichever engine ingests."""
+"""The rules of `/airbyte`, for every engine."""
 
 import hashlib
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ INSTALL_RETRY_SECONDS = 5
 
 @dataclass(frozen=True)
 class CreatedSource:
-    """`install` is the run that installs its connector, when that is still to be done."""
+    """A source, and in `install` the run that installs its connector, if that is needed."""
 
     source: Source
     claim: Claim
@@ -56,7 +56,7 @@ class AirbyteService:
         self._engine = engine
         self._runs = runs
         self._idempotency = idempotency
-        self._patience = settings.wait_seconds
+        self._wait_seconds = settings.wait_seconds
 
     async def connectors(self) -> tuple[Connector, ...]:
         return await self._engine.connectors()
@@ -70,19 +70,19 @@ class AirbyteService:
         key: IdempotencyKey | None = None,
         wait_seconds: float = 0,
     ) -> CreatedSource:
-        """The source is there at once; its connector is installed by a run of its own.
+        """Creates the source at once. A separate run installs its connector.
 
         Raises:
-            NotSupported: the configured engine has no such connector.
-            InvalidBody: the config does not fit the connector's spec.
-            PathRefused, SourceNotFound: of file sources.
+            NotSupported: The configured engine has no such connector.
+            InvalidBody: The config does not fit the connector's spec.
+            PathRefused, SourceNotFound: A file source cannot be read.
         """
         check_text(draft.name, "name")
         _refuse_masks(draft.config)
         register_caller_secrets(sure_secrets(draft.config))
         await self._engine.validate_source(draft)
         claim = await self._idempotency.claim(key, str(uuid4()))
-        source = await self._earlier_source(claim)
+        source = await self._existing_source(claim)
         if source is None:
             source = await self._engine.create_source(claim.id, draft, caller)
         install = await self._start_install(source.type, caller, request_id)
@@ -117,7 +117,7 @@ class AirbyteService:
         check_text(draft.name, "name")
         _refuse_masks(draft.config or {})
         register_caller_secrets(sure_secrets(draft.config))
-        await self._engine.vet_destination(draft)
+        await self._engine.validate_destination(draft)
         claim = await self._idempotency.claim(key, str(uuid4()))
         if claim.replayed:
             try:
@@ -179,7 +179,7 @@ class AirbyteService:
         await self._engine.delete_ingestion(ingestion_id, caller)
 
     async def last_sync(self, ingestion_id: str) -> tuple[Ingestion, Run | None, EngineJob | None]:
-        """The last run, and the sync that the engine began by itself since, if any."""
+        """Returns the last run, and the sync that the engine started by itself since, if any."""
         ingestion = await self._engine.ingestion(ingestion_id)
         run = (await self._runs.latest({ingestion.id})).get(ingestion.id)
         return ingestion, run, await self._engine.later_job(ingestion.id, run)
@@ -193,7 +193,7 @@ class AirbyteService:
         key: IdempotencyKey | None = None,
         wait_seconds: float = 0,
     ) -> tuple[Run, Claim]:
-        """A sync that runs already is joined. Raises `Conflict` for an inactive ingestion."""
+        """Starts a sync, or joins the running one. Raises `Conflict` for an inactive ingestion."""
         ingestion = await self._engine.ingestion(ingestion_id)
         if ingestion.status is not IngestionStatus.ACTIVE:
             raise _not_active(ingestion)
@@ -210,30 +210,30 @@ class AirbyteService:
             run_id=claim.id,
             idempotency_key=key.key if key else None,
         )
-        run = await self._earlier_run(claim) or (await self._runs.start(request)).run
+        run = await self._existing_run(claim) or (await self._runs.start(request)).run
         return await self._runs.wait(run.run_id, wait_seconds), claim
 
     async def _claim_ingestion(self, draft: IngestionDraft, key: IdempotencyKey) -> Claim:
-        """A key is claimed only for what makes sense; but what it already made may conflict with
-        its own repetition."""
+        """Claims the key, if the draft is valid. A repeated request may conflict with the ingestion
+        that it created before."""
         try:
-            await self._engine.vet_ingestion(draft)
+            await self._engine.validate_ingestion(draft)
         except Conflict as conflict:
-            made = str(conflict.members.get("conflicting_id"))
+            existing = str(conflict.members.get("conflicting_id"))
             claim = await self._idempotency.claim(key, str(uuid4()))
-            if made != await self._made_by(claim):
+            if existing != await self._created_with(claim):
                 raise
             return claim
         return await self._idempotency.claim(key, str(uuid4()))
 
-    async def _made_by(self, claim: Claim) -> str | None:
-        """The id that the engine gave what the claim made."""
+    async def _created_with(self, claim: Claim) -> str | None:
+        """Returns the engine's id of the ingestion that was created with the claim."""
         try:
             return (await self._engine.ingestion(claim.id)).id
         except NotFound:
             return None
 
-    async def _earlier_source(self, claim: Claim) -> Source | None:
+    async def _existing_source(self, claim: Claim) -> Source | None:
         if not claim.replayed:
             return None
         try:
@@ -241,7 +241,7 @@ class AirbyteService:
         except NotFound:
             return None  # the first request died between its claim and its record
 
-    async def _earlier_run(self, claim: Claim) -> Run | None:
+    async def _existing_run(self, claim: Claim) -> Run | None:
         if not claim.replayed:
             return None
         try:
@@ -261,7 +261,7 @@ class AirbyteService:
     async def _start_install(
         self, source_type: str, caller: Caller, request_id: str | None = None
     ) -> Run | None:
-        """A run that installs the connector, or is at it; None when it is installed."""
+        """Starts or joins the run that installs the connector. Returns None if it is installed."""
         connector = await self._engine.missing_connector(source_type)
         if connector is None:
             return None
@@ -279,11 +279,11 @@ class AirbyteService:
         return started.run
 
     async def _require_connector(self, source: Source, caller: Caller) -> None:
-        """Raises `EngineUnreachable` (come again) while it is still being installed."""
+        """Raises `EngineUnreachable` (retry later) while it is still being installed."""
         run = await self._start_install(source.type, caller)
         if run is None:
             return
-        run = await self._runs.wait(run.run_id, self._patience)
+        run = await self._runs.wait(run.run_id, self._wait_seconds)
         if run.failure is not None:
             raise EngineFailed(
                 f"The connector {source.type} could not be installed: {run.failure.message}",
@@ -302,8 +302,8 @@ class AirbyteService:
 def _refuse_masks(config: Mapping[str, Any]) -> None:
     if fields := masks_in(config):
         raise InvalidBody(
-            f"config.{fields[0]} is the mask that answers show; expected the secret itself.",
-            hint="Send the secret. Answers always mask it.",
+            f"config.{fields[0]} is the mask that responses show; expected the secret itself.",
+            hint="Send the secret. Responses always mask it.",
         )
 
 

@@ -1,4 +1,4 @@
-"""The configs of sources and destinations that Asgard types itself; others have their spec."""
+"""The configs of sources and destinations that Asgard types itself. Others have their spec."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class FileConfig(Body):
-    """A file, or a directory whose files are each a stream, named up to the first dot."""
+    """A file, or a directory. Each file is a stream, named after the file up to its first dot."""
 
     model_config = ConfigDict(title="File source")
 
@@ -25,14 +25,14 @@ class FileConfig(Body):
         None, description="The stream's name, when the url is a single file."
     )
     format: str | None = Field(
-        None, description=f"When the file's name does not tell it: {', '.join(FORMAT_NAMES)}."
+        None, description=f"Needed if the file's name does not show it: {', '.join(FORMAT_NAMES)}."
     )
 
     @field_validator("format")
     @classmethod
     def _known(cls, value: str | None) -> str | None:
         if value is not None and FileFormat.named(value) is None:
-            raise ValueError(f"is one of {', '.join(FORMAT_NAMES)}")
+            raise ValueError(f"must be one of {', '.join(FORMAT_NAMES)}")
         return value
 
 
@@ -63,7 +63,7 @@ class MongoDbConfig(BaseModel):
 class KafkaConfig(BaseModel):
     bootstrap_servers: Annotated[list[Text], Field(min_length=1, max_length=100, fail_fast=True)]
     protocol: dict[str, Any] | None = Field(
-        None, description="As the connector has it, instead of the fields below."
+        None, description="In the connector's form, instead of the fields below."
     )
     security_protocol: Text = "PLAINTEXT"
     sasl_mechanism: Text | None = Field(None, validate_default=True)

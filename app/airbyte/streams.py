@@ -1,4 +1,4 @@
-"""Which of a source's streams an ingestion reads, and how: the same rules for every engine."""
+"""The rules for which of a source's streams an ingestion reads, and how, for every engine."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -9,48 +9,52 @@ PathOf = Callable[[StreamSelection], str]
 
 
 def configured(
-    available: Iterable[Stream], wanted: tuple[StreamSelection, ...] | None, path_of: PathOf
+    available: Iterable[Stream], requested: tuple[StreamSelection, ...] | None, path_of: PathOf
 ) -> tuple[ConfiguredStream, ...]:
-    """Every wanted stream with what the source says of it; None: all of them.
+    """Returns every requested stream as the source describes it, or all of them for None.
 
     Raises:
-        InvalidRequest: an unknown stream, a mode that it does not have, the same one twice.
+        InvalidRequest: A stream is unknown, lacks the mode, or is requested twice.
     """
-    known = {(stream.namespace, stream.name): stream for stream in available}
-    if wanted is None:
-        wanted = tuple(StreamSelection(name=s.name, namespace=s.namespace) for s in known.values())
-    if not wanted:
-        raise InvalidRequest("An ingestion has at least one stream.")
+    by_name = {(stream.namespace, stream.name): stream for stream in available}
+    if requested is None:
+        requested = tuple(
+            StreamSelection(name=s.name, namespace=s.namespace) for s in by_name.values()
+        )
+    if not requested:
+        raise InvalidRequest("An ingestion needs at least one stream.")
     streams: dict[str, ConfiguredStream] = {}
-    for choice in wanted:
-        stream = _known(choice, known)
-        path = path_of(choice.model_copy(update={"namespace": stream.namespace}))
+    for selection in requested:
+        stream = _matching(selection, by_name)
+        path = path_of(selection.model_copy(update={"namespace": stream.namespace}))
         if path in streams:
             raise InvalidRequest(
-                f"The streams {streams[path].name} and {choice.name} would both be written to "
+                f"The streams {streams[path].name} and {selection.name} would both be written to "
                 f"{path}."
             )
-        streams[path] = _configured(choice, stream, path)
+        streams[path] = _configured(selection, stream, path)
     return tuple(streams.values())
 
 
-def _known(choice: StreamSelection, known: Mapping[tuple[str | None, str], Stream]) -> Stream:
-    named = [
+def _matching(
+    selection: StreamSelection, by_name: Mapping[tuple[str | None, str], Stream]
+) -> Stream:
+    matches = [
         s
-        for (space, name), s in known.items()
-        if name == choice.name and choice.namespace in {None, space}
+        for (space, name), s in by_name.items()
+        if name == selection.name and selection.namespace in {None, space}
     ]
-    if len(named) != 1:
-        names = sorted(name for _, name in known)
-        which = "has no stream" if not named else "has several streams"
+    if len(matches) != 1:
+        names = sorted(name for _, name in by_name)
+        which = "has no stream" if not matches else "has several streams"
         raise InvalidRequest(
-            f"The source {which} {choice.name}.", missing=choice.name, streams=names[:100]
+            f"The source {which} {selection.name}.", missing=selection.name, streams=names[:100]
         )
-    return named[0]
+    return matches[0]
 
 
-def _configured(choice: StreamSelection, stream: Stream, path: str) -> ConfiguredStream:
-    mode = choice.sync_mode
+def _configured(selection: StreamSelection, stream: Stream, path: str) -> ConfiguredStream:
+    mode = selection.sync_mode
     if stream.sync_modes is not None and mode not in stream.sync_modes:
         raise InvalidRequest(
             f"The stream {stream.name} cannot be read as {mode}; it has "
@@ -58,7 +62,9 @@ def _configured(choice: StreamSelection, stream: Stream, path: str) -> Configure
             stream=stream.name,
         )
     incremental = mode.source_mode == "incremental"
-    cursor = stream.cursor if stream.source_defined_cursor else choice.cursor_field or stream.cursor
+    cursor = (
+        stream.cursor if stream.source_defined_cursor else selection.cursor_field or stream.cursor
+    )
     if incremental and not cursor and not stream.source_defined_cursor:
         raise InvalidRequest(
             f"The stream {stream.name} needs a cursor_field to be read incrementally.",
@@ -69,7 +75,7 @@ def _configured(choice: StreamSelection, stream: Stream, path: str) -> Configure
         namespace=stream.namespace,
         sync_mode=mode,
         cursor_field=cursor,
-        primary_key=choice.primary_key or stream.primary_key,
+        primary_key=selection.primary_key or stream.primary_key,
         path=path,
         json_schema=stream.json_schema,
     )

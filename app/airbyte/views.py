@@ -1,4 +1,4 @@
-"""What clients get from `/airbyte`. The mixed case is Airbyte's."""
+"""The response bodies of `/airbyte`. The mixed case is Airbyte's."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from app.runs.schemas import RunView
 
 
 class SourceView(BaseModel):
-    """Secrets in `config` are shown as `**********`."""
+    """A source. Secrets in `config` are shown as `**********`."""
 
     id: str
     name: str
@@ -71,7 +71,7 @@ class StreamView(BaseModel):
     namespace: str | None
     columns: list[StreamColumn]
     sync_modes: list[SyncMode | str] | None = Field(
-        description="null: Airbyte does not say, as long as its workspace has no sink."
+        description="null while Airbyte's workspace has no sink: without one, Airbyte does not say."
     )
     primary_key: list[list[str]]
     cursor: list[str]
@@ -122,10 +122,12 @@ class SinkList(BaseModel):
 class IngestionStream(BaseModel):
     name: str
     namespace: str | None
-    sync_mode: SyncMode | str = Field(description="A mode that Asgard does not know is as it is.")
+    sync_mode: SyncMode | str = Field(
+        description="A mode that Asgard does not know is shown unchanged."
+    )
     cursor_field: list[str]
     primary_key: list[list[str]]
-    path: str = Field(description="Where its files are, as path tables name it.")
+    path: str = Field(description="The path of its files, as path tables name it.")
 
     @classmethod
     def of(cls, stream: ConfiguredStream) -> "IngestionStream":
@@ -190,7 +192,7 @@ class LastJob(BaseModel):
 class IngestionStatusView(BaseModel):
     ingestionId: str  # noqa: N815
     status: IngestionStatus
-    lastSync: datetime | None = Field(description="When the last sync began.")  # noqa: N815
+    lastSync: datetime | None = Field(description="When the last sync started.")  # noqa: N815
     nextSync: datetime | None  # noqa: N815
     schedule: ScheduleBody
     last_job: LastJob | None
@@ -199,15 +201,15 @@ class IngestionStatusView(BaseModel):
     def of(
         cls, ingestion: Ingestion, run: Run | None, job: EngineJob | None
     ) -> "IngestionStatusView":
-        """`job`: a sync after that run, which the engine began by itself."""
+        """Returns the status. `job` is a later sync that the engine started by itself."""
         last = LastJob.of(run) if run else None
-        began = (run.started_at or run.created_at) if run else None
+        started = (run.started_at or run.created_at) if run else None
         active = ingestion.status is IngestionStatus.ACTIVE
         cron = ingestion.schedule.cron if active else None
         return cls(
             ingestionId=ingestion.id,
             status=ingestion.status,
-            lastSync=job.started_at if job else began,
+            lastSync=job.started_at if job else started,
             nextSync=next_time(cron) if cron else None,
             schedule=ScheduleBody.of(ingestion.schedule),
             last_job=LastJob.of_engine(job) if job else last,

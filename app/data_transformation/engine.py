@@ -1,4 +1,4 @@
-"""The port to Spark, and the values that cross it."""
+"""The port to Spark, and its values."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -19,8 +19,8 @@ class WriteMode(StrEnum):
 
 
 class Reading(Frozen):
-    """Files that the SQL reads through a view: resolved anew whenever the run starts, since a
-    sync may have replaced them while it was queued. `format` None: whatever the files have."""
+    """Files that the SQL reads through a view. They are resolved again when the run starts, since a
+    sync may have replaced them while it was queued. `format` None means the files' own."""
 
     view: str
     path: str
@@ -28,7 +28,7 @@ class Reading(Frozen):
 
 
 class SparkWork(Frozen):
-    """What was asked for: the `spec` of a Spark run. Tables are `schema.table`."""
+    """The request: the `spec` of a Spark run. Tables are `schema.table`."""
 
     sql: str
     source_path: str | None
@@ -42,7 +42,7 @@ class SparkWork(Frozen):
 
 
 class SourceFiles(Frozen):
-    """The files behind a view; `keys` are keys in the bucket."""
+    """The files behind a view. `keys` are keys in the bucket."""
 
     view: str
     format: str
@@ -63,7 +63,7 @@ class SparkJob(Frozen):
     def description(
         self, bucket: str, *, destination: str, mode: str, align_with: str | None
     ) -> dict[str, Any]:
-        """The JSON that `job.py` reads; tables with their catalog."""
+        """Returns the JSON that `job.py` reads. Its tables have their catalog."""
         return {
             "run_id": self.run_id,
             "sources": [
@@ -93,29 +93,29 @@ class Views(Protocol):
     """The views over the tables that Spark writes. The SQL engine builds them."""
 
     async def mend_views(self, table: str, before: Sequence["Column"]) -> list[str]:
-        """Rebuild the views that were valid on the columns `before` but are not on the new ones.
+        """Rebuilds the views that were valid on the columns `before` but are not on the new ones.
 
-        Return their names. Raises `EngineFailed`, which names the views that cannot be built.
+        Returns their names. Raises `EngineFailed`, which names the views that cannot be built.
         """
         ...
 
 
 class SparkEngine(Protocol):
-    """Both adapters publish under the run's id: it stands in the snapshot's summary."""
+    """An engine. Both adapters write the run's id into the summary of the published snapshot."""
 
     async def run(self, job: SparkJob, control: RunControl) -> RunResult:
-        """Runs to the end; nothing of it is seen in the destination unless all of it is.
+        """Runs to the end. The destination shows either all of the result or nothing.
 
         Raises:
-            EngineFailed: the SQL, the data or the engine failed.
-            EngineTimeout: it took longer than a run may.
+            EngineFailed: The SQL, the data or the engine failed.
+            EngineTimeout: It took longer than a run may.
         """
         ...
 
     async def reconcile(self, run: Run) -> RunResult | None:
-        """What a run did that nobody followed to its end; clears what it left behind."""
+        """Returns the result of a run that no process followed to its end, and cleans up."""
         ...
 
     async def live_log(self, run: Run) -> str | None:
-        """What the engine logged that is not in the run's own log yet."""
+        """Returns what the engine has logged that is not in the run's own log yet."""
         ...

@@ -41,7 +41,7 @@ DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
 FAILED = "asgard: failed "
 LONGEST = 8000
 LONGEST_NAME = 200
-"""Characters of a name or type: in a nested type, the data has chosen the length."""
+"""Characters of a name or type. The data determines the length of a nested type."""
 MOST_NAMED = 100
 CONDITION = re.compile(r"(?:^|(?:Exception|Error): )\[([A-Z][A-Z0-9_]*(?:\.[A-Z0-9_]+)*)\] ")
 """Spark's name for an error, where its message begins."""
@@ -52,7 +52,7 @@ UNSTORABLE = re.compile(r"\b(void|interval[a-z ]*)")
 
 
 class JobError(Exception):
-    """The result cannot be written as it is; the message tells the author of the SQL why."""
+    """The result cannot be written unchanged. The message tells the author of the SQL why."""
 
 
 def run(spark: Any, job: dict[str, Any], log: Callable[[str], None]) -> None:
@@ -95,7 +95,7 @@ def _listed(names: list[str], count: int) -> str:
 
 
 def _read(spark: Any, source: dict[str, Any]) -> Any:
-    """One reader for each compression: not every Spark mixes plain and gzipped files in one."""
+    """Read with one reader for each compression: some Sparks cannot mix plain and gzipped files."""
     reader = spark.read.format(source["format"]).options(**READ_OPTIONS[source["format"]])
     plain = [path for path in source["paths"] if not path.endswith(".gz")]
     zipped = [path for path in source["paths"] if path.endswith(".gz")]
@@ -107,13 +107,13 @@ def _read(spark: Any, source: dict[str, Any]) -> Any:
 
 
 def _with_columns_of(frame: Any, other: Any) -> Any:
-    """With nulls for the columns that only the other has. (Sail's unionByName can add them, too,
-    but then does not know the fields of structs.)"""
+    """Return the frame with nulls for the columns that only the other has. (Sail's unionByName can
+    add them, too, but then does not know the fields of structs.)"""
     from pyspark.sql import functions
 
-    mine = {field.name for field in frame.schema.fields}
+    names = {field.name for field in frame.schema.fields}
     for field in other.schema.fields:
-        if field.name not in mine:
+        if field.name not in names:
             frame = frame.withColumn(field.name, functions.lit(None).cast(field.dataType))
     return frame
 
@@ -131,19 +131,18 @@ def _check(schema: Any) -> None:
         if UNSTORABLE.search(kind):
             raise JobError(
                 f"The column {_short(field.name)} has the type {_short(kind)}, which a table "
-                "cannot hold: "
-                "give it another with CAST."
+                "cannot hold: give it another with CAST."
             )
 
 
 def _aligned(frame: Any, table: str, schema: Any) -> Any:
-    """The result with the table's columns, in its order and types; missing ones are null."""
+    """Return the result with the table's columns, order and types. Missing columns are null."""
     from pyspark.sql import functions
 
     name = table.split(".", 1)[1]
-    given = {field.name.lower(): field for field in frame.schema.fields}
-    known = {field.name.lower() for field in schema.fields}
-    unknown = [field.name for key, field in given.items() if key not in known]
+    by_name = {field.name.lower(): field for field in frame.schema.fields}
+    existing = {field.name.lower() for field in schema.fields}
+    unknown = [field.name for key, field in by_name.items() if key not in existing]
     if unknown:
         raise JobError(
             f"{name} has no column {_listed(unknown, len(unknown))}. Leave it out, or write the "
@@ -151,33 +150,33 @@ def _aligned(frame: Any, table: str, schema: Any) -> Any:
         )
     columns = []
     for field in schema.fields:
-        mine, kind = given.get(field.name.lower()), _kind(field)
-        if mine is None:
+        own, kind = by_name.get(field.name.lower()), _kind(field)
+        if own is None:
             if not field.nullable:
                 raise JobError(
                     f"{name} requires the column {_short(field.name)}, which is missing."
                 )
             column = functions.lit(None).cast(field.dataType)
         else:
-            has = _kind(mine)
-            if not _fits(has, kind):
+            actual = _kind(own)
+            if not _fits(actual, kind):
                 raise JobError(
-                    f"The column {_short(mine.name)} is {_short(has)}, but in {name} it is "
-                    f"{_short(kind)}: write CAST({mine.name} AS {kind}) AS {mine.name}."[:LONGEST]
+                    f"The column {_short(own.name)} is {_short(actual)}, but in {name} it is "
+                    f"{_short(kind)}: write CAST({own.name} AS {kind}) AS {own.name}."[:LONGEST]
                 )
-            column = functions.col("`" + mine.name.replace("`", "``") + "`").cast(field.dataType)
+            column = functions.col("`" + own.name.replace("`", "``") + "`").cast(field.dataType)
         columns.append(column.alias(field.name))
     return frame.select(*columns)
 
 
-def _fits(has: str, wanted: str) -> bool:
-    """Whether every value of one type is one of the other, by Iceberg's rules of promotion."""
-    if has == wanted or wanted in WIDER.get(has, ()):
+def _fits(actual: str, required: str) -> bool:
+    """Return whether Iceberg's rules can promote every value of one type to the other."""
+    if actual == required or required in WIDER.get(actual, ()):
         return True
-    mine, theirs = DECIMAL.fullmatch(has), DECIMAL.fullmatch(wanted)
-    if mine is None or theirs is None:
+    source, target = DECIMAL.fullmatch(actual), DECIMAL.fullmatch(required)
+    if source is None or target is None:
         return False
-    return mine[2] == theirs[2] and int(mine[1]) <= int(theirs[1])
+    return source[2] == target[2] and int(source[1]) <= int(target[1])
 
 
 def _write(frame: Any, job: dict[str, Any]) -> None:
@@ -204,7 +203,7 @@ def _described(spark: Any, path: str) -> dict[str, Any]:
 
 
 def _published(spark: Any, job: dict[str, Any]) -> Any:
-    """The snapshot that this run wrote: also in an earlier attempt that died after its commit."""
+    """Return the snapshot that this run wrote, maybe in an attempt that died after its commit."""
     if not spark.catalog.tableExists(job["destination"]):
         return None
     snapshots = spark.table(f"{job['destination']}.snapshots")
@@ -214,10 +213,10 @@ def _published(spark: Any, job: dict[str, Any]) -> Any:
 def _failure(error: Exception) -> str:
     condition = error.getErrorClass() if hasattr(error, "getErrorClass") else None
     message = str(error)
-    if condition is None and (said := _said_in_java(getattr(error, "java_exception", None))):
-        condition, message = said
-    told = {"kind": type(error).__name__, "condition": condition, "message": message[:LONGEST]}
-    return FAILED + json.dumps(told)
+    if condition is None and (java_error := _java_error(getattr(error, "java_exception", None))):
+        condition, message = java_error
+    report = {"kind": type(error).__name__, "condition": condition, "message": message[:LONGEST]}
+    return FAILED + json.dumps(report)
 
 
 def _traceback() -> str:
@@ -226,19 +225,19 @@ def _traceback() -> str:
     return "\n".join(line[:LONGEST] for line in lines[:MOST_NAMED])
 
 
-def _said_in_java(error: Any) -> tuple[str, str] | None:
-    """The condition and message of Spark in a `Py4JJavaError`: what fails in a task reaches Python
-    as a Java exception, wrapped several times. The innermost one says what was wrong."""
-    found = None
+def _java_error(error: Any) -> tuple[str, str] | None:
+    """Return Spark's condition and message from a `Py4JJavaError`. A failure in a task reaches
+    Python as a Java exception, wrapped several times. The innermost one says what was wrong."""
+    innermost = None
     for _ in range(DEEPEST):
         if error is None:
             break
         message = error.getMessage() or ""
         match = CONDITION.search(message)
         if match and not match[1].startswith(WRAPPERS):
-            found = match[1], message[match.start(1) - 1 :]
+            innermost = match[1], message[match.start(1) - 1 :]
         error = error.getCause()
-    return found
+    return innermost
 
 
 def main(path: str) -> None:
@@ -250,11 +249,11 @@ def main(path: str) -> None:
     failed = False
     try:
         job = _described(spark, path)
-        if (done := _published(spark, job)) is None:
+        if (snapshot := _published(spark, job)) is None:
             run(spark, job, log)
-            done = _published(spark, job)
-        if done is not None:
-            log("snapshot %s, rows %s", done.snapshot_id, done.summary.get("total-records"))
+            snapshot = _published(spark, job)
+        if snapshot is not None:
+            log("snapshot %s, rows %s", snapshot.snapshot_id, snapshot.summary.get("total-records"))
     except Exception as error:  # noqa: BLE001 — whatever it is, the log says it, and the job fails
         log(_traceback())
         # The last line of the log: the traceback quotes data, which may look like this line.

@@ -1,4 +1,4 @@
-"""Sizes of drivers and executors, as the JVM and Kubernetes write them, judged as Spark would."""
+"""Sizes of drivers and executors, as the JVM and Kubernetes write them, checked as Spark does."""
 
 import re
 from typing import Annotated
@@ -12,17 +12,20 @@ LEAST_MIB, MOST_MIB = 450, 1024 * 1024
 
 
 def memory_bytes(text: str) -> int:
-    """`512m`, `2g`, `1Gi`: the JVM's units and Kubernetes' binary ones are the same powers of two.
+    """Returns the bytes of `512m`, `2g`, `1Gi`: the JVM's units and Kubernetes' binary ones are the
+    same powers of two.
 
     Raises:
-        ValueError: it is no such size, or one with which Spark does not start.
+        ValueError: It is not a valid size, or Spark does not start with it.
     """
     match = MEMORY.fullmatch(text.strip())
     if match is None:
-        raise ValueError("memory is a whole number with a unit: 512m, 2g, 512Mi or 1Gi")
+        raise ValueError(
+            "memory must be a whole number with a unit, for example 512m, 2g, 512Mi or 1Gi"
+        )
     size = int(match[1]) * BYTES[match[2][0].lower()]
     if not LEAST_MIB * 2**20 <= size <= MOST_MIB * 2**20:
-        raise ValueError(f"memory is between {LEAST_MIB}m (Spark's least) and 1t")
+        raise ValueError(f"memory must be between {LEAST_MIB}m (Spark's minimum) and 1t")
     return size
 
 

@@ -1,4 +1,4 @@
-"""`/spark`: bronze → silver."""
+"""The HTTP routes of `/spark`: bronze → silver."""
 
 from typing import Annotated
 
@@ -40,7 +40,7 @@ async def submit(
     wait: WaitDep,
     response: Response,
 ) -> Submitted:
-    """Answers once the job is recorded. Without `wait_seconds` it does not wait for its end."""
+    """Returns once the job is recorded. Without `wait_seconds` it does not wait for its end."""
     run, claim = await spark.submit_transformation(body, caller, request_id=request_id, key=key)
     if wait.explicit:
         run = await spark.wait(run, wait.seconds)
@@ -56,7 +56,7 @@ async def submit(
     )
 
 
-@router.get("/transform/jobs", summary="The newest jobs")
+@router.get("/transform/jobs", summary="List the newest jobs")
 async def jobs(
     spark: ServiceDep,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
@@ -70,12 +70,12 @@ async def jobs(
     )
 
 
-@router.get("/transform/{run_id}/status", summary="The state of a job")
+@router.get("/transform/{run_id}/status", summary="Get the state of a job")
 async def status(run_id: RunId, spark: ServiceDep) -> Status:
     return views.status(await spark.get(run_id), spark.namespace)
 
 
-@router.get("/transform/{run_id}/logs", summary="The log of a job, kept after it ended")
+@router.get("/transform/{run_id}/logs", summary="Get the log of a job, which outlives the job")
 async def logs(
     run_id: RunId,
     spark: ServiceDep,
@@ -85,12 +85,12 @@ async def logs(
     return Logs(run_id=run_id, driver_pod=views.driver_pod(run), logs=text)
 
 
-@router.get("/transform/{run_id}/events", summary="What happened to a job")
+@router.get("/transform/{run_id}/events", summary="List the events of a job")
 async def events(run_id: RunId, spark: ServiceDep) -> Events:
     return views.events(await spark.get(run_id))
 
 
-@router.get("/transform/{run_id}/metrics", summary="Times, resources and output of a job")
+@router.get("/transform/{run_id}/metrics", summary="Get the times, resources and output of a job")
 async def metrics(run_id: RunId, spark: ServiceDep) -> SparkMetrics:
     return views.metrics(await spark.get(run_id))
 

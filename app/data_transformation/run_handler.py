@@ -1,4 +1,4 @@
-"""Carries a Spark run from its spec to its outcome, whichever engine runs it."""
+"""The handler of Spark runs, for every engine."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SparkRunHandler:
-    """`RunHandler` of Spark runs."""
+    """The `RunHandler` of Spark runs."""
 
     def __init__(
         self, engine: SparkEngine, catalog: "Catalog", sources: SourceResolver, views: Views
@@ -34,7 +34,7 @@ class SparkRunHandler:
             for reading in work.readings
         }
         inputs = (
-            *dict.fromkeys(path_input(found) for found in resolved.values()),
+            *dict.fromkeys(path_input(files) for files in resolved.values()),
             *[await self._table_input(table) for table in work.tables],
         )
         if inputs != run.inputs:
@@ -42,8 +42,8 @@ class SparkRunHandler:
         job = SparkJob(
             run_id=run.run_id,
             sources=tuple(
-                SourceFiles(view=view, format=found.format, keys=found.keys)
-                for view, found in resolved.items()
+                SourceFiles(view=view, format=files.format, keys=files.keys)
+                for view, files in resolved.items()
             ),
             views=work.views,
             select=work.select,
@@ -64,18 +64,18 @@ class SparkRunHandler:
         return outcome
 
     def final_engine_state(self, ended: Run) -> str | None:
-        """As the status route has it; of a run that never started no engine has heard."""
+        """Returns the state of the status route. A run that never started has no engine state."""
         return SparkState.of(ended) if ended.started_at else ended.engine_state
 
     async def _table_input(self, name: str) -> RunInput:
         table = await self._catalog.table(name)
         if table is None:
-            raise TableNotFound(f"{name} was dropped before the job began.", missing=name)
+            raise TableNotFound(f"{name} was dropped before the job started.", missing=name)
         return table_input(table, self._catalog.lake)
 
 
-def path_input(found: Resolved) -> RunInput:
-    return RunInput(table=found.path, run_ids=found.run_ids, source=found.source)
+def path_input(files: Resolved) -> RunInput:
+    return RunInput(table=files.path, run_ids=files.run_ids, source=files.source)
 
 
 def table_input(table: "TableInfo", lake: "Lake") -> RunInput:

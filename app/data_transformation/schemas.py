@@ -104,7 +104,7 @@ class ExecutorSpec(DriverSpec):
 
 
 class ResourceSpecs(BaseModel):
-    """What was asked for."""
+    """The requested resources."""
 
     driver: DriverSpec
     executor: ExecutorSpec
@@ -119,14 +119,14 @@ class SparkInfo(BaseModel):
 
 
 class UiAccess(BaseModel):
-    """Where Spark's own web UI is; the embedded engine has none."""
+    """The address of Spark's own web UI. The embedded engine has none."""
 
     available: bool
     url: str | None
 
 
 class Output(BaseModel):
-    """The destination as the run published it; `rows_written` are those of this run alone."""
+    """The destination as the run published it. `rows_written` counts only the rows of this run."""
 
     rows: int | None
     rows_written: int | None
@@ -170,6 +170,6 @@ class Cancelled(BaseModel):
     state: SparkState
     message: str
     cancel_requested_at: datetime | None = Field(
-        description="When it was asked for; null if the run had ended before, or goes on for "
+        description="The time of the request. null if the run had already ended, or continues for "
         "other callers."
     )

@@ -1,4 +1,4 @@
-"""The rules of `/spark`: what may be submitted, and how runs of it are told."""
+"""The rules of `/spark`: which jobs may be submitted, and how their runs are found."""
 
 import hashlib
 import json
@@ -63,12 +63,12 @@ class SparkService:
         request_id: str | None,
         key: IdempotencyKey | None,
     ) -> tuple[Run, Claim]:
-        """Checks everything that can be known beforehand, records the run and lets it go.
+        """Checks everything that can be checked beforehand, records the run and starts it.
 
         Raises:
-            SqlRefused: the SQL does not parse or may not run.
-            SourceNotFound, TableNotFound: it reads something that does not exist.
-            IdempotencyMismatch: the key was used with another body.
+            SqlRefused: The SQL does not parse or may not run.
+            SourceNotFound, TableNotFound: It reads something that does not exist.
+            IdempotencyMismatch: The key was used with another body.
         """
         source = self._source_path(request)
         view = SOURCE_VIEW if source else None
@@ -86,7 +86,7 @@ class SparkService:
         destination = await self._destination(request)
 
         claim = await self._idempotency.claim(key, uuid4().hex)
-        if claim.replayed and (run := await self._earlier(claim.id)):
+        if claim.replayed and (run := await self._existing(claim.id)):
             return run, claim
         work = SparkWork(
             sql=request.sql,
@@ -120,7 +120,7 @@ class SparkService:
         return await self._runs.wait(run.run_id, seconds)
 
     async def get(self, run_id: str) -> Run:
-        """Raises `NotFound` for runs of other kinds, too."""
+        """Returns the run. Raises `NotFound` also for runs of other kinds."""
         run = await self._runs.get(run_id)
         if run.kind is not RunKind.SPARK:
             raise NotFound(f"There is no Spark run {run_id}.")
@@ -139,19 +139,19 @@ class SparkService:
         return await self._runs.cancel(run_id, caller)
 
     async def jobs(self, limit: int, status_filter: str | None) -> tuple[list[Run], int]:
-        """The newest runs and how many there are of them in all."""
+        """Returns the newest runs, and the total number of runs."""
         if status_filter is None:
             page = await self._runs.list(kind=RunKind.SPARK, limit=limit)
             return list(page.runs), page.total_count
-        wanted = _state(status_filter)
-        found = [
+        requested = _state(status_filter)
+        runs = [
             run
-            for state in sorted(wanted.run_states)
+            for state in sorted(requested.run_states)
             for run in await self._all(state)
-            if SparkState.of(run) is wanted
+            if SparkState.of(run) is requested
         ]
-        found.sort(key=lambda run: run.created_at, reverse=True)
-        return found[:limit], len(found)
+        runs.sort(key=lambda run: run.created_at, reverse=True)
+        return runs[:limit], len(runs)
 
     async def _all(self, state: RunState) -> list[Run]:
         runs: list[Run] = []
@@ -174,7 +174,7 @@ class SparkService:
             return table_input(table, self._lake)
         if await self._catalog.view(name) is not None:
             raise NotSupported(
-                f"{name} is a view, and Spark reads tables only. Read the tables that the view "
+                f"{name} is a view, but Spark reads only tables. Read the tables that the view "
                 "reads, or materialize it as a table."
             )
         from app.sql.suggest import near_matches
@@ -184,15 +184,17 @@ class SparkService:
             for schema in (self._lake.silver_schema, self._lake.gold_schema)
             for table in await self._catalog.list_tables(schema)
         ]
-        near = near_matches(name, existing)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise TableNotFound(f"There is no table {name}.{hint}", missing=name, suggested_tables=near)
+        suggestions = near_matches(name, existing)
+        hint = f" Did you mean {' or '.join(suggestions)}?" if suggestions else ""
+        raise TableNotFound(
+            f"There is no table {name}.{hint}", missing=name, suggested_tables=suggestions
+        )
 
     async def _destination(self, request: TransformRequest) -> str | None:
-        """The table to write, `schema.table`; None: one that is named after the run."""
+        """Returns the table to write, `schema.table`, or None for one named after the run."""
         if request.destination_table is None:
             if request.write_mode is WriteMode.APPEND:
-                raise InvalidRequest("An append needs the destination_table to append to.")
+                raise InvalidRequest("An append needs a destination_table to append to.")
             return None
         schema, _, table = request.destination_table.lower().rpartition(".")
         if schema not in {"", "silver", self._lake.silver_schema.lower()}:
@@ -202,11 +204,11 @@ class SparkService:
         name = f"{self._lake.silver_schema}.{table}"
         if await self._catalog.view(name) is not None:
             raise Conflict(
-                f"{name} is a view; choose another destination_table.", conflicting_id=name
+                f"{name} is a view: choose another destination_table.", conflicting_id=name
             )
         return name
 
-    async def _earlier(self, run_id: str) -> Run | None:
+    async def _existing(self, run_id: str) -> Run | None:
         try:
             return await self._runs.get(run_id)
         except NotFound:
@@ -214,7 +216,7 @@ class SparkService:
 
 
 def _readings(script: BoundScript, source: str | None) -> tuple[Reading, ...]:
-    """The files that the script reads, each through a view."""
+    """Returns the files that the script reads, each through a view."""
     paths = [Reading(view=view, path=path.path, format=path.format) for path, view in script.paths]
     if source and script.reads_source:
         return (Reading(view=SOURCE_VIEW, path=source), *paths)
@@ -226,10 +228,10 @@ def _state(name: str) -> SparkState:
         return SparkState(name.upper())
     except ValueError:
         raise InvalidRequest(
-            f"There is no state {name}. status_filter is one of {', '.join(SparkState)}."
+            f"There is no state {name}. status_filter must be one of {', '.join(SparkState)}."
         ) from None
 
 
 def _fingerprint(work: SparkWork) -> str:
-    what = [work.destination, work.sql, work.source_path, work.write_mode]
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+    identity = [work.destination, work.sql, work.source_path, work.write_mode]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Which files a path of the bucket stands for."""
+"""Resolves a path of the bucket to its files."""
 
 from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol
@@ -36,13 +36,14 @@ class SourceResolver:
         self._store = store
         self._manifests = manifests
 
-    async def resolve(self, path: str, wanted: str | None) -> Resolved:
-        """The files at a key prefix: those of complete syncs where an ingestion writes, else all
-        data files. `wanted` is the format that the SQL names; without it they must have one.
+    async def resolve(self, path: str, requested: str | None) -> Resolved:
+        """Returns the files at a key prefix: those of complete syncs if an ingestion writes there,
+        or else all data files. `requested` is the format that the SQL names. Without it, all
+        files must have the same one.
 
         Raises:
-            SourceNotFound: there are none.
-            InvalidRequest: they have several formats and none was named.
+            SourceNotFound: There are none.
+            InvalidRequest: They have several formats and none was named.
         """
         written = await self._manifests.resolve(path)
         if written is not None:
@@ -56,31 +57,31 @@ class SourceResolver:
                 f"There are no data files{after} at {path}: parquet, json, jsonl or csv.",
                 path=path,
             )
-        if wanted is None:
+        if requested is None:
             if len(formats) > 1:
                 raise InvalidRequest(
                     f"{path} holds files of several formats ({', '.join(sorted(formats))}). "
                     "Read one of them by a path table in the SQL: parquet.`path`.",
                     formats=sorted(formats),
                 )
-            (wanted,) = formats
-        if wanted not in formats:
+            (requested,) = formats
+        if requested not in formats:
             raise SourceNotFound(
-                f"There are no {wanted} files at {path}; it holds {', '.join(sorted(formats))}.",
+                f"There are no {requested} files at {path}; it holds {', '.join(sorted(formats))}.",
                 path=path,
             )
         return Resolved(
             path=path,
-            format=wanted,
-            keys=tuple(sorted(formats[wanted])),
+            format=requested,
+            keys=tuple(sorted(formats[requested])),
             run_ids=run_ids,
             source=source,
         )
 
     async def _listed(self, path: str) -> tuple[str, ...]:
         prefix = path.rstrip("/")
-        found = [info.key for info in await self._store.list(prefix) if info.size]
-        return tuple(key for key in found if _is_below(key, prefix) and not _is_hidden(key, prefix))
+        keys = [info.key for info in await self._store.list(prefix) if info.size]
+        return tuple(key for key in keys if _is_below(key, prefix) and not _is_hidden(key, prefix))
 
 
 def format_of(key: str) -> str | None:
@@ -101,6 +102,6 @@ def _is_below(key: str, prefix: str) -> bool:
 
 
 def _is_hidden(key: str, prefix: str) -> bool:
-    """Names that start with `_` or `.` are no data to Spark and Hive."""
+    """Returns whether Spark and Hive ignore the file: a name in its path starts with `_` or `.`."""
     below = key[len(prefix) :].strip("/")
     return any(part[0] in "_." for part in below.split("/") if part)

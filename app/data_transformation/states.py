@@ -29,7 +29,7 @@ class SparkState(StrEnum):
 
     @property
     def run_states(self) -> frozenset[RunState]:
-        """The run states in which a run can have this state."""
+        """The states of a run that can have this state."""
         match self:
             case SparkState.COMPLETED:
                 return frozenset({RunState.SUCCEEDED})
@@ -42,18 +42,18 @@ class SparkState(StrEnum):
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        """The state of a run. The record of its end outranks what the engine said last.
+        """Returns the state of a run. Its recorded outcome outranks the engine's last state.
 
-        The operator knows no cancelled applications: to its clients they have failed, and the
-        cause says `cancelled`.
+        The operator does not have cancelled applications. For its clients they have failed, and
+        the cause is `cancelled`.
         """
-        said = cls(run.engine_state) if run.engine_state in set(cls) else None
+        reported = cls(run.engine_state) if run.engine_state in set(cls) else None
         match run.state:
             case RunState.QUEUED:
                 return cls("SUBMITTED")
             case RunState.RUNNING:
-                return said if said and not said.is_terminal else cls("SUBMITTED")
+                return reported if reported and not reported.is_terminal else cls("SUBMITTED")
             case RunState.SUCCEEDED:
                 return cls("COMPLETED")
             case _:
-                return said if said == "SUBMISSION_FAILED" else cls("FAILED")
+                return reported if reported == "SUBMISSION_FAILED" else cls("FAILED")

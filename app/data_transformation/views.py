@@ -1,4 +1,4 @@
-"""What `/spark` says of a run: in the operator's words, and nothing that was not verified."""
+"""The responses of `/spark`, in the operator's words, with nothing that was not verified."""
 
 from app.data_transformation.engine import SparkWork
 from app.data_transformation.schemas import (
@@ -60,7 +60,7 @@ def status(run: Run, namespace: str) -> Status:
 
 
 def driver_pod(run: Run) -> str | None:
-    """Only engines that have seen a pod name one."""
+    """Returns the driver pod, if the engine has seen one."""
     pod: str | None = run.engine.get("driver_pod")
     return pod
 
@@ -84,7 +84,7 @@ def events(run: Run) -> Events:
 
 
 def metrics(run: Run) -> SparkMetrics:
-    asked = SparkWork.model_validate(run.spec).resources
+    requested = SparkWork.model_validate(run.spec).resources
     seconds = None
     if run.started_at and run.finished_at:
         seconds = (run.finished_at - run.started_at).total_seconds()
@@ -98,11 +98,11 @@ def metrics(run: Run) -> SparkMetrics:
             duration_seconds=seconds,
         ),
         resource_specs=ResourceSpecs(
-            driver=DriverSpec(cores=asked.driver_cores, memory=asked.driver_memory),
+            driver=DriverSpec(cores=requested.driver_cores, memory=requested.driver_memory),
             executor=ExecutorSpec(
-                cores=asked.executor_cores,
-                memory=asked.executor_memory,
-                instances=asked.executor_instances,
+                cores=requested.executor_cores,
+                memory=requested.executor_memory,
+                instances=requested.executor_instances,
             ),
         ),
         spark_info=SparkInfo(

@@ -1,4 +1,4 @@
-"""What the tests of ingestion share: one engine of each adapter, with real runs."""
+"""Shared parts of the tests of ingestion: one engine of each adapter, with real runs."""
 
 import json
 import shutil
@@ -50,8 +50,8 @@ SECONDS = 120
 
 @dataclass
 class World:
-    """`data` is a directory that file sources may read; `airbyte` the stand-in behind the
-    production adapter, when this is its world."""
+    """A running engine. `data` is a directory that file sources may read. `airbyte` is the stand-in
+    behind the production adapter, if this is its world."""
 
     lakehouse: "Lakehouse"
     engine: IngestionEngine
@@ -64,7 +64,7 @@ class World:
     airbyte: AirbyteServer | None = None
 
     async def reading(self) -> bool:
-        """Something reads a source now: a connector's process, or a job of Airbyte."""
+        """Return whether a connector's process or a job of Airbyte reads a source now."""
         if self.airbyte is None:
             return bool(connectors())
         return any(job.status == "running" for job in self.airbyte.state.jobs.values())
@@ -96,7 +96,7 @@ class World:
         return (await self.service.sync(ingestion.id, CALLER, wait_seconds=SECONDS))[0]
 
     async def ingest(self, name: str, content: bytes | str, **config: Any) -> tuple[str, Run]:
-        """Writes a file, ingests it; its bronze path and the run."""
+        """Write a file and ingest it. Return its bronze path and the run."""
         path = self.write(name, content)
         ingestion = await self.ingestion(await self.source("file", url=str(path), **config))
         return ingestion.streams[0].path, await self.sync(ingestion)
@@ -106,26 +106,26 @@ class World:
         path: str,
         columns: str = "COLUMNS(c -> NOT starts_with(c, '_airbyte_'))",
     ) -> list[tuple[Any, ...]]:
-        """The rows that a reader of the path sees."""
-        found = await self.manifests.resolve(path)
-        assert found is not None, path
+        """Return the rows that a reader of the path sees."""
+        bronze = await self.manifests.resolve(path)
+        assert bronze is not None, path
         directory = self.data.parent / uuid4().hex
         directory.mkdir()
-        for number, key in enumerate(found.files):
+        for number, key in enumerate(bronze.files):
             stored = await self.lakehouse.store.get(key)
             assert stored is not None, key
             (directory / f"{number:04}.parquet").write_bytes(stored.body)
-        if not found.files:
+        if not bronze.files:
             return []
         rows = duckdb.sql(f"SELECT {columns} FROM read_parquet('{directory}/*.parquet')").fetchall()
         shutil.rmtree(directory)
         return rows
 
     async def columns(self, path: str) -> list[str]:
-        """The source's columns that a reader of the path sees."""
-        found = await self.manifests.resolve(path)
-        assert found is not None, path
-        stored = await self.lakehouse.store.get(found.files[0])
+        """Return the source's columns that a reader of the path sees."""
+        bronze = await self.manifests.resolve(path)
+        assert bronze is not None, path
+        stored = await self.lakehouse.store.get(bronze.files[0])
         assert stored is not None
         names: list[str] = pq.read_schema(BytesIO(stored.body)).names
         return [name for name in names if not name.startswith("_airbyte_")]
@@ -178,9 +178,9 @@ class Toy:
         return sorted(row[0] for row in await self.world.rows(self.path, "n"))
 
     async def manifest(self) -> Manifest:
-        found = await self.world.manifests.get(self.ingestion.id)
-        assert found is not None
-        return found
+        manifest = await self.world.manifests.get(self.ingestion.id)
+        assert manifest is not None
+        return manifest
 
 
 async def make(world: World, mode: SyncMode | None = None, **config: Any) -> Toy:
@@ -289,5 +289,5 @@ async def airbyte_ingestion_world(
 
 @pytest.fixture(scope="session", params=["local", "airbyte"], name="world")
 def ingestion_world(request: pytest.FixtureRequest) -> World:
-    found: World = request.getfixturevalue(f"{request.param}_world")
-    return found
+    chosen: World = request.getfixturevalue(f"{request.param}_world")
+    return chosen

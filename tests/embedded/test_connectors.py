@@ -29,7 +29,7 @@ async def sink(client: httpx.AsyncClient) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 async def faker(client: httpx.AsyncClient) -> dict[str, Any]:
-    """A source whose connector was not installed when it was made."""
+    """Create a source whose connector was not installed at that time."""
     body = {"name": "people", "type": "faker", "config": {"count": USERS, "seed": 7}}
     answer = await client.post("/airbyte/datasource", json=body)
     assert answer.status_code == 202, answer.text
@@ -39,11 +39,11 @@ async def faker(client: httpx.AsyncClient) -> dict[str, Any]:
     assert run["state"] == "succeeded", run["failure"]
     assert (run["target"], run["engine"]["version"]) == ("connector/faker", "7.2.1")
     events = (await client.get(f"/runs/{run['run_id']}/events")).json()["events"]
-    assert any("asking the connector for its spec" in event["message"] for event in events)
+    assert any("reading the connector's spec" in event["message"] for event in events)
     return source
 
 
-async def test_an_installed_connector_makes_a_source_at_once(
+async def test_a_source_of_an_installed_connector_is_created_at_once(
     client: httpx.AsyncClient, faker: dict[str, Any]
 ) -> None:
     source = await created(client, "datasource", name="more", type="faker", config={"count": 1})
@@ -94,7 +94,7 @@ async def test_faker_is_synced_into_bronze(
     assert refused.json()["conflicting_id"] == ingestion["connectionId"]
 
 
-async def test_a_file_goes_all_the_way_by_http(
+async def test_a_file_is_ingested_over_http(
     client: httpx.AsyncClient, sink: dict[str, Any], lakehouse: Any
 ) -> None:
     (lakehouse.home / "data" / "towns.csv").write_text("name\nOslo\nRome\n")
@@ -136,19 +136,19 @@ async def test_a_file_goes_all_the_way_by_http(
         assert (await client.get(f"/airbyte/{path}")).status_code == 404
 
 
-async def test_a_repeated_key_gives_the_same_resource(
+async def test_a_repeated_key_returns_the_same_resource(
     client: httpx.AsyncClient, sink: dict[str, Any], lakehouse: Any
 ) -> None:
     (lakehouse.home / "data" / "keyed.csv").write_text("n\n1\n")
     source = {"name": "keyed", "type": "file", "config": {"url": "keyed.csv"}}
-    made, sent = [], []
+    resources, sent = [], []
     for path, body in (
         ("datasource", source),
         ("sink", {"name": "keyed", "type": "s3"}),
         ("ingestion", {"name": "keyed", "sourceId": None, "destinationId": sink["id"]}),
     ):
         if "sourceId" in body:
-            body["sourceId"] = made[0]["id"]
+            body["sourceId"] = resources[0]["id"]
         headers = {"Idempotency-Key": f"{path}-{uuid4()}"}
         first = await client.post(f"/airbyte/{path}", json=body, headers=headers)
         second = await client.post(f"/airbyte/{path}", json=body, headers=headers)
@@ -158,9 +158,9 @@ async def test_a_repeated_key_gives_the_same_resource(
         other = {**body, "name": "other"}
         third = await client.post(f"/airbyte/{path}", json=other, headers=headers)
         assert third.status_code in (409, 422), third.text
-        made.append(first.json())
+        resources.append(first.json())
         sent.append((f"/airbyte/{path}", body, headers))
-    ids = [made[0]["id"], made[1]["id"], made[2]["connectionId"]]
+    ids = [resources[0]["id"], resources[1]["id"], resources[2]["connectionId"]]
     for (path, body, headers), id_ in reversed(list(zip(sent, ids, strict=True))):
         assert (await client.delete(f"{path}/{id_}")).status_code == 204
         late = await client.post(path, json=body, headers=headers)
@@ -223,7 +223,7 @@ async def test_bad_bodies_are_refused(
     assert (await client.get(f"/airbyte/{path}")).json()["total"] == before
 
 
-async def test_schedules_are_refused_by_name_of_the_setting(
+async def test_schedules_are_refused_with_the_name_of_the_setting(
     client: httpx.AsyncClient, sink: dict[str, Any], lakehouse: Any
 ) -> None:
     (lakehouse.home / "data" / "timed.csv").write_text("n\n1\n")

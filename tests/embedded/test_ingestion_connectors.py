@@ -1,4 +1,4 @@
-"""What a sync makes visible, and what not, whichever engine runs it."""
+"""The visible results of a sync, with every engine."""
 
 import pytest
 from ingestion_world import (  # noqa: F401
@@ -51,7 +51,7 @@ async def test_streams_and_check_come_from_the_connector(world: World) -> None:
 
 
 @pytest.mark.parametrize("text", [JINJA[1], f"{YAML[1]}{SQL[1]}{FORMATS[3]}{SHELL[0]}{HTML[0]}"])
-async def test_the_name_of_a_stream_is_a_text(world: World, text: str) -> None:
+async def test_a_stream_name_may_be_any_text(world: World, text: str) -> None:
     toy = await make(world, rows=2, stream=text)
     assert [s.name for s in await world.service.streams(toy.ingestion.source_id, CALLER)] == [
         text,
@@ -64,7 +64,7 @@ async def test_the_name_of_a_stream_is_a_text(world: World, text: str) -> None:
     assert await toy.rows() == [1, 2]
 
 
-async def test_a_config_is_judged_by_the_connectors_spec(world: World) -> None:
+async def test_a_config_is_checked_against_the_connectors_spec(world: World) -> None:
     before = await world.service.sources()
     for config, why in (
         ({"stream": "a"}, "rows"),
@@ -79,7 +79,7 @@ async def test_a_config_is_judged_by_the_connectors_spec(world: World) -> None:
     assert await world.service.sources() == before
 
 
-async def test_an_incremental_sync_goes_on_where_the_last_one_ended(world: World) -> None:
+async def test_an_incremental_sync_continues_where_the_last_one_ended(world: World) -> None:
     toy = await make(world, INCREMENTAL, rows=25)
     first = await toy.sync()
     second = await toy.sync()
@@ -87,13 +87,13 @@ async def test_an_incremental_sync_goes_on_where_the_last_one_ended(world: World
     assert [run.output.rows_written for run in (first, second) if run.output] == [25, 0]
 
 
-async def test_half_a_sync_is_never_seen(world: World) -> None:
+async def test_an_unfinished_sync_is_never_visible(world: World) -> None:
     toy = await make(world, rows=50, hang_after=45)
     run = await toy.start()
     await until(world.reading)
-    found = await world.manifests.resolve(toy.path)
-    assert found is not None
-    assert found.files == (), "the path belongs to the ingestion before it has a file"
+    bronze = await world.manifests.resolve(toy.path)
+    assert bronze is not None
+    assert bronze.files == (), "the path belongs to the ingestion before it has a file"
     await world.runs.cancel(run.run_id, CALLER)
     assert (await world.runs.wait(run.run_id, 30)).state is RunState.CANCELLED
     assert await toy.rows() == []
@@ -121,7 +121,7 @@ async def test_a_failed_sync_says_why(world: World) -> None:
         assert await toy.rows() == []
 
 
-async def test_a_cancelled_sync_ends_what_it_had_begun(world: World) -> None:
+async def test_a_cancelled_sync_ends_what_it_had_started(world: World) -> None:
     toy = await make(world, rows=10, hang_after=5)
     run = await toy.start()
     await until(world.reading)
@@ -131,7 +131,7 @@ async def test_a_cancelled_sync_ends_what_it_had_begun(world: World) -> None:
     await until(world.at_rest)
 
 
-async def test_a_running_sync_is_joined_and_holds_its_ingestion(world: World) -> None:
+async def test_a_running_sync_is_joined_and_locks_its_ingestion(world: World) -> None:
     toy = await make(world, rows=10, hang_after=5)
     first = await toy.start()
     second = await toy.start()
@@ -148,7 +148,7 @@ async def test_a_running_sync_is_joined_and_holds_its_ingestion(world: World) ->
     await world.runs.wait(first.run_id, 30)
 
 
-async def test_settling_finds_what_a_sync_did(world: World) -> None:
+async def test_reconciling_finds_the_result_of_a_sync(world: World) -> None:
     toy = await make(world, rows=3)
     run = await toy.sync()
     settled = await world.engine.reconcile_sync(run, toy.ingestion.id)
@@ -169,14 +169,14 @@ async def test_two_ingestions_never_write_one_path(world: World) -> None:
         await world.service.update_ingestion(more.id, change, CALLER)
 
 
-async def test_what_a_deleted_ingestion_wrote_stays_until_another_writes_there(
+async def test_files_of_a_deleted_ingestion_stay_until_another_writes_there(
     world: World,
 ) -> None:
-    former = await make(world, rows=2)
-    name = former.ingestion.streams[0].name
-    await former.sync()
-    await world.service.delete_ingestion(former.ingestion.id, CALLER)
-    assert await former.rows() == [1, 2]
+    previous = await make(world, rows=2)
+    name = previous.ingestion.streams[0].name
+    await previous.sync()
+    await world.service.delete_ingestion(previous.ingestion.id, CALLER)
+    assert await previous.rows() == [1, 2]
     successor = await make(world, rows=5, hang_after=4, stream=name)
     assert await successor.rows() == [1, 2]
     run = await successor.start()
@@ -200,7 +200,7 @@ async def test_an_inactive_ingestion_does_not_sync(world: World) -> None:
         await toy.sync()
 
 
-async def test_what_an_ingestion_uses_is_not_deleted(world: World) -> None:
+async def test_a_source_and_sink_in_use_are_not_deleted(world: World) -> None:
     toy = await make(world, rows=1)
     with pytest.raises(Conflict) as conflict:
         await world.service.delete_source(toy.ingestion.source_id, CALLER)

@@ -88,7 +88,7 @@ async def test_parquet_keeps_its_types(world: World, tmp_path: Path) -> None:
     assert row == (7, "INTEGER", "DATE", {"x": 1.5})
 
 
-async def test_broken_lines_are_kept_counted_and_named(world: World) -> None:
+async def test_broken_lines_are_retained_counted_and_named(world: World) -> None:
     text = 'id,name\n1,Ada\n2\n3,x,y\n4,"open\n5,Bob\n6,"two\nlines"\n'
     path, run = await world.ingest("broken.csv", text)
     assert run.output is not None
@@ -104,7 +104,7 @@ async def test_broken_lines_are_kept_counted_and_named(world: World) -> None:
     assert "3 broken lines" in await world.runs.logs(run.run_id)
 
 
-async def test_broken_json_lines_are_kept_too(world: World) -> None:
+async def test_broken_json_lines_are_retained_too(world: World) -> None:
     path, run = await world.ingest("broken_events.jsonl", '{"a": 1}\n{"a": \n[2]\n{"a": 3}\n')
     assert run.output is not None
     assert run.output.streams[0].broken_rows == 2
@@ -128,7 +128,7 @@ async def test_each_file_of_a_directory_is_a_stream(world: World) -> None:
     assert [(s.stream, s.rows) for s in run.output.streams] == [("one", 1), ("two", 1)]
 
 
-async def test_dataset_name_and_format_overrule_the_file_name(world: World) -> None:
+async def test_dataset_name_and_format_take_precedence_over_the_file_name(world: World) -> None:
     path, _ = await world.ingest("export-7", CSV, dataset_name="people", format="csv")
     assert path == "bronze/people"
     assert len(await world.rows(path)) == 4
@@ -150,24 +150,24 @@ async def test_a_full_refresh_hides_the_files_that_it_replaces(world: World) -> 
     world.write("again.csv", "n\n3\n")
     await world.sync(ingestion)
     assert await world.rows("bronze/again") == [("3",)]
-    assert first < await world.keys("bronze/again"), "readers of the former version still can"
+    assert first < await world.keys("bronze/again"), "readers of the previous version still can"
     await world.sync(ingestion)
     assert not first & await world.keys("bronze/again")
 
 
-async def test_an_appending_refresh_keeps_them(world: World) -> None:
+async def test_an_appending_refresh_keeps_earlier_files(world: World) -> None:
     path = world.write("more.csv", "n\n1\n")
     source = await world.source("file", url=str(path))
     ingestion = await world.ingestion(source, stream("more", SyncMode.FULL_REFRESH_APPEND))
     runs = [await world.sync(ingestion), await world.sync(ingestion)]
     assert await world.rows("bronze/more") == [("1",), ("1",)]
-    found = await world.manifests.resolve("bronze/more")
-    assert found is not None
-    assert found.run_ids == tuple(run.run_id for run in runs)
-    assert found.source == source.name
+    bronze = await world.manifests.resolve("bronze/more")
+    assert bronze is not None
+    assert bronze.run_ids == tuple(run.run_id for run in runs)
+    assert bronze.source == source.name
 
 
-async def test_a_file_that_is_gone_fails_the_sync_and_leaves_bronze(world: World) -> None:
+async def test_a_removed_file_fails_the_sync_and_leaves_bronze_unchanged(world: World) -> None:
     path = world.write("fleeting.csv", "n\n1\n")
     ingestion = await world.ingestion(await world.source("file", url=str(path)))
     await world.sync(ingestion)
@@ -203,7 +203,7 @@ async def test_paths_outside_the_allowed_directories_are_refused(
     assert await world.service.sources() == before
 
 
-async def test_what_cannot_be_a_source_says_why(world: World) -> None:
+async def test_an_invalid_source_is_refused_with_the_reason(world: World) -> None:
     (world.data / "nothing").mkdir()
     for url in (world.data / "missing.csv", world.data / "nothing"):
         with pytest.raises(SourceNotFound):
@@ -233,10 +233,10 @@ async def test_what_cannot_be_a_source_says_why(world: World) -> None:
         ("lines.jsonl.gz", b'{"a": 1}', "cannot be unpacked"),
         ("short.parquet.gz", gzip.compress(b"PAR1" * 100, mtime=0)[:-9], "cannot be unpacked"),
         ("two.csv.zip", zipped("a.csv", CSV)[:-4], "cannot be unzipped"),
-        ("array.json", b'[{"a": 1}, {"a": 2}]', "a JSON array is not read"),
+        ("array.json", b'[{"a": 1}, {"a": 2}]', "JSON arrays are not supported"),
     ],
 )
-async def test_a_file_that_is_not_what_it_should_be_fails_its_run_with_a_hint(
+async def test_a_file_of_another_format_fails_its_run_with_a_hint(
     world: World, name: str, content: bytes, why: str
 ) -> None:
     path = world.write(f"broken/broken_{name}", content)

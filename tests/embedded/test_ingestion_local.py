@@ -29,7 +29,7 @@ def only_local(local_world: World) -> World:
     return local_world
 
 
-async def test_metadata_says_what_was_changed(world: World) -> None:
+async def test_metadata_lists_the_changes(world: World) -> None:
     toy = await make(world, rows=4)
     run = await toy.sync()
     metas = await world.meta(toy.path)
@@ -38,7 +38,7 @@ async def test_metadata_says_what_was_changed(world: World) -> None:
     assert metas[2]["changes"] == [{**change, "value": '"many"'}]
 
 
-async def test_a_config_is_judged_field_by_field(world: World) -> None:
+async def test_a_config_is_checked_field_by_field(world: World) -> None:
     for config, why in (
         ({"stream": "a"}, "config: rows is missing"),
         ({"stream": "a", "rows": SECRET}, "config.rows: must be integer"),
@@ -51,7 +51,7 @@ async def test_a_config_is_judged_field_by_field(world: World) -> None:
     assert (check.succeeded, check.message) == (False, "13 is bad luck, **********")
 
 
-async def test_a_commit_keeps_where_the_connector_was(world: World) -> None:
+async def test_a_commit_stores_the_connectors_state(world: World) -> None:
     toy = await make(world, INCREMENTAL, rows=25)
     await toy.sync()
     [state] = (await toy.manifest()).state.values()
@@ -81,9 +81,9 @@ async def test_a_cancelled_sync_leaves_no_process_and_no_spool(world: World) -> 
 async def test_an_empty_stream_still_has_its_columns(world: World) -> None:
     toy = await make(world, rows=0)
     await toy.sync()
-    found = await world.manifests.resolve(toy.path)
-    assert found is not None
-    assert len(found.files) == 1
+    bronze = await world.manifests.resolve(toy.path)
+    assert bronze is not None
+    assert len(bronze.files) == 1
     assert await toy.rows() == []
 
 
@@ -110,15 +110,15 @@ async def test_a_killed_incremental_sync_is_resumed_from_its_last_state(world: W
     stop.unlink()
     resumed = await toy.sync()
     assert resumed.state is RunState.SUCCEEDED, resumed.failure
-    assert "going on after 40 rows" in await world.runs.logs(resumed.run_id)
+    assert "continuing after 40 rows" in await world.runs.logs(resumed.run_id)
     assert await toy.rows() == list(range(1, 51))
-    found = await world.manifests.resolve(toy.path)
-    assert found is not None
-    assert found.run_ids == (run.run_id, resumed.run_id)
-    assert await world.keys(toy.path) == set(found.files)
+    bronze = await world.manifests.resolve(toy.path)
+    assert bronze is not None
+    assert bronze.run_ids == (run.run_id, resumed.run_id)
+    assert await world.keys(toy.path) == set(bronze.files)
 
 
-async def test_secrets_are_in_no_record_log_or_object(world: World) -> None:
+async def test_secrets_do_not_appear_in_records_logs_or_objects(world: World) -> None:
     renewed = "renewed-s3cret"
     toy = await make(world, rows=9, password=SECRET, renewed_password=renewed, fail_after=9)
     source = await world.service.source(toy.ingestion.source_id)
@@ -131,7 +131,7 @@ async def test_secrets_are_in_no_record_log_or_object(world: World) -> None:
     assert "stderr knows **********" in log
     file = world.lakehouse.home / "secrets" / "sources.json"
     assert file.stat().st_mode & 0o777 == 0o600
-    # The connector renewed its password, and the next run is given the new one.
+    # The connector renewed its password, and the next run gets the new one.
     assert file.read_text().count(renewed) == 2
     texts = [log, run.model_dump_json()]
     for info in await world.lakehouse.store.list("asgard/"):
@@ -151,14 +151,14 @@ async def test_secrets_are_in_no_record_log_or_object(world: World) -> None:
     assert renewed not in file.read_text()
 
 
-async def test_half_a_sync_is_never_seen_and_leaves_nothing(world: World) -> None:
+async def test_an_unfinished_sync_is_never_visible_and_leaves_nothing(world: World) -> None:
     toy = await make(world, rows=50, hang_after=45)
     run = await toy.start()
     await until(world.reading)
     [process] = connectors()
-    found = await world.manifests.resolve(toy.path)
-    assert found is not None
-    assert found.files == (), "the path belongs to the ingestion before it has a file"
+    bronze = await world.manifests.resolve(toy.path)
+    assert bronze is not None
+    assert bronze.files == (), "the path belongs to the ingestion before it has a file"
     process.kill()
     ended = await world.runs.wait(run.run_id, 30)
     assert ended.state is RunState.FAILED
@@ -166,7 +166,7 @@ async def test_half_a_sync_is_never_seen_and_leaves_nothing(world: World) -> Non
     assert await world.keys(toy.path) == set()
 
 
-async def test_settling_finds_a_commit_and_sweeps_what_is_none(world: World) -> None:
+async def test_reconciling_finds_a_commit_and_sweeps_uncommitted_files(world: World) -> None:
     toy = await make(world, rows=3)
     run = await toy.sync()
     settled = await world.engine.reconcile_sync(run, toy.ingestion.id)

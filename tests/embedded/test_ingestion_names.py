@@ -1,4 +1,4 @@
-"""Names that a source brings are text: in a CSV header, of a connector's columns and JSON keys."""
+"""Names from a source are text: in a CSV header, and of a connector's columns and JSON keys."""
 
 import csv
 import io
@@ -59,7 +59,7 @@ async def test_every_name_in_a_header_arrives_with_its_rows(
         ('a" inch,c\n1,2\n3,4\n', ['a" inch', "c"]),
     ],
 )
-async def test_a_header_with_line_breaks_costs_no_row(
+async def test_a_header_with_line_breaks_loses_no_row(
     local_world: World, text: str, columns: list[str]
 ) -> None:
     world = local_world

@@ -1,4 +1,4 @@
-"""Secrets in fields that no spec names appear in no answer and no record, on either engine."""
+"""Secrets in fields that no spec names appear in no response or record, on either engine."""
 
 import asyncio
 import json
@@ -85,16 +85,16 @@ async def faker(world: World, **config: Any) -> Source:
 
 
 async def test_a_source_s_unnamed_secrets_are_masked(world: World) -> None:
-    made = await faker(world, count=5, **UNNAMED)
-    found = await world.service.source(made.id)
-    listed = [source for source in await world.service.sources() if source.id == made.id]
-    for source in (made, found, *listed):
+    created = await faker(world, count=5, **UNNAMED)
+    stored = await world.service.source(created.id)
+    listed = [source for source in await world.service.sources() if source.id == created.id]
+    for source in (created, stored, *listed):
         assert source.config == {"count": 5, **SHOWN}
         assert HUNTER not in SourceView.of(source).model_dump_json()
     if world.airbyte is None:
         assert HUNTER not in await in_records(world, "sources")
-        kept = json.loads((world.lakehouse.home / "secrets" / "sources.json").read_text())
-        assert set(kept[made.id]) == {
+        secrets = json.loads((world.lakehouse.home / "secrets" / "sources.json").read_text())
+        assert set(secrets[created.id]) == {
             *("/password", "/extra/token", "/extra/nested/0/password", "/headers/0/value"),
             *("/url", "/properties", "/pem"),
         }
@@ -103,9 +103,9 @@ async def test_a_source_s_unnamed_secrets_are_masked(world: World) -> None:
 async def test_a_sink_s_unnamed_secrets_are_masked(world: World) -> None:
     config = sink_config(world)
     draft = DestinationDraft(name=f"s{uuid4().hex[:6]}", config=config)
-    made, _ = await world.service.create_destination(draft, CALLER)
-    found = await world.service.destination(made.id)
-    for sink in (made, found):
+    created, _ = await world.service.create_destination(draft, CALLER)
+    stored = await world.service.destination(created.id)
+    for sink in (created, stored):
         assert HUNTER not in SinkView.of(sink).model_dump_json()
         assert {name: sink.config[name] for name in SHOWN} == SHOWN
         assert sink.config["secret_access_key"] == MASK
@@ -114,7 +114,7 @@ async def test_a_sink_s_unnamed_secrets_are_masked(world: World) -> None:
         assert HUNTER not in await in_records(world, "destinations")
 
 
-async def test_the_log_hides_what_a_request_brought(world: World) -> None:
+async def test_the_log_hides_the_secrets_of_a_request(world: World) -> None:
     token = f"passing-{uuid4().hex}"
     draft = DestinationDraft(
         name=f"s{uuid4().hex[:6]}", config={**sink_config(world), "extra": {"token": token}}
@@ -138,7 +138,7 @@ async def test_a_mask_is_refused_where_a_secret_is_expected(world: World) -> Non
         )
 
 
-async def test_a_closed_spec_refuses_the_field_that_it_does_not_have(world: World) -> None:
+async def test_a_closed_spec_refuses_an_unknown_field(world: World) -> None:
     config = {"rows": 1, "stream": "a", "api_token": HUNTER}
     # The embedded engine names the field, and Airbyte names the rule that it breaks.
     named = "api_token" if world.airbyte is None else "additionalProperties"
@@ -167,36 +167,36 @@ async def test_records_of_old_versions_are_masked_and_still_work(
         toy.ingestion.source_id, lambda doc: doc.model_copy(update={"config": clear}), CALLER
     )
     file = world.lakehouse.home / "secrets" / "sources.json"
-    kept = json.loads(file.read_text())
-    del kept[toy.ingestion.source_id]
-    file.write_text(json.dumps(kept))
+    secrets = json.loads(file.read_text())
+    del secrets[toy.ingestion.source_id]
+    file.write_text(json.dumps(secrets))
     source = await world.service.source(toy.ingestion.source_id)
     assert source.config == {**clear, "password": MASK, "renewed_password": MASK}
     run = await toy.sync()
     assert run.state is RunState.SUCCEEDED, run.failure
     assert f"with {MASK}" in await world.runs.logs(run.run_id)
     # The connector got the values, because it renewed its password with one of them.
-    kept = json.loads(file.read_text())[source.id]
-    assert kept["/password"] == f"renewed-{HUNTER}"
+    secrets = json.loads(file.read_text())[source.id]
+    assert secrets["/password"] == f"renewed-{HUNTER}"
 
 
 async def test_sinks_of_old_versions_are_masked(local_world: World) -> None:
     world = local_world
     draft = DestinationDraft(name=f"s{uuid4().hex[:6]}", config=sink_config(world))
-    made, _ = await world.service.create_destination(draft, CALLER)
+    created, _ = await world.service.create_destination(draft, CALLER)
     catalog, space = world.lakehouse.catalog, world.lakehouse.lake.records_schema
     sinks = RecordTable(catalog, "destinations", DestinationDoc, space)
     await sinks.update(
-        made.id,
+        created.id,
         lambda doc: doc.model_copy(update={"config": {"region": "r", **UNNAMED}}),
         CALLER,
     )
-    found = await world.service.destination(made.id)
-    assert found.config == {"region": "r", **SHOWN}
+    stored = await world.service.destination(created.id)
+    assert stored.config == {"region": "r", **SHOWN}
 
 
-async def test_the_words_of_one_caller_stay_in_the_runs_of_others(world: World) -> None:
-    """The first caller calls a secret what the other's run has to say."""
+async def test_one_callers_secrets_are_not_masked_in_the_runs_of_others(world: World) -> None:
+    """The first caller sends as a secret a word that the other's run has to show."""
     other = await make(world, rows=50, fail_after=45)
     stream = other.ingestion.streams[0].name
     hostile = await make(world, rows=10, hang_after=5, password="no more after")
@@ -213,14 +213,14 @@ async def test_the_words_of_one_caller_stay_in_the_runs_of_others(world: World) 
         assert (await world.runs.wait(run.run_id, 30)).state is RunState.CANCELLED
 
 
-async def test_two_sources_at_the_same_time_hide_each_its_own(world: World) -> None:
-    """Airbyte quotes the secret in the job's failure, and embedded a source's name is in events."""
+async def test_two_concurrent_sources_hide_only_their_own_secrets(world: World) -> None:
+    """Airbyte quotes the secret in the job's failure. Embedded, a source's name is in events."""
 
     async def failed(own: str, others: str) -> str:
-        said = f"{own} beside {others}"
-        more = {"failure": {"externalMessage": said}} if world.airbyte else {}
+        message = f"{own} beside {others}"
+        more = {"failure": {"externalMessage": message}} if world.airbyte else {}
         config = {"stream": f"s{uuid4().hex[:8]}", "password": own, "rows": 3, "fail_after": 2}
-        draft = SourceDraft(name=said, type="toy", config={**config, **more})
+        draft = SourceDraft(name=message, type="toy", config={**config, **more})
         source = (await world.service.create_source(draft, CALLER)).source
         run = await world.sync(await world.ingestion(source))
         assert run.failure is not None
@@ -228,29 +228,29 @@ async def test_two_sources_at_the_same_time_hide_each_its_own(world: World) -> N
         return "\n".join([*messages, run.failure.message, await world.runs.logs(run.run_id)])
 
     one, two = f"one-{uuid4().hex}", f"two-{uuid4().hex}"
-    told = await asyncio.gather(failed(one, two), failed(two, one))
-    assert one not in told[0]
-    assert two not in told[1]
-    assert f"*** beside {two}" in told[0]
-    assert f"*** beside {one}" in told[1]
+    messages = await asyncio.gather(failed(one, two), failed(two, one))
+    assert one not in messages[0]
+    assert two not in messages[1]
+    assert f"*** beside {two}" in messages[0]
+    assert f"*** beside {one}" in messages[1]
 
 
-async def test_a_request_hides_nothing_in_the_answers_of_others(
+async def test_a_request_hides_nothing_in_the_responses_to_others(
     client: httpx.AsyncClient, world: World
 ) -> None:
     config = {**sink_config(world), "password": "There is no source", "token": "/api/v1/runs"}
     sink = {"name": f"s{uuid4().hex[:6]}", "config": config}
-    made = await client.post("/airbyte/sink", json={**sink, "type": "s3"})
-    assert made.status_code == 201, made.text
+    created = await client.post("/airbyte/sink", json={**sink, "type": "s3"})
+    assert created.status_code == 201, created.text
     missing = await client.get(f"/airbyte/datasource/{uuid4()}")
     assert missing.json()["detail"].startswith("There is no source ")
     assert missing.json()["instance"].startswith("/api/v1/airbyte/datasource/")
 
 
-async def test_a_run_that_goes_on_after_a_restart_hides_what_its_source_has(
+async def test_a_run_that_continues_after_a_restart_hides_its_sources_secrets(
     tmp_path: Path,
 ) -> None:
-    """The new gateway has met no secret yet, and takes a queued run over."""
+    """The new gateway takes over a queued run, and has not met its secret yet."""
     secret = f"kept-{uuid4().hex}"
     home = tmp_path / "home"
     settings = Settings(

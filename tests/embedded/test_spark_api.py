@@ -15,19 +15,19 @@ ENDLESS = f"SELECT count(*) AS n FROM {MILLIONS} AS a CROSS JOIN {MILLIONS} AS b
 
 
 async def transform(client: httpx.AsyncClient, sql: str, **body: Any) -> dict[str, Any]:
-    """Runs to its end; the answer's `status` is then the run's state."""
+    """Run the SQL to its end. The response's `status` is then the run's state."""
     answer = await client.post(
         "/spark/transform", params={"wait_seconds": 60}, json={"sql": sql, **body}
     )
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    result: dict[str, Any] = answer.json()
+    return result
 
 
 async def succeed(client: httpx.AsyncClient, sql: str, **body: Any) -> dict[str, Any]:
-    told = await transform(client, sql, **body)
-    assert told["status"] == "succeeded", told
-    return told
+    result = await transform(client, sql, **body)
+    assert result["status"] == "succeeded", result
+    return result
 
 
 async def refused(client: httpx.AsyncClient, sql: str, **body: Any) -> dict[str, Any]:
@@ -39,29 +39,29 @@ async def refused(client: httpx.AsyncClient, sql: str, **body: Any) -> dict[str,
 
 async def state(client: httpx.AsyncClient, run_id: str) -> str:
     answer = await client.get(f"/spark/transform/{run_id}/status")
-    told: str = answer.json()["state"]
-    return told
+    result: str = answer.json()["state"]
+    return result
 
 
-async def until_state(client: httpx.AsyncClient, run_id: str, *wanted: str) -> str:
+async def until_state(client: httpx.AsyncClient, run_id: str, *expected: str) -> str:
     async with asyncio.timeout(30):
-        while (now := await state(client, run_id)) not in wanted:  # noqa: ASYNC110 — over HTTP
+        while (now := await state(client, run_id)) not in expected:  # noqa: ASYNC110 — over HTTP
             await asyncio.sleep(0.02)
     return now
 
 
 async def rows(lakehouse: Lakehouse, table: str) -> list[dict[str, Any]]:
     def scan(catalog: Any) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = catalog.load_table(table).scan().to_arrow().to_pylist()
-        return found
+        scanned: list[dict[str, Any]] = catalog.load_table(table).scan().to_arrow().to_pylist()
+        return scanned
 
-    found = await lakehouse.catalog.run(scan)
-    return sorted(found, key=lambda row: [str(value) for value in row.values()])
+    scanned = await lakehouse.catalog.run(scan)
+    return sorted(scanned, key=lambda row: [str(value) for value in row.values()])
 
 
 @pytest.fixture(scope="module")
 async def shop(lakehouse: Lakehouse, client: httpx.AsyncClient) -> str:
-    """Orders as files in bronze, customers as a silver table."""
+    """Create orders as files in bronze, and customers as a silver table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -78,7 +78,7 @@ async def shop(lakehouse: Lakehouse, client: httpx.AsyncClient) -> str:
     return "bronze/sa_shop"
 
 
-async def test_the_documented_first_call_answers_at_once_and_completes(
+async def test_the_documented_first_call_returns_at_once_and_completes(
     client: httpx.AsyncClient, lakehouse: Lakehouse
 ) -> None:
     answer = await client.post(
@@ -86,20 +86,20 @@ async def test_the_documented_first_call_answers_at_once_and_completes(
         json={"sql": "SELECT 1 as test_col, CURRENT_TIMESTAMP as created_at"},
     )
     assert answer.status_code == 200
-    told = answer.json()
-    run_id = told["run_id"]
-    assert told["status"] == "submitted"
-    assert told["spark_application"] == f"sql-exec-{run_id}"
-    assert told["destination_table"] == f"silver.sql_exec_{run_id}"
-    assert told["destination"] == f"iceberg.silver.sql_exec_{run_id}"
-    assert told["source"] is None
-    assert told["namespace"] == lakehouse.settings.spark_namespace
+    result = answer.json()
+    run_id = result["run_id"]
+    assert result["status"] == "submitted"
+    assert result["spark_application"] == f"sql-exec-{run_id}"
+    assert result["destination_table"] == f"silver.sql_exec_{run_id}"
+    assert result["destination"] == f"iceberg.silver.sql_exec_{run_id}"
+    assert result["source"] is None
+    assert result["namespace"] == lakehouse.settings.spark_namespace
     assert await until_state(client, run_id, "COMPLETED", "FAILED") == "COMPLETED"
-    [row] = await rows(lakehouse, told["destination_table"])
+    [row] = await rows(lakehouse, result["destination_table"])
     assert row["test_col"] == 1
 
 
-async def test_what_is_told_of_a_completed_run_was_verified(
+async def test_the_fields_of_a_completed_run_are_verified(
     client: httpx.AsyncClient, lakehouse: Lakehouse
 ) -> None:
     body = {"destination_table": "sa_told", "executor_instances": 2, "executor_memory": "1Gi"}
@@ -126,10 +126,10 @@ async def test_what_is_told_of_a_completed_run_was_verified(
     assert {e["type"] for e in events} == {"Normal"}
 
 
-async def test_views_ctes_paths_and_silver_tables_go_together(
+async def test_views_ctes_paths_and_silver_tables_work_together(
     client: httpx.AsyncClient, lakehouse: Lakehouse, shop: str
 ) -> None:
-    told = await succeed(
+    result = await succeed(
         client,
         """
         CREATE OR REPLACE TEMPORARY VIEW clean AS
@@ -151,7 +151,7 @@ async def test_views_ctes_paths_and_silver_tables_go_together(
         {"name": "Ann", "amount": 10, "note": "first"},
         {"name": "Bob", "amount": 5, "note": None},
     ]
-    run = (await client.get(f"/runs/{told['run_id']}")).json()
+    run = (await client.get(f"/runs/{result['run_id']}")).json()
     assert sorted(i["table"] for i in run["inputs"]) == [
         "bronze/sa_shop/notes",
         "bronze/sa_shop/orders",
@@ -170,13 +170,13 @@ async def test_views_ctes_paths_and_silver_tables_go_together(
 async def test_a_source_path_is_read_by_its_documented_names(
     client: httpx.AsyncClient, lakehouse: Lakehouse, shop: str, name: str, path: str
 ) -> None:
-    told = await succeed(
+    result = await succeed(
         client,
         f"SELECT sum(customer) AS total FROM {name}",
         source_path=path,
         destination_table="sa_source",
     )
-    assert told["source"] == "s3://lake/bronze/sa_shop/orders"
+    assert result["source"] == "s3://lake/bronze/sa_shop/orders"
     assert await rows(lakehouse, "silver.sa_source") == [{"total": 22}]
 
 
@@ -193,7 +193,7 @@ async def test_a_source_path_is_read_by_its_documented_names(
         ({"executor_memory": "100m"}, 422, "invalid-body", "450m"),
     ],
 )
-async def test_a_request_that_makes_no_sense_is_told_why(
+async def test_an_invalid_request_is_refused_with_the_reason(
     client: httpx.AsyncClient,
     shop: str,
     body: dict[str, Any],
@@ -202,18 +202,18 @@ async def test_a_request_that_makes_no_sense_is_told_why(
     says: str,
 ) -> None:
     sql = "SELECT * FROM source_data" if "source_path" in body else "SELECT 1 AS id"
-    told = await refused(client, sql, **body)
-    assert (told["status"], told["type"]) == (status, f"/problems/{problem}")
-    assert says in str(told)
+    result = await refused(client, sql, **body)
+    assert (result["status"], result["type"]) == (status, f"/problems/{problem}")
+    assert says in str(result)
 
 
-async def test_an_unknown_table_is_refused_with_its_neighbours(
+async def test_an_unknown_table_is_refused_with_similar_names(
     client: httpx.AsyncClient, shop: str
 ) -> None:
-    told = await refused(client, "SELECT * FROM silver.sa_custmers")
-    assert (told["status"], told["type"]) == (400, "/problems/table-not-found")
-    assert told["missing"] == "silver.sa_custmers"
-    assert "silver.sa_customers" in told["suggested_tables"]
+    result = await refused(client, "SELECT * FROM silver.sa_custmers")
+    assert (result["status"], result["type"]) == (400, "/problems/table-not-found")
+    assert result["missing"] == "silver.sa_custmers"
+    assert "silver.sa_customers" in result["suggested_tables"]
 
 
 async def test_a_view_of_gold_is_refused(client: httpx.AsyncClient, shop: str) -> None:
@@ -224,9 +224,9 @@ async def test_a_view_of_gold_is_refused(client: httpx.AsyncClient, shop: str) -
     }
     answer = await client.post("/dbt/transform", json=body)
     assert answer.json()["status"] == "completed", answer.text
-    told = await refused(client, "SELECT * FROM gold.sa_customer_view")
-    assert (told["status"], told["type"]) == (501, "/problems/not-supported")
-    assert "gold.sa_customer_view is a view" in told["detail"]
+    result = await refused(client, "SELECT * FROM gold.sa_customer_view")
+    assert (result["status"], result["type"]) == (501, "/problems/not-supported")
+    assert "gold.sa_customer_view is a view" in result["detail"]
     run_id = answer.json()["run_id"]
     for path in ("status", "logs", "events", "metrics"):
         other = await client.get(f"/spark/transform/{run_id}/{path}")
@@ -234,16 +234,16 @@ async def test_a_view_of_gold_is_refused(client: httpx.AsyncClient, shop: str) -
 
 
 async def test_a_failed_run_is_a_200_that_says_so(client: httpx.AsyncClient) -> None:
-    told = await transform(client, "SELECT nope FROM VALUES (1) AS t(id)")
-    assert told["status"] == "failed"
-    status = (await client.get(f"/spark/transform/{told['run_id']}/status")).json()
-    run = (await client.get(f"/runs/{told['run_id']}")).json()
+    result = await transform(client, "SELECT nope FROM VALUES (1) AS t(id)")
+    assert result["status"] == "failed"
+    status = (await client.get(f"/spark/transform/{result['run_id']}/status")).json()
+    run = (await client.get(f"/runs/{result['run_id']}")).json()
     assert (status["state"], run["engine_state"]) == ("FAILED", "FAILED")
     assert status["error_message"] == "There is no column nope."
     assert status["failure"]["cause"] == "sql_error"
 
 
-async def test_the_same_key_is_the_same_run(client: httpx.AsyncClient) -> None:
+async def test_the_same_key_returns_the_same_run(client: httpx.AsyncClient) -> None:
     headers = {"Idempotency-Key": uuid4().hex}
     body = {"sql": "SELECT 1 AS id", "destination_table": "sa_keyed"}
 
@@ -318,7 +318,7 @@ async def test_an_unknown_run_is_not_found(client: httpx.AsyncClient, run_id: st
         ("no-respond-async", 200),
     ],
 )
-async def test_only_the_preference_itself_is_answered_at_once(
+async def test_only_the_exact_preference_returns_at_once(
     client: httpx.AsyncClient, prefer: str, status: int
 ) -> None:
     body = {"sql": f"SELECT '{prefer}' AS p", "destination_table": f"prefer_{status}"}

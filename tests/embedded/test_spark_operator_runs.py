@@ -1,4 +1,4 @@
-"""Runs on the Spark operator's adapter, whose operator does what was seen of the real one."""
+"""Runs on the Spark operator's adapter, with an operator that behaves as observed on a real one."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -45,9 +45,9 @@ class Spark:
         async with operator_runs(lakehouse, kubeconfig, NAMESPACE, **changes) as runs:
             yield runs
 
-    async def begun(self, runs: Runs, table: str, **asked: Any) -> tuple[Run, str]:
-        """A run whose driver is running, and the name of its application."""
-        run = await runs.start(table, **asked)
+    async def started(self, runs: Runs, table: str, **options: Any) -> tuple[Run, str]:
+        """Start a run. Return it with a running driver, and the name of its application."""
+        run = await runs.start(table, **options)
         await runs.until(run, "SparkApplicationCreated")
         name = f"sql-exec-{run.run_id}"
         self._cluster.driver(name, state={"running": {}})
@@ -55,8 +55,8 @@ class Spark:
         await runs.until(run, "SparkApplicationRunning")
         return run, name
 
-    async def begun_again(self, runs: Runs, run: Run, name: str) -> None:
-        """The second attempt: another application of the same name."""
+    async def restarted(self, runs: Runs, run: Run, name: str) -> None:
+        """Start the second attempt, which is another application with the same name."""
         await runs.until(run, "SparkApplicationRepeated")
         await patience.until(lambda: len(self._cluster.created) == 2)
         self._cluster.driver(name, state={"running": {}})
@@ -64,9 +64,9 @@ class Spark:
 
     def failed(self, name: str, code: int = 1, reason: str = "Error") -> None:
         self._cluster.driver(name, "Failed", state=terminated(code, reason))
-        said = f"driver container failed with ExitCode: {code}, Reason: {reason}"
-        self._cluster.state(name, "FAILING", said)
-        self._cluster.state(name, "FAILED", said)
+        message = f"driver container failed with ExitCode: {code}, Reason: {reason}"
+        self._cluster.state(name, "FAILING", message)
+        self._cluster.state(name, "FAILED", message)
 
     def completed(self, name: str) -> None:
         self._cluster.driver(name, "Succeeded", state=terminated(0, "Completed"))
@@ -74,7 +74,7 @@ class Spark:
         self._cluster.state(name, "COMPLETED")
 
     async def write(self, run: Run) -> None:
-        """As the run's driver does: one commit with the run's id."""
+        """Write as the run's driver does, in one commit with the run's id."""
         await self._lakehouse.catalog.run(
             lambda catalog: replace_table(catalog, run.target, ROWS.to_reader(), run_id=run.run_id)
         )
@@ -110,7 +110,7 @@ async def test_an_application_that_wrote_nothing_has_not_succeeded_where_history
     table = f"sx_nothing_{mode}"
     await spark.others_write(table)
     async with spark.gateway(hides_history=True) as runs:
-        run, name = await spark.begun(runs, table, write_mode=mode)
+        run, name = await spark.started(runs, table, write_mode=mode)
         spark.completed(name)
         ended = await runs.ended(run)
     failure = fault(ended)
@@ -121,7 +121,7 @@ async def test_an_application_that_wrote_nothing_has_not_succeeded_where_history
 
 async def test_an_application_whose_snapshot_heads_the_table_has_succeeded(spark: Spark) -> None:
     async with spark.gateway(hides_history=True) as runs:
-        run, name = await spark.begun(runs, "sx_written")
+        run, name = await spark.started(runs, "sx_written")
         await spark.write(run)
         spark.completed(name)
         ended = await runs.ended(run)
@@ -130,10 +130,10 @@ async def test_an_application_whose_snapshot_heads_the_table_has_succeeded(spark
     assert (ended.output.table, ended.output.rows) == ("silver.sx_written", 1)
 
 
-async def test_a_head_of_another_writer_leaves_open_what_the_run_did(spark: Spark) -> None:
-    """Where history is hidden, the run's snapshot may be below it: to repeat it might double."""
+async def test_a_newest_snapshot_of_another_writer_leaves_the_result_unknown(spark: Spark) -> None:
+    """Where history is hidden, the run's snapshot may be below it: a retry might duplicate it."""
     async with spark.gateway(hides_history=True) as runs:
-        run, name = await spark.begun(runs, "sx_hidden")
+        run, name = await spark.started(runs, "sx_hidden")
         await spark.others_write("sx_hidden")
         spark.completed(name)
         failure = fault(await runs.ended(run))
@@ -141,11 +141,11 @@ async def test_a_head_of_another_writer_leaves_open_what_the_run_did(spark: Spar
     assert "another writer" in failure.message
 
 
-async def test_a_take_over_does_not_call_a_table_unchanged_that_it_cannot_see_through(
+async def test_a_take_over_does_not_call_a_table_with_hidden_history_unchanged(
     spark: Spark,
 ) -> None:
     async with spark.gateway(hides_history=True) as runs:
-        run, name = await spark.begun(runs, "sx_left")
+        run, name = await spark.started(runs, "sx_left")
     await spark.others_write("sx_left")
     spark.completed(name)
     async with spark.gateway(hides_history=True) as runs:
@@ -158,7 +158,7 @@ async def test_the_pods_own_reason_is_read_before_the_operators_summary(
     spark: Spark, cluster: KubernetesStandIn
 ) -> None:
     async with spark.gateway(retries=0) as runs:
-        run, name = await spark.begun(runs, "sx_evicted")
+        run, name = await spark.started(runs, "sx_evicted")
         cluster.driver(name, "Failed", reason="Evicted", message="The node was low on memory.")
         cluster.state(name, "FAILING", "driver container status missing")
         cluster.state(name, "FAILED", "driver container status missing")
@@ -176,28 +176,30 @@ SAID = (
 
 
 @pytest.mark.parametrize(
-    ("code", "reason", "said", "cause"),
+    ("code", "reason", "message", "cause"),
     [
         (137, "OOMKilled", "", FailureCause.OUT_OF_MEMORY),
         (1, "Error", SAID, FailureCause.SQL_ERROR),
     ],
     ids=["memory", "sql"],
 )
-async def test_what_would_fail_again_is_not_repeated_and_its_application_stays(
+async def test_a_permanent_failure_is_not_repeated_and_its_application_stays(
     spark: Spark,
     cluster: KubernetesStandIn,
     code: int,
     reason: str,
-    said: str,
+    message: str,
     cause: FailureCause,
 ) -> None:
     async with spark.gateway(retries=3, hides_history=False) as runs:
-        run, name = await spark.begun(runs, f"sx_once_{cause}")
-        cluster.say(name, said)
+        run, name = await spark.started(runs, f"sx_once_{cause}")
+        cluster.say(name, message)
         spark.failed(name, code, reason)
         ended = await runs.ended(run)
     assert fault(ended).cause == cause
-    assert [made["spec"]["restartPolicy"] for made in cluster.created] == [{"type": "Never"}]
+    assert [application["spec"]["restartPolicy"] for application in cluster.created] == [
+        {"type": "Never"}
+    ]
     assert (cluster.deleted, list(cluster.applications)) == ([], [name])
     assert ended.engine["execution_attempts"] == 1
 
@@ -206,9 +208,9 @@ async def test_a_driver_that_was_killed_is_run_again(
     spark: Spark, cluster: KubernetesStandIn
 ) -> None:
     async with spark.gateway(hides_history=False) as runs:
-        run, name = await spark.begun(runs, "sx_again")
+        run, name = await spark.started(runs, "sx_again")
         spark.failed(name, 137)
-        await spark.begun_again(runs, run, name)
+        await spark.restarted(runs, run, name)
         await spark.write(run)
         spark.completed(name)
         ended = await runs.ended(run)
@@ -221,9 +223,9 @@ async def test_the_last_attempt_says_why_the_run_failed(
     spark: Spark, cluster: KubernetesStandIn
 ) -> None:
     async with spark.gateway(retries=1, hides_history=False) as runs:
-        run, name = await spark.begun(runs, "sx_twice")
+        run, name = await spark.started(runs, "sx_twice")
         spark.failed(name, 137)
-        await spark.begun_again(runs, run, name)
+        await spark.restarted(runs, run, name)
         spark.failed(name, 137, "OOMKilled")
         failure = fault(await runs.ended(run))
     assert failure.cause is FailureCause.OUT_OF_MEMORY
@@ -234,7 +236,7 @@ async def test_an_append_is_not_repeated_where_history_is_hidden(
     spark: Spark, cluster: KubernetesStandIn
 ) -> None:
     async with spark.gateway(hides_history=True) as runs:
-        run, name = await spark.begun(runs, "sx_append_once", write_mode=WriteMode.APPEND)
+        run, name = await spark.started(runs, "sx_append_once", write_mode=WriteMode.APPEND)
         spark.failed(name, 137)
         failure = fault(await runs.ended(run))
     assert "was killed" in failure.message
@@ -248,11 +250,9 @@ async def logged(runs: Runs, run: Run, words: str) -> None:
     await patience.until(there)
 
 
-async def test_what_a_driver_said_outlives_a_cancel(
-    spark: Spark, cluster: KubernetesStandIn
-) -> None:
+async def test_a_drivers_log_outlives_a_cancel(spark: Spark, cluster: KubernetesStandIn) -> None:
     async with spark.gateway() as runs:
-        run, name = await spark.begun(runs, "sx_log_cancelled")
+        run, name = await spark.started(runs, "sx_log_cancelled")
         cluster.say(name, "row 1 of 9\nrow 2")
         await logged(runs, run, "row 1 of 9\n")
         assert await runs.engine.live_log(await runs.service.get(run.run_id)) is None
@@ -265,12 +265,10 @@ async def test_what_a_driver_said_outlives_a_cancel(
         assert await runs.service.logs(run.run_id) == "row 1 of 9\nrow 2 of 9\n"
 
 
-async def test_what_a_driver_said_outlives_its_pod(
-    spark: Spark, cluster: KubernetesStandIn
-) -> None:
-    """The pod is deleted before the end of the application is told."""
+async def test_a_drivers_log_outlives_its_pod(spark: Spark, cluster: KubernetesStandIn) -> None:
+    """The pod is deleted before the end of the application is reported."""
     async with spark.gateway() as runs:
-        run, name = await spark.begun(runs, "sx_log_gone")
+        run, name = await spark.started(runs, "sx_log_gone")
         cluster.say(name, SAID)
         await logged(runs, run, "asgard: failed")
         del cluster.pods[f"{name}-driver"]
@@ -295,7 +293,7 @@ async def test_a_line_of_any_length_reaches_the_log_shortened(
         assert len(line) < 20_000
 
 
-async def test_a_log_is_there_once_and_whole_although_its_driver_ended_before_it_was_seen(
+async def test_a_log_is_complete_and_not_repeated_if_its_driver_ended_unseen(
     spark: Spark, cluster: KubernetesStandIn
 ) -> None:
     async with spark.gateway(retries=0) as runs:
@@ -308,12 +306,12 @@ async def test_a_log_is_there_once_and_whole_although_its_driver_ended_before_it
         assert await runs.service.logs(run.run_id) == "begin\nend without a newline\n"
 
 
-async def test_a_failure_does_not_invite_to_repeat_what_another_writer_may_hide(
+async def test_a_failure_does_not_suggest_a_retry_if_another_writer_may_hide_the_result(
     spark: Spark,
 ) -> None:
     """The driver may have been killed after its commit."""
     async with spark.gateway(hides_history=True) as runs:
-        run, name = await spark.begun(runs, "sx_killed_late", write_mode=WriteMode.APPEND)
+        run, name = await spark.started(runs, "sx_killed_late", write_mode=WriteMode.APPEND)
         await spark.others_write("sx_killed_late")
         spark.failed(name, 137)
         failure = fault(await runs.ended(run))

@@ -1,4 +1,4 @@
-"""A column that is called `user` is a column in Spark SQL, and never the function of that name."""
+"""A column named `user` is a column in Spark SQL, and never the function with that name."""
 
 import sys
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ words = pytest.mark.parametrize("word", ["user", "current_user", "session_user",
 
 @pytest.fixture(scope="module")
 def spark() -> Iterator[Any]:
-    """Sail answers as Spark does: a quoted name without a column is the function."""
+    """Return Sail, for which as for Spark a quoted name without a column is the function."""
     with pytest.MonkeyPatch.context() as patch:
         # PySpark takes a main module without a file, as xdist's is, for its own doctests.
         patch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
@@ -99,7 +99,7 @@ def test_a_column_that_does_not_exist_is_missing(spark: Any, word: str, sql: str
         "SELECT x FROM t LATERAL VIEW explode(array(1)) e AS y WHERE `{word}` = ''",
     ],
 )
-def test_what_may_be_a_function_is_refused(word: str, sql: str) -> None:
+def test_an_ambiguous_function_name_is_refused(word: str, sql: str) -> None:
     script = VIEWS.format(word=word) + sql.format(word=word)
     with pytest.raises(SqlFunctionRefused) as refusal:
         check_script(script, POLICY, False)

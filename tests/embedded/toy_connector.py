@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A source that speaks the Airbyte protocol: counts, and fails the way its config says.
+"""A source that speaks the Airbyte protocol: counts, and fails as its config says.
 
 Installed by hand where the installer would put it; needs nothing but Python.
 """
@@ -61,7 +61,7 @@ def state(name, n):
 
 
 def stops(config, n):
-    """A file that says at which row to hang, so that a test can take it away again."""
+    """Read at which row to hang from a file, so that a test can remove it again."""
     path = config.get("stop_file")
     return path and Path(path).exists() and int(Path(path).read_text()) == n
 
@@ -75,9 +75,9 @@ def read(config, configured, states):
     name = configured["stream"]["name"]
     incremental = configured["sync_mode"] == "incremental"
     start = 0
-    for known in states if incremental else []:
-        if known["stream"]["stream_descriptor"]["name"] == name:
-            start = known["stream"]["stream_state"]["n"]
+    for stored in states if incremental else []:
+        if stored["stream"]["stream_descriptor"]["name"] == name:
+            start = stored["stream"]["stream_state"]["n"]
     log(f"reading {name} from {start} with {config.get('password')}")
     for n in range(start + 1, config["rows"] + 1):
         record = {
@@ -128,7 +128,7 @@ def main():
             catalog={"streams": [stream, {**stream, "name": config["stream"] + "_more"}]},
         )
     else:
-        print("this line is no message")
+        print("this line is not a message")
         if "renewed_password" in config:
             renewed = {**config, "password": config["renewed_password"]}
             control = {

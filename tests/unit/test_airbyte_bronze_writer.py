@@ -1,4 +1,4 @@
-"""Records become typed Parquet, and what does not fit is said in `_airbyte_meta`."""
+"""Records become typed Parquet, and `_airbyte_meta` names the values that do not fit."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_values_fit_or_are_null(
         ["2024-02-29T12:00:00", "2024-02-29T12:00:00Z"],
     ],
 )
-def test_times_are_in_utc_however_they_are_written(tmp_path: Path, texts: list[str]) -> None:
+def test_times_are_in_utc_in_every_notation(tmp_path: Path, texts: list[str]) -> None:
     rows = written(tmp_path, {"at": TIME}, [{"at": text} for text in texts])
     assert [row["at"].isoformat() for row in rows] == ["2024-02-29T12:00:00+00:00"] * 2
 

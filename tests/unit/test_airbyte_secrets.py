@@ -40,7 +40,7 @@ CONFIG = {
 }
 
 
-def test_marked_fields_are_found_wherever_they_stand() -> None:
+def test_marked_fields_are_found_at_any_depth() -> None:
     masked, secrets = split(CONFIG, secret_pointers(SCHEMA, CONFIG))
     assert masked == {
         "password": MASK,
@@ -105,7 +105,7 @@ def _put_many(path: Path, writer: int) -> None:
         store.put(f"{writer}-{number}", {"/n": number})
 
 
-def test_two_gateways_lose_none_of_each_others_secrets(tmp_path: Path) -> None:
+def test_two_gateways_do_not_lose_each_others_secrets(tmp_path: Path) -> None:
     path = tmp_path / "sources.json"
     spawning = multiprocessing.get_context("spawn")
     writers = [spawning.Process(target=_put_many, args=(path, writer)) for writer in range(2)]
@@ -115,11 +115,11 @@ def test_two_gateways_lose_none_of_each_others_secrets(tmp_path: Path) -> None:
         writer.join(60)
         assert writer.exitcode == 0
     store = SecretStore(path)
-    found = [store.get(f"{writer}-{number}") for writer in range(2) for number in range(20)]
-    assert found == [{"/n": number} for _ in range(2) for number in range(20)]
+    stored = [store.get(f"{writer}-{number}") for writer in range(2) for number in range(20)]
+    assert stored == [{"/n": number} for _ in range(2) for number in range(20)]
 
 
-def test_only_what_is_surely_a_secret_is_hidden_in_every_log() -> None:
+def test_only_sure_secrets_are_hidden_in_every_log() -> None:
     config = {
         "password": "first-one",
         "credentials": {"auth_type": "oauth2.0", "api_token": "second-one", "account_key": "third"},

@@ -29,7 +29,7 @@ from app.errors import InvalidRequest, NotSupported, SourceUnreadable
         ("x", FileKind(None, Packing.NONE, "x")),
     ],
 )
-def test_a_file_name_tells_format_packing_and_stream(name: str, kind: FileKind) -> None:
+def test_a_file_name_gives_format_packing_and_stream(name: str, kind: FileKind) -> None:
     assert FileKind.of(name) == kind
 
 
@@ -72,7 +72,7 @@ def test_a_json_schema_type_becomes_a_parquet_type(
         (None, BronzeType.DATE, None),
     ],
 )
-def test_a_value_that_can_be_held_is_held(value: Any, kind: BronzeType, fitted: Any) -> None:
+def test_a_value_that_fits_is_stored(value: Any, kind: BronzeType, fitted: Any) -> None:
     assert fit(value, kind) == fitted
 
 
@@ -88,7 +88,7 @@ def test_a_value_that_can_be_held_is_held(value: Any, kind: BronzeType, fitted: 
         (5, BronzeType.TIMESTAMP),
     ],
 )
-def test_a_value_that_cannot_is_refused(value: Any, kind: BronzeType) -> None:
+def test_a_value_that_does_not_fit_is_refused(value: Any, kind: BronzeType) -> None:
     with pytest.raises(DoesNotFit):
         fit(value, kind)
 
@@ -103,15 +103,15 @@ def test_column_names_are_unique_whatever_their_case(fields: list[str]) -> None:
 
 
 class Counted(str):
-    """Counts the names that are made of it."""
+    """A string that counts the names that are created from it."""
 
-    made = 0
+    instances = 0
 
     def strip(self, *_: Any) -> "Counted":
         return self
 
     def __format__(self, spec: str) -> str:
-        Counted.made += 1
+        Counted.instances += 1
         return super().__format__(spec)
 
 
@@ -119,7 +119,7 @@ def test_a_name_that_repeats_is_numbered_without_trying_all_numbers_again() -> N
     assert unique_names(("a", "a", "A", "a_1")) == ("a", "a_1", "A_2", "a_1_1")
     names = unique_names((Counted("a"),) * MOST_COLUMNS)
     assert names[-1] == f"a_{MOST_COLUMNS - 1}"
-    assert Counted.made == MOST_COLUMNS - 1
+    assert Counted.instances == MOST_COLUMNS - 1
 
 
 def test_more_columns_than_a_table_should_have_are_refused() -> None:
@@ -141,13 +141,13 @@ def test_csv_that_is_well_formed_is_read_as_it_was_written(rows: list[tuple[str,
 
 def test_a_broken_record_takes_one_line_and_no_more() -> None:
     lines = ["a,b", "1,2", 'x,"open', "3,4", "", "5", 'y,"clo"sed', '6,"7\n']
-    found = [(r.line, r.values) for r in csv_records(lines, CsvDialect(",", "\n", ("a", "b")))]
-    assert found == [
+    records = [(r.line, r.values) for r in csv_records(lines, CsvDialect(",", "\n", ("a", "b")))]
+    assert records == [
         (2, ["1", "2"]), (3, None), (4, ["3", "4"]), (6, None), (7, None), (8, None),
     ]  # fmt: skip
 
 
-def test_connectors_come_from_the_allow_list_pinned() -> None:
+def test_connectors_come_pinned_from_the_allow_list() -> None:
     shipped = allowed_packages(())["faker"]
     assert (shipped.version, shipped.hashed, shipped.program) == ("7.2.1", True, "source-faker")
     assert shipped.spec is not None
@@ -160,7 +160,7 @@ def test_connectors_come_from_the_allow_list_pinned() -> None:
 
 
 @pytest.mark.parametrize("entry", ["airbyte-source-x", "x==1", "airbyte-source-x==1 --pre", ""])
-def test_an_entry_that_is_no_pin_is_a_start_error(entry: str) -> None:
+def test_an_entry_that_is_not_pinned_is_a_start_error(entry: str) -> None:
     with pytest.raises(ConfigurationError, match="CONNECTORS_ALLOWED"):
         allowed_packages((entry,))
 
@@ -186,7 +186,7 @@ STREAMS = [
 ]
 
 
-def test_without_a_choice_every_stream_is_read_in_full() -> None:
+def test_without_a_selection_every_stream_is_read_in_full() -> None:
     streams = configured(STREAMS, None, "bronze")
     assert [(s.path, s.sync_mode, s.primary_key) for s in streams] == [
         ("bronze/a", SyncMode.FULL_REFRESH_OVERWRITE, ()),
@@ -206,13 +206,13 @@ def test_without_a_choice_every_stream_is_read_in_full() -> None:
         (StreamSelection(name="a", sync_mode=SyncMode.INCREMENTAL_SOFT_DELETE), NotSupported),
     ],
 )
-def test_a_choice_that_the_source_does_not_have_is_refused(
+def test_a_selection_that_the_source_does_not_have_is_refused(
     choice: StreamSelection, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
         configured(STREAMS, (choice,), "bronze")
 
 
-def test_a_stream_twice_is_refused() -> None:
+def test_a_stream_that_is_selected_twice_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="both be written"):
         configured(STREAMS, (StreamSelection(name="a"), StreamSelection(name="a")), "bronze")

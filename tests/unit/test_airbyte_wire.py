@@ -8,7 +8,7 @@ import pytest
 
 from app.airbyte.cron import next_time, quartz
 from app.airbyte.remote.configs import without_secrets
-from app.airbyte.remote.errors import retry_after, said
+from app.airbyte.remote.errors import message_of, retry_after
 from app.airbyte.remote.s3_paths import stream_path
 from app.airbyte.secrets import masked
 from app.errors import InvalidRequest
@@ -33,12 +33,14 @@ LAKE = {"s3_bucket_name": "lake", "s3_bucket_path": "bronze"}
         ({}, {"s3_path_format": "${STREAM_NAME}/v1/${YEAR}/x_"}, "bronze/Order_Items/v1"),
     ],
 )
-def test_where_a_stream_lies(connection: dict[str, Any], config: dict[str, Any], path: str) -> None:
+def test_a_stream_has_the_path_of_its_destination(
+    connection: dict[str, Any], config: dict[str, Any], path: str
+) -> None:
     destination = {"destinationType": "s3", "configuration": {**LAKE, **config}}
     assert stream_path(connection, destination, "Order Items", "shop", "lake") == path
 
 
-def test_what_is_not_in_s3_has_no_path_in_the_lake() -> None:
+def test_a_stream_outside_s3_has_no_path_in_the_lake() -> None:
     snowflake = {"destinationType": "snowflake", "configuration": {}}
     assert stream_path({}, snowflake, "orders", None, "lake") == "snowflake://orders"
     assert stream_path({}, None, "orders", None, "lake") == "unknown://orders"
@@ -70,12 +72,12 @@ def test_cron_becomes_quartz(cron: str, expression: str) -> None:
         ("0 0 12 * * ? Nowhere/Land", None),
     ],
 )
-def test_when_a_schedule_comes_round_again(expression: str, at: str | None) -> None:
-    found = next_time(expression, datetime(2026, 11, 21, 10, tzinfo=UTC))
-    assert (found.isoformat() if found else None) == at
+def test_a_schedule_has_a_next_time(expression: str, at: str | None) -> None:
+    next_run = next_time(expression, datetime(2026, 11, 21, 10, tzinfo=UTC))
+    assert (next_run.isoformat() if next_run else None) == at
 
 
-def test_quartz_has_no_two_kinds_of_days() -> None:
+def test_two_kinds_of_days_are_refused_for_quartz() -> None:
     with pytest.raises(InvalidRequest, match="either"):
         quartz("0 0 1 * 1")
 
@@ -93,11 +95,11 @@ def test_quartz_has_no_two_kinds_of_days() -> None:
         ("[1]", "Not Found"),
     ],
 )
-def test_airbytes_own_words(body: str, text: str) -> None:
-    assert said(httpx.Response(404, text=body)) == text
+def test_an_error_has_airbytes_own_message(body: str, text: str) -> None:
+    assert message_of(httpx.Response(404, text=body)) == text
 
 
-def test_retry_after_in_both_forms() -> None:
+def test_retry_after_is_read_in_both_forms() -> None:
     def answer(value: str) -> httpx.Response:
         return httpx.Response(429, headers={"Retry-After": value})
 
@@ -106,7 +108,7 @@ def test_retry_after_in_both_forms() -> None:
     assert retry_after(answer("soon")) is None
 
 
-def test_what_is_secret_is_masked_wherever_it_stands() -> None:
+def test_secrets_are_masked_wherever_they_appear() -> None:
     config = {"tunnel": {"ssh_key": "private", "user": "reader"}, "all": [{"password": "s3cret"}]}
     assert masked(config) == {
         "tunnel": {"ssh_key": "**********", "user": "reader"},

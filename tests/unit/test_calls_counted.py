@@ -53,14 +53,14 @@ async def test_calls_of_airbyte_are_counted_without_the_ids_in_their_paths() -> 
         await client.get("/jobs/8")
         for path in ("/jobs/7", "/jobs/9"):
             with pytest.raises(AsgardError):
-                await client.get(path, tries=2)
+                await client.get(path, attempts=2)
         await client.close()
     gone = AirbyteClient(
         Settings(_env_file=None, airbyte_base_url="http://127.0.0.1:9"),  # type: ignore[call-arg]
         Telemetry(metrics),
     )
     with pytest.raises(AsgardError):
-        await gone.get("/workspaces", tries=1)
+        await gone.get("/workspaces", attempts=1)
     await gone.close()
     assert counted(metrics) == {
         ("airbyte", "GET sources", "ok"): 1,

@@ -1,4 +1,4 @@
-"""What a job says of a failure that reaches Python as a Java exception."""
+"""The report of a job whose failure reaches Python as a Java exception."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from app.failure import FailureCause
 
 @dataclass
 class Throwable:
-    """As py4j shows one of the JVM."""
+    """A throwable of the JVM, as py4j shows it."""
 
     message: str | None
     cause: "Throwable | None" = None
@@ -25,7 +25,7 @@ class Throwable:
 
 
 class Py4JJavaError(Exception):
-    """py4j's own comes with the whole PySpark, which only drivers have."""
+    """Replaces py4j's own, which comes with the whole PySpark that only drivers have."""
 
     def __init__(self, java_exception: Throwable) -> None:
         super().__init__(
@@ -37,46 +37,46 @@ class Py4JJavaError(Exception):
 
 
 def error_of(*messages: str | None) -> EngineFailed:
-    """`messages` from the outermost exception to the innermost; as the client gets it."""
+    """Return the client's error for messages from the outermost exception to the innermost."""
     cause = None
     for message in reversed(messages):
         cause = Throwable(message, cause)
     assert cause is not None
-    found = spark_errors.failure_in(f"INFO x\n{job._failure(Py4JJavaError(cause))}\nTraceback")
-    assert isinstance(found, EngineFailed)
-    return found
+    error = spark_errors.failure_in(f"INFO x\n{job._failure(Py4JJavaError(cause))}\nTraceback")
+    assert isinstance(error, EngineFailed)
+    return error
 
 
 def test_the_innermost_error_of_spark_reaches_the_client() -> None:
-    found = error_of(
+    error = error_of(
         "Writing job aborted",
         "Job aborted due to stage failure: Task 0 in stage 1.0 failed 4 times",
         "[TASK_WRITE_FAILED] Task failed while writing rows to s3a://lake/t.",
         "[DIVIDE_BY_ZERO] Division by zero. Use `try_divide`.\n== SQL (line 1, position 8) ==\n1/0",
     )
-    assert found.failure_cause is FailureCause.SQL_ERROR
-    assert found.detail == "[DIVIDE_BY_ZERO] Division by zero. Use `try_divide`."
+    assert error.failure_cause is FailureCause.SQL_ERROR
+    assert error.detail == "[DIVIDE_BY_ZERO] Division by zero. Use `try_divide`."
 
 
 def test_an_error_that_only_the_text_of_the_stage_holds_reaches_the_client() -> None:
-    found = error_of(
+    error = error_of(
         "Writing job aborted",
         "Job aborted due to stage failure: Task 0 in stage 1.0 failed 4 times, most recent "
         "failure: Lost task 0.3 in stage 1.0 (TID 4) (10.0.0.7 executor 1): org.apache.spark."
         "SparkNumberFormatException: [CAST_INVALID_INPUT] The value 'NA' of the type \"STRING\" "
         'cannot be cast to "INT".\n\tat org.apache.spark.sql.errors.QueryExecutionErrors$',
     )
-    assert found.failure_cause is FailureCause.SQL_ERROR
-    assert found.detail == (
+    assert error.failure_cause is FailureCause.SQL_ERROR
+    assert error.detail == (
         '[CAST_INVALID_INPUT] The value \'NA\' of the type "STRING" cannot be cast to "INT".'
     )
 
 
-@pytest.mark.parametrize("said", [None, "boom", "[INTERNAL_ERROR] A fault of Spark's own."])
-def test_java_without_an_error_of_the_sql_stays_internal(said: str | None) -> None:
-    found = error_of("Writing job aborted", said)
-    assert found.failure_cause is FailureCause.INTERNAL
-    assert "\tat " not in found.detail
+@pytest.mark.parametrize("message", [None, "boom", "[INTERNAL_ERROR] A fault of Spark's own."])
+def test_java_without_an_error_of_the_sql_stays_internal(message: str | None) -> None:
+    error = error_of("Writing job aborted", message)
+    assert error.failure_cause is FailureCause.INTERNAL
+    assert "\tat " not in error.detail
 
 
 def said(message: str) -> str:

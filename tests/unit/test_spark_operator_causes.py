@@ -1,4 +1,4 @@
-"""Why a SparkApplication failed or waits, in words for whoever asked for it."""
+"""The reason why a SparkApplication failed or waits, in words for its caller."""
 
 import json
 from typing import Any
@@ -69,7 +69,7 @@ def warning(message: str) -> CoreV1Event:
 
 def test_an_application_is_read_as_the_operator_writes_it() -> None:
     assert application().state is None
-    found = application(
+    parsed = application(
         applicationState={"state": "PENDING_RERUN", "errorMessage": ""},
         driverInfo={"podName": "sql-exec-1-driver"},
         executorState={"a": "RUNNING", "b": "RUNNING", "c": "FAILED"},
@@ -77,9 +77,9 @@ def test_an_application_is_read_as_the_operator_writes_it() -> None:
         submissionAttempts=1,
         sparkApplicationId="spark-1",
     )
-    assert (found.state, found.error) == ("PENDING_RERUN", None)
-    assert found.reason == "SparkApplicationPendingRerun"
-    assert found.engine == {
+    assert (parsed.state, parsed.error) == ("PENDING_RERUN", None)
+    assert parsed.reason == "SparkApplicationPendingRerun"
+    assert parsed.engine == {
         "driver_pod": "sql-exec-1-driver",
         "application_id": "spark-1",
         "submission_attempts": 1,
@@ -148,48 +148,48 @@ def test_an_application_is_read_as_the_operator_writes_it() -> None:
         ("Py4JJavaError", None, "java.lang.IllegalStateException: x", "internal", "Illegal"),
     ],
 )
-def test_what_the_job_said_last(
+def test_the_last_error_of_a_job_is_translated(
     kind: str, condition: str | None, message: str, cause: str, says: str
 ) -> None:
-    told = json.dumps({"kind": kind, "condition": condition, "message": message})
-    log = f"2026-11-23 10:00:00,123 asgard: failed {told}\nINFO stopped\n"
+    report = json.dumps({"kind": kind, "condition": condition, "message": message})
+    log = f"2026-11-23 10:00:00,123 asgard: failed {report}\nINFO stopped\n"
     error = spark_errors.failure_in("INFO starting\n" + log)
     assert error is not None
-    found = error.failure_cause if isinstance(error, EngineFailed) else error.cause
-    assert found == cause
+    actual = error.failure_cause if isinstance(error, EngineFailed) else error.cause
+    assert actual == cause
     assert says in error.detail
 
 
-def test_a_driver_that_could_say_nothing() -> None:
+def test_a_driver_without_an_error_in_its_log_is_diagnosed() -> None:
     assert spark_errors.failure_in("INFO all is well\n") is None
     heap = spark_errors.failure_in("java.lang.OutOfMemoryError: Java heap space\n")
     assert isinstance(heap, EngineFailed)
     assert heap.failure_cause is FailureCause.OUT_OF_MEMORY
-    killed = driver_pod.death(
+    killed = driver_pod.termination(
         pod(terminated=V1ContainerStateTerminated(exit_code=137, reason="OOMKilled"))
     )
     assert killed is not None
     assert killed.failure_cause is FailureCause.OUT_OF_MEMORY
     failed = pod(terminated=V1ContainerStateTerminated(exit_code=1, reason="Error"))
-    assert driver_pod.death(failed) is None
-    said = "driver container failed with ExitCode: 1, Reason: Error"
-    ending = driver_pod.ending(application(applicationState={"errorMessage": said}))
-    assert (ending.failure_cause, said in ending.detail) == (FailureCause.INTERNAL, True)
+    assert driver_pod.termination(failed) is None
+    message = "driver container failed with ExitCode: 1, Reason: Error"
+    ending = driver_pod.operator_error(application(applicationState={"errorMessage": message}))
+    assert (ending.failure_cause, message in ending.detail) == (FailureCause.INTERNAL, True)
 
 
 def test_exit_code_137_alone_is_not_a_lack_of_memory() -> None:
     """A drained node kills drivers, too."""
     shot = pod(terminated=V1ContainerStateTerminated(exit_code=137, reason="Error"))
-    assert driver_pod.death(shot) is None
-    said = "driver container failed with ExitCode: 137, Reason: Error"
-    summary = driver_pod.ending(application(applicationState={"errorMessage": said}))
-    for found in (driver_pod.kill(shot), summary):
-        assert found is not None
-        assert (found.failure_cause, found.can_retry) == (FailureCause.INTERNAL, True)
-        assert "was killed (exit code 137)" in found.detail
-    said = "driver container failed with ExitCode: 137, Reason: OOMKilled"
-    found = driver_pod.ending(application(applicationState={"errorMessage": said}))
-    assert found.failure_cause is FailureCause.OUT_OF_MEMORY
+    assert driver_pod.termination(shot) is None
+    message = "driver container failed with ExitCode: 137, Reason: Error"
+    summary = driver_pod.operator_error(application(applicationState={"errorMessage": message}))
+    for failure in (driver_pod.killed_driver(shot), summary):
+        assert failure is not None
+        assert (failure.failure_cause, failure.can_retry) == (FailureCause.INTERNAL, True)
+        assert "was killed (exit code 137)" in failure.detail
+    message = "driver container failed with ExitCode: 137, Reason: OOMKilled"
+    failure = driver_pod.operator_error(application(applicationState={"errorMessage": message}))
+    assert failure.failure_cause is FailureCause.OUT_OF_MEMORY
 
 
 @pytest.mark.parametrize(
@@ -219,10 +219,10 @@ def test_exit_code_137_alone_is_not_a_lack_of_memory() -> None:
     ids=["evicted", "shutdown", "preempted"],
 )
 def test_a_pod_that_kubernetes_ended_is_named_and_may_be_run_again(ended: V1Pod, says: str) -> None:
-    found = driver_pod.death(ended)
-    assert found is not None
-    assert f"Kubernetes ended the driver's pod: {says}" in found.detail
-    assert (found.failure_cause, found.can_retry) == (FailureCause.INTERNAL, True)
+    failure = driver_pod.termination(ended)
+    assert failure is not None
+    assert f"Kubernetes ended the driver's pod: {says}" in failure.detail
+    assert (failure.failure_cause, failure.can_retry) == (FailureCause.INTERNAL, True)
 
 
 @pytest.mark.parametrize(
@@ -233,22 +233,22 @@ def test_a_pod_that_kubernetes_ended_is_named_and_may_be_run_again(ended: V1Pod,
         ("CreateContainerConfigError", "permission_denied"),
     ],
 )
-def test_a_container_that_cannot_start(reason: str, cause: str) -> None:
+def test_a_container_that_cannot_start_is_diagnosed(reason: str, cause: str) -> None:
     waiting = pod(waiting=V1ContainerStateWaiting(reason=reason, message="because"))
-    found = driver_pod.stuck(application(), waiting, [])
-    assert found is not None
-    assert found.failure_cause == cause
-    assert f"{reason}: because" in found.detail
+    failure = driver_pod.startup_failure(application(), waiting, [])
+    assert failure is not None
+    assert failure.failure_cause == cause
+    assert f"{reason}: because" in failure.detail
 
 
-def test_a_pod_that_finds_no_node() -> None:
+def test_a_pod_that_fits_no_node_is_unschedulable() -> None:
     condition = V1PodCondition(
         type="PodScheduled", status="False", reason="Unschedulable", message="0/1 nodes: cpu"
     )
-    found = driver_pod.stuck(application(), pod(condition=condition), [])
-    assert found is not None
-    assert found.failure_cause is FailureCause.UNSCHEDULABLE
-    assert "0/1 nodes: cpu" in found.detail
+    failure = driver_pod.startup_failure(application(), pod(condition=condition), [])
+    assert failure is not None
+    assert failure.failure_cause is FailureCause.UNSCHEDULABLE
+    assert "0/1 nodes: cpu" in failure.detail
 
 
 @pytest.mark.parametrize(
@@ -262,11 +262,11 @@ def test_a_pod_that_finds_no_node() -> None:
         ("something else", "timeout"),
     ],
 )
-def test_events_tell_what_no_pod_can(message: str, cause: str) -> None:
-    found = driver_pod.stuck(application(), None, [warning(message)])
-    assert found is not None
-    assert found.failure_cause == cause
-    assert message in found.detail
+def test_events_show_the_cause_before_a_pod_exists(message: str, cause: str) -> None:
+    failure = driver_pod.startup_failure(application(), None, [warning(message)])
+    assert failure is not None
+    assert failure.failure_cause == cause
+    assert message in failure.detail
 
 
 def refusal(status: int, message: str, call: KubernetesCall) -> Exception:
@@ -299,21 +299,21 @@ def test_a_refusal_names_verb_and_resource() -> None:
         (422, CREATE, EngineFailed),
     ],
 )
-def test_answers_of_the_api_server(
+def test_errors_of_the_api_server_are_translated(
     status: int, call: KubernetesCall, kind: type[AsgardError]
 ) -> None:
     assert type(refusal(status, "no", call)) is kind
 
 
-def test_an_html_page_instead_of_an_answer() -> None:
+def test_an_html_page_is_quoted_in_the_error() -> None:
     error = ApiException(status=404, reason="Not Found")
     error.body = "<html>nginx</html>"
-    found = translated(error, CREATE, "spark")
-    assert isinstance(found, EngineFailed)
-    assert "<html>nginx</html>" in found.detail
+    failure = translated(error, CREATE, "spark")
+    assert isinstance(failure, EngineFailed)
+    assert "<html>nginx</html>" in failure.detail
 
 
 def test_a_connection_that_breaks_is_transient() -> None:
-    found = translated(OSError("connection refused"), CREATE, "spark")
-    assert isinstance(found, EngineUnreachable)
-    assert found.retryable
+    failure = translated(OSError("connection refused"), CREATE, "spark")
+    assert isinstance(failure, EngineUnreachable)
+    assert failure.retryable

@@ -27,13 +27,13 @@ def test_memory_is_read_in_the_units_of_the_jvm_and_of_kubernetes(text: str, siz
     "text",
     ["", "512", "m", "-1g", "0g", "1.5g", "2 g", "2x", "2gg", "1e3m", "449m", "2t", "9" * 30 + "g"],
 )
-def test_memory_that_spark_would_not_take_is_refused(text: str) -> None:
+def test_memory_that_spark_would_refuse_is_refused(text: str) -> None:
     with pytest.raises(ValidationError):
         SparkResources(executor_memory=text)
 
 
 @given(st.integers(450, 1024 * 1024))
-def test_every_size_between_the_limits_is_taken_as_it_is_written(mebibytes: int) -> None:
+def test_every_size_between_the_limits_is_accepted_unchanged(mebibytes: int) -> None:
     assert SparkResources(driver_memory=f"{mebibytes}m").driver_memory == f"{mebibytes}m"
 
 
@@ -44,5 +44,5 @@ def test_counts_outside_their_limits_are_refused(field: str, value: object) -> N
         SparkResources.model_validate({field: value})
 
 
-def test_executors_share_the_memory_that_all_of_them_ask_for() -> None:
+def test_the_memory_of_all_executors_is_added_up() -> None:
     assert SparkResources(executor_instances=3, executor_memory="1g").executors_bytes == 3 * 2**30

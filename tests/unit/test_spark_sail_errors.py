@@ -39,7 +39,7 @@ SAID = [
     (
         "AnalysisException",
         "Resources exhausted: Failed to allocate additional 10 MB",
-        "Spark ran out of the memory that the job asked for.",
+        "Spark ran out of the memory that the job requested.",
         "out_of_memory",
     ),
     (
@@ -52,14 +52,14 @@ SAID = [
     (
         "SparkConnectGrpcException",
         "<_InactiveRpcError: panicked at src/lib.rs>",
-        "The Spark engine failed inside. The run's log has what it said.",
+        "The Spark engine had an internal error. The run's log has the details.",
         "internal",
     ),
 ]
 
 
 @pytest.mark.parametrize(("kind", "message", "detail", "cause"), SAID)
-def test_what_sail_says_is_told_in_the_authors_words(
+def test_errors_of_sail_are_translated_for_the_author_of_the_sql(
     kind: str, message: str, detail: str, cause: str
 ) -> None:
     error = translated(kind, message)
@@ -68,7 +68,7 @@ def test_what_sail_says_is_told_in_the_authors_words(
     assert error.failure_cause == cause
 
 
-def test_an_outage_is_worth_a_retry() -> None:
+def test_an_outage_is_retryable() -> None:
     error = translated(
         "AnalysisException",
         "Generic S3 error: Error performing GET: error sending request for url",

@@ -28,7 +28,7 @@ class Synced:
         return self._paths.get(path)
 
 
-async def test_a_listed_path_stands_for_its_data_files_alone() -> None:
+async def test_a_listed_path_resolves_to_its_data_files_only() -> None:
     bucket = Bucket(
         "bronze/x/b.parquet",
         "bronze/x/a/a.parquet",
@@ -38,28 +38,28 @@ async def test_a_listed_path_stands_for_its_data_files_alone() -> None:
         "bronze/x/notes.txt",
         "bronze/xx/other.parquet",
     )
-    found = await SourceResolver(bucket, Synced()).resolve("bronze/x", None)
-    assert found.format == "parquet"
-    assert found.keys == ("bronze/x/a/a.parquet", "bronze/x/b.parquet")
-    assert found.run_ids == ()
+    resolved = await SourceResolver(bucket, Synced()).resolve("bronze/x", None)
+    assert resolved.format == "parquet"
+    assert resolved.keys == ("bronze/x/a/a.parquet", "bronze/x/b.parquet")
+    assert resolved.run_ids == ()
 
 
-async def test_a_path_may_be_one_file() -> None:
-    found = await SourceResolver(Bucket("bronze/x/a.csv.gz"), Synced()).resolve(
+async def test_a_path_may_be_a_single_file() -> None:
+    resolved = await SourceResolver(Bucket("bronze/x/a.csv.gz"), Synced()).resolve(
         "bronze/x/a.csv.gz", None
     )
-    assert (found.format, found.keys) == ("csv", ("bronze/x/a.csv.gz",))
+    assert (resolved.format, resolved.keys) == ("csv", ("bronze/x/a.csv.gz",))
 
 
-async def test_an_ingested_path_stands_for_the_files_of_its_complete_syncs() -> None:
+async def test_an_ingested_path_resolves_to_the_files_of_its_complete_syncs() -> None:
     bucket = Bucket("bronze/x/complete.parquet", "bronze/x/half.parquet")
     synced = Synced(
         BronzePath("bronze/x", "parquet", ("bronze/x/complete.parquet",), ("ab12",), "shop")
     )
-    found = await SourceResolver(bucket, synced).resolve("bronze/x", "parquet")
-    assert found.keys == ("bronze/x/complete.parquet",)
-    assert found.run_ids == ("ab12",)
-    assert found.source == "shop"
+    resolved = await SourceResolver(bucket, synced).resolve("bronze/x", "parquet")
+    assert resolved.keys == ("bronze/x/complete.parquet",)
+    assert resolved.run_ids == ("ab12",)
+    assert resolved.source == "shop"
 
 
 async def test_mixed_formats_are_refused_and_named() -> None:
@@ -71,21 +71,21 @@ async def test_mixed_formats_are_refused_and_named() -> None:
     assert (await resolver.resolve("bronze/x", "json")).keys == ("bronze/x/c.jsonl",)
 
 
-@pytest.mark.parametrize("wanted", [None, "parquet"])
-async def test_a_path_without_data_files_is_not_found(wanted: str | None) -> None:
+@pytest.mark.parametrize("format_", [None, "parquet"])
+async def test_a_path_without_data_files_is_not_found(format_: str | None) -> None:
     resolver = SourceResolver(Bucket("bronze/x/_SUCCESS", "bronze/x/readme.txt"), Synced())
     with pytest.raises(SourceNotFound, match="bronze/x"):
-        await resolver.resolve("bronze/x", wanted)
+        await resolver.resolve("bronze/x", format_)
 
 
-async def test_empty_objects_are_no_data() -> None:
+async def test_empty_objects_are_ignored() -> None:
     with pytest.raises(SourceNotFound):
         await SourceResolver(Bucket("bronze/x/", "bronze/x/a.csv", size=0), Synced()).resolve(
             "bronze/x", None
         )
 
 
-async def test_another_format_than_the_one_that_is_there_is_not_found() -> None:
+async def test_a_format_without_files_is_not_found() -> None:
     with pytest.raises(SourceNotFound, match="no json files at bronze/x; it holds csv"):
         await SourceResolver(Bucket("bronze/x/a.csv"), Synced()).resolve("bronze/x", "json")
 
@@ -102,5 +102,5 @@ async def test_another_format_than_the_one_that_is_there_is_not_found() -> None:
         ("csv", None),
     ],
 )
-def test_the_format_is_in_the_name(key: str, kind: str | None) -> None:
+def test_the_format_follows_from_the_name(key: str, kind: str | None) -> None:
     assert format_of(key) == kind

@@ -19,7 +19,7 @@ def a_run(state: RunState, engine_state: str | None) -> Run:
 
 
 @pytest.mark.parametrize(
-    ("state", "engine_state", "told"),
+    ("state", "engine_state", "expected"),
     [
         (RunState.QUEUED, None, "SUBMITTED"),
         (RunState.RUNNING, None, "SUBMITTED"),
@@ -34,17 +34,17 @@ def a_run(state: RunState, engine_state: str | None) -> Run:
         (RunState.CANCELLED, "RUNNING", "FAILED"),
     ],
 )
-def test_a_run_is_told_in_the_operators_words(
-    state: RunState, engine_state: str | None, told: str
+def test_a_run_has_the_operators_state(
+    state: RunState, engine_state: str | None, expected: str
 ) -> None:
-    assert SparkState.of(a_run(state, engine_state)) == told
+    assert SparkState.of(a_run(state, engine_state)) == expected
 
 
 @pytest.mark.parametrize("state", list(RunState))
 @pytest.mark.parametrize("engine_state", [None, *SparkState])
-def test_every_told_state_can_be_found_again_by_its_filter(
+def test_every_reported_state_can_be_found_by_its_filter(
     state: RunState, engine_state: str | None
 ) -> None:
-    told = SparkState.of(a_run(state, engine_state))
-    assert state in told.run_states
-    assert told.is_terminal == state.is_terminal
+    reported = SparkState.of(a_run(state, engine_state))
+    assert state in reported.run_states
+    assert reported.is_terminal == state.is_terminal

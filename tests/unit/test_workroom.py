@@ -1,4 +1,4 @@
-"""What a hostile file can do in the process that reads it, and what the gateway takes from it."""
+"""The limits of a hostile file in the process that reads it, and of what the gateway takes."""
 
 import json
 import os
@@ -45,38 +45,38 @@ print(json.dumps(reached))
 
 
 @pytest.fixture
-async def workroom(tmp_path: Path) -> AsyncIterator[WorkDirectories]:
+async def directories(tmp_path: Path) -> AsyncIterator[WorkDirectories]:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.csv").write_text(CSV)
-    workroom = WorkDirectories(tmp_path, roots=(tmp_path / "data",))
-    await workroom.open()
-    yield workroom
-    await workroom.close()
+    directories = WorkDirectories(tmp_path, roots=(tmp_path / "data",))
+    await directories.open()
+    yield directories
+    await directories.close()
 
 
 def message(path: Path) -> dict[str, Any]:
     return {"name": path.name, "format": "csv", "path": str(path)}
 
 
-async def columns(room: WorkDirectory, path: Path) -> list[dict[str, str]]:
-    found = await room.call("file_columns", message(path))
-    return list(found["columns"])
+async def columns(directory: WorkDirectory, path: Path) -> list[dict[str, str]]:
+    result = await directory.call("file_columns", message(path))
+    return list(result["columns"])
 
 
-async def test_a_hostile_program_in_place_of_the_file_worker_reads_sources_and_nothing_else(
-    workroom: WorkDirectories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_hostile_program_in_place_of_the_file_worker_reads_only_sources(
+    directories: WorkDirectories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: dict[str, Any] = {}
+    received: dict[str, Any] = {}
     start = WorkerProcess.start
 
     async def watched(module: str, **options: Any) -> WorkerProcess:
-        given.update(options, module=module)
+        received.update(options, module=module)
         return await start(module, **options)
 
     monkeypatch.setattr(WorkerProcess, "start", watched)
-    async with workroom.for_file("any") as room:
-        assert await columns(room, tmp_path / "data" / "a.csv")
-    assert given["hello"] == {}
+    async with directories.for_file("any") as directory:
+        assert await columns(directory, tmp_path / "data" / "a.csv")
+    assert received["hello"] == {}
     (tmp_path / "downloads" / "d").write_text("downloaded")
     (tmp_path / "lakehouse.json").write_text("keys")
     (tmp_path / "spool" / "config.json").write_text("secret")
@@ -86,7 +86,7 @@ async def test_a_hostile_program_in_place_of_the_file_worker_reads_sources_and_n
         [sys.executable, "-c", HOSTILE, tmp_path, tmp_path / "data", own],
         name="hostile",
         log_path=tmp_path / "log",
-        sandbox=replace(given["sandbox"], folder=own),
+        sandbox=replace(received["sandbox"], folder=own),
         pipe_stdout=True,
     )
     answer = await child.stdout.read()
@@ -94,7 +94,7 @@ async def test_a_hostile_program_in_place_of_the_file_worker_reads_sources_and_n
     assert json.loads(answer) == ["own file", "a source", "a download"]
 
 
-async def test_the_file_worker_runs_no_connector(workroom: WorkDirectories) -> None:
+async def test_the_file_worker_does_not_run_connectors(directories: WorkDirectories) -> None:
     from app.airbyte.local import worker
     from app.airbyte.local.files import worker as file_worker
 
@@ -103,21 +103,21 @@ async def test_the_file_worker_runs_no_connector(workroom: WorkDirectories) -> N
 
 
 async def test_a_directory_that_was_replaced_is_read(
-    workroom: WorkDirectories, tmp_path: Path
+    directories: WorkDirectories, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
-    async with workroom.for_file("before") as room:
-        assert await columns(room, data / "a.csv") == [{"name": "id", "type": "string"}]
+    async with directories.for_file("before") as directory:
+        assert await columns(directory, data / "a.csv") == [{"name": "id", "type": "string"}]
     data.rename(tmp_path / "old")
     data.mkdir()
     (data / "a.csv").write_text("name\nAda\n")
-    async with workroom.for_file("after") as room:
-        assert await columns(room, data / "a.csv") == [{"name": "name", "type": "string"}]
+    async with directories.for_file("after") as directory:
+        assert await columns(directory, data / "a.csv") == [{"name": "name", "type": "string"}]
 
 
 @pytest.mark.parametrize("where", ["file", "folder"])
 async def test_a_link_that_replaces_an_allowed_path_is_not_followed(
-    workroom: WorkDirectories, tmp_path: Path, where: str
+    directories: WorkDirectories, tmp_path: Path, where: str
 ) -> None:
     """The gateway has checked the path. Then another process puts a link there."""
     folder = tmp_path / "data" / "folder"
@@ -129,12 +129,12 @@ async def test_a_link_that_replaces_an_allowed_path_is_not_followed(
         (folder / "b.csv").symlink_to(outside / "b.csv")
     else:
         folder.symlink_to(outside)
-    async with workroom.for_file("raced") as room:
+    async with directories.for_file("raced") as directory:
         with pytest.raises(SourceNotFound, match=r"b\.csv is not a regular file"):
-            await columns(room, folder / "b.csv")
+            await columns(directory, folder / "b.csv")
 
 
-def test_an_opened_file_stays_the_one_that_was_opened(tmp_path: Path) -> None:
+def test_an_opened_file_stays_open_when_it_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(CSV)
     (tmp_path / "secret").write_text("secret")
@@ -144,7 +144,7 @@ def test_an_opened_file_stays_the_one_that_was_opened(tmp_path: Path) -> None:
         assert opened.read_text() == CSV
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.csv")
     with pytest.raises(SourceNotFound), opened_without_links(tmp_path / "a.csv", "a.csv"):
         pass
@@ -160,7 +160,7 @@ def test_a_handed_over_file_is_moved_out_of_reach(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("planted", ["link", "linked folder", "folder", "pipe", "outside", "up"])
-def test_nothing_else_is_taken_over(tmp_path: Path, planted: str) -> None:
+def test_other_files_are_not_taken_over(tmp_path: Path, planted: str) -> None:
     own = tmp_path / "own"
     own.mkdir()
     secret = tmp_path / "secrets" / "keys"

@@ -1,4 +1,4 @@
-"""Bronze columns: JSON Schema types as Parquet types, and how a value is made to fit one.
+"""The types of bronze columns: JSON Schema types as Parquet types, and values that fit them.
 
 Airbyte's S3 destination is the model: scalars are typed, objects, arrays and unions are JSON
 strings. A value that does not fit becomes null, and the row's `_airbyte_meta` says so.
@@ -33,7 +33,7 @@ class BronzeType(StrEnum):
 
     @classmethod
     def of(cls, schema: Mapping[str, Any]) -> "BronzeType":
-        """The type of one property of a stream's JSON Schema."""
+        """Returns the type of one property of a stream's JSON Schema."""
         declared = schema.get("type")
         names = [declared] if isinstance(declared, str) else list(declared or ())
         names = [name for name in names if name != "null"]
@@ -60,8 +60,8 @@ class BronzeType(StrEnum):
 
 @dataclass(frozen=True)
 class BronzeColumn:
-    """`field` is the source's name of it; `name` the column's, which may differ: Parquet readers
-    do not tell `a` from `A`, and Asgard's own three columns keep their names."""
+    """A column. `field` is the source's name, and `name` the column's. They may differ: Parquet
+    readers do not distinguish `a` from `A`, and Asgard's own three columns keep their names."""
 
     field: str
     name: str
@@ -78,7 +78,7 @@ def columns_of(json_schema: Mapping[str, Any]) -> tuple[BronzeColumn, ...]:
 
 
 def unique_names(fields: tuple[str, ...]) -> tuple[str, ...]:
-    """Column names, none empty, none twice whatever the case of their letters.
+    """Returns column names, none of them empty, and no two equal when case is ignored.
 
     Raises `SourceUnreadable` if there are too many.
     """
@@ -91,11 +91,11 @@ def unique_names(fields: tuple[str, ...]) -> tuple[str, ...]:
     numbers: dict[str, int] = {}
     names = []
     for position, field in enumerate(fields):
-        wanted = field.strip() or f"column{position}"
-        name, number = wanted, numbers.get(wanted.lower(), 1)
+        base = field.strip() or f"column{position}"
+        name, number = base, numbers.get(base.lower(), 1)
         while name.lower() in taken:
-            name, number = f"{wanted}_{number}", number + 1
-        numbers[wanted.lower()] = number
+            name, number = f"{base}_{number}", number + 1
+        numbers[base.lower()] = number
         taken.add(name.lower())
         names.append(name)
     return tuple(names)
@@ -103,7 +103,7 @@ def unique_names(fields: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """A finished local file; `part` numbers the files of a stream within one sync."""
+    """A finished local file. `part` numbers the files of a stream within one sync."""
 
     path: str
     part: int
@@ -119,7 +119,7 @@ class DoesNotFit(ValueError):
 
 
 def fit(value: Any, kind: BronzeType) -> Any:
-    """The value as Arrow takes it for a column of that type. Raises `DoesNotFit`."""
+    """Returns the value as Arrow takes it for a column of that type, or raises `DoesNotFit`."""
     return None if value is None else _FITTERS[kind](value)
 
 

@@ -24,7 +24,7 @@ from app.airbyte.local.bronze_types import (
 FIRST_BATCH_ROWS = 1_000
 BATCH_ROWS = 20_000
 BATCH_BYTES = 32 * 1024 * 1024
-"""Of records in memory, as far as the last batch can tell: some have 100 KB each."""
+"""The size of records in memory, estimated from the last batch. Some have 100 KB each."""
 FILE_BYTES = 256 * 1024 * 1024
 VALUE_SHOWN = 1_000
 RAW_SHOWN = 1024 * 1024
@@ -55,7 +55,7 @@ class _Batch:
 
 
 def broken_line(line: int, error: str, raw: str) -> dict[str, Any]:
-    """The change entry of a line that could not be read: its row is all null."""
+    """Returns the change entry of a line that could not be read, whose row is all null."""
     return {
         "field": "*",
         "change": "NULLED",
@@ -67,7 +67,7 @@ def broken_line(line: int, error: str, raw: str) -> dict[str, Any]:
 
 
 class StreamWriter:
-    """`{directory}/{part}.parquet` files; a file is rolled when it is large, or by `cut()`."""
+    """Writes `{directory}/{part}.parquet`. Starts a new file when one is large, or on `cut()`."""
 
     def __init__(self, directory: Path, columns: Sequence[BronzeColumn], sync_id: str) -> None:
         self._directory = directory
@@ -82,7 +82,7 @@ class StreamWriter:
         self._part = 0
         self._file_rows = 0
         self.finished: list[WrittenFile] = []
-        """Files that are complete and not yet taken."""
+        """Files that are complete and that `take_finished` has not returned yet."""
         self.rows = 0
         self.broken_rows = 0
         self.pending_rows = 0
@@ -112,7 +112,7 @@ class StreamWriter:
         return files
 
     def write_empty(self) -> None:
-        """A file without rows: a stream that is empty still has its columns."""
+        """Writes a file without rows, since an empty stream still has its columns."""
         self._open().write_table(self._schema.empty_table())
 
     def _write_batch(self) -> None:
@@ -184,7 +184,7 @@ class StreamWriter:
 
 
 def _fast(values: list[Any], kind: BronzeType) -> pa.Array | None:
-    """The column at once where every value fits as it is; None where they must be looked at."""
+    """Returns the column at once if every value fits as it is, or None if each needs a check."""
     # Arrow would cut 1.5 down to 1, and take True for a number.
     exact = _EXACT.get(kind)
     if kind is BronzeType.JSON or (exact and not exact.issuperset(map(type, values))):
@@ -200,7 +200,7 @@ def _fast(values: list[Any], kind: BronzeType) -> pa.Array | None:
 
 
 def _timestamps(texts: pa.Array) -> pa.Array:
-    """All with an offset, or all without one, which then are in UTC."""
+    """Parses texts that all have an offset, or that all have none and are in UTC."""
     target = _ARROW[BronzeType.TIMESTAMP]
     try:
         return pc.cast(texts, target)
@@ -209,7 +209,7 @@ def _timestamps(texts: pa.Array) -> pa.Array:
 
 
 def _raw_ids(count: int) -> list[str]:
-    """Random UUIDs (version 4), made in bulk."""
+    """Returns random UUIDs (version 4), generated in bulk."""
     digits = os.urandom(16 * count).hex()
     return [
         f"{digits[i : i + 8]}-{digits[i + 8 : i + 12]}-4{digits[i + 13 : i + 16]}"

@@ -1,7 +1,7 @@
 """The embedded ingestion engine: files by DuckDB, Airbyte connectors from PyPI, records in Iceberg.
 
-A source whose connector is not installed yet can be created at once; its config is judged by the
-shipped spec, or (for CONNECTORS_ALLOWED) when the connector is installed.
+A source whose connector is not installed yet can be created at once. Its config is checked with
+the shipped spec, or (for CONNECTORS_ALLOWED) when the connector is installed.
 """
 
 from collections.abc import Mapping
@@ -68,7 +68,7 @@ FILE = "file"
 
 
 class LocalIngestionEngine:
-    """`IngestionEngine` without Airbyte. Open it before use."""
+    """An `IngestionEngine` without Airbyte. Open it before use."""
 
     def __init__(
         self,
@@ -87,13 +87,13 @@ class LocalIngestionEngine:
         self._store = store
         self._manifests = manifests
         roots = (settings.home / "data", *settings.ingestion_allowed_dirs)
-        self._workroom = WorkDirectories(settings.home, roots=roots, telemetry=telemetry)
+        self._directories = WorkDirectories(settings.home, roots=roots, telemetry=telemetry)
         self._secrets = SecretStore(settings.home / "secrets" / "sources.json")
-        self._files = LocalFiles(settings, roots, store, self._workroom)
+        self._files = LocalFiles(settings, roots, store, self._directories)
         packages = allowed_packages(settings.connectors_allowed)
         self._airbyte = LocalAirbyte(
             settings.home,
-            self._workroom,
+            self._directories,
             packages,
             checkpoint_rows=checkpoint_rows,
             checkpoint_seconds=checkpoint_seconds,
@@ -105,10 +105,10 @@ class LocalIngestionEngine:
 
     async def open(self) -> None:
         (self._home / "data").mkdir(parents=True, exist_ok=True)
-        await self._workroom.open()
+        await self._directories.open()
 
     async def close(self) -> None:
-        await self._workroom.close()
+        await self._directories.close()
 
     async def connectors(self) -> tuple[Connector, ...]:
         file = Connector(type=FILE, version=None, spec=FILE_SPEC, installed=True)
@@ -122,13 +122,13 @@ class LocalIngestionEngine:
     # Sources
 
     async def validate_source(self, draft: SourceDraft) -> None:
-        await self._reader(draft.type).vet(draft.type, draft.config)
+        await self._reader(draft.type).validate(draft.type, draft.config)
 
     async def create_source(self, source_id: str, draft: SourceDraft, caller: Caller) -> Source:
         await self.validate_source(draft)
         pointers = self._reader(draft.type).secret_pointers(draft.type, draft.config)
         config, secrets = split(draft.config, pointers)
-        # First the secrets: a source without them would be broken, they without it are unused.
+        # First the secrets: a source without them would be broken, they are harmless without it.
         await anyio.to_thread.run_sync(self._secrets.put, source_id, secrets)
         doc = SourceDoc(name=draft.name, type=draft.type, config=config, workspace=draft.workspace)
         try:
@@ -159,13 +159,14 @@ class LocalIngestionEngine:
 
     # Destinations
 
-    async def vet_destination(self, draft: DestinationDraft) -> None:
+    async def validate_destination(self, draft: DestinationDraft) -> None:
         destination_prefix(draft.config, self._bucket)
 
     async def create_destination(
         self, destination_id: str, draft: DestinationDraft, caller: Caller
     ) -> Destination:
-        """The lake is reached with the gateway's own keys; a client's are not kept at all."""
+        """Creates a destination. The gateway's own keys reach the lake, and a client's are not
+        stored at all."""
         doc = DestinationDoc(
             name=draft.name,
             config=masked(draft.config or {}),
@@ -185,7 +186,7 @@ class LocalIngestionEngine:
 
     # Ingestions
 
-    async def vet_ingestion(self, draft: IngestionDraft) -> None:
+    async def validate_ingestion(self, draft: IngestionDraft) -> None:
         doc = await self._ingestion_doc(draft)
         others = {record.id: record for record in await self._ingestions.all()}
         refuse_taken_paths((stream.path for stream in doc.streams), others, None)
@@ -213,14 +214,14 @@ class LocalIngestionEngine:
         self, ingestion_id: str, change: IngestionChange, caller: Caller
     ) -> Ingestion:
         refuse_schedule(change.schedule or Schedule())
-        former = await self.ingestion(ingestion_id)
+        previous = await self.ingestion(ingestion_id)
         update = change.model_dump(exclude_none=True, include={"name"})
         update |= {"status": change.status} if change.status else {}
         update |= {"schedule": change.schedule} if change.schedule else {}
-        streams = former.streams
+        streams = previous.streams
         if change.streams is not None or change.all_streams:
-            prefix = (await self._destination(former.destination_id)).doc.prefix
-            streams = configured(await self._available(former.source_id), change.streams, prefix)
+            prefix = (await self._destination(previous.destination_id)).doc.prefix
+            streams = configured(await self._available(previous.source_id), change.streams, prefix)
             update["streams"] = streams
         paths = [stream.path for stream in streams]
         record = await self._ingestions.update(
@@ -229,7 +230,7 @@ class LocalIngestionEngine:
             caller,
             check=lambda all_: refuse_taken_paths(paths, all_, ingestion_id),
         )
-        if streams != former.streams:
+        if streams != previous.streams:
             await self._manifests.redeclare(ingestion_id, paths)
         return to_ingestion(record)
 
@@ -238,16 +239,16 @@ class LocalIngestionEngine:
         await self._manifests.redeclare(ingestion_id, ())
 
     async def later_job(self, _: str, __: Run | None) -> None:
-        """It runs none by itself."""
+        """Returns None, since this engine starts no syncs by itself."""
 
     # Runs
 
     async def install(self, connector: str, control: RunControl) -> Mapping[str, Any]:
-        async def tell(text: str) -> None:
+        async def report(text: str) -> None:
             control.log(f"INFO {text}")
             await control.progress(engine_state="installing", reason="Installing", message=text)
 
-        return await self._airbyte.install(connector, tell)
+        return await self._airbyte.install(connector, report)
 
     async def sync(self, ingestion_id: str, control: RunControl) -> RunResult:
         ingestion = await self.ingestion(ingestion_id)
@@ -265,7 +266,7 @@ class LocalIngestionEngine:
         return await sync.run(self._reader(source.type), source, config, secrets)
 
     async def reconcile_sync(self, run: Run, ingestion_id: str) -> RunResult | None:
-        await self._workroom.remove(run.run_id)
+        await self._directories.remove(run.run_id)
         manifest = await self._manifests.get(ingestion_id)
         if manifest is None:
             return None
@@ -280,14 +281,14 @@ class LocalIngestionEngine:
 
     async def _config(self, source: Source) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return the config for the connector. Old records hold secrets that `source` masks."""
-        kept = (await self._source(source.id)).doc.config
+        stored = (await self._source(source.id)).doc.config
         secrets = await anyio.to_thread.run_sync(self._secrets.get, source.id)
-        config = joined(kept, secrets)
+        config = joined(stored, secrets)
         register_caller_secrets(
             {*sure_secrets(config), *secret_values(self._secrets_of(source.type, config))}
         )
-        in_clear = split(kept, set())[1]
-        return config, secret_values({**in_clear, **secrets})
+        unmasked = split(stored, set())[1]
+        return config, secret_values({**unmasked, **secrets})
 
     def _secrets_of(self, type_: str, config: dict[str, Any]) -> dict[str, Any]:
         return split(config, self._reader(type_).secret_pointers(type_, config))[1]
@@ -296,8 +297,8 @@ class LocalIngestionEngine:
         source = await self.source(source_id)
         config, secrets = await self._config(source)
         if source.type == FILE:
-            return await self._files.names(config)
-        return await self._airbyte.known_streams(source.type, config, secrets)
+            return await self._files.streams(config)
+        return await self._airbyte.recent_streams(source.type, config, secrets)
 
     async def _ingestion_doc(self, draft: IngestionDraft) -> IngestionDoc:
         refuse_schedule(draft.schedule)

@@ -1,4 +1,4 @@
-"""What the embedded engine keeps of sources, destinations and ingestions, and the rules of it."""
+"""The embedded engine's records of sources, destinations and ingestions, and their rules."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -35,8 +35,8 @@ EMBEDDED_MODES = frozenset(
 
 
 class SourceDoc(Frozen):
-    """`config` has its secrets masked, and the file of secrets holds their places. Records of old
-    versions may hold secrets that no spec names, which `to_source` masks."""
+    """A source. The secrets in `config` are masked, and the file of secrets holds them. Records of
+    old versions may hold secrets that no spec names, which `to_source` masks."""
 
     name: str
     type: str
@@ -49,7 +49,7 @@ class DestinationDoc(Frozen):
     config: dict[str, Any] = Field(default_factory=dict)
     workspace: str
     prefix: str = BRONZE
-    """The key prefix that its streams are written below."""
+    """The key prefix below which its streams are written."""
 
 
 class IngestionDoc(Frozen):
@@ -62,42 +62,46 @@ class IngestionDoc(Frozen):
 
 
 def stream_path(prefix: str, stream: StreamSelection) -> str:
-    """`bronze/{namespace}/{stream}`, as Airbyte's S3 destination has it."""
+    """Returns `bronze/{namespace}/{stream}`, as Airbyte's S3 destination does."""
     parts = [stream.namespace, stream.name] if stream.namespace else [stream.name]
     return "/".join((prefix, *(_plain(part) for part in parts)))
 
 
 def _plain(name: str) -> str:
-    """A part of a path: no separators, and not hidden (Spark ignores what begins with `_`, `.`)."""
+    """Returns the name as a part of a path, without separators, and not hidden: Spark ignores
+    names that begin with `_` or `.`."""
     plain = re.sub(r"[^\w.-]", "_", name)
     return f"x{plain}" if plain[0] in "._" else plain
 
 
 def configured(
-    available: Iterable[Stream], wanted: tuple[StreamSelection, ...] | None, prefix: str
+    available: Iterable[Stream], requested: tuple[StreamSelection, ...] | None, prefix: str
 ) -> tuple[ConfiguredStream, ...]:
-    """Raises `NotSupported` for a mode that only Airbyte's own destinations have, and what
-    `streams.configured` raises."""
-    for choice in wanted or ():
-        if choice.sync_mode not in EMBEDDED_MODES:
+    """Returns the configured streams.
+
+    Raises `NotSupported` for a mode that only Airbyte's own destinations have, and what
+    `streams.configured` raises.
+    """
+    for selection in requested or ():
+        if selection.sync_mode not in EMBEDDED_MODES:
             raise NotSupported(
-                f"The embedded engine has no {choice.sync_mode}: append, and deduplicate in "
-                "silver.",
+                f"The embedded engine does not support {selection.sync_mode}: append, and "
+                "deduplicate in silver.",
                 setting=SETTING,
             )
-    return streams.configured(available, wanted, lambda s: stream_path(prefix, s))
+    return streams.configured(available, requested, lambda s: stream_path(prefix, s))
 
 
 def refuse_taken_paths(
-    paths: Iterable[str], ingestions: Mapping[str, Record[IngestionDoc]], itself: str | None
+    paths: Iterable[str], ingestions: Mapping[str, Record[IngestionDoc]], own_id: str | None
 ) -> None:
     """Raises `Conflict` when another ingestion writes one of these bronze paths."""
-    wanted = set(paths)
+    requested = set(paths)
     for other in ingestions.values():
-        taken = wanted.intersection(stream.path for stream in other.doc.streams)
-        if other.id != itself and taken:
+        taken = requested.intersection(stream.path for stream in other.doc.streams)
+        if other.id != own_id and taken:
             raise Conflict(
-                f"The ingestion {other.doc.name} writes {', '.join(sorted(taken))} already.",
+                f"The ingestion {other.doc.name} already writes {', '.join(sorted(taken))}.",
                 hint="Choose other streams, or give the file source a dataset_name.",
                 conflicting_id=other.id,
             )
@@ -106,18 +110,18 @@ def refuse_taken_paths(
 def refuse_schedule(schedule: Schedule) -> None:
     if schedule.type != "manual":
         raise NotSupported(
-            "The embedded engine runs no schedules: syncs are started by POST …/sync.",
+            "The embedded engine does not support schedules: start each sync with POST …/sync.",
             setting=SETTING,
         )
 
 
 def destination_prefix(config: Mapping[str, Any] | None, bucket: str) -> str:
-    """Where in the lake's bucket a destination writes. Raises when it is not there."""
+    """Returns where in the lake's bucket a destination writes, or raises if it is elsewhere."""
     if config is None:
         return BRONZE
     if config["s3_bucket_name"] != bucket:
         raise NotSupported(
-            f"The embedded engine writes into its own bucket ({bucket}) only.", setting=SETTING
+            f"The embedded engine writes only into its own bucket ({bucket}).", setting=SETTING
         )
     path = str(config.get("s3_bucket_path") or "").strip("/") or BRONZE
     parts = path.split("/")

@@ -29,7 +29,7 @@ from app.telemetry.calls import SILENT, Telemetry
 
 Message = dict[str, Any]
 Identities = tuple[tuple[int, int] | None, ...]
-"""Device and inode of each directory, or None if it does not exist."""
+"""The device and inode of each directory, or None if it does not exist."""
 OnEvent = Callable[[Message], None]
 
 CONNECTOR_MODULE = "app.airbyte.local.worker"
@@ -38,12 +38,12 @@ LOCK = ".lock"
 SIGKILLED = -9
 FILE_MEMORY = 2 * 2**30
 CONNECTOR_MEMORY = 4 * 2**30
-"""Of a connector and the worker that writes down what it says."""
+"""The memory of a connector and of the worker that records its messages."""
 
 
 class WorkDirectory:
-    """`directory` is 0700 and gone afterwards, with the configuration that was written into it.
-    `private` is a directory where a sandboxed worker reads, but does not write."""
+    """A directory with its worker. `directory` is 0700 and removed afterwards, with the written
+    configuration. In `private` a sandboxed worker reads, but does not write."""
 
     def __init__(self, directory: Path, worker: WorkerProcess, private: Path | None = None) -> None:
         self.directory = directory
@@ -57,7 +57,7 @@ class WorkDirectory:
         on_event: OnEvent | None = None,
         seconds: float | None = None,
     ) -> Message:
-        """Raises the worker's own `AsgardError`, or `EngineFailed` when it died."""
+        """Calls the worker. Raises its own `AsgardError`, or `EngineFailed` if it died."""
         try:
             return await self._worker.call(
                 {"op": op, "directory": str(self.directory), **message},
@@ -70,7 +70,9 @@ class WorkDirectory:
             raise _died(error) from error
         except WorkerTimeout as error:
             raise EngineFailed(
-                f"It took longer than {seconds:.0f} s.", cause=FailureCause.TIMEOUT, retryable=True
+                f"The process that reads the source took longer than {seconds:.0f} s.",
+                cause=FailureCause.TIMEOUT,
+                retryable=True,
             ) from error
 
 
@@ -115,7 +117,7 @@ class WorkDirectories:
 
     @asynccontextmanager
     async def for_connector(self, name: str) -> AsyncIterator[WorkDirectory]:
-        """A worker of its own: killing it ends the connector and all that it started."""
+        """Starts a separate worker. Killing it ends the connector and everything it started."""
         async with self._directory(self._spool, name) as directory:
             worker = await WorkerProcess.start(
                 CONNECTOR_MODULE,
@@ -132,13 +134,12 @@ class WorkDirectories:
                 await asyncio.shield(worker.close())
 
     async def remove(self, name: str) -> None:
-        """What a dead run left behind."""
+        """Removes the directories that a dead run left behind."""
         await anyio.to_thread.run_sync(self._sweep, f"{name}-*")
 
     @asynccontextmanager
     async def _acquired(self) -> AsyncIterator[WorkerProcess]:
-        """A directory that was replaced after the worker's start is closed to it. Such a worker is
-        replaced, too."""
+        """Replaces a worker if a directory was replaced after its start, which it cannot read."""
         while True:
             async with self._files.acquire() as worker:
                 if self._reads[worker] == _identities(self._roots):
@@ -173,12 +174,12 @@ class WorkDirectories:
             await asyncio.shield(anyio.to_thread.run_sync(_remove, directory))
 
     def _sweep(self, pattern: str = "*") -> None:
-        """Removes the directories that no living gateway holds: the lock dies with its holder."""
+        """Removes the directories that no living gateway holds. A lock ends with its holder."""
         for directory in chain(self._spool.glob(pattern), self._downloads.glob(pattern)):
             try:
                 lock = os.open(directory / LOCK, os.O_RDWR)
             except FileNotFoundError:
-                continue  # just made, or just removed
+                continue  # just created, or just removed
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _remove(directory)
@@ -189,15 +190,15 @@ class WorkDirectories:
 
 
 def _identities(roots: Sequence[Path]) -> Identities:
-    found: list[tuple[int, int] | None] = []
+    identities: list[tuple[int, int] | None] = []
     for root in roots:
         try:
             status = root.stat()
         except OSError:
-            found.append(None)
+            identities.append(None)
         else:
-            found.append((status.st_dev, status.st_ino))
-    return tuple(found)
+            identities.append((status.st_dev, status.st_ino))
+    return tuple(identities)
 
 
 @asynccontextmanager
@@ -214,8 +215,8 @@ def _remove(directory: Path) -> None:
 
 
 def _translated(error: WorkerError) -> AsgardError:
-    if known := error.to_asgard():
-        return known
+    if own_error := error.to_asgard():
+        return own_error
     kind = error.error.get("type")
     if kind == "OSError" and "No space left" in str(error.error.get("message")):
         return EngineFailed(
@@ -229,7 +230,7 @@ def _died(error: WorkerDied) -> EngineFailed:
         return EngineFailed(
             "The process that read the source was killed.",
             cause=FailureCause.LOST,
-            hint="The kernel's log tells whether the system had no memory left.",
+            hint="The kernel's log shows whether the system was out of memory.",
             retryable=True,
         )
     cause = FailureCause.LOST if error.fault else FailureCause.INTERNAL

@@ -1,4 +1,4 @@
-"""What the embedded engine needs of a kind of source: files, and Airbyte connectors."""
+"""The port of a kind of source of the embedded engine: files, and Airbyte connectors."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,16 +21,16 @@ class LocalFile:
 
 
 class Sink(Protocol):
-    """Where a read goes. What it is given comes in the source's order."""
+    """The receiver of a read. Its calls come in the source's order."""
 
     async def file(self, file: LocalFile) -> None: ...
     async def checkpoint(self, state: dict[str, Any], paths: frozenset[str]) -> None:
-        """The files so far at these bronze paths hold exactly what these states cover."""
+        """Records that the files so far at these paths hold exactly what the states cover."""
 
     async def progress(self, rows: dict[str, int]) -> None: ...
     def log(self, text: str) -> None: ...
     async def config_changed(self, config: dict[str, Any]) -> None:
-        """The connector has renewed its own credentials."""
+        """Stores the config of a connector that has renewed its own credentials."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class ReadOrder:
 
 
 class LocalSource(Protocol):
-    """`type_` is a source's type, `config` holds its secrets."""
+    """A kind of source. `type_` is a source's type, and `config` holds its secrets."""
 
     def secret_pointers(self, type_: str, config: dict[str, Any]) -> set[Pointer]: ...
-    async def vet(self, type_: str, config: dict[str, Any]) -> None: ...
+    async def validate(self, type_: str, config: dict[str, Any]) -> None: ...
     async def check(
         self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
     ) -> CheckResult: ...
@@ -56,4 +56,4 @@ class LocalSource(Protocol):
         self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
     ) -> tuple[Stream, ...]: ...
     async def read(self, order: ReadOrder, sink: Sink) -> dict[str, Any]:
-        """To the end; returns the states after it, by stream."""
+        """Reads to the end, and returns the states after it, by stream."""

@@ -1,4 +1,4 @@
-"""One sync of the embedded engine: read, upload, and one commit that makes all of it visible."""
+"""One sync of the embedded engine: a read, uploads, and one commit that publishes everything."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ GLOBAL_STATES = frozenset({"global", "legacy"})
 
 
 class LocalSync:
-    """The `Sink` of one run. Uploads and checkpoints wait out an outage of S3."""
+    """The `Sink` of one run. Its uploads and checkpoints wait out an outage of S3."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class LocalSync:
         self._pending = Pending(state={})
         self._broken: dict[str, int] = dict.fromkeys(self._streams, 0)
         self._rows: dict[str, int] = {}
-        self._held: VersionedManifest | None = None
+        self._versioned: VersionedManifest | None = None
 
     async def run(
         self,
@@ -65,33 +65,33 @@ class LocalSync:
             reason="Reading",
             message=f"Reading {source.name}",
         )
-        self._held = held = await self._begin(source)
-        if held.manifest.commit_of(self._run_id):
-            return outcome_of(held.manifest, self._run_id, inputs)
-        self._resume(held.manifest)
+        self._versioned = versioned = await self._begin(source)
+        if versioned.manifest.commit_of(self._run_id):
+            return outcome_of(versioned.manifest, self._run_id, inputs)
+        self._resume(versioned.manifest)
         order = ReadOrder(
             run_id=self._run_id,
             source_type=source.type,
             config=config,
             secrets=secrets,
             streams=self._ingestion.streams,
-            state=self._kept(self._pending.state),
+            state=self._incremental_state(self._pending.state),
         )
         try:
             state = await reader.read(order, self)
             await self._control.fence()
             manifest = await self._commit(state)
         except AsgardError:
-            # What was uploaded and is in no checkpoint is of no use to anybody.
-            await self._manifests.sweep(self._held.manifest)
+            # Uploads that no checkpoint covers are useless.
+            await self._manifests.sweep(self._versioned.manifest)
             raise
         return outcome_of(manifest, self._run_id, inputs)
 
     async def file(self, file: LocalFile) -> None:
-        held = self._held
-        if held is None or held.manifest.writing is None:
-            raise ValueError("a file before the sync began")
-        key = held.manifest.writing.key(file.bronze_path, file.part)
+        versioned = self._versioned
+        if versioned is None or versioned.manifest.writing is None:
+            raise ValueError("a file came before the sync started")
+        key = versioned.manifest.writing.key(file.bronze_path, file.part)
         await retry_while_unreachable(
             lambda: self._store.upload(file.path, key), "uploading bronze files"
         )
@@ -106,13 +106,13 @@ class LocalSync:
         for path in paths & self._incremental:
             files[path] = (*files.get(path, ()), *self._files[path])
             self._files[path] = []
-        kept = self._kept(state)
-        if not kept or self._held is None:
+        incremental = self._incremental_state(state)
+        if not incremental or self._versioned is None:
             return
-        self._pending = Pending(state={**self._pending.state, **kept}, files=files)
-        held, pending = self._held, self._pending
-        self._held = await retry_while_unreachable(
-            lambda: self._manifests.checkpoint(held, pending), "writing a checkpoint"
+        self._pending = Pending(state={**self._pending.state, **incremental}, files=files)
+        versioned, pending = self._versioned, self._pending
+        self._versioned = await retry_while_unreachable(
+            lambda: self._manifests.checkpoint(versioned, pending), "writing a checkpoint"
         )
 
     async def progress(self, rows: dict[str, int]) -> None:
@@ -138,23 +138,25 @@ class LocalSync:
         )
 
     def _resume(self, manifest: Manifest) -> None:
-        """Where the last complete sync ended, or further: where one that was killed had got to."""
-        former = manifest.pending
-        files = former.files if former else {}
+        """Resumes where the last complete sync ended, or where a later one was killed."""
+        previous = manifest.pending
+        files = previous.files if previous else {}
         self._pending = Pending(
-            state=self._kept({**manifest.state, **(former.state if former else {})}),
-            files={path: kept for path, kept in files.items() if path in self._incremental},
+            state=self._incremental_state(
+                {**manifest.state, **(previous.state if previous else {})}
+            ),
+            files={path: pending for path, pending in files.items() if path in self._incremental},
         )
         if self._pending.files:
-            rows = sum(file.rows for kept in self._pending.files.values() for file in kept)
-            self.log(f"INFO going on after {rows} rows that an unfinished sync had read")
+            rows = sum(file.rows for files in self._pending.files.values() for file in files)
+            self.log(f"INFO continuing after {rows} rows that an unfinished sync had read")
 
-    def _kept(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Only incremental streams have a state that means anything to the next sync."""
+    def _incremental_state(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the states of incremental streams. The next sync can use only these."""
         streams = [self._streams[path] for path in self._incremental]
         keys = {f"{s.namespace}/{s.name}" if s.namespace else s.name for s in streams}
-        wanted = keys | (GLOBAL_STATES if keys else frozenset())
-        return {key: value for key, value in state.items() if key in wanted}
+        retained = keys | (GLOBAL_STATES if keys else frozenset())
+        return {key: value for key, value in state.items() if key in retained}
 
     async def _commit(self, state: dict[str, Any]) -> Manifest:
         written = {
@@ -169,18 +171,22 @@ class LocalSync:
         outputs = tuple(self._output(path, files) for path, files in written.items())
 
         async def once() -> Manifest:
-            held = self._held
-            if held is None:
-                raise ValueError("a commit before the sync began")
+            versioned = self._versioned
+            if versioned is None:
+                raise ValueError("a commit came before the sync started")
             try:
                 return await self._manifests.commit(
-                    held, written, replaced=replaced, state=self._kept(state), outputs=outputs
+                    versioned,
+                    written,
+                    replaced=replaced,
+                    state=self._incremental_state(state),
+                    outputs=outputs,
                 )
             except Conflict:
-                # Our own write may have landed while its answer was lost.
-                now = await self._manifests.get(self._ingestion.id)
-                if now is not None and now.commit_of(self._run_id):
-                    return now
+                # Our own write may have succeeded while its response was lost.
+                current = await self._manifests.get(self._ingestion.id)
+                if current is not None and current.commit_of(self._run_id):
+                    return current
                 raise
 
         return await retry_while_unreachable(once, "committing a sync")
@@ -200,7 +206,7 @@ class LocalSync:
 def outcome_of(
     manifest: Manifest, run_id: str, inputs: tuple[RunInput, ...] | None = None
 ) -> RunResult:
-    """What a committed sync did, from the manifest alone."""
+    """Returns the result of a committed sync, from the manifest alone."""
     commit = manifest.commit_of(run_id)
     if commit is None:
         raise ValueError(f"the sync {run_id} did not commit")
@@ -210,10 +216,10 @@ def outcome_of(
 
 def _output_of(manifest: Manifest, commit: SyncCommit) -> RunOutput:
     streams = commit.streams
-    now = [file for stream in streams for file in manifest.streams[stream.path].files]
+    current = [file for stream in streams for file in manifest.streams[stream.path].files]
     return RunOutput(
         table=f"ingestion/{manifest.ingestion_id}",
-        rows=sum(file.rows for file in now),
+        rows=sum(file.rows for file in current),
         rows_written=sum(stream.rows for stream in streams),
         bytes=sum(stream.bytes for stream in streams),
         files=sum(len(stream.files) for stream in streams),

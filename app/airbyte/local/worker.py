@@ -1,7 +1,7 @@
 """`python -m app.airbyte.local.worker`: speaks with connectors, outside the gateway.
 
-It writes Parquet into the directory that it is given and knows nothing of the lake; the gateway
-uploads. A configuration with secrets comes by stdin.
+It writes Parquet files into the given directory, and the gateway uploads them. It has no access to
+the lake. A configuration with secrets comes by stdin.
 """
 
 from typing import Any

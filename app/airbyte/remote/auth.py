@@ -1,4 +1,4 @@
-"""How the gateway shows Airbyte who it is: client credentials, basic auth, or nothing."""
+"""The gateway's authentication with Airbyte: client credentials, basic auth, or nothing."""
 
 import asyncio
 import time
@@ -11,9 +11,9 @@ from app.config import Settings
 from app.redaction import register_transient_secrets
 
 MARGIN = 0.2
-"""The part of a token's life that is not used: a request takes a while, and clocks differ."""
-DEFAULT_LIFE = 180.0
-"""Seconds a token lives where Airbyte does not say."""
+"""The unused fraction of a token's lifetime: requests take time, and clocks differ."""
+DEFAULT_LIFETIME = 180.0
+"""Seconds that a token is valid if Airbyte does not say."""
 
 
 def auth_of(settings: Settings, token_url: str) -> httpx.Auth | None:
@@ -33,11 +33,11 @@ def identity_of(settings: Settings) -> str:
         return f"the application {settings.airbyte_client_id}"
     if settings.airbyte_username:
         return f"the user {settings.airbyte_username}"
-    return "nobody (no credentials are set)"
+    return "an anonymous caller (no credentials are set)"
 
 
 class ClientCredentials(httpx.Auth):
-    """Asks for a token when there is none, before it expires, and once more after a 401."""
+    """Requests a token when there is none, before it expires, and once more after a 401."""
 
     def __init__(
         self,
@@ -53,43 +53,43 @@ class ClientCredentials(httpx.Auth):
             "grant_type": "client_credentials",
         }
         self._clock = clock
-        self._asking = asyncio.Lock()
+        self._renewal = asyncio.Lock()
         self._token = ""
-        self._good_until = 0.0
+        self._valid_until = 0.0
 
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        async with self._asking:
-            if self._clock() >= self._good_until:
-                await self._take((yield self._ask(request)))
-        used = self._show(request)
+        async with self._renewal:
+            if self._clock() >= self._valid_until:
+                await self._store_token((yield self._token_request(request)))
+        sent_token = self._set_header(request)
         response = yield request
         if response.status_code != 401:
             return
-        async with self._asking:
-            if used == self._token:
-                await self._take((yield self._ask(request)))
-        self._show(request)
+        async with self._renewal:
+            if sent_token == self._token:
+                await self._store_token((yield self._token_request(request)))
+        self._set_header(request)
         yield request
 
-    def _ask(self, request: httpx.Request) -> httpx.Request:
-        asking = httpx.Request("POST", self._url, json=self._body)
-        asking.extensions = request.extensions
-        return asking
+    def _token_request(self, request: httpx.Request) -> httpx.Request:
+        token_request = httpx.Request("POST", self._url, json=self._body)
+        token_request.extensions = request.extensions
+        return token_request
 
-    async def _take(self, response: httpx.Response) -> None:
+    async def _store_token(self, response: httpx.Response) -> None:
         await response.aread()
         try:
-            found = json_of(response)
+            grant = json_of(response)
         except Unanswered as unanswered:
-            # Nothing was asked of Airbyte yet but a token.
+            # Only a token has been requested from Airbyte yet.
             raise unanswered.error from None
-        self._token = str(found["access_token"])
+        self._token = str(grant["access_token"])
         register_transient_secrets([self._token])
-        life = float(found.get("expires_in") or DEFAULT_LIFE)
-        self._good_until = self._clock() + life * (1 - MARGIN)
+        lifetime = float(grant.get("expires_in") or DEFAULT_LIFETIME)
+        self._valid_until = self._clock() + lifetime * (1 - MARGIN)
 
-    def _show(self, request: httpx.Request) -> str:
+    def _set_header(self, request: httpx.Request) -> str:
         request.headers["Authorization"] = f"Bearer {self._token}"
         return self._token

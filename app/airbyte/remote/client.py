@@ -19,32 +19,32 @@ from app.telemetry.outcomes import Outcome
 
 Json = dict[str, Any]
 Params = Mapping[str, str | int]
-Look = Callable[[], Awaitable[Json | None]]
+FindExisting = Callable[[], Awaitable[Json | None]]
 
 CONNECT_TIMEOUT = 2.0
 ATTEMPTS = 3
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-"""Seconds. A longer Retry-After is handed on to the client."""
+"""Seconds. A longer Retry-After is passed on to the client."""
 SLOW = 6
-"""How much longer than others a request may take for which Airbyte asks a source."""
+"""How many times longer than others a request may take for which Airbyte asks a source."""
 PAGE = 100
-"""The largest that Airbyte gives."""
+"""The largest page that Airbyte returns."""
 
 
 class AirbyteClient:
-    """Raises of the tree in `errors.py`; `Unanswered` never gets out of here."""
+    """A client that raises only errors of the tree in `app/errors.py`, never `Unanswered`."""
 
     def __init__(self, settings: Settings, telemetry: Telemetry = SILENT) -> None:
         self._telemetry = telemetry
         base = str(settings.airbyte_base_url).rstrip("/")
         self.base_url = base
         self._shown_url = re.sub(r"//[^/@]*@", "//", base)
-        """For messages: without the password that some write into addresses."""
+        """The address for messages, without the password that some write into addresses."""
         self.identity = identity_of(settings)
         self._config_url = base.replace("/api/public/v1", "/api/v1")
         self._seconds = settings.airbyte_timeout
-        self.patience = timedelta(seconds=self._seconds)
-        """After so long nobody waits for an answer, and nothing comes of the request any more."""
+        self.response_timeout = timedelta(seconds=self._seconds)
+        """After this time no one waits for a response, and the request has no effect any more."""
         self._http = httpx.AsyncClient(
             auth=auth_of(settings, f"{base}/applications/token"),
             timeout=httpx.Timeout(self._seconds, connect=min(CONNECT_TIMEOUT, self._seconds)),
@@ -57,47 +57,52 @@ class AirbyteClient:
         await self._http.aclose()
 
     async def probe(self) -> str:
-        """What was reached, and as whom. Asks once; raises what keeps it from working."""
-        found = await self.page("/workspaces", {"limit": 10}, tries=1)
-        names = ", ".join(str(workspace["name"]) for workspace in found) or "none"
+        """Returns the address, the identity and the workspaces. Sends one request, without a retry,
+        and raises the error that keeps Airbyte from working."""
+        workspaces = await self.page("/workspaces", {"limit": 10}, attempts=1)
+        names = ", ".join(str(workspace["name"]) for workspace in workspaces) or "none"
         return f"{self._shown_url} as {self.identity}, workspaces: {names}"
 
     def now(self) -> datetime:
-        """By Airbyte's clock, as its answers told it last."""
+        """Returns the time of Airbyte's clock, as its last response showed it."""
         return datetime.now(UTC) + self._offset
 
-    async def get(self, path: str, params: Params | None = None, *, tries: int = ATTEMPTS) -> Any:
-        return await self._repeated("GET", path, params=params, seconds=self._seconds, tries=tries)
+    async def get(
+        self, path: str, params: Params | None = None, *, attempts: int = ATTEMPTS
+    ) -> Any:
+        return await self._repeated(
+            "GET", path, params=params, seconds=self._seconds, attempts=attempts
+        )
 
     async def get_slow(self, path: str, params: Params) -> Any:
-        """What Airbyte asks a source for, which may take minutes: once."""
+        """Gets, without a retry, what Airbyte asks a source for. That may take minutes."""
         seconds = self._seconds * SLOW
-        return await self._repeated("GET", path, params=params, seconds=seconds, tries=1)
+        return await self._repeated("GET", path, params=params, seconds=seconds, attempts=1)
 
     async def pages(self, path: str, id_name: str, params: Params | None = None) -> list[Json]:
-        """Every item of every page. By offset, since the address in `next` may be one that only
-        Airbyte's own cluster knows; what moves to another page meanwhile is not listed twice."""
-        found: dict[Any, Json] = {}
+        """Returns every item of every page, by offset: the address in `next` may be one that only
+        Airbyte's own cluster knows. An item that moves to another page meanwhile is listed once."""
+        by_id: dict[Any, Json] = {}
         offset = 0
         while True:
             page = await self._page(
                 path, {**(params or {}), "limit": PAGE, "offset": offset}, ATTEMPTS
             )
             items: list[Json] = page["data"]
-            found |= {item[id_name]: item for item in items}
+            by_id |= {item[id_name]: item for item in items}
             offset += len(items)
             if not items or not page.get("next"):
-                return list(found.values())
+                return list(by_id.values())
 
-    async def page(self, path: str, params: Params, *, tries: int = ATTEMPTS) -> list[Json]:
-        items: list[Json] = (await self._page(path, params, tries))["data"]
+    async def page(self, path: str, params: Params, *, attempts: int = ATTEMPTS) -> list[Json]:
+        items: list[Json] = (await self._page(path, params, attempts))["data"]
         return items
 
     async def patch(self, path: str, body: Json) -> Any:
         return await self._repeated("PATCH", path, body=body, seconds=self._seconds)
 
     async def delete(self, path: str) -> Any:
-        """Raises `NotFound` when it was not there; not when an earlier try of ours deleted it."""
+        """Raises `NotFound` if it did not exist, but not if our own first attempt deleted it."""
         try:
             return await self._once("DELETE", path, seconds=self._seconds)
         except Unanswered as unanswered:
@@ -108,27 +113,31 @@ class AirbyteClient:
                     raise
                 return None
 
-    async def post(self, path: str, body: Json, look: Look) -> Json:
-        """Makes something, once. Without an answer, `look` first looks for what was made.
+    async def post(self, path: str, body: Json, find_existing: FindExisting) -> Json:
+        """Creates something once. Without a response, looks first for what was created.
 
-        After a time-out nothing is sent again, since Airbyte may be making it still.
+        After a time-out nothing is sent again, since Airbyte may still be creating it.
         """
         for attempt in range(ATTEMPTS):
             try:
-                made: Json = await self._once("POST", path, body=body, seconds=self._seconds)
-                return made
+                created: Json = await self._once("POST", path, body=body, seconds=self._seconds)
+                return created
             except Unanswered as unanswered:
-                if unanswered.sent and (found := await self._look(look, unanswered)) is not None:
-                    return found
-                pause = _worth_repeating(unanswered)
+                if (
+                    unanswered.sent
+                    and (existing := await self._find_existing(find_existing, unanswered))
+                    is not None
+                ):
+                    return existing
+                pause = _retry_delay(unanswered)
                 if attempt == ATTEMPTS - 1 or not pause:
-                    raise _told(unanswered) from None
+                    raise _final_error(unanswered) from None
             await asyncio.sleep(FIRST_PAUSE * 2**attempt if pause is True else pause)
         raise AssertionError("unreachable")
 
     async def explain(self, job_id: int) -> Any:
-        """A job with its attempts, from the configuration API that self-managed Airbytes have
-        beside the public one: that alone says why a job failed."""
+        """Returns a job with its attempts, from the configuration API that self-managed Airbytes
+        have beside the public one. Only that API says why a job failed."""
         try:
             return await self._once(
                 "POST", f"{self._config_url}/jobs/get", body={"id": job_id}, seconds=self._seconds
@@ -136,11 +145,13 @@ class AirbyteClient:
         except (Unanswered, AsgardError):
             return None
 
-    async def _look(self, look: Look, unanswered: Unanswered) -> Json | None:
+    async def _find_existing(
+        self, find_existing: FindExisting, unanswered: Unanswered
+    ) -> Json | None:
         try:
-            return await look()
+            return await find_existing()
         except (EngineUnreachable, EngineTimeout, EngineFailed):
-            raise _told(unanswered) from None
+            raise _final_error(unanswered) from None
 
     async def _repeated(
         self,
@@ -150,12 +161,12 @@ class AirbyteClient:
         params: Params | None = None,
         body: Json | None = None,
         seconds: float,
-        tries: int = ATTEMPTS,
+        attempts: int = ATTEMPTS,
     ) -> Any:
         try:
             async for attempt in stamina.retry_context(
-                on=_worth_repeating,
-                attempts=tries,
+                on=_retry_delay,
+                attempts=attempts,
                 timeout=None,
                 wait_initial=FIRST_PAUSE,
                 wait_max=LONGEST_PAUSE,
@@ -189,7 +200,7 @@ class AirbyteClient:
                 call.outcome = Outcome.TIMEOUT if timed_out else Outcome.UNREACHABLE
                 raise lost(error, self._shown_url, seconds) from None
             except httpx.InvalidURL as error:
-                raise EngineFailed(f"AIRBYTE_BASE_URL is no address: {error}") from None
+                raise EngineFailed(f"AIRBYTE_BASE_URL is not a valid address: {error}") from None
             call.outcome = Outcome.of_status(response.status_code)
         self._set_clock(response)
         return json_of(response)
@@ -201,31 +212,32 @@ class AirbyteClient:
             return
         self._offset = at - datetime.now(UTC)
 
-    async def _page(self, path: str, params: Params, tries: int) -> Json:
-        """A list is always there: without one, this is another server or another path of it."""
+    async def _page(self, path: str, params: Params, attempts: int) -> Json:
+        """Returns a list. A server without one is not Airbyte, or the path is wrong."""
         try:
-            page = await self.get(path, params, tries=tries)
+            page = await self.get(path, params, attempts=attempts)
         except NotFound as error:
             raise EngineFailed(error.detail, hint=BASE_URL_HINT) from None
         if not isinstance(page, dict) or not isinstance(page.get("data"), list):
-            raise EngineFailed(f"Airbyte's answer to {path} is no list.", hint=BASE_URL_HINT)
+            raise EngineFailed(f"Airbyte's response to {path} is not a list.", hint=BASE_URL_HINT)
         return page
 
 
-def _worth_repeating(error: Exception) -> bool | float:
-    """Seconds to wait first where Airbyte says so; a long wait is the client's to decide."""
+def _retry_delay(error: Exception) -> bool | float:
+    """Returns whether to repeat, or the seconds that Airbyte says to wait before. The client
+    decides about a long wait."""
     if not isinstance(error, Unanswered):
         return False
     if error.wait is not None:
         return error.wait if error.wait <= LONGEST_PAUSE else False
-    # Who was mute for as long as that has been waited for enough.
+    # A server that was silent for so long is not asked again.
     return not isinstance(error.error, EngineTimeout)
 
 
-def _told(unanswered: Unanswered) -> AsgardError:
+def _final_error(unanswered: Unanswered) -> AsgardError:
     if unanswered.sent:
         unanswered.error.hint = (
-            "Whether it was made is not known. Ask again with the same Idempotency-Key: it is "
-            "then looked for first."
+            "It is not known whether it was created. Repeat the request with the same "
+            "Idempotency-Key: Asgard then looks for it first."
         )
     return unanswered.error

@@ -1,4 +1,4 @@
-"""The configs that Asgard types, as Airbyte's connectors want them; others go as they are."""
+"""Converts the configs that Asgard types into those of Airbyte's connectors."""
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -22,7 +22,7 @@ DEFINITION_IDS: Mapping[str, str] = {
 S3_DESTINATION_ID = "4816b78f-1489-44c1-9060-4b19d5fa9362"
 BRONZE = "bronze"
 _AIRBYTE_NAMES = {"mongodb": "mongodb-v2"}
-_OUR_NAMES = {theirs: ours for ours, theirs in _AIRBYTE_NAMES.items()}
+_OUR_NAMES = {airbyte: own for own, airbyte in _AIRBYTE_NAMES.items()}
 _KAFKA_PROTOCOL = (
     "security_protocol",
     "sasl_mechanism",
@@ -56,10 +56,9 @@ def source_config(type_: str, config: Config, s3: "S3Connection") -> Config:
 
 
 def s3_config(config: Mapping[str, Any] | None, s3: "S3Connection") -> Config:
-    """None: the gateway's own lake, with its own keys."""
+    """Returns the S3 config. None stands for the gateway's own lake, with its own keys."""
     if config is not None:
-        given = dict(config)
-        return {**given, "s3_bucket_path": str(given["s3_bucket_path"]).strip("/") or BRONZE}
+        return {**config, "s3_bucket_path": str(config["s3_bucket_path"]).strip("/") or BRONZE}
     lake = {
         "s3_bucket_name": s3.bucket,
         "s3_bucket_path": BRONZE,
@@ -73,7 +72,7 @@ def s3_config(config: Mapping[str, Any] | None, s3: "S3Connection") -> Config:
 
 
 def without_secrets(text: str, config: Any) -> str:
-    """A message of Airbyte's, should it quote what it was sent."""
+    """Masks the config's secrets in a message of Airbyte's, which may quote them."""
     for secret in sorted(secret_texts(config), key=len, reverse=True):
         text = text.replace(secret, MASK)
     return text
@@ -103,7 +102,7 @@ def _kafka(config: Config) -> Config:
 
 
 def _file(config: Config, s3: "S3Connection") -> Config:
-    """Airbyte reads from the web and from buckets; a path is one of Airbyte's host, not ours."""
+    """Airbyte reads from the web and from buckets. A path is one on Airbyte's host."""
     url = str(config["url"])
     scheme, _, _ = url.partition("://")
     provider: Config = {"storage": _PROVIDERS.get(scheme, "local")}
@@ -121,12 +120,12 @@ def _file(config: Config, s3: "S3Connection") -> Config:
 
 
 def _format_of(url: str) -> str:
-    known = {"csv": "csv", "tsv": "csv", "json": "json", "jsonl": "jsonl", "ndjson": "jsonl",
+    formats = {"csv": "csv", "tsv": "csv", "json": "json", "jsonl": "jsonl", "ndjson": "jsonl",
              "parquet": "parquet", "xlsx": "excel"}  # fmt: skip
-    for ending in reversed(PurePosixPath(url).name.lower().split(".")):
-        if ending in known:
-            return known[ending]
-    raise InvalidRequest(f"What kind of file {url} is cannot be told: give `format`.")
+    for suffix in reversed(PurePosixPath(url).name.lower().split(".")):
+        if suffix in formats:
+            return formats[suffix]
+    raise InvalidRequest(f"The name {url} does not show the file's format: give `format`.")
 
 
 def _rest(config: Config, own: set[str]) -> Config:

@@ -1,4 +1,4 @@
-"""What is sent to Airbyte for a new source or destination, and what that can be told by again."""
+"""The requests for new sources and destinations, and the fields that identify each of them."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 async def source_body(
     draft: SourceDraft, workspaces: Workspaces, s3: "S3Connection"
 ) -> tuple[Json, Json]:
-    """Raises `NotSupported` for a connector that this Airbyte does not have."""
+    """Returns the body and the identifying fields.
+
+    Raises `NotSupported` for a connector that this Airbyte does not have.
+    """
     workspace = await workspaces.resolve(draft.workspace)
     definition = await workspaces.definition_id(workspace, draft.type)
     config = configs.source_config(draft.type, draft.config, s3)
@@ -33,7 +36,10 @@ async def source_body(
 async def destination_body(
     draft: DestinationDraft, workspaces: Workspaces, s3: "S3Connection"
 ) -> tuple[Json, Json]:
-    """Raises `PathRefused` for a path of the lake's bucket that is not for syncs."""
+    """Returns the body and the identifying fields.
+
+    Raises `PathRefused` for a path of the lake's bucket that is not for syncs.
+    """
     config = configs.s3_config(draft.config, s3)
     require_bronze(config["s3_bucket_name"], config["s3_bucket_path"], s3.bucket)
     same = {"name": draft.name, "workspaceId": await workspaces.resolve(draft.workspace)}

@@ -24,7 +24,7 @@ from app.airbyte.engine import (
 )
 from app.airbyte.remote import configs
 from app.airbyte.remote.client import AirbyteClient, Json
-from app.airbyte.remote.create import Maker
+from app.airbyte.remote.create import ResourceCreator
 from app.airbyte.remote.drafts import destination_body, source_body
 from app.airbyte.remote.jobs import JOB_ID, LAST_JOB_ID, AirbyteJobs, lake_paths
 from app.airbyte.remote.mapping import (
@@ -59,7 +59,7 @@ log = structlog.get_logger()
 
 
 class RemoteIngestionEngine:
-    """`IngestionEngine` over Airbyte's public API."""
+    """The `IngestionEngine` over Airbyte's public API."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class RemoteIngestionEngine:
         self._workspaces = Workspaces(self.client, settings.airbyte_workspace)
         self._claims = Claims(store)
         self._resources = AirbyteResources(self.client, self._workspaces, self._claims)
-        self._maker = Maker(self.client, self._claims, self._resources)
+        self._creator = ResourceCreator(self.client, self._claims, self._resources)
         self._sent = SentSecrets()
         self._manifests = ExternalBronzeManifests(store, lake.s3)
         self._jobs = AirbyteJobs(self.client, self._manifests, settings.run_timeout)
@@ -89,7 +89,7 @@ class RemoteIngestionEngine:
         return await self._workspaces.connectors()
 
     async def missing_connector(self, _: str) -> str | None:
-        """None: Airbyte installs its connectors itself."""
+        """Returns None, since Airbyte installs its connectors itself."""
         return None
 
     # Sources
@@ -100,27 +100,27 @@ class RemoteIngestionEngine:
     async def create_source(self, source_id: str, draft: SourceDraft, caller: Caller) -> Source:
         body, same = await source_body(draft, self._workspaces, self._s3)
         try:
-            made = await self._maker.make(SOURCE, source_id, body, same, caller.subject)
+            created = await self._creator.create(SOURCE, source_id, body, same, caller.subject)
         except InvalidRequest as error:
-            said = configs.without_secrets(error.detail, draft.config)
-            raise InvalidBody(f"config: {said}") from None
-        self._sent.keep(made["sourceId"], sure_secrets(draft.config))
-        return source_of(made, caller.subject)
+            message = configs.without_secrets(error.detail, draft.config)
+            raise InvalidBody(f"config: {message}") from None
+        self._sent.add(created["sourceId"], sure_secrets(draft.config))
+        return source_of(created, caller.subject)
 
     async def sources(self) -> list[Source]:
-        found = await self._resources.all(SOURCE)
+        sources = await self._resources.all(SOURCE)
         creators = await self._claims.creators()
-        return [source_of(wire, creators.get(id_)) for id_, wire in found.items()]
+        return [source_of(wire, creators.get(id_)) for id_, wire in sources.items()]
 
     async def source(self, source_id: str) -> Source:
-        found = await self._resources.get(SOURCE, source_id)
-        return source_of(found, await self._resources.creator(found["sourceId"]))
+        wire = await self._resources.get(SOURCE, source_id)
+        return source_of(wire, await self._resources.creator(wire["sourceId"]))
 
     async def delete_source(self, source_id: str, caller: Caller) -> None:
         await self._resources.delete(SOURCE, source_id, caller)
 
     async def check_source(self, source_id: str) -> CheckResult:
-        """The public API has no check: whether it can be asked for its streams, now, is one."""
+        """The public API has no check, so this asks for the source's current streams."""
         try:
             streams = await self._streams(source_id, {"ignoreCache": "true"})
         except (EngineFailed, InvalidRequest) as error:
@@ -129,16 +129,16 @@ class RemoteIngestionEngine:
         return CheckResult(succeeded=True, message=f"Can be read: {names}.")
 
     async def discover(self, source_id: str) -> tuple[Stream, ...]:
-        """Airbyte tells the modes of a stream only for a destination."""
+        """Airbyte returns the modes of a stream only for a destination."""
         params = {"ignoreCache": "true"}
         source = await self._resources.get(SOURCE, source_id)
-        if sink := await self._resources.sink_in(source["workspaceId"]):
+        if sink := await self._resources.s3_destination_in(source["workspaceId"]):
             params["destinationId"] = sink
         return await self._streams(source["sourceId"], params)
 
     # Destinations
 
-    async def vet_destination(self, draft: DestinationDraft) -> None:
+    async def validate_destination(self, draft: DestinationDraft) -> None:
         await destination_body(draft, self._workspaces, self._s3)
 
     async def create_destination(
@@ -146,41 +146,43 @@ class RemoteIngestionEngine:
     ) -> Destination:
         body, same = await destination_body(draft, self._workspaces, self._s3)
         try:
-            made = await self._maker.make(DESTINATION, destination_id, body, same, caller.subject)
+            created = await self._creator.create(
+                DESTINATION, destination_id, body, same, caller.subject
+            )
         except InvalidRequest as error:
-            said = configs.without_secrets(error.detail, body["configuration"])
-            raise InvalidBody(f"config: {said}") from None
-        return destination_of(made, caller.subject)
+            message = configs.without_secrets(error.detail, body["configuration"])
+            raise InvalidBody(f"config: {message}") from None
+        return destination_of(created, caller.subject)
 
     async def destinations(self) -> list[Destination]:
-        found = await self._resources.all(DESTINATION)
+        destinations = await self._resources.all(DESTINATION)
         creators = await self._claims.creators()
         return [
             destination_of(wire, creators.get(id_))
-            for id_, wire in found.items()
+            for id_, wire in destinations.items()
             if wire["destinationType"] == S3
         ]
 
     async def destination(self, destination_id: str) -> Destination:
-        found = await self._resources.get(DESTINATION, destination_id)
-        return destination_of(found, await self._resources.creator(found["destinationId"]))
+        wire = await self._resources.get(DESTINATION, destination_id)
+        return destination_of(wire, await self._resources.creator(wire["destinationId"]))
 
     async def delete_destination(self, destination_id: str, caller: Caller) -> None:
         await self._resources.delete(DESTINATION, destination_id, caller)
 
     # Ingestions
 
-    async def vet_ingestion(self, draft: IngestionDraft) -> None:
+    async def validate_ingestion(self, draft: IngestionDraft) -> None:
         await self._connection_body(draft)
 
     async def create_ingestion(
         self, ingestion_id: str, draft: IngestionDraft, caller: Caller
     ) -> Ingestion:
         claim = await self._claims.get(ingestion_id)
-        body, destination = await self._connection_body(draft, vet_paths=claim is None)
+        body, destination = await self._connection_body(draft, check_paths=claim is None)
         same = {name: body[name] for name in ("name", "sourceId", "destinationId")}
-        made = await self._maker.make(CONNECTION, ingestion_id, body, same, caller.subject)
-        ingestion = self._ingestion(made, destination, caller.subject)
+        created = await self._creator.create(CONNECTION, ingestion_id, body, same, caller.subject)
+        ingestion = self._ingestion(created, destination, caller.subject)
         source = await self.source(ingestion.source_id)
         await self._jobs.declare(ingestion, source.name)
         return ingestion
@@ -204,7 +206,7 @@ class RemoteIngestionEngine:
     async def update_ingestion(
         self, ingestion_id: str, change: IngestionChange, caller: Caller
     ) -> Ingestion:
-        former = await self.ingestion(ingestion_id)
+        previous = await self.ingestion(ingestion_id)
         body: dict[str, Any] = {}
         if change.name is not None:
             body["name"] = change.name
@@ -214,16 +216,16 @@ class RemoteIngestionEngine:
             body["schedule"] = schedule_body(change.schedule)
         if change.streams is not None or change.all_streams:
             wire = await self._resources.get(CONNECTION, ingestion_id)
-            destination = await self._resources.get(DESTINATION, former.destination_id)
+            destination = await self._resources.get(DESTINATION, previous.destination_id)
             streams = await self._configured(wire, destination, change.streams)
-            refuse_taken(_paths(streams), await self.ingestions(), former.id)
+            refuse_taken(_paths(streams), await self.ingestions(), previous.id)
             body["configurations"] = streams_body(streams, wire)
         if body:
-            await self.client.patch(f"/connections/{former.id}", body)
-            log.info("airbyte_changed", kind=CONNECTION.name, id=former.id, by=caller.subject)
-        changed = await self.ingestion(former.id)
-        if changed.streams != former.streams:
-            await self._manifests.redeclare(former.id, lake_paths(changed))
+            await self.client.patch(f"/connections/{previous.id}", body)
+            log.info("airbyte_changed", kind=CONNECTION.name, id=previous.id, by=caller.subject)
+        changed = await self.ingestion(previous.id)
+        if changed.streams != previous.streams:
+            await self._manifests.redeclare(previous.id, lake_paths(changed))
         return changed
 
     async def delete_ingestion(self, ingestion_id: str, caller: Caller) -> None:
@@ -232,8 +234,8 @@ class RemoteIngestionEngine:
 
     async def later_job(self, ingestion_id: str, run: Run | None) -> EngineJob | None:
         jobs = await self._jobs.newest(ingestion_id)
-        known = (run.engine.get(JOB_ID) or run.engine.get(LAST_JOB_ID) or 0) if run else 0
-        if not jobs or jobs[0].id <= known:
+        last = (run.engine.get(JOB_ID) or run.engine.get(LAST_JOB_ID) or 0) if run else 0
+        if not jobs or jobs[0].id <= last:
             return None
         job = jobs[0]
         return EngineJob(
@@ -257,7 +259,7 @@ class RemoteIngestionEngine:
 
     async def reconcile_sync(self, run: Run, ingestion_id: str) -> RunResult | None:
         if not {JOB_ID, LAST_JOB_ID} & run.engine.keys():
-            # It never came to asking for a job: that is known without Airbyte, which may be away.
+            # It never requested a job. That is known without Airbyte, which may be unreachable.
             await self._manifests.release(ingestion_id, run.run_id)
             return None
         try:
@@ -268,7 +270,7 @@ class RemoteIngestionEngine:
         return await self._jobs.reconcile(run, ingestion)
 
     async def _connection_body(
-        self, draft: IngestionDraft, *, vet_paths: bool = True
+        self, draft: IngestionDraft, *, check_paths: bool = True
     ) -> tuple[Json, Json]:
         destination = await self._resources.get(DESTINATION, draft.destination_id)
         source_id = str((await self._resources.get(SOURCE, draft.source_id))["sourceId"])
@@ -281,26 +283,26 @@ class RemoteIngestionEngine:
             "status": draft.status.value,
         }
         streams = await self._configured(body, destination, draft.streams)
-        if vet_paths:
+        if check_paths:
             refuse_taken(_paths(streams), await self.ingestions(), None)
         return {**body, "configurations": streams_body(streams)}, destination
 
     async def _configured(
-        self, connection: Json, destination: Json, wanted: tuple[StreamSelection, ...] | None
+        self, connection: Json, destination: Json, requested: tuple[StreamSelection, ...] | None
     ) -> tuple[ConfiguredStream, ...]:
         pair = {"destinationId": destination["destinationId"]}
         available = await self._streams(connection["sourceId"], pair)
         return configured(
             available,
-            wanted,
+            requested,
             lambda s: stream_path(connection, destination, s.name, s.namespace, self._s3.bucket),
         )
 
     async def _streams(self, source_id: str, params: Json) -> tuple[Stream, ...]:
-        known = str((await self._resources.get(SOURCE, source_id))["sourceId"])
-        self._sent.register_secrets(known)
-        found = await self.client.get_slow("/streams", {"sourceId": known, **params})
-        return tuple(stream_of(stream) for stream in found)
+        id_ = str((await self._resources.get(SOURCE, source_id))["sourceId"])
+        self._sent.register_secrets(id_)
+        streams = await self.client.get_slow("/streams", {"sourceId": id_, **params})
+        return tuple(stream_of(stream) for stream in streams)
 
     def _ingestion(self, wire: Json, destination: Json | None, creator: str | None) -> Ingestion:
         def path_of(name: str, namespace: str | None) -> str:

@@ -1,4 +1,4 @@
-"""What Airbyte's answers mean: each in the error tree, with Airbyte's own words."""
+"""Translates Airbyte's responses into the error tree, with Airbyte's own words."""
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -28,9 +28,10 @@ LONGEST_TEXT = 1000
 
 
 class Unanswered(Exception):
-    """A request has no answer to go by. `error` is what the client is told in the end.
+    """A request has no usable response. `error` is what the client gets in the end.
 
-    `sent`: it may have been carried out all the same. `wait`: seconds that Airbyte asks for.
+    `sent` means that it may still have been carried out. `wait` is the delay in seconds that
+    Airbyte requests.
     """
 
     def __init__(self, error: AsgardError, *, sent: bool = True, wait: float | None = None) -> None:
@@ -41,27 +42,27 @@ class Unanswered(Exception):
 
 
 class Forbidden(EngineFailed):
-    """Also Airbyte's answer to an id that it does not know, for all but its instance's admins."""
+    """Airbyte answers so, too, for an unknown id, except to admins of its instance."""
 
 
 def json_of(response: httpx.Response) -> Any:
-    """The body of a good answer. Raises what another one means."""
+    """Returns the body of a successful response. Raises the error that any other one means."""
     if response.status_code >= 300:
         raise refusal(response)
     if response.status_code == 204 or not response.content:
         return None
     if "json" not in response.headers.get("content-type", ""):
-        raise _no_airbyte(response)
+        raise _not_airbyte(response)
     try:
         return response.json()
     except ValueError:
         raise Unanswered(
-            EngineUnreachable("Airbyte's answer is no JSON: it was cut off.")
+            EngineUnreachable("Airbyte's response is not valid JSON: it was cut off.")
         ) from None
 
 
 def refusal(response: httpx.Response) -> Exception:
-    status, text = response.status_code, said(response)
+    status, text = response.status_code, message_of(response)
     detail = f"Airbyte answers {status}: {text}"
     match status:
         case 401:
@@ -69,7 +70,7 @@ def refusal(response: httpx.Response) -> Exception:
         case 403:
             return Forbidden(detail, cause=FailureCause.PERMISSION_DENIED, hint=ACCESS_HINT)
         case 404 if not _is_json(response):
-            return _no_airbyte(response)
+            return _not_airbyte(response)
         case 404:
             return NotFound(detail)
         case 409:
@@ -85,46 +86,48 @@ def refusal(response: httpx.Response) -> Exception:
         case _ if status >= 400:
             return InvalidRequest(detail)
         case _:
-            return _no_airbyte(response)
+            return _not_airbyte(response)
 
 
 def lost(error: httpx.TransportError, base_url: str, seconds: float) -> Unanswered:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol):
-        away = EngineUnreachable(
-            f"Airbyte cannot be reached at {base_url}: {error or 'it does not accept'}",
-            hint="Check AIRBYTE_BASE_URL, and that Airbyte is up.",
+        unreachable = EngineUnreachable(
+            f"Airbyte cannot be reached at {base_url}: {error or 'it accepts no connection'}",
+            hint="Check AIRBYTE_BASE_URL, and that Airbyte is running.",
         )
-        return Unanswered(away, sent=False)
+        return Unanswered(unreachable, sent=False)
     if isinstance(error, httpx.TimeoutException):
-        late = EngineTimeout(
+        timed_out = EngineTimeout(
             f"Airbyte did not answer within {seconds:g} s (AIRBYTE_TIMEOUT).",
-            hint="Ask again; if Airbyte is just slow, raise AIRBYTE_TIMEOUT.",
+            hint="Retry. If Airbyte is just slow, raise AIRBYTE_TIMEOUT.",
         )
-        return Unanswered(late, sent=not isinstance(error, httpx.PoolTimeout))
-    cut = EngineUnreachable(f"Airbyte's answer was cut off: {error or type(error).__name__}")
-    return Unanswered(cut)
+        return Unanswered(timed_out, sent=not isinstance(error, httpx.PoolTimeout))
+    interrupted = EngineUnreachable(
+        f"Airbyte's response was cut off: {error or type(error).__name__}"
+    )
+    return Unanswered(interrupted)
 
 
-def said(response: httpx.Response) -> str:
-    """Airbyte's own reason, from any of the forms that its versions have.
+def message_of(response: httpx.Response) -> str:
+    """Returns Airbyte's own reason, from any of the forms that its versions have.
 
-    The reason is in `data.message`: there, `detail` is the same text for every problem of a type.
+    `data.message` comes first, since with it `detail` is the same for every problem of a type.
     """
     try:
-        found = response.json()
+        body = response.json()
     except ValueError:
-        found = None
-    if isinstance(found, dict):
-        inner = found.get("data")
+        body = None
+    if isinstance(body, dict):
+        inner = body.get("data")
         more = inner.get("message") if isinstance(inner, dict) else None
-        text = more or found.get("detail") or found.get("message") or found.get("title")
+        text = more or body.get("detail") or body.get("message") or body.get("title")
         if text:
             return clean(str(text))[:LONGEST_TEXT]
     return response.reason_phrase or "no message"
 
 
 def retry_after(response: httpx.Response) -> int | None:
-    """Seconds, whichever of its two forms the header has."""
+    """Returns the seconds, from either of the header's two forms."""
     value = response.headers.get("retry-after", "")
     if value.isdigit():
         return max(1, int(value))
@@ -135,11 +138,11 @@ def retry_after(response: httpx.Response) -> int | None:
     return max(1, int(wait.total_seconds()))
 
 
-def _no_airbyte(response: httpx.Response) -> EngineFailed:
+def _not_airbyte(response: httpx.Response) -> EngineFailed:
     kind = response.headers.get("content-type", "nothing").split(";")[0]
     return EngineFailed(
-        f"What answers at {response.url.copy_with(query=None, userinfo=b'')} is not Airbyte's API: "
-        f"{response.status_code}, {kind}.",
+        f"The server at {response.url.copy_with(query=None, userinfo=b'')} is not Airbyte's "
+        f"API: {response.status_code}, {kind}.",
         hint=BASE_URL_HINT,
     )
 

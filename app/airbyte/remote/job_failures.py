@@ -1,4 +1,4 @@
-"""Why a job of Airbyte failed, by what its attempts say."""
+"""The reason why a job of Airbyte failed, from its attempts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,13 +25,13 @@ _BY_WORDS: tuple[tuple[FailureCause, tuple[str, ...]], ...] = (
 )  # fmt: skip
 _HINTS: Mapping[str, str] = {
     "config_error": "Check the config of the source and of the destination.",
-    "refresh_schema": "The source has changed: make the ingestion's streams anew.",
+    "refresh_schema": "The source has changed: choose the ingestion's streams again.",
     "transient_error": "Start it again.",
 }
 
 
 def failure_of(job_id: int, info: Any) -> EngineFailed:
-    """`info` None: this Airbyte does not tell."""
+    """Returns the failure. `info` is None if this Airbyte does not report the reason."""
     failure = _first(info)
     if failure is None:
         return EngineFailed(
@@ -41,11 +41,11 @@ def failure_of(job_id: int, info: Any) -> EngineFailed:
             airbyte_job_id=job_id,
         )
     kind = str(failure.get("failureType") or "")
-    said = str(failure.get("externalMessage") or failure.get("internalMessage") or "no message")
+    message = str(failure.get("externalMessage") or failure.get("internalMessage") or "no message")
     origin = failure.get("failureOrigin")
     return EngineFailed(
-        f"Airbyte's job {job_id} failed{f' in the {origin}' if origin else ''}: {said}",
-        cause=_cause(kind, f"{said} {failure.get('internalMessage') or ''}"),
+        f"Airbyte's job {job_id} failed{f' in the {origin}' if origin else ''}: {message}",
+        cause=_cause(kind, f"{message} {failure.get('internalMessage') or ''}"),
         hint=_HINTS.get(kind, f"Airbyte has the log of job {job_id}."),
         retryable=bool(failure.get("retryable", kind != "config_error")),
         airbyte_job_id=job_id,
@@ -61,12 +61,12 @@ def _cause(kind: str, text: str) -> FailureCause:
 
 
 def _first(info: Any) -> Mapping[str, Any] | None:
-    """The first failure of the last attempt is what began it."""
+    """Returns the first failure of the last attempt, which led to the others."""
     attempts = (info or {}).get("attempts") or ()
     for entry in reversed(attempts):
         summary = (entry.get("attempt") or {}).get("failureSummary") or {}
         failures = summary.get("failures") or ()
         if failures:
-            found: Mapping[str, Any] = min(failures, key=lambda each: each.get("timestamp") or 0)
-            return found
+            first: Mapping[str, Any] = min(failures, key=lambda each: each.get("timestamp") or 0)
+            return first
     return None

@@ -1,4 +1,4 @@
-"""One sync by Airbyte: its job is started or joined, followed, and what it wrote taken down."""
+"""Starts or joins a sync by Airbyte, follows its job, and records the files that it wrote."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -26,13 +26,13 @@ from app.runs.handler import ReconciledAsFailed, RunControl, RunResult
 from app.runs.model import Run, RunInput
 
 T = TypeVar("T")
-FIRST_LOOK, LONGEST_LOOK = 0.1, 2.0
-"""Seconds between two looks at a job."""
+FIRST_POLL, LONGEST_POLL = 0.1, 2.0
+"""Seconds between two requests for a job's state."""
 JOB_ID, LAST_JOB_ID, ASKED_AT = "airbyte_job_id", "airbyte_last_job_id", "airbyte_asked_at"
-LAST_WORD = 5.0
-"""Seconds for which a run that is stopped waits for the answer to a request for a job."""
+REQUEST_GRACE = 5.0
+"""Seconds for which a stopped run waits for the response to its request for a job."""
 SYNC = "sync"
-RACES = 5
+RECORD_ATTEMPTS = 5
 
 
 class FilesMissing(EngineFailed):
@@ -40,7 +40,7 @@ class FilesMissing(EngineFailed):
 
 
 class AirbyteJobs:
-    """The jobs of connections. `bucket` is the lake's: only there files can be taken down."""
+    """The jobs of connections. Files are recorded only in the lake's own bucket."""
 
     def __init__(
         self, client: AirbyteClient, manifests: ExternalBronzeManifests, run_timeout: float
@@ -67,21 +67,21 @@ class AirbyteJobs:
         return await self._outcome(ingestion, job, run_id, inputs)
 
     async def reconcile(self, run: Run, ingestion: Ingestion) -> RunResult | None:
-        """The job goes on without the gateway: it is waited for, unless nobody wants it any more.
+        """Waits for the job, which goes on without the gateway, unless the run has to stop.
 
-        Raises `EngineUnreachable` while it runs, or while Airbyte may still be making it, and
-        `ReconciledAsFailed` when it failed.
+        Raises `EngineUnreachable` while the job runs or Airbyte may still be creating it, and
+        `ReconciledAsFailed` if it failed.
         """
-        job = await _patient(self._job_of_run(run, ingestion.id))
-        if job is None and self._may_come(run):
-            raise EngineUnreachable("Airbyte may still be making the job that it was asked for.")
+        job = await _as_outage(self._job_of_run(run, ingestion.id))
+        if job is None and self._may_still_be_created(run):
+            raise EngineUnreachable("Airbyte may still be creating the requested job.")
         if job is not None and not job.status.is_terminal:
-            if self._unwanted(run):
-                await _patient(self._client.delete(f"/jobs/{job.id}"))
+            if self._has_to_stop(run):
+                await _as_outage(self._client.delete(f"/jobs/{job.id}"))
             raise EngineUnreachable(f"Airbyte's job {job.id} is still {job.status}.")
         if job is None or job.status is not JobStatus.SUCCEEDED:
             await self._manifests.release(ingestion.id, run.run_id)
-            if job is None or (job.status is JobStatus.CANCELLED and self._unwanted(run)):
+            if job is None or (job.status is JobStatus.CANCELLED and self._has_to_stop(run)):
                 return None
             raise ReconciledAsFailed(await self._failed(job), job.status)
         try:
@@ -90,12 +90,12 @@ class AirbyteJobs:
             raise ReconciledAsFailed(error, job.status) from None
 
     async def declare(self, ingestion: Ingestion, source: str, run_id: str | None = None) -> None:
-        """What syncs without this gateway have written counts too, if none is at it now."""
+        """Declares the paths. Files of syncs without this gateway count, too, if none runs now."""
         paths = lake_paths(ingestion)
         if not paths:
             return
-        known = await self._manifests.get(ingestion.id)
-        if known is None:
+        manifest = await self._manifests.get(ingestion.id)
+        if manifest is None:
             await self._manifests.declare(ingestion.id, source, paths)
             jobs = await self.newest(ingestion.id)
             if jobs and all(job.status.is_terminal for job in jobs):
@@ -103,7 +103,7 @@ class AirbyteJobs:
         await self._manifests.declare(ingestion.id, source, paths, run_id)
 
     async def record_latest(self, ingestion: Ingestion, jobs: list[AirbyteJob]) -> None:
-        """Takes down the newest sync that Airbyte ran by itself, by its schedule or for others."""
+        """Records the newest sync that Airbyte ran by itself, by its schedule or for others."""
         done = next((job for job in jobs if job.status is JobStatus.SUCCEEDED), None)
         if done is not None:
             await self._record(ingestion, done, done.name)
@@ -112,24 +112,24 @@ class AirbyteJobs:
         jobs = await self.newest(ingestion.id)
         running = next((job for job in jobs if not job.status.is_terminal), None)
         if running is not None:
-            return await self._noted(running, "Joined", "joined, which was running", control)
+            return await self._record_job(running, "Joined", "joined while running", control)
         last = max((job.id for job in jobs), default=0)
         asked_at = self._client.now().isoformat()
         await control.progress(engine={LAST_JOB_ID: last, ASKED_AT: asked_at})
-        asking = asyncio.create_task(self._ask(ingestion.id, last, control))
+        request = asyncio.create_task(self._request(ingestion.id, last, control))
         try:
-            return await asyncio.shield(asking)
+            return await asyncio.shield(request)
         except asyncio.CancelledError:
-            # Airbyte has the request: who follows the run next should know the job.
-            await asyncio.wait({asking}, timeout=LAST_WORD)
-            asking.cancel()
+            # Airbyte has the request: the next process that follows the run should know the job.
+            await asyncio.wait({request}, timeout=REQUEST_GRACE)
+            request.cancel()
             raise
 
-    async def _ask(self, connection_id: str, last: int, control: RunControl) -> AirbyteJob:
+    async def _request(self, connection_id: str, last: int, control: RunControl) -> AirbyteJob:
         job = await self._create(connection_id, last)
-        return await self._noted(job, "Submitted", "started", control)
+        return await self._record_job(job, "Submitted", "started", control)
 
-    async def _noted(
+    async def _record_job(
         self, job: AirbyteJob, reason: str, how: str, control: RunControl
     ) -> AirbyteJob:
         control.log(f"INFO job {job.id} of Airbyte {how}")
@@ -150,24 +150,24 @@ class AirbyteJobs:
         try:
             return job_of(await self._client.post("/jobs", body, newer))
         except Conflict:
-            # Somebody else's sync began in between.
-            found = next(
+            # Another client's sync started in between.
+            running = next(
                 (j for j in await self.newest(connection_id) if not j.status.is_terminal), None
             )
-            if found is None:
+            if running is None:
                 raise
-            return found
+            return running
 
     async def _follow(self, job: AirbyteJob, control: RunControl) -> AirbyteJob:
         job_id = job.id
-        told: tuple[object, ...] = ()
-        for pause in backoff_delays(FIRST_LOOK, LONGEST_LOOK):
+        reported: tuple[object, ...] = ()
+        for pause in backoff_delays(FIRST_POLL, LONGEST_POLL):
             job = await retry_while_unreachable(
-                lambda: _patient(self._job(job_id)), "following a job"
+                lambda: _as_outage(self._job(job_id)), "following a job"
             )
             now = (job.status, job.rows, job.bytes)
-            if now != told:
-                told = now
+            if now != reported:
+                reported = now
                 control.log(f"INFO {job.status}: {job.rows or 0} rows, {job.bytes or 0} bytes")
                 await control.progress(
                     engine_state=job.status,
@@ -192,7 +192,7 @@ class AirbyteJobs:
             try:
                 manifest = await retry_while_unreachable(
                     lambda: self._record(ingestion, job, run_id, wrote_rows=bool(job.rows)),
-                    "taking down a sync's files",
+                    "recording a sync's files",
                 )
             except NothingWritten:
                 await self._manifests.release(ingestion.id, run_id)
@@ -204,14 +204,16 @@ class AirbyteJobs:
         self, ingestion: Ingestion, job: AirbyteJob, run_id: str, *, wrote_rows: bool = False
     ) -> Manifest:
         paths = lake_paths(ingestion)
-        for _ in range(RACES):
+        for _ in range(RECORD_ATTEMPTS):
             try:
                 return await self._manifests.record(
                     ingestion.id, run_id, {JOB_ID: job.id}, paths, wrote_rows=wrote_rows
                 )
             except Conflict:
                 continue
-        raise EngineUnreachable("Others record syncs of this ingestion all the time.")
+        raise EngineUnreachable(
+            "Too many concurrent writers record syncs of this ingestion: retry."
+        )
 
     async def _failed(self, job: AirbyteJob) -> EngineFailed:
         if job.status is JobStatus.CANCELLED:
@@ -224,13 +226,13 @@ class AirbyteJobs:
         return job_of(await self._client.get(f"/jobs/{job_id}"))
 
     async def newest(self, connection_id: str) -> list[AirbyteJob]:
-        """The newest syncs, the newest first."""
-        found = await self._client.page("/jobs", _newest(connection_id))
-        jobs = [job_of(job) for job in found if job["connectionId"] == connection_id]
+        """Returns the newest syncs, the newest first."""
+        page = await self._client.page("/jobs", _newest(connection_id))
+        jobs = [job_of(job) for job in page if job["connectionId"] == connection_id]
         return sorted(jobs, key=lambda job: job.id, reverse=True)
 
     async def _job_of_run(self, run: Run, connection_id: str) -> AirbyteJob | None:
-        """By its id; or, when the gateway died before it knew that, the first one since."""
+        """Finds the job by its id, or the first one since, if the gateway died without the id."""
         if JOB_ID in run.engine:
             try:
                 return await self._job(run.engine[JOB_ID])
@@ -240,21 +242,21 @@ class AirbyteJobs:
         later = [job for job in jobs if job.id > run.engine[LAST_JOB_ID]]
         return later[-1] if later else None
 
-    def _may_come(self, run: Run) -> bool:
-        """Whether the request for a job, of which no answer is known, may be under way still."""
+    def _may_still_be_created(self, run: Run) -> bool:
+        """Returns whether an unanswered request for a job may still be under way."""
         if JOB_ID in run.engine or ASKED_AT not in run.engine:
             return False
         asked_at = datetime.fromisoformat(run.engine[ASKED_AT])
-        return self._client.now() < asked_at + self._client.patience
+        return self._client.now() < asked_at + self._client.response_timeout
 
-    def _unwanted(self, run: Run) -> bool:
+    def _has_to_stop(self, run: Run) -> bool:
         started = run.started_at or run.created_at
         late = datetime.now(UTC) > started + self._run_timeout
         return late or run.cancel_requested_at is not None
 
 
 def lake_paths(ingestion: Ingestion) -> dict[str, str]:
-    """The stream of each path in the lake's own bucket."""
+    """Returns the stream of each path in the lake's own bucket."""
     return {s.path: s.name for s in ingestion.streams if "://" not in s.path}
 
 
@@ -267,8 +269,8 @@ def _newest(connection_id: str) -> dict[str, str | int]:
     }
 
 
-async def _patient(call: Awaitable[T]) -> T:
-    """A fault of Airbyte's own that may pass is waited out like an outage."""
+async def _as_outage(call: Awaitable[T]) -> T:
+    """Waits out a temporary failure of Airbyte's own like an outage."""
     try:
         return await call
     except EngineFailed as error:

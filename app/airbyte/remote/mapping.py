@@ -1,4 +1,4 @@
-"""Airbyte's JSON as the values of the port, and back."""
+"""Converts Airbyte's JSON into the values of the port, and back."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ from app.runs.model import RunState
 Json = Mapping[str, Any]
 PathOf = Callable[[str, str | None], str]
 UNKNOWN_CALLER = "airbyte"
-"""Who made what was not made through this gateway."""
+"""The creator of what was not created through this gateway."""
 UNKNOWN_TYPE = "unknown"
 """Airbyte's public API names a stream's fields and not their types."""
 
@@ -72,7 +72,7 @@ class AirbyteJob(Frozen):
 
     @property
     def name(self) -> str:
-        """In lineage and status, for those that no run of Asgard's started."""
+        """The job's name in lineage and status, if no run of Asgard's started it."""
         return f"airbyte-job-{self.id}"
 
 
@@ -145,17 +145,18 @@ def stream_of(wire: Json) -> Stream:
 def streams_body(
     streams: tuple[ConfiguredStream, ...], connection: Json | None = None
 ) -> dict[str, Any]:
-    """`connection` has them already: what it says of them beyond Asgard's fields is kept.
+    """Returns the streams. Fields of `connection`'s existing streams that Asgard does not set are
+    retained.
 
     Airbyte takes the streams as a whole. A stream sent without its mappers and selected fields
-    would bring in clear what Airbyte hashes or leaves out.
+    would expose what Airbyte hashes or leaves out.
     """
-    former = ((connection or {}).get("configurations") or {}).get("streams") or ()
-    kept = {_name_of(wire): _beyond(wire) for wire in former}
-    return {"streams": [kept.get((s.namespace, s.name), {}) | _stream_body(s) for s in streams]}
+    previous = ((connection or {}).get("configurations") or {}).get("streams") or ()
+    retained = {_name_of(wire): _other_fields(wire) for wire in previous}
+    return {"streams": [retained.get((s.namespace, s.name), {}) | _stream_body(s) for s in streams]}
 
 
-def _beyond(wire: Json) -> dict[str, Any]:
+def _other_fields(wire: Json) -> dict[str, Any]:
     return {name: value for name, value in wire.items() if name not in OWN and value is not None}
 
 
@@ -186,12 +187,12 @@ def _stream_body(stream: ConfiguredStream) -> dict[str, Any]:
 
 def _configured_of(wire: Json, path_of: PathOf) -> ConfiguredStream:
     mode = str(wire.get("syncMode") or SyncMode.FULL_REFRESH_OVERWRITE)
-    known = mode in {each.value for each in SyncMode}
+    is_known = mode in {each.value for each in SyncMode}
     return ConfiguredStream(
         name=wire["name"],
         namespace=wire.get("namespace") or None,
-        sync_mode=SyncMode(mode) if known else SyncMode.FULL_REFRESH_OVERWRITE,
-        other_mode=None if known else mode,
+        sync_mode=SyncMode(mode) if is_known else SyncMode.FULL_REFRESH_OVERWRITE,
+        other_mode=None if is_known else mode,
         cursor_field=tuple(wire.get("cursorField") or ()),
         primary_key=_paths(wire.get("primaryKey")),
         path=path_of(wire["name"], wire.get("namespace") or None),
@@ -199,13 +200,13 @@ def _configured_of(wire: Json, path_of: PathOf) -> ConfiguredStream:
 
 
 def _status_of(wire: Json) -> IngestionStatus:
-    known = wire["status"] in {each.value for each in IngestionStatus}
-    return IngestionStatus(wire["status"]) if known else IngestionStatus.INACTIVE
+    is_known = wire["status"] in {each.value for each in IngestionStatus}
+    return IngestionStatus(wire["status"]) if is_known else IngestionStatus.INACTIVE
 
 
 def _schedule_of(wire: Json) -> Schedule:
-    known = wire["scheduleType"] in {each.value for each in ScheduleType}
-    kind = ScheduleType(wire["scheduleType"]) if known else ScheduleType.MANUAL
+    is_known = wire["scheduleType"] in {each.value for each in ScheduleType}
+    kind = ScheduleType(wire["scheduleType"]) if is_known else ScheduleType.MANUAL
     return Schedule(
         type=kind, cron=wire.get("cronExpression"), basic_timing=wire.get("basicTiming")
     )

@@ -1,8 +1,8 @@
-"""Which of Airbyte's resources this gateway made, for which request and for whom.
+"""The resources that this gateway created in Airbyte, with the request and the caller of each.
 
-Airbyte chooses its own ids and knows nothing of idempotency keys. Before something is made there,
-one object says so in S3, with the id that the request has here; then it gets Airbyte's id. A
-repetition, by this gateway or another one, thus finds what was made or looks for it.
+Airbyte chooses its own ids and has no idempotency keys. Before something is created there, one
+object in S3 records it under the request's own id. Airbyte's id is added afterwards. A
+repetition, by this gateway or another one, thus finds what was created, or looks for it.
 """
 
 from datetime import datetime
@@ -19,7 +19,7 @@ PREFIX = "asgard/airbyte/"
 class Ownership(Frozen):
     created_by: str
     at: datetime
-    """By Airbyte's clock: what it made before then is somebody else's."""
+    """By Airbyte's clock. What it created before then belongs to another creator."""
     made: str | None = None
 
 
@@ -29,7 +29,7 @@ class Claims:
         self._seen: dict[str, tuple[str, Ownership]] = {}
 
     async def begin(self, id_: str, created_by: str, at: datetime) -> tuple[Ownership, bool]:
-        """And whether it is new; else it is the earlier one."""
+        """Return the claim, which may be an earlier one, and whether it is new."""
         from app.lakehouse.storage import PreconditionFailed
 
         claim = Ownership(created_by=created_by, at=at)
@@ -40,7 +40,7 @@ class Claims:
             return (Ownership.model_validate_json(stored.body) if stored else claim), False
         return claim, True
 
-    async def made(self, id_: str, claim: Ownership, airbyte_id: str) -> None:
+    async def complete(self, id_: str, claim: Ownership, airbyte_id: str) -> None:
         body = claim.model_copy(update={"made": airbyte_id}).model_dump_json().encode()
         await self._store.put(_key(id_), body)
 
@@ -49,7 +49,7 @@ class Claims:
         return Ownership.model_validate_json(stored.body) if stored else None
 
     async def creators(self) -> dict[str, str]:
-        """By Airbyte's id. Only objects that have changed since the last time are read."""
+        """Return the creators by Airbyte's ids. Reads only objects changed since the last call."""
         listed = {info.key: info.etag.strip('"') for info in await self._store.list(PREFIX)}
         for key in self._seen.keys() - listed.keys():
             self._seen.pop(key, None)
@@ -62,10 +62,10 @@ class Claims:
         return {claim.made: claim.created_by for _, claim in self._seen.values() if claim.made}
 
     async def forget(self, airbyte_id: str) -> None:
-        """After it was deleted."""
+        """Remove the claim of a resource that was deleted."""
         await self.creators()
-        doomed = [key for key, (_, claim) in self._seen.items() if claim.made == airbyte_id]
-        await self._store.delete_many(doomed)
+        keys = [key for key, (_, claim) in self._seen.items() if claim.made == airbyte_id]
+        await self._store.delete_many(keys)
 
 
 def _key(id_: str) -> str:

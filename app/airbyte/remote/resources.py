@@ -38,34 +38,36 @@ class AirbyteResources:
         return await self._listed(kind, await self._workspaces.scope())
 
     async def get(self, kind: ResourceKind, id_: str) -> Json:
-        """By Airbyte's id, or by that of the request that made it."""
+        """Finds it by Airbyte's id, or by that of the request that created it."""
         _require_id(kind, id_)
         try:
-            return await self.living(kind, id_)
+            return await self.existing(kind, id_)
         except NotFound:
             claim = await self._claims.get(id_)
             if claim is None or claim.made is None:
                 raise
-            return await self.living(kind, claim.made)
+            return await self.existing(kind, claim.made)
 
-    async def living(self, kind: ResourceKind, airbyte_id: str) -> Json:
-        """Raises `NotFound` also for what was deleted: Airbyte keeps its row, and may answer it."""
+    async def existing(self, kind: ResourceKind, airbyte_id: str) -> Json:
+        """Raises `NotFound` also for a deleted one: Airbyte keeps its row and may return it."""
         missing = NotFound(f"Airbyte has no {kind.name} {airbyte_id}.")
         try:
-            found: Json = await self._client.get(f"{kind.path}/{airbyte_id}")
+            resource: Json = await self._client.get(f"{kind.path}/{airbyte_id}")
         except (NotFound, InvalidRequest):
             raise missing from None
         except EngineFailed as error:
             # A row without its config can break the answer. Lists leave such rows out.
-            doubtful = error.can_retry or isinstance(error, Forbidden)
-            if doubtful and airbyte_id not in await self._listed(kind, {}):
+            may_be_deleted = error.can_retry or isinstance(error, Forbidden)
+            if may_be_deleted and airbyte_id not in await self._listed(kind, {}):
                 raise missing from None
             raise
         # A deleted source has no config, but few connectors take none at all.
-        suspect = kind is not CONNECTION and not found.get("configuration")
-        if _is_deleted(found) or (suspect and airbyte_id not in await self._listed(kind, {})):
+        has_no_config = kind is not CONNECTION and not resource.get("configuration")
+        if _is_deleted(resource) or (
+            has_no_config and airbyte_id not in await self._listed(kind, {})
+        ):
             raise missing
-        return found
+        return resource
 
     async def find(self, kind: ResourceKind, id_: str) -> Json | None:
         try:
@@ -73,11 +75,11 @@ class AirbyteResources:
         except NotFound:
             return None
 
-    async def sink_in(self, workspace: str) -> str | None:
-        """A destination of type S3, the only one that Asgard makes."""
-        found = (await self.all(DESTINATION)).items()
-        wanted = (workspace, S3)
-        sinks = (id_ for id_, d in found if (d["workspaceId"], d["destinationType"]) == wanted)
+    async def s3_destination_in(self, workspace: str) -> str | None:
+        """Returns a destination of type S3, the only type that Asgard creates."""
+        destinations = (await self.all(DESTINATION)).items()
+        key = (workspace, S3)
+        sinks = (id_ for id_, d in destinations if (d["workspaceId"], d["destinationType"]) == key)
         return next(sinks, None)
 
     async def delete(self, kind: ResourceKind, id_: str, caller: Caller) -> None:
@@ -87,8 +89,8 @@ class AirbyteResources:
         await self._claims.forget(id_)
 
     async def _listed(self, kind: ResourceKind, scope: Params) -> dict[str, Json]:
-        found = await self._client.pages(kind.path, kind.id_name, scope)
-        return {item[kind.id_name]: item for item in found if not _is_deleted(item)}
+        items = await self._client.pages(kind.path, kind.id_name, scope)
+        return {item[kind.id_name]: item for item in items if not _is_deleted(item)}
 
     async def creator(self, airbyte_id: str) -> str | None:
         return (await self._claims.creators()).get(airbyte_id)
@@ -99,6 +101,6 @@ def _is_deleted(connection: Json) -> bool:
 
 
 def _require_id(kind: ResourceKind, id_: str) -> None:
-    """It goes into an address: what is no id is not there."""
+    """Raises `NotFound` for an invalid id, since the id becomes part of an address."""
     if not re.fullmatch(r"[0-9A-Za-z-]{1,64}", id_):
-        raise NotFound(f"Airbyte has no {kind.name} of that id.")
+        raise NotFound(f"Airbyte has no {kind.name} with that id.")

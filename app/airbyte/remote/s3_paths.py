@@ -1,4 +1,4 @@
-"""Where Airbyte's S3 destination writes a stream.
+"""The path to which Airbyte's S3 destination writes a stream.
 
 `{s3_bucket_path}/{s3_path_format}`, whose default is
 `${NAMESPACE}/${STREAM_NAME}/${YEAR}_${MONTH}_${DAY}_${EPOCH}_`; names are made safe as Airbyte's
@@ -21,7 +21,7 @@ def stream_path(
     namespace: str | None,
     bucket: str,
 ) -> str:
-    """As path tables name it: the key prefix in the lake's bucket; elsewhere with `s3://…`."""
+    """Returns the path as path tables name it: a key prefix in the lake's bucket, or `s3://…`."""
     if destination is None or destination["destinationType"] != "s3":
         kind = destination["destinationType"] if destination else "unknown"
         return f"{kind}://{name}"
@@ -32,8 +32,8 @@ def stream_path(
     filled = pattern.replace("${NAMESPACE}", safe(space)).replace("${STREAM_NAME}", safe(full))
     parts = [*str(config.get("s3_bucket_path") or "").split("/"), *_fixed(filled)]
     path = "/".join(part for part in parts if part)
-    theirs = config["s3_bucket_name"]
-    return path if theirs == bucket else f"s3://{theirs}/{path}"
+    destination_bucket = config["s3_bucket_name"]
+    return path if destination_bucket == bucket else f"s3://{destination_bucket}/{path}"
 
 
 def safe(name: str) -> str:
@@ -53,7 +53,8 @@ def _namespace(connection: Mapping[str, Any], namespace: str | None) -> str:
 
 
 def _fixed(pattern: str) -> list[str]:
-    """The directories before the first one that every sync names anew; never the file's name."""
+    """Returns the directories before the first one that each sync names differently, without the
+    file's name."""
     fixed = []
     for part in pattern.split("/")[:-1]:
         if "${" in part:

@@ -1,6 +1,6 @@
 """Follows the syncs that Airbyte runs by itself, by its schedules or for others.
 
-Without this a path table would still name the files that such a sync has replaced.
+Without this, a path table would still name the files that such a sync has replaced.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from app.lakehouse.bronze.listing import ExternalBronzeManifests
 from app.lakehouse.bronze.manifests import Manifest
 
 INTERVAL = 15.0
-"""Seconds between two looks, each of one request."""
+"""Seconds between two polls, each of one request."""
 NEWEST = 100
 log = structlog.get_logger()
 
@@ -46,20 +46,20 @@ class Follower:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def poll(self) -> None:
-        known = {manifest.ingestion_id: manifest for manifest in await self._manifests.all()}
-        if not known:
+        manifests = {manifest.ingestion_id: manifest for manifest in await self._manifests.all()}
+        if not manifests:
             return
         params = {"status": "succeeded", "jobType": SYNC, "orderBy": "updatedAt|DESC"}
-        found = await self._client.page("/jobs", {**params, "limit": NEWEST})
-        for connection_id in {job["connectionId"] for job in found} & known.keys():
-            newest = max(job["jobId"] for job in found if job["connectionId"] == connection_id)
-            if _is_news(known[connection_id], newest):
+        jobs = await self._client.page("/jobs", {**params, "limit": NEWEST})
+        for connection_id in {job["connectionId"] for job in jobs} & manifests.keys():
+            newest = max(job["jobId"] for job in jobs if job["connectionId"] == connection_id)
+            if _is_unrecorded(manifests[connection_id], newest):
                 await self._record_sync(connection_id)
 
     async def _record_sync(self, connection_id: str) -> None:
         try:
             jobs = await self._jobs.newest(connection_id)
-            # What a running sync has written so far lies beside the rest: after it, then.
+            # A running sync's files lie beside the others so far: record it after its end.
             if all(job.status.is_terminal for job in jobs):
                 await self._jobs.record_latest(await self._ingestion(connection_id), jobs)
         except NotFound:
@@ -71,10 +71,10 @@ class Follower:
                 await self.poll()
             except AsgardError as error:
                 log.warning("airbyte_schedules_not_followed", error=error.detail)
-            except Exception:  # the loop's outer edge: the next look may go well
-                log.exception("following_airbyte_broke")
+            except Exception:  # the loop's outer edge: the next poll may succeed
+                log.exception("airbyte_following_failed")
             await asyncio.sleep(self._interval)
 
 
-def _is_news(manifest: Manifest, job_id: int) -> bool:
+def _is_unrecorded(manifest: Manifest, job_id: int) -> bool:
     return manifest.writing is None and job_id > int(manifest.state.get(JOB_ID, 0))

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from app.redaction import register_caller_secrets
 
-MOST_SOURCES = 500
+MAX_SOURCES = 500
 
 
 class SentSecrets:
@@ -15,12 +15,12 @@ class SentSecrets:
     def __init__(self) -> None:
         self._by_source: OrderedDict[str, tuple[str, ...]] = OrderedDict()
 
-    def keep(self, source_id: str, secrets: Iterable[str]) -> None:
+    def add(self, source_id: str, secrets: Iterable[str]) -> None:
         self._by_source[source_id] = tuple(secrets)
         self._by_source.move_to_end(source_id)
-        while len(self._by_source) > MOST_SOURCES:
+        while len(self._by_source) > MAX_SOURCES:
             self._by_source.popitem(last=False)
 
     def register_secrets(self, source_id: str) -> None:
-        """Hide the source's secrets in the request or run under way."""
+        """Hide the source's secrets in the current request or run."""
         register_caller_secrets(self._by_source.get(source_id, ()))

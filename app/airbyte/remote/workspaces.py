@@ -1,4 +1,4 @@
-"""The workspaces of Airbyte, and the connectors that one has."""
+"""Airbyte's workspaces, and their connectors."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from app.errors import EngineFailed, InvalidRequest, NotFound, NotSupported
 
 SETTING = "AIRBYTE_WORKSPACE"
 FRESH = 60.0
-"""Seconds for which the list of a workspace's connectors is not asked for again."""
+"""Seconds for which the list of a workspace's connectors is not requested again."""
 IMAGE_PREFIX = "source-"
 
 
@@ -30,61 +30,61 @@ class Workspaces:
     async def all(self) -> list[Json]:
         return await self._client.pages("/workspaces", "workspaceId")
 
-    async def resolve(self, wanted: str = DEFAULT_WORKSPACE) -> str:
-        """The id of the workspace of that name or id; by default the configured one, or else
-        the only one."""
-        name = self._configured if wanted == DEFAULT_WORKSPACE else wanted
-        found = await self.all()
+    async def resolve(self, requested: str = DEFAULT_WORKSPACE) -> str:
+        """Returns the id of the workspace with that name or id. The default is the configured one,
+        or else the only one."""
+        name = self._configured if requested == DEFAULT_WORKSPACE else requested
+        workspaces = await self.all()
         if name is None:
-            return _only(found)
-        named = [w for w in found if name in (w["workspaceId"], w["name"])]
-        if len(named) != 1:
-            some = "no workspace" if not named else "several workspaces"
+            return _only(workspaces)
+        matches = [w for w in workspaces if name in (w["workspaceId"], w["name"])]
+        if len(matches) != 1:
+            some = "no workspace" if not matches else "several workspaces"
             raise InvalidRequest(
                 f"Airbyte shows these credentials {some} {name}.",
                 hint="Name one by its id.",
-                workspaces=_shown(found),
+                workspaces=_summaries(workspaces),
             )
-        return str(named[0]["workspaceId"])
+        return str(matches[0]["workspaceId"])
 
     async def scope(self) -> dict[str, str | int]:
-        """What lists are limited to: the configured workspace; without one, nothing."""
+        """Returns the limits of lists: the configured workspace, or nothing without one."""
         return {"workspaceIds": await self.resolve()} if self._configured else {}
 
     async def connectors(self) -> tuple[Connector, ...]:
-        found = await self.all()
-        if not found:
-            raise _none()
-        workspace = await self.resolve() if self._configured else str(found[0]["workspaceId"])
-        definitions = await self._of(workspace)
+        workspaces = await self.all()
+        if not workspaces:
+            raise _no_workspace()
+        workspace = await self.resolve() if self._configured else str(workspaces[0]["workspaceId"])
+        definitions = await self._definitions_of(workspace)
         names = definitions or {name: {} for name in DEFINITION_IDS}
         return tuple(_connector(name, definition) for name, definition in sorted(names.items()))
 
     async def definition_id(self, workspace: str, type_: str) -> str | None:
-        """None: name the source's type in its config, as Airbyte knows it.
+        """Returns None if the config has to name the source's type, as Airbyte knows it.
 
-        Raises `NotSupported` when this Airbyte has no such connector.
+        Raises `NotSupported` if this Airbyte has no such connector.
         """
-        definitions = await self._of(workspace)
+        definitions = await self._definitions_of(workspace)
         if definitions and type_ not in definitions:
             raise NotSupported(
                 f"Airbyte has no source of type {type_}.", types=sorted(definitions)[:100]
             )
-        known = definitions.get(type_, {}).get("id")
-        return str(known) if known else DEFINITION_IDS.get(type_)
+        id_ = definitions.get(type_, {}).get("id")
+        return str(id_) if id_ else DEFINITION_IDS.get(type_)
 
-    async def _of(self, workspace: str) -> dict[str, Json]:
-        """By type; empty where Airbyte is too old to tell."""
-        read_at, found = self._definitions.get(workspace, (-FRESH, {}))
+    async def _definitions_of(self, workspace: str) -> dict[str, Json]:
+        """Returns the definitions by type, or none if Airbyte is too old to list them."""
+        read_at, definitions = self._definitions.get(workspace, (-FRESH, {}))
         if self._clock() - read_at < FRESH:
-            return found
+            return definitions
         try:
             page = await self._client.get(f"/workspaces/{workspace}/definitions/sources")
         except NotFound:
             page = {"data": []}
-        found = {_type_of(definition): definition for definition in page["data"]}
-        self._definitions[workspace] = (self._clock(), found)
-        return found
+        definitions = {_type_of(definition): definition for definition in page["data"]}
+        self._definitions[workspace] = (self._clock(), definitions)
+        return definitions
 
 
 def _type_of(definition: Json) -> str:
@@ -99,24 +99,24 @@ def _connector(name: str, definition: Json) -> Connector:
     return Connector(type=name, version=version, spec=spec, installed=True)
 
 
-def _only(found: list[Json]) -> str:
-    if not found:
-        raise _none()
-    if len(found) > 1:
+def _only(workspaces: list[Json]) -> str:
+    if not workspaces:
+        raise _no_workspace()
+    if len(workspaces) > 1:
         raise InvalidRequest(
-            f"Airbyte has {len(found)} workspaces: say which.",
+            f"Airbyte has {len(workspaces)} workspaces: choose one.",
             hint=f"Give `workspace` (a name or an id), or set {SETTING}.",
-            workspaces=_shown(found),
+            workspaces=_summaries(workspaces),
         )
-    return str(found[0]["workspaceId"])
+    return str(workspaces[0]["workspaceId"])
 
 
-def _none() -> EngineFailed:
+def _no_workspace() -> EngineFailed:
     return EngineFailed(
         "Airbyte shows these credentials no workspace.",
-        hint="Make one in Airbyte, or give the credentials access to one.",
+        hint="Create one in Airbyte, or give the credentials access to one.",
     )
 
 
-def _shown(found: list[Json]) -> list[dict[str, str]]:
-    return [{"id": str(w["workspaceId"]), "name": str(w["name"])} for w in found[:100]]
+def _summaries(workspaces: list[Json]) -> list[dict[str, str]]:
+    return [{"id": str(w["workspaceId"]), "name": str(w["name"])} for w in workspaces[:100]]

@@ -20,19 +20,20 @@ T = TypeVar("T")
 
 CONCURRENCY = 8
 TIMEOUTS = (2.0, 10.0)
-"""Seconds to connect, and until a server that accepted and stays mute is given up."""
+"""Seconds to connect, and to wait for a server that accepted but does not answer."""
 WATCH_SECONDS = 300
-"""The server ends a watch after this long, and it is begun again where it ended."""
+"""Seconds after which the server ends a watch. It then resumes where it ended."""
 WATCH_SILENCE = 150.0
-"""Seconds; the server sends a bookmark about every minute, so this long a silence is an end."""
+"""Seconds of silence that end a watch. The server sends a bookmark about every minute."""
 LOG_SILENCE = 300.0
-"""Seconds of silence after which a driver's log is asked for again: its connection may be dead."""
+"""Seconds of silence after which a driver's log is requested again, as its connection may be
+dead."""
 LOG_BYTES = 2 * 1024 * 1024
 DRIVER_CONTAINER = "spark-kubernetes-driver"
 
 
 class KubernetesApi:
-    """Raises `EngineUnreachable` while the API server cannot be reached."""
+    """The API. Calls raise `EngineUnreachable` while the API server cannot be reached."""
 
     def __init__(
         self,
@@ -51,15 +52,15 @@ class KubernetesApi:
         self._client: Any = None
 
     async def probe(self) -> str:
-        """What was reached, and as whom. Raises what keeps Spark runs from working."""
-        asked = KubernetesCall("create", "selfsubjectreviews", "authentication.k8s.io")
+        """Returns the server and the identity. Raises the error that prevents Spark runs."""
+        review = KubernetesCall("create", "selfsubjectreviews", "authentication.k8s.io")
         user, host = await self._run(
-            asked, lambda client: (identity(client), client.configuration.host)
+            review, lambda client: (identity(client), client.configuration.host)
         )
-        lacking = await self._run(asked, lambda client: missing_rights(client, self.namespace))
-        if lacking:
+        missing = await self._run(review, lambda client: missing_rights(client, self.namespace))
+        if missing:
             raise EngineFailed(
-                f"{user} may not {', '.join(lacking)} in the namespace {self.namespace}.",
+                f"{user} may not {', '.join(missing)} in the namespace {self.namespace}.",
                 cause=FailureCause.PERMISSION_DENIED,
                 hint="Add the verbs to its Role there: docs/production/spark.md lists them all.",
             )
@@ -99,7 +100,7 @@ class KubernetesApi:
         )
 
     async def pod(self, name: str) -> Any:
-        """A `V1Pod`. Raises `NotFound`."""
+        """Returns a `V1Pod`. Raises `NotFound`."""
         return await self._run(
             KubernetesCall("get", "pods"),
             lambda client: _core(client).read_namespaced_pod(
@@ -108,7 +109,7 @@ class KubernetesApi:
         )
 
     async def driver_log(self, pod: str) -> str:
-        """Its end. Raises `NotFound`."""
+        """Returns the end of the log. Raises `NotFound`."""
         return await self._run(
             KubernetesCall("get", "pods/log"),
             lambda client: _end_of(
@@ -126,7 +127,7 @@ class KubernetesApi:
         )
 
     def follow_log(self, pod: str) -> Any:
-        """A response that goes on until the driver ends. Blocks. Raises `NotFound`."""
+        """Returns a response that lasts until the driver ends. Blocks. Raises `NotFound`."""
         return self._call(
             KubernetesCall("get", "pods/log"),
             lambda client: _core(client).read_namespaced_pod_log(
@@ -140,8 +141,8 @@ class KubernetesApi:
         )
 
     async def events(self, name: str) -> list[Any]:
-        """The `CoreV1Event`s of the object with this name, oldest first."""
-        found = await self._run(
+        """Returns the `CoreV1Event`s of the object with this name, oldest first."""
+        events = await self._run(
             KubernetesCall("list", "events"),
             lambda client: _core(client).list_namespaced_event(
                 self.namespace,
@@ -150,11 +151,11 @@ class KubernetesApi:
                 _request_timeout=TIMEOUTS,
             ),
         )
-        return sorted(found.items, key=lambda event: event.metadata.creation_timestamp)
+        return sorted(events.items, key=lambda event: event.metadata.creation_timestamp)
 
     def list_applications(self) -> dict[str, Any]:
-        """All of Asgard's. Blocks."""
-        found: dict[str, Any] = self._call(
+        """Lists all of Asgard's applications. Blocks."""
+        applications: dict[str, Any] = self._call(
             KubernetesCall("list", PLURAL, GROUP),
             lambda client: _custom(client).list_namespaced_custom_object(
                 GROUP,
@@ -165,10 +166,10 @@ class KubernetesApi:
                 _request_timeout=TIMEOUTS,
             ),
         )
-        return found
+        return applications
 
     def watch_applications(self, resource_version: str) -> Any:
-        """A response whose lines are the changes since then. Blocks. Raises `WatchExpired`."""
+        """Returns a response whose lines are the later changes. Blocks. Raises `WatchExpired`."""
         return self._call(
             KubernetesCall("watch", PLURAL, GROUP),
             lambda client: _custom(client).list_namespaced_custom_object(
@@ -187,11 +188,11 @@ class KubernetesApi:
         )
 
     def lines(self, response: Any) -> Iterator[bytes]:
-        """Raises what `translated` makes of a connection that breaks."""
+        """Yields the lines. Raises the translated error of a connection that breaks."""
         yield from self._read(response, KubernetesCall("watch", PLURAL, GROUP))
 
     def chunks(self, response: Any) -> Iterator[bytes]:
-        """The same, as they arrive."""
+        """Yields the bytes as they arrive. Raises as `lines` does."""
         yield from self._read(response.stream(), KubernetesCall("get", "pods/log"))
 
     def _read(self, pieces: Iterator[bytes], call: KubernetesCall) -> Iterator[bytes]:
@@ -243,7 +244,7 @@ def _client(in_cluster: bool, kubeconfig: Path | None) -> Any:
             config.load_kube_config(config_file=path, client_configuration=configuration)
     except config.ConfigException as error:
         raise ConfigurationError(
-            f"SPARK_IMAGE asks for Spark on Kubernetes, but no cluster is configured: {error}. "
+            f"SPARK_IMAGE requires Spark on Kubernetes, but no cluster is configured: {error}. "
             "Set KUBECONFIG, or run Asgard in the cluster."
         ) from error
     configuration.retries = False

@@ -12,7 +12,7 @@ MANAGER = "asgard"
 RUN_ID_LABEL = "asgard.io/run-id"
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 ENDED = frozenset({SparkState.COMPLETED, SparkState.FAILED})
-"""The operator moves on from SUBMISSION_FAILED: to another try, or to FAILED."""
+"""The operator moves on from SUBMISSION_FAILED, to another attempt or to FAILED."""
 ATTEMPT_ENDED = frozenset({SparkState.SUCCEEDING, SparkState.FAILING, *ENDED})
 BEFORE_RUNNING = frozenset(
     {
@@ -31,13 +31,13 @@ def application_name(run_id: str) -> str:
 
 
 def driver_pod_name(run_id: str) -> str:
-    """The operator's own default; to ask for a name is an error in cluster mode."""
+    """Returns the operator's own default. Requesting a name is an error in cluster mode."""
     return f"{application_name(run_id)}-driver"
 
 
 @dataclass(frozen=True)
 class Application:
-    """`state` None: the operator has not seen it yet."""
+    """An application. `state` is None until the operator has seen it."""
 
     name: str
     state: SparkState | None
@@ -51,12 +51,12 @@ class Application:
     @classmethod
     def of(cls, resource: Mapping[str, Any]) -> Self:
         status: Mapping[str, Any] = resource.get("status") or {}
-        told: Mapping[str, Any] = status.get("applicationState") or {}
+        reported: Mapping[str, Any] = status.get("applicationState") or {}
         executors = status.get("executorState")
         return cls(
             name=resource["metadata"]["name"],
-            state=_state(told.get("state")),
-            error=told.get("errorMessage") or None,
+            state=_state(reported.get("state")),
+            error=reported.get("errorMessage") or None,
             driver_pod=(status.get("driverInfo") or {}).get("podName") or None,
             application_id=status.get("sparkApplicationId") or None,
             submission_attempts=status.get("submissionAttempts") or 0,
@@ -66,24 +66,24 @@ class Application:
 
     @property
     def engine(self) -> dict[str, Any]:
-        """For `Run.engine`: what is known, so that a restart does not erase what was."""
-        known = {
+        """The known fields for `Run.engine`. A restart does not erase earlier ones."""
+        fields = {
             "driver_pod": self.driver_pod,
             "application_id": self.application_id,
             "submission_attempts": self.submission_attempts or None,
             "execution_attempts": self.execution_attempts or None,
             "executor_count": self.executors,
         }
-        return {name: value for name, value in known.items() if value is not None}
+        return {name: value for name, value in fields.items() if value is not None}
 
     @property
     def reason(self) -> str:
-        """As the operator names its own events: SparkApplicationPendingRerun."""
+        """The reason, in the form of the operator's own events: SparkApplicationPendingRerun."""
         return "SparkApplication" + (self.state or "").replace("_", " ").title().replace(" ", "")
 
 
 def _state(name: str | None) -> SparkState | None:
-    """Other versions of the operator may know other states."""
+    """Returns the state. Other versions of the operator may have other states."""
     if not name:
         return None
     return SparkState(name) if name in set(SparkState) else SparkState.UNKNOWN

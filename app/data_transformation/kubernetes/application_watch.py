@@ -1,4 +1,4 @@
-"""One watch that follows all of Asgard's SparkApplications, however many runs there are."""
+"""One watch that follows all of Asgard's SparkApplications, regardless of the number of runs."""
 
 import asyncio
 import json
@@ -19,15 +19,15 @@ from app.errors import AsgardError, EngineFailed
 
 FIRST_ANSWER = 15.0
 LEAST_SECONDS = 1.0
-"""Between two watches: something that ends them at once must not become a storm of requests."""
+"""Seconds between two watches, so that one that ends at once causes no storm of requests."""
 log = structlog.get_logger()
 
 
 class ApplicationWatch:
-    """A thread reads; all else happens on the event loop that opened it.
+    """A thread reads. Everything else happens on the event loop that opened the watch.
 
-    It resumes where it ended, by resourceVersion; when the server has forgotten that (410), and
-    at the start, everything is listed anew and compared with what was known.
+    It resumes where it ended, by resourceVersion. At the start, and if the server has forgotten
+    that version (410), it lists everything and compares this with the known applications.
     """
 
     def __init__(self, api: KubernetesApi) -> None:
@@ -40,13 +40,13 @@ class ApplicationWatch:
         self._response: Any = None
         self._stopped = threading.Event()
         self._loop: asyncio.AbstractEventLoop
-        self._tried = asyncio.Event()
-        self.fault: EngineFailed | None = None
-        """Why the API server refuses to let the applications be watched."""
+        self._attempted = asyncio.Event()
+        self.refusal: EngineFailed | None = None
+        """The reason why the API server refuses the watch."""
 
     def open(self) -> None:
         self._loop = asyncio.get_running_loop()
-        threading.Thread(target=self._read_for_ever, name="spark-watch", daemon=True).start()
+        threading.Thread(target=self._read_forever, name="spark-watch", daemon=True).start()
 
     def close(self) -> None:
         self._stopped.set()
@@ -54,17 +54,17 @@ class ApplicationWatch:
             response.shutdown()
 
     async def require(self) -> None:
-        """Raises `EngineFailed` when the applications may not be watched: nothing could then be
-        known of a new one. An API server that is away is no reason; it will come back."""
+        """Raises `EngineFailed` if the applications may not be watched, since nothing would be
+        known of a new one. An unreachable API server is not a reason, since it will come back."""
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_ANSWER):
-                await self._tried.wait()
-        if self.fault is not None:
-            raise self.fault
+                await self._attempted.wait()
+        if self.refusal is not None:
+            raise self.refusal
 
     @contextmanager
     def follow(self, name: str) -> Iterator["asyncio.Queue[Application | None]"]:
-        """Every change from now on, beginning with how it is known; None: it was deleted."""
+        """Queues every change from now on, after the known state. None means it was deleted."""
         queue: asyncio.Queue[Application | None] = asyncio.Queue()
         self._followers[name].append(queue)
         if name in self._known:
@@ -77,10 +77,10 @@ class ApplicationWatch:
                 del self._followers[name]
 
     def created(self, resource: Mapping[str, Any]) -> None:
-        """Known before the watch has seen it: if it vanishes meanwhile, that is a deletion."""
+        """Adds an application before the watch has seen it. If it vanishes, it was deleted."""
         self._changed(resource)
 
-    def _read_for_ever(self) -> None:
+    def _read_forever(self) -> None:
         waits = backoff_delays(first=LEAST_SECONDS, longest=15.0)
         while not self._stopped.is_set():
             started = time.monotonic()
@@ -92,33 +92,33 @@ class ApplicationWatch:
             except AsgardError as error:
                 if not self._stopped.is_set():
                     log.warning("spark_watch_interrupted", error=error.detail)
-                self._on_loop(self._answered, error)
+                self._on_loop(self._record_response, error)
             except Exception:
-                # The outer edge of a thread that has to outlive every fault.
+                # The outer edge of a thread that has to survive every error.
                 self._version = None
-                log.exception("spark_watch_broke")
+                log.exception("spark_watch_failed")
             if time.monotonic() - started < LEAST_SECONDS:
                 self._stopped.wait(next(waits))
 
     def _read(self) -> None:
         if self._version is None:
-            found = self._api.list_applications()
-            version = found["metadata"]["resourceVersion"]
-            self._on_loop(self._listed, found["items"], int(version))
+            listed = self._api.list_applications()
+            version = listed["metadata"]["resourceVersion"]
+            self._on_loop(self._listed, listed["items"], int(version))
             self._version = version
         self._response = self._api.watch_applications(self._version)
-        self._on_loop(self._answered, None)
+        self._on_loop(self._record_response, None)
         if self._stopped.is_set():
             self._response.shutdown()  # `close` came too early to see it
         try:
             for line in self._api.lines(self._response):
                 if line.strip():
-                    self._take(json.loads(line))
+                    self._handle(json.loads(line))
         finally:
             response, self._response = self._response, None
             response.close()
 
-    def _take(self, event: dict[str, Any]) -> None:
+    def _handle(self, event: dict[str, Any]) -> None:
         resource = event["object"]
         match event["type"]:
             case "ERROR":
@@ -138,9 +138,9 @@ class ApplicationWatch:
         except RuntimeError:
             self._stopped.set()  # the loop was closed without us
 
-    def _answered(self, error: AsgardError | None) -> None:
-        self.fault = error if isinstance(error, EngineFailed) else None
-        self._tried.set()
+    def _record_response(self, error: AsgardError | None) -> None:
+        self.refusal = error if isinstance(error, EngineFailed) else None
+        self._attempted.set()
 
     def _listed(self, resources: list[Mapping[str, Any]], version: int) -> None:
         for resource in resources:
@@ -161,12 +161,12 @@ class ApplicationWatch:
             return
         self._known[name] = (version, application)
         if before is None or before[1] != application:
-            self._tell(name, application)
+            self._notify(name, application)
 
     def _deleted(self, name: str) -> None:
         if self._known.pop(name, None) is not None:
-            self._tell(name, None)
+            self._notify(name, None)
 
-    def _tell(self, name: str, news: Application | None) -> None:
+    def _notify(self, name: str, change: Application | None) -> None:
         for queue in self._followers.get(name, ()):
-            queue.put_nowait(news)
+            queue.put_nowait(change)

@@ -1,4 +1,4 @@
-"""Why a driver failed, and whether another attempt might succeed."""
+"""The reason why a driver failed, and whether another attempt might succeed."""
 
 from collections.abc import Awaitable
 from typing import TypeVar
@@ -14,7 +14,7 @@ from app.errors import AsgardError, EngineFailed
 from app.failure import FailureCause
 
 T = TypeVar("T")
-OWN_FAULTS = frozenset(
+PERMANENT_CAUSES = frozenset(
     {
         FailureCause.SQL_ERROR,
         FailureCause.TABLE_NOT_FOUND,
@@ -24,38 +24,42 @@ OWN_FAULTS = frozenset(
 )
 
 
-def may_pass(error: AsgardError) -> bool:
-    """Whether another attempt might succeed: these would fail again."""
+def is_worth_retrying(error: AsgardError) -> bool:
+    """Returns whether another attempt might succeed. These causes would fail again."""
     cause = error.failure_cause if isinstance(error, EngineFailed) else error.cause
-    return cause not in OWN_FAULTS
+    return cause not in PERMANENT_CAUSES
 
 
-async def why_it_failed(
+async def failure_of(
     api: KubernetesApi, run_id: str, application: Application, log: str | None = None
 ) -> AsgardError:
-    """What Kubernetes says of the pod, else the job itself, else the operator. `log` is what the
-    driver said, None if nobody followed it."""
+    """Returns what Kubernetes says about the pod, else the job itself, else the operator. `log` is
+    the driver's log, or None if no process followed it."""
     name = driver_pod_name(run_id)
-    pod = await _if_there(api.pod(name))
-    if pod is not None and (ended := driver_pod.death(pod)) is not None:
-        return ended
+    pod = await _if_available(api.pod(name))
+    if pod is not None and (terminated := driver_pod.termination(pod)) is not None:
+        return terminated
     if log is None:
-        log = await _if_there(api.driver_log(name))
-    told = spark_errors.failure_in(log or "")
-    return told or (pod and driver_pod.kill(pod)) or driver_pod.ending(application)
+        log = await _if_available(api.driver_log(name))
+    reported = spark_errors.failure_in(log or "")
+    return (
+        reported
+        or (pod and driver_pod.killed_driver(pod))
+        or driver_pod.operator_error(application)
+    )
 
 
-async def _if_there(asked: Awaitable[T]) -> T | None:
+async def _if_available(request: Awaitable[T]) -> T | None:
     try:
-        return await asked
+        return await request
     except AsgardError:
-        return None  # it is gone, or may not be seen
+        return None  # it is gone, or may not be read
 
 
 def deleted(run_id: str) -> EngineFailed:
     return EngineFailed(
         f"{application_name(run_id)} was deleted before it ended.",
         cause=FailureCause.LOST,
-        hint="Somebody deleted the SparkApplication. Run it again.",
+        hint="Another client deleted the SparkApplication. Run it again.",
         retryable=True,
     )

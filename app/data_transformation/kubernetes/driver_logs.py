@@ -1,4 +1,4 @@
-"""The log of a driver, followed while it runs: its pod, and with it the log, may go at any time."""
+"""Follows the log of a driver while it runs, since its pod with the log may vanish at any time."""
 
 import asyncio
 import threading
@@ -10,14 +10,14 @@ from app.data_transformation.kubernetes.application import driver_pod_name
 from app.errors import AsgardError, NotFound
 from app.runs.handler import RunControl
 
-AGAIN_AFTER = 1.0
-"""Seconds after which a stream that ended before its driver is begun again."""
+RESTART_AFTER = 1.0
+"""Seconds after which a stream that ended before its driver is restarted."""
 LONGEST_LINE = 16 * 1024
 """Bytes."""
 MOST_UNTAKEN = 16
 """Chunks that may wait for the event loop."""
 LAST_LINES_WITHIN = 10.0
-"""Seconds for which the end of an attempt waits for what the driver said last."""
+"""Seconds for which the end of an attempt waits for the driver's last lines."""
 
 
 class LogLines:
@@ -53,40 +53,40 @@ class LogLines:
 
 
 class DriverLog:
-    """A thread reads; complete lines go to the run's log on the event loop that began it."""
+    """A thread reads. Complete lines go to the run's log on the event loop that started it."""
 
     def __init__(self, api: KubernetesApi, pod: str, control: RunControl) -> None:
         self._api = api
         self._pod = pod
         self._control = control
         self._loop = asyncio.get_running_loop()
-        self._read = asyncio.Event()
+        self._complete = asyncio.Event()
         self._driver_ended = threading.Event()
         self._closed = False
         self._response: Any = None
         self._received = 0
         self._lines = LogLines()
         self._untaken = threading.Semaphore(MOST_UNTAKEN)
-        self._fault: AsgardError | None = None
+        self._error: AsgardError | None = None
         self.text = ""
-        """What the driver said: its end, where that is long."""
+        """The driver's log, or the end of a long one."""
         threading.Thread(target=self._follow, name=f"log of {pod}", daemon=True).start()
 
     @property
-    def is_read(self) -> bool:
-        """Nothing more comes."""
-        return self._read.is_set()
+    def is_complete(self) -> bool:
+        """Returns whether the log is complete."""
+        return self._complete.is_set()
 
-    async def to_the_end(self) -> str:
-        """For a driver that has ended."""
+    async def read_to_end(self) -> str:
+        """Returns the rest of the log, for a driver that has ended."""
         self._driver_ended.set()
         try:
             async with asyncio.timeout(LAST_LINES_WITHIN):
-                await self._read.wait()
+                await self._complete.wait()
         except TimeoutError:
             self._control.log("The end of the driver's log did not arrive in time.")
-        if self._fault is not None:
-            self._control.log(f"The driver's log could not be read: {self._fault.detail}")
+        if self._error is not None:
+            self._control.log(f"The driver's log could not be read: {self._error.detail}")
         return self.text
 
     def close(self) -> None:
@@ -100,41 +100,41 @@ class DriverLog:
         while not self._closed:
             last = self._driver_ended.is_set()
             try:
-                self._fault = None
+                self._error = None
                 self._stream()
             except NotFound as error:
-                self._fault, last = error, True
+                self._error, last = error, True
             except AsgardError as error:
-                self._fault = error
+                self._error = error
             if last:
                 break
-            self._driver_ended.wait(AGAIN_AFTER)
+            self._driver_ended.wait(RESTART_AFTER)
         self._hand_over(self._lines.rest())
-        self._on_loop(self._read.set)
+        self._on_loop(self._complete.set)
 
     def _stream(self) -> None:
-        """From the beginning, as the API has it; what was received before is left out."""
+        """Reads from the beginning, as the API requires, and skips what was received before."""
         self._response = self._api.follow_log(self._pod)
         position = 0
         try:
             for chunk in self._api.chunks(self._response):
-                fresh = chunk[max(0, self._received - position) :]
+                new = chunk[max(0, self._received - position) :]
                 position += len(chunk)
-                if fresh:
+                if new:
                     self._received = position
-                    self._hand_over(self._lines.complete(fresh))
+                    self._hand_over(self._lines.complete(new))
         finally:
             response, self._response = self._response, None
             response.close()
 
     def _hand_over(self, lines: bytes) -> None:
-        """Wait while the event loop has enough to do: the driver may be faster."""
+        """Waits while the event loop has enough to do: the driver may be faster."""
         while lines and not self._closed:
-            if self._untaken.acquire(timeout=AGAIN_AFTER):
-                self._on_loop(self._take, lines)
+            if self._untaken.acquire(timeout=RESTART_AFTER):
+                self._on_loop(self._append, lines)
                 return
 
-    def _take(self, lines: bytes) -> None:
+    def _append(self, lines: bytes) -> None:
         self._untaken.release()
         text = lines.decode("utf-8", "replace")
         self.text = (self.text + text)[-LOG_BYTES:]
@@ -148,7 +148,7 @@ class DriverLog:
 
 
 class DriverLogs:
-    """Those that this process follows, by the id of the run."""
+    """The logs that this process follows, by the id of the run."""
 
     def __init__(self, api: KubernetesApi) -> None:
         self._api = api
@@ -158,16 +158,16 @@ class DriverLogs:
         return run_id in self._followed
 
     def follow(self, run_id: str, control: RunControl) -> DriverLog:
-        """Goes on when the run is stopped, until the pod is gone: what it says counts still."""
-        known = self._followed.get(run_id)
-        if known is None or known.is_read:
-            known = DriverLog(self._api, driver_pod_name(run_id), control)
-            self._followed[run_id] = known
-        return known
+        """Follows the log until the pod is gone, even if the run is stopped: it still counts."""
+        driver_log = self._followed.get(run_id)
+        if driver_log is None or driver_log.is_complete:
+            driver_log = DriverLog(self._api, driver_pod_name(run_id), control)
+            self._followed[run_id] = driver_log
+        return driver_log
 
-    async def to_the_end(self, run_id: str, control: RunControl) -> str:
-        """What a driver said that has ended."""
-        text = await self.follow(run_id, control).to_the_end()
+    async def read_to_end(self, run_id: str, control: RunControl) -> str:
+        """Returns the log of a driver that has ended."""
+        text = await self.follow(run_id, control).read_to_end()
         self._followed.pop(run_id).close()
         return text
 

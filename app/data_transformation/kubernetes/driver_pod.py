@@ -1,4 +1,4 @@
-"""Why a driver does not start, or how it died: from its pod and the events around it."""
+"""The reason why a driver does not start or has ended, from its pod and the related events."""
 
 import re
 from collections.abc import Sequence
@@ -21,22 +21,24 @@ NO_IMAGE = frozenset(
 )
 NO_CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError"})
 KILLED = 137
-"""Exit code of a container that got SIGKILL: out of memory, or its node was drained, or else."""
+"""Exit code of a container that got SIGKILL: for lack of memory, a drained node, or otherwise."""
 EXIT_CODE = re.compile(rf"ExitCode: {KILLED}\b")
 VANISHED = re.compile("driver container status missing|driver pod not found", re.IGNORECASE)
 """The operator's words for a pod that was evicted or deleted."""
 LONGEST = 1000
 
 
-def stuck(application: Application, pod: Any | None, events: Sequence[Any]) -> EngineFailed | None:
-    """What holds a driver back, if it can be told. Pod and events are the Kubernetes client's."""
+def startup_failure(
+    application: Application, pod: Any | None, events: Sequence[Any]
+) -> EngineFailed | None:
+    """Returns what prevents a driver's start, if known. Pod and events are Kubernetes objects."""
     if pod is not None:
         return _waiting(pod) or _unscheduled(pod) or _warned(events)
-    return submission(application.error) or _warned(events)
+    return submission_failure(application.error) or _warned(events)
 
 
-def submission(error: str | None) -> EngineFailed | None:
-    """What `spark-submit` in the operator said: a whole stderr."""
+def submission_failure(error: str | None) -> EngineFailed | None:
+    """Returns the failure of `spark-submit` in the operator, from its whole stderr."""
     if not error:
         return None
     if "exceeded quota" in error:
@@ -46,37 +48,37 @@ def submission(error: str | None) -> EngineFailed | None:
     return None
 
 
-def death(pod: Any) -> EngineFailed | None:
-    """Why Kubernetes ended the driver, whatever its log says; None when it ended by itself."""
+def termination(pod: Any) -> EngineFailed | None:
+    """Returns why Kubernetes ended the driver, whatever its log says, or None if it did not."""
     if any(ended.reason == "OOMKilled" for ended in _terminated(pod)):
         return out_of_memory()
-    if (why := _disruption(pod)) is not None:
+    if (disruption := _disruption(pod)) is not None:
         return EngineFailed(
-            f"Kubernetes ended the driver's pod: {why[:LONGEST]}",
+            f"Kubernetes ended the driver's pod: {disruption[:LONGEST]}",
             hint="Run it again: the job did not fail by itself.",
             retryable=True,
         )
     return None
 
 
-def kill(pod: Any) -> EngineFailed | None:
-    """A driver that was killed, by whatever: its exit code says no more than that."""
+def killed_driver(pod: Any) -> EngineFailed | None:
+    """Returns the failure of a driver that was killed. Its exit code does not say by what."""
     if any(ended.exit_code == KILLED for ended in _terminated(pod)):
         return killed("driver")
     return None
 
 
-def ending(application: Application) -> EngineFailed:
-    """What the operator says, when nobody else said anything."""
-    said = application.error or "The operator did not say why."
-    if MEMORY.search(said):
+def operator_error(application: Application) -> EngineFailed:
+    """Returns the operator's error, which is the last resort."""
+    message = application.error or "The operator did not say why."
+    if MEMORY.search(message):
         return out_of_memory()
-    if EXIT_CODE.search(said):
+    if EXIT_CODE.search(message):
         return killed("driver")
-    return submission(said) or EngineFailed(
-        f"The SparkApplication failed: {_shortened(said)}",
-        hint="The log of the run, if the driver has started, says more.",
-        retryable=VANISHED.search(said) is not None,
+    return submission_failure(message) or EngineFailed(
+        f"The SparkApplication failed: {_shortened(message)}",
+        hint="If the driver has started, the run's log has the details.",
+        retryable=VANISHED.search(message) is not None,
     )
 
 
@@ -86,8 +88,8 @@ def _terminated(pod: Any) -> list[Any]:
 
 
 def _disruption(pod: Any) -> str | None:
-    """`Evicted`, `Preempting`, `Terminated` by a node that shuts down, …: in the pod's own words,
-    or in those of the condition that Kubernetes gives a pod that it is about to end."""
+    """Returns `Evicted`, `Preempting`, `Terminated` by a node that shuts down, …: in the words of
+    the pod, or of the condition that Kubernetes gives a pod that it is about to end."""
     if pod.status.reason:
         return _reason(pod.status)
     for condition in pod.status.conditions or ():
@@ -96,8 +98,8 @@ def _disruption(pod: Any) -> str | None:
     return None
 
 
-def _reason(told: Any) -> str:
-    return f"{told.reason}: {told.message}" if told.message else f"{told.reason}"
+def _reason(state: Any) -> str:
+    return f"{state.reason}: {state.message}" if state.message else f"{state.reason}"
 
 
 def _waiting(pod: Any) -> EngineFailed | None:
@@ -105,18 +107,18 @@ def _waiting(pod: Any) -> EngineFailed | None:
         waiting = status.state.waiting if status.state else None
         if waiting is None:
             continue
-        said = f"{waiting.reason}: {waiting.message or status.image}"[:LONGEST]
+        message = f"{waiting.reason}: {waiting.message or status.image}"[:LONGEST]
         if waiting.reason in NO_IMAGE:
             return EngineFailed(
-                f"The image of Spark cannot be pulled: {said}",
+                f"The image of Spark cannot be pulled: {message}",
                 cause=FailureCause.IMAGE_PULL,
                 hint="Check SPARK_IMAGE, and that the cluster may pull from its registry.",
             )
         if waiting.reason in NO_CONFIG:
             return EngineFailed(
-                f"The driver's container cannot be made: {said}",
+                f"The driver's container cannot be created: {message}",
                 cause=FailureCause.PERMISSION_DENIED,
-                hint="The Secret that S3_SECRET_NAME names has to be in SPARK_NAMESPACE, too.",
+                hint="The Secret that S3_SECRET_NAME names must also be in SPARK_NAMESPACE.",
             )
     return None
 
@@ -127,7 +129,7 @@ def _unscheduled(pod: Any) -> EngineFailed | None:
             return EngineFailed(
                 f"The cluster has no room for the driver: {condition.message}",
                 cause=FailureCause.UNSCHEDULABLE,
-                hint="Ask for less, wait for other jobs, or add nodes.",
+                hint="Request less, wait for other jobs, or add nodes.",
                 retryable=True,
             )
     return None
@@ -135,31 +137,32 @@ def _unscheduled(pod: Any) -> EngineFailed | None:
 
 def _warned(events: Sequence[Any]) -> EngineFailed | None:
     for event in reversed(events):
-        said = event.message or ""
+        message = event.message or ""
         if event.type != "Warning":
             continue
-        if "exceeded quota" in said:
-            return _quota(said)
-        if "forbidden" in said or "serviceaccount" in said:
-            return _forbidden(said)
-        return EngineFailed(f"{event.reason}: {said[:LONGEST]}", cause=FailureCause.TIMEOUT)
+        if "exceeded quota" in message:
+            return _quota(message)
+        if "forbidden" in message or "serviceaccount" in message:
+            return _forbidden(message)
+        return EngineFailed(f"{event.reason}: {message[:LONGEST]}", cause=FailureCause.TIMEOUT)
     return None
 
 
-def _quota(said: str) -> EngineFailed:
+def _quota(message: str) -> EngineFailed:
     return EngineFailed(
-        f"The quota of the namespace is used up: {said[:LONGEST]}",
+        f"The quota of the namespace is used up: {message[:LONGEST]}",
         cause=FailureCause.UNSCHEDULABLE,
-        hint="Wait for other jobs to end, ask for less, or raise the ResourceQuota.",
+        hint="Wait for other jobs to end, request less, or raise the ResourceQuota.",
         retryable=True,
     )
 
 
-def _forbidden(said: str) -> EngineFailed:
+def _forbidden(message: str) -> EngineFailed:
     return EngineFailed(
-        f"Kubernetes forbids Spark to start its driver: {said[:LONGEST]}",
+        f"Kubernetes does not let Spark start its driver: {message[:LONGEST]}",
         cause=FailureCause.PERMISSION_DENIED,
-        hint="SPARK_SERVICE_ACCOUNT has to exist in SPARK_NAMESPACE and may manage pods there.",
+        hint="SPARK_SERVICE_ACCOUNT must exist in SPARK_NAMESPACE, with the right to manage pods "
+        "there.",
     )
 
 
@@ -173,5 +176,5 @@ def _line_with(word: str, text: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    """The end of a long stderr: its cause."""
+    """Returns the end of a long stderr, which has the cause."""
     return text if len(text) <= LONGEST else "…" + text[-LONGEST:]

@@ -1,4 +1,4 @@
-"""Spark on Kubernetes: each run is a SparkApplication, which the Spark operator carries out."""
+"""Spark on Kubernetes: each run is a SparkApplication, which the Spark operator runs."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from app.data_transformation.kubernetes.application import (
     driver_pod_name,
 )
 from app.data_transformation.kubernetes.application_watch import ApplicationWatch
-from app.data_transformation.kubernetes.driver_failure import may_pass, why_it_failed
+from app.data_transformation.kubernetes.driver_failure import failure_of, is_worth_retrying
 from app.data_transformation.kubernetes.driver_logs import DriverLogs
 from app.data_transformation.kubernetes.manifest import SparkSettings, job_key, manifest
 from app.data_transformation.kubernetes.startup import Watchdog
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 CREATE_ATTEMPTS = 3
 POD_GONE_WITHIN = 60.0
-"""Seconds; Kubernetes gives a pod 30 to end."""
+"""Seconds. Kubernetes gives a pod 30 to end."""
 POD_POLL = 0.5
 DELETION_SEEN_WITHIN = 60.0
 APPLICATION = "The SparkApplication"
@@ -49,8 +49,8 @@ RETRY_PAUSE = 5.0
 
 
 class SparkOperatorEngine:
-    """Port `SparkEngine`. The driver commits to the destination itself, in one commit that
-    carries the run's id; so a job that fails at any moment leaves the destination as it was."""
+    """The `SparkEngine` on Kubernetes. The driver commits to the destination itself, in one commit
+    with the run's id. A job that fails at any moment leaves the destination unchanged."""
 
     def __init__(
         self,
@@ -83,8 +83,8 @@ class SparkOperatorEngine:
         self._api.close()
 
     async def run(self, job: SparkJob, control: RunControl) -> RunResult:
-        """Whoever stops this task leaves the application as it is: a gateway that restarts finds
-        it again, and after a cancel or a time-out `reconcile` deletes it."""
+        """Runs the job. Cancelling this task leaves the application unchanged: a restarted gateway
+        finds it again, and after a cancel or a time-out `reconcile` deletes it."""
         await self.watch.require()
         await asyncio.gather(
             self._put_job(job), self._target.note(job.destination, control), control.fence()
@@ -103,34 +103,34 @@ class SparkOperatorEngine:
         return RunResult(output=output, engine_state=last.state)
 
     async def _attempts(self, job: SparkJob, control: RunControl) -> Application:
-        """The application that completed. Raises why the last attempt failed; its application
-        then stays for as long as the operator keeps it."""
-        with self.watch.follow(application_name(job.run_id)) as seen:
+        """Returns the application that completed. Raises why the last attempt failed. Its
+        application then stays for as long as the operator retains it."""
+        with self.watch.follow(application_name(job.run_id)) as queue:
             for attempt in count(1):
                 await self._create(job, control)
-                last, said = await self._to_the_end(job.run_id, seen, control, attempt)
+                last, driver_log = await self._follow(job.run_id, queue, control, attempt)
                 if last.state is SparkState.COMPLETED:
                     return last
-                error = await why_it_failed(self._api, job.run_id, last, said)
-                if attempt > self._repetitions(job) or not may_pass(error):
+                error = await failure_of(self._api, job.run_id, last, driver_log)
+                if attempt > self._repetitions(job) or not is_worth_retrying(error):
                     raise error
-                await self._clear_for_another(job, seen, control, error)
+                await self._clear_for_another(job, queue, control, error)
         raise AssertionError("unreachable")
 
     def _repetitions(self, job: SparkJob) -> int:
-        """The job looks for its run's snapshot before it writes. An append is not repeated where
-        that may be hidden: it would add its rows twice."""
-        doubles = job.write_mode == "append" and self._settings.hides_history
-        return 0 if doubles else self._settings.retries
+        """Returns how often a failed job is repeated. A job looks for its run's snapshot before it
+        writes. If that may be hidden, a repeated append would add its rows twice."""
+        would_duplicate = job.write_mode == "append" and self._settings.hides_history
+        return 0 if would_duplicate else self._settings.retries
 
     async def _clear_for_another(
         self,
         job: SparkJob,
-        seen: "asyncio.Queue[Application | None]",
+        queue: "asyncio.Queue[Application | None]",
         control: RunControl,
         error: AsgardError,
     ) -> None:
-        """Returns when the failed application is gone: the next one has its name."""
+        """Waits until the failed application is gone, since the next one has the same name."""
         if await self._target.published(job.destination, job.run_id):
             raise error
         await control.progress(
@@ -141,7 +141,7 @@ class SparkOperatorEngine:
         await self._stop(job.run_id)
         try:
             async with asyncio.timeout(DELETION_SEEN_WITHIN):
-                async for _ in _until_deleted(seen):
+                async for _ in _until_deleted(queue):
                     pass
         except TimeoutError:
             raise error from None
@@ -149,9 +149,9 @@ class SparkOperatorEngine:
         await control.fence()
 
     async def reconcile(self, run: Run) -> RunResult | None:
-        """An application that goes on is followed to its end, unless the run was to stop."""
+        """Follows an application that still runs to its end, unless the run has to stop."""
         last = None
-        if self._may_go_on(run):
+        if self._may_continue(run):
             last = await self._rejoin(run)
         if last is None or last.state not in ENDED:
             await self._stop(run.run_id)
@@ -160,8 +160,8 @@ class SparkOperatorEngine:
         output = await self._target.published(run.target, run.run_id)
         if output is None:
             if last is not None and last.state is SparkState.FAILED:
-                why = await why_it_failed(self._api, run.run_id, last)
-                raise ReconciledAsFailed(await self._target.failure(run, why))
+                error = await failure_of(self._api, run.run_id, last)
+                raise ReconciledAsFailed(await self._target.failure(run, error))
             if last is not None and last.state is SparkState.COMPLETED:
                 raise ReconciledAsFailed(await self._target.nothing_shown(run, APPLICATION))
             await self._target.require_unchanged(run)
@@ -197,7 +197,7 @@ class SparkOperatorEngine:
                 self.watch.created(await self._api.create(resource))
                 break
             except Conflict:
-                break  # an answer that was lost: the name is this run's own
+                break  # a response was lost: the name is this run's own
             except EngineUnreachable:
                 if not left:
                     raise
@@ -208,58 +208,58 @@ class SparkOperatorEngine:
             message=f"{application_name(job.run_id)} in {self._settings.namespace}",
         )
 
-    async def _to_the_end(
+    async def _follow(
         self,
         run_id: str,
-        seen: "asyncio.Queue[Application | None]",
+        queue: "asyncio.Queue[Application | None]",
         control: RunControl,
         attempt: int,
     ) -> tuple[Application, str | None]:
-        """The application that ended, and what its driver said. One that does not get to run is
-        deleted; raises why."""
-        said = None
+        """Returns the application that ended, and its driver's log. Deletes one that does not
+        start, and raises why."""
+        driver_log = None
         watchdog = Watchdog(self._api, run_id, self._submit_timeout, control)
         try:
-            async for application in watchdog.changes(seen):
+            async for application in watchdog.changes(queue):
                 if application.state is None:
                     continue
                 await control.progress(
                     engine_state=application.state,
                     engine={**application.engine, "execution_attempts": attempt},
                     reason=application.reason,
-                    message=_said(application),
+                    message=_message(application),
                     warning=application.error is not None,
                 )
                 if application.state is SparkState.RUNNING:
                     self._logs.follow(run_id, control)
-                elif application.state in ATTEMPT_ENDED and said is None:
-                    said = await self._logs.to_the_end(run_id, control)
+                elif application.state in ATTEMPT_ENDED and driver_log is None:
+                    driver_log = await self._logs.read_to_end(run_id, control)
                 if application.state in ENDED:
-                    return application, said
+                    return application, driver_log
         except EngineFailed:
             await self._stop(run_id)
             raise
         raise AssertionError("unreachable")
 
-    def _may_go_on(self, run: Run) -> bool:
+    def _may_continue(self, run: Run) -> bool:
         if run.cancel_requested_at is not None or run.started_at is None:
             return False
-        return self._left(run) > 0
+        return self._seconds_left(run) > 0
 
-    def _left(self, run: Run) -> float:
-        begun = run.started_at or run.created_at
-        return (begun + timedelta(seconds=self._run_timeout) - datetime.now(UTC)).total_seconds()
+    def _seconds_left(self, run: Run) -> float:
+        started = run.started_at or run.created_at
+        return (started + timedelta(seconds=self._run_timeout) - datetime.now(UTC)).total_seconds()
 
     async def _rejoin(self, run: Run) -> Application | None:
         name = application_name(run.run_id)
-        with self.watch.follow(name) as seen:
+        with self.watch.follow(name) as queue:
             try:
                 self.watch.created(await self._api.application(name))
             except NotFound:
                 return None
             try:
-                async with asyncio.timeout(self._left(run)):
-                    async for application in _until_deleted(seen):
+                async with asyncio.timeout(self._seconds_left(run)):
+                    async for application in _until_deleted(queue):
                         if application.state in ENDED:
                             return application
             except TimeoutError:
@@ -267,7 +267,7 @@ class SparkOperatorEngine:
         return None
 
     async def _stop(self, run_id: str) -> None:
-        """Returns when nothing of the application runs any more: nothing can be committed then."""
+        """Deletes the application, and waits until no part of it runs that could still commit."""
         with suppress(NotFound):
             await self._api.delete(application_name(run_id))
         try:
@@ -284,12 +284,12 @@ class SparkOperatorEngine:
 
 
 async def _until_deleted(
-    seen: "asyncio.Queue[Application | None]",
+    queue: "asyncio.Queue[Application | None]",
 ) -> AsyncIterator[Application]:
-    while (application := await seen.get()) is not None:
+    while (application := await queue.get()) is not None:
         yield application
 
 
-def _said(application: Application) -> str:
-    said = f"{application.name}: {application.state or 'not seen by the operator yet'}"
-    return f"{said} — {application.error[-500:]}" if application.error else said
+def _message(application: Application) -> str:
+    message = f"{application.name}: {application.state or 'not seen by the operator yet'}"
+    return f"{message} — {application.error[-500:]}" if application.error else message

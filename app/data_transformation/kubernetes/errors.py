@@ -1,4 +1,4 @@
-"""What the Kubernetes API server answers when it does not do what it was asked."""
+"""Translates the errors of the Kubernetes API server."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ LONGEST = 1000
 
 
 class WatchExpired(Exception):
-    """The changes since that version are forgotten (410): list again."""
+    """The server has forgotten the changes since that version (410). List again."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class KubernetesCall:
 
 
 def translated(error: Exception, call: KubernetesCall, namespace: str) -> Exception:
-    """`error` is an `ApiException`, or what the connection raised."""
+    """Returns the translation of an `ApiException`, or of an error of the connection."""
     status = getattr(error, "status", None)
     if not isinstance(status, int) or status == 0:
         return EngineUnreachable(
@@ -50,7 +50,7 @@ def translated(error: Exception, call: KubernetesCall, namespace: str) -> Except
         case 410:
             return WatchExpired(message)
         case 429:
-            return EngineUnreachable("The Kubernetes API server asks for patience.", retry_after=5)
+            return EngineUnreachable("The Kubernetes API server is busy (429).", retry_after=5)
         case _ if status >= 500:
             return EngineUnreachable(f"The Kubernetes API server failed: {message}")
         case _:
@@ -62,7 +62,7 @@ def _forbidden(message: str, call: KubernetesCall, namespace: str) -> AsgardErro
         return EngineFailed(
             f"The quota of the namespace {namespace} is used up: {message}",
             cause=FailureCause.UNSCHEDULABLE,
-            hint="Wait for other jobs to end, ask for less, or raise the ResourceQuota.",
+            hint="Wait for other jobs to end, request less, or raise the ResourceQuota.",
             retryable=True,
         )
     return EngineFailed(
@@ -83,18 +83,18 @@ def _not_found(message: str, call: KubernetesCall, namespace: str) -> AsgardErro
             hint="Create it, or name another one in SPARK_NAMESPACE.",
         )
     return EngineFailed(
-        f"The cluster knows no {call.resource}.{call.group}: {message}",
+        f"The cluster does not have {call.resource}.{call.group}: {message}",
         hint="Install the Spark operator with its CRDs (v1beta2).",
     )
 
 
 def _message(error: Any) -> str:
-    """The server answers with a `Status`; a proxy before it with anything."""
+    """Returns the message of the server's `Status`, or what a proxy before it answered."""
     body = error.body or ""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
     try:
-        told = json.loads(text)
-        return str(told["message"])[:LONGEST]
+        status = json.loads(text)
+        return str(status["message"])[:LONGEST]
     except (ValueError, KeyError, TypeError):
         return f"{error.status} {error.reason}: {text.strip()[:200]}"
 

@@ -1,4 +1,4 @@
-"""The SparkApplication of a run: everything but a secret."""
+"""The SparkApplication of a run, without secrets."""
 
 import re
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ REQUEST_ID_LABEL = "asgard.io/request-id"
 LABEL = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9._-]{0,61}[a-zA-Z0-9])?")
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 CATALOG_KEY = "ICEBERG_REST_CREDENTIAL"
-"""In the same Secret, `CLIENT_ID:CLIENT_SECRET`; only for a catalog that wants OAuth2."""
+"""A key of the same Secret, `CLIENT_ID:CLIENT_SECRET`, for a catalog that requires OAuth2."""
 TOKEN_KEY = "ICEBERG_REST_TOKEN"  # noqa: S105 — a name, not a secret
-"""In the same Secret; only for a catalog that wants a bearer token."""
+"""A key of the same Secret, for a catalog that requires a bearer token."""
 
 
 @dataclass(frozen=True)
 class SparkSettings:
-    """What every application has in common. Times are in seconds."""
+    """The settings of every application. Times are in seconds."""
 
     namespace: str
     image: str
@@ -42,8 +42,8 @@ class SparkSettings:
     dynamic_allocation: bool
     prometheus: bool
     hides_history: bool
-    """The catalog shows only the newest snapshot: an append that may have happened already
-    cannot be told from one that did not."""
+    """The catalog shows only the newest snapshot, so it may hide whether an append already
+    happened."""
 
 
 def manifest(job: SparkJob, settings: SparkSettings, lake: Lake, request_id: str | None) -> Any:
@@ -111,12 +111,12 @@ def manifest(job: SparkJob, settings: SparkSettings, lake: Lake, request_id: str
 
 
 def job_key(run_id: str) -> str:
-    """The job file; SQL of clients can read nothing under `asgard/`."""
+    """Returns the key of the job file. SQL of clients cannot read anything under `asgard/`."""
     return f"asgard/jobs/{run_id}.json"
 
 
 def _pod(labels: dict[str, str], settings: SparkSettings, lake: Lake) -> dict[str, Any]:
-    """Without keys of its own, Asgard leaves them to AWS's chain; the drivers then do so, too."""
+    """Returns the fields of a pod. Without keys, Asgard uses AWS's chain, and so do the drivers."""
     keys = [*S3_KEYS] if lake.s3.access_key else []
     if lake.catalog.credential:
         keys.append(CATALOG_KEY)
@@ -166,7 +166,8 @@ def _sql_conf(lake: Lake) -> dict[str, str]:
 
 
 def _hadoop_conf(lake: Lake) -> dict[str, str]:
-    """Keys come from the environment, by S3A's default chain; without them AWS's own is asked."""
+    """Returns the S3A settings. Its default chain reads keys from the environment. Without keys,
+    AWS's own chain is used."""
     conf = {"fs.s3a.endpoint.region": lake.s3.region}
     if not lake.s3.access_key:
         chain = "com.amazonaws.auth.DefaultAWSCredentialsProviderChain"
@@ -181,5 +182,5 @@ def _hadoop_conf(lake: Lake) -> dict[str, str]:
 
 
 def _jvm(memory: str) -> str:
-    """`1Gi` is `1024m` to the JVM."""
+    """Returns the size as the JVM writes it: `1Gi` is `1024m`."""
     return f"{memory_bytes(memory) // 2**20}m"

@@ -1,4 +1,4 @@
-"""As whom the API server knows Asgard, and what of what it needs it may not do. Blocking."""
+"""Asgard's identity at the API server, and the rights that it lacks. Calls block."""
 
 from typing import Any
 
@@ -24,13 +24,14 @@ def identity(client: Any) -> str:
         )
     except ApiException as error:
         if error.status == 404:  # before Kubernetes 1.28
-            return "somebody"
+            return "an unknown user"
         raise
     return str(review.status.user_info.username)
 
 
 def missing_rights(client: Any, namespace: str) -> list[str]:
-    """As `create sparkapplications.sparkoperator.k8s.io`; asking needs no rights of its own."""
+    """Returns the missing rights, for example `create sparkapplications.sparkoperator.k8s.io`.
+    This check needs no rights."""
     return [call.what for call in NEEDED if not _allowed(client, call, namespace)]
 
 
@@ -45,10 +46,10 @@ def _allowed(client: Any, call: KubernetesCall, namespace: str) -> bool:
         subresource=subresource or None,
         verb=call.verb,
     )
-    asked = models.V1SelfSubjectAccessReview(
+    review_request = models.V1SelfSubjectAccessReview(
         spec=models.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes)
     )
     review = models.AuthorizationV1Api(client).create_self_subject_access_review(
-        asked, _request_timeout=TIMEOUTS
+        review_request, _request_timeout=TIMEOUTS
     )
     return bool(review.status.allowed)

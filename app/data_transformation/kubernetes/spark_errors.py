@@ -1,4 +1,4 @@
-"""What Spark itself said when a job failed, in words for the author of the SQL."""
+"""Translates Spark's own errors into words for the author of the SQL."""
 
 import json
 import re
@@ -12,7 +12,7 @@ MEMORY = re.compile(
     r"OutOfMemoryError|OOMKilled|SparkOutOfMemoryError|GC overhead limit", re.IGNORECASE
 )
 EXECUTOR_KILLED = re.compile(r"exit code:? ?137|exited with code 137", re.IGNORECASE)
-"""Spark calls that a "possible" lack of memory; where it is one, Kubernetes says OOMKilled."""
+"""Spark calls that a "possible" lack of memory. If it is one, Kubernetes says OOMKilled."""
 UNREACHABLE = re.compile(
     r"Connection refused|UnknownHostException|connect timed out|Read timed out|"
     r"NoHttpResponseException|Connect to .* failed|SdkClientException: Unable to execute"
@@ -24,25 +24,25 @@ TAIL = re.compile(
     re.DOTALL,
 )
 LONGEST = 2000
-OUT_OF_MEMORY_HINT = "Ask for more with executor_memory, driver_memory or executor_instances."
+OUT_OF_MEMORY_HINT = "Request more with executor_memory, driver_memory or executor_instances."
 
 
 def failure_in(log: str) -> AsgardError | None:
-    """What the job itself said last, if it could say anything."""
+    """Returns the job's own last error, if it logged one."""
     reasons = REASON.findall(log)
     if not reasons:
         return out_of_memory() if MEMORY.search(log) else None
     try:
         # The job's own line is the last one: a text of the data may look like one.
-        told = json.loads(reasons[-1])
-        return translated(told["kind"], told["condition"] or "", told["message"])
+        report = json.loads(reasons[-1])
+        return translated(report["kind"], report["condition"] or "", report["message"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
 def out_of_memory() -> EngineFailed:
     return EngineFailed(
-        "Spark ran out of the memory that the job asked for.",
+        "Spark ran out of the memory that the job requested.",
         cause=FailureCause.OUT_OF_MEMORY,
         hint=OUT_OF_MEMORY_HINT,
     )
@@ -57,7 +57,7 @@ def killed(what: str) -> EngineFailed:
 
 
 def translated(kind: str, condition: str, message: str) -> AsgardError:
-    """`kind` is the class of the exception, `condition` Spark's name of the error."""
+    """Returns the error. `kind` is the exception's class, `condition` Spark's name of the error."""
     if MEMORY.search(message):
         return out_of_memory()
     if kind == "JobError":
@@ -68,7 +68,7 @@ def translated(kind: str, condition: str, message: str) -> AsgardError:
             cause=FailureCause.TABLE_NOT_FOUND,
         )
     if condition.startswith("UNRESOLVED_COLUMN"):
-        name = (NAME.findall(message) or ["of that name"])[0]
+        name = (NAME.findall(message) or ["with that name"])[0]
         return EngineFailed(f"There is no column {name}.", cause=FailureCause.SQL_ERROR)
     if "PATH_NOT_FOUND" in condition or "FileNotFoundException" in message:
         return EngineFailed(
@@ -94,7 +94,7 @@ def translated(kind: str, condition: str, message: str) -> AsgardError:
 
 
 def _names(message: str) -> list[str]:
-    """Of the first name of several parts: `iceberg`.`silver`.`t`."""
+    """Returns the parts of the first name, for example `iceberg`.`silver`.`t`."""
     match = re.search(r"`[^`]+`(\.`[^`]+`)*", message)
     return NAME.findall(match[0]) if match else []
 

@@ -1,4 +1,4 @@
-"""Applications that do not get to run: why, and when to give them up."""
+"""Detects applications that do not start, and when to give them up."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,29 +17,29 @@ from app.errors import AsgardError, EngineFailed, NotFound
 from app.failure import FailureCause
 from app.runs.handler import RunControl
 
-FIRST_LOOK, LONGEST_LOOK = 15.0, 120.0
-"""Seconds before RUNNING after which the pod is looked at; then ever more rarely."""
+FIRST_CHECK, LONGEST_CHECK = 15.0, 120.0
+"""Seconds until the pod is checked before RUNNING, first and at most. The interval grows."""
 
 
-class Looks:
-    """When to look at an application that waits, by a clock of the caller's. The last look is at
-    the end of the timeout, however long the step before it would be."""
+class CheckTimes:
+    """The times to check an application that waits, by the caller's clock. The last check is at the
+    end of the timeout, however long the step before it would be."""
 
     def __init__(self, timeout: float, now: float) -> None:
-        self._given_up_at = now + timeout
-        self._step = FIRST_LOOK
-        self._next = min(now + self._step, self._given_up_at)
+        self._deadline = now + timeout
+        self._step = FIRST_CHECK
+        self._next = min(now + self._step, self._deadline)
 
     def pause(self, now: float) -> float:
-        """Seconds until the next one."""
+        """Returns the seconds until the next check."""
         return max(0.0, self._next - now)
 
     def is_last(self, now: float) -> bool:
-        return now >= self._given_up_at
+        return now >= self._deadline
 
-    def looked(self, now: float) -> None:
-        self._step = min(self._step * 2, LONGEST_LOOK)
-        self._next = min(now + self._step, self._given_up_at)
+    def checked(self, now: float) -> None:
+        self._step = min(self._step * 2, LONGEST_CHECK)
+        self._next = min(now + self._step, self._deadline)
 
 
 class Watchdog:
@@ -53,32 +53,32 @@ class Watchdog:
         self._reported: str | None = None
 
     async def changes(
-        self, seen: "asyncio.Queue[Application | None]"
+        self, queue: "asyncio.Queue[Application | None]"
     ) -> AsyncIterator[Application]:
-        """Every change of the application. Raises `EngineFailed` when it was deleted, or has not
-        run after the submit timeout; the time in which it was suspended does not count."""
+        """Yields every change of the application. Raises `EngineFailed` if it was deleted, or has
+        not started within the submit timeout, without the time in which it was suspended."""
         clock = asyncio.get_running_loop().time
         application: Application | None = None
-        looks = Looks(self._submit_timeout, clock())
+        times = CheckTimes(self._submit_timeout, clock())
         while True:
-            waits = application is None or application.state in BEFORE_RUNNING
+            is_waiting = application is None or application.state in BEFORE_RUNNING
             try:
-                async with asyncio.timeout(looks.pause(clock()) if waits else None):
-                    news = await seen.get()
+                async with asyncio.timeout(times.pause(clock()) if is_waiting else None):
+                    change = await queue.get()
             except TimeoutError:
-                await self._look(application, looks.is_last(clock()))
-                looks.looked(clock())
+                await self._check(application, times.is_last(clock()))
+                times.checked(clock())
                 continue
-            if news is None:
+            if change is None:
                 raise deleted(self._run_id)
-            if not waits and news.state in BEFORE_RUNNING:
-                looks = Looks(self._submit_timeout, clock())
-            application = news
-            yield news
+            if not is_waiting and change.state in BEFORE_RUNNING:
+                times = CheckTimes(self._submit_timeout, clock())
+            application = change
+            yield change
 
-    async def _look(self, application: Application | None, late: bool) -> None:
+    async def _check(self, application: Application | None, is_last: bool) -> None:
         cause = await self._cause(application)
-        if late:
+        if is_last:
             raise cause or self._unknown(application)
         if cause is not None and cause.detail != self._reported:
             self._reported = cause.detail
@@ -92,7 +92,7 @@ class Watchdog:
         try:
             pod = await self._pod()
             name = driver_pod_name(self._run_id) if pod else application_name(self._run_id)
-            return driver_pod.stuck(application, pod, await self._api.events(name))
+            return driver_pod.startup_failure(application, pod, await self._api.events(name))
         except EngineFailed as error:
             return error
         except AsgardError:
@@ -108,13 +108,13 @@ class Watchdog:
         seconds = f"{self._submit_timeout:g} s (SPARK_SUBMIT_TIMEOUT)"
         if application is None or application.state is None:
             return EngineFailed(
-                f"The Spark operator has not taken the SparkApplication up within {seconds}.",
+                f"The Spark operator has not picked up the SparkApplication within {seconds}.",
                 cause=FailureCause.TIMEOUT,
-                hint="Is the operator running, and does it watch SPARK_NAMESPACE?",
+                hint="Check that the operator is running and watches SPARK_NAMESPACE.",
                 retryable=True,
             )
         return EngineFailed(
-            f"The driver has not run within {seconds}; the operator says {application.state}.",
+            f"The driver has not started within {seconds}. The operator says {application.state}.",
             cause=FailureCause.TIMEOUT,
             retryable=True,
         )

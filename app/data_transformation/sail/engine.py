@@ -42,8 +42,8 @@ log = structlog.get_logger()
 WORKER_MAX_RSS = 600 * 2**20
 """An idle worker holds about 300 MiB; one that grew beyond this in a job is replaced."""
 WORKER_OWN_BYTES = 3 * 2**29
-"""What a job may take besides the memory that Sail accounts for: Python, and values that are
-made outside of Sail's pool."""
+"""The memory that a job may take in addition to Sail's pool: for Python, and for values that are
+created outside of the pool."""
 PUBLISH_ATTEMPTS = 3
 TRACEBACK_LINES = 40
 WORKER_ENVIRONMENT = {
@@ -56,7 +56,7 @@ WORKER_ENVIRONMENT = {
 
 
 class SparkConnectEngine:
-    """Port `SparkEngine`. A worker computes the rows, and a publisher writes them to the
+    """The `SparkEngine` on Sail. A worker computes the rows, and a publisher writes them to the
     destination in one commit. A job that fails or is killed at any moment therefore leaves the
     destination unchanged.
 
@@ -145,7 +145,7 @@ class SparkConnectEngine:
         return output
 
     async def live_log(self, run: Run) -> str | None:  # noqa: ARG002 — the port's
-        """The worker's lines are in the run's log at once."""
+        """Returns None, since the worker's lines are in the run's log at once."""
         return None
 
     async def _compute(self, worker: WorkerProcess, job: SparkJob, control: RunControl) -> None:
@@ -179,7 +179,7 @@ class SparkConnectEngine:
         raise AssertionError("unreachable")
 
     async def _check_sources(self, job: SparkJob) -> None:
-        """Sail reads a file that is gone as one without rows: nothing of that may be published."""
+        """Raise if a file is gone. Sail reads it as an empty one, which must not be published."""
         folders: defaultdict[str, set[str]] = defaultdict(set)
         for source in job.sources:
             for key in source.keys:
@@ -192,12 +192,12 @@ class SparkConnectEngine:
                 )
 
     async def _warmed(self) -> None:
-        """A job waits for the worker that is being started instead of starting another one."""
+        """Wait for the worker that is being started instead of starting another one."""
         if self._warming is not None:
             await asyncio.wait([self._warming])
 
     def _warm_in_background(self) -> None:
-        """So that the job after one whose worker was killed or replaced need not wait."""
+        """Start a worker for the next job, if the last one was killed or replaced."""
         if self._warming is None or self._warming.done():
             self._warming = asyncio.create_task(self._pool.warm())
             self._warming.add_done_callback(_retrieve)
@@ -218,7 +218,7 @@ class SparkConnectEngine:
             )
         except (WorkerDied, WorkerError, WorkerTimeout) as error:
             log.warning("spark_worker_did_not_start", error=str(error))
-            raise EngineUnreachable("The Spark worker did not start; see its log.") from error
+            raise EngineUnreachable("The Spark worker did not start. See its log.") from error
 
 
 async def _call(
@@ -231,11 +231,11 @@ async def _call(
     try:
         return await worker.call(message, on_event=logged, max_rss=max_rss)
     except WorkerError as error:
-        if (told := error.to_asgard()) is not None:
-            raise told from error
+        if (own_error := error.to_asgard()) is not None:
+            raise own_error from error
         control.log(worker.log_tail(TRACEBACK_LINES))
         raise EngineFailed(
-            "The Spark worker failed inside; the run's log has the details.",
+            "The Spark worker had an internal error. The run's log has the details.",
             hint="Run it again. If it fails in the same way, report it with the run's id.",
         ) from error
     except WorkerDied as error:
@@ -243,13 +243,13 @@ async def _call(
         raise EngineFailed(
             f"The Spark worker did not finish the job: it {error.how}.",
             cause=FailureCause.LOST,
-            hint="Run it again; if it recurs, the machine may be short of memory.",
+            hint="Run it again. If it recurs, the machine may be short of memory.",
             retryable=True,
         ) from error
 
 
 def _retrieve(warming: asyncio.Task[None]) -> None:
-    """What it raised has been logged, and the next job will meet it itself."""
+    """Retrieve the exception. It has been logged, and the next job will raise it itself."""
     if not warming.cancelled():
         warming.exception()
 

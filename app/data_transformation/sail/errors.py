@@ -1,4 +1,4 @@
-"""What Sail says when a job fails, in words for the author of the SQL."""
+"""Translates Sail's errors into words for the author of the SQL."""
 
 import re
 
@@ -22,12 +22,12 @@ LONGEST = 2000
 
 
 def translated(kind: str, message: str) -> AsgardError:
-    """`kind` is the name of PySpark's exception class."""
+    """Returns the error. `kind` is the name of PySpark's exception class."""
     if MEMORY.search(message):
         return EngineFailed(
-            "Spark ran out of the memory that the job asked for.",
+            "Spark ran out of the memory that the job requested.",
             cause=FailureCause.OUT_OF_MEMORY,
-            hint="Ask for more with executor_memory or executor_instances.",
+            hint="Request more with executor_memory or executor_instances.",
         )
     if UNREACHABLE.search(message):
         return EngineUnreachable("Spark cannot reach the object store or the catalog.")
@@ -55,7 +55,7 @@ def translated(kind: str, message: str) -> AsgardError:
         )
     if kind == "SparkConnectGrpcException":
         return EngineFailed(
-            "The Spark engine failed inside. The run's log has what it said.",
+            "The Spark engine had an internal error. The run's log has the details.",
             cause=FailureCause.INTERNAL,
         )
     return EngineFailed(_cleaned(message), cause=FailureCause.SQL_ERROR)

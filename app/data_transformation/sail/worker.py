@@ -1,4 +1,4 @@
-"""A warm Spark: runs jobs one after the other, each on a Sail server of its own.
+"""A warm Spark that runs jobs one after the other, each on a separate Sail server.
 
     python -m app.data_transformation.sail.worker
 
@@ -32,7 +32,7 @@ WARM_UP_BYTES = 2**28
 
 
 def open_worker(hello: Message) -> Handlers:
-    """Needs nothing but this machine: a catalog that is away fails a job, not the worker."""
+    """Open the worker without the network. An unreachable catalog fails a job, not the worker."""
     import app.lakehouse.rest_catalog  # noqa: F401 — loads what a token needs before it is waited for
 
     warnings.simplefilter("ignore", FutureWarning)  # PySpark on pandas, which nothing here uses
@@ -107,13 +107,13 @@ def _session(configuration: dict[str, str], port: int) -> Iterator[Any]:
     from pysail.spark import SparkConnectServer
     from pyspark.sql import SparkSession
 
-    # Sail reads its configuration from the environment when a server is made.
+    # Sail reads its configuration from the environment when a server is created.
     os.environ.update(configuration)
     server = SparkConnectServer("127.0.0.1", port)
     server.start(background=True)
     try:
         spark = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").create()
-        # That is for unreliable networks, and costs one more request for each batch of rows.
+        # This is for unreliable networks, and costs one more request for each batch of rows.
         spark.client.disable_reattachable_execute()
         try:
             yield spark
@@ -133,7 +133,7 @@ def _configuration(lake: Lake, memory_bytes: int, token: str | None) -> dict[str
         options["warehouse"] = lake.catalog.warehouse
     if token:
         options["oauth_access_token"] = token
-    # JSON strings are TOML strings, which Sail wants here.
+    # JSON strings are TOML strings, which Sail expects here.
     catalog = ",".join(f"{key}={json.dumps(value)}" for key, value in options.items())
     environment = {
         "SAIL_CATALOG__LIST": f"[{{{catalog}}}]",
@@ -156,7 +156,7 @@ def _configuration(lake: Lake, memory_bytes: int, token: str | None) -> dict[str
 
 
 def _token(lake: Lake) -> str | None:
-    """A new one: Sail keeps it, and it must outlive the job."""
+    """Return a new token. Sail retains it, and it must outlive the job."""
     from app.lakehouse.rest_catalog import CatalogCredentials
 
     if lake.catalog.credential is None:

@@ -27,7 +27,9 @@ def airbyte(shared_airbyte: AirbyteServer) -> Iterator[AirbyteServer]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if airbyte_document() is None:
-        said = "NOT validated against Airbyte's API documents: CONTRIBUTING.md says how to get them"
+        outcome = (
+            "NOT validated against Airbyte's API documents: CONTRIBUTING.md says how to get them"
+        )
     else:
-        said = "validated against Airbyte's API documents"
-    terminalreporter.write_line(f"Every request to the stand-in and every answer of it: {said}.")
+        outcome = "validated against Airbyte's API documents"
+    terminalreporter.write_line(f"Every request to the stand-in and every answer of it: {outcome}.")

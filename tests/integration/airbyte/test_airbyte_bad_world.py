@@ -55,13 +55,13 @@ def airbyte(server: AirbyteServer) -> Iterator[AirbyteServer]:
 
 
 def settings_of(lakehouse: "Lakehouse", url: str, **more: Any) -> Settings:
-    given = {
+    own = {
         "airbyte_base_url": url,
         "asgard_embedded": frozenset({"spark", "sql", "lake"}),
         "airbyte_timeout": TIMEOUT,
         "trusted_hosts": ("asgard",),
     }
-    values = {**lakehouse.settings.model_dump(exclude_unset=True), **given, **more}
+    values = {**lakehouse.settings.model_dump(exclude_unset=True), **own, **more}
     return Settings(_env_file=None, **values)
 
 
@@ -92,7 +92,7 @@ async def gateway(
 
 
 async def problem_of(call: Awaitable[object]) -> dict[str, Any]:
-    """The problem document that a client gets for what `call` raises."""
+    """Return the problem document that a client gets for the error that `call` raises."""
     with pytest.raises(AsgardError) as raised:
         await call
     document: dict[str, Any] = json.loads(problem_response(raised.value, "/x").body)
@@ -101,13 +101,13 @@ async def problem_of(call: Awaitable[object]) -> dict[str, Any]:
 
 
 async def toy(gateway: httpx.AsyncClient, **config: Any) -> str:
-    """An ingestion of a toy source; its id."""
+    """Create an ingestion of a toy source, and return its id."""
     name = f"toy_{uuid4().hex[:12]}"
     body = {"name": name, "type": "toy", "config": {"rows": 25, "stream": name, **config}}
     source = await gateway.post("/airbyte/datasource", json=body)
     assert source.status_code == 201, source.text
     sink = await gateway.post("/airbyte/sink", json={"name": "lake", "type": "s3"})
-    made = await gateway.post(
+    created = await gateway.post(
         "/airbyte/ingestion",
         json={
             "name": name,
@@ -116,8 +116,8 @@ async def toy(gateway: httpx.AsyncClient, **config: Any) -> str:
             "streams": [{"name": name}],
         },
     )
-    assert made.status_code == 201, made.text
-    id_: str = made.json()["connectionId"]
+    assert created.status_code == 201, created.text
+    id_: str = created.json()["connectionId"]
     return id_
 
 
@@ -126,14 +126,14 @@ async def test_a_wrong_host_a_closed_port_and_a_wrong_path_say_what_to_check(
 ) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}/api/public/v1"
+        closed_port = f"http://127.0.0.1:{closed.getsockname()[1]}/api/public/v1"
         for url, status, says in (
             ("http://no-such-host.invalid:8001/api/public/v1", 503, "cannot be reached at"),
-            (nobody, 503, "cannot be reached at"),
+            (closed_port, 503, "cannot be reached at"),
             (airbyte.host_url + "/api/v1", 424, "There is no such path"),
             (airbyte.host_url + "/api/public/v1/sources", 424, "There is no GET"),
             (airbyte.url.replace("http:", "https:"), 503, "SSL"),
-            (nobody.replace("//", f"//airbyte:{SECRET}@"), 503, "cannot be reached"),
+            (closed_port.replace("//", f"//airbyte:{SECRET}@"), 503, "cannot be reached"),
         ):
             async with engine_of(lakehouse, url) as engine:
                 problem = await problem_of(engine.sources())
@@ -162,7 +162,7 @@ async def test_refused_credentials_are_permission_denied(
         assert says in problem["detail"]
 
 
-async def test_a_wrong_client_secret_is_told_apart(
+async def test_a_wrong_client_secret_has_its_own_error(
     lakehouse: "Lakehouse", airbyte: AirbyteServer
 ) -> None:
     airbyte.auth.client_id, airbyte.auth.client_secret = "id", "right"
@@ -209,13 +209,13 @@ SPOILS: dict[str, tuple[Spoil, int, str]] = {
     "no list": (
         lambda a: a.fail("GET /sources", status=200, body='{"items": []}'),
         424,
-        "is no list",
+        "is not a list",
     ),
 }
 
 
 @pytest.mark.parametrize("name", SPOILS)
-async def test_a_spoilt_answer_is_a_problem_with_its_cause(
+async def test_a_broken_response_is_a_problem_with_its_cause(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer, name: str
 ) -> None:
     spoil, status, says = SPOILS[name]
@@ -231,7 +231,7 @@ async def test_a_spoilt_answer_is_a_problem_with_its_cause(
 
 
 @pytest.mark.parametrize("how", [{"status": 503}, {"cut": True, "done": True}, {"status": 500}])
-async def test_a_fault_that_passes_is_not_seen(
+async def test_a_temporary_fault_is_not_visible(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer, how: dict[str, Any]
 ) -> None:
     airbyte.fail("GET /sources", times=2, **how)
@@ -239,7 +239,7 @@ async def test_a_fault_that_passes_is_not_seen(
     assert airbyte.calls("GET /sources") == 3
 
 
-async def test_429_is_waited_for_or_handed_on_with_its_retry_after(
+async def test_a_429_is_waited_for_or_passed_on_with_its_retry_after(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer
 ) -> None:
     airbyte.fail("GET /sources", status=429, headers={"Retry-After": "30"})
@@ -274,8 +274,8 @@ async def test_of_two_workspaces_one_has_to_be_named(
             named = draft.model_copy(update={"workspace": "second"})
             assert (await engine.create_source("two-1", named, CALLER)).workspace == second
         async with engine_of(lakehouse, airbyte.url, airbyte_workspace=second) as engine:
-            made = await engine.create_source("two-2", draft, CALLER)
-            assert made.workspace == second
+            created = await engine.create_source("two-2", draft, CALLER)
+            assert created.workspace == second
             assert {s.workspace for s in await engine.sources()} == {second}
         async with engine_of(lakehouse, airbyte.url, airbyte_workspace="third") as engine:
             problem = await problem_of(engine.validate_source(draft))
@@ -287,7 +287,9 @@ async def test_of_two_workspaces_one_has_to_be_named(
                 del spaces[id_]
 
 
-async def test_no_workspace_at_all_is_told(lakehouse: "Lakehouse", airbyte: AirbyteServer) -> None:
+async def test_a_missing_workspace_is_reported(
+    lakehouse: "Lakehouse", airbyte: AirbyteServer
+) -> None:
     spaces = dict(airbyte.state.workspaces)
     airbyte.state.workspaces.clear()
     try:
@@ -340,8 +342,8 @@ async def test_a_token_that_expires_in_the_middle_of_a_list_is_renewed(
                 status=401,
                 body='{"detail": "The token has expired."}',
             )
-            found = [source.id for source in await engine.sources()]
-            assert [id_ for id_ in found if id_.startswith("many-")] == list(many)
+            listed = [source.id for source in await engine.sources()]
+            assert [id_ for id_ in listed if id_.startswith("many-")] == list(many)
             assert airbyte.calls("POST /applications/token") == 2
     finally:
         for id_ in many:
@@ -351,7 +353,7 @@ async def test_a_token_that_expires_in_the_middle_of_a_list_is_renewed(
 @pytest.mark.parametrize(
     "how", [{"cut": True}, {"mute": True}, {"status": 502}, {"status": 500}], ids=str
 )
-async def test_what_was_made_but_not_answered_is_found_and_not_made_twice(
+async def test_a_resource_whose_response_was_lost_is_found_and_not_created_twice(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer, how: dict[str, Any]
 ) -> None:
     airbyte.fail("POST /sources", done=True, **how)
@@ -359,12 +361,12 @@ async def test_what_was_made_but_not_answered_is_found_and_not_made_twice(
     body = {"name": name, "type": "toy", "config": {"rows": 1, "stream": "once"}}
     answer = await gateway.post("/airbyte/datasource", json=body)
     assert answer.status_code == 201, answer.text
-    made = [s["sourceId"] for s in airbyte.state.sources.values() if s["name"] == name]
-    assert made == [answer.json()["id"]]
+    created = [s["sourceId"] for s in airbyte.state.sources.values() if s["name"] == name]
+    assert created == [answer.json()["id"]]
     assert airbyte.calls("POST /sources") == 1
 
 
-async def test_what_may_still_be_made_is_not_sent_again_but_found_by_its_key(
+async def test_a_pending_creation_is_not_sent_again_but_found_by_its_key(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer
 ) -> None:
     airbyte.fail("POST /sources", mute=True, done=True)
@@ -377,12 +379,12 @@ async def test_what_may_still_be_made_is_not_sent_again_but_found_by_its_key(
     airbyte.faults.clear()
     again = await gateway.post("/airbyte/datasource", json=body, headers=key)
     assert again.status_code == 201, again.text
-    made = [s["sourceId"] for s in airbyte.state.sources.values() if s["name"] == "keyed"]
-    assert made == [again.json()["id"]]
+    created = [s["sourceId"] for s in airbyte.state.sources.values() if s["name"] == "keyed"]
+    assert created == [again.json()["id"]]
     assert airbyte.calls("POST /sources") == 1
 
 
-async def test_the_reason_is_told_and_not_the_text_of_the_problems_type(
+async def test_the_reason_is_reported_and_not_the_text_of_the_problems_type(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer
 ) -> None:
     body = {"name": "why", "type": "toy", "config": {"rows": "many", "stream": "why"}}
@@ -413,11 +415,11 @@ async def test_a_delete_is_final(
     """Airbyte keeps the rows: a connection as deprecated, the others without their config."""
     airbyte.state.broken_tombstones = status == 500
     ingestion = await toy(gateway)
-    found = (await gateway.get(f"/airbyte/ingestion/{ingestion}")).json()
+    shown = (await gateway.get(f"/airbyte/ingestion/{ingestion}")).json()
     paths = (
         f"/airbyte/ingestion/{ingestion}",
-        f"/airbyte/datasource/{found['sourceId']}",
-        f"/airbyte/sink/{found['destinationId']}",
+        f"/airbyte/datasource/{shown['sourceId']}",
+        f"/airbyte/sink/{shown['destinationId']}",
     )
     for path in paths:
         assert (await gateway.delete(path)).status_code == 204
@@ -439,7 +441,7 @@ async def test_a_delete_is_final(
 async def test_credentials_without_the_instance_get_404_and_replays(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer
 ) -> None:
-    """Airbyte answers 403 to them for every id that it does not know."""
+    """For them Airbyte answers 403 to every unknown id."""
     airbyte.state.is_admin = False
     for kind in ("datasource", "sink", "ingestion"):
         answer = await gateway.get(f"/airbyte/{kind}/{uuid4()}")
@@ -457,11 +459,11 @@ async def test_credentials_without_the_instance_get_404_and_replays(
     config = {"rows": 1, "stream": name}
     source = await twice("datasource", "id", {"name": name, "type": "toy", "config": config})
     sink = await twice("sink", "id", {"name": name, "type": "s3"})
-    made = {"name": name, "sourceId": source, "destinationId": sink}
-    await twice("ingestion", "connectionId", made)
+    created = {"name": name, "sourceId": source, "destinationId": sink}
+    await twice("ingestion", "connectionId", created)
 
 
-async def test_what_is_forbidden_but_there_is_not_taken_for_unknown(
+async def test_a_forbidden_but_existing_resource_is_not_taken_for_unknown(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer
 ) -> None:
     id_ = await toy(gateway)
@@ -471,15 +473,15 @@ async def test_what_is_forbidden_but_there_is_not_taken_for_unknown(
     assert "Give these credentials access" in answer.json()["hint"]
 
 
-async def test_every_mode_of_airbyte_is_shown_as_it_is(
+async def test_every_mode_of_airbyte_is_shown_unchanged(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer
 ) -> None:
     path = f"/airbyte/ingestion/{await toy(gateway)}"
     [stream] = airbyte.state.connections[path.rsplit("/", 1)[1]]["configurations"]["streams"]
     for mode in (*NINE_MODES, "incremental_of_tomorrow"):
         stream["syncMode"] = mode
-        found = (await gateway.get(path)).json()["streams"]
-        assert [each["sync_mode"] for each in found] == [mode]
+        streams = (await gateway.get(path)).json()["streams"]
+        assert [each["sync_mode"] for each in streams] == [mode]
 
 
 async def test_the_modes_that_the_destination_has_are_shown_and_accepted(
@@ -494,8 +496,8 @@ async def test_the_modes_that_the_destination_has_are_shown_and_accepted(
     all_ = (await gateway.get(source)).json()["streams"][0]["sync_modes"]
     assert all_ == [*NINE_MODES, "incremental_of_tomorrow"]
     for mode in NINE_MODES:
-        wanted = {"name": ingestion["name"], "sync_mode": mode}
-        changed = await gateway.patch(path, json={"streams": [wanted]})
+        requested = {"name": ingestion["name"], "sync_mode": mode}
+        changed = await gateway.patch(path, json={"streams": [requested]})
         assert changed.status_code == 200, changed.text
         assert changed.json()["streams"][0]["sync_mode"] == mode
 
@@ -507,20 +509,20 @@ async def test_without_a_destination_the_modes_are_not_known(
     try:
         draft = SourceDraft(name="alone", type="toy", config={"rows": 1, "stream": "alone"})
         async with engine_of(lakehouse, airbyte.url, airbyte_workspace=space) as engine:
-            made = await engine.create_source(uuid4().hex, draft, CALLER)
-            streams = await engine.discover(made.id)
+            created = await engine.create_source(uuid4().hex, draft, CALLER)
+            streams = await engine.discover(created.id)
             assert [stream.sync_modes for stream in streams] == [None, None]
     finally:
         del airbyte.state.workspaces[space]
 
 
-async def test_changed_streams_keep_what_airbyte_hashes_and_leaves_out(
+async def test_changed_streams_keep_airbytes_hashed_and_omitted_fields(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer
 ) -> None:
     path = f"/airbyte/ingestion/{await toy(gateway)}"
     connection = airbyte.state.connections[path.rsplit("/", 1)[1]]
     [stream] = connection["configurations"]["streams"]
-    kept = {
+    retained = {
         "mappers": [
             {
                 "id": str(uuid4()),
@@ -531,15 +533,15 @@ async def test_changed_streams_keep_what_airbyte_hashes_and_leaves_out(
         "selectedFields": [{"fieldPath": ["n"]}, {"fieldPath": ["odd"]}],
         "destinationObjectName": "ticks",
     }
-    stream.update(kept)
+    stream.update(retained)
     name = stream["name"]
     more = {"name": f"{name}_more"}
-    wanted = [{"name": name, "sync_mode": "incremental_append"}, more]
-    for streams in (wanted, None):
+    requested = [{"name": name, "sync_mode": "incremental_append"}, more]
+    for streams in (requested, None):
         changed = await gateway.patch(path, json={"streams": streams})
         assert changed.status_code == 200, changed.text
         first, second = connection["configurations"]["streams"]
-        assert {field: first[field] for field in kept} == kept
+        assert {field: first[field] for field in retained} == retained
         assert first["syncMode"] == ("incremental_append" if streams else "full_refresh_overwrite")
         assert second.get("selectedFields") is None
         assert second["mappers"] == []
@@ -559,7 +561,7 @@ async def test_a_basic_schedule_is_shown(
     assert (await gateway.patch(path, json={"schedule": wrong})).status_code == 422
 
 
-async def test_what_breaks_airbyte_but_is_there_is_not_taken_for_deleted(
+async def test_an_existing_resource_that_breaks_airbyte_is_not_taken_for_deleted(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer
 ) -> None:
     id_ = await toy(gateway)
@@ -578,8 +580,8 @@ async def test_a_locked_connection_is_shown_as_such(
     assert refused.status_code == 409
     assert "only Airbyte can unlock it" in refused.json()["hint"]
     assert "PATCH" not in refused.json()["hint"]
-    wanted = await gateway.patch(path, json={"status": "locked"})
-    assert wanted.status_code == 422
+    patched = await gateway.patch(path, json={"status": "locked"})
+    assert patched.status_code == 422
     assert (await gateway.patch(path, json={"status": "active"})).status_code == 409
 
 
@@ -590,15 +592,15 @@ async def test_kafka_with_sasl_fits_its_connector_and_hides_its_jaas_text(
     sasl = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_jaas_config": jaas}
     config = {"bootstrap_servers": ["a:9092"], "topic": "clicks", "group_id": "g"}
     body = {"name": "kafka", "type": "kafka", "config": {**config, **sasl}}
-    made = await gateway.post("/airbyte/datasource", json=body)
-    assert made.status_code == 201, made.text
-    id_ = made.json()["id"]
+    created = await gateway.post("/airbyte/datasource", json=body)
+    assert created.status_code == 201, created.text
+    id_ = created.json()["id"]
     stored = airbyte.state.sources[id_]["configuration"]
     assert stored["protocol"] == sasl
     assert sasl.keys().isdisjoint(stored)
     shown = await gateway.get(f"/airbyte/datasource/{id_}")
     assert shown.json()["config"]["protocol"]["sasl_jaas_config"] == "**********"
-    assert SECRET not in made.text + shown.text
+    assert SECRET not in created.text + shown.text
     for field in ("sasl_mechanism", "sasl_jaas_config"):
         less = {name: value for name, value in body["config"].items() if name != field}
         refused = await gateway.post("/airbyte/datasource", json={**body, "config": less})
@@ -645,7 +647,7 @@ async def test_a_run_that_cannot_be_followed_ends_and_says_why(
     assert run["failure"]["message"]
 
 
-async def test_the_doctor_says_what_was_reached_as_whom_and_the_fix(
+async def test_the_doctor_shows_the_address_the_identity_and_the_fix(
     lakehouse: "Lakehouse", airbyte: AirbyteServer
 ) -> None:
     airbyte.auth.username, airbyte.auth.password = "airbyte", SECRET

@@ -1,4 +1,4 @@
-"""What the adapter sends for the configs that Asgard types, judged by Airbyte's own models."""
+"""Airbyte's own models accept the configs that the adapter sends."""
 
 from typing import Any
 
@@ -26,20 +26,20 @@ def sent(type_: str, **config: Any) -> dict[str, Any]:
 
 
 def test_postgres() -> None:
-    found = models.SourcePostgres.model_validate(sent("postgres", **SQL))
-    assert (found.host, found.port, found.password) == ("db", 5432, "s3cret")
-    assert found.ssl_mode is not None
+    parsed = models.SourcePostgres.model_validate(sent("postgres", **SQL))
+    assert (parsed.host, parsed.port, parsed.password) == ("db", 5432, "s3cret")
+    assert parsed.ssl_mode is not None
 
 
 def test_mysql() -> None:
-    found = models.SourceMysql.model_validate(sent("mysql", **SQL))
-    assert found.replication_method.method is not None
-    assert found.replication_method.method.value == "STANDARD"
+    parsed = models.SourceMysql.model_validate(sent("mysql", **SQL))
+    assert parsed.replication_method.method is not None
+    assert parsed.replication_method.method.value == "STANDARD"
 
 
 def test_mongodb() -> None:
-    found = models.SourceMongodbV2.model_validate(sent("mongodb", **MONGO))
-    cluster = found.database_config
+    parsed = models.SourceMongodbV2.model_validate(sent("mongodb", **MONGO))
+    cluster = parsed.database_config
     assert isinstance(cluster, models.SelfManagedReplicaSet)
     assert (cluster.connection_string, cluster.databases) == (MONGO["connection_string"], ["shop"])
     assert cluster.auth_source == "admin"
@@ -55,30 +55,30 @@ def test_mongodb() -> None:
     ],
 )
 def test_file(url: str, kind: str, storage: str) -> None:
-    found = models.SourceFile.model_validate(sent("file", url=url))
-    assert (found.dataset_name, found.url) == ("people", url)
-    assert found.format_ is not None
-    assert found.format_.value == kind
-    assert found.provider.STORAGE.value == storage
+    parsed = models.SourceFile.model_validate(sent("file", url=url))
+    assert (parsed.dataset_name, parsed.url) == ("people", url)
+    assert parsed.format_ is not None
+    assert parsed.format_.value == kind
+    assert parsed.provider.STORAGE.value == storage
 
 
 def test_s3() -> None:
-    given = {
+    fields = {
         "s3_bucket_name": "lake",
         "s3_bucket_region": "eu-west-1",
         "access_key_id": "key",
         "secret_access_key": "s3cret",
     }
-    for config in (None, S3Config.model_validate(given).model_dump()):
+    for config in (None, S3Config.model_validate(fields).model_dump()):
         body = {**s3_config(config, LAKE), "destinationType": "s3"}
-        found = models.DestinationS3.model_validate(body)
-        assert (found.s3_bucket_name, found.s3_bucket_path) == ("lake", "bronze")
-        assert (found.access_key_id, found.secret_access_key) == ("key", "s3cret")
-        assert isinstance(found.format_, models.DestinationS3ParquetColumnarStorage)
+        parsed = models.DestinationS3.model_validate(body)
+        assert (parsed.s3_bucket_name, parsed.s3_bucket_path) == ("lake", "bronze")
+        assert (parsed.access_key_id, parsed.secret_access_key) == ("key", "s3cret")
+        assert isinstance(parsed.format_, models.DestinationS3ParquetColumnarStorage)
 
 
-def test_kafka_as_its_documented_spec_has_it() -> None:
-    """The SDK has no model of this one."""
+def test_kafka_matches_its_documented_spec() -> None:
+    """The SDK has no model for Kafka."""
     assert sent("kafka", bootstrap_servers=["a:9092", "b:9092"], topic="clicks", group_id="g") == {
         "MessageFormat": {"deserialization_type": "JSON"},
         "bootstrap_servers": "a:9092,b:9092",

@@ -1,5 +1,5 @@
-"""The gateway as users start it, beside Airbyte: what a sync brought Spark reads, and a sync
-whose gateway is killed ends all the same."""
+"""The gateway as users start it, beside Airbyte: Spark reads the files of a sync, and a sync whose
+gateway is killed still ends."""
 
 import re
 from collections import Counter
@@ -17,15 +17,15 @@ from tests.scrapes import counted
 
 EMBEDDED = "spark,sql,lake"
 TAKEN_OVER_WITHIN = 120.0
-"""Seconds; a gateway counts as dead after thirty."""
+"""Seconds. A gateway counts as dead after thirty."""
 
 
-def made(client: httpx.Client, stream: str, **config: Any) -> str:
-    source = posted(
+def create_ingestion(client: httpx.Client, stream: str, **config: Any) -> str:
+    source = post(
         client, "datasource", name=stream, type="toy", config={"stream": stream, **config}
     )
-    sink = posted(client, "sink", name="lake", type="s3")
-    ingestion = posted(
+    sink = post(client, "sink", name="lake", type="s3")
+    ingestion = post(
         client,
         "ingestion",
         name=stream,
@@ -37,15 +37,15 @@ def made(client: httpx.Client, stream: str, **config: Any) -> str:
     return id_
 
 
-def posted(client: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
+def post(client: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
     answer = client.post(f"/airbyte/{path}", json=body)
     assert answer.status_code == 201, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    resource: dict[str, Any] = answer.json()
+    return resource
 
 
 def spark_counts(client: httpx.Client, stream: str) -> list[dict[str, Any]]:
-    """Silver's rows of the stream, as Spark read them from bronze; and what it read."""
+    """Return silver's rows of the stream, as Spark read them from bronze, and its inputs."""
     run = client.post(
         "/spark/transform",
         params={"wait_seconds": 120},
@@ -54,26 +54,26 @@ def spark_counts(client: httpx.Client, stream: str) -> list[dict[str, Any]]:
             "destination_table": f"of_{stream}",
         },
     ).json()
-    found = client.get(f"/runs/{run['run_id']}").json()
-    assert found["state"] == "succeeded", found
-    assert found["output"]["rows"] == 25
-    inputs: list[dict[str, Any]] = found["inputs"]
+    result = client.get(f"/runs/{run['run_id']}").json()
+    assert result["state"] == "succeeded", result
+    assert result["output"]["rows"] == 25
+    inputs: list[dict[str, Any]] = result["inputs"]
     return inputs
 
 
 def calls(url: str) -> dict[str, Counter[str]]:
-    """What the gateway counted of Airbyte, by outcome."""
+    """Return the calls of Airbyte that the gateway counted, by outcome."""
     text = httpx.get(f"{url}/metrics").text
-    found = counted(text, "asgard_engine_calls_total", "engine", "outcome", "operation")
+    samples = counted(text, "asgard_engine_calls_total", "engine", "outcome", "operation")
     by_outcome: dict[str, Counter[str]] = {}
-    for (engine, outcome, operation), number in found.items():
+    for (engine, outcome, operation), number in samples.items():
         if engine == "airbyte":
             by_outcome.setdefault(outcome, Counter())[operation] = int(number)
     return by_outcome
 
 
-def asked(airbyte: AirbyteServer) -> Counter[str]:
-    """What Airbyte itself saw."""
+def received(airbyte: AirbyteServer) -> Counter[str]:
+    """Return the requests that Airbyte itself received."""
     return Counter(re.sub(r"^(\w+ )/([^/?]+).*", r"\1\2", line) for line in airbyte.seen)
 
 
@@ -97,7 +97,7 @@ def test_spark_reads_what_airbyte_wrote(airbyte: AirbyteServer, tmp_path: Path) 
     ):
         ready = httpx.get(f"{gateway.url}/health/ready").json()
         assert ready["dependencies"]["airbyte"]["status"] == "ok"
-        ingestion = made(client, "events", rows=25)
+        ingestion = create_ingestion(client, "events", rows=25)
         synced = client.post(f"/airbyte/ingestion/{ingestion}/sync")
         run = synced.json()
         assert (run["state"], run["output"]["rows"]) == ("succeeded", 25), run
@@ -112,7 +112,7 @@ def test_spark_reads_what_airbyte_wrote(airbyte: AirbyteServer, tmp_path: Path) 
 
         counted_calls = calls(gateway.url)
         assert counted_calls.keys() == {"ok", "refused", "failed"}
-        assert sum(counted_calls.values(), Counter()) == asked(airbyte)
+        assert sum(counted_calls.values(), Counter()) == received(airbyte)
         assert counted_calls["refused"] == {"GET sources": 1}
         assert counted_calls["failed"] == {"GET sources": 3}
         assert counted_calls["ok"]["POST jobs"] == 1
@@ -136,7 +136,7 @@ def test_a_sync_whose_gateway_is_killed_ends(airbyte: AirbyteServer, tmp_path: P
         live_gateway(tmp_path, **environment) as gateway,
         httpx.Client(base_url=f"{gateway.url}/api/v1", timeout=180) as client,
     ):
-        ingestion = made(client, "killed", rows=25, hang_after=15)
+        ingestion = create_ingestion(client, "killed", rows=25, hang_after=15)
         answer = client.post(f"/airbyte/ingestion/{ingestion}/sync", params={"wait_seconds": 0})
         run_id = answer.json()["run_id"]
         [job] = until_now(

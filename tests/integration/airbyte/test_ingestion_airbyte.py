@@ -1,4 +1,4 @@
-"""What only Airbyte has: jobs of its own, its layout of bronze, and ids that it chooses."""
+"""The features of Airbyte alone: its own jobs, its layout of bronze, and ids that it chooses."""
 
 import asyncio
 import threading
@@ -59,7 +59,7 @@ def engine(world: World) -> RemoteIngestionEngine:
 
 
 def start_job(airbyte: AirbyteServer, toy: Toy) -> int:
-    """As Airbyte's own scheduler would."""
+    """Start a job as Airbyte's own scheduler would."""
     body = {"connectionId": toy.ingestion.id, "jobType": "sync"}
     _, job = airbyte.state.answer("POST", "/jobs", {}, body)
     id_: int = job["jobId"]
@@ -90,15 +90,15 @@ async def test_files_lie_where_airbytes_s3_destination_writes_them(world: World)
 async def test_an_empty_stream_has_no_files(world: World) -> None:
     toy = await make(world, rows=0)
     assert (await toy.sync()).state is RunState.SUCCEEDED
-    found = await world.manifests.resolve(toy.path)
-    assert found is not None
-    assert found.files == ()
+    bronze = await world.manifests.resolve(toy.path)
+    assert bronze is not None
+    assert bronze.files == ()
 
 
 @pytest.mark.parametrize(
     "mode", [SyncMode.FULL_REFRESH_OVERWRITE, SyncMode.FULL_REFRESH_APPEND, INCREMENTAL]
 )
-async def test_a_sync_whose_files_are_nowhere_is_lost(
+async def test_a_sync_whose_files_are_missing_is_lost(
     world: World, airbyte: AirbyteServer, mode: SyncMode
 ) -> None:
     toy = await make(world, mode, rows=10)
@@ -127,12 +127,12 @@ async def test_a_sync_whose_files_are_nowhere_is_lost(
     assert over.failure.message.endswith(expected)
     with pytest.raises(ReconciledAsFailed, match="but wrote no file"):
         await world.engine.reconcile_sync(over, toy.ingestion.id)
-    found = await world.manifests.resolve(toy.path)
-    assert found is not None
-    assert set(found.files) == before
+    bronze = await world.manifests.resolve(toy.path)
+    assert bronze is not None
+    assert set(bronze.files) == before
 
 
-async def test_a_job_that_runs_already_is_joined(world: World, airbyte: AirbyteServer) -> None:
+async def test_a_running_job_is_joined(world: World, airbyte: AirbyteServer) -> None:
     toy = await make(world, rows=25, hang_after=15)
     job = start_job(airbyte, toy)
     await until(world.reading)
@@ -191,7 +191,7 @@ async def test_a_failed_job_is_classified(
     assert failure.get("externalMessage", "no more after 2") in run.failure.message
 
 
-async def test_an_airbyte_that_does_not_say_why_is_no_mystery_either(
+async def test_a_failure_without_a_reason_names_the_job(
     world: World, airbyte: AirbyteServer
 ) -> None:
     airbyte.fail("POST /api/v1/jobs/get", status=404, body="{}")
@@ -201,10 +201,10 @@ async def test_an_airbyte_that_does_not_say_why_is_no_mystery_either(
     assert "failed; its public API does not say why" in run.failure.message
 
 
-async def test_what_a_failed_append_wrote_counts_once_the_next_one_completes(
+async def test_files_of_a_failed_append_count_once_the_next_one_completes(
     world: World, airbyte: AirbyteServer
 ) -> None:
-    """Airbyte's state has moved past those rows: without their files they would be lost."""
+    """Airbyte's state has moved past those rows. Without their files they would be lost."""
     toy = await make(world, INCREMENTAL, rows=50, fail_after=45)
     assert (await toy.sync()).state is RunState.FAILED
     assert await toy.rows() == []
@@ -215,7 +215,7 @@ async def test_what_a_failed_append_wrote_counts_once_the_next_one_completes(
     assert await toy.rows() == list(range(1, 51))
 
 
-async def test_a_sync_by_airbytes_schedule_is_seen_too(
+async def test_a_sync_by_airbytes_schedule_is_recorded_too(
     world: World, airbyte: AirbyteServer, engine: RemoteIngestionEngine
 ) -> None:
     toy = await make(world, rows=3)
@@ -224,11 +224,11 @@ async def test_a_sync_by_airbytes_schedule_is_seen_too(
     job = start_job(airbyte, toy)
     await ended(airbyte, job)
     for _ in range(2):
-        await engine.follower.look()
+        await engine.follower.poll()
     assert await toy.rows() == [1, 2, 3, 4, 5]
-    found = await world.manifests.resolve(toy.path)
-    assert found is not None
-    assert found.run_ids == (f"airbyte-job-{job}",)
+    bronze = await world.manifests.resolve(toy.path)
+    assert bronze is not None
+    assert bronze.run_ids == (f"airbyte-job-{job}",)
     assert len((await toy.manifest()).commits) == 2
     _, run, newer = await world.service.last_sync(toy.ingestion.id)
     assert run is not None
@@ -236,7 +236,7 @@ async def test_a_sync_by_airbytes_schedule_is_seen_too(
     assert (newer.id, newer.state, newer.rows) == (f"airbyte-job-{job}", RunState.SUCCEEDED, 5)
 
 
-async def test_a_runs_own_job_is_told_as_the_run(world: World) -> None:
+async def test_a_runs_own_job_is_shown_as_the_run(world: World) -> None:
     toy = await make(world, rows=3)
     assert (await world.service.last_sync(toy.ingestion.id))[1:] == (None, None)
     ran = await toy.sync()
@@ -245,7 +245,7 @@ async def test_a_runs_own_job_is_told_as_the_run(world: World) -> None:
     assert (run.run_id, job) == (ran.run_id, None)
 
 
-async def test_what_was_there_before_the_gateway_stays_visible(
+async def test_files_from_before_the_gateway_stay_visible(
     world: World, airbyte: AirbyteServer
 ) -> None:
     toy = await make(world, rows=3)
@@ -281,7 +281,7 @@ async def test_a_sync_outlives_its_gateway(world: World, airbyte: AirbyteServer)
     assert airbyte.calls("POST /jobs") == 1
 
 
-async def test_a_gateway_that_ends_notes_the_job_it_has_asked_for(
+async def test_a_gateway_that_ends_records_its_requested_job(
     world: World, airbyte: AirbyteServer
 ) -> None:
     toy = await make(world, rows=25)
@@ -292,7 +292,7 @@ async def test_a_gateway_that_ends_notes_the_job_it_has_asked_for(
         world.lakehouse, world.settings, world.engine, world.data, airbyte
     ) as other:
         run = (await other.service.sync(toy.ingestion.id, CALLER))[0]
-        await until(lambda: _asked(airbyte))
+        await until(lambda: _requested(airbyte))
         [task] = [t for t in asyncio.all_tasks() if t.get_name() == f"run {run.run_id}"]
         ending = asyncio.create_task(other.runs.close(grace=0))
 
@@ -308,10 +308,10 @@ async def test_a_gateway_that_ends_notes_the_job_it_has_asked_for(
     assert airbyte.calls("POST /jobs") == 1
 
 
-async def test_a_job_that_airbyte_makes_after_its_gateway_is_gone_is_waited_for(
+async def test_a_job_that_airbyte_creates_after_its_gateway_ended_is_waited_for(
     world: World, airbyte: AirbyteServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "LAST_WORD", 0.0)
+    monkeypatch.setattr(jobs, "REQUEST_GRACE", 0.0)
     toy = await make(world, rows=25)
     held = airbyte.fail("POST /jobs", held=threading.Event()).held
     assert isinstance(world.engine, RemoteIngestionEngine)
@@ -320,7 +320,7 @@ async def test_a_job_that_airbyte_makes_after_its_gateway_is_gone_is_waited_for(
         world.lakehouse, world.settings, world.engine, world.data, airbyte
     ) as other:
         run = (await other.service.sync(toy.ingestion.id, CALLER))[0]
-        await until(lambda: _asked(airbyte))
+        await until(lambda: _requested(airbyte))
         await other.runs.close(grace=0)
     looks = airbyte.calls("GET /jobs")
 
@@ -346,11 +346,11 @@ async def test_a_job_that_fails_without_its_gateway_fails_the_run_with_its_cause
     assert settled.value.engine_state == "failed"
 
 
-async def _asked(airbyte: AirbyteServer) -> bool:
+async def _requested(airbyte: AirbyteServer) -> bool:
     return airbyte.calls("POST /jobs") > 0
 
 
-async def test_a_job_whose_id_nobody_wrote_down_is_found(world: World) -> None:
+async def test_a_job_whose_id_was_not_recorded_is_found(world: World) -> None:
     toy = await make(world, rows=3)
     run = await toy.sync()
     engine = {"airbyte_last_job_id": run.engine["airbyte_job_id"] - 1}
@@ -362,7 +362,7 @@ async def test_a_job_whose_id_nobody_wrote_down_is_found(world: World) -> None:
     assert await world.engine.reconcile_sync(never, toy.ingestion.id) is None
 
 
-async def test_a_repeated_request_finds_what_the_first_one_made(
+async def test_a_repeated_request_finds_the_resource_of_the_first_one(
     world: World, airbyte: AirbyteServer
 ) -> None:
     name = f"again_{uuid4().hex[:8]}"
@@ -390,16 +390,18 @@ async def test_a_repeated_request_finds_what_the_first_one_made(
         destination_id=sinks[0].id,
         streams=(stream(name),),
     )
-    made = [
+    created = [
         (await world.service.create_ingestion(ingestion, CALLER, key("i")))[0] for _ in range(2)
     ]
-    assert made[0] == made[1]
-    assert made[0].created_by == CALLER.subject
+    assert created[0] == created[1]
+    assert created[0].created_by == CALLER.subject
     for path in ("sources", "destinations", "connections"):
         assert airbyte.calls(f"POST /{path}") == 1
 
 
-async def test_secrets_are_in_no_answer_log_or_object(world: World, airbyte: AirbyteServer) -> None:
+async def test_secrets_do_not_appear_in_responses_logs_or_objects(
+    world: World, airbyte: AirbyteServer
+) -> None:
     toy = await make(world, rows=3, password=SECRET)
     source = await world.service.source(toy.ingestion.source_id)
     assert source.config["password"] == "**********"
@@ -418,7 +420,7 @@ async def test_secrets_are_in_no_answer_log_or_object(world: World, airbyte: Air
     )
 
 
-async def test_destinations_stay_out_of_what_is_asgards(
+async def test_destinations_cannot_use_asgards_own_paths(
     world: World, airbyte: AirbyteServer
 ) -> None:
     config = {
@@ -433,8 +435,8 @@ async def test_destinations_stay_out_of_what_is_asgards(
         with pytest.raises(PathRefused):
             await world.service.create_destination(draft, CALLER)
     empty = DestinationDraft(name="empty", config={**config, "s3_bucket_path": ""})
-    made, _ = await world.service.create_destination(empty, CALLER)
-    assert made.config["s3_bucket_path"] == "bronze"
+    created, _ = await world.service.create_destination(empty, CALLER)
+    assert created.config["s3_bucket_path"] == "bronze"
     away = {**config, "s3_bucket_name": "theirs", "s3_bucket_path": "in"}
     sink, _ = await world.service.create_destination(
         DestinationDraft(name="away", config=away), CALLER
@@ -445,7 +447,7 @@ async def test_destinations_stay_out_of_what_is_asgards(
     assert elsewhere.streams[0].path == "s3://theirs/in/away"
 
 
-async def test_schedules_are_airbytes(world: World, airbyte: AirbyteServer) -> None:
+async def test_schedules_run_in_airbyte(world: World, airbyte: AirbyteServer) -> None:
     toy = await make(world, rows=1)
     change = IngestionChange(schedule=Schedule(type=ScheduleType.CRON, cron="30 3 * * 1-5"))
     changed = await world.service.update_ingestion(toy.ingestion.id, change, CALLER)
@@ -455,7 +457,7 @@ async def test_schedules_are_airbytes(world: World, airbyte: AirbyteServer) -> N
         await world.service.update_ingestion(toy.ingestion.id, basic, CALLER)
 
 
-async def test_streams_that_change_are_airbytes_too(world: World, airbyte: AirbyteServer) -> None:
+async def test_changed_streams_are_sent_to_airbyte(world: World, airbyte: AirbyteServer) -> None:
     toy = await make(world, rows=3)
     name = toy.ingestion.streams[0].name
     change = IngestionChange(streams=(stream(f"{name}_more", SyncMode.FULL_REFRESH_APPEND),))
@@ -471,14 +473,14 @@ async def test_streams_that_change_are_airbytes_too(world: World, airbyte: Airby
     assert [s.name for s in back.streams] == [name, f"{name}_more"]
 
 
-async def test_a_deduplicating_mode_is_not_one_of_s3(world: World) -> None:
+async def test_a_deduplicating_mode_is_refused_for_s3(world: World) -> None:
     source = await world.source("toy", rows=1, stream=f"d{uuid4().hex[:6]}")
     name = (await world.service.streams(source.id, CALLER))[0].name
     with pytest.raises(Exception, match="cannot be read as incremental_deduped_history"):
         await world.ingestion(source, stream(name, SyncMode.INCREMENTAL_DEDUPED_HISTORY))
 
 
-async def test_what_is_no_id_goes_into_no_address(world: World, airbyte: AirbyteServer) -> None:
+async def test_an_invalid_id_is_not_sent_to_airbyte(world: World, airbyte: AirbyteServer) -> None:
     for wrong in ("../workspaces", "x?limit=1", "", "a" * 65):
         with pytest.raises(NotFound):
             await world.service.source(wrong)

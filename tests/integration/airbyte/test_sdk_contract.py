@@ -35,7 +35,7 @@ def toy(airbyte: AirbyteServer, **config: Any) -> dict[str, Any]:
     }
 
 
-def made_source(sdk: AirbyteAPI, airbyte: AirbyteServer, **config: Any) -> models.SourceResponse:
+def create_source(sdk: AirbyteAPI, airbyte: AirbyteServer, **config: Any) -> models.SourceResponse:
     # The SDK types known connectors' configurations only: this one goes as it would in JSON.
     request = models.SourceCreateRequest.model_construct(**toy(airbyte, **config))
     answer = sdk.sources.create_source(request=request)
@@ -59,7 +59,7 @@ def s3_config(lakehouse: "Lakehouse", path: str) -> models.DestinationS3:
     )
 
 
-def made_destination(sdk: AirbyteAPI, airbyte: AirbyteServer, lakehouse: "Lakehouse") -> str:
+def create_destination(sdk: AirbyteAPI, airbyte: AirbyteServer, lakehouse: "Lakehouse") -> str:
     destination = sdk.destinations.create_destination(
         request=models.DestinationCreateRequest(
             name="lake",
@@ -71,11 +71,11 @@ def made_destination(sdk: AirbyteAPI, airbyte: AirbyteServer, lakehouse: "Lakeho
     return destination.destination_id
 
 
-def made_connection(
+def create_connection(
     sdk: AirbyteAPI, airbyte: AirbyteServer, lakehouse: "Lakehouse", **config: Any
 ) -> models.ConnectionResponse:
-    source = made_source(sdk, airbyte, **config)
-    destination = made_destination(sdk, airbyte, lakehouse)
+    source = create_source(sdk, airbyte, **config)
+    destination = create_destination(sdk, airbyte, lakehouse)
     answer = sdk.connections.create_connection(
         request=models.ConnectionCreateRequest(
             name="ticks to lake",
@@ -116,33 +116,33 @@ def test_source_definitions(airbyte: AirbyteServer) -> None:
     assert repositories[TOY] == "airbyte/source-toy"
 
 
-def test_sources_are_made_paged_and_deleted(airbyte: AirbyteServer) -> None:
+def test_sources_are_created_paged_and_deleted(airbyte: AirbyteServer) -> None:
     sdk = sdk_of(airbyte)
-    made = [made_source(sdk, airbyte) for _ in range(5)]
-    assert made[0].source_type == "toy"
-    assert airbyte.state.sources[made[0].source_id]["configuration"]["rows"] == 3
-    shown = sdk.sources.get_source(request=api.GetSourceRequest(source_id=made[0].source_id))
+    created = [create_source(sdk, airbyte) for _ in range(5)]
+    assert created[0].source_type == "toy"
+    assert airbyte.state.sources[created[0].source_id]["configuration"]["rows"] == 3
+    shown = sdk.sources.get_source(request=api.GetSourceRequest(source_id=created[0].source_id))
     assert shown.raw_response.json()["configuration"]["password"] == "**********"
-    found: list[str] = []
+    ids: list[str] = []
     while True:
         request = api.ListSourcesRequest(
-            limit=2, offset=len(found), workspace_ids=[airbyte.state.workspace]
+            limit=2, offset=len(ids), workspace_ids=[airbyte.state.workspace]
         )
         page = sdk.sources.list_sources(request=request).sources_response
         assert page is not None
-        found += [source.source_id for source in page.data]
+        ids += [source.source_id for source in page.data]
         if not page.next:
             break
-    assert [id_ for id_ in found if id_ in {s.source_id for s in made}] == [
-        s.source_id for s in made
+    assert [id_ for id_ in ids if id_ in {s.source_id for s in created}] == [
+        s.source_id for s in created
     ]
-    for source in made:
+    for source in created:
         request = api.DeleteSourceRequest(source_id=source.source_id)
         assert sdk.sources.delete_source(request=request).status_code == 204
     everything = sdk.sources.list_sources(request=api.ListSourcesRequest(limit=100))
     assert everything.sources_response is not None
     left = {source.source_id for source in everything.sources_response.data}
-    assert left.isdisjoint(source.source_id for source in made)
+    assert left.isdisjoint(source.source_id for source in created)
     with pytest.raises(errors.SDKError) as missing:
         sdk.sources.get_source(request=api.GetSourceRequest(source_id=str(uuid4())))
     assert missing.value.status_code == 404
@@ -150,14 +150,14 @@ def test_sources_are_made_paged_and_deleted(airbyte: AirbyteServer) -> None:
 
 def test_streams(airbyte: AirbyteServer, lakehouse: "Lakehouse") -> None:
     sdk = sdk_of(airbyte)
-    source = made_source(sdk, airbyte, namespace="shop")
-    destination = made_destination(sdk, airbyte, lakehouse)
+    source = create_source(sdk, airbyte, namespace="shop")
+    destination = create_destination(sdk, airbyte, lakehouse)
     request = api.GetStreamPropertiesRequest(
         source_id=source.source_id, destination_id=destination, ignore_cache=True
     )
-    found = sdk.streams.get_stream_properties(request=request).stream_properties_response
-    assert found is not None
-    first = found[0]
+    response = sdk.streams.get_stream_properties(request=request).stream_properties_response
+    assert response is not None
+    first = response[0]
     assert (first.stream_name, first.streamnamespace) == ("ticks", "shop")
     assert first.source_defined_primary_key == [["n"]]
     assert first.property_fields == [["n"], ["at"], ["odd"], ["inner"]]
@@ -166,7 +166,7 @@ def test_streams(airbyte: AirbyteServer, lakehouse: "Lakehouse") -> None:
 
 def test_connections_and_their_jobs(airbyte: AirbyteServer, lakehouse: "Lakehouse") -> None:
     sdk = sdk_of(airbyte)
-    connection = made_connection(sdk, airbyte, lakehouse, rows=25)
+    connection = create_connection(sdk, airbyte, lakehouse, rows=25)
     assert connection.namespace_definition is models.NamespaceDefinitionEnum.SOURCE
     assert connection.schedule.schedule_type.value == "manual"
     patched = sdk.connections.patch_connection(
@@ -189,9 +189,9 @@ def test_connections_and_their_jobs(airbyte: AirbyteServer, lakehouse: "Lakehous
     assert job is not None
 
     def status() -> models.JobResponse:
-        found = sdk.jobs.get_job(request=api.GetJobRequest(job_id=job.job_id)).job_response
-        assert found is not None
-        return found
+        response = sdk.jobs.get_job(request=api.GetJobRequest(job_id=job.job_id)).job_response
+        assert response is not None
+        return response
 
     until_now(lambda: status().status is models.JobStatusEnum.SUCCEEDED)
     assert status().rows_synced == 25
@@ -212,7 +212,7 @@ def test_connections_and_their_jobs(airbyte: AirbyteServer, lakehouse: "Lakehous
 
 def test_a_running_job_is_cancelled(airbyte: AirbyteServer, lakehouse: "Lakehouse") -> None:
     sdk = sdk_of(airbyte)
-    connection = made_connection(sdk, airbyte, lakehouse, rows=25, hang_after=5)
+    connection = create_connection(sdk, airbyte, lakehouse, rows=25, hang_after=5)
     start = models.JobCreateRequest(
         connection_id=connection.connection_id, job_type=models.JobTypeEnum.SYNC
     )
@@ -227,8 +227,13 @@ def test_a_running_job_is_cancelled(airbyte: AirbyteServer, lakehouse: "Lakehous
 
 def test_basic_auth(airbyte: AirbyteServer) -> None:
     airbyte.auth.username, airbyte.auth.password = "airbyte", "pass"
-    known = sdk_of(airbyte, basic_auth=models.SchemeBasicAuth(username="airbyte", password="pass"))
-    assert known.workspaces.list_workspaces(request=api.ListWorkspacesRequest()).status_code == 200
+    authenticated = sdk_of(
+        airbyte, basic_auth=models.SchemeBasicAuth(username="airbyte", password="pass")
+    )
+    assert (
+        authenticated.workspaces.list_workspaces(request=api.ListWorkspacesRequest()).status_code
+        == 200
+    )
     wrong = sdk_of(airbyte, basic_auth=models.SchemeBasicAuth(username="airbyte", password="no"))
     with pytest.raises(errors.SDKError) as refused:
         wrong.workspaces.list_workspaces(request=api.ListWorkspacesRequest())

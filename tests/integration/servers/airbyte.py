@@ -1,4 +1,4 @@
-"""A stand-in of Airbyte's public API over real HTTP, which Airbyte's own SDK has to accept.
+"""A stand-in for Airbyte's public API over real HTTP, which Airbyte's own SDK has to accept.
 
 It keeps state, pages, issues tokens that expire, checks configurations by each connector's spec,
 runs jobs whose syncs write real Parquet where Airbyte's S3 destination would (`airbyte_jobs.py`),
@@ -28,29 +28,29 @@ TOKEN_PATH = f"{PREFIX}/applications/token"
 
 @dataclass
 class Fault:
-    """What happens to the next `times` requests whose `METHOD path` matches."""
+    """A fault of the next `times` requests whose `METHOD path` matches."""
 
     match: str
     times: int = 1
     after: int = 0
-    """Requests that match and are still answered well."""
+    """The number of matching requests that still get a correct response."""
     status: int = 0
     body: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
     cut: bool = False
-    """The reply ends in its middle."""
+    """The response is cut off in its middle."""
     mute: bool = False
-    """Nothing is ever answered."""
+    """There is never a response."""
     done: bool = False
-    """The work is done all the same: only the reply is spoilt."""
+    """The work is done, and only the response is broken."""
     held: threading.Event | None = None
-    """Nothing is done until it is set; then all is well."""
+    """Nothing is done until it is set. Then the request succeeds."""
 
 
 @dataclass
 class Auth:
-    """`none` of the three: anybody may. Times in seconds."""
+    """The authentication. Without any of the three, every request is allowed. Times in seconds."""
 
     username: str | None = None
     password: str = ""
@@ -60,8 +60,8 @@ class Auth:
     forbidden: bool = False
     tokens: dict[str, float] = field(default_factory=dict)
 
-    def issue(self, given: dict[str, Any]) -> Answer:
-        if (given.get("client_id"), given.get("client_secret")) != (
+    def issue(self, credentials: dict[str, Any]) -> Answer:
+        if (credentials.get("client_id"), credentials.get("client_secret")) != (
             self.client_id,
             self.client_secret,
         ):
@@ -74,13 +74,13 @@ class Auth:
     def require(self, header: str) -> None:
         kind, _, value = header.partition(" ")
         if self.client_id is not None:
-            known = kind == "Bearer" and self.tokens.get(value, 0) > time.monotonic()
+            is_valid = kind == "Bearer" and self.tokens.get(value, 0) > time.monotonic()
         elif self.username is not None:
-            wanted = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
-            known = kind == "Basic" and value == wanted
+            expected = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+            is_valid = kind == "Basic" and value == expected
         else:
-            known = True
-        if not known:
+            is_valid = True
+        if not is_valid:
             raise Problem(401, "unauthorized", "The credentials are missing, wrong or expired.")
         if self.forbidden:
             raise Problem(403, "forbidden", "This application may not see that workspace.")
@@ -121,7 +121,7 @@ class AirbyteServer:
         return fault
 
     def reset(self) -> None:
-        """No more faults, anybody may, and nothing seen; resources stay."""
+        """Remove faults, authentication and recorded requests. Resources stay."""
         self.faults.clear()
         self.seen.clear()
         self.auth = Auth()
@@ -188,16 +188,16 @@ def _handler_of(airbyte: AirbyteServer) -> type[BaseHTTPRequestHandler]:
             if fault is not None and not fault.done:
                 return self._spoil(fault, 200, b"{}")
             try:
-                status, found = airbyte.answer(
+                status, content = airbyte.answer(
                     self.command, path, parse_qs(url.query), body,
                     self.headers.get("Authorization", ""),
                 )  # fmt: skip
             except Problem as problem:
-                status, found = problem.status, problem.document()
+                status, content = problem.status, problem.document()
             if path.startswith(f"{PREFIX}/") and path != TOKEN_PATH:
-                asked = (self.command, path.removeprefix(PREFIX), url.query, body)
-                airbyte.traffic.note(*asked, status, found)
-            reply = b"" if found is None else json.dumps(found).encode()
+                request = (self.command, path.removeprefix(PREFIX), url.query, body)
+                airbyte.traffic.note(*request, status, content)
+            reply = b"" if content is None else json.dumps(content).encode()
             if fault is not None:
                 return self._spoil(fault, status, reply)
             return self._reply(status, reply, {})

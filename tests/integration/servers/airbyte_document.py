@@ -1,4 +1,4 @@
-"""Judges requests and answers by Airbyte's own API documents.
+"""Checks requests and responses against Airbyte's own API documents.
 
 The documents belong to Airbyte, so they are not part of this repository. CONTRIBUTING.md says where
 they come from and where they are expected.
@@ -21,13 +21,13 @@ ROOT = "urn:airbyte-api"
 SHAPES = "#/components/schemas/"
 FAILED = 400
 BEFORE_THE_API = {"unauthorized", "not-found"}
-"""What Airbyte's web server answers by itself."""
+"""The problems that Airbyte's web server returns by itself."""
 DEVIATIONS = {
     r"/syncModes: null": "Airbyte's server names no modes if it is asked without a destination",
     r"configuration: null": "Airbyte's server forgets the configuration of what is deleted",
     r'"incremental_of_tomorrow"': "a mode that the tests make up",
 }
-"""Answers that are not as the document says, and why the stand-in gives them."""
+"""Responses that differ from the document, and why the stand-in gives them."""
 CONFIGURED = {"/sources": "source", "/destinations": "destination"}
 
 
@@ -49,7 +49,7 @@ class AirbyteDocument:
     def judge(
         self, method: str, path: str, query: str, body: Any, status: int, answer: Any
     ) -> list[str]:
-        """What is wrong with a request and its answer.
+        """Return what is wrong with a request and its response.
 
         A request that the server refuses may break the document: a caller's mistake reaches Airbyte
         as the caller made it.
@@ -74,16 +74,16 @@ class AirbyteDocument:
         return path, None
 
     def _query(self, line: str, operation: dict[str, Any], query: str) -> Iterator[str]:
-        known = {each["name"]: each for each in operation.get("parameters", [])}
+        parameters = {each["name"]: each for each in operation.get("parameters", [])}
         for name, values in parse_qs(query).items():
-            if name not in known:
+            if name not in parameters:
                 yield f"{line}: the document has no parameter {name}"
                 continue
-            schema = known[name].get("schema", {})
+            schema = parameters[name].get("schema", {})
             many = schema.get("type") == "array"
             value = values if many else _scalar(values[0], schema.get("type"))
             yield from self._wrong(f"{line}?{name}", schema, value, self._schemas)
-        for name in (name for name, each in known.items() if each.get("required")):
+        for name in (name for name, each in parameters.items() if each.get("required")):
             if name not in parse_qs(query):
                 yield f"{line}: the parameter {name} is missing"
 
@@ -111,11 +111,11 @@ class AirbyteDocument:
         self, line: str, operation: dict[str, Any], status: int, answer: Any
     ) -> Iterator[str]:
         declared = operation["responses"]
-        found = declared.get(str(status)) or declared.get(f"{status // 100}XX")
-        if found is None:
+        response = declared.get(str(status)) or declared.get(f"{status // 100}XX")
+        if response is None:
             yield f"{line}: the document has no answer {status}"
             return
-        content = found.get("content", {}).get("application/json", {})
+        content = response.get("content", {}).get("application/json", {})
         if "schema" in content:
             # Airbyte's server takes the type out of a configuration that it shows, and the document
             # tells configurations apart by it.
@@ -147,7 +147,7 @@ class AirbyteDocument:
         return self._judges[key]
 
     def _unknown(self, where: str, schema: dict[str, Any], value: Any) -> Iterator[str]:
-        """Names that the document does not have: its schemas let others pass."""
+        """Yield names that the document does not have, since its schemas allow others."""
         shape = self._resolved(schema)
         if isinstance(value, list):
             for each in value:
@@ -161,17 +161,17 @@ class AirbyteDocument:
                 yield from self._unknown(f"{where}.{name}", shape["properties"][name], inner)
 
     def _resolved(self, schema: dict[str, Any]) -> dict[str, Any]:
-        found = schema
-        while "$ref" in found:
-            found = self._schemas[found["$ref"].removeprefix(SHAPES)]
-        return found
+        resolved = schema
+        while "$ref" in resolved:
+            resolved = self._schemas[resolved["$ref"].removeprefix(SHAPES)]
+        return resolved
 
     def _types_of(self, name: str) -> set[str]:
-        """The connectors whose configurations the document describes."""
+        """Return the connectors whose configurations the document describes."""
         kind = f"{name.removesuffix('Configuration').lower()}Type"
         shapes = (self._resolved(each) for each in self._schemas[name]["oneOf"])
-        found = (shape.get("properties", {}).get(kind, {}).get("const") for shape in shapes)
-        return {const for const in found if const}
+        types = (shape.get("properties", {}).get(kind, {}).get("const") for shape in shapes)
+        return {const for const in types if const}
 
 
 def _pattern(path: str) -> re.Pattern[str]:
@@ -198,7 +198,7 @@ def _details(schemas: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 @dataclass
 class Traffic:
-    """What one server was asked and answered: judged at the end, as judging takes a while."""
+    """The requests and responses of one server, checked at the end since a check takes a while."""
 
     exchanges: list[tuple[str, str, str, str, int, str]] = field(default_factory=list)
 
@@ -207,23 +207,27 @@ class Traffic:
         self.exchanges.append(exchange)
 
     def violations(self) -> list[str]:
-        """Each once; none if the documents are not there. Forgets what was judged."""
+        """Return each violation once, or none without the documents. Forgets what was checked."""
         noted, self.exchanges = self.exchanges, []
         document = airbyte_document()
         if document is None:
             return []
-        found: dict[str, None] = {}
+        violations: dict[str, None] = {}
         for method, path, query, body, status, answer in noted:
             wrong = document.judge(
                 method, path, query, json.loads(body), status, json.loads(answer)
             )
-            found |= dict.fromkeys(wrong)
-        return [each for each in found if not any(re.search(known, each) for known in DEVIATIONS)]
+            violations |= dict.fromkeys(wrong)
+        return [
+            each
+            for each in violations
+            if not any(re.search(pattern, each) for pattern in DEVIATIONS)
+        ]
 
 
 @cache
 def airbyte_document() -> AirbyteDocument | None:
-    """None if the documents are not in the cache."""
+    """Return the document, or None if the documents are not in the cache."""
     folder = cache_dir() / "airbyte-api"
     files = [folder / "api_sdk.yaml", folder / "api-problems.yaml"]
     if not all(file.exists() for file in files):

@@ -1,7 +1,7 @@
 """A job of the stand-in Airbyte: it counts, and writes Parquet as the S3 destination lays it out.
 
 `{path}/{namespace}/{stream}/{YEAR}_{MONTH}_{DAY}_{EPOCH}_{part}.parquet`, flushed every ten rows.
-What an overwriting sync replaces is deleted at its end; what a failed one has flushed stays.
+An overwriting sync deletes the replaced files at its end. Files that a failed one has flushed stay.
 """
 
 import io
@@ -41,7 +41,7 @@ TOY = pa.schema(
     ]
 )
 USERS = pa.schema([*OWN, ("id", pa.int64()), ("name", pa.string()), ("age", pa.int64())])
-"""Of what the connector faker makes up, as much as is asked for."""
+"""The streams of the connector faker, as far as tests request them."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Job:
     id: int
     connection_id: str
     at: int
-    """Milliseconds since 1970; no two jobs have the same."""
+    """Milliseconds since 1970. No two jobs have the same time."""
     status: str = "pending"
     rows: int = 0
     bytes: int = 0
@@ -146,7 +146,7 @@ class _Stream:
             self._schema = self._schema.append(pa.field(name, pa.int64()))
         self._rows: int = config["count" if faker else "rows"]
         self._mode = stream["syncMode"]
-        self._known = (job.connection_id, stream["name"])
+        self._stream_key = (job.connection_id, stream["name"])
         by_source = connection["namespaceDefinition"] == "source"
         namespace = config.get("namespace") if by_source else None
         name = f"{connection['prefix'] or ''}{stream['name']}"
@@ -157,9 +157,9 @@ class _Stream:
         self._part = 0
 
     def sync(self) -> None:
-        former = self._bucket.keys(f"{self._prefix}/")
+        previous = self._bucket.keys(f"{self._prefix}/")
         incremental = self._mode.startswith("incremental")
-        start = self._state.stream_states.get(self._known, 0) if incremental else 0
+        start = self._state.stream_states.get(self._stream_key, 0) if incremental else 0
         rows: list[int] = []
         for n in range(start + 1, self._rows + 1):
             rows.append(n)
@@ -172,7 +172,7 @@ class _Stream:
         if rows:
             self._flush(rows)
         if self._mode == "full_refresh_overwrite":
-            for key in former:
+            for key in previous:
                 self._bucket.s3.delete_object(Bucket=self._bucket.name, Key=key)
 
     def _stumble(self, n: int) -> None:
@@ -195,7 +195,7 @@ class _Stream:
         self._job.rows += len(rows)
         self._job.bytes += len(body)
         self._job.updated = time.time()
-        self._state.stream_states[self._known] = rows[-1]
+        self._state.stream_states[self._stream_key] = rows[-1]
 
     def _record(self, n: int) -> dict[str, Any]:
         odd = {"field": "odd", "change": "NULLED", "reason": "DESTINATION_TYPECAST_ERROR"}
@@ -224,7 +224,7 @@ def _user(n: int) -> dict[str, Any]:
 
 
 def _safe(name: str) -> str:
-    """Airbyte's `Transformations.toS3SafeCharacters`."""
+    """Return the name as Airbyte's `Transformations.toS3SafeCharacters` does."""
     plain = "".join(
         c for c in unicodedata.normalize("NFKD", name) if unicodedata.category(c)[0] != "M"
     )

@@ -93,7 +93,7 @@ SPECS: dict[str, dict[str, Any]] = {
 
 
 def discover(type_: str, config: dict[str, Any]) -> tuple[str | None, list[dict[str, Any]]]:
-    """What is wrong, or what the source has."""
+    """Return an error, or the streams of the source."""
     if type_ == "faker":
         fields = ["id", "name", "age"]
         return None, [{"name": "users", "cursor": ["updated_at"], "key": ["id"], "fields": fields}]

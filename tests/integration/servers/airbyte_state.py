@@ -1,4 +1,4 @@
-"""What the stand-in Airbyte knows: workspaces, sources, destinations, connections and jobs."""
+"""The state of the stand-in Airbyte: workspaces, sources, destinations, connections and jobs."""
 
 import copy
 import re
@@ -28,7 +28,7 @@ DETAILS = {
     ),
     "unprocessable-entity": "The body of the request was not understood",
 }
-"""Airbyte's constants by type of problem, as its API documents have them."""
+"""Airbyte's constants by type of problem, from its API documents."""
 MIN_YEAR = 2000
 """Quartz's seventh field is a year."""
 LARGEST_PAGE = 100
@@ -37,7 +37,7 @@ S3_MODES = ("full_refresh_overwrite", "full_refresh_append", "incremental_append
 
 
 class Problem(Exception):
-    """Airbyte's own error document: `detail` tells the type of problem, `data` the reason."""
+    """Airbyte's own error document: `detail` has the type of problem, `data` the reason."""
 
     def __init__(self, status: int, title: str, reason: str) -> None:
         super().__init__(reason)
@@ -63,11 +63,12 @@ class AirbyteState:
         self.connections: dict[str, Resource] = {}
         self.jobs: dict[int, Job] = {}
         self.deleted: set[str] = set()
-        """Their rows stay, and only lists leave them out."""
+        """The ids of deleted resources. Their rows stay, and only lists omit them."""
         self.modes: tuple[str, ...] = S3_MODES
-        """What a source and a destination have in common."""
+        """The modes that a source and a destination have in common."""
         self.is_admin = True
-        """Of the instance. Others have no role in the unknown workspace of an unknown id."""
+        """Whether the caller is an admin of the instance. Others have no role in the unknown
+        workspace of an unknown id."""
         self.broken_tombstones = False
         """Whether reading a deleted source or destination is a 500."""
         self.stream_states: dict[tuple[str, str], int] = {}
@@ -83,18 +84,18 @@ class AirbyteState:
                 job.thread.join(10)
 
     def add_workspace(self, name: str) -> str:
-        made = str(uuid4())
-        self.workspaces[made] = {
-            "workspaceId": made, "name": name, "dataResidency": "auto", "notifications": {},
+        workspace = str(uuid4())
+        self.workspaces[workspace] = {
+            "workspaceId": workspace, "name": name, "dataResidency": "auto", "notifications": {},
         }  # fmt: skip
-        return made
+        return workspace
 
     def answer(self, method: str, path: str, query: Query, body: Any) -> Answer:
         for verb, pattern, call in _ROUTES:
-            found = re.fullmatch(pattern, path)
-            if verb == method and found:
+            match = re.fullmatch(pattern, path)
+            if verb == method and match:
                 with self._lock:
-                    return call(self, found, query, body)
+                    return call(self, match, query, body)
         raise Problem(404, "not-found", f"There is no {method} {path}.")
 
     # Lists
@@ -103,9 +104,9 @@ class AirbyteState:
         limit, offset = int(_one(query, "limit", "20")), int(_one(query, "offset", "0"))
         if not 1 <= limit <= LARGEST_PAGE:
             raise Problem(400, "bad-request", f"limit is from 1 to {LARGEST_PAGE}")
-        wanted = query.get("workspaceIds")
-        if wanted:
-            items = [item for item in items if item.get("workspaceId") in wanted]
+        requested = query.get("workspaceIds")
+        if requested:
+            items = [item for item in items if item.get("workspaceId") in requested]
         page: Resource = {"data": [_shown(item) for item in items[offset : offset + limit]]}
         rest = f"{self.url}{path}?limit={limit}&offset="
         page["next"] = f"{rest}{offset + limit}" if offset + limit < len(items) else ""
@@ -124,34 +125,34 @@ class AirbyteState:
     def list_connections(self, _: Any, query: Query, __: Any) -> Answer:
         return self._page("/connections", self._alive(self.connections), query)
 
-    def _alive(self, found: dict[str, Resource]) -> list[Resource]:
-        return [item for id_, item in found.items() if id_ not in self.deleted]
+    def _alive(self, resources: dict[str, Resource]) -> list[Resource]:
+        return [item for id_, item in resources.items() if id_ not in self.deleted]
 
     def list_jobs(self, _: Any, query: Query, __: Any) -> Answer:
         jobs = [job.document() for job in self.jobs.values()]
         for name in ("connectionId", "status", "jobType"):
-            wanted = _one(query, name, "")
-            jobs = [job for job in jobs if not wanted or job[name] == wanted]
+            requested = _one(query, name, "")
+            jobs = [job for job in jobs if not requested or job[name] == requested]
         jobs.sort(key=lambda job: job["jobId"], reverse="DESC" in _one(query, "orderBy", ""))
         return self._page("/jobs", jobs, query)
 
-    def list_definitions(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        self._get(self.workspaces, "workspace", found[1])
-        kind = found[2].removesuffix("s")
+    def list_definitions(self, match: re.Match[str], _: Query, __: Any) -> Answer:
+        self._get(self.workspaces, "workspace", match[1])
+        kind = match[2].removesuffix("s")
         data = [each.document() for each in DEFINITIONS if each.kind == kind]
         return 200, {"data": data, "next": "", "previous": ""}
 
     # Sources and destinations
 
     def create_source(self, _: Any, __: Query, body: Resource) -> Answer:
-        made = self._actor("source", body)
-        self.sources[made["sourceId"]] = made
-        return 200, _shown(made)
+        created = self._actor("source", body)
+        self.sources[created["sourceId"]] = created
+        return 200, _shown(created)
 
     def create_destination(self, _: Any, __: Query, body: Resource) -> Answer:
-        made = self._actor("destination", body)
-        self.destinations[made["destinationId"]] = made
-        return 200, _shown(made)
+        created = self._actor("destination", body)
+        self.destinations[created["destinationId"]] = created
+        return 200, _shown(created)
 
     def _actor(self, kind: str, body: Resource) -> Resource:
         self._get(self.workspaces, "workspace", body["workspaceId"])
@@ -173,27 +174,27 @@ class AirbyteState:
             "createdAt": int(time.time()),
         }
 
-    def get_workspace(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        return 200, self._get(self.workspaces, "workspace", found[1])
+    def get_workspace(self, match: re.Match[str], _: Query, __: Any) -> Answer:
+        return 200, self._get(self.workspaces, "workspace", match[1])
 
-    def get_source(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        return self._get_actor(self.sources, "source", found[1])
+    def get_source(self, match: re.Match[str], _: Query, __: Any) -> Answer:
+        return self._get_actor(self.sources, "source", match[1])
 
-    def get_destination(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        return self._get_actor(self.destinations, "destination", found[1])
+    def get_destination(self, match: re.Match[str], _: Query, __: Any) -> Answer:
+        return self._get_actor(self.destinations, "destination", match[1])
 
-    def _get_actor(self, found: dict[str, Resource], kind: str, id_: str) -> Answer:
-        actor = self._get(found, kind, id_)
+    def _get_actor(self, resources: dict[str, Resource], kind: str, id_: str) -> Answer:
+        actor = self._get(resources, kind, id_)
         if id_ in self.deleted and self.broken_tombstones:
             raise Problem(500, "unexpected-problem", 'argument "content" is null')
         return 200, _shown(actor)
 
-    def delete_source(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        self._delete(self.sources, "source", found[1])["configuration"] = None
+    def delete_source(self, match: re.Match[str], _: Query, __: Any) -> Answer:
+        self._delete(self.sources, "source", match[1])["configuration"] = None
         return 204, None
 
-    def delete_destination(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        self._delete(self.destinations, "destination", found[1])["configuration"] = None
+    def delete_destination(self, match: re.Match[str], _: Query, __: Any) -> Answer:
+        self._delete(self.destinations, "destination", match[1])["configuration"] = None
         return 204, None
 
     def streams(self, _: Any, query: Query, __: Any) -> Answer:
@@ -222,7 +223,7 @@ class AirbyteState:
     def create_connection(self, _: Any, __: Query, body: Resource) -> Answer:
         source = self._get(self.sources, "source", body["sourceId"])
         self._get(self.destinations, "destination", body["destinationId"])
-        made = {
+        created = {
             "connectionId": str(uuid4()),
             "name": body.get("name") or "unnamed",
             "sourceId": body["sourceId"],
@@ -238,11 +239,11 @@ class AirbyteState:
             "tags": [],
             "createdAt": int(time.time()),
         }
-        self.connections[made["connectionId"]] = made
-        return 200, made
+        self.connections[created["connectionId"]] = created
+        return 200, created
 
-    def patch_connection(self, found: re.Match[str], _: Query, body: Resource) -> Answer:
-        connection = self._get(self.connections, "connection", found[1])
+    def patch_connection(self, match: re.Match[str], _: Query, body: Resource) -> Answer:
+        connection = self._get(self.connections, "connection", match[1])
         if connection["status"] == "locked":
             raise Problem(409, "state-conflict", "The connection is locked.")
         for name in ("name", "status", *NAMING):
@@ -255,10 +256,10 @@ class AirbyteState:
             connection["configurations"] = self._configured(source, body["configurations"])
         return 200, connection
 
-    def _configured(self, source: Resource, wanted: Resource | None) -> Resource:
-        _, known = discover(source["sourceType"], source["configuration"])
-        streams = {stream["name"]: stream for stream in known}
-        chosen = (wanted or {}).get("streams") or [{"name": name} for name in streams]
+    def _configured(self, source: Resource, requested: Resource | None) -> Resource:
+        _, discovered = discover(source["sourceType"], source["configuration"])
+        streams = {stream["name"]: stream for stream in discovered}
+        chosen = (requested or {}).get("streams") or [{"name": name} for name in streams]
         configured = []
         for stream in chosen:
             if stream["name"] not in streams:
@@ -269,11 +270,11 @@ class AirbyteState:
             configured.append({"syncMode": "full_refresh_overwrite", "mappers": [], **stream})
         return {"streams": configured}
 
-    def get_connection(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        return 200, self._get(self.connections, "connection", found[1])
+    def get_connection(self, match: re.Match[str], _: Query, __: Any) -> Answer:
+        return 200, self._get(self.connections, "connection", match[1])
 
-    def delete_connection(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        self._delete(self.connections, "connection", found[1])["status"] = "deprecated"
+    def delete_connection(self, match: re.Match[str], _: Query, __: Any) -> Answer:
+        self._delete(self.connections, "connection", match[1])["status"] = "deprecated"
         return 204, None
 
     # Jobs
@@ -294,16 +295,16 @@ class AirbyteState:
         job.thread.start()
         return 200, job.document()
 
-    def get_job(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        return 200, self._job(found[1]).document()
+    def get_job(self, match: re.Match[str], _: Query, __: Any) -> Answer:
+        return 200, self._job(match[1]).document()
 
-    def cancel_job(self, found: re.Match[str], _: Query, __: Any) -> Answer:
-        job = self._job(found[1])
+    def cancel_job(self, match: re.Match[str], _: Query, __: Any) -> Answer:
+        job = self._job(match[1])
         job.cancelled.set()
         return 200, job.document()
 
     def job_info(self, job_id: int) -> Answer:
-        """Of the configuration API beside the public one, which alone says why a job failed."""
+        """Answer as the configuration API does, which alone says why a job failed."""
         job = self._job(str(job_id))
         failures = [job.failure] if job.failure else []
         summary = {"failures": failures, "partialSuccess": bool(job.rows)}
@@ -316,16 +317,16 @@ class AirbyteState:
             raise Problem(404, "resource-not-found", f"Could not find a resource for: {job_id}")
         return job
 
-    def _get(self, found: dict[str, Resource], kind: str, id_: str) -> Resource:
-        if id_ not in found:
+    def _get(self, resources: dict[str, Resource], kind: str, id_: str) -> Resource:
+        if id_ not in resources:
             if not self.is_admin:
                 raise Problem(403, "forbidden", "These credentials have no role there.")
             raise Problem(404, "resource-not-found", f"Could not find a {kind} for: {id_}")
-        return found[id_]
+        return resources[id_]
 
-    def _delete(self, found: dict[str, Resource], kind: str, id_: str) -> Resource:
+    def _delete(self, resources: dict[str, Resource], kind: str, id_: str) -> Resource:
         self.deleted.add(id_)
-        return self._get(found, kind, id_)
+        return self._get(resources, kind, id_)
 
 
 def _one(query: Query, name: str, default: str) -> str:
@@ -341,7 +342,7 @@ def _definition(kind: str, type_: str | None, id_: str | None) -> Definition:
 
 def _judge(definition: Definition, config: Resource) -> None:
     judge = jsonschema.Draft7Validator(SPECS.get(definition.type, {}))
-    wrong = [f"$.{'.'.join(map(str, e.path))}: {_said(e)}" for e in judge.iter_errors(config)]
+    wrong = [f"$.{'.'.join(map(str, e.path))}: {_message(e)}" for e in judge.iter_errors(config)]
     if wrong:
         raise Problem(
             422,
@@ -352,7 +353,7 @@ def _judge(definition: Definition, config: Resource) -> None:
         )
 
 
-def _said(error: jsonschema.ValidationError) -> str:
+def _message(error: jsonschema.ValidationError) -> str:
     if error.validator == "required":
         return f"{error.message.split(chr(39))[1]} is missing but it is required"
     if error.validator == "type":
@@ -371,7 +372,7 @@ def _schedule(body: Resource) -> Resource:
 
 
 def _shown(resource: Resource) -> Resource:
-    """Airbyte never answers a secret."""
+    """Mask secrets, which Airbyte never returns."""
     if not resource.get("configuration"):
         return resource
     kind = "sourceType" if "sourceType" in resource else "destinationType"

@@ -1,4 +1,4 @@
-"""Real Spark 3.5 with Iceberg and S3A, from PyPI and Maven: what the Spark image holds."""
+"""Real Spark 3.5 with Iceberg and S3A, from PyPI and Maven, as in the Spark image."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ POM = Path(__file__).parent.parent / "spark" / "pom.xml"
 
 @dataclass(frozen=True)
 class Spark:
-    """`image` stands for the root of the image's file system."""
+    """Spark, where `image` is the root of the image's file system."""
 
     folder: Path
     image: Path
@@ -37,13 +37,13 @@ class Spark:
         return [str(binary), "--master", "local[2]", *options, str(script), *arguments]
 
     def environment(self, secrets: Mapping[str, str]) -> dict[str, str]:
-        """Nothing of the test's own but the path: no venv, no keys."""
+        """Return an environment with only the test's path: no venv, no keys."""
         python = str(self.folder / "venv" / "bin" / "python")
         return {"PATH": os.environ["PATH"], "HOME": "/tmp", "PYSPARK_PYTHON": python, **secrets}
 
 
 def spark(image: Path) -> Spark:
-    """`image` is filled as `spark.Dockerfile` does it."""
+    """Fill `image` as `spark.Dockerfile` does."""
     folder = cache_dir() / f"spark-{VERSION}"
     if not (folder / "venv" / "bin" / "spark-submit").exists():
         _fetch(folder)

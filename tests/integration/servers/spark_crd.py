@@ -1,4 +1,4 @@
-"""The SparkApplication CRD, made from the models that the operator's project publishes on PyPI
+"""The SparkApplication CRD, built from the models that the operator's project publishes on PyPI
 (they are generated from its own OpenAPI)."""
 
 import sys
@@ -58,10 +58,10 @@ def _schema() -> Schema:
     schema = _structural(whole, whole["$defs"])
     schema["properties"]["metadata"] = {"type": "object"}
     for path, values in ENUMS.items():
-        found = schema
+        node = schema
         for name in path:
-            found = found["properties"][name]
-        found["enum"] = values
+            node = node["properties"][name]
+        node["enum"] = values
     return schema
 
 
@@ -79,7 +79,7 @@ def import_models() -> Any:
 
 
 def _structural(node: Schema, definitions: dict[str, Schema]) -> Schema:
-    """Without references, nulls and titles, as Kubernetes wants its schemas."""
+    """Return the schema without references, nulls and titles, as Kubernetes requires."""
     if reference := node.get("$ref"):
         return _structural(definitions[reference.rpartition("/")[2]], definitions)
     if choices := node.get("anyOf") or node.get("allOf"):
@@ -90,19 +90,19 @@ def _structural(node: Schema, definitions: dict[str, Schema]) -> Schema:
     kind = node.get("type")
     if kind is None:
         return {"x-kubernetes-preserve-unknown-fields": True}
-    made: Schema = {"type": kind}
+    structural: Schema = {"type": kind}
     if node.get("format") == "date-time":
-        made["format"] = "date-time"
+        structural["format"] = "date-time"
     if kind == "array":
-        made["items"] = _structural(node["items"], definitions)
+        structural["items"] = _structural(node["items"], definitions)
     if "properties" in node:
-        made["properties"] = {
+        structural["properties"] = {
             name: _structural(child, definitions) for name, child in node["properties"].items()
         }
         if required := node.get("required"):
-            made["required"] = required
+            structural["required"] = required
     elif isinstance(values := node.get("additionalProperties"), dict):
-        made["additionalProperties"] = _structural(values, definitions)
+        structural["additionalProperties"] = _structural(values, definitions)
     elif kind == "object":
-        made["x-kubernetes-preserve-unknown-fields"] = True
-    return made
+        structural["x-kubernetes-preserve-unknown-fields"] = True
+    return structural

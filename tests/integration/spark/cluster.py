@@ -1,4 +1,4 @@
-"""What an administrator prepares for Asgard, and what a test may look up."""
+"""The preparations of an administrator for Asgard, and lookups for tests."""
 
 import time
 from base64 import b64encode
@@ -24,7 +24,7 @@ RULES: list[dict[str, Any]] = [
 
 @dataclass(frozen=True)
 class Cluster:
-    """`client` is an admin's."""
+    """A cluster with the `client` of an admin."""
 
     kube: KubeServer
     client: Any
@@ -43,14 +43,14 @@ class Cluster:
         return CustomObjectsApi(self.client)
 
     def application(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.custom.get_namespaced_custom_object(
+        resource: dict[str, Any] = self.custom.get_namespaced_custom_object(
             GROUP, VERSION, self.namespace, PLURAL, name
         )
-        return found
+        return resource
 
     def names(self) -> list[str]:
-        found = self.custom.list_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL)
-        return [item["metadata"]["name"] for item in found["items"]]
+        listed = self.custom.list_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL)
+        return [item["metadata"]["name"] for item in listed["items"]]
 
     def delete(self, name: str) -> None:
         self.custom.delete_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, name)

@@ -47,8 +47,8 @@ def operator(
 
 @pytest.fixture(scope="session")
 def traces() -> Iterator[Collector]:
-    with collector() as found:
-        yield found
+    with collector() as spans:
+        yield spans
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Jobs as a client of the gateway sees them, and the tables that they leave."""
+"""Jobs as a client of the gateway sees them, and the tables that they write."""
 
 import asyncio
 from typing import Any
@@ -17,18 +17,18 @@ async def submit(client: httpx.AsyncClient, sql: str, **body: Any) -> str:
     return run_id
 
 
-async def get(client: httpx.AsyncClient, run_id: str, what: str) -> dict[str, Any]:
-    answer = await client.get(f"/spark/transform/{run_id}/{what}")
+async def get(client: httpx.AsyncClient, run_id: str, resource: str) -> dict[str, Any]:
+    answer = await client.get(f"/spark/transform/{run_id}/{resource}")
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    document: dict[str, Any] = answer.json()
+    return document
 
 
-async def until(client: httpx.AsyncClient, run_id: str, *wanted: str) -> dict[str, Any]:
+async def until(client: httpx.AsyncClient, run_id: str, *expected: str) -> dict[str, Any]:
     async with asyncio.timeout(END_SECONDS):
         while True:
             status = await get(client, run_id, "status")
-            if status["state"] in wanted:
+            if status["state"] in expected:
                 return status
             await asyncio.sleep(0.1)
 
@@ -39,17 +39,17 @@ async def ended(client: httpx.AsyncClient, run_id: str) -> dict[str, Any]:
 
 async def rows(lakehouse: Lakehouse, table: str) -> list[dict[str, Any]]:
     def scan(catalog: Any) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = catalog.load_table(table).scan().to_arrow().to_pylist()
-        return found
+        read: list[dict[str, Any]] = catalog.load_table(table).scan().to_arrow().to_pylist()
+        return read
 
-    found = await lakehouse.catalog.run(scan)
-    return sorted(found, key=lambda row: [str(value) for value in row.values()])
+    result = await lakehouse.catalog.run(scan)
+    return sorted(result, key=lambda row: [str(value) for value in row.values()])
 
 
 async def summary(lakehouse: Lakehouse, table: str) -> dict[str, str]:
     def look(catalog: Any) -> dict[str, str]:
         snapshot = catalog.load_table(table).current_snapshot()
-        said = snapshot.summary
-        return {"operation": said.operation.value, **said.additional_properties}
+        fields = snapshot.summary
+        return {"operation": fields.operation.value, **fields.additional_properties}
 
     return await lakehouse.catalog.run(look)

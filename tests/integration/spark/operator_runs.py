@@ -1,4 +1,4 @@
-"""Runs on the Spark operator's adapter without the rest of a gateway, for what needs no Spark."""
+"""Runs on the Spark operator's adapter without the rest of a gateway, for tests without Spark."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -60,7 +60,7 @@ class Runs:
         return ended
 
     async def until(self, run: Run, *reasons: str) -> Run:
-        """Until something of that name has happened to it."""
+        """Wait until the run has an event with one of these reasons."""
         async with asyncio.timeout(SECONDS):
             while True:
                 now = await self.service.get(run.run_id)
@@ -71,7 +71,7 @@ class Runs:
 
 
 def common(namespace: str, **changes: Any) -> SparkSettings:
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "namespace": namespace,
         "image": "registry.example/spark:1",
         "version": "3.5.0",
@@ -84,7 +84,7 @@ def common(namespace: str, **changes: Any) -> SparkSettings:
         "hides_history": True,
         **changes,
     }
-    return SparkSettings(**given)
+    return SparkSettings(**fields)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Every manifest that the gateway can make, judged by the API server with strict validation."""
+"""The API server accepts every manifest of the gateway with strict validation."""
 
 from dataclasses import replace
 from typing import Any
@@ -59,9 +59,9 @@ def test_a_manifest_is_valid(
             ),
         )
     settings = common(cluster.namespace, **changes)
-    asked = {"executor_instances": 3, "executor_memory": "1Gi", "driver_memory": "600mb"}
-    body = manifest(job(mode, **asked), settings, lake, request_id)
-    made = cluster.custom.create_namespaced_custom_object(
+    resources = {"executor_instances": 3, "executor_memory": "1Gi", "driver_memory": "600mb"}
+    body = manifest(job(mode, **resources), settings, lake, request_id)
+    created = cluster.custom.create_namespaced_custom_object(
         GROUP,
         VERSION,
         cluster.namespace,
@@ -70,12 +70,12 @@ def test_a_manifest_is_valid(
         dry_run="All",
         field_validation="Strict",
     )
-    assert made["metadata"]["name"] == f"sql-exec-{RUN_ID}"
-    labels = made["metadata"]["labels"]
+    assert created["metadata"]["name"] == f"sql-exec-{RUN_ID}"
+    labels = created["metadata"]["labels"]
     assert labels["app.kubernetes.io/managed-by"] == "asgard"
     assert labels["asgard.io/run-id"] == RUN_ID
     assert labels.get("asgard.io/request-id") == ("r-1" if request_id == "r-1" else None)
-    spec = made["spec"]
+    spec = created["spec"]
     assert (spec["executor"]["memory"], spec["driver"]["memory"]) == ("1024m", "600m")
     assert spec["restartPolicy"] == {"type": "Never"}
     prefix = spec["sparkConf"]["spark.kubernetes.executor.podNamePrefix"]
@@ -87,11 +87,11 @@ def test_a_manifest_is_valid(
         )
         keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "ICEBERG_REST_CREDENTIAL"}
         assert set(references) == ({"ICEBERG_REST_TOKEN"} if aws else keys)
-    assert "bearer-of-asgard" not in str(made)
-    assert str(lakehouse.lake.s3.secret_key) not in str(made)
+    assert "bearer-of-asgard" not in str(created)
+    assert str(lakehouse.lake.s3.secret_key) not in str(created)
 
 
-def test_an_unknown_field_would_be_refused(cluster: Cluster, lakehouse: Lakehouse) -> None:
+def test_an_unknown_field_is_refused(cluster: Cluster, lakehouse: Lakehouse) -> None:
     """The proof that the test above can fail."""
     from kubernetes.client import ApiException
 

@@ -1,4 +1,4 @@
-"""Nessie shows the newest snapshot of a table only: what counts there as evidence of a run."""
+"""The evidence of a run on Nessie, which shows only the newest snapshot of a table."""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -95,7 +95,7 @@ async def test_only_a_snapshot_of_the_run_is_a_success(
         assert (ended.failure.cause, ended.failure.retryable) == (FailureCause.LOST, retryable)
 
 
-async def test_a_build_of_duckdb_that_another_writer_hides_is_not_called_undone(
+async def test_a_build_of_duckdb_that_another_writer_hides_is_not_reported_as_undone(
     lake: Lakehouse, tmp_path: Path
 ) -> None:
     async with open_world(lake, tmp_path) as world:
@@ -107,7 +107,7 @@ async def test_a_build_of_duckdb_that_another_writer_hides_is_not_called_undone(
             await world.engine.reconcile(spec, run)
 
 
-async def test_a_job_of_sail_that_another_writer_hides_is_not_called_undone(
+async def test_a_job_of_sail_that_another_writer_hides_is_not_reported_as_undone(
     lake: Lakehouse, tmp_path: Path
 ) -> None:
     engine = SparkConnectEngine(

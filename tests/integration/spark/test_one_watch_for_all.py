@@ -68,19 +68,19 @@ class Namespace:
         self.cluster.patch_status(name, {"applicationState": {"state": state}})
 
 
-async def news(queue: "asyncio.Queue[Application | None]") -> Application | None:
+async def next_change(queue: "asyncio.Queue[Application | None]") -> Application | None:
     async with asyncio.timeout(SECONDS):
         return await queue.get()
 
 
 async def state(queue: "asyncio.Queue[Application | None]") -> str | None:
-    found = await news(queue)
-    assert found is not None
-    return found.state
+    change = await next_change(queue)
+    assert change is not None
+    return change.state
 
 
 async def first_of_watch(api: KubernetesApi, version: str) -> dict[str, Any]:
-    """As soon as a fresh API server serves the resource."""
+    """Return the first event, as soon as a new API server serves the resource."""
     async with asyncio.timeout(SECONDS):
         while True:
             try:
@@ -93,7 +93,7 @@ async def first_of_watch(api: KubernetesApi, version: str) -> dict[str, Any]:
 
 
 def requests(cluster: Cluster, namespace: str) -> float:
-    """Of anybody for applications, as the API server counts them; all namespaces together."""
+    """Return the requests for applications that the API server has counted, from all clients."""
     url, headers = f"{cluster.kube.url}/metrics", {"Authorization": f"Bearer {ADMIN}"}
     text = httpx.get(url, headers=headers, verify=False).text  # noqa: S501
     return sum(
@@ -103,17 +103,17 @@ def requests(cluster: Cluster, namespace: str) -> float:
     )
 
 
-async def test_every_change_is_told_in_order_and_a_deletion_too(cluster: Cluster) -> None:
+async def test_every_change_and_a_deletion_arrive_in_order(cluster: Cluster) -> None:
     there = Namespace(cluster, "watched")
     async with watching(cluster.kube.kubeconfig(GATEWAY), "watched") as watch:
         with watch.follow("a") as queue:
             there.create("a")
             for written in ("SUBMITTED", "RUNNING", "SUCCEEDING", "COMPLETED"):
                 there.state("a", written)
-            told = [await state(queue) for _ in range(5)]
-            assert told == [None, "SUBMITTED", "RUNNING", "SUCCEEDING", "COMPLETED"]
+            states = [await state(queue) for _ in range(5)]
+            assert states == [None, "SUBMITTED", "RUNNING", "SUCCEEDING", "COMPLETED"]
             there.cluster.delete("a")
-            assert await news(queue) is None
+            assert await next_change(queue) is None
 
 
 async def test_a_restart_of_the_api_server_loses_nothing(cluster: Cluster) -> None:
@@ -129,10 +129,10 @@ async def test_a_restart_of_the_api_server_loses_nothing(cluster: Cluster) -> No
             there.state("a", "RUNNING")
             there.cluster.delete("b")
             assert await state(a) == "RUNNING"
-            assert await news(b) is None
+            assert await next_change(b) is None
 
 
-async def test_a_version_that_is_forgotten_is_listed_anew(cluster: Cluster) -> None:
+async def test_an_expired_version_leads_to_a_new_list(cluster: Cluster) -> None:
     there = Namespace(cluster, "forgotten")
     there.create("stays")
     there.create("goes")
@@ -153,14 +153,14 @@ async def test_a_version_that_is_forgotten_is_listed_anew(cluster: Cluster) -> N
         assert (await state(stays), await state(goes)) == (None, None)
         watch.open()
         assert await state(stays) == "RUNNING"
-        assert await news(goes) is None
+        assert await next_change(goes) is None
         there.state("stays", "COMPLETED")
         assert await state(stays) == "COMPLETED"
     watch.close()
     api.close()
 
 
-async def test_a_run_outlives_an_api_server_that_is_away(
+async def test_a_run_survives_an_unreachable_api_server(
     lakehouse: Lakehouse, cluster: Cluster
 ) -> None:
     there = Namespace(cluster, "outage")
@@ -174,7 +174,7 @@ async def test_a_run_outlives_an_api_server_that_is_away(
         await asyncio.to_thread(cluster.kube.start_api_server)
         there.state(f"sql-exec-{run.run_id}", "COMPLETED")
         ended = await runs.ended(run)
-    # Nobody wrote the table here, and the operator's word is no evidence that somebody did.
+    # Nothing wrote the table here, and the operator's state is not evidence of a write.
     assert (ended.state, ended.failure and ended.failure.cause) == (RunState.FAILED, "lost")
     assert "SparkApplicationCompleted" in {event.reason for event in ended.events}
 
@@ -186,9 +186,9 @@ async def test_a_thousand_idle_applications_cost_nothing(cluster: Cluster) -> No
             for number in range(APPLICATIONS):
                 there.create(f"a{number}")
             assert await state(last) is None
-            before, busy, began = requests(cluster, "thousand"), time.process_time(), time.time()
+            before, busy, started = requests(cluster, "thousand"), time.process_time(), time.time()
             await asyncio.sleep(5)
-            seconds = time.time() - began
+            seconds = time.time() - started
             assert time.process_time() - busy <= 0.01 * seconds + 0.05
             assert requests(cluster, "thousand") == before
             there.state(f"a{APPLICATIONS - 1}", "RUNNING")

@@ -44,11 +44,11 @@ async def test_bronze_files_become_a_silver_table(
         {"id": 3, "amount": 5},
     ]
     application = cluster.application(name)
-    said = await summary(lakehouse, "silver.sk_orders")
-    assert said["asgard.run_id"] == run_id
-    assert said["spark.app.id"] == application["status"]["sparkApplicationId"]
-    assert said["engine-version"] == "3.5.9"
-    assert said["app-id"] == said["spark.app.id"]
+    properties = await summary(lakehouse, "silver.sk_orders")
+    assert properties["asgard.run_id"] == run_id
+    assert properties["spark.app.id"] == application["status"]["sparkApplicationId"]
+    assert properties["engine-version"] == "3.5.9"
+    assert properties["app-id"] == properties["spark.app.id"]
     run = (await client.get(f"/runs/{run_id}")).json()
     assert (run["output"]["rows"], run["output"]["table"]) == (3, "silver.sk_orders")
     assert run["engine_state"] == "COMPLETED"
@@ -65,7 +65,7 @@ async def test_bronze_files_become_a_silver_table(
     assert (status["driver_pod"], status["spark_version"]) == (f"{name}-driver", "3.5.0")
     assert status["image"] == "registry.example/spark:1"
     metrics = await get(client, run_id, "metrics")
-    assert metrics["spark_info"]["application_id"] == said["spark.app.id"]
+    assert metrics["spark_info"]["application_id"] == properties["spark.app.id"]
     assert metrics["spark_info"]["execution_attempts"] == 1
     assert metrics["output"]["snapshot_id"] == run["output"]["snapshot_id"]
     logs = await get(client, run_id, "logs")
@@ -83,13 +83,13 @@ OF_A_FAILED_RUN = {
 
 
 async def calls(client: httpx.AsyncClient) -> Counter[tuple[str, ...]]:
-    """Of Kubernetes, as the gateway counted them."""
+    """Return the calls of Kubernetes that the gateway counted."""
     text = (await client.get("http://asgard/metrics")).text
-    found = counted(text, "asgard_engine_calls_total", "engine", "operation", "outcome")
-    return Counter({call[1:]: int(n) for call, n in found.items() if call[0] == "kubernetes"})
+    samples = counted(text, "asgard_engine_calls_total", "engine", "operation", "outcome")
+    return Counter({call[1:]: int(n) for call, n in samples.items() if call[0] == "kubernetes"})
 
 
-async def test_failing_sql_is_told_and_not_repeated(
+async def test_failing_sql_is_reported_and_not_repeated(
     client: httpx.AsyncClient,
     lakehouse: Lakehouse,
     operator: StandInOperator,
@@ -126,12 +126,12 @@ async def test_failing_sql_is_told_and_not_repeated(
 
     [span] = await patience.until(of_run)
     assert (span.name, span.failed) == ("run spark", True)
-    told = [s for s in traces.of(span.trace) if s.attributes.get("asgard.engine") == "kubernetes"]
-    assert {s.parent for s in told} == {span.id}
+    spans = [s for s in traces.of(span.trace) if s.attributes.get("asgard.engine") == "kubernetes"]
+    assert {s.parent for s in spans} == {span.id}
     assert {
-        (s.attributes["asgard.operation"], s.attributes["asgard.outcome"]) for s in told
+        (s.attributes["asgard.operation"], s.attributes["asgard.outcome"]) for s in spans
     } >= OF_A_FAILED_RUN.keys()
-    assert not [s.name for s in told if s.failed]
+    assert not [s.name for s in spans if s.failed]
 
 
 async def test_a_driver_that_dies_is_run_again(
@@ -152,7 +152,7 @@ async def test_a_driver_that_dies_is_run_again(
     assert await rows(lakehouse, "silver.sk_retried") == [{"id": 1}]
 
 
-async def test_a_job_without_enough_memory_is_told_to_ask_for_more(
+async def test_a_job_without_enough_memory_fails_with_a_hint_to_request_more(
     client: httpx.AsyncClient, operator: StandInOperator
 ) -> None:
     run_id = await submit(
@@ -166,7 +166,7 @@ async def test_a_job_without_enough_memory_is_told_to_ask_for_more(
     assert "executor_memory" in status["failure"]["hint"]
 
 
-async def test_a_suspended_application_goes_on_when_it_is_resumed(
+async def test_a_suspended_application_continues_when_it_is_resumed(
     client: httpx.AsyncClient, cluster: Cluster, operator: StandInOperator
 ) -> None:
     run_id = await submit(client, "SELECT 1 AS id", destination_table="sk_suspended")
@@ -180,7 +180,7 @@ async def test_a_suspended_application_goes_on_when_it_is_resumed(
     assert operator.written[name] == [*stopped, "SUBMITTED", "RUNNING", "SUCCEEDING", "COMPLETED"]
 
 
-async def test_an_application_that_somebody_deletes_ends_its_run(
+async def test_an_application_that_another_client_deletes_ends_its_run(
     client: httpx.AsyncClient, cluster: Cluster, lakehouse: Lakehouse
 ) -> None:
     run_id = await submit(client, "SELECT 1 AS id", destination_table="sk_deleted")
@@ -211,7 +211,7 @@ async def test_a_cancel_deletes_the_application(
     assert await lakehouse.store.list("asgard/jobs/") == []
 
 
-async def test_a_driver_that_may_not_start_is_told_why(
+async def test_a_driver_that_may_not_start_fails_with_the_reason(
     client: httpx.AsyncClient, cluster: Cluster, operator: StandInOperator
 ) -> None:
     cluster.core.delete_namespaced_service_account("spark-sa", cluster.namespace)
@@ -243,5 +243,5 @@ async def test_a_gateway_that_stops_leaves_its_append_to_the_next_one(
     assert now["state"] == "succeeded", now
     assert (now["output"]["rows"], now["output"]["rows_written"]) == (4, 1)
     assert await rows(lakehouse, "silver.sk_orders") == [*before, {"id": 4, "amount": None}]
-    said = await summary(lakehouse, "silver.sk_orders")
-    assert (said["operation"], said["asgard.run_id"]) == ("append", run.run_id)
+    properties = await summary(lakehouse, "silver.sk_orders")
+    assert (properties["operation"], properties["asgard.run_id"]) == ("append", run.run_id)

@@ -1,5 +1,5 @@
-"""What an operator sets for production: Airbyte brings Parquet to bronze, Spark 3.5 makes silver
-of it on Nessie. Two jobs in all."""
+"""The production setup: Airbyte writes Parquet to bronze, and Spark 3.5 builds silver from it on
+Nessie. Two jobs in all."""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime
@@ -22,7 +22,7 @@ from tests.integration.spark.conftest import gateway, gateway_settings
 from tests.integration.spark.jobs import ended, get, rows, submit, summary
 
 BUCKET = "production"
-"""Of its own: two gateways on one bucket are replicas of one another."""
+"""A separate bucket, since two gateways on one bucket are replicas of one another."""
 RECORDS_REF = "records"
 ROWS = 25
 SQL = """
@@ -66,9 +66,9 @@ def production(
     nessie: Nessie,
     airbyte: AirbyteServer,
 ) -> Settings:
-    """SQL alone is embedded, and not asked for anything here."""
+    """Return the settings. Only SQL is embedded, and it is not used here."""
     s3 = lakehouse.lake.s3
-    given = Settings(
+    base = Settings(
         _env_file=None,
         s3_bucket=BUCKET,
         s3_endpoint=s3.endpoint,
@@ -78,7 +78,7 @@ def production(
     return gateway_settings(
         lakehouse,
         cluster,
-        **{name: getattr(given, name) for name in given.model_fields_set},
+        **{name: getattr(base, name) for name in base.model_fields_set},
         asgard_home=tmp_path_factory.mktemp("production"),
         asgard_embedded=frozenset({"sql"}),
         nessie_uri=nessie.uri,
@@ -103,16 +103,16 @@ async def producing(
 
 @pytest.fixture(scope="module")
 async def sync(producing: httpx.AsyncClient) -> dict[str, Any]:
-    """The run that brought `bronze/events`, as Airbyte's S3 destination lays it out."""
-    source = await made(
+    """Return the run that wrote `bronze/events` in the layout of Airbyte's S3 destination."""
+    source = await create(
         producing,
         "datasource",
         name="events",
         type="toy",
         config={"stream": "events", "rows": ROWS},
     )
-    sink = await made(producing, "sink", name="lake", type="s3")
-    ingestion = await made(
+    sink = await create(producing, "sink", name="lake", type="s3")
+    ingestion = await create(
         producing,
         "ingestion",
         name="events",
@@ -127,8 +127,8 @@ async def sync(producing: httpx.AsyncClient) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-async def former(lake: Lakehouse, producing: httpx.AsyncClient) -> str:
-    """The uuid of a `silver.events` with other columns, which the job writes over."""
+async def previous(lake: Lakehouse, producing: httpx.AsyncClient) -> str:
+    """Return the uuid of a `silver.events` with other columns, which the job overwrites."""
     import pyarrow as pa
 
     old = pa.table({"n": ["as text"], "gone": [1]})
@@ -142,8 +142,8 @@ async def former(lake: Lakehouse, producing: httpx.AsyncClient) -> str:
 
 
 @pytest.fixture(scope="module")
-async def job(producing: httpx.AsyncClient, sync: dict[str, Any], former: str) -> dict[str, Any]:
-    """The run that made `silver.events` of it."""
+async def job(producing: httpx.AsyncClient, sync: dict[str, Any], previous: str) -> dict[str, Any]:
+    """Return the run that built `silver.events` from it."""
     run_id = await submit(producing, SQL, destination_table="events")
     status = await ended(producing, run_id)
     assert status["state"] == "COMPLETED", (await get(producing, run_id, "logs"))["logs"][-5000:]
@@ -151,11 +151,11 @@ async def job(producing: httpx.AsyncClient, sync: dict[str, Any], former: str) -
     return run
 
 
-async def made(client: httpx.AsyncClient, what: str, **body: Any) -> dict[str, Any]:
+async def create(client: httpx.AsyncClient, what: str, **body: Any) -> dict[str, Any]:
     answer = await client.post(f"/airbyte/{what}", json=body)
     assert answer.status_code == 201, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    resource: dict[str, Any] = answer.json()
+    return resource
 
 
 async def test_spark_reads_what_airbyte_wrote(
@@ -171,8 +171,8 @@ async def test_spark_reads_what_airbyte_wrote(
     assert table[6]["inner"] == '{"of":[7]}'
     brought = datetime(2024, 2, 29, 12, 0, 0, 500_000, tzinfo=UTC)
     assert {row["brought"] for row in table} == {brought}
-    known = (await producing.get(f"/runs/{sync['run_id']}")).json()["engine"]["airbyte_job_id"]
-    assert {row["sync"] for row in table} == {int(known)}
+    job_id = (await producing.get(f"/runs/{sync['run_id']}")).json()["engine"]["airbyte_job_id"]
+    assert {row["sync"] for row in table} == {int(job_id)}
 
 
 async def test_every_type_is_written_as_on_the_embedded_engine(
@@ -208,15 +208,15 @@ async def test_the_snapshot_on_nessie_says_which_application_and_run_wrote_it(
     cluster: Cluster,
     operator: StandInOperator,
     job: dict[str, Any],
-    former: str,
+    previous: str,
 ) -> None:
     name = f"sql-exec-{job['run_id']}"
     application = cluster.application(name)
-    said = await summary(lake, "silver.events")
-    assert said["asgard.run_id"] == job["run_id"]
-    assert said["spark.app.id"] == application["status"]["sparkApplicationId"]
-    assert said["engine-version"] == "3.5.9"
-    assert said["added-records"] == str(ROWS)
+    properties = await summary(lake, "silver.events")
+    assert properties["asgard.run_id"] == job["run_id"]
+    assert properties["spark.app.id"] == application["status"]["sparkApplicationId"]
+    assert properties["engine-version"] == "3.5.9"
+    assert properties["added-records"] == str(ROWS)
     assert operator.written[name] == ["SUBMITTED", "RUNNING", "SUCCEEDING", "COMPLETED"]
     output = job["output"]
     assert (output["table"], output["rows"], output["catalog_ref"]) == (
@@ -228,7 +228,7 @@ async def test_the_snapshot_on_nessie_says_which_application_and_run_wrote_it(
     assert table is not None
     assert output["snapshot_id"] == table.snapshot_id
     assert output["metadata_location"] == table.metadata_location
-    assert table.table_uuid == former
+    assert table.table_uuid == previous
     assert "gone" not in [column.name for column in table.columns]
     assert table.metadata_location.startswith(f"s3://{BUCKET}/silver/events")
     assert set(application["spec"]["driver"]["envSecretKeyRefs"]) == {
@@ -240,7 +240,7 @@ async def test_the_snapshot_on_nessie_says_which_application_and_run_wrote_it(
 async def test_an_append_on_nessie_adds_rows_and_nulls_what_it_lacks(
     producing: httpx.AsyncClient, lake: Lakehouse, cluster: Cluster, job: dict[str, Any]
 ) -> None:
-    """Where history is hidden the operator may not repeat it."""
+    """Where history is hidden, the operator may not repeat it."""
     before = await rows(lake, "silver.events")
     body = {"destination_table": "events", "write_mode": "append"}
     run_id = await submit(producing, f"SELECT {ROWS + 1}L AS n", **body)
@@ -254,6 +254,6 @@ async def test_an_append_on_nessie_adds_rows_and_nulls_what_it_lacks(
     after = await rows(lake, "silver.events")
     assert [row for row in after if row not in before] == [added]
     assert [row for row in after if row in before] == before
-    said = await summary(lake, "silver.events")
-    assert (said["operation"], said["asgard.run_id"]) == ("append", run_id)
-    assert said["spark.app.id"] == application["status"]["sparkApplicationId"]
+    properties = await summary(lake, "silver.events")
+    assert (properties["operation"], properties["asgard.run_id"]) == ("append", run_id)
+    assert properties["spark.app.id"] == application["status"]["sparkApplicationId"]

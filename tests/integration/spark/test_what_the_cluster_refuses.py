@@ -1,4 +1,4 @@
-"""A cluster that is not as it should be: causes, and what to do about them. Needs no Spark."""
+"""The causes and hints for a cluster that is not set up correctly. These tests need no Spark."""
 
 import asyncio
 from collections.abc import Iterator
@@ -50,14 +50,14 @@ async def test_the_doctor_names_every_right_that_is_missing(cluster: Cluster) ->
     create_namespace(cluster, "half-blind", without("list", "sparkapplications"))
 
     async def examined(namespace: str) -> CheckResult:
-        [found] = await kubernetes_findings(
+        [result] = await kubernetes_findings(
             Settings(
                 _env_file=None,
                 spark_namespace=namespace,
                 kubeconfig=cluster.kube.kubeconfig(GATEWAY),
             )
         )
-        return found
+        return result
 
     good = await examined("seen-by-doctor")
     assert good.ok, good.said
@@ -71,7 +71,9 @@ async def test_the_doctor_names_every_right_that_is_missing(cluster: Cluster) ->
     assert "docs/production/spark.md" in bad.advice
 
 
-async def test_a_cancel_that_may_not_delete_says_so(lakehouse: Lakehouse, cluster: Cluster) -> None:
+async def test_a_cancel_without_the_right_to_delete_is_reported(
+    lakehouse: Lakehouse, cluster: Cluster
+) -> None:
     create_namespace(cluster, "without-delete", without("delete", "sparkapplications"))
     kubeconfig = cluster.kube.kubeconfig(GATEWAY)
     async with operator_runs(lakehouse, kubeconfig, "without-delete") as runs:
@@ -83,7 +85,7 @@ async def test_a_cancel_that_may_not_delete_says_so(lakehouse: Lakehouse, cluste
     assert "delete sparkapplications" in message
 
 
-async def test_a_quota_that_is_used_up(
+async def test_an_exhausted_quota_is_reported(
     lakehouse: Lakehouse, cluster: Cluster, controllers: None
 ) -> None:
     create_namespace(cluster, "no-quota", RULES)
@@ -103,7 +105,7 @@ async def test_a_quota_that_is_used_up(
     assert run.failure.retryable
 
 
-async def test_a_namespace_that_is_missing(lakehouse: Lakehouse, cluster: Cluster) -> None:
+async def test_a_missing_namespace_is_reported(lakehouse: Lakehouse, cluster: Cluster) -> None:
     async with operator_runs(lakehouse, cluster.kube.kubeconfig(ADMIN), "nowhere") as runs:
         cause, message, hint = fault(await runs.ended(await runs.start("sk_nowhere")))
     assert (cause, message) == ("internal", "There is no namespace nowhere.")
@@ -124,7 +126,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
         yield server
 
 
-async def test_a_cluster_without_the_operators_crd(lakehouse: Lakehouse, bare: KubeServer) -> None:
+async def test_a_missing_crd_is_reported(lakehouse: Lakehouse, bare: KubeServer) -> None:
     async with operator_runs(lakehouse, bare.kubeconfig(ADMIN), "default") as runs:
         cause, message, hint = fault(await runs.ended(await runs.start("sk_no_crd")))
     assert cause == "internal"
@@ -132,18 +134,20 @@ async def test_a_cluster_without_the_operators_crd(lakehouse: Lakehouse, bare: K
     assert "CRDs (v1beta2)" in hint
 
 
-async def test_a_cluster_that_does_not_know_us(lakehouse: Lakehouse, bare: KubeServer) -> None:
+async def test_invalid_credentials_are_reported(lakehouse: Lakehouse, bare: KubeServer) -> None:
     async with operator_runs(lakehouse, bare.kubeconfig("expired-token"), "default") as runs:
         cause, message, _ = fault(await runs.ended(await runs.start("sk_stranger")))
     assert cause == "permission_denied"
     assert "token is missing or expired" in message
 
 
-async def test_an_api_server_that_is_away(lakehouse: Lakehouse, bare: KubeServer) -> None:
+async def test_an_unreachable_api_server_is_reported(
+    lakehouse: Lakehouse, bare: KubeServer
+) -> None:
     away = bare.kubeconfig(ADMIN, url="https://127.0.0.1:9")
     async with operator_runs(lakehouse, away, "default") as runs:
         run = await runs.start("sk_away")
-        # Nobody can know whether it was created: the run is settled when the server is back.
+        # It is unknown whether it was created: the run is reconciled when the server is back.
         await runs.until(run, "Started")
         assert not (await runs.service.wait(run.run_id, 2)).state.is_terminal
         bare.kubeconfig(ADMIN)
@@ -161,33 +165,33 @@ WAITING = {
 
 
 @pytest.mark.parametrize("reason", WAITING)
-async def test_a_driver_that_waits_is_given_up_with_the_reason(
+async def test_a_waiting_driver_is_given_up_with_the_reason(
     lakehouse: Lakehouse, cluster: Cluster, reason: str
 ) -> None:
     namespace = f"waits-{reason.lower()}"
     create_namespace(cluster, namespace, RULES)
-    cause, setting, said = WAITING[reason]
+    cause, setting, message = WAITING[reason]
     kubeconfig = cluster.kube.kubeconfig(GATEWAY)
     async with operator_runs(lakehouse, kubeconfig, namespace, submit_timeout=2) as runs:
         run = await runs.start(f"sk_{reason.lower()}")
         await runs.until(run, "SparkApplicationCreated")
         pod = create_driver(cluster, namespace, run, nodeName="nowhere", containers=[CONTAINER])
-        waiting = {"waiting": {"reason": reason, "message": said}}
+        waiting = {"waiting": {"reason": reason, "message": message}}
         status = {**CONTAINER, "imageID": "", "ready": False, "restartCount": 0, "state": waiting}
         body = {"status": {"phase": "Pending", "containerStatuses": [status]}}
         cluster.core.patch_namespaced_pod_status(pod, namespace, body)
         await deleted(cluster, namespace)
         cluster.core.delete_namespaced_pod(pod, namespace, grace_period_seconds=0)
-        found = fault(await runs.ended(run))
-    assert found[0] == cause
-    assert said in found[1]
-    assert setting in found[2]
+        failure = fault(await runs.ended(run))
+    assert failure[0] == cause
+    assert message in failure[1]
+    assert setting in failure[2]
 
 
-async def test_a_driver_that_finds_no_node(
+async def test_a_driver_that_fits_no_node_is_unschedulable(
     lakehouse: Lakehouse, cluster: Cluster, controllers: None
 ) -> None:
-    """Judged by the real scheduler; its pod goes with the application, by the real collector."""
+    """The real scheduler decides, and the real collector deletes the pod with the application."""
     create_namespace(cluster, "full", RULES)
     kubeconfig = cluster.kube.kubeconfig(GATEWAY)
     async with operator_runs(lakehouse, kubeconfig, "full", submit_timeout=4) as runs:
@@ -204,20 +208,20 @@ async def test_a_driver_that_finds_no_node(
     assert cluster.core.list_namespaced_pod("full").items == []
 
 
-async def test_an_operator_that_is_not_there(lakehouse: Lakehouse, cluster: Cluster) -> None:
+async def test_a_missing_operator_is_reported(lakehouse: Lakehouse, cluster: Cluster) -> None:
     create_namespace(cluster, "no-operator", RULES)
     kubeconfig = cluster.kube.kubeconfig(GATEWAY)
     async with operator_runs(lakehouse, kubeconfig, "no-operator", submit_timeout=1) as runs:
         run = await runs.start("sk_no_operator")
         cause, message, hint = fault(await runs.ended(run))
     assert cause == "timeout"
-    assert "operator has not taken" in message
-    assert "does it watch SPARK_NAMESPACE" in hint
+    assert "operator has not picked up" in message
+    assert "watches SPARK_NAMESPACE" in hint
     assert applications(cluster, "no-operator") == []
 
 
 async def deleted(cluster: Cluster, namespace: str) -> None:
-    """Until the application is; its pod is then the garbage collector's, which is not here."""
+    """Wait until the application is deleted. The garbage collector of its pod is not here."""
     async with asyncio.timeout(20):
         while applications(cluster, namespace):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
@@ -242,7 +246,7 @@ def create_driver(
 
 
 def applications(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = cluster.custom.list_namespaced_custom_object(
+    listed: list[dict[str, Any]] = cluster.custom.list_namespaced_custom_object(
         "sparkoperator.k8s.io", "v1beta2", namespace, "sparkapplications"
     )["items"]
-    return found
+    return listed

@@ -1,4 +1,4 @@
-"""Whether a connector's config fits the JSON Schema of its spec."""
+"""Checks a connector's config against the JSON Schema of its spec."""
 
 import re
 from itertools import islice
@@ -8,23 +8,23 @@ from app.errors import InvalidBody
 
 SHOWN = 10
 MOST_ERRORS = 50
-"""The most faults that are looked for. A config may have any number."""
+"""The most problems that are looked for. A config may have any number."""
 
 
 def _unknown(error: Any) -> list[str]:
     """Return the fields that a closed schema does not have."""
-    known = error.schema.get("properties") or {}
+    properties = error.schema.get("properties") or {}
     patterns = error.schema.get("patternProperties") or {}
     unknown = (
         name[:100]
         for name in error.instance
-        if name not in known and not any(re.search(pattern, name) for pattern in patterns)
+        if name not in properties and not any(re.search(pattern, name) for pattern in patterns)
     )
     return list(islice(unknown, SHOWN))
 
 
 def config_refusal(schema: dict[str, Any], config: dict[str, Any]) -> InvalidBody | None:
-    """Why the config does not fit the connector's spec; no value of it is ever quoted."""
+    """Return why the config does not fit the connector's spec, without quoting any value of it."""
     import jsonschema
 
     validator = jsonschema.Draft7Validator(schema)

@@ -1,7 +1,7 @@
 """Installs connectors, each into a virtual environment of its own under `ASGARD_HOME`.
 
-A virtual environment cannot be moved, so it is made in place; the file `.complete`, written last,
-says that it may be used. A file lock lets one process at a time install a connector.
+A virtual environment cannot be moved, so it is created in place. The file `.complete`, written
+last, shows that it may be used. A file lock lets one process at a time install a connector.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from app.airbyte.local.connectors.packages import ConnectorPackage
 from app.errors import EngineFailed
 from app.processes import ChildProcess
 
-Tell = Callable[[str], Awaitable[None]]
+Report = Callable[[str], Awaitable[None]]
 ReadSpec = Callable[[Path], Awaitable[dict[str, Any]]]
 
 COMPLETE = ".complete"
-TOLD_SECONDS = 2.0
+REPORT_SECONDS = 2.0
 LOCK_PAUSE = 0.2
 TAIL_LINES = 15
 NETWORK_PREFIXES = ("PIP_", "UV_")
@@ -38,7 +38,7 @@ NETWORK_NAMES = frozenset(
 
 
 def network_environment() -> dict[str, str]:
-    """How this machine reaches the outside: pip's, uv's and the proxy's own variables."""
+    """Returns the variables of pip, uv and the proxy, by which this machine reaches the network."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -53,12 +53,12 @@ class ConnectorInstaller:
         self._read_spec = read_spec
 
     def program(self, package: ConnectorPackage) -> Path | None:
-        """The connector's executable, once it is installed."""
+        """Returns the connector's executable, or None if it is not installed."""
         venv = self._directory / package.directory
         return venv / "bin" / package.program if (venv / COMPLETE).exists() else None
 
     def spec(self, package: ConnectorPackage) -> dict[str, Any] | None:
-        """The shipped spec, or the one that was asked for when it was installed."""
+        """Returns the shipped spec, or the one that was read when it was installed."""
         if package.spec is not None:
             return package.spec
         with contextlib.suppress(FileNotFoundError):
@@ -67,60 +67,61 @@ class ConnectorInstaller:
             return spec
         return None
 
-    async def install(self, package: ConnectorPackage, tell: Tell) -> Mapping[str, Any]:
-        """Does nothing when it is installed. Raises `EngineFailed` with pip's last words."""
+    async def install(self, package: ConnectorPackage, report: Report) -> Mapping[str, Any]:
+        """Installs the connector, if it is not installed yet. Raises `EngineFailed` with pip's last
+        lines."""
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        began = time.monotonic()
+        started = time.monotonic()
         venv = self._directory / package.directory
         async with _locked(self._directory / f"{package.directory}.lock"):
             if self.program(package) is None:
                 await anyio.to_thread.run_sync(_remove, venv)
                 try:
-                    await self._make(package, venv, tell)
+                    await self._build(package, venv, report)
                 except BaseException:
                     await asyncio.shield(anyio.to_thread.run_sync(_remove, venv))
                     raise
-        seconds = round(time.monotonic() - began, 2)
+        seconds = round(time.monotonic() - started, 2)
         return {"connector": package.name, "version": package.version, "install_seconds": seconds}
 
-    async def _make(self, package: ConnectorPackage, venv: Path, tell: Tell) -> None:
+    async def _build(self, package: ConnectorPackage, venv: Path, report: Report) -> None:
         packages = max(1, package.requirements.count("=="))
-        await tell(f"Installing airbyte-source-{package.name} {package.version}")
+        await report(f"Installing airbyte-source-{package.name} {package.version}")
         requirements = self._directory / f"{package.directory}.txt"
         requirements.write_text(package.requirements)
         uv = _uv()
-        if uv is None or not await self._with_uv(uv, package, venv, requirements, tell):
-            await self._with_pip(package, venv, requirements, tell)
-        await tell(f"Installed {packages} packages; asking the connector for its spec")
+        if uv is None or not await self._with_uv(uv, package, venv, requirements, report):
+            await self._with_pip(package, venv, requirements, report)
+        await report(f"Installed {packages} packages; reading the connector's spec")
         program = venv / "bin" / package.program
         if not program.exists():
             raise EngineFailed(f"airbyte-source-{package.name} has no program {package.program}.")
         spec = await self._read_spec(program)
-        _write_whole(venv / COMPLETE, json.dumps({"version": package.version, "spec": spec}))
+        _write_atomically(venv / COMPLETE, json.dumps({"version": package.version, "spec": spec}))
 
     async def _with_uv(
-        self, uv: Path, package: ConnectorPackage, venv: Path, requirements: Path, tell: Tell
+        self, uv: Path, package: ConnectorPackage, venv: Path, requirements: Path, report: Report
     ) -> bool:
-        """False when uv cannot: it does not read pip's configuration, which may be needed."""
+        """Returns False if uv fails: it does not read pip's configuration, which may be needed."""
         python = venv / "bin" / "python"
         failed = await self._run([uv, "venv", "--quiet", "--python", sys.executable, venv])
         if failed is None:
             argv: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", python]
             argv += [*_hashes(package), "--requirements", requirements]
-            failed = await self._run(argv, venv, tell)
+            failed = await self._run(argv, venv, report)
         if failed is not None:
             await anyio.to_thread.run_sync(_remove, venv)
         return failed is None
 
     async def _with_pip(
-        self, package: ConnectorPackage, venv: Path, requirements: Path, tell: Tell
+        self, package: ConnectorPackage, venv: Path, requirements: Path, report: Report
     ) -> None:
         failed = await self._run([sys.executable, "-m", "venv", venv])
         if failed is None:
             python = venv / "bin" / "python"
             argv: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--no-input"]
             argv += ["--no-compile", *_hashes(package), "--requirement", requirements]
-            failed = await self._run(argv, venv, tell)
+            failed = await self._run(argv, venv, report)
         if failed is not None:
             raise EngineFailed(
                 f"airbyte-source-{package.name} could not be installed: {failed or 'no reason'}",
@@ -129,20 +130,20 @@ class ConnectorInstaller:
             )
 
     async def _run(
-        self, argv: list[str | Path], venv: Path | None = None, tell: Tell | None = None
+        self, argv: list[str | Path], venv: Path | None = None, report: Report | None = None
     ) -> str | None:
-        """None when it succeeded, else its last words."""
+        """Returns None if it succeeded, else its last lines."""
         child = await ChildProcess.start(
             argv, name="connector installer", env=network_environment(), log_path=self._log
         )
         ended = asyncio.ensure_future(child.wait())
-        told = 0
+        reported = 0
         try:
-            while not (await asyncio.wait({ended}, timeout=TOLD_SECONDS))[0]:
-                done = _installed(venv) if venv else 0
-                if tell is not None and done > told:
-                    told = done
-                    await tell(f"{done} packages are installed")
+            while not (await asyncio.wait({ended}, timeout=REPORT_SECONDS))[0]:
+                installed = _installed_count(venv) if venv else 0
+                if report is not None and installed > reported:
+                    reported = installed
+                    await report(f"{installed} packages are installed")
             code = ended.result()
         finally:
             ended.cancel()
@@ -151,20 +152,20 @@ class ConnectorInstaller:
 
 
 def _uv() -> Path | None:
-    beside = Path(sys.executable).with_name("uv")
-    found = str(beside) if beside.exists() else shutil.which("uv")
-    return Path(found) if found else None
+    sibling = Path(sys.executable).with_name("uv")
+    program = str(sibling) if sibling.exists() else shutil.which("uv")
+    return Path(program) if program else None
 
 
 def _hashes(package: ConnectorPackage) -> list[str]:
     return ["--require-hashes"] if package.hashed else []
 
 
-def _installed(venv: Path) -> int:
+def _installed_count(venv: Path) -> int:
     return sum(1 for _ in venv.glob("lib/python*/site-packages/*.dist-info"))
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _write_atomically(path: Path, text: str) -> None:
     temporary = path.with_suffix(".new")
     temporary.write_text(text)
     temporary.replace(path)
@@ -176,7 +177,7 @@ def _remove(directory: Path) -> None:
 
 @asynccontextmanager
 async def _locked(path: Path) -> AsyncIterator[None]:
-    """Asks again and again instead of blocking: a waiting thread could not be cancelled."""
+    """Holds a file lock. Polls instead of blocking, since a waiting thread cannot be cancelled."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         while True:

@@ -1,7 +1,7 @@
-"""Which connectors the embedded engine may install: the shipped allow-list, and the operator's.
+"""The connectors that the embedded engine may install: the shipped ones, and the operator's.
 
 A shipped connector is a file of pinned and hashed requirements, `connectors/{name}.txt`, and the
-spec of that very version, so that a config can be judged before anything is installed.
+spec of exactly that version, so that a config can be checked before anything is installed.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ REQUIREMENT = re.compile(r"^airbyte-source-([a-z0-9]+(?:-[a-z0-9]+)*)==([A-Za-z0
 
 @dataclass(frozen=True)
 class ConnectorPackage:
-    """`requirements` is the text of a requirements file."""
+    """A connector. `requirements` is the text of a requirements file."""
 
     name: str
     version: str
@@ -47,17 +47,18 @@ class ConnectorPackage:
 
 
 def allowed_packages(extra: Iterable[str]) -> dict[str, ConnectorPackage]:
-    """By name. `extra` is CONNECTORS_ALLOWED; it may name another version of a shipped one.
+    """Returns the packages by name. `extra` is CONNECTORS_ALLOWED, which may name another version
+    of a shipped one.
 
     Raises:
-        ConfigurationError: an entry is no pinned requirement.
+        ConfigurationError: An entry is not a pinned requirement.
     """
     packages = {path.stem: _shipped(path) for path in sorted(SHIPPED.glob("*.txt"))}
     for entry in extra:
         match = REQUIREMENT.match(entry)
         if match is None:
             raise ConfigurationError(
-                f"CONNECTORS_ALLOWED has {entry!r}; an entry is a pinned connector such as "
+                f"CONNECTORS_ALLOWED has {entry!r}: expected a pinned connector, for example "
                 "airbyte-source-github==1.8.0."
             )
         name, version = match.groups()

@@ -1,7 +1,7 @@
 """Speaks the Airbyte protocol with one connector process. Runs in the worker process.
 
-https://docs.airbyte.com/understanding-airbyte/airbyte-protocol: JSON lines on stdout; whatever is
-no message there, and all of stderr, is log. The connector stays in the worker's process group, so
+https://docs.airbyte.com/understanding-airbyte/airbyte-protocol: JSON lines on stdout. Other
+lines there, and all of stderr, are log. The connector stays in the worker's process group, so
 that killing the worker's group ends it too, and it dies with the worker.
 """
 
@@ -41,7 +41,7 @@ LARGEST = {
     "SPEC": 2 * 2**20,
     "STATE": 2 * 2**20,
 }
-"""Bytes of each kind of message that the gateway also reads. Records stay in this process."""
+"""The most bytes of each kind of message that the gateway also reads. Records stay here."""
 MOST_COLUMNS = 100_000
 
 
@@ -70,12 +70,12 @@ class Program:
 
 
 def spec(program: Program, log: Log) -> Message:
-    """The connector's `connectionSpecification`: the JSON Schema of its configuration."""
+    """Returns the connector's `connectionSpecification`: the JSON Schema of its configuration."""
     for message in messages(program, ["spec"], log):
         if message["type"] == "SPEC":
-            found: Message = message["spec"]["connectionSpecification"]
-            return found
-    raise EngineFailed("The connector answered no SPEC.")
+            specification: Message = message["spec"]["connectionSpecification"]
+            return specification
+    raise EngineFailed("The connector sent no SPEC message.")
 
 
 def check(program: Program, config: Message, log: Log) -> Message:
@@ -85,7 +85,7 @@ def check(program: Program, config: Message, log: Log) -> Message:
             status = message["connectionStatus"]
             text = program.hide(str(status.get("message") or ""))
             return {"succeeded": status["status"] == "SUCCEEDED", "message": text}
-    raise EngineFailed("The connector answered no CONNECTION_STATUS.")
+    raise EngineFailed("The connector sent no CONNECTION_STATUS message.")
 
 
 def discover(program: Program, config: Message, log: Log) -> list[Message]:
@@ -95,13 +95,13 @@ def discover(program: Program, config: Message, log: Log) -> list[Message]:
             streams: list[Message] = message["catalog"]["streams"]
             _check_columns(streams)
             return streams
-    raise EngineFailed("The connector answered no CATALOG.")
+    raise EngineFailed("The connector sent no CATALOG message.")
 
 
 def read(
     program: Program, config: Message, catalog: Message, state: Any, log: Log
 ) -> Iterator[Message]:
-    """RECORD, STATE, CONTROL and TRACE messages as they come."""
+    """Yields RECORD, STATE, CONTROL and TRACE messages as they arrive."""
     arguments = ["read", "--config", str(program.write("config.json", config))]
     arguments += ["--catalog", str(program.write("catalog.json", catalog))]
     if state:
@@ -110,8 +110,8 @@ def read(
 
 
 def messages(program: Program, arguments: list[str], log: Log) -> Iterator[Message]:
-    """Raises `EngineFailed` with the connector's own words when it reports an error or exits
-    with one. The process is gone when the iterator ends, however it ends."""
+    """Yields the messages. Raises `EngineFailed` with the connector's own words if it reports an
+    error or exits with one. The process is gone when the iterator ends, for whatever reason."""
     process = _start(program, arguments)
     lines = _LastLines(process, program, log)
     failure: str | None = None
@@ -143,7 +143,7 @@ def messages(program: Program, arguments: list[str], log: Log) -> Iterator[Messa
     if failure is not None:
         raise _failed(failure, kind)
     if code:
-        raise _failed(f"it ended with exit code {code}. Its last words: {tail or 'none'}", "")
+        raise _failed(f"it ended with exit code {code}. Its last lines: {tail or 'none'}", "")
 
 
 def _start(program: Program, arguments: list[str]) -> subprocess.Popen[bytes]:
@@ -219,20 +219,20 @@ def _failed(message: str, kind: str) -> EngineFailed:
         return EngineFailed(
             f"The connector refuses its configuration: {message}",
             cause=FailureCause.PERMISSION_DENIED,
-            hint="Check the source (POST …/check) and create it again with a right config.",
+            hint="Check the source (POST …/check) and create it again with a valid config.",
         )
     return EngineFailed(f"The connector failed: {message}", retryable=kind == "transient_error")
 
 
 class _LastLines:
-    """Follows stderr in a thread, as log; keeps the last lines for the error message."""
+    """Logs stderr from a thread, and retains the last lines for the error message."""
 
-    KEPT = 20
+    RETAINED = 20
 
     def __init__(self, process: subprocess.Popen[bytes], program: Program, log: Log) -> None:
         self._program = program
         self._log = log
-        self._kept: list[str] = []
+        self._retained: list[str] = []
         assert process.stderr is not None  # noqa: S101 — it is piped
         self._thread = threading.Thread(
             target=self._follow, args=(process.stderr,), name="connector stderr", daemon=True
@@ -242,12 +242,12 @@ class _LastLines:
     def add(self, line: str) -> None:
         text = self._program.hide(line.rstrip())
         if text:
-            self._kept = [*self._kept[-self.KEPT + 1 :], text[:LONGEST_LAST_LINE]]
+            self._retained = [*self._retained[-self.RETAINED + 1 :], text[:LONGEST_LAST_LINE]]
             self._log(text)
 
     def close(self) -> str:
         self._thread.join(GRACE_SECONDS)
-        return "\n".join(self._kept)
+        return "\n".join(self._retained)
 
     def _follow(self, stderr: IO[bytes]) -> None:
         with stderr:

@@ -1,4 +1,4 @@
-"""One `read` of a connector into bronze Parquet files. Runs in the worker process."""
+"""Runs one `read` of a connector into bronze Parquet files, in the worker process."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -19,14 +19,14 @@ PROGRESS_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class ReadJob:
-    """What the gateway asks for. `streams` are configured streams as in Airbyte's catalog;
-    `key` names one (`namespace/name`)."""
+    """A read that the gateway requests. `catalog` holds configured streams as Airbyte defines
+    them. A key names one of them: `namespace/name`."""
 
     program: Program
     config: dict[str, Any] = field(repr=False)
     catalog: dict[str, Any]
     state: Any
-    """As the connector takes it: a list of states, or one of the legacy kind; falsy: none."""
+    """In the connector's form: a list of states, or one of the legacy kind. Falsy means none."""
     sync_id: str
     checkpoint_rows: int
     checkpoint_seconds: float
@@ -49,7 +49,7 @@ class ConnectorRead:
         self._states: dict[str, Any] = {}
         """The last states that no checkpoint covers yet, by stream key, `global` or `legacy`."""
         self._unknown: set[str] = set()
-        self._told = self._began = time.monotonic()
+        self._reported_at = self._started_at = time.monotonic()
         self._checkpointed: dict[str, float] = {}
         for configured in job.catalog["streams"]:
             self._open(configured)
@@ -92,32 +92,32 @@ class ConnectorRead:
             return
         writer.add(record["data"], record["emitted_at"])
         if writer.finished:
-            self._tell_files(at)
+            self._emit_files(at)
 
     def _ignore(self, at: tuple[str | None, str]) -> None:
         key = stream_key(at[1], at[0])
         if key not in self._unknown:
             self._unknown.add(key)
-            self._log(f"WARN records of the stream {key}, which was not asked for, are ignored")
+            self._log(f"WARN records of the stream {key}, which was not requested, are ignored")
 
     def _state(self, state: dict[str, Any]) -> None:
-        """A state covers what was read before it: of its stream, or of all of them."""
+        """Handles a state. It covers what was read before it, of its stream or of all streams."""
         match state.get("type"):
             case "STREAM":
                 described = state["stream"]["stream_descriptor"]
                 at = (described.get("namespace"), described["name"])
                 key = self._keys.get(at, "")
                 if key in self._incremental:
-                    self._covered(key, state, {at: self._writers[at]})
+                    self._checkpoint(key, state, {at: self._writers[at]})
             case "GLOBAL":
-                self._covered("global", state, self._writers)
+                self._checkpoint("global", state, self._writers)
             case _:
-                self._covered("legacy", state.get("data"), self._writers)
+                self._checkpoint("legacy", state.get("data"), self._writers)
 
-    def _covered(self, key: str, state: Any, writers: Writers) -> None:
+    def _checkpoint(self, key: str, state: Any, writers: Writers) -> None:
         self._states[key] = state
         rows = sum(writer.pending_rows for writer in writers.values())
-        waited = time.monotonic() - self._checkpointed.get(key, self._began)
+        waited = time.monotonic() - self._checkpointed.get(key, self._started_at)
         if rows >= self._job.checkpoint_rows or (rows and waited >= self._job.checkpoint_seconds):
             self._cut(writers)
             self._emit({"checkpoint": {key: self._states.pop(key)}})
@@ -126,10 +126,10 @@ class ConnectorRead:
     def _cut(self, writers: Writers) -> None:
         for at, writer in writers.items():
             writer.cut()
-            self._tell_files(at)
+            self._emit_files(at)
 
     def _finish(self) -> None:
-        """At the end everything is read, so that each last state covers all of its stream."""
+        """Closes the files. Everything is read now, so each last state covers all of its stream."""
         for at, writer in self._writers.items():
             if not writer.rows and self._keys[at] not in self._incremental:
                 writer.write_empty()
@@ -139,14 +139,14 @@ class ConnectorRead:
         if control.get("type") == "CONNECTOR_CONFIG":
             self._emit({"config": control["connectorConfig"]["config"]})
 
-    def _tell_files(self, at: tuple[str | None, str]) -> None:
+    def _emit_files(self, at: tuple[str | None, str]) -> None:
         for file in self._writers[at].take_finished():
             self._emit({"file": {"stream": self._keys[at], **file.to_json()}})
 
     def _progress(self) -> None:
         now = time.monotonic()
-        if now - self._told >= PROGRESS_SECONDS:
-            self._told = now
+        if now - self._reported_at >= PROGRESS_SECONDS:
+            self._reported_at = now
             self._emit({"progress": self._rows()})
 
     def _rows(self) -> dict[str, int]:

@@ -18,7 +18,7 @@ from app.airbyte.engine import (
     SyncMode,
 )
 from app.airbyte.local.connectors.config import config_refusal
-from app.airbyte.local.connectors.installer import ConnectorInstaller, Tell
+from app.airbyte.local.connectors.installer import ConnectorInstaller, Report
 from app.airbyte.local.connectors.packages import ConnectorPackage
 from app.airbyte.local.sandbox import Message, WorkDirectories
 from app.airbyte.local.source import LocalFile, ReadOrder, Sink
@@ -27,30 +27,30 @@ from app.errors import AsgardError, EngineUnreachable, NotSupported
 from app.secret_marks import Pointer
 
 SETTING = "AIRBYTE_BASE_URL"
-ASK_SECONDS = 120.0
+COMMAND_SECONDS = 120.0
 RETRY_SECONDS = 5
-KNOWN_SECONDS = 120.0
+DISCOVERED_SECONDS = 120.0
 CHECKPOINT_ROWS = 50_000
 CHECKPOINT_SECONDS = 15.0
 
 
 class LocalAirbyte:
-    """`checkpoint_rows` and `checkpoint_seconds`: how much an incremental sync may lose when it is
-    killed."""
+    """The sources that are connectors. `checkpoint_rows` and `checkpoint_seconds` limit what an
+    incremental sync may lose when it is killed."""
 
     def __init__(
         self,
         home: Path,
-        workroom: WorkDirectories,
+        directories: WorkDirectories,
         packages: dict[str, ConnectorPackage],
         *,
         checkpoint_rows: int,
         checkpoint_seconds: float,
     ) -> None:
-        self._workroom = workroom
+        self._directories = directories
         self._packages = packages
         self._installer = ConnectorInstaller(home, self._spec_of)
-        self._known: dict[str, tuple[float, tuple[Stream, ...]]] = {}
+        self._discovered: dict[str, tuple[float, tuple[Stream, ...]]] = {}
         self._checkpoint = {
             "checkpoint_rows": checkpoint_rows,
             "checkpoint_seconds": checkpoint_seconds,
@@ -70,15 +70,15 @@ class LocalAirbyte:
     def is_installed(self, type_: str) -> bool:
         return self._installer.program(self._package(type_)) is not None
 
-    async def install(self, type_: str, tell: Tell) -> Message:
-        return dict(await self._installer.install(self._package(type_), tell))
+    async def install(self, type_: str, report: Report) -> Message:
+        return dict(await self._installer.install(self._package(type_), report))
 
     def secret_pointers(self, type_: str, config: dict[str, Any]) -> set[Pointer]:
         spec = self._installer.spec(self._package(type_))
         return every_pointer(config) if spec is None else secret_pointers(spec, config)
 
-    async def vet(self, type_: str, config: dict[str, Any]) -> None:
-        """A connector whose spec is not known yet takes any config, until it is installed."""
+    async def validate(self, type_: str, config: dict[str, Any]) -> None:
+        """Checks the config. Any is valid until a connector without a shipped spec is installed."""
         spec = self._installer.spec(self._package(type_))
         if spec is None:
             return
@@ -89,7 +89,7 @@ class LocalAirbyte:
         self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
     ) -> CheckResult:
         try:
-            answer = await self._ask("check", type_, config, secrets)
+            answer = await self._run_command("check", type_, config, secrets)
         except AsgardError as error:
             if isinstance(error, EngineUnreachable):
                 raise
@@ -99,47 +99,49 @@ class LocalAirbyte:
     async def discover(
         self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
     ) -> tuple[Stream, ...]:
-        answer = await self._ask("discover", type_, config, secrets)
+        answer = await self._run_command("discover", type_, config, secrets)
         streams = await anyio.to_thread.run_sync(_streams, answer["streams"])
-        self._known = {
-            key: kept for key, kept in self._known.items() if monotonic() - kept[0] < KNOWN_SECONDS
+        self._discovered = {
+            key: entry
+            for key, entry in self._discovered.items()
+            if monotonic() - entry[0] < DISCOVERED_SECONDS
         }
-        self._known[self._fingerprint(type_, config)] = (monotonic(), streams)
+        self._discovered[self._fingerprint(type_, config)] = (monotonic(), streams)
         return streams
 
-    async def known_streams(
+    async def recent_streams(
         self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
     ) -> tuple[Stream, ...]:
-        """As discovered a moment ago: asking a connector takes seconds."""
-        at, streams = self._known.get(self._fingerprint(type_, config), (0.0, ()))
-        if streams and monotonic() - at < KNOWN_SECONDS:
+        """Returns the streams, if possible as discovered recently: a discovery takes seconds."""
+        at, streams = self._discovered.get(self._fingerprint(type_, config), (0.0, ()))
+        if streams and monotonic() - at < DISCOVERED_SECONDS:
             return streams
         return await self.discover(type_, config, secrets)
 
     def _fingerprint(self, type_: str, config: dict[str, Any]) -> str:
-        what = [self._package(type_).directory, config]
-        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+        identity = [self._package(type_).directory, config]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     async def read(self, order: ReadOrder, sink: Sink) -> dict[str, Any]:
-        await self.vet(order.source_type, order.config)
+        await self.validate(order.source_type, order.config)
         reading = _Reading(order, sink)
         message = {
             **self._program(order.source_type, order.secrets),
             **self._checkpoint,
             "config": order.config,
             "catalog": {"streams": [_configured(stream) for stream in order.streams]},
-            "state": _as_airbyte_takes_it(order.state),
+            "state": _protocol_state(order.state),
             "sync_id": order.run_id,
         }
-        async with self._workroom.for_connector(order.run_id) as room:
+        async with self._directories.for_connector(order.run_id) as directory:
             follower = asyncio.create_task(reading.follow(), name="connector events")
-            call = asyncio.create_task(room.call("read_connector", message, reading.put))
+            call = asyncio.create_task(directory.call("read_connector", message, reading.put))
             try:
-                # A follower that ends first has failed: then there is no use in reading on.
+                # A follower that ends first has failed, and further reading would be useless.
                 await asyncio.wait({follower, call}, return_when=asyncio.FIRST_COMPLETED)
                 if follower.done():
                     follower.result()
-                # What was read before a failure counts: its checkpoints are still to be written.
+                # What was read before a failure counts, so its checkpoints are still written.
                 reading.end()
                 await follower
                 result = call.result()
@@ -151,18 +153,18 @@ class LocalAirbyte:
         await sink.progress(result["rows"])
         return state
 
-    async def _ask(
+    async def _run_command(
         self, command: str, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
     ) -> Message:
-        await self.vet(type_, config)
+        await self.validate(type_, config)
         message = {**self._program(type_, secrets), "command": command, "config": config}
-        async with self._workroom.for_connector(command) as room:
-            return await room.call("connector", message, seconds=ASK_SECONDS)
+        async with self._directories.for_connector(command) as directory:
+            return await directory.call("connector", message, seconds=COMMAND_SECONDS)
 
     async def _spec_of(self, program: Path) -> dict[str, Any]:
-        async with self._workroom.for_connector("spec") as room:
+        async with self._directories.for_connector("spec") as directory:
             message = {"program": str(program), "command": "spec"}
-            answer = await room.call("connector", message, seconds=ASK_SECONDS)
+            answer = await directory.call("connector", message, seconds=COMMAND_SECONDS)
         spec: dict[str, Any] = answer["spec"]
         return spec
 
@@ -180,14 +182,14 @@ class LocalAirbyte:
         except KeyError:
             raise NotSupported(
                 f"The embedded engine has no connector {type_}. It has file, "
-                f"{', '.join(self._packages)}, and what CONNECTORS_ALLOWED names.",
+                f"{', '.join(self._packages)}, and those that CONNECTORS_ALLOWED names.",
                 setting=SETTING,
             ) from None
 
 
 class _Reading:
-    """Takes the worker's events one after the other, so that a checkpoint is told only when all
-    of the files before it are uploaded."""
+    """Handles the worker's events one after the other, so that a checkpoint is written only when
+    all of the files before it are uploaded."""
 
     def __init__(self, order: ReadOrder, sink: Sink) -> None:
         self._paths = {_key(stream): stream.path for stream in order.streams}
@@ -204,9 +206,9 @@ class _Reading:
     async def follow(self) -> None:
         while (event := await self._events.get()) is not None:
             for kind, content in event.items():
-                await self._take(kind, content)
+                await self._handle(kind, content)
 
-    async def _take(self, kind: str, content: Any) -> None:
+    async def _handle(self, kind: str, content: Any) -> None:
         match kind:
             case "log":
                 self._sink.log(content)
@@ -234,28 +236,28 @@ def _key(stream: ConfiguredStream) -> str:
     return f"{stream.namespace}/{stream.name}" if stream.namespace else stream.name
 
 
-def _streams(found: list[Message]) -> tuple[Stream, ...]:
-    return tuple(_stream(stream) for stream in found)
+def _streams(streams: list[Message]) -> tuple[Stream, ...]:
+    return tuple(_stream(stream) for stream in streams)
 
 
-def _stream(found: Message) -> Stream:
-    """An AirbyteStream of the protocol."""
-    supported = found.get("supported_sync_modes") or ["full_refresh"]
+def _stream(wire: Message) -> Stream:
+    """Converts an AirbyteStream of the protocol."""
+    supported = wire.get("supported_sync_modes") or ["full_refresh"]
     modes = [SyncMode.FULL_REFRESH_OVERWRITE, SyncMode.FULL_REFRESH_APPEND]
     if "incremental" in supported:
         modes.append(SyncMode.INCREMENTAL_APPEND)
-    schema: Message = found.get("json_schema") or {}
+    schema: Message = wire.get("json_schema") or {}
     return Stream(
-        name=found["name"],
-        namespace=found.get("namespace"),
+        name=wire["name"],
+        namespace=wire.get("namespace"),
         columns=tuple(
             StreamColumn(name=name, type=_type(column))
             for name, column in (schema.get("properties") or {}).items()
         ),
         sync_modes=tuple(modes),
-        primary_key=tuple(tuple(path) for path in found.get("source_defined_primary_key") or ()),
-        cursor=tuple(found.get("default_cursor_field") or ()),
-        source_defined_cursor=bool(found.get("source_defined_cursor")),
+        primary_key=tuple(tuple(path) for path in wire.get("source_defined_primary_key") or ()),
+        cursor=tuple(wire.get("default_cursor_field") or ()),
+        source_defined_cursor=bool(wire.get("source_defined_cursor")),
         json_schema=schema,
     )
 
@@ -263,12 +265,12 @@ def _stream(found: Message) -> Stream:
 def _type(column: Any) -> str:
     declared = column.get("type") if isinstance(column, dict) else None
     names = [declared] if isinstance(declared, str) else list(declared or ())
-    found = "|".join(name for name in names if name != "null") or "any"
-    return str(column["format"]) if found == "string" and "format" in column else found
+    type_ = "|".join(name for name in names if name != "null") or "any"
+    return str(column["format"]) if type_ == "string" and "format" in column else type_
 
 
 def _configured(stream: ConfiguredStream) -> Message:
-    """A ConfiguredAirbyteStream of the protocol."""
+    """Returns a ConfiguredAirbyteStream of the protocol."""
     airbyte: Message = {
         "name": stream.name,
         "json_schema": stream.json_schema,
@@ -285,7 +287,7 @@ def _configured(stream: ConfiguredStream) -> Message:
     }
 
 
-def _as_airbyte_takes_it(state: dict[str, Any]) -> Any:
+def _protocol_state(state: dict[str, Any]) -> Any:
     if "legacy" in state:
         return state["legacy"]
     return [state["global"]] if "global" in state else list(state.values())

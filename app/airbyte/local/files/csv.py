@@ -1,7 +1,7 @@
-"""CSV as text: which dialect a file has, and its records with their line numbers, one by one.
+"""CSV as text: the dialect of a file, and its records with their line numbers, one by one.
 
-Pure Python, for the files that are not clean: what DuckDB reads without complaint never comes
-here.
+This is pure Python for files that are not clean. Files that DuckDB reads without an error never
+come here.
 """
 
 import csv
@@ -15,7 +15,7 @@ from app.airbyte.local.bronze_types import unique_names
 
 DELIMITERS = ",;\t|"
 MAX_QUOTED_LINES = 200
-"""A quoted field that does not end within so many lines is an unclosed quote."""
+"""A quoted field that does not end within this number of lines is an unclosed quote."""
 
 
 class HeaderBroken(Exception):
@@ -83,15 +83,15 @@ def _outside_quotes(text: str) -> str:
 @dataclass(frozen=True)
 class CsvRecord:
     line: int
-    """Where it begins; the header is line 1."""
+    """The line where it begins. The header is line 1."""
     values: list[str | None] | None
-    """None: broken, and `error` says why."""
+    """None for a broken record. `error` says why."""
     error: str
     raw: str
 
 
 def text_lines(file: IO[bytes], newline: str) -> TextIOWrapper:
-    """Bytes that are no UTF-8 become lone surrogates, which `is_text` finds."""
+    """Return the file as text. Bytes that are not UTF-8 become lone surrogates for `is_text`."""
     return TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline=newline)
 
 
@@ -145,7 +145,7 @@ class _Records:
         values = self._split(text)
         if values is not None and len(values) == self._width and is_text(text):
             return CsvRecord(number, values, "", text)
-        # Only its first line is given up: the others may be records of their own.
+        # Only its first line counts as broken: the others may be records of their own.
         self._unread(more)
         error = "a quote is not closed, or not where a field begins"
         if not more and values is not None:

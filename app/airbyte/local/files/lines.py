@@ -32,7 +32,7 @@ def read_csv_lines(
 
 
 def read_json_lines(path: Path, packing: Packing, job: FileJob, extracted_at: int) -> FileResult:
-    """Twice through the file: what types its columns have is known only at its end."""
+    """Reads the file twice, since the types of its columns are known only at its end."""
     writer = StreamWriter(_output(job), json_columns(path, packing, job), job.sync_id)
     for number, line, record in _json_records(path, packing, job):
         if record is None:
@@ -45,7 +45,7 @@ def read_json_lines(path: Path, packing: Packing, job: FileJob, extracted_at: in
 def json_columns(
     path: Path, packing: Packing, job: FileJob, lines: int | None = None
 ) -> list[BronzeColumn]:
-    """As all of its lines have them, or so many of the first ones."""
+    """Returns the columns of all of its lines, or of the first `lines` ones."""
     types: dict[str, BronzeType | None] = {}
     good = False
     for _, _, record in islice(_json_records(path, packing, job), lines):
@@ -54,8 +54,8 @@ def json_columns(
             types[field] = _joined(types.get(field), value)
     if not good:
         raise SourceUnreadable(
-            f"{job.name} has no line that is a JSON object; a JSON array is not read.",
-            hint="Write JSON lines: each object on a line of its own, without commas between.",
+            f"{job.name} has no line that is a JSON object, and JSON arrays are not supported.",
+            hint="Write JSON lines: each object on a line of its own, without commas between them.",
         )
     names = unique_names(tuple(types))
     return [
@@ -64,13 +64,13 @@ def json_columns(
     ]
 
 
-def _joined(known: BronzeType | None, value: Any) -> BronzeType | None:
+def _joined(previous: BronzeType | None, value: Any) -> BronzeType | None:
     if value is None:
-        return known
-    found = _type(value)
-    if known is None or known is found:
-        return found
-    if {known, found} == {BronzeType.INTEGER, BronzeType.NUMBER}:
+        return previous
+    type_ = _type(value)
+    if previous is None or previous is type_:
+        return type_
+    if {previous, type_} == {BronzeType.INTEGER, BronzeType.NUMBER}:
         return BronzeType.NUMBER
     return BronzeType.JSON
 

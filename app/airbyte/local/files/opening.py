@@ -1,4 +1,4 @@
-"""Opens the file that the gateway has allowed, and not one that was put in its place since."""
+"""Opens the file that the gateway has allowed, not one that has replaced it since."""
 
 import os
 import stat
@@ -14,15 +14,15 @@ STEP = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
 
 @contextmanager
 def opened_without_links(path: Path, name: str) -> Iterator[Path]:
-    """Give a path that leads to the opened file, whatever happens to `path` meanwhile. Only Linux
-    has such paths. `path` is resolved: a link in it was put there later. Raises `SourceNotFound`
-    with `name`, which is what the client calls the file."""
+    """Yield a path that leads to the opened file, whatever happens to `path` meanwhile. Only Linux
+    has such paths. `path` is resolved, so a link in it was put there later. Raises
+    `SourceNotFound` with `name`, the client's name for the file."""
     try:
         file = _open(path)
     except FileNotFoundError:
         raise SourceNotFound(f"{name} does not exist.") from None
     except PermissionError:
-        raise SourceNotFound(f"{name} may not be read by the gateway's user.") from None
+        raise SourceNotFound(f"The gateway's user may not read {name}.") from None
     except OSError:
         raise SourceNotFound(f"{name} is not a regular file.") from None
     try:

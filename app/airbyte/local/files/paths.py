@@ -1,4 +1,4 @@
-"""Which files a `file` source means, and whether they may be read. Blocks: call it in a thread."""
+"""The files of a `file` source, if they may be read. Calls block: make them in a thread."""
 
 import os
 import re
@@ -15,7 +15,7 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class FileStream:
-    """One file, which is one stream. `path` is local and resolved; `key` is in the bucket."""
+    """One file, which is one stream. `path` is local and resolved. `key` is in the bucket."""
 
     name: str
     label: str
@@ -26,7 +26,7 @@ class FileStream:
 
 @dataclass(frozen=True)
 class FileChoice:
-    """A source's config, read: `format` and `dataset_name` overrule what file names say."""
+    """A source's parsed config. `format` and `dataset_name` take precedence over file names."""
 
     url: str
     dataset_name: str | None = None
@@ -34,11 +34,11 @@ class FileChoice:
 
 
 def local_streams(choice: FileChoice, roots: Sequence[Path]) -> list[FileStream]:
-    """The first root is where relative paths begin.
+    """Returns the streams at a local path. Relative paths begin at the first root.
 
     Raises:
-        PathRefused: outside the roots, also by `..` or a symbolic link.
-        SourceNotFound: nothing is there, or nothing that is a data file.
+        PathRefused: The path is outside the roots, also by `..` or a symbolic link.
+        SourceNotFound: Nothing is there, or no data file.
     """
     raw = choice.url.removeprefix("file://")
     if "://" in raw:
@@ -47,12 +47,12 @@ def local_streams(choice: FileChoice, roots: Sequence[Path]) -> list[FileStream]
             setting=SETTING,
         )
     if "\0" in raw:
-        raise PathRefused("A path has no NUL characters.")
+        raise PathRefused("A path cannot have NUL characters.")
     path = _allowed(roots[0] / raw, raw, roots)
     if path.is_dir():
         names = sorted(child.name for child in path.iterdir() if not child.name.startswith("."))
-        found = [n for n in names if _format(n, choice.format, any_name=False)]
-        files = [(n, _allowed(path / n, n, roots)) for n in found]
+        data_files = [n for n in names if _format(n, choice.format, any_name=False)]
+        files = [(n, _allowed(path / n, n, roots)) for n in data_files]
         return _streams(choice, [(n, str(p)) for n, p in files if p.is_file()], raw, local=True)
     if not path.is_file():
         raise SourceNotFound(f"There is no file {raw}.", path=raw)
@@ -62,9 +62,9 @@ def local_streams(choice: FileChoice, roots: Sequence[Path]) -> list[FileStream]
 
 
 def bucket_key(url: str, bucket: str, prefixes: Iterable[str]) -> str:
-    """The key prefix of an `s3://` path in the lake's own bucket."""
-    named, _, key = re.sub(r"^s3a?://", "", url).partition("/")
-    if named != bucket:
+    """Returns the key prefix of an `s3://` path in the lake's own bucket."""
+    named_bucket, _, key = re.sub(r"^s3a?://", "", url).partition("/")
+    if named_bucket != bucket:
         raise PathRefused(f"{url} is in another bucket; this lake's is {bucket}.", path=url)
     parts = key.strip("/").split("/")
     if any(part in {"", ".", ".."} or re.search(r"[*?\[\]{}%\\\0]", part) for part in parts):
@@ -80,14 +80,14 @@ def bucket_key(url: str, bucket: str, prefixes: Iterable[str]) -> str:
 
 
 def bucket_streams(choice: FileChoice, prefix: str, keys: Iterable[str]) -> list[FileStream]:
-    """`keys` are those that exist at the prefix."""
+    """Returns the streams at a key prefix. `keys` are those that exist there."""
     keys = list(keys)
     if prefix in keys:
         return _one(choice, prefix.rsplit("/", 1)[-1], prefix, local=False)
     below = [key for key in keys if key.rpartition("/")[0] == prefix]
-    named = [(key.rpartition("/")[2], key) for key in below]
-    found = [(n, k) for n, k in named if _format(n, choice.format, any_name=False)]
-    return _streams(choice, found, choice.url, local=False)
+    names = [(key.rpartition("/")[2], key) for key in below]
+    files = [(n, k) for n, k in names if _format(n, choice.format, any_name=False)]
+    return _streams(choice, files, choice.url, local=False)
 
 
 def _allowed(path: Path, shown: str, roots: Sequence[Path]) -> Path:
@@ -105,7 +105,7 @@ def _one(choice: FileChoice, name: str, where: str, *, local: bool) -> list[File
     format_ = _format(name, choice.format, any_name=True)
     if format_ is None:
         raise InvalidRequest(
-            f"The name {name} does not tell the file's format: give `format`, one of "
+            f"The name {name} does not show the file's format: give `format`, one of "
             f"{', '.join(FORMAT_NAMES)}."
         )
     stream = choice.dataset_name or FileKind.of(name).stream
@@ -116,7 +116,9 @@ def _streams(
     choice: FileChoice, files: list[tuple[str, str]], shown: str, *, local: bool
 ) -> list[FileStream]:
     if choice.dataset_name is not None:
-        raise InvalidRequest("dataset_name names a single file's stream; the url is a directory.")
+        raise InvalidRequest(
+            "dataset_name names the stream of a single file, but the url is a directory."
+        )
     if not files:
         raise SourceNotFound(
             f"{shown} has no data files: {', '.join(FORMAT_NAMES)}, or one of them as .gz or .zip.",
@@ -141,9 +143,10 @@ def _stream(name: str, label: str, format_: FileFormat, where: str, *, local: bo
     return FileStream(name, label, format_, key=where)
 
 
-def _format(name: str, wanted: FileFormat | None, *, any_name: bool) -> FileFormat | None:
-    """`wanted` overrules the name of a single file; in a directory it chooses among the files."""
-    found = FileKind.of(name).format
+def _format(name: str, requested: FileFormat | None, *, any_name: bool) -> FileFormat | None:
+    """Returns the format. `requested` takes precedence over the name of a single file. In a
+    directory it selects among the files."""
+    own = FileKind.of(name).format
     if any_name:
-        return wanted or found
-    return found if wanted in {None, found} else None
+        return requested or own
+    return own if requested in {None, own} else None

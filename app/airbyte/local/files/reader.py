@@ -1,9 +1,9 @@
 """Reads one file into bronze Parquet, by DuckDB. Runs in the worker process.
 
 CSV stays raw: every column is text, `NA` is 'NA', and only an empty unquoted field is null. A file
-that DuckDB reads strictly from end to end is taken as it is. One that it does not is read again,
-line by line: DuckDB's own tolerance (`store_rejects`) gives wrong line numbers and loses whatever
-an unclosed quote swallows, so a broken line would be dropped after all.
+that DuckDB reads strictly from end to end is taken as it is. Any other file is read again, line by
+line: DuckDB's own tolerance (`store_rejects`) gives wrong line numbers and loses everything after
+an unclosed quote, so a broken line would be dropped after all.
 """
 
 import contextlib
@@ -61,12 +61,12 @@ _CAST = {
 }
 
 
-FORMAT_HINT = "The file's name tells its format, unless the source's config does: `format`."
+FORMAT_HINT = "The file's name shows its format, unless the source's config gives `format`."
 _BAD_ARCHIVE = (gzip.BadGzipFile, zlib.error, EOFError)
 
 
 def read_file(job: FileJob) -> FileResult:
-    """Raises `SourceNotFound`, `SourceUnreadable` (not the format that it should be)."""
+    """Reads the file. Raises `SourceNotFound`, or `SourceUnreadable` if it has another format."""
     extracted_at = time.time_ns() // 1_000_000
     with _readable(job), _connection(job) as connection:
         path, packing = unpacked(job)
@@ -97,7 +97,7 @@ def read_file(job: FileJob) -> FileResult:
 
 
 def file_columns(job: FileJob) -> list[dict[str, str]]:
-    """The columns that the file's stream has in bronze, by JSON Schema type."""
+    """Returns the columns that the file's stream has in bronze, with JSON Schema types."""
     with _readable(job), _connection(job) as connection:
         path, packing = unpacked(job)
         match job.format:
@@ -120,7 +120,7 @@ def _column(column: BronzeColumn) -> dict[str, str]:
 
 @contextmanager
 def _readable(job: FileJob) -> Iterator[None]:
-    """What is read while it is unpacked can turn out broken anywhere."""
+    """Translates the errors of a damaged archive, which can appear anywhere in the reading."""
     try:
         yield
     except _BAD_ARCHIVE as error:
@@ -154,7 +154,7 @@ def csv_dialect(path: Path, packing: Packing, job: FileJob) -> CsvDialect:
 
 
 class _connection:  # noqa: N801 — reads as a function
-    """A DuckDB that reaches nothing but the file and the job's directory."""
+    """A DuckDB that reaches only the file and the job's directory."""
 
     def __init__(self, job: FileJob) -> None:
         self._job = job
@@ -179,7 +179,7 @@ class _connection:  # noqa: N801 — reads as a function
         self._duckdb.close()
 
 
-# Every value below goes through `_text` or `_name`; none is a client's SQL.
+# Every value below goes through `_text` or `_name`. None of them is a client's SQL.
 
 
 def _csv_query(path: Path, packing: Packing, dialect: CsvDialect) -> str:
@@ -207,21 +207,23 @@ def _described(
 
 
 def _not_parquet(error: duckdb.Error, path: Path, job: FileJob) -> SourceUnreadable:
-    """Clients know the file by its name; where the gateway has it is its own matter."""
-    told = str(error).splitlines()[0].replace(str(path), job.name).replace(str(job.path), job.name)
-    return SourceUnreadable(f"{job.name} is not a Parquet file: {told[:500]}", hint=FORMAT_HINT)
+    """Returns the error with the client's name for the file instead of the gateway's path."""
+    message = (
+        str(error).splitlines()[0].replace(str(path), job.name).replace(str(job.path), job.name)
+    )
+    return SourceUnreadable(f"{job.name} is not a Parquet file: {message[:500]}", hint=FORMAT_HINT)
 
 
 def _parquet_query(connection: duckdb.DuckDBPyConnection, path: Path, job: FileJob) -> str:
     described = _described(connection, path, job)
     names = unique_names(tuple(name for name, _ in described))
-    selected = [
+    casts = [
         f"CAST({_name(name)} AS {_cast(type_)}) AS {_name(unique)}"
         for (name, type_), unique in zip(described, names, strict=True)
     ]
-    # A file that this gateway wrote has the three columns already: they are made anew.
-    kept = [s for s, (name, _) in zip(selected, described, strict=True) if name not in RESERVED]
-    return f"SELECT {', '.join(kept)} FROM read_parquet({_text(str(path))})"  # noqa: S608
+    # A file that this gateway wrote already has the three columns: they are created again.
+    selected = [s for s, (name, _) in zip(casts, described, strict=True) if name not in RESERVED]
+    return f"SELECT {', '.join(selected)} FROM read_parquet({_text(str(path))})"  # noqa: S608
 
 
 def _cast(type_: str) -> str:
@@ -247,8 +249,8 @@ def _copy(
 
 
 def _row_count(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
-    found = connection.execute("SELECT num_rows FROM parquet_file_metadata($1)", [str(path)])
-    return int(found.fetchall()[0][0])
+    rows = connection.execute("SELECT num_rows FROM parquet_file_metadata($1)", [str(path)])
+    return int(rows.fetchall()[0][0])
 
 
 def _in_order(directory: Path) -> Iterator[Path]:

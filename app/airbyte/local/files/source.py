@@ -26,7 +26,7 @@ from app.secret_marks import Pointer
 if TYPE_CHECKING:
     from app.lakehouse.storage import ObjectStore
 
-LOOK_SECONDS = 60.0
+DISCOVER_SECONDS = 60.0
 MODES = (SyncMode.FULL_REFRESH_OVERWRITE, SyncMode.FULL_REFRESH_APPEND)
 
 
@@ -36,18 +36,18 @@ class LocalFiles:
         settings: Settings,
         roots: Sequence[Path],
         store: "ObjectStore",
-        workroom: WorkDirectories,
+        directories: WorkDirectories,
     ) -> None:
         self._roots = roots
         self._prefixes = settings.s3_allowed_prefixes
         self._store = store
-        self._workroom = workroom
+        self._directories = directories
 
     def secret_pointers(self, type_: str, config: dict[str, Any]) -> set[Pointer]:
         del type_, config
         return set()
 
-    async def vet(self, type_: str, config: dict[str, Any]) -> None:
+    async def validate(self, type_: str, config: dict[str, Any]) -> None:
         del type_
         await self._files(config)
 
@@ -67,8 +67,8 @@ class LocalFiles:
         del type_, secrets
         return tuple([await self._described(file) for file in await self._files(config)])
 
-    async def names(self, config: dict[str, Any]) -> tuple[Stream, ...]:
-        """The streams without their columns: no file is opened."""
+    async def streams(self, config: dict[str, Any]) -> tuple[Stream, ...]:
+        """Returns the streams without their columns, and opens no file."""
         return tuple(Stream(name=f.name, sync_modes=MODES) for f in await self._files(config))
 
     async def read(self, order: ReadOrder, sink: Sink) -> dict[str, Any]:
@@ -84,13 +84,13 @@ class LocalFiles:
         self, file: FileStream, stream: ConfiguredStream, order: ReadOrder, sink: Sink
     ) -> None:
         sink.log(f"INFO reading {file.label} as {stream.path}")
-        async with self._workroom.for_file(order.run_id) as room:
-            message = {**await self._message(room, file), "sync_id": order.run_id}
-            result = await room.call("read_file", message)
+        async with self._directories.for_file(order.run_id) as directory:
+            message = {**await self._message(directory, file), "sync_id": order.run_id}
+            result = await directory.call("read_file", message)
             broken = result["broken_rows"]
             for number, written in enumerate(result["files"]):
-                path = room.private / f"{number}.parquet"
-                await anyio.to_thread.run_sync(_take_over, room, Path(written["path"]), path)
+                path = directory.private / f"{number}.parquet"
+                await anyio.to_thread.run_sync(_take_over, directory, Path(written["path"]), path)
                 local = LocalFile(
                     bronze_path=stream.path,
                     path=path,
@@ -103,28 +103,28 @@ class LocalFiles:
                 await sink.file(local)
         if result["broken_rows"]:
             sink.log(
-                f"WARN {file.label}: {result['broken_rows']} broken lines were kept as rows of "
-                "nulls; _airbyte_meta names each one's line, error and text"
+                f"WARN {file.label}: {result['broken_rows']} broken lines became rows of nulls; "
+                "_airbyte_meta names each one's line, error and text"
             )
         await sink.progress({stream.name: result["rows"]})
 
     async def _described(self, file: FileStream) -> Stream:
-        async with self._workroom.for_file("discover") as room:
-            found = await self._columns(room, file)
-        columns = tuple(StreamColumn(name=c["name"], type=c["type"]) for c in found)
+        async with self._directories.for_file("discover") as directory:
+            described = await self._columns(directory, file)
+        columns = tuple(StreamColumn(name=c["name"], type=c["type"]) for c in described)
         return Stream(name=file.name, columns=columns, sync_modes=MODES)
 
-    async def _columns(self, room: WorkDirectory, file: FileStream) -> list[dict[str, str]]:
-        message = await self._message(room, file)
-        result = await room.call("file_columns", message, seconds=LOOK_SECONDS)
+    async def _columns(self, directory: WorkDirectory, file: FileStream) -> list[dict[str, str]]:
+        message = await self._message(directory, file)
+        result = await directory.call("file_columns", message, seconds=DISCOVER_SECONDS)
         columns: list[dict[str, str]] = result["columns"]
         return columns
 
-    async def _message(self, room: WorkDirectory, file: FileStream) -> dict[str, Any]:
+    async def _message(self, directory: WorkDirectory, file: FileStream) -> dict[str, Any]:
         path = file.path
         if file.key is not None:
-            # The worker has no keys and no network, since the file can be hostile.
-            path = room.private / "downloaded"
+            # The worker has no keys and no network, since the file may be hostile.
+            path = directory.private / "downloaded"
             if not await self._store.download(file.key, path):
                 raise SourceNotFound(f"{file.label} is not in the bucket.")
         return {"name": file.label, "format": file.format, "path": str(path)}
@@ -143,9 +143,9 @@ class LocalFiles:
         return await anyio.to_thread.run_sync(local_streams, choice, self._roots)
 
 
-def _take_over(room: WorkDirectory, path: Path, target: Path) -> None:
+def _take_over(directory: WorkDirectory, path: Path, target: Path) -> None:
     try:
-        take_over(room.directory, path, target)
+        take_over(directory.directory, path, target)
     except (OSError, ValueError) as error:
         raise EngineFailed(
             "The process that read the source handed over a file that is not its own.",

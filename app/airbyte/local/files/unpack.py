@@ -1,4 +1,4 @@
-"""The file that a source names, as a plain local file. Runs in the worker process."""
+"""Unpacks the file that a source names into a plain local file, in the worker process."""
 
 import gzip
 import shutil
@@ -19,10 +19,10 @@ DAMAGED = "The file is damaged or was cut off: copy it again."
 class FileJob:
     path: Path
     name: str
-    """What the client calls the file: used in messages, and for its suffixes."""
+    """The client's name for the file, used in messages and for its suffixes."""
     format: FileFormat
     directory: Path
-    """Where its Parquet files and what was unpacked go."""
+    """The directory for its Parquet files and for unpacked data."""
     sync_id: str = ""
     threads: int = 2
 
@@ -40,18 +40,18 @@ def opened(path: Path, packing: Packing, job: FileJob) -> IO[bytes]:
     except FileNotFoundError:
         raise SourceNotFound(f"{job.name} does not exist.") from None
     except PermissionError:
-        raise SourceNotFound(f"{job.name} may not be read by the gateway's user.") from None
+        raise SourceNotFound(f"The gateway's user may not read {job.name}.") from None
 
 
 def unpacked(job: FileJob) -> tuple[Path, Packing]:
-    """The file to read, and what it is still packed in: DuckDB reads gzip itself (CSV only)."""
+    """Returns the file to read, and its remaining packing: DuckDB reads gzip itself (CSV only)."""
     packing = FileKind.of(job.name).packing
     if packing is Packing.ZIP:
         return _unzip(job), Packing.NONE
     if packing is Packing.GZIP and job.format is FileFormat.PARQUET:
         target = job.directory / "unpacked"
         with opened(job.path, packing, job) as source, target.open("wb") as out:
-            # How large it gets is known only when it is there.
+            # Its size is known only after unpacking.
             while block := source.read(COPY_BUFFER):
                 _need_space(job, len(block))
                 out.write(block)
@@ -66,8 +66,8 @@ def _unzip(job: FileJob) -> Path:
             members = [m for m in archive.infolist() if not _is_clutter(m)]
             if len(members) != 1:
                 raise SourceUnreadable(
-                    f"{job.name} has {len(members)} files in it; a zipped source has exactly one.",
-                    hint="Zip each file alone, and make a source of each.",
+                    f"{job.name} has {len(members)} files in it: expected exactly one.",
+                    hint="Zip each file separately, and create a source for each.",
                     members=[m.filename for m in members[:20]],
                 )
             _need_space(job, members[0].file_size)
@@ -88,7 +88,7 @@ def _need_space(job: FileJob, size: int) -> None:
     free = shutil.disk_usage(job.directory).free
     if size + SPARE_DISK > free:
         raise EngineFailed(
-            f"{job.name} needs {size} bytes more; {free} are free under ASGARD_HOME.",
+            f"{job.name} needs {size} more bytes, but only {free} are free under ASGARD_HOME.",
             hint="Free disk space, or move ASGARD_HOME to a larger disk.",
             retryable=True,
         )

@@ -1,8 +1,8 @@
 """`python -m app.airbyte.local.files.worker`: reads the files of sources, in a sandbox.
 
-The files can be hostile, and so can this process after it has parsed one. It knows nothing of the
-lake and has no network. It writes Parquet files into the directory that it is given; the gateway
-uploads them.
+The files may be hostile, and so may this process after it has parsed one. It has no access to the
+lake and no network. It writes Parquet files into the given directory, and the gateway uploads
+them.
 """
 
 from collections.abc import Iterator
