@@ -283,7 +283,7 @@ async def test_a_line_of_any_length_reaches_the_log_shortened(
     spark: Spark, cluster: KubernetesStandIn
 ) -> None:
     async with spark.gateway() as runs:
-        run, name = await spark.begun(runs, "sx_log_long")
+        run, name = await spark.started(runs, "sx_log_long")
         cluster.say(name, "x" * 5_000_000 + "\nnext\n")
         await logged(runs, run, "next\n")
         await runs.service.cancel(run.run_id, ANONYMOUS)
