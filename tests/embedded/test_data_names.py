@@ -84,7 +84,7 @@ async def test_the_project_shows_dbt_every_text_and_has_it_read_none(
     project = DbtProject(
         lake=world.lakehouse.lake,
         target=world.target,
-        judge=world.judge,
+        sql_guard=world.sql_guard,
         project_dir=tmp_path,
         profiles_dir=tmp_path,
     )

@@ -349,7 +349,7 @@ async def test_a_directory_that_cannot_be_written_is_named_at_the_start(
         project = DbtProject(
             lake=world.lakehouse.lake,
             target=world.target,
-            judge=world.judge,
+            sql_guard=world.sql_guard,
             project_dir=folders[0],
             profiles_dir=folders[1],
         )
@@ -362,7 +362,7 @@ async def test_other_profiles_are_left_alone(world: World, tmp_path: Path) -> No
     project = DbtProject(
         lake=world.lakehouse.lake,
         target=world.target,
-        judge=world.judge,
+        sql_guard=world.sql_guard,
         project_dir=tmp_path / "project",
         profiles_dir=tmp_path,
     )

@@ -57,7 +57,7 @@ def _binds(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
 
 async def refusal(world: World, sql: str) -> AsgardError | None:
     try:
-        await world.engine.validate(await world.judge.check_query(sql))
+        await world.engine.validate(await world.sql_guard.check_query(sql))
     except AsgardError as error:
         return error
     return None

@@ -22,7 +22,7 @@ async def world(
 
 async def refused(world: World, sql: str) -> SqlInvalid:
     with pytest.raises(SqlInvalid) as refusal:
-        await world.engine.validate(await world.judge.check_query(sql))
+        await world.engine.validate(await world.sql_guard.check_query(sql))
     return refusal.value
 
 

@@ -103,7 +103,7 @@ class DuckDbEngine:
         try:
             answer = await self._plan({"op": "validate", "sql": text}, VALIDATE_SECONDS)
         except SqlRefused as error:
-            raise await self._sql_guard.in_words_of_caller(error, sql, text, "duckdb") from error
+            raise await self._sql_guard.with_caller_position(error, sql, text, "duckdb") from error
         return _columns(answer)
 
     async def columns(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:

@@ -153,7 +153,7 @@ class TrinoEngine:
         except SqlRefused as error:
             if at := error.members.pop("position", None):
                 error.members["position"] = within(statement, query.sql, at)
-            raise await self._sql_guard.in_words_of_caller(error, query, query.sql) from error
+            raise await self._sql_guard.with_caller_position(error, query, query.sql) from error
 
     async def _ask_columns(self, query: GuardedQuery, relations: Relations) -> Described:
         sql = query.sql
