@@ -275,4 +275,4 @@ async def test_an_overwrite_of_spark_rebuilds_views_or_says_which_it_broke(
     with pytest.raises(ReconciledAsFailed, match=f"gold.{narrow}: "):
         await driver.reconcile(broke)
     with pytest.raises(EngineFailed, match=f"gold.{narrow}: "):
-        await world.engine.mend_views(f"silver.{table}", [Column("b", "integer")])
+        await world.engine.rebuild_views(f"silver.{table}", [Column("b", "integer")])

@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import AsgardError
 from app.warehouse.dbt.invocation import Backend, Model, Workspace
-from app.warehouse.duckdb.dbt_backend import BACKEND, take_over
+from app.warehouse.duckdb.dbt_backend import BACKEND, use_connection
 
 HOSTILE = """
 {% materialization table, adapter='duckdb' %}
@@ -74,7 +74,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     workspace = Workspace(folder, Backend(macros, **_but_macros()))
     workspace.run(Model("warm_up", "select 1 as a", "view", "", [], {}), lambda _: None)
     with duckdb.connect() as connection:
-        take_over(connection)
+        use_connection(connection)
         yield workspace
 
 
