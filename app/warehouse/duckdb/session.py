@@ -129,7 +129,8 @@ def our_errors() -> Iterator[None]:
 
 
 def duckdb_error(error: duckdb.Error) -> AsgardError:
-    """Convert an error. DuckDB's messages begin with their kind, unlike a few of its Python layer."""
+    """Convert an error. DuckDB's messages begin with their kind, but some of its Python layer do
+    not."""
     text = str(error)
     return engine_error(text if " Error: " in text[:60] else f"Invalid Input Error: {text}")
 

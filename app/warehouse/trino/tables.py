@@ -79,7 +79,7 @@ class TrinoTables:
         return await self.thread(partial(self.client.ask, sql, seconds))
 
     async def thread(self, work: Callable[[], T]) -> T:
-        """Run `work` in a thread, which a cancellation abandons. `reconcile` ends what it awaits."""
+        """Run `work` in a thread, which a cancellation abandons. `reconcile` ends its queries."""
         return await anyio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
     def name(self, schema: str, name: str) -> str:
