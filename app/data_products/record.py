@@ -26,7 +26,7 @@ class UpdateFrequency(StrEnum):
 
     @property
     def limit_seconds(self) -> int:
-        """Return the age that makes a table stale. Real time means 5 minutes: a build takes time."""
+        """Return the age that makes a table stale. Real time means 5 minutes: builds take time."""
         return _LIMITS[self]
 
 

@@ -14,7 +14,7 @@ from app.errors import SqlInvalid
 from app.runs.handler import ReconciledAsFailed
 from app.runs.model import Run, RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
-from app.warehouse.trino.client import Answer, TrinoClient
+from app.warehouse.trino.client import QueryResult, TrinoClient
 from tests.conftest import Lakehouse
 from tests.embedded.test_warehouse_models import builders
 from tests.embedded.warehouse_world import ENDLESS, NUMBERS, World, open_world, unique
@@ -216,7 +216,7 @@ class Instead:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def query(self, sql: str, **more: Any) -> Answer:
+    def query(self, sql: str, **more: Any) -> QueryResult:
         return self._client.query(self._put(sql), **more)
 
 
@@ -251,7 +251,7 @@ async def test_a_snapshot_of_another_writer_is_not_the_runs(
     class Rival(TrinoClient):
         """Another writer commits right after each statement of the run."""
 
-        def query(self, sql: str, **more: Any) -> Answer:
+        def query(self, sql: str, **more: Any) -> QueryResult:
             answer = super().query(sql, **more)
             trino.execute(f"INSERT INTO iceberg.gold.{name} VALUES (7)")
             return answer
