@@ -6,5 +6,5 @@ from app.lakehouse.tables import Column
 
 
 class NoViews:
-    async def mend_views(self, table: str, before: Sequence[Column]) -> list[str]:  # noqa: ARG002 — the port's
+    async def rebuild_views(self, table: str, before: Sequence[Column]) -> list[str]:  # noqa: ARG002 — the port's
         return []

@@ -1,5 +1,5 @@
-"""How old the tables of the data products are, for gauges: looked up now and then, not when a
-scrape asks, and as true as before while the catalog is away."""
+"""Measures for gauges how old the tables of the data products are: at intervals, not when a scrape
+asks. While the catalog is unreachable, the last known builds count."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ class FreshnessWatch:
     def __init__(self, products: DataProductService, metrics: Metrics) -> None:
         self._products = products
         self._built: list[BuildAge] = []
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         for state in STATES:
             metrics.products.labels(state).set_function(partial(self._count, state))
@@ -32,7 +32,7 @@ class FreshnessWatch:
             gauge.set_function(partial(self._oldest, frequency))
 
     def open(self) -> None:
-        self._task = asyncio.create_task(self._look_for_ever(), name="freshness")
+        self._task = asyncio.create_task(self._refresh_forever(), name="freshness")
 
     async def close(self) -> None:
         if self._task is not None:
@@ -41,21 +41,21 @@ class FreshnessWatch:
 
     def run_ended(self, run: Run) -> None:
         if run.kind is RunKind.DATA_PRODUCT:
-            self._news.set()
+            self._changed.set()
 
-    async def _look_for_ever(self) -> None:
+    async def _refresh_forever(self) -> None:
         while True:
-            self._news.clear()
+            self._changed.clear()
             try:
-                self._built = await self._products.built()
+                self._built = await self._products.build_ages()
             except AsgardError as error:
-                log.warning("freshness_not_seen", error=error.detail)
+                log.warning("freshness_unavailable", error=error.detail)
             except Exception:
-                # The outer edge of a task that has to outlive every fault.
+                # The outer edge of a task that must survive every error.
                 log.exception("freshness_failed")
             try:
                 async with asyncio.timeout(EVERY):
-                    await self._news.wait()
+                    await self._changed.wait()
             except TimeoutError:
                 continue
 

@@ -1,8 +1,8 @@
-"""Lineage of one product's table, from what the runs on record really read and wrote.
+"""Traces the lineage of a product's table by what the recorded runs read and wrote.
 
-Pure: the service gathers the runs, this walks them. A table's producer is the run that wrote the
-very snapshot that was read; where no run on record did (a view, an expired history), the newest
-that had ended before the reader began.
+The service gathers the runs, and these pure functions walk them. A table's producer is the run that
+wrote the exact snapshot that was read. If no recorded run did (for a view, or an expired history),
+it is the newest run that had ended before the reader began.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,7 +34,7 @@ class Node:
 
 @dataclass(frozen=True)
 class LineageEdge:
-    """Data went from one node into another in the run `run_id`; None: declared, not observed."""
+    """Data went from one node to another in the run `run_id`. None: declared, not observed."""
 
     from_: str
     to: str
@@ -54,7 +54,7 @@ class Graph:
     edges: dict[LineageEdge, None] = field(default_factory=dict)
 
     def add(self, node: Node) -> bool:
-        """True when the node is new."""
+        """Add the node and return whether it is new."""
         return self.nodes.setdefault(node.id, node) is node
 
     def connect(self, start: Node, end: Node, run_id: str | None) -> None:
@@ -68,14 +68,14 @@ class Lineage:
     nodes: tuple[Node, ...]
     edges: tuple[LineageEdge, ...]
     unseen_tables: frozenset[str] = frozenset()
-    """Tables that were read at a snapshot which none of the given runs wrote."""
+    """Tables that were read at a snapshot that none of the given runs wrote."""
     unseen_runs: frozenset[str] = frozenset()
-    """Syncs whose files were read and that are not among the given runs."""
+    """Syncs whose files were read but that are not among the given runs."""
 
 
 class Tracer:
-    """Walks from one table. `writers` are succeeded runs, newest first: all, or those that are
-    known so far; the lineage says which others would make it exact."""
+    """Walks from one table. `writers` are all succeeded runs or those fetched so far, newest first.
+    The lineage names the others that would make it exact."""
 
     def __init__(
         self, writers: Iterable[Run], products: Mapping[str, ProductTable], silver_schema: str
@@ -147,7 +147,7 @@ class Tracer:
                     self._downstream(node, graph)
 
     def _current(self, table: str) -> Run | None:
-        """The run behind the table as it is now."""
+        """Return the run that wrote the current state of the table."""
         return next(iter(self._by_table.get(table, ())), None)
 
     def _writer_of(self, read: RunInput, reader: Run) -> Run | None:

@@ -1,4 +1,4 @@
-"""`metadata` of data products: free JSON that must not contain secrets.
+"""Checks `metadata` of data products: free JSON that must not contain secrets.
 
 Records are append-only, and every caller with `data-products:read` can see them.
 """
@@ -16,7 +16,7 @@ def _without_secrets(value: dict[str, Any]) -> dict[str, Any]:
     for pointer in plain_secrets(value):
         raise ValueError(
             f"{'.'.join(map(str, pointer))} holds a secret; metadata must not contain secrets, "
-            "because records keep them for ever. Say where the secret is kept instead, for example "
+            "because records keep them forever. Say where the secret is kept instead, for example "
             "in a field secret_name."
         )
     return value
@@ -36,20 +36,20 @@ def masked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def with_kept_secrets(given: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
-    """Return `given` with the kept value wherever a client sends a masked value back."""
-    restored = _restored(given, masked_metadata(kept), kept)
+def with_stored_secrets(submitted: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
+    """Return `submitted` with the stored value wherever a client sends a masked value back."""
+    restored = _restored(submitted, masked_metadata(stored), stored)
     return dict(restored)
 
 
-def _restored(given: Any, shown: Any, kept: Any) -> Any:
-    if given == shown:
-        return kept
-    if isinstance(given, dict) and isinstance(shown, dict):
+def _restored(submitted: Any, shown: Any, stored: Any) -> Any:
+    if submitted == shown:
+        return stored
+    if isinstance(submitted, dict) and isinstance(shown, dict):
         return {
-            name: _restored(value, shown[name], kept[name]) if name in shown else value
-            for name, value in given.items()
+            name: _restored(value, shown[name], stored[name]) if name in shown else value
+            for name, value in submitted.items()
         }
-    if isinstance(given, list) and isinstance(shown, list) and len(given) == len(shown):
-        return [_restored(*items) for items in zip(given, shown, kept, strict=True)]
-    return given
+    if isinstance(submitted, list) and isinstance(shown, list) and len(submitted) == len(shown):
+        return [_restored(*items) for items in zip(submitted, shown, stored, strict=True)]
+    return submitted

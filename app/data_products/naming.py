@@ -1,4 +1,4 @@
-"""From a product's name, which is for people, to its table's name, which is for SQL."""
+"""Derives a table's name for SQL from a product's name for people."""
 
 import re
 import unicodedata
@@ -15,7 +15,7 @@ _LETTERS = str.maketrans(
 
 
 def table_name(name: str) -> str:
-    """`Café 360°` → `dp_cafe_360`. Raises `InvalidRequest` when no letter or digit is left."""
+    """Turn `Café 360°` to `dp_cafe_360`. Raises `InvalidRequest` if no letter or digit is left."""
     decomposed = unicodedata.normalize("NFKD", name.casefold().translate(_LETTERS))
     letters = "".join(char for char in decomposed if not unicodedata.combining(char))
     words = re.findall(r"[a-z0-9]+", letters.casefold())

@@ -1,4 +1,4 @@
-"""What is kept of a data product, and the little that follows from it alone."""
+"""Defines the record of a data product and what follows from it alone."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,7 +26,7 @@ class UpdateFrequency(StrEnum):
 
     @property
     def limit_seconds(self) -> int:
-        """A table older than this is stale. Real time means five minutes: a build takes time."""
+        """Return the age that makes a table stale. Real time means 5 minutes: builds take time."""
         return _LIMITS[self]
 
 
@@ -42,13 +42,13 @@ _LIMITS = {
 
 @dataclass(frozen=True)
 class BuildAge:
-    """When the table of a product was last built well; seconds since the epoch."""
+    """Records `at`, the time of a table's last successful build, in seconds since the epoch."""
 
     frequency: UpdateFrequency
     at: float | None
 
     def age(self, now: float) -> float:
-        """Seconds; 0 before the first build."""
+        """Return the age in seconds, 0 before the first build."""
         return 0.0 if self.at is None else max(0.0, now - self.at)
 
     def freshness(self, now: float) -> str:
@@ -67,7 +67,7 @@ class ProductStatus(StrEnum):
 
     @classmethod
     def after(cls, run: Run | None, built_before: bool) -> "ProductStatus":
-        """What the newest run makes of a product; a cancelled one leaves it as it was before."""
+        """Return the status after the newest run. A cancelled run restores the status before it."""
         match run.state if run else None:
             case None:
                 return cls.CREATED
@@ -82,7 +82,7 @@ class ProductStatus(StrEnum):
 
 
 class ProductDoc(Frozen):
-    """`sql_query` is the client's text; `guarded_sql` the canonical SQL that the guard let pass."""
+    """`sql_query` is the client's text, `guarded_sql` the canonical SQL that passed the guard."""
 
     name: str
     table_name: str

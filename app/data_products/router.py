@@ -1,4 +1,4 @@
-"""`/data-products`: HTTP only."""
+"""Routes of `/data-products`: HTTP only."""
 
 import re
 from typing import Annotated, Any
@@ -43,12 +43,12 @@ def _expected_version(
         str | None, Header(description='The `ETag` that the change is based on: `"3"`.')
     ] = None,
 ) -> int | None:
-    """None when any version will do. A tag that no version ever has cannot match (RFC 9110)."""
+    """Return None if any version matches. A tag that no version has never matches (RFC 9110)."""
     if if_match is None or if_match.strip() == "*":
         return None
     tag = re.fullmatch(r'\s*"(\d{1,18})"\s*', if_match)
     if tag is None:
-        raise VersionMismatch(f'If-Match is {if_match!r}; an ETag here looks like "3".')
+        raise VersionMismatch(f'If-Match is {if_match!r}: expected an ETag, for example "3".')
     return int(tag[1])
 
 
@@ -80,14 +80,14 @@ async def list_data_products(
     status: ProductStatus | None = None,
     search: Annotated[str | None, Query(max_length=200)] = None,
 ) -> ProductPage:
-    """The newest first. `search` looks into names, descriptions and tags."""
-    found = await service.search(ProductFilter(owner, data_product_type, tag, status, search))
+    """Lists the data products, the newest first. `search` covers names, descriptions and tags."""
+    products = await service.search(ProductFilter(owner, data_product_type, tag, status, search))
     return ProductPage(
         data_products=[
             ProductView(**_fields(product))
-            for product in found[page.offset : page.offset + page.page_size]
+            for product in products[page.offset : page.offset + page.page_size]
         ],
-        total_count=len(found),
+        total_count=len(products),
         page=page.page,
         page_size=page.page_size,
     )
@@ -95,6 +95,7 @@ async def list_data_products(
 
 @router.get("/{product_id}")
 async def get_data_product(product_id: str, response: Response, service: ServiceDep) -> ProductView:
+    """Returns a data product. Its version is in the `ETag` header."""
     return _view(await service.get(product_id), response)
 
 
@@ -107,8 +108,8 @@ async def update_data_product(
     caller: CallerDep,
     version: VersionDep,
 ) -> ProductView:
-    """Changes the fields that are given. Once its table has been built, a data product can only
-    take a name that gives the same table."""
+    """Changes the fields in the body. Once its table has been built, a data product can only take a
+    name that gives the same table."""
     product = await service.update(product_id, body.changes(), caller, version)
     return _view(product, response)
 
@@ -121,7 +122,7 @@ async def delete_data_product(
     version: VersionDep,
     drop_table: bool = False,
 ) -> None:
-    """Keeps the table unless `drop_table` is true."""
+    """Deletes a data product. Keeps its table unless `drop_table` is true."""
     await service.delete(product_id, caller, drop_table=drop_table, expected_version=version)
 
 
@@ -135,7 +136,7 @@ async def run_data_product(
     request_id: RequestIdDep,
     wait: WaitDep,
 ) -> ProductRunView:
-    """Builds the table, and waits for it. A failed run leaves the former table as it was."""
+    """Builds the table and waits for it. A failed run leaves the existing table unchanged."""
     product, run, claim = await service.run(
         product_id, caller, request_id=request_id, key=key, wait_seconds=wait.seconds
     )
@@ -146,12 +147,14 @@ async def run_data_product(
 
 @router.get("/{product_id}/lineage")
 async def get_lineage(product_id: str, service: ServiceDep) -> LineageView:
+    """Returns what the table was built from and what is built from it."""
     record, lineage = await service.lineage(product_id)
     return LineageView.of(record.id, record.doc.table, lineage)
 
 
 @router.get("/{product_id}/stats")
 async def get_stats(product_id: str, service: ServiceDep) -> StatsView:
+    """Returns the size and freshness of the table, from Iceberg metadata."""
     stats = await service.stats(product_id)
     table, doc = stats.table, stats.product.doc
     return StatsView(
@@ -176,7 +179,7 @@ async def preview_data_product(
     service: ServiceDep,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> PreviewView:
-    """The first rows of the table, in no particular order."""
+    """Returns rows of the table, in no particular order."""
     record, preview = await service.preview(product_id, limit)
     return PreviewView(
         data_product_id=product_id,

@@ -1,4 +1,4 @@
-"""What holds for a data product by itself or among the others: pure functions."""
+"""Checks a data product by itself and against the others, with pure functions."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ class ProductFilter:
     tag: str | None = None
     status: ProductStatus | None = None
     search: str | None = None
-    """Found in the name, the description or a tag, in any case of letters."""
+    """Text to find in the name, the description or a tag, ignoring case."""
 
 
 def model_spec(record: ProductRecord, guarded_sql: str) -> ModelSpec:
@@ -54,14 +54,14 @@ def fingerprint(table: str, work: Mapping[str, Any]) -> str:
     return hashlib.sha256(f"{table}\n{json.dumps(work, sort_keys=True)}".encode()).hexdigest()
 
 
-def fits(record: ProductRecord, wanted: ProductFilter) -> bool:
+def matches(record: ProductRecord, criteria: ProductFilter) -> bool:
     doc = record.doc
     text = "\n".join((doc.name, doc.description, *doc.tags)).casefold()
     return (
-        wanted.owner in (None, doc.owner)
-        and wanted.data_product_type in (None, doc.data_product_type)
-        and (wanted.tag is None or wanted.tag in doc.tags)
-        and (wanted.search is None or wanted.search.casefold() in text)
+        criteria.owner in (None, doc.owner)
+        and criteria.data_product_type in (None, doc.data_product_type)
+        and (criteria.tag is None or criteria.tag in doc.tags)
+        and (criteria.search is None or criteria.search.casefold() in text)
     )
 
 
@@ -79,7 +79,7 @@ def refuse_same_table(
 
 
 def refuse_jinja(fields: Mapping[str, Any]) -> None:
-    """These texts go into the generated dbt project. The query is left to the guard."""
+    """Refuse Jinja in texts for the generated dbt project. The guard checks the query."""
     for name in ("name", "description", "owner", "consumers", "tags"):
         value = fields.get(name) or ()
         for text in (value,) if isinstance(value, str) else value:
@@ -87,10 +87,10 @@ def refuse_jinja(fields: Mapping[str, Any]) -> None:
 
 
 def refuse_added_columns(columns: Iterable[str]) -> None:
-    if clash := sorted({name.lower() for name in columns}.intersection(ADDED_COLUMNS)):
+    if clashes := sorted({name.lower() for name in columns}.intersection(ADDED_COLUMNS)):
         raise InvalidRequest(
-            f"The query has the column(s) {', '.join(clash)}, which every data product's "
-            "table gets of its own.",
+            f"The query has the column(s) {', '.join(clashes)}, which Asgard adds "
+            "to the table of every data product.",
             hint="Give them other names with AS.",
             field="sql_query",
         )

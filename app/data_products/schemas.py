@@ -1,4 +1,4 @@
-"""The bodies of `/data-products`."""
+"""Defines the bodies of `/data-products`."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -68,8 +68,8 @@ class ProductCreate(Body):
 
 
 class ProductUpdate(Body):
-    """A field that is absent stays as it is. Null clears a description, consumers, tags and
-    metadata; the others cannot be empty."""
+    """A field that is absent stays unchanged. Null clears description, consumers, tags and
+    metadata. The other fields cannot be null."""
 
     name: Word | None = None
     description: Text | None = None
@@ -93,10 +93,10 @@ class ProductUpdate(Body):
         return getattr(self, name) is None
 
     def changes(self) -> dict[str, Any]:
-        """The fields to set: those that were given, null turned into the empty value."""
+        """Return the fields to set. Null becomes the empty value."""
         empty: dict[str, Any] = {"description": "", "consumers": (), "tags": (), "metadata": {}}
-        given = {name: getattr(self, name) for name in self.model_fields_set}
-        return {name: empty[name] if value is None else value for name, value in given.items()}
+        submitted = {name: getattr(self, name) for name in self.model_fields_set}
+        return {name: empty[name] if value is None else value for name, value in submitted.items()}
 
 
 class ProductView(BaseModel):
@@ -161,7 +161,7 @@ class NodeView(BaseModel):
 
 
 class EdgeView(BaseModel):
-    """`run_id` is the run in which the data went this way; null for a declared consumer."""
+    """`run_id` is the run that moved the data, or null for a declared consumer."""
 
     from_: str = Field(serialization_alias="from")
     to: str
@@ -169,8 +169,8 @@ class EdgeView(BaseModel):
 
 
 class LineageView(BaseModel):
-    """What the table was built from (upstream) and what is built from it (downstream), as the
-    runs on record read and wrote. `columns` stays empty: columns are not traced yet."""
+    """Shows what the table was built from (upstream) and what is built from it (downstream),
+    according to the recorded runs. `columns` is always empty: columns are not traced yet."""
 
     data_product_id: str
     table: str
@@ -196,8 +196,8 @@ class LineageView(BaseModel):
 
 
 class FreshnessView(BaseModel):
-    """`stale`: older than the update frequency allows. `never_built`: there is no table yet;
-    `missing`: there was one, and somebody dropped it."""
+    """`stale`: older than the update frequency allows. `never_built`: no table exists yet.
+    `missing`: the table was dropped."""
 
     status: str
     age_seconds: float | None
@@ -205,7 +205,7 @@ class FreshnessView(BaseModel):
 
 
 class StatsView(BaseModel):
-    """From Iceberg metadata alone; all null while there is no table."""
+    """Statistics from Iceberg metadata alone, all null while there is no table."""
 
     data_product_id: str
     table: str

@@ -1,4 +1,4 @@
-"""Data products: gold tables that somebody answers for. The domain's rules."""
+"""Implements the rules of data products: gold tables with an owner."""
 
 import asyncio
 import uuid
@@ -9,14 +9,14 @@ from typing import Any
 
 from app.caller import Caller
 from app.data_products.lineage import Lineage, ProductTable
-from app.data_products.metadata import with_kept_secrets
+from app.data_products.metadata import with_stored_secrets
 from app.data_products.naming import table_name
 from app.data_products.record import BuildAge, ProductDoc, ProductStatus
 from app.data_products.rules import (
     ProductFilter,
     ProductRecord,
     fingerprint,
-    fits,
+    matches,
     model_spec,
     refuse_added_columns,
     refuse_jinja,
@@ -37,7 +37,7 @@ from app.warehouse.engine import ModelSpec, Preview, SqlEngine
 
 @dataclass(frozen=True)
 class Product:
-    """A record and what its runs say of it."""
+    """Holds a record and the status that follows from its runs."""
 
     record: ProductRecord
     status: ProductStatus
@@ -67,7 +67,7 @@ class DataProductService:
         on_change: Callable[[], None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`on_change` is told when `models()` gives something else than before."""
+        """`on_change` is called when the result of `models()` changes."""
         self._records = records
         self._runs = runs
         self._sql_guard = sql_guard
@@ -82,9 +82,9 @@ class DataProductService:
     async def create(
         self, fields: Mapping[str, Any], caller: Caller, key: IdempotencyKey | None
     ) -> tuple[Product, Claim]:
-        """Raises a 400 for SQL that cannot run, `Conflict` when another table has the name."""
+        """Raises a 400 for SQL that cannot run, and `Conflict` if another product has the table."""
         refuse_jinja(fields)
-        guarded = await self._judged(fields["sql_query"])
+        guarded = await self._check_query(fields["sql_query"])
         doc = ProductDoc(
             **fields,
             table_name=table_name(fields["name"]),
@@ -92,8 +92,8 @@ class DataProductService:
             guarded_sql=guarded.sql,
         )
         claim = await self._idempotency.claim(key, str(uuid.uuid4()))
-        if claim.replayed and (known := await self._records.get(claim.id)) is not None:
-            return await self.get(known.id), claim
+        if claim.replayed and (existing := await self._records.get(claim.id)) is not None:
+            return await self.get(existing.id), claim
         try:
             record = await self._records.insert(
                 claim.id,
@@ -109,18 +109,18 @@ class DataProductService:
         return Product(record, ProductStatus.CREATED, None), claim
 
     async def get(self, product_id: str) -> Product:
-        # Asked at once: each asks the lake whether there is anything new.
+        # Concurrently, since each asks the lake for changes.
         record, latest = await asyncio.gather(
             self._record(product_id), self._runs.latest([product_id])
         )
         return (await self._products([record], latest))[0]
 
-    async def search(self, wanted: ProductFilter) -> list[Product]:
-        """The newest first."""
-        records = [record for record in await self._records.all() if fits(record, wanted)]
+    async def search(self, criteria: ProductFilter) -> list[Product]:
+        """Return the products that match, the newest first."""
+        records = [record for record in await self._records.all() if matches(record, criteria)]
         records.sort(key=lambda record: (record.created_at, record.id), reverse=True)
         products = await self._products(records, await self._runs.latest())
-        return [item for item in products if wanted.status in (None, item.status)]
+        return [item for item in products if criteria.status in (None, item.status)]
 
     async def update(
         self,
@@ -129,20 +129,20 @@ class DataProductService:
         caller: Caller,
         expected_version: int | None,
     ) -> Product:
-        """A new query is judged now and built by the next run. A new name moves the table's name
-        along only while nothing has been built: readers of a table must not lose it by a PUT."""
+        """Change a product. A new query is checked now and built by the next run. A new name also
+        renames the table before its first build, but not later, since a table may have readers."""
         current = await self.get(product_id)
         refuse_jinja(changes)
         update = dict(changes)
         if "sql_query" in update:
-            update["guarded_sql"] = (await self._judged(update["sql_query"])).sql
+            update["guarded_sql"] = (await self._check_query(update["sql_query"])).sql
         if "name" in update:
             update["table_name"] = table_name(update["name"])
             if update["table_name"] != current.record.doc.table_name:
                 await self._refuse_rename(current)
         record = await self._records.update(
             product_id,
-            lambda doc: doc.model_copy(update=_kept(update, doc)),
+            lambda doc: doc.model_copy(update=_with_stored_secrets(update, doc)),
             caller,
             expected_version,
             check=lambda others: refuse_same_table(
@@ -155,8 +155,8 @@ class DataProductService:
     async def delete(
         self, product_id: str, caller: Caller, *, drop_table: bool, expected_version: int | None
     ) -> None:
-        """The table goes first: a product whose table is gone can be deleted again, a table
-        whose product is gone belongs to nobody."""
+        """Delete the table first: a product whose table is gone can be deleted again, but a table
+        whose product is gone has no owner."""
         record = await self._record(product_id)
         refuse_version(record, expected_version)
         await self._refuse_running(product_id)
@@ -174,11 +174,11 @@ class DataProductService:
         key: IdempotencyKey | None,
         wait_seconds: float,
     ) -> tuple[Product, Run, Claim]:
-        """Builds the table. The same product in the same state, while it runs, is joined."""
+        """Build the table. A request joins a current run of the same product in the same state."""
         record = await self._record(product_id)
         spec = model_spec(record, (await self._sql_guard.check_query(record.doc.sql_query)).sql)
         claim = await self._idempotency.claim(key, uuid.uuid4().hex)
-        # A replay finds no run when the first request died between its claim and its run.
+        # A replay finds no run if the first request died between its claim and its run.
         run = await run_or_none(self._runs, claim.id) if claim.replayed else None
         if run is None:
             work = spec.model_dump(mode="json")
@@ -217,8 +217,8 @@ class DataProductService:
         stale = age > record.doc.update_frequency.limit_seconds
         return Stats(record, table, "stale" if stale else "fresh", age)
 
-    async def built(self) -> list[BuildAge]:
-        """Of every product, by its runs: no table is asked."""
+    async def build_ages(self) -> list[BuildAge]:
+        """Return the build age of every product by its runs, without reading tables."""
         records = await self._records.all()
         runs = await self._runs.latest_success({record.doc.table for record in records})
         ends = {table: run.finished_at for table, run in runs.items() if run.finished_at}
@@ -240,10 +240,10 @@ class DataProductService:
         return record, await self._engine.preview(record.doc.table, limit)
 
     async def models(self) -> list[ModelSpec]:
-        """Every product as a model of the generated dbt project."""
+        """Return every product as a model of the generated dbt project."""
         return [model_spec(record, record.doc.guarded_sql) for record in await self._records.all()]
 
-    async def _judged(self, sql: str) -> GuardedQuery:
+    async def _check_query(self, sql: str) -> GuardedQuery:
         guarded = await self._sql_guard.check_query(sql)
         guarded.require_names()
         refuse_added_columns(column.name for column in await self._engine.columns(guarded))
@@ -259,9 +259,9 @@ class DataProductService:
         self, records: Sequence[ProductRecord], latest: Mapping[str, Run]
     ) -> list[Product]:
         runs = [latest.get(record.id) for record in records]
-        # A cancelled run changes nothing: what counts is whether there was a table before.
-        unsure = {run.target for run in runs if run and run.state is RunState.CANCELLED}
-        built = await self._runs.latest_success(unsure) if unsure else {}
+        # A cancelled run changes nothing: what counts is whether a table existed before.
+        cancelled = {run.target for run in runs if run and run.state is RunState.CANCELLED}
+        built = await self._runs.latest_success(cancelled) if cancelled else {}
         return [
             Product(record, ProductStatus.after(run, run.target in built if run else False), run)
             for record, run in zip(records, runs, strict=True)
@@ -272,7 +272,7 @@ class DataProductService:
         if run is not None:
             raise Conflict(
                 f"Run {run.run_id} is building this data product.",
-                hint="Wait for its end, or cancel it.",
+                hint="Wait for it to end, or cancel it.",
                 conflicting_id=run.run_id,
             )
 
@@ -287,7 +287,7 @@ class DataProductService:
             )
 
 
-def _kept(update: Mapping[str, Any], doc: ProductDoc) -> dict[str, Any]:
+def _with_stored_secrets(update: Mapping[str, Any], doc: ProductDoc) -> dict[str, Any]:
     if "metadata" not in update:
         return dict(update)
-    return {**update, "metadata": with_kept_secrets(update["metadata"], doc.metadata)}
+    return {**update, "metadata": with_stored_secrets(update["metadata"], doc.metadata)}

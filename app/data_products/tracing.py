@@ -1,4 +1,4 @@
-"""Gathers the runs that a lineage needs, few of many."""
+"""Gathers the few runs that a lineage needs."""
 
 from collections.abc import Mapping
 
@@ -8,29 +8,29 @@ from app.runs.model import Run, RunState
 from app.runs.service import RunService
 
 RUNS_OF_A_TABLE = 200
-"""How many runs of a table are searched for the one that wrote the snapshot that was read."""
+"""Number of runs of a table that are searched for the one that wrote the snapshot that was read."""
 
 
 async def trace(
     runs: RunService, table: str, products: Mapping[str, ProductTable], silver_schema: str
 ) -> Lineage:
-    """Begins with the newest run of each table, and asks for older ones only where a table was
-    read at an older snapshot."""
-    known = {run.run_id: run for run in (await runs.latest_success()).values()}
-    asked: set[str] = set()
+    """Trace from the newest run of each table. Fetch older runs only where a table was read at an
+    older snapshot."""
+    by_id = {run.run_id: run for run in (await runs.latest_success()).values()}
+    requested: set[str] = set()
     while True:
-        newest_first = sorted(known.values(), key=lambda run: run.created_at, reverse=True)
+        newest_first = sorted(by_id.values(), key=lambda run: run.created_at, reverse=True)
         lineage = Tracer(newest_first, products, silver_schema).trace(table)
-        tables, syncs = lineage.unseen_tables - asked, lineage.unseen_runs - asked
+        tables, syncs = lineage.unseen_tables - requested, lineage.unseen_runs - requested
         if not tables and not syncs:
             return lineage
-        asked |= tables | syncs
+        requested |= tables | syncs
         for name in tables:
             page = await runs.list(target=name, state=RunState.SUCCEEDED, limit=RUNS_OF_A_TABLE)
-            known |= {run.run_id: run for run in page.runs}
+            by_id |= {run.run_id: run for run in page.runs}
         for run_id in syncs:
             run = await run_or_none(runs, run_id)
-            known |= {run_id: run} if run else {}
+            by_id |= {run_id: run} if run else {}
 
 
 async def run_or_none(runs: RunService, run_id: str) -> Run | None:

@@ -92,7 +92,7 @@ def _quoted(name: str) -> str:
 class Views(Protocol):
     """The views over the tables that Spark writes. The SQL engine builds them."""
 
-    async def mend_views(self, table: str, before: Sequence["Column"]) -> list[str]:
+    async def rebuild_views(self, table: str, before: Sequence["Column"]) -> list[str]:
         """Rebuilds the views that were valid on the columns `before` but are not on the new ones.
 
         Returns their names. Raises `EngineFailed`, which names the views that cannot be built.

@@ -9,7 +9,11 @@ from app.data_transformation.states import SparkState
 from app.errors import TableNotFound
 from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run, RunInput
-from app.warehouse.dependents import mend_after, noted, rebuild_views_of_reconciled
+from app.warehouse.dependents import (
+    columns_record,
+    rebuild_views_after,
+    rebuild_views_of_reconciled,
+)
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog, TableInfo
@@ -52,15 +56,15 @@ class SparkRunHandler:
             resources=work.resources,
         )
         if before := await self._catalog.table(work.destination):
-            await control.progress(engine=noted(before.columns))
+            await control.progress(engine=columns_record(before.columns))
         outcome = await self._engine.run(job, control)
-        await mend_after(self._views.mend_views, work.destination, before, control)
+        await rebuild_views_after(self._views.rebuild_views, work.destination, before, control)
         return replace(outcome, inputs=inputs)
 
     async def reconcile(self, run: Run) -> RunResult | None:
         outcome = await self._engine.reconcile(run)
         if outcome is not None:
-            await rebuild_views_of_reconciled(self._views.mend_views, run)
+            await rebuild_views_of_reconciled(self._views.rebuild_views, run)
         return outcome
 
     def final_engine_state(self, ended: Run) -> str | None:

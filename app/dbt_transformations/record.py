@@ -1,4 +1,4 @@
-"""What is kept of a transformation, and what follows from it alone."""
+"""Defines the record of a transformation and what follows from it alone."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from app.runs.model import Run, RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 
 PRODUCT_PREFIX = "dp_"
-"""The tables of data products begin with it, and no others."""
+"""Prefix of the tables of data products, and of no others."""
 
 
 class TransformationStatus(StrEnum):
@@ -23,7 +23,7 @@ class TransformationStatus(StrEnum):
 
     @classmethod
     def of(cls, run: Run | None) -> "TransformationStatus":
-        """Without a run (a crash came between the record and its first run) it is pending."""
+        """Return the status: pending without a run (after a crash between record and first run)."""
         return _STATUS[run.state] if run else cls.PENDING
 
 
@@ -37,7 +37,7 @@ _STATUS = {
 
 
 class TransformationDoc(Frozen):
-    """`sql_query` is the client's text; `guarded_sql` the canonical SQL that the guard let pass."""
+    """`sql_query` is the client's text, `guarded_sql` the canonical SQL that passed the guard."""
 
     name: str
     schema_name: str
@@ -52,7 +52,7 @@ class TransformationDoc(Frozen):
 
     @property
     def table_name(self) -> str:
-        """Lower case, as Trino folds it and the embedded catalog wants it."""
+        """Return the name in lower case, as Trino folds it and the embedded catalog requires it."""
         return self.name.lower()
 
     @property
@@ -79,7 +79,7 @@ TransformationRecord = Record[TransformationDoc]
 
 
 def transformation_id(name: str) -> str:
-    """The same for the same name, so that two requests that make it at once make one."""
+    """Return the id. It depends only on the name, so that two concurrent requests create one."""
     return str(uuid5(NAMESPACE_URL, f"asgard:transformation:{name}"))
 
 

@@ -1,4 +1,4 @@
-"""`/dbt`: HTTP only."""
+"""Routes of `/dbt`: HTTP only."""
 
 from typing import Annotated, Any
 
@@ -42,14 +42,14 @@ def _service(request: Request) -> DbtService:
     return component(request, DbtService)
 
 
-def _asked(
+def _submission(
     caller: CallerDep, key: IdempotencyDep, request_id: RequestIdDep, wait: WaitDep
 ) -> tuple[Submission, Wait]:
     return Submission(caller, key, request_id, wait.seconds), wait
 
 
 ServiceDep = Annotated[DbtService, Depends(_service)]
-AskedDep = Annotated[tuple[Submission, Wait], Depends(_asked)]
+SubmissionDep = Annotated[tuple[Submission, Wait], Depends(_submission)]
 
 
 @router.post("/transform")
@@ -57,18 +57,19 @@ async def transform(
     body: TransformationCreate,
     response: Response,
     service: ServiceDep,
-    asked: AskedDep,
+    submission: SubmissionDep,
     replace: Annotated[
-        bool, Query(description="A table may become a view, or a view a table.")
+        bool, Query(description="Let a table become a view, or a view a table.")
     ] = False,
 ) -> TransformationView:
-    """Defines a transformation and builds its gold table, and waits for that. A name that exists
-    gets a new version. A run that fails is a 200 with status `failed`; it leaves the former table
-    as it was."""
-    item, claim = await service.create_transformation(body.fields(), asked[0], replace=replace)
+    """Defines a transformation, builds its gold table and waits for the build. An existing name
+    gets a new version. A failed build returns 200 with status `failed` and leaves the existing
+    table unchanged."""
+    request, wait = submission
+    item, claim = await service.create_transformation(body.fields(), request, replace=replace)
     set_replayed(response, claim)
     if item.run:
-        accepted(response, item.run, asked[1])
+        accepted(response, item.run, wait)
     return TransformationView.of(item)
 
 
@@ -76,12 +77,12 @@ async def transform(
 async def list_transformations(
     service: ServiceDep, page: PageDep, status: TransformationStatus | None = None
 ) -> TransformationPage:
-    """The newest first."""
-    found = await service.search(status)
-    shown = found[page.offset : page.offset + page.page_size]
+    """Lists the transformations, the newest first."""
+    matches = await service.search(status)
+    shown = matches[page.offset : page.offset + page.page_size]
     return TransformationPage(
         transformations=[TransformationView.of(item) for item in shown],
-        total_count=len(found),
+        total_count=len(matches),
         page=page.page,
         page_size=page.page_size,
     )
@@ -91,6 +92,7 @@ async def list_transformations(
 async def get_transformation(
     transformation_id: str, service: ServiceDep, caller: CallerDep
 ) -> TransformationDetail:
+    """Returns a transformation with its compiled SQL and its newest runs."""
     item, compiled, runs = await service.get(transformation_id)
     return TransformationDetail(
         **TransformationView.fields_of(item),
@@ -104,7 +106,7 @@ async def get_transformation(
 async def delete_transformation(
     transformation_id: str, service: ServiceDep, caller: CallerDep, drop_table: bool = False
 ) -> None:
-    """Keeps the table unless `drop_table` is true."""
+    """Deletes a transformation. Keeps its table unless `drop_table` is true."""
     await service.delete(transformation_id, caller, drop_table=drop_table)
 
 
@@ -113,47 +115,49 @@ async def run_transformation(
     transformation_id: str,
     response: Response,
     service: ServiceDep,
-    asked: AskedDep,
+    submission: SubmissionDep,
     body: RunRequestBody | None = None,
     full_refresh: bool = False,
 ) -> TransformationView:
-    """Builds the table again, and waits for that. `full_refresh` is taken from body or query."""
-    anew = full_refresh or bool(body and body.full_refresh)
-    item, claim = await service.run_again(transformation_id, asked[0], full_refresh=anew)
+    """Builds the table again and waits for the build. `full_refresh` is read from body or query."""
+    request, wait = submission
+    rebuild = full_refresh or bool(body and body.full_refresh)
+    item, claim = await service.run_again(transformation_id, request, full_refresh=rebuild)
     set_replayed(response, claim)
     if item.run:
-        accepted(response, item.run, asked[1])
+        accepted(response, item.run, wait)
     return TransformationView.of(item)
 
 
 @router.post("/validate-sql", openapi_extra=READS)
 async def validate_sql(body: SqlToValidate, service: ServiceDep) -> ValidationView:
-    """Parses, judges and plans the SQL; nothing runs. Always 200."""
+    """Parses, checks and plans the SQL, but runs nothing. Always returns 200."""
     return ValidationView.of(await service.validate(body.sql_query))
 
 
 @router.get("/sources/silver")
 async def silver_sources(service: ServiceDep) -> SourceTableList:
-    """The tables that SQL can read, from Iceberg's metadata."""
-    found = await service.silver_sources()
+    """Lists the silver tables that SQL can read, from Iceberg's metadata."""
+    tables = await service.silver_sources()
     return SourceTableList(
-        sources=[SourceTableView.of(info, service.catalog_name) for info in found],
-        total_count=len(found),
+        sources=[SourceTableView.of(info, service.catalog_name) for info in tables],
+        total_count=len(tables),
     )
 
 
 @router.get("/tables/gold")
 async def list_gold_tables(service: ServiceDep) -> GoldTableList:
-    found = await service.gold_tables()
+    """Lists the gold tables, from Iceberg's metadata."""
+    tables = await service.gold_tables()
     return GoldTableList(
-        tables=[GoldTableView.of(table) for table in found], total_count=len(found)
+        tables=[GoldTableView.of(table) for table in tables], total_count=len(tables)
     )
 
 
 @router.get("/project", response_class=Response, responses=ARCHIVE)
 async def project(service: ServiceDep) -> Response:
-    """The whole dbt project as a `.tar.gz`. Its profile names the environment variables that have
-    to hold the credentials; then `dbt build` runs it as it is."""
+    """Returns the whole dbt project as a `.tar.gz`. Its profile names the environment variables for
+    the credentials. Once they are set, `dbt build` runs it unchanged."""
     return Response(
         await service.project_archive(),
         media_type="application/gzip",

@@ -1,4 +1,4 @@
-"""The bodies of `/dbt`."""
+"""Defines the bodies of `/dbt`."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -53,7 +53,7 @@ class TransformationCreate(Body):
     def _strategy_fits(self) -> Self:
         strategy = self.incremental_strategy
         if strategy and self.materialization is not Materialization.INCREMENTAL:
-            raise ValueError("incremental_strategy goes with materialization: incremental only")
+            raise ValueError("incremental_strategy requires materialization: incremental")
         if strategy and strategy.needs_key and not self.unique_key:
             raise ValueError(f"incremental_strategy {strategy.value} needs a unique_key")
         return self
@@ -78,7 +78,9 @@ class TransformationView(BaseModel):
     name: str
     status: TransformationStatus
     gold_table_name: str
-    row_count: int | None = Field(description="Of the table, as last published; null for a view.")
+    row_count: int | None = Field(
+        description="Rows of the table, as last published; null for a view."
+    )
     execution_time_seconds: float | None
     created_at: datetime
     updated_at: datetime
@@ -125,7 +127,7 @@ class TransformationDetail(TransformationView):
     compiled_sql: str | None = Field(
         description="As the configured engine runs it; null while something it reads is missing."
     )
-    runs: list[RunView] = Field(description="The newest first, at most 20.")
+    runs: list[RunView] = Field(description="At most 20 runs, the newest first.")
 
 
 class TransformationPage(BaseModel):
@@ -152,13 +154,13 @@ class ValidationView(BaseModel):
     columns: list[ColumnView] | None
 
     @classmethod
-    def of(cls, found: Validation) -> "ValidationView":
-        columns = found.columns
+    def of(cls, validation: Validation) -> "ValidationView":
+        columns = validation.columns
         return cls(
             is_valid=columns is not None,
-            message=found.message,
-            suggested_tables=list(found.suggested_tables),
-            position=found.position,
+            message=validation.message,
+            suggested_tables=list(validation.suggested_tables),
+            position=validation.position,
             columns=columns and [ColumnView(name=c.name, type=c.type) for c in columns],
         )
 

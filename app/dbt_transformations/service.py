@@ -1,4 +1,4 @@
-"""Transformations: SQL that turns silver into gold, as dbt models. The domain's rules."""
+"""Implements the rules of transformations: SQL that turns silver into gold, as dbt models."""
 
 import asyncio
 import uuid
@@ -43,7 +43,7 @@ RUNS_SHOWN = 20
 class Transformation:
     record: TransformationRecord
     run: Run | None
-    """The newest one."""
+    """The newest run."""
 
     @property
     def seconds(self) -> float | None:
@@ -56,14 +56,14 @@ class Transformation:
 class Validation:
     message: str
     columns: list[Column] | None = None
-    """None: the SQL cannot run."""
+    """None if the SQL cannot run."""
     suggested_tables: tuple[str, ...] = ()
     position: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What every request for a run brings along."""
+    """Holds what every request for a run contains."""
 
     caller: Caller
     key: IdempotencyKey | None
@@ -94,45 +94,45 @@ class DbtService:
         self._silver = catalog.lake.silver_schema
 
     async def create_transformation(
-        self, fields: Mapping[str, Any], asked: Submission, *, replace: bool
+        self, fields: Mapping[str, Any], submission: Submission, *, replace: bool
     ) -> tuple[Transformation, Claim]:
-        """The definition is recorded, and its first run (or the next, for a name that exists)
-        started and waited for. Whatever is refused here changes nothing."""
+        """Record the definition, start its first run (or the next, for an existing name) and wait
+        for it. A refusal here changes nothing."""
         _refuse_templates(fields)
-        doc = await self._judged(fields, replace)
-        claim = await self._idempotency.claim(asked.key, uuid.uuid4().hex)
+        doc = await self._checked_doc(fields, replace)
+        claim = await self._idempotency.claim(submission.key, uuid.uuid4().hex)
         if claim.replayed and (run := await self._run_or_none(claim.id)):
             record = await self._record(str(run.subject_id))
         else:
-            record = await self._put(doc, asked.caller)
-            run = await self._start(record, doc.model(replace=replace), asked, claim)
+            record = await self._put(doc, submission.caller)
+            run = await self._start(record, doc.model(replace=replace), submission, claim)
             self._project.changed()
-        run = await self._runs.wait(run.run_id, asked.wait_seconds)
+        run = await self._runs.wait(run.run_id, submission.wait_seconds)
         return Transformation(record, run), claim
 
     async def run_again(
-        self, record_id: str, asked: Submission, *, full_refresh: bool
+        self, record_id: str, submission: Submission, *, full_refresh: bool
     ) -> tuple[Transformation, Claim]:
         record = await self._record(record_id)
-        claim = await self._idempotency.claim(asked.key, uuid.uuid4().hex)
+        claim = await self._idempotency.claim(submission.key, uuid.uuid4().hex)
         run = await self._run_or_none(claim.id) if claim.replayed else None
         if run is None:
             spec = record.doc.model(full_refresh=full_refresh)
-            run = await self._start(record, spec, asked, claim)
-        run = await self._runs.wait(run.run_id, asked.wait_seconds)
+            run = await self._start(record, spec, submission, claim)
+        run = await self._runs.wait(run.run_id, submission.wait_seconds)
         return Transformation(record, run), claim
 
     async def search(self, status: TransformationStatus | None) -> list[Transformation]:
-        """The newest first."""
+        """Return the transformations with this status, the newest first."""
         records = sorted(
             await self._records.all(), key=lambda r: (r.created_at, r.id), reverse=True
         )
         latest = await self._runs.latest([r.id for r in records]) if records else {}
-        found = [Transformation(record, latest.get(record.id)) for record in records]
-        return [i for i in found if status in (None, TransformationStatus.of(i.run))]
+        items = [Transformation(record, latest.get(record.id)) for record in records]
+        return [i for i in items if status in (None, TransformationStatus.of(i.run))]
 
     async def get(self, record_id: str) -> tuple[Transformation, str | None, Sequence[Run]]:
-        """With its SQL as the engine runs it, and its newest runs."""
+        """Return it with its SQL as the engine runs it, and its newest runs."""
         record = await self._record(record_id)
         compiled, page = await asyncio.gather(
             self._compiled(record.doc), self._runs.list(subject_id=record_id, limit=RUNS_SHOWN)
@@ -140,12 +140,12 @@ class DbtService:
         return Transformation(record, next(iter(page.runs), None)), compiled, page.runs
 
     async def delete(self, record_id: str, caller: Caller, *, drop_table: bool) -> None:
-        """The table goes first: a record whose table is gone can be deleted again."""
+        """Delete the table first: a record whose table is gone can be deleted again."""
         record = await self._record(record_id)
         if run := await self._runs.using(record_id):
             raise Conflict(
                 f"Run {run.run_id} is building this transformation.",
-                hint="Wait for its end, or cancel it.",
+                hint="Wait for it to end, or cancel it.",
                 conflicting_id=run.run_id,
             )
         if drop_table:
@@ -157,7 +157,7 @@ class DbtService:
         self._project.changed()
 
     async def validate(self, sql: str) -> Validation:
-        """Whatever the SQL itself is at fault for is an answer; what the lake is, is raised."""
+        """Return errors of the SQL itself as a result, and raise those of the lake."""
         try:
             columns = await self._engine.validate(await self._sql_guard.check_query(sql))
         except (InvalidRequest, NotSupported, EngineFailed) as error:
@@ -182,27 +182,27 @@ class DbtService:
         return await self._project.archive()
 
     async def models(self) -> list[ModelSpec]:
-        """Every transformation as a model of the generated dbt project."""
+        """Return every transformation as a model of the generated dbt project."""
         return [record.doc.model() for record in await self._records.all()]
 
     @property
     def catalog_name(self) -> str:
         return self._catalog.lake.catalog_name
 
-    async def _judged(self, fields: Mapping[str, Any], replace: bool) -> TransformationDoc:
+    async def _checked_doc(self, fields: Mapping[str, Any], replace: bool) -> TransformationDoc:
         guarded = await self._sql_guard.check_query(fields["sql_query"])
         guarded.require_names()
         doc = TransformationDoc(**fields, schema_name=self._gold, guarded_sql=guarded.sql)
         target = doc.table if doc.materialization.is_view else None
-        columns, taken = await asyncio.gather(
+        columns, refusal = await asyncio.gather(
             self._engine.columns(guarded, target),
-            self._refuse_taken(doc, replace),
+            self._refuse_foreign_table(doc, replace),
             return_exceptions=True,
         )
         if isinstance(columns, BaseException):
             raise columns
-        if isinstance(taken, BaseException):
-            raise taken
+        if isinstance(refusal, BaseException):
+            raise refusal
         names = {column.name for column in columns}
         if missing := [name for name in doc.unique_key if name not in names]:
             raise SqlInvalid(
@@ -212,18 +212,18 @@ class DbtService:
         return doc
 
     async def _is_ours(self, doc: TransformationDoc) -> bool:
-        """A table is there a moment before the run that made it is known to have succeeded. Asked
-        in this order, since a run that ends in between is no longer open."""
+        """Return whether a transformation built the table, which exists a moment before its run is
+        recorded as succeeded. The order matters: a run that ends in between is no longer open."""
         if await self._runs.using(transformation_id(doc.name)):
             return True
         writer = (await self._runs.latest_success([doc.table])).get(doc.table)
         return writer is not None and writer.kind is RunKind.DBT
 
-    async def _refuse_taken(self, doc: TransformationDoc, replace: bool) -> None:
+    async def _refuse_foreign_table(self, doc: TransformationDoc, replace: bool) -> None:
         table = doc.table
         if doc.name.lower().startswith(PRODUCT_PREFIX):
             raise Conflict(
-                f"Names that begin with {PRODUCT_PREFIX} are those of data products' tables.",
+                f"Names that begin with {PRODUCT_PREFIX} are reserved for tables of data products.",
                 hint="Choose another name.",
             )
         writers, as_table, as_view = await asyncio.gather(
@@ -245,13 +245,13 @@ class DbtService:
                 return
             raise Conflict(
                 f"{table} exists, and no transformation made it.",
-                hint="Choose another name, or pass replace=true to let it be replaced.",
+                hint="Choose another name, or pass replace=true to replace it.",
             )
         if (as_table if doc.materialization.is_view else as_view) is not None:
             raise Conflict(
                 f"{table} is a {'table' if as_table else 'view'} and would become a "
                 f"{doc.materialization}.",
-                hint="Pass replace=true: for a moment there will be neither.",
+                hint="Pass replace=true. For a moment, neither will exist.",
                 conflicting_id=transformation_id(doc.name),
             )
 
@@ -262,8 +262,8 @@ class DbtService:
             for other in others.values():
                 if other.id != record_id and other.doc.name.lower() == doc.name.lower():
                     raise Conflict(
-                        f"{doc.name} differs from the transformation {other.doc.name} in the case "
-                        "of letters only: their tables would be the same.",
+                        f"{doc.name} differs from the transformation {other.doc.name} only in the "
+                        "case of letters: their tables would be the same.",
                         conflicting_id=other.id,
                     )
 
@@ -279,22 +279,22 @@ class DbtService:
             try:
                 return await self._records.update(record_id, lambda _: doc, caller, check=check)
             except NotFound:
-                continue  # deleted at this very moment: made anew
+                continue  # deleted in this very moment: insert it again
 
     async def _start(
-        self, record: TransformationRecord, spec: ModelSpec, asked: Submission, claim: Claim
+        self, record: TransformationRecord, spec: ModelSpec, submission: Submission, claim: Claim
     ) -> Run:
         started = await self._runs.start(
             RunRequest(
                 kind=RunKind.DBT,
                 target=spec.table,
                 spec=spec.model_dump(mode="json"),
-                caller=asked.caller,
-                request_id=asked.request_id,
+                caller=submission.caller,
+                request_id=submission.request_id,
                 subject_id=record.id,
                 fingerprint=fingerprint(spec),
                 run_id=claim.id,
-                idempotency_key=asked.key.key if asked.key else None,
+                idempotency_key=submission.key.key if submission.key else None,
             )
         )
         return started.run

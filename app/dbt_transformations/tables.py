@@ -1,4 +1,4 @@
-"""What stands in silver and gold, from the catalog's metadata alone."""
+"""Lists the tables of silver and gold from the catalog's metadata alone."""
 
 import asyncio
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 class GoldTable:
     info: TableInfo | ViewInfo
     doc: TransformationDoc | None
-    """The transformation that builds it; None: a data product does, or somebody else made it."""
+    """The transformation that builds it, or None if a data product or another writer does."""
 
     @property
     def materialization(self) -> str:
@@ -28,12 +28,12 @@ class GoldTable:
 
 async def tables_of(catalog: Catalog, schema: str) -> list[TableInfo]:
     names = await catalog.list_tables(schema)
-    found = await asyncio.gather(*(_trusted(catalog, name) for name in names))
-    return [info for info in found if info is not None]
+    infos = await asyncio.gather(*(_trusted(catalog, name) for name in names))
+    return [info for info in infos if info is not None]
 
 
 async def _trusted(catalog: Catalog, name: str) -> TableInfo | None:
-    """None also for a table whose metadata is refused: the list has the other tables."""
+    """Return the table, or None if its metadata is refused: the list has the other tables."""
     try:
         return await catalog.table(name)
     except TableRefused as error:
@@ -43,8 +43,8 @@ async def _trusted(catalog: Catalog, name: str) -> TableInfo | None:
 
 async def views_of(catalog: Catalog, schema: str) -> list[ViewInfo]:
     names = await catalog.list_views(schema)
-    found = await asyncio.gather(*(catalog.view(name) for name in names))
-    return [info for info in found if info is not None]
+    infos = await asyncio.gather(*(catalog.view(name) for name in names))
+    return [info for info in infos if info is not None]
 
 
 async def gold_tables(
@@ -52,6 +52,6 @@ async def gold_tables(
 ) -> list[GoldTable]:
     by_table = {doc.table: doc for doc in docs}
     tables, views = await asyncio.gather(tables_of(catalog, schema), views_of(catalog, schema))
-    found: list[TableInfo | ViewInfo] = [*tables, *views]
-    found.sort(key=lambda info: info.table)
-    return [GoldTable(info, by_table.get(info.table)) for info in found]
+    infos: list[TableInfo | ViewInfo] = [*tables, *views]
+    infos.sort(key=lambda info: info.table)
+    return [GoldTable(info, by_table.get(info.table)) for info in infos]

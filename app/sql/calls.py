@@ -1,4 +1,4 @@
-"""Function calls in trees: what is one, and by which name.
+"""Recognizes function calls in trees and names them.
 
 Nearly every call is left as it was written (see `parse`). What remains are calls with a syntax of
 their own (CAST, EXTRACT, CURRENT_DATE, …) and a few that sqlglot reads by special parsers.
@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from app.sql.tables import fold
 
-# Functions to sqlglot, operators or syntax to us: `shape` judges them.
+# Functions to sqlglot, operators or syntax to us: `allowed_nodes` checks them.
 _NO_CALLS = (exp.And, exp.Or, exp.Connector)
 _NAMES: dict[type[exp.Expr], str] = {
     exp.CurrentTimestamp: "current_timestamp",
@@ -28,7 +28,7 @@ _BARE = frozenset(
 
 
 def call_name(node: exp.Expr) -> str | None:
-    """The name of the function that `node` calls, in lower case; None when it calls none."""
+    """Return the name of the function that `node` calls, in lower case, or None."""
     if isinstance(node, exp.Identifier | exp.Literal | exp.Tuple):
         return None  # most nodes are these
     if isinstance(node, exp.Anonymous):
@@ -53,7 +53,7 @@ def is_table_function(table: exp.Table) -> bool:
 
 
 def as_calls(tree: exp.Expr) -> None:
-    """Gives what has a special form, and need not have it, the form of a plain call."""
+    """Turn special forms of calls into plain calls wherever possible, in place."""
     for node in list(tree.walk()):
         if isinstance(node, exp.Anonymous):
             node.set("this", fold(node.name))

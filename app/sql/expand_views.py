@@ -1,4 +1,4 @@
-"""Views, expanded for an engine that does not know them: each becomes one CTE."""
+"""Expands views for an engine that does not know them: each becomes one CTE."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,10 +10,12 @@ from app.sql.tables import fold, physical_tables
 MAX_DEPTH = 10
 
 
-def expand(tree: exp.Expr, views: Mapping[str, str], judged: Callable[[str], exp.Expr]) -> exp.Expr:
-    """The tree with a CTE for each view that it reads, directly or through other views.
+def expand(
+    tree: exp.Expr, views: Mapping[str, str], checked: Callable[[str], exp.Expr]
+) -> exp.Expr:
+    """Add to the tree a CTE for each view that it reads, directly or through other views.
 
-    `views` is Trino SQL by `schema.name`; `judged` runs the guard on it again.
+    `views` is Trino SQL by `schema.name`. `checked` runs the guard on it again.
 
     Raises:
         SqlRefused: views read one another in a circle, or deeper than `MAX_DEPTH`.
@@ -24,7 +26,7 @@ def expand(tree: exp.Expr, views: Mapping[str, str], judged: Callable[[str], exp
     prefix = "asgard_view_"
     while any(prefix in identifier.name for identifier in tree.find_all(exp.Identifier)):
         prefix += "_"
-    made: dict[str, str] = {}
+    cte_names: dict[str, str] = {}
     ctes: list[exp.CTE] = []
 
     def bind(node: exp.Expr, path: tuple[str, ...]) -> None:
@@ -32,25 +34,25 @@ def expand(tree: exp.Expr, views: Mapping[str, str], judged: Callable[[str], exp
             key = fold(f"{table.db}.{table.name}")
             if key not in by_name:
                 continue
-            cte = make(key, path)
+            cte = cte_name(key, path)
             if not table.args.get("alias"):
                 table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
             table.set("this", exp.to_identifier(cte, quoted=True))
             table.set("db", None)
 
-    def make(key: str, path: tuple[str, ...]) -> str:
+    def cte_name(key: str, path: tuple[str, ...]) -> str:
         name, sql = by_name[key]
         if key in path:
             raise SqlRefused(f"The view {name} reads itself, through {' and '.join(path)}.")
         if len(path) >= MAX_DEPTH:
             raise SqlRefused(f"Views read one another more than {MAX_DEPTH} deep.")
-        if key not in made:
-            query = judged(sql)
+        if key not in cte_names:
+            query = checked(sql)
             bind(query, (*path, key))
-            made[key] = f"{prefix}{len(made)}"
-            alias = exp.TableAlias(this=exp.to_identifier(made[key], quoted=True))
+            cte_names[key] = f"{prefix}{len(cte_names)}"
+            alias = exp.TableAlias(this=exp.to_identifier(cte_names[key], quoted=True))
             ctes.append(exp.CTE(this=query, alias=alias))
-        return made[key]
+        return cte_names[key]
 
     bind(tree, ())
     if not ctes:

@@ -1,7 +1,7 @@
-"""Text that dbt would read as a template. Nothing heavy is imported: request schemas use this.
+"""Handles text that dbt would read as a template. Imports nothing heavy: request schemas use this.
 
 A model file is a Jinja template before it is SQL, and Jinja knows neither strings nor comments of
-SQL: the text is judged as it stands. The refusals warn callers early. Safety depends on `printed`,
+SQL, so the plain text is checked. The refusals warn callers early. Safety depends on `printed`,
 because names that come with data are never refused.
 """
 
@@ -17,7 +17,7 @@ and the last line end is dropped. YAML folds the line ends of Unicode."""
 
 def printed(text: str) -> str:
     """Return a template that prints the text, whatever it contains."""
-    return _READ.sub(lambda found: f"{{{{ {string(found.group())} }}}}", text)
+    return _READ.sub(lambda match: f"{{{{ {string(match.group())} }}}}", text)
 
 
 def string(text: str) -> str:
@@ -27,32 +27,32 @@ def string(text: str) -> str:
 
 
 def position_at(text: str, offset: int) -> dict[str, int]:
-    """Line and column of an offset, both from 1."""
+    """Return the line and column of an offset, both from 1."""
     before = text[:offset]
     return {"line": before.count("\n") + 1, "column": offset - (before.rfind("\n") + 1) + 1}
 
 
 def check_text(value: str, field: str) -> None:
-    """Refuses Jinja in a text that goes into the dbt project: a name, tag, description, owner.
+    """Refuse Jinja in a text that goes into the dbt project: a name, tag, description, owner.
 
     Raises:
         SqlJinja: with the `field` and the position in it.
     """
-    if found := _OPENING.search(value):
+    if match := _OPENING.search(value):
         raise SqlJinja(
-            f"{field} contains `{found.group()}`, which dbt would read as a template. "
+            f"{field} contains `{match.group()}`, which dbt would read as a template. "
             "Asgard takes no Jinja: leave it out, or put a space between the two characters.",
-            position=position_at(value, found.start()),
+            position=position_at(value, match.start()),
             field=field,
         )
 
 
 def check_sql_text(sql: str) -> None:
-    """Refuses Jinja anywhere in SQL that becomes a dbt model, in strings and comments too."""
-    if found := _OPENING.search(sql):
+    """Refuse Jinja anywhere in SQL that becomes a dbt model, in strings and comments too."""
+    if match := _OPENING.search(sql):
         raise SqlJinja(
-            f"The SQL contains `{found.group()}`, which dbt would read as a template, in strings "
+            f"The SQL contains `{match.group()}`, which dbt would read as a template, in strings "
             "and comments too. Asgard takes no Jinja: name tables as silver.x or gold.x; in a "
-            "string, write '{' || '" + found.group()[1] + "'.",
-            position=position_at(sql, found.start()),
+            "string, write '{' || '" + match.group()[1] + "'.",
+            position=position_at(sql, match.start()),
         )

@@ -10,10 +10,10 @@ def offset_at(text: str, at: dict[str, int]) -> int:
     return offset + at["column"] - 1
 
 
-def within(statement: str, given: str, at: dict[str, int]) -> dict[str, int] | None:
-    """Return the position in `given` of a position in a statement that contains it."""
-    begins = statement.find(given)
+def within(statement: str, query: str, at: dict[str, int]) -> dict[str, int] | None:
+    """Return the position in `query` of a position in a statement that contains it."""
+    begins = statement.find(query)
     offset = offset_at(statement, at) - begins
-    if begins < 0 or not 0 <= offset <= len(given):
+    if begins < 0 or not 0 <= offset <= len(query):
         return None
-    return position_at(given, offset)
+    return position_at(query, offset)

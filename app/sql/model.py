@@ -1,4 +1,4 @@
-"""What the guard hands on: text and names, never trees, so that it crosses processes as JSON."""
+"""The results of the guard: text and names, never trees, so that they cross processes as JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from app.errors import SqlColumnUnnamed
 
 @dataclass(frozen=True)
 class TableName:
-    """A table of the lake, by the real name of its schema."""
+    """Names a table of the lake by the real name of its schema."""
 
     schema: str
     name: str
@@ -26,7 +26,7 @@ class TableName:
 
 @dataclass(frozen=True)
 class PathTable:
-    """Files that are read as a table; `path` is a normalised key prefix: `bronze/flights`."""
+    """Names files that are read as a table. `path` is a normalised key prefix: `bronze/flights`."""
 
     format: str
     path: str
@@ -34,7 +34,7 @@ class PathTable:
 
 @dataclass(frozen=True)
 class SqlPolicy:
-    """What clients' SQL may read."""
+    """Limits what clients' SQL may read."""
 
     catalog: str = "iceberg"
     silver_schema: str = "silver"
@@ -62,21 +62,21 @@ class SqlPolicy:
 
 @dataclass(frozen=True)
 class GuardedQuery:
-    """One reading query in Trino's dialect: every name quoted, real schemas, no catalog."""
+    """Holds one SELECT in Trino's dialect, with quoted names, real schemas and no catalog."""
 
     sql: str
     tables: tuple[TableName, ...]
     unnamed: Mapping[str, Any] | None = field(default=None, compare=False)
-    """The first column that has no name: `column`, its number from 1, and `position`."""
+    """The first column without a name: its number `column`, from 1, and its `position`."""
     source: str = field(default="", compare=False, repr=False)
-    """The text that was judged, as the caller wrote it."""
+    """The text that was checked, as the caller wrote it."""
 
     def require_names(self) -> None:
-        """Raises `SqlColumnUnnamed`: a table or view cannot be made of a column without name."""
+        """Raise `SqlColumnUnnamed` if a column has no name: tables and views need names."""
         if self.unnamed is not None:
             raise SqlColumnUnnamed(
                 f"Column {self.unnamed['column']} of the SELECT has no name.",
-                hint="Give it one with AS: a table's columns are named by its query.",
+                hint="Name it with AS: a table's columns take their names from its query.",
                 **self.unnamed,
             )
 
@@ -95,7 +95,7 @@ class GuardedQuery:
 
 @dataclass(frozen=True)
 class GuardedScript:
-    """Temporary views in their order and the final query, in Spark's dialect."""
+    """Holds temporary views in their order and the final query, in Spark's dialect."""
 
     views: tuple[tuple[str, str], ...]
     select: str
@@ -106,7 +106,7 @@ class GuardedScript:
 
 @dataclass(frozen=True)
 class BoundScript:
-    """A guarded script as Spark runs it; `paths` are read through the views of these names."""
+    """Holds a guarded script as Spark runs it. It reads `paths` through the views named there."""
 
     views: tuple[tuple[str, str], ...]
     select: str

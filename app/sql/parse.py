@@ -1,8 +1,8 @@
-"""From text to trees, within limits, and with every function call left as it was written.
+"""Parses text into trees, within limits, and leaves every function call as it was written.
 
 sqlglot turns the calls it knows into classes of its own, which loses the name that was written and
-translates by rules that are not ours. It leaves a call alone whose closing parenthesis carries the
-comment `sqlglot.anonymous`; here every closing parenthesis does. So the guard judges names, and
+translates by rules that are not ours. It leaves a call alone if the closing parenthesis carries the
+comment `sqlglot.anonymous`, so here every closing parenthesis does. The guard then checks names and
 `duckdb` translates them, each by one table.
 """
 
@@ -110,10 +110,10 @@ class Parsed:
     text: str
     trees: list[exp.Expr]
     start: dict[str, int]
-    """Where the first word stands."""
+    """The position of the first word."""
 
     def position(self, node: exp.Expr) -> dict[str, int] | None:
-        """Where the first word of `node` that has a place stands."""
+        """Return the position of the first word of `node` that has one."""
         for part in node.walk():
             start = part.meta.get("start")
             if start is not None:
@@ -122,7 +122,7 @@ class Parsed:
 
 
 def parse(sql: str, dialect: type[Dialect], slack: int = 1) -> Parsed:
-    """The statements of `sql`; empty ones are dropped. `slack` multiplies the limits.
+    """Parse the statements of `sql` without empty ones. `slack` multiplies the limits.
 
     Raises:
         SqlTooLarge: more than 256 KiB, or nested too deep.
@@ -143,14 +143,14 @@ def parse(sql: str, dialect: type[Dialect], slack: int = 1) -> Parsed:
     except RecursionError as error:
         raise too_deep() from error
     except (SqlglotError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-        # sqlglot's parser meets some malformed texts with an error of Python's.
+        # sqlglot's parser fails with a Python error on some malformed texts.
         raise SqlNotParsed("The SQL does not parse.") from error
     start = position_at(sql, tokens[0].start if tokens else 0)
     return Parsed(sql, [_unmasked(tree, mask) for tree in trees if tree is not None], start)
 
 
 def generate(tree: exp.Expr, dialect: type[Dialect], **options: Any) -> str:
-    """SQL text with every identifier quoted. Engines get only what `final` has judged of it."""
+    """Return SQL text with every identifier quoted. Engines get only text that `render` checked."""
     try:
         return str(
             tree.sql(
@@ -168,7 +168,7 @@ def generate(tree: exp.Expr, dialect: type[Dialect], **options: Any) -> str:
 def too_deep(position: dict[str, int] | None = None) -> SqlTooLarge:
     return SqlTooLarge(
         "The SQL is nested too deep.",
-        hint="Take inner queries out into WITH clauses; use arrays or tables for long chains.",
+        hint="Move inner queries into WITH clauses. Replace long chains by arrays or tables.",
         position=position,
     )
 
@@ -188,7 +188,7 @@ def _tokens(sql: str, dialect: type[Dialect]) -> list[Token]:
 
 
 def _measure(sql: str, tokens: list[Token], type_words: set[TokenType], slack: int) -> None:
-    """Refuses what nests too deep before a recursive parser, or its destructors, meet it."""
+    """Refuse SQL that nests too deep for a recursive parser or its destructors."""
     opened: list[bool] = []
     chain = 0
     chained_at = -1
@@ -219,7 +219,7 @@ def _measure(sql: str, tokens: list[Token], type_words: set[TokenType], slack: i
 
 
 def _is_empty_item(before: Token | None, token: Token, following: list[Token]) -> bool:
-    """sqlglot passes over items that are not there: `SELECT 1, , 2`."""
+    """Return whether a comma lacks an item. sqlglot accepts that: `SELECT 1, , 2`."""
     if token.token_type is not TokenType.COMMA:
         return False
     after = following[0].token_type if following else TokenType.SEMICOLON
@@ -227,7 +227,7 @@ def _is_empty_item(before: Token | None, token: Token, following: list[Token]) -
 
 
 def _is_split_number(before: Token, token: Token) -> bool:
-    """sqlglot reads `1_000` as `1 AS _000`."""
+    """Return whether the two form a number such as `1_000`, which sqlglot reads as `1 AS _000`."""
     return (
         before.token_type is TokenType.NUMBER
         and token.text.startswith("_")
@@ -236,10 +236,10 @@ def _is_split_number(before: Token, token: Token) -> bool:
 
 
 def _mask(sql: str, tokens: list[Token], dialect: type[Dialect]) -> str:
-    """Hides the names of calls that sqlglot would read by a special parser though their syntax is
-    plain, behind the prefix that is returned.
+    """Put a prefix before the names of calls that sqlglot would read by a special parser although
+    their syntax is plain, and return the prefix.
 
-    It takes max_by and arg_max for one another, and Spark's `array(1, 2)[0]` for a type.
+    sqlglot takes max_by and arg_max for one another, and Spark's `array(1, 2)[0]` for a type.
     """
     names = dialect.parser_class.FUNCTION_PARSERS.keys() - _SPECIAL_SYNTAX
     if issubclass(dialect, Spark):
@@ -264,10 +264,10 @@ def _unmasked(tree: exp.Expr, mask: str) -> exp.Expr:
 
 
 def _not_parsed(sql: str, tokens: list[Token], error: ParseError) -> SqlRefused:
-    told = error.errors[0] if error.errors else {}
+    details = error.errors[0] if error.errors else {}
     position = None
-    if (line := told.get("line")) and (column := told.get("col")):
-        width = max(1, len(told.get("highlight") or ""))
+    if (line := details.get("line")) and (column := details.get("col")):
+        width = max(1, len(details.get("highlight") or ""))
         position = {"line": line, "column": max(1, column - width + 1)}
     first = tokens[0] if tokens else None
     if first is not None and first.token_type not in _READING:
@@ -278,11 +278,11 @@ def _not_parsed(sql: str, tokens: list[Token], error: ParseError) -> SqlRefused:
     for token, following in pairwise(tokens):
         if token.token_type is TokenType.L_PAREN and following.token_type in _WRITING:
             return SqlNotSelect(
-                f"The SQL writes: {following.text.upper()} may not stand in it.",
+                f"The SQL writes: {following.text.upper()} is not allowed in it.",
                 position=position_at(sql, following.start),
             )
-    what = told.get("description") or "unexpected text"
-    near = told.get("highlight") or ""
+    what = details.get("description") or "unexpected text"
+    near = details.get("highlight") or ""
     return SqlNotParsed(
         f"The SQL does not parse: {what}{f' near {near[:60]!r}' if near else ''}.",
         position=position,

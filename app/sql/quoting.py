@@ -1,4 +1,4 @@
-"""Identifiers and texts as SQL of Trino and DuckDB spells them."""
+"""Quotes identifiers and texts for the SQL of Trino and DuckDB."""
 
 
 def quoted(identifier: str) -> str:

@@ -1,7 +1,7 @@
-"""The only way from a judged tree to the text that an engine gets.
+"""Turns a checked tree into text for an engine. There is no other way to get such text.
 
-sqlglot prints some nodes as they are, without quotes, so a text can mean more than the tree that
-it was made from. Here every text is parsed and judged again before an engine gets it.
+sqlglot prints some nodes as they are, without quotes, so a text can mean more than its tree. Here
+every text is parsed and checked again before an engine gets it.
 """
 
 from collections.abc import Callable
@@ -16,15 +16,15 @@ from app.sql.parse import Parsed, SparkSql, generate, parse, too_deep
 from app.sql.tables import fold, physical_tables
 
 SLACK = 4
-"""A text may be so many times larger and deeper than what a client may write: its names are quoted,
-and its calls are translated."""
+"""How many times larger and deeper than a client's text a rendered text may be, since its names are
+quoted and its calls translated."""
 
-Judge = Callable[[Parsed, exp.Expr], None]
-"""Judges a tree and brings it, in place, into the form in which it is printed."""
+Check = Callable[[Parsed, exp.Expr], None]
+"""Checks a tree and brings it, in place, into the form in which it is printed."""
 
 
-def render(tree: exp.Expr, dialect: type[Dialect], judge: Judge, **options: Any) -> str:
-    """Return the text of `tree`, which passes `judge`, reads the same tables and prints the same.
+def render(tree: exp.Expr, dialect: type[Dialect], check: Check, **options: Any) -> str:
+    """Return the text of `tree`, which passes `check`, reads the same tables and prints the same.
 
     Raises:
         SqlRefused: the text is not what the tree says.
@@ -37,14 +37,14 @@ def render(tree: exp.Expr, dialect: type[Dialect], judge: Judge, **options: Any)
         raise _ambiguous("it becomes several statements")
     (again,) = parsed.trees
     try:
-        judge(parsed, again)
+        check(parsed, again)
     except RecursionError as error:
         raise too_deep() from error
     except SqlRefused as refused:
         # The position is one in a text that the caller never saw.
         refused.members.pop("position", None)
         raise
-    # Names of functions may change their case, in which no dialect here tells them apart.
+    # Names of functions may change their case, which no dialect here distinguishes.
     if fold(generate(again, dialect)) != fold(text):
         raise _ambiguous("a name, unit or value in it can be read in two ways")
     if _reads(again) != _reads(tree):

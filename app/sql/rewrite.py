@@ -1,4 +1,4 @@
-"""Guarded SQL for the engines: names bound, views expanded, Trino's dialect said in DuckDB's."""
+"""Rewrites guarded SQL for the engines: binds names, expands views, translates it for DuckDB."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -14,7 +14,7 @@ from app.sql.duckdb.operators import restore_null_skippers
 from app.sql.duckdb.translate import translate
 from app.sql.duckdb.virtual_columns import hide_rows, hide_virtual_columns
 from app.sql.expand_views import expand
-from app.sql.guard.guard import ScriptJudge, check_query, judge_duckdb, render_query
+from app.sql.guard.guard import ScriptGuard, check_duckdb_tree, check_query, render_query
 from app.sql.guard.paths import PATH_FORMATS
 from app.sql.guard.spark_script import SOURCE_NAMES
 from app.sql.jinja import check_sql_text, printed, string
@@ -32,11 +32,11 @@ def to_duckdb(
     catalog_alias: str = "iceberg",
     views: Mapping[str, str] = NO_VIEWS,
 ) -> str:
-    """The query over `catalog_alias.schema.table` for DuckDB, with `views` expanded.
+    """Return the query over `catalog_alias.schema.table` for DuckDB, with `views` expanded.
 
     Raises:
         NotSupported: DuckDB has no equivalent of something in it.
-        SqlRefused: it, or a view, does not pass the guard.
+        SqlRefused: the query or a view does not pass the guard.
     """
     tree = _duckdb_tree(query_sql, policy, catalog_alias, views)
     sql = _duckdb_text(tree, policy, catalog_alias)
@@ -47,7 +47,9 @@ def to_duckdb(
 def with_stand_ins(query_sql: str, policy: SqlPolicy, queries: Mapping[str, str]) -> str:
     """Return the query in Trino's dialect, with these queries in place of tables or views."""
     try:
-        tree = expand(_judged(query_sql, policy), queries, lambda query: _judged(query, policy))
+        tree = expand(
+            _checked_tree(query_sql, policy), queries, lambda query: _checked_tree(query, policy)
+        )
     except RecursionError as error:
         raise too_deep() from error
     return render_query(tree, policy)
@@ -60,24 +62,24 @@ def to_dbt_model(
     policy: SqlPolicy,
     views: Mapping[str, str] = NO_VIEWS,
 ) -> str:
-    """The query as the text of a dbt model.
+    """Return the query as the text of a dbt model.
 
-    `refs` are the names of gold tables that are models. They become `{{ ref('x') }}`, every other
+    `refs` are the names of gold tables that are models. They become `{{ ref('x') }}`, and any other
     table `{{ source('schema', 't') }}` with the schema's real name. Jinja prints all other
     text unchanged and reads no template in it.
     """
     if dialect == "duckdb":
         tree = _duckdb_tree(query_sql, policy, "", views)
     else:
-        tree = _judged(query_sql, policy)
+        tree = _checked_tree(query_sql, policy)
     for table in list(physical_tables(tree)):
         if not table.args.get("alias"):
             table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
     if dialect == "duckdb":
-        runs = _duckdb_text(tree, policy, "")
-        check_sql_text(runs)
+        engine_sql = _duckdb_text(tree, policy, "")
+        check_sql_text(engine_sql)
     else:
-        runs = render_query(tree, policy)
+        engine_sql = render_query(tree, policy)
     salt = "asgard_relation_"
     while salt in query_sql or any(salt in sql for sql in views.values()):
         salt += "_"
@@ -93,8 +95,8 @@ def to_dbt_model(
     relations = {mark: call for call, mark in calls.items()}
     sql = generate(tree, DuckDBSql if dialect == "duckdb" else TrinoSql)
     pieces = re.split(f'"({re.escape(salt)}[0-9]+)"', sql)
-    # Only the relations tell the model from what was judged.
-    if "".join(names[piece] if n % 2 else piece for n, piece in enumerate(pieces)) != runs:
+    # The model may differ from the checked text only in its relations.
+    if "".join(names[piece] if n % 2 else piece for n, piece in enumerate(pieces)) != engine_sql:
         raise SqlRefused("The SQL is ambiguous: it cannot be written as a dbt model.")
     return "".join(
         relations[piece] if number % 2 else printed(piece) for number, piece in enumerate(pieces)
@@ -104,7 +106,7 @@ def to_dbt_model(
 def bound(
     script: GuardedScript, source_view: str | None, catalog: str, policy: SqlPolicy
 ) -> BoundScript:
-    """With a view for each path that the script reads."""
+    """Return the script with a view for each path that it reads."""
     names = {path: f"asgard_path_{number}" for number, path in enumerate(script.paths, 1)}
     views, select = bind_script(script, names, source_view, catalog, policy)
     return BoundScript(
@@ -119,7 +121,7 @@ def bind_script(
     catalog: str,
     policy: SqlPolicy,
 ) -> tuple[tuple[tuple[str, str], ...], str]:
-    """The script with `catalog.schema.table` for tables and views for paths and the source."""
+    """Return the script with `catalog.schema.table` for tables, and views for paths and source."""
     views = {fold(name) for name, _ in script.views}
     readable = [*(name for name, _ in script.views), *names.values(), *filter(None, [source_view])]
 
@@ -128,11 +130,11 @@ def bind_script(
             if table.db:
                 table.set("catalog", exp.to_identifier(catalog, quoted=True))
 
-    def judge(parsed: Parsed, tree: exp.Expr) -> None:
-        by_rules = ScriptJudge(replace(policy, catalog=catalog), has_source_path=False)
-        by_rules.views = {fold(name): name for name in readable}
-        by_rules.query(parsed, tree)
-        if by_rules.paths or not by_rules.tables.keys() <= set(script.tables):
+    def check(parsed: Parsed, tree: exp.Expr) -> None:
+        guard = ScriptGuard(replace(policy, catalog=catalog), has_source_path=False)
+        guard.views = {fold(name): name for name in readable}
+        guard.check(parsed, tree)
+        if guard.paths or not guard.tables.keys() <= set(script.tables):
             raise SqlTableRefused("The SQL is ambiguous: it reads more than it names.")
         add_catalog(tree)
 
@@ -150,12 +152,12 @@ def bind_script(
                 table.set("db", None)
         add_catalog(tree)
         rename_ctes(tree)
-        return render(tree, SparkSql, judge)
+        return render(tree, SparkSql, check)
 
     return tuple((name, bind(sql)) for name, sql in script.views), bind(script.select)
 
 
-def _judged(sql: str, policy: SqlPolicy) -> exp.Expr:
+def _checked_tree(sql: str, policy: SqlPolicy) -> exp.Expr:
     tree = parse(check_query(sql, policy).sql, TrinoSql).trees[0]
     as_calls(tree)
     return tree
@@ -163,7 +165,7 @@ def _judged(sql: str, policy: SqlPolicy) -> exp.Expr:
 
 def _duckdb_tree(sql: str, policy: SqlPolicy, catalog: str, views: Mapping[str, str]) -> exp.Expr:
     try:
-        tree = expand(_judged(sql, policy), views, lambda view: _judged(view, policy))
+        tree = expand(_checked_tree(sql, policy), views, lambda view: _checked_tree(view, policy))
         rename_ctes(tree)
         tree = translate(tree)
         hide_rows(tree)
@@ -177,12 +179,12 @@ def _duckdb_tree(sql: str, policy: SqlPolicy, catalog: str, views: Mapping[str, 
 
 
 def _duckdb_text(tree: exp.Expr, policy: SqlPolicy, catalog: str) -> str:
-    def judge(parsed: Parsed, again: exp.Expr) -> None:
-        judge_duckdb(parsed, again, policy, catalog)
+    def check(parsed: Parsed, again: exp.Expr) -> None:
+        check_duckdb_tree(parsed, again, policy, catalog)
         restore_null_skippers(again)
 
     try:
-        return render(tree, DuckDBSql, judge, unsupported_level=ErrorLevel.RAISE)
+        return render(tree, DuckDBSql, check, unsupported_level=ErrorLevel.RAISE)
     except UnsupportedError as error:
         raise NotSupported(
             f"The embedded SQL engine does not support this: {error}", setting="TRINO_HOST"

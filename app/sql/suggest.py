@@ -1,4 +1,4 @@
-"""Names that somebody may have meant."""
+"""Suggests existing names for one that does not exist."""
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher
@@ -7,13 +7,13 @@ CUTOFF = 0.7
 
 
 def near_matches(missing: str, existing: Iterable[str], limit: int = 3) -> list[str]:
-    """The existing names nearest to `missing`, best first.
+    """Return the existing names nearest to `missing`, best first.
 
-    `silver.fligths` is compared by its last part first, so that a table of the same or nearly the
-    same name in another schema is found as well.
+    `silver.fligths` is compared by its last part first, which also finds a table with the same or
+    nearly the same name in another schema.
     """
-    wanted = missing.lower()
-    last = wanted.rpartition(".")[2]
+    lowered_missing = missing.lower()
+    last = lowered_missing.rpartition(".")[2]
     compare = SequenceMatcher(b=last)  # what it learns about `b` serves every comparison
     scored = []
     for name in set(existing):
@@ -22,6 +22,6 @@ def near_matches(missing: str, existing: Iterable[str], limit: int = 3) -> list[
         if compare.real_quick_ratio() < CUTOFF or compare.quick_ratio() < CUTOFF:
             continue
         if (likeness := compare.ratio()) >= CUTOFF:
-            whole = SequenceMatcher(None, lowered, wanted).ratio()
+            whole = SequenceMatcher(None, lowered, lowered_missing).ratio()
             scored.append((-likeness, -whole, name))
     return [name for _, _, name in sorted(scored)[:limit]]

@@ -1,7 +1,7 @@
-"""Which tables a tree names, and which of its names are CTEs.
+"""Finds the tables that a tree names, and tells them from CTEs.
 
-Names are compared as engines compare them: letters of ASCII without regard to case. (Python's
-`lower` would take the Kelvin sign for a `k`, and so a file's name for the name of a CTE.)
+Names are compared as engines compare them: ASCII letters without regard to case. (Python's
+`lower` would take the Kelvin sign for a `k`, and thus a file's name for that of a CTE.)
 """
 
 import re
@@ -20,26 +20,26 @@ HIDDEN_SCHEMAS = frozenset({"asgard", "asgard_staging", "system", "information_s
 
 
 def fold(name: str) -> str:
-    return _ASCII_UPPER.sub(lambda found: found.group().lower(), name)
+    return _ASCII_UPPER.sub(lambda match: match.group().lower(), name)
 
 
 def cte_of(table: exp.Table) -> exp.CTE | None:
-    """The CTE that a one-part name means where it stands."""
+    """Return the CTE that a one-part name refers to at its place."""
     if table.args.get("db") or not isinstance(table.this, exp.Identifier):
         return None
-    wanted = fold(table.name)
+    name = fold(table.name)
     below: exp.Expr = table
     path: tuple[exp.Expr | None, exp.Expr | None] = (None, None)
     while (scope := below.parent) is not None:
         with_ = scope.args.get("with_")
         if isinstance(with_, exp.With) and with_ is not below:
             for cte in reversed(with_.expressions):
-                if fold(cte.alias) == wanted:
+                if fold(cte.alias) == name:
                     return cte if isinstance(cte, exp.CTE) else None
         if isinstance(scope, exp.With):
-            found = _earlier(scope, below, wanted, in_arm=_is_recursive_arm(below, *path))
-            if found is not None:
-                return found
+            cte = _earlier(scope, below, name, in_arm=_is_recursive_arm(below, *path))
+            if cte is not None:
+                return cte
             path = (scope, below)
             below = scope.parent or scope
             continue
@@ -49,29 +49,29 @@ def cte_of(table: exp.Table) -> exp.CTE | None:
 
 
 def _is_recursive_arm(cte: exp.Expr, body: exp.Expr | None, arm: exp.Expr | None) -> bool:
-    """Whether `arm` is what repeats in `cte`: the right side of the UNION that is its whole query.
+    """Return whether `arm` repeats in `cte`: the right side of the UNION that is its whole query.
 
     Elsewhere, DuckDB reads the CTE's own name as a table, a file or a view of its catalog.
     """
     return isinstance(body, exp.Union) and cte.this is body and body.expression is arm
 
 
-def _earlier(with_: exp.With, inside: exp.Expr, wanted: str, *, in_arm: bool) -> exp.CTE | None:
-    """A CTE sees the ones before it, and itself in the recursive arm of its query."""
-    found = None
+def _earlier(with_: exp.With, inside: exp.Expr, name: str, *, in_arm: bool) -> exp.CTE | None:
+    """Return the CTE that `inside` sees: one before it, or itself in its query's recursive arm."""
+    match = None
     for cte in with_.expressions:
         if cte is inside and not (with_.args.get("recursive") and in_arm):
             break
-        if isinstance(cte, exp.CTE) and fold(cte.alias) == wanted:
-            found = cte
+        if isinstance(cte, exp.CTE) and fold(cte.alias) == name:
+            match = cte
         if cte is inside:
             break
-    return found
+    return match
 
 
 def rename_ctes(tree: exp.Expr) -> None:
-    """Give the CTEs made-up names, in place. If an engine reads one of these as another thing than
-    a CTE, it finds nothing: engines take other names for files or views of their catalogs."""
+    """Give the CTEs generated names, in place. An engine that reads such a name as anything but a
+    CTE finds nothing. It would take other names for files or views of its catalog."""
     uses = [(table, cte) for table in tree.find_all(exp.Table) if (cte := cte_of(table))]
     names = {id(cte): f"{CTE_PREFIX}{n}" for n, cte in enumerate(tree.find_all(exp.CTE))}
     for table, cte in uses:
@@ -92,10 +92,10 @@ def physical_tables(tree: exp.Expr) -> Iterator[exp.Table]:
 
 
 def resolve(parsed: Parsed, table: exp.Table, policy: SqlPolicy) -> TableName:
-    """The table of the lake that a two- or three-part name means.
+    """Return the table of the lake that a two- or three-part name refers to.
 
     Raises:
-        SqlTableRefused: it is no table that clients' SQL may read.
+        SqlTableRefused: clients' SQL may not read it.
     """
     position = parsed.position(table)
 
@@ -132,10 +132,10 @@ def resolve(parsed: Parsed, table: exp.Table, policy: SqlPolicy) -> TableName:
 
 
 def _schema(name: str, policy: SqlPolicy) -> str | None:
-    wanted = fold(name)
+    folded = fold(name)
     for real in policy.schemas:
-        if fold(real) == wanted:
+        if fold(real) == folded:
             return real
-    if wanted in HIDDEN_SCHEMAS:
+    if folded in HIDDEN_SCHEMAS:
         return None
-    return {"silver": policy.silver_schema, "gold": policy.gold_schema}.get(wanted)
+    return {"silver": policy.silver_schema, "gold": policy.gold_schema}.get(folded)

@@ -1,8 +1,8 @@
-"""`python -m app.sql.worker`: the guard and the rewriting in a process that may be killed.
+"""`python -m app.sql.worker`: runs the guard and the rewriting in a process that may be killed.
 
-A parser cannot be interrupted; a process can. Here the kernel kills it after so much processor
-time, which a busy machine does not shorten. A refusal is a result here, not an error, so that
-the log keeps to what went wrong.
+A parser cannot be interrupted, but a process can. The kernel kills it after a limit of processor
+time, which a busy machine does not shorten. A refusal is a result here, not an error, so that the
+log contains only failures.
 """
 
 import signal
@@ -12,7 +12,7 @@ from typing import Any
 from app.errors import AsgardError
 from app.processes.worker_main import Emit, Handler, Message, serve
 from app.sql import rewrite
-from app.sql.error_positions import place
+from app.sql.error_positions import source_position
 from app.sql.guard import guard
 from app.sql.model import SqlPolicy
 from app.sql.parse import DuckDBSql, TrinoSql
@@ -38,13 +38,15 @@ def open_worker(hello: Message) -> Mapping[str, Handler]:
 
     def find_place(message: Message) -> Any:
         dialect = DuckDBSql if message["dialect"] == "duckdb" else TrinoSql
-        return place(message["given"], dialect, message["at"], message["source"], TrinoSql)
+        return source_position(
+            message["given"], dialect, message["at"], message["source"], TrinoSql
+        )
 
     def with_stand_ins(message: Message) -> Any:
         return rewrite.with_stand_ins(message["sql"], policy, message["queries"])
 
     handlers = (find_place, with_stand_ins, check_query, to_duckdb, to_dbt_model, bind_script)
-    # The first parse builds sqlglot's tables: not in a client's time.
+    # The first parse builds sqlglot's tables, so that no client waits for them.
     rewrite.to_duckdb(guard.check_query("SELECT 1 AS one", policy).sql, policy)
     script = guard.check_script("SELECT 1 AS one", policy, has_source_path=False)
     rewrite.bound(script, None, policy.catalog, policy)

@@ -32,7 +32,7 @@ Describe = Callable[[str, Mapping[str, str]], Awaitable["Described"]]
 """Describes a view's SQL, with queries in place of what it reads, by `schema.name`."""
 
 
-Mend = Callable[[str, Columns], Awaitable[list[str]]]
+RebuildViews = Callable[[str, Columns], Awaitable[list[str]]]
 COLUMNS = "destination_columns_before"
 """In `Run.engine`: the columns that views over the table were built on."""
 
@@ -59,16 +59,16 @@ class DependentViews:
         _, broken = await self._plan(table, before.columns, columns)
         if broken:
             raise _refused(f"{table} would get other columns. Nothing was changed.", broken)
-        await control.progress(engine=noted(before.columns))
+        await control.progress(engine=columns_record(before.columns))
 
-    async def mend(self, table: str, before: Columns) -> list[str]:
+    async def rebuild(self, table: str, before: Columns) -> list[str]:
         """Rebuild the views that were valid on the columns `before` but are not on those that the
         table has now. Return their names, each after those that it reads. Raises `EngineFailed`,
         which names the views that cannot be built, after the other views are built."""
-        found = await self._catalog.table(table) or await self._catalog.view(table)
-        if found is None or _same(before, found.columns):
+        current = await self._catalog.table(table) or await self._catalog.view(table)
+        if current is None or _same(before, current.columns):
             return []
-        rebuilt, broken = await self._plan(table, before, found.columns)
+        rebuilt, broken = await self._plan(table, before, current.columns)
         names = []
         for item in rebuilt:
             try:
@@ -85,32 +85,32 @@ class DependentViews:
     ) -> tuple[list[Rebuilt], dict[str, str]]:
         """Return the views to build and, by name, why others cannot be built."""
         views, reads = await self._views()
-        known: dict[str, Columns] = {name: view.columns for name, view in views.items()}
-        former = {**known, table.lower(): before}
+        current: dict[str, Columns] = {name: view.columns for name, view in views.items()}
+        previous = {**current, table.lower(): before}
         changed, rebuilt, broken = {table.lower()}, list[Rebuilt](), dict[str, str]()
-        known = {**known, table.lower(): columns}
+        current = {**current, table.lower(): columns}
         for name in _in_order(reads):
             view, below = views[name], reads[name]
             if name == table.lower() or not below & changed:
                 continue
             try:
-                query = await self._query(view, below, known)
+                query = await self._query(view, below, current)
             except EngineFailed as error:
                 broken[view.table] = error.detail
                 continue
             except (InvalidRequest, NotSupported) as error:
-                if await self._is_valid(view, below, former):
+                if await self._is_valid(view, below, previous):
                     broken[view.table] = error.detail
                     changed.add(name)
                 continue
             if _same(view.columns, query.columns):
                 continue
             if RUN_ID_PROPERTY not in view.properties:
-                broken[view.table] = "Its columns would change, and Asgard did not make it."
+                broken[view.table] = "Its columns would change, and Asgard did not create it."
             else:
                 rebuilt.append(Rebuilt(view, query))
             changed.add(name)
-            known = {**known, name: query.columns}
+            current = {**current, name: query.columns}
         unread = [views[name] for name in set(views) - set(reads)]
         broken |= {v.table: "Its SQL cannot be read." for v in unread if _names(v, changed)}
         return rebuilt, broken
@@ -121,11 +121,11 @@ class DependentViews:
         schemas = dict.fromkeys((lake.silver_schema, lake.gold_schema))
         listed = await asyncio.gather(*(self._catalog.list_views(schema) for schema in schemas))
         names = [name for names in listed for name in names]
-        found = await asyncio.gather(*(self._catalog.view(name) for name in names))
-        views = {view.table.lower(): view for view in found if view is not None}
+        infos = await asyncio.gather(*(self._catalog.view(name) for name in names))
+        views = {view.table.lower(): view for view in infos if view is not None}
         reads = await asyncio.gather(*(self._reads(view) for view in views.values()))
-        told = zip(views, reads, strict=True)
-        return views, {name: below for name, below in told if below is not None}
+        pairs = zip(views, reads, strict=True)
+        return views, {name: below for name, below in pairs if below is not None}
 
     async def _reads(self, view: ViewInfo) -> Set[str] | None:
         try:
@@ -135,57 +135,57 @@ class DependentViews:
         return frozenset(table.qualified.lower() for table in guarded.tables)
 
     async def _query(
-        self, view: ViewInfo, below: Set[str], known: Mapping[str, Columns]
+        self, view: ViewInfo, below: Set[str], columns: Mapping[str, Columns]
     ) -> Described:
-        stand_ins = {name: _stand_in(known[name]) for name in below if name in known}
+        stand_ins = {name: _stand_in(columns[name]) for name in below if name in columns}
         return await self._describe(view.sql, stand_ins)
 
     async def _is_valid(
-        self, view: ViewInfo, below: Set[str], known: Mapping[str, Columns]
+        self, view: ViewInfo, below: Set[str], columns: Mapping[str, Columns]
     ) -> bool:
         try:
-            await self._query(view, below, known)
+            await self._query(view, below, columns)
         except (InvalidRequest, NotSupported):
             return False
         return True
 
     async def _replace(self, item: Rebuilt) -> bool:
         """Replace the view and return True, unless another run has changed its SQL meanwhile."""
-        now = await self._catalog.view(item.view.table)
-        if now is None or now.sql != item.view.sql:
+        current = await self._catalog.view(item.view.table)
+        if current is None or current.sql != item.view.sql:
             return False
-        own = {k: v for k, v in now.properties.items() if not k.startswith(NESSIE_OWN)}
-        await self._catalog.replace_view(now.table, item.query.sql, item.query.columns, own)
+        own = {k: v for k, v in current.properties.items() if not k.startswith(NESSIE_OWN)}
+        await self._catalog.replace_view(current.table, item.query.sql, item.query.columns, own)
         return True
 
 
-def after_run(columns: Columns, kept: Columns) -> Columns:
-    """Return the columns of a table to which a run adds rows: `kept`, and the run's new ones."""
-    names = {column.name for column in kept}
-    return [*kept, *(column for column in columns if column.name not in names)]
+def after_run(columns: Columns, retained: Columns) -> Columns:
+    """Return the columns of a table after a run that adds rows: `retained` and the run's own."""
+    names = {column.name for column in retained}
+    return [*retained, *(column for column in columns if column.name not in names)]
 
 
-def noted(columns: Columns) -> dict[str, Any]:
+def columns_record(columns: Columns) -> dict[str, Any]:
     """Return what `Run.engine` has to record before the table can get other columns."""
     return {COLUMNS: [[column.name, column.type] for column in columns]}
 
 
-async def rebuild_views_of_reconciled(mend: Mend, run: Run) -> None:
-    """Mend the views of a run that may have been cut off between writing its table and this."""
+async def rebuild_views_of_reconciled(rebuild: RebuildViews, run: Run) -> None:
+    """Rebuild the views of a run that may have been cut off between writing its table and this."""
     if (columns := run.engine.get(COLUMNS)) is None:
         return
     try:
-        await mend(run.target, [Column(name, kind) for name, kind in columns])
+        await rebuild(run.target, [Column(name, kind) for name, kind in columns])
     except EngineFailed as error:
         raise ReconciledAsFailed(error) from error
 
 
-async def mend_after(
-    mend: Mend, table: str, before: TableInfo | ViewInfo | None, control: RunControl
+async def rebuild_views_after(
+    rebuild: RebuildViews, table: str, before: TableInfo | ViewInfo | None, control: RunControl
 ) -> None:
     if before is None:
         return
-    for name in await mend(table, before.columns):
+    for name in await rebuild(table, before.columns):
         await control.progress(
             reason="ViewRebuilt", message=f"{name} was rebuilt on the new columns of {table}."
         )
@@ -208,7 +208,7 @@ def _in_order(reads: Mapping[str, Set[str]]) -> Iterator[str]:
 
 
 def _names(view: ViewInfo, changed: Set[str]) -> bool:
-    """Return whether the view's text, which may be any SQL of Trino's, has one of these names."""
+    """Return whether the view's text, which may be any Trino SQL, has one of these names."""
     words = set(re.findall(r"\w+", view.sql.lower()))
     return any(name.rpartition(".")[2] in words for name in changed)
 
@@ -227,9 +227,9 @@ def _plain(column: Column) -> tuple[str, str]:
 
 
 def _refused(what: str, broken: Mapping[str, str]) -> AsgardError:
-    told = " ".join(f"{name}: {why}" for name, why in broken.items())
+    reasons = " ".join(f"{name}: {reason}" for name, reason in broken.items())
     return EngineFailed(
-        f"{what} Views over it cannot be built on the new columns. {told}",
+        f"{what} Views over it cannot be built on the new columns. {reasons}",
         cause=FailureCause.SQL_ERROR,
         hint="Change or drop the views, or give the table the columns that they read.",
         broken_views=sorted(broken),

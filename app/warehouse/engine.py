@@ -1,4 +1,4 @@
-"""The port of SQL: what a model is, and what an engine does with it."""
+"""Defines the port of SQL engines and the models that they build."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class IncrementalStrategy(StrEnum):
 
 
 class ExtraColumn(BaseModel):
-    """A column added to the query's own; `value` None stands for the time of the run."""
+    """Adds a column to those of the query. If `value` is None, it holds the time of the run."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,7 +47,7 @@ class ExtraColumn(BaseModel):
 
 
 class ModelSpec(BaseModel):
-    """What a run builds: `sql` is guarded and canonical, in Trino's dialect."""
+    """Specifies what a run builds. `sql` is guarded and canonical, in Trino's dialect."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,10 +61,10 @@ class ModelSpec(BaseModel):
     tags: tuple[str, ...] = ()
     owner: str = "dbt"
     full_refresh: bool = False
-    """An incremental model is built anew, as on its first run."""
+    """Rebuild an incremental model from scratch, as on its first run."""
     extra_columns: tuple[ExtraColumn, ...] = ()
     replace: bool = False
-    """A view may take the place of a table of that name, and a table that of a view."""
+    """Let a view replace a table of that name, or a table a view."""
 
     @property
     def table(self) -> str:
@@ -72,7 +72,7 @@ class ModelSpec(BaseModel):
 
     @property
     def strategy(self) -> IncrementalStrategy | None:
-        """Without a strategy of its own, an incremental model merges when it has a key."""
+        """Return the strategy. By default, an incremental model merges if it has a key."""
         if self.materialization is not Materialization.INCREMENTAL:
             return None
         if self.incremental_strategy:
@@ -88,25 +88,25 @@ class Preview:
 
 class SqlEngine(Protocol):
     async def validate(self, sql: "GuardedQuery", target: str | None = None) -> list[Column]:
-        """Asks the engine's own planner; raises `SqlInvalid` or `TableNotFound`. `target`: the view
-        that is to be made of the query, which it must not read."""
+        """Validate by the engine's own planner. Raises `SqlInvalid` or `TableNotFound`. `target` is
+        the view to be built from the query, which must not read it."""
 
     async def columns(self, sql: "GuardedQuery", target: str | None = None) -> list[Column]:
-        """Of the query; raises what `validate` raises. What is asked before a run is made."""
+        """Return the query's columns, before a run is created. Raises what `validate` raises."""
 
     async def build(self, spec: ModelSpec, control: RunControl) -> RunResult:
-        """Computes the model and publishes it. A failure leaves the table as it was."""
+        """Compute the model and publish it. A failure leaves the existing table unchanged."""
 
     async def reconcile(self, spec: ModelSpec, run: Run) -> RunResult | None:
-        """What `build` did before it was cut off; removes what it left behind."""
+        """Return what `build` did before it was cut off, and remove what it left behind."""
 
-    async def mend_views(self, table: str, before: Sequence[Column]) -> list[str]:
+    async def rebuild_views(self, table: str, before: Sequence[Column]) -> list[str]:
         """Rebuild the views over a table that were valid on the columns `before` but are not on
         those that it has now. Return their names. Raises `EngineFailed`, which names the views that
         cannot be built."""
 
     async def preview(self, table: str, limit: int) -> Preview:
-        """The first rows of `schema.table`, a table or a view. Raises `NotFound`."""
+        """Return the first rows of `schema.table`, a table or a view. Raises `NotFound`."""
 
     async def compiled_sql(self, spec: ModelSpec) -> str:
-        """The SQL as this engine runs it."""
+        """Return the SQL as this engine runs it."""

@@ -1,4 +1,4 @@
-"""Runs that build a model: transformations and data products alike."""
+"""Handles runs that build a model, of transformations and of data products."""
 
 from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run
@@ -16,5 +16,5 @@ class ModelRunHandler:
         return await self._engine.reconcile(ModelSpec.model_validate(run.spec), run)
 
     def final_engine_state(self, ended: Run) -> str | None:
-        """dbt tells results, no states."""
+        """Return the recorded state: dbt reports results, not states."""
         return ended.engine_state

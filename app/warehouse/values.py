@@ -1,4 +1,4 @@
-"""The values of rows, as JSON can say them."""
+"""Converts the values of rows to JSON."""
 
 import base64
 from datetime import date, datetime, time
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """Decimals and what is not finite as text, so that nothing is lost."""
+    """Return a value for JSON. Decimals and non-finite numbers become text, so nothing is lost."""
     match value:
         case None | bool() | int() | str():
             return value

@@ -1,4 +1,4 @@
-"""Views that a query reads, down to their tables: what has to be known to expand them."""
+"""Finds the views that a query reads, down to their tables, to expand them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,12 +17,12 @@ Guard = Callable[[str], Awaitable[GuardedQuery]]
 async def find_relations(
     catalog: Catalog, tables: Sequence[str]
 ) -> dict[str, TableInfo | ViewInfo]:
-    """The tables and views of these names. Raises `TableNotFound` with near matches."""
-    found = await asyncio.gather(*(_find(catalog, name) for name in tables))
-    missing = [name for name, info in zip(tables, found, strict=True) if info is None]
+    """Return the tables and views of these names. Raises `TableNotFound` with near matches."""
+    infos = await asyncio.gather(*(_find(catalog, name) for name in tables))
+    missing = [name for name, info in zip(tables, infos, strict=True) if info is None]
     if missing:
         raise await table_not_found(catalog, missing)
-    return {name: info for name, info in zip(tables, found, strict=True) if info is not None}
+    return {name: info for name, info in zip(tables, infos, strict=True) if info is not None}
 
 
 async def _find(catalog: Catalog, name: str) -> TableInfo | ViewInfo | None:
@@ -34,9 +34,9 @@ async def table_not_found(catalog: Catalog, missing: Sequence[str]) -> TableNotF
     listed = [catalog.list_tables(s) for s in schemas] + [catalog.list_views(s) for s in schemas]
     existing = sorted({name for names in await asyncio.gather(*listed) for name in names})
     near = list(dict.fromkeys(n for name in missing for n in near_matches(name, existing)))
-    known = f" Near matches: {', '.join(near)}." if near else ""
+    suggestion = f" Near matches: {', '.join(near)}." if near else ""
     return TableNotFound(
-        f"There is no table {', '.join(missing)}.{known}",
+        f"There is no table {', '.join(missing)}.{suggestion}",
         missing=list(missing),
         suggested_tables=near,
     )
@@ -49,30 +49,30 @@ async def expand_views(
     target: str | None = None,
     foreign: bool = False,
 ) -> dict[str, str]:
-    """The SQL of every view among the relations and below them, in Trino's dialect, judged again.
+    """Return the SQL of every view among the relations and below them, checked by the guard again.
 
-    Only views that Asgard made; with `foreign` others are left as they are. None may, over
-    others, read itself or `target`, the view that is about to be made.
+    Views that Asgard did not create are refused, or left out if `foreign`. No view may, directly or
+    through others, read itself or `target`, the view to be built.
     """
     views: dict[str, str] = {}
     reads: dict[str, tuple[str, ...]] = {}
     level = dict(relations)
     for _ in range(MAX_DEPTH):
-        wanted = {
+        unexpanded = {
             name: view
             for name, view in level.items()
             if isinstance(view, ViewInfo) and name not in views
         }
-        if not wanted:
+        if not unexpanded:
             _refuse_cycles(reads, target, tuple(relations))
             return views
         below: set[str] = set()
-        for name, view in wanted.items():
+        for name, view in unexpanded.items():
             if RUN_ID_PROPERTY not in view.properties or not view.sql:
                 if foreign:
                     continue
                 raise NotSupported(
-                    f"{name} is a view that Asgard did not make; the embedded engine cannot read "
+                    f"{name} is a view that Asgard did not create. The embedded engine cannot read "
                     "it.",
                     setting="TRINO_HOST",
                 )

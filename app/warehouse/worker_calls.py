@@ -1,4 +1,4 @@
-"""What the engines share that build models in worker processes."""
+"""Calls to the worker processes that build models, shared by the engines."""
 
 import asyncio
 from typing import Any
@@ -45,7 +45,7 @@ class Artifacts:
             try:
                 await self._upload
             except EngineUnreachable as error:
-                # The table is what counts; a run does not fail for want of its report.
+                # The table is what counts. A run does not fail because its report is missing.
                 self._control.log(f"The artifacts of dbt could not be archived: {error.detail}")
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ async def call_worker(
             cause=FailureCause.LOST,
             hint=None
             if error.fault
-            else "Exit code -9 is a kill; the kernel's log tells whether memory ran out.",
+            else "Exit code -9 is a kill. The kernel's log shows whether memory ran out.",
             retryable=True,
         ) from error
 

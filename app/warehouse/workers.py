@@ -14,11 +14,9 @@ from app.telemetry.calls import SILENT, Telemetry
 
 PLANNERS = 2
 BUILDER_RSS = 512 * 1024 * 1024
-"""dbt, DuckDB and pyiceberg take 340 MB; DuckDB keeps what a large query made it take."""
-
-
+"""dbt, DuckDB and pyiceberg take 340 MB. DuckDB keeps the memory that a large query needed."""
 LIMIT_RSS = 3 * 2**29
-"""In a call: DuckDB's own limit does not count the lists and texts that functions make."""
+"""Limit during a call: DuckDB's own limit does not count lists and texts made by functions."""
 
 
 @dataclass(frozen=True)

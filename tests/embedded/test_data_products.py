@@ -67,8 +67,8 @@ async def create(api: httpx.AsyncClient, name: str, **more: Any) -> dict[str, An
 async def get(api: httpx.AsyncClient, path: str, **params: Any) -> dict[str, Any]:
     answer = await api.get(f"/data-products/{path}", params=params)
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    content: dict[str, Any] = answer.json()
+    return content
 
 
 async def run(api: httpx.AsyncClient, product: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +85,7 @@ async def totals(api: httpx.AsyncClient, product: dict[str, Any]) -> dict[str, f
     return {row[place[0]]: row[place[1]] for row in preview["rows"]}
 
 
-async def test_a_new_product_is_answered_with_all_its_fields(api: httpx.AsyncClient) -> None:
+async def test_creating_a_product_returns_all_its_fields(api: httpx.AsyncClient) -> None:
     answer = await api.post("/data-products/", json=body("Customer 360 Analytics"))
     assert answer.status_code == 201
     assert answer.headers["etag"] == '"1"'
@@ -110,7 +110,7 @@ async def test_source_query_is_an_older_name_of_sql_query(api: httpx.AsyncClient
     assert answer.json()["sql_query"] == TOTALS
 
 
-async def test_two_names_of_one_table_conflict(api: httpx.AsyncClient) -> None:
+async def test_two_names_for_the_same_table_conflict(api: httpx.AsyncClient) -> None:
     first = await create(api, "Café Revenue")
     answer = await api.post("/data-products", json=body("cafe -- revenue"))
     assert answer.status_code == 409
@@ -118,7 +118,9 @@ async def test_two_names_of_one_table_conflict(api: httpx.AsyncClient) -> None:
     assert answer.json()["conflicting_id"] == first["id"]
 
 
-async def test_of_many_at_once_with_one_name_one_is_made(api: httpx.AsyncClient) -> None:
+async def test_concurrent_requests_for_one_name_create_one_product(
+    api: httpx.AsyncClient,
+) -> None:
     answers = await asyncio.gather(
         *(api.post("/data-products", json=body("All At Once")) for _ in range(12))
     )
@@ -159,7 +161,7 @@ async def test_bad_input_is_refused_and_changes_nothing(
     assert (await get(api, ""))["total_count"] == before
 
 
-async def test_an_unknown_table_is_refused_with_near_ones(api: httpx.AsyncClient) -> None:
+async def test_an_unknown_table_is_refused_with_near_matches(api: httpx.AsyncClient) -> None:
     sql = "SELECT * FROM silver.dp_test_order"
     answer = await api.post("/data-products", json=body("Unknown Table", sql_query=sql))
     assert answer.status_code == 400
@@ -187,8 +189,8 @@ async def test_lists_are_filtered_and_paged(api: httpx.AsyncClient) -> None:
     listed = await get(api, "", owner="pager", page=2, page_size=2)
     assert (listed["total_count"], listed["page"], listed["page_size"]) == (3, 2, 2)
     assert [item["name"] for item in listed["data_products"]] == ["Paged 0"]
-    found = await get(api, "", tag="n1")
-    assert [item["name"] for item in found["data_products"]] == ["Paged 1"]
+    page = await get(api, "", tag="n1")
+    assert [item["name"] for item in page["data_products"]] == ["Paged 1"]
     assert (await get(api, "", search="PAGED 2"))["total_count"] == 1
     assert (await get(api, "", owner="pager", status="created"))["total_count"] == 3
     assert (await get(api, "", owner="pager", status="active"))["total_count"] == 0
@@ -196,7 +198,7 @@ async def test_lists_are_filtered_and_paged(api: httpx.AsyncClient) -> None:
     assert (await api.get("/data-products", params={"page": 0})).status_code == 422
 
 
-async def test_a_put_leaves_what_is_absent_and_clears_what_is_null(
+async def test_a_put_keeps_absent_fields_and_clears_null_ones(
     api: httpx.AsyncClient,
 ) -> None:
     product = await create(api, "To Be Changed")
@@ -218,7 +220,7 @@ async def test_a_put_leaves_what_is_absent_and_clears_what_is_null(
     assert (await get(api, product["id"])) == changed
 
 
-async def test_of_many_changes_to_one_version_one_wins(api: httpx.AsyncClient) -> None:
+async def test_only_one_of_many_changes_to_one_version_succeeds(api: httpx.AsyncClient) -> None:
     product = await create(api, "Contended")
     path = f"/data-products/{product['id']}"
     answers = await asyncio.gather(
@@ -284,7 +286,7 @@ async def test_a_run_builds_the_table_with_the_columns_of_a_product(
     assert stats["freshness"]["limit_seconds"] == 86_400
 
 
-async def test_the_lineage_is_what_the_run_read(api: httpx.AsyncClient) -> None:
+async def test_the_lineage_shows_what_the_run_read(api: httpx.AsyncClient) -> None:
     base = await create(api, "Lineage Base", consumers=["bi_team", "ml_team"])
     built = await run(api, base)
     reader = await create(
@@ -307,7 +309,7 @@ async def test_the_lineage_is_what_the_run_read(api: httpx.AsyncClient) -> None:
     assert [node["id"] for node in above["upstream"]] == [table, ORDERS]
 
 
-async def test_a_failed_run_leaves_the_former_table(api: httpx.AsyncClient) -> None:
+async def test_a_failed_run_leaves_the_existing_table_unchanged(api: httpx.AsyncClient) -> None:
     product = await create(api, "Will Fail")
     await run(api, product)
     before = await get(api, f"{product['id']}/stats")
@@ -323,7 +325,7 @@ async def test_a_failed_run_leaves_the_former_table(api: httpx.AsyncClient) -> N
     assert await totals(api, product) == {"c0": 42.0, "c1": 42.0, "c2": 42.0}
 
 
-async def test_a_product_that_runs_cannot_be_deleted(api: httpx.AsyncClient) -> None:
+async def test_a_product_with_a_current_run_cannot_be_deleted(api: httpx.AsyncClient) -> None:
     product = await create(api, "Runs For Ever", sql_query=ENDLESS)
     path = f"/data-products/{product['id']}"
     key = {"Idempotency-Key": "dp-endless"}
@@ -346,22 +348,22 @@ async def test_a_product_that_runs_cannot_be_deleted(api: httpx.AsyncClient) -> 
     assert (await api.get(path)).status_code == 404
 
 
-async def test_a_delete_keeps_the_table_unless_asked(
+async def test_a_delete_keeps_the_table_by_default(
     api: httpx.AsyncClient, lakehouse: "Lakehouse"
 ) -> None:
-    kept, dropped = await create(api, "Table Kept"), await create(api, "Table Dropped")
-    for product in (kept, dropped):
+    retained, dropped = await create(api, "Table Kept"), await create(api, "Table Dropped")
+    for product in (retained, dropped):
         await run(api, product)
     path = "/data-products"
-    stale = await api.delete(f"{path}/{kept['id']}", headers={"If-Match": '"7"'})
+    stale = await api.delete(f"{path}/{retained['id']}", headers={"If-Match": '"7"'})
     assert stale.status_code == 412
-    assert (await api.delete(f"{path}/{kept['id']}")).status_code == 204
+    assert (await api.delete(f"{path}/{retained['id']}")).status_code == 204
     drop = await api.delete(f"{path}/{dropped['id']}", params={"drop_table": "true"})
     assert drop.status_code == 204
     assert await lakehouse.catalog.table("gold.dp_table_kept") is not None
     assert await lakehouse.catalog.table("gold.dp_table_dropped") is None
     again = await create(api, "Table Kept")
-    assert again["id"] != kept["id"]
+    assert again["id"] != retained["id"]
 
 
 async def test_a_stale_delete_does_not_drop_the_table(
@@ -396,7 +398,7 @@ async def test_an_idempotency_key_gives_the_same_product_and_run(api: httpx.Asyn
     assert (await post(path, "dp-run-2")).json()["run"]["run_id"] != runs[0]
 
 
-async def test_a_repeated_request_makes_nothing_that_was_deleted_since(
+async def test_a_repeated_request_does_not_recreate_what_was_deleted(
     api: httpx.AsyncClient,
 ) -> None:
     headers = {"Idempotency-Key": "dp-deleted"}
@@ -418,7 +420,7 @@ async def test_no_transformation_takes_the_table_of_a_product(api: httpx.AsyncCl
     assert answer.status_code == 409
 
 
-async def test_metadata_is_not_a_place_for_secrets(api: httpx.AsyncClient) -> None:
+async def test_metadata_with_a_secret_is_refused(api: httpx.AsyncClient) -> None:
     secret = "hunter2-0815"
     for metadata in (
         {"db_password": secret},
@@ -439,7 +441,7 @@ async def test_metadata_is_not_a_place_for_secrets(api: httpx.AsyncClient) -> No
     assert (await get(api, product["id"]))["metadata"] == product["metadata"]
 
 
-async def test_metadata_of_old_versions_is_masked_and_kept(
+async def test_secrets_in_metadata_of_old_versions_are_masked_and_retained(
     api: httpx.AsyncClient, lakehouse: "Lakehouse"
 ) -> None:
     secret = "hunter2-0815"
@@ -457,6 +459,6 @@ async def test_metadata_of_old_versions_is_masked_and_kept(
     changed = await api.put(f"/data-products/{product['id']}", json={"metadata": sent_back})
     assert changed.status_code == 200, changed.text
     assert changed.json()["metadata"] == sent_back
-    kept = await records.get(product["id"])
-    assert kept is not None
-    assert kept.doc.metadata == {"team": "b", "db": {"password": secret}}
+    record = await records.get(product["id"])
+    assert record is not None
+    assert record.doc.metadata == {"team": "b", "db": {"password": secret}}

@@ -45,8 +45,8 @@ async def world(
         yield world
 
 
-async def test_a_transformation_is_built_and_told_of(world: World) -> None:
-    name = unique("made")
+async def test_a_transformation_is_built_and_described(world: World) -> None:
+    name = unique("digits")
     sql = "SELECT n % 10 AS digit, count(*) AS numbers FROM silver.wh_numbers GROUP BY n % 10"
     item = await world.transform(name, sql, description="Last digits", tags=("x",), owner="me")
     view = TransformationView.of(item)
@@ -76,7 +76,9 @@ async def test_the_same_name_is_a_new_version_with_the_same_id(world: World) -> 
     assert await world.rows(name) == [{"b": 2}]
 
 
-async def test_an_incremental_merge_run_twice_changes_rows_and_doubles_none(world: World) -> None:
+async def test_an_incremental_merge_run_twice_duplicates_no_rows(
+    world: World,
+) -> None:
     name = unique("merge")
     how: dict[str, Any] = {
         "materialization": "incremental",
@@ -86,14 +88,14 @@ async def test_an_incremental_merge_run_twice_changes_rows_and_doubles_none(worl
     await world.transform(name, FIRST, **how)
     item = await world.transform(name, SECOND, **how)
     assert TransformationView.of(item).row_count == 3
-    asked = Submission(ANONYMOUS, None, None, 60)
-    await world.service.run_again(item.record.id, asked, full_refresh=False)
+    submission = Submission(ANONYMOUS, None, None, 60)
+    await world.service.run_again(item.record.id, submission, full_refresh=False)
     assert await world.rows(name) == [{"k": 1, "v": "a"}, {"k": 2, "v": "B"}, {"k": 3, "v": "C"}]
-    again, _ = await world.service.run_again(item.record.id, asked, full_refresh=True)
+    again, _ = await world.service.run_again(item.record.id, submission, full_refresh=True)
     assert TransformationView.of(again).row_count == 2
 
 
-async def test_a_failed_run_is_told_with_its_cause(world: World) -> None:
+async def test_a_failed_run_is_reported_with_its_cause(world: World) -> None:
     name = unique("fails")
     item = await world.transform(
         name, "SELECT CAST(x AS integer) AS a FROM (VALUES 'no number') AS t (x)"
@@ -119,7 +121,7 @@ async def test_a_failed_run_is_told_with_its_cause(world: World) -> None:
         ({"materialization": "incremental", "unique_key": ("zz",)}, SqlInvalid),
     ],
 )
-async def test_what_cannot_be_built_is_refused_and_changes_nothing(
+async def test_a_definition_that_cannot_be_built_is_refused_and_changes_nothing(
     world: World, fields: dict[str, Any], error: type[Exception]
 ) -> None:
     name = unique("refused")
@@ -137,17 +139,18 @@ async def test_what_cannot_be_built_is_refused_and_changes_nothing(
         ("SELECT n AS a FROM silver.wh_numbers\n  WHERE n + ARRAY[1] > 1", 2, 11),
     ],
 )
-async def test_a_fault_has_its_place_in_the_callers_sql(
+async def test_an_error_has_its_position_in_the_callers_sql(
     world: World, sql: str, line: int, column: int
 ) -> None:
     with pytest.raises(SqlInvalid) as refused:
         await world.transform(unique("refused"), sql)
-    told = await world.service.validate(sql)
-    assert told.columns is None
-    assert refused.value.members["position"] == told.position == {"line": line, "column": column}
+    validation = await world.service.validate(sql)
+    assert validation.columns is None
+    position = {"line": line, "column": column}
+    assert refused.value.members["position"] == validation.position == position
 
 
-async def test_a_view_and_a_table_change_into_one_another_only_when_asked(world: World) -> None:
+async def test_a_view_and_a_table_replace_one_another_only_on_request(world: World) -> None:
     name = unique("both")
     await world.transform(name, "SELECT 1 AS a")
     with pytest.raises(Conflict, match="would become a view"):
@@ -158,7 +161,7 @@ async def test_a_view_and_a_table_change_into_one_another_only_when_asked(world:
     assert (await world.engine.preview(f"gold.{name}", 1)).rows == [[2]]
 
 
-async def test_names_of_others_are_refused(world: World) -> None:
+async def test_names_of_foreign_tables_are_refused(world: World) -> None:
     with pytest.raises(Conflict, match="data products"):
         await world.transform("dp_sales", "SELECT 1 AS a")
     name = unique("Case")
@@ -173,7 +176,9 @@ async def test_names_of_others_are_refused(world: World) -> None:
     assert TransformationView.of(taken).status is TransformationStatus.COMPLETED
 
 
-async def test_twenty_requests_for_one_name_at_once_make_one_transformation(world: World) -> None:
+async def test_concurrent_requests_for_one_name_create_one_transformation(
+    world: World,
+) -> None:
     name = unique("race")
     items = await asyncio.gather(
         *(world.transform(name, f"SELECT {i % 2} AS a", wait=0) for i in range(6))
@@ -189,8 +194,8 @@ async def test_a_key_gives_the_same_run_and_another_body_is_refused(world: World
     body = TransformationCreate(name=name, sql_query="SELECT 1 AS a").fields()
 
     async def create(body_hash: str) -> tuple[str, bool]:
-        asked = Submission(ANONYMOUS, IdempotencyKey(key, ANONYMOUS, body_hash), None, 60)
-        item, claim = await world.service.create_transformation(body, asked, replace=False)
+        submission = Submission(ANONYMOUS, IdempotencyKey(key, ANONYMOUS, body_hash), None, 60)
+        item, claim = await world.service.create_transformation(body, submission, replace=False)
         assert item.run is not None
         return item.run.run_id, claim.replayed
 
@@ -201,7 +206,7 @@ async def test_a_key_gives_the_same_run_and_another_body_is_refused(world: World
         await create("other")
 
 
-async def test_what_a_run_uses_cannot_be_deleted(world: World) -> None:
+async def test_a_transformation_with_a_current_run_cannot_be_deleted(world: World) -> None:
     item = await world.transform(unique("busy"), ENDLESS, wait=0)
     assert item.run is not None
     with pytest.raises(Conflict) as refused:
@@ -213,25 +218,25 @@ async def test_what_a_run_uses_cannot_be_deleted(world: World) -> None:
     await world.service.delete(item.record.id, ANONYMOUS, drop_table=False)
 
 
-async def test_a_deleted_transformation_keeps_its_table_unless_told(world: World) -> None:
-    kept, dropped, view = unique("kept"), unique("dropped"), unique("view")
-    for name in (kept, dropped):
+async def test_a_deleted_transformation_keeps_its_table_by_default(world: World) -> None:
+    retained, dropped, view = unique("retained"), unique("dropped"), unique("view")
+    for name in (retained, dropped):
         await world.transform(name, "SELECT 1 AS a")
     await world.transform(view, "SELECT 1 AS a", materialization="view")
-    await world.service.delete(transformation_id(kept), ANONYMOUS, drop_table=False)
+    await world.service.delete(transformation_id(retained), ANONYMOUS, drop_table=False)
     for name in (dropped, view):
         await world.service.delete(transformation_id(name), ANONYMOUS, drop_table=True)
     catalog = world.lakehouse.catalog
-    assert await catalog.table(f"gold.{kept}") is not None
+    assert await catalog.table(f"gold.{retained}") is not None
     assert await catalog.table(f"gold.{dropped}") is None
     assert await catalog.view(f"gold.{view}") is None
     with pytest.raises(NotFound):
-        await world.service.get(transformation_id(kept))
-    back = await world.transform(kept, "SELECT 2 AS a")
+        await world.service.get(transformation_id(retained))
+    back = await world.transform(retained, "SELECT 2 AS a")
     assert TransformationView.of(back).status is TransformationStatus.COMPLETED
 
 
-async def test_validation_says_why_and_suggests(world: World) -> None:
+async def test_validation_explains_errors_and_suggests_tables(world: World) -> None:
     good = await world.service.validate("SELECT n FROM silver.wh_numbers")
     assert good.columns is not None
     assert [(c.name, c.type) for c in good.columns] == [("n", "bigint")]
@@ -244,18 +249,18 @@ async def test_validation_says_why_and_suggests(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "why"),
+    ("sql", "reason"),
     [
         ("SELECT count(*) AS n FROM UNNEST(sequence(1, 100000000000)) AS t(x)", "larger than"),
         ("SELECT typeof(1) AS kind", "typeof"),
     ],
 )
-async def test_validation_says_no_to_what_the_engine_cannot_do(
-    world: World, sql: str, why: str
+async def test_validation_refuses_sql_that_the_engine_does_not_support(
+    world: World, sql: str, reason: str
 ) -> None:
-    found = await world.service.validate(sql)
-    assert found.columns is None
-    assert why in found.message
+    validation = await world.service.validate(sql)
+    assert validation.columns is None
+    assert reason in validation.message
 
 
 async def test_silver_and_gold_are_listed_from_their_metadata(world: World) -> None:
@@ -275,7 +280,9 @@ async def test_the_project_builds_by_hand_and_gives_the_same_rows(
     lakehouse: Lakehouse, world: World, tmp_path: Path
 ) -> None:
     world = world.apart(tmp_path)
-    base, view, merged, kept, top = (unique(n) for n in ("base", "view", "merged", "kept", "top"))
+    base, view, merged, appended, top = (
+        unique(n) for n in ("base", "view", "merged", "appended", "top")
+    )
     key: dict[str, Any] = {"materialization": "incremental", "unique_key": ("digit",)}
     await world.transform(
         base, "SELECT n % 3 AS digit, sum(n) AS total FROM silver.wh_numbers GROUP BY n % 3"
@@ -287,7 +294,7 @@ async def test_the_project_builds_by_hand_and_gives_the_same_rows(
     )
     await world.transform(merged, f"SELECT digit, half FROM gold.{view}", **key)
     await world.transform(
-        kept,
+        appended,
         f"SELECT digit FROM gold.{base}",
         incremental_strategy="delete_insert",
         **key,
@@ -296,7 +303,7 @@ async def test_the_project_builds_by_hand_and_gives_the_same_rows(
         top, f"SELECT m.digit, m.half, v.word FROM gold.{merged} m JOIN gold.{view} v "
         "ON m.digit = v.digit", description="Made of é, \"quotes\" and 'more'", tags=("t",)
     )  # fmt: skip
-    tables = (base, merged, kept, top)
+    tables = (base, merged, appended, top)
     ours = {name: await world.rows(name) for name in tables}
     for name in tables:
         await lakehouse.catalog.drop_table(f"gold.{name}")
@@ -377,7 +384,7 @@ async def test_other_profiles_are_left_alone(world: World, tmp_path: Path) -> No
 
 
 async def dbt(command: str, folder: Path, *more: str) -> None:
-    """The stock command, in an environment with nothing of ours in it."""
+    """Run the stock command in an environment without Asgard's variables."""
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("dbt"),
         command,
@@ -388,8 +395,8 @@ async def dbt(command: str, folder: Path, *more: str) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
 
 
 def _one_column() -> Any:

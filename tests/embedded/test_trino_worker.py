@@ -1,4 +1,4 @@
-"""dbt's worker on Trino, without Trino: the questions it asks its gateway, and what it knows."""
+"""dbt's worker for Trino sends its gateway only approved statements and knows no secrets."""
 
 import asyncio
 import os
@@ -90,21 +90,21 @@ def build(sql: str = SQL, name: str = "orders", **more: Any) -> dict[str, Any]:
         f"SELECT '{'x' * 1_000_000}' AS a",
     ],
 )
-async def test_a_table_is_the_one_statement_that_the_gateway_approves(
+async def test_a_table_is_built_by_the_one_statement_that_the_gateway_approves(
     worker: WorkerProcess, sql: str
 ) -> None:
     trino = Trino()
     publisher = trino.publisher(table_statement(TARGET, sql))
-    said: list[str] = []
+    lines: list[str] = []
     await worker.call(
         build(sql),
-        on_event=lambda event: said.append(event.get("log", "")),
+        on_event=lambda event: lines.append(event.get("log", "")),
         on_ask=publisher.on_ask,
     )
     publisher.conclude(None)
     assert trino.done == [table_statement(TARGET, sql)]
     assert trino.log == []
-    assert any("CREATE TABLE (3 rows)" in line for line in said)
+    assert any("CREATE TABLE (3 rows)" in line for line in lines)
 
 
 async def test_a_view_is_only_planned(worker: WorkerProcess) -> None:
@@ -114,13 +114,13 @@ async def test_a_view_is_only_planned(worker: WorkerProcess) -> None:
     assert trino.done == [f"explain (type validate)\n{SQL}"]
 
 
-async def test_an_error_of_trinos_is_told_as_it_was_raised(worker: WorkerProcess) -> None:
+async def test_an_error_of_trino_is_reported_as_it_was_raised(worker: WorkerProcess) -> None:
     trino = Trino(SqlInvalid("line 2:8: no such column", hint="look", position={"line": 2}))
     publisher = trino.publisher(table_statement(TARGET, SQL))
-    with pytest.raises(WorkerError, match="line 2:8") as told:
+    with pytest.raises(WorkerError, match="line 2:8") as refused:
         await worker.call(build(), on_ask=publisher.on_ask)
     with pytest.raises(SqlInvalid) as raised:
-        publisher.conclude(told.value.to_asgard())
+        publisher.conclude(refused.value.to_asgard())
     assert raised.value.members == {"position": {"line": 2}}
     assert worker.alive
 
@@ -178,12 +178,12 @@ async def test_the_approved_statement_runs_once(tmp_path: Path) -> None:
     assert (await refused(worker, APPROVED)).done == [APPROVED]
 
 
-def test_a_dbt_that_ends_without_its_statement_has_built_nothing() -> None:
+def test_a_dbt_that_ends_without_its_statement_is_an_error() -> None:
     with pytest.raises(EngineFailed, match="without running the statement"):
         Trino().publisher(SQL).conclude(None)
 
 
-async def test_a_dbt_that_fails_after_its_statement_was_done_changes_nothing() -> None:
+async def test_a_dbt_failure_after_its_statement_finished_changes_nothing() -> None:
     trino = Trino()
     publisher = trino.publisher(SQL)
     await publisher.on_ask({"statement": SQL})
@@ -200,7 +200,7 @@ async def test_a_worker_knows_nothing_of_trino(
         connection=TrinoConnection(HOST, 8443, "svc-3c77", "iceberg", "gold", password=SECRET),
         catalog=lakehouse.catalog,
         store=lakehouse.store,
-        sql_guard=SqlGuardClient(SqlPolicy(bucket="b"), log_path=tmp_path / "judge.log"),
+        sql_guard=SqlGuardClient(SqlPolicy(bucket="b"), log_path=tmp_path / "sql-guard.log"),
         home=tmp_path,
     )
     unknown = {SECRET.encode(), HOST.encode(), b"svc-3c77"}
@@ -220,7 +220,7 @@ async def test_a_worker_knows_nothing_of_trino(
 
 def memory(pid: int) -> list[bytes]:
     """Return what the process can read of itself, as far as its parent may see it."""
-    found = []
+    regions = []
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as process:
         for region in psutil.Process(pid).memory_maps(grouped=False):
             if "r" not in region.perms or "w" not in region.perms:
@@ -228,23 +228,23 @@ def memory(pid: int) -> list[bytes]:
             begin, end = (int(part, 16) for part in region.addr.split("-"))
             try:
                 process.seek(begin)
-                found.append(process.read(end - begin))
+                regions.append(process.read(end - begin))
             except OSError:
                 continue
-    return found
+    return regions
 
 
-async def test_a_worker_that_runs_for_long_gathers_no_flags_of_adapters(tmp_path: Path) -> None:
+async def test_a_long_running_worker_does_not_accumulate_flags_of_adapters(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from app.warehouse.trino.builder import ModelWorker
+from app.warehouse.trino.builder import TrinoBuilder
 from dbt.adapters.base.impl import DEFAULT_BASE_BEHAVIOR_FLAGS
 
 class Gateway:
     def __call__(self, event): pass
     def ask(self, question): return {{"query_id": "", "update_type": None, "changed": 0}}
 
-worker = ModelWorker("iceberg", Path({str(tmp_path)!r}))
+worker = TrinoBuilder("iceberg", Path({str(tmp_path)!r}))
 for _ in range(4):
     worker.build({build()!r}, Gateway())
     print(len(DEFAULT_BASE_BEHAVIOR_FLAGS))
@@ -257,7 +257,7 @@ for _ in range(4):
         env={**os.environ, "PYTHONPATH": "."},
         stdout=asyncio.subprocess.PIPE,
     )
-    said, _ = await process.communicate()
-    counted = said.decode().split()
+    output, _ = await process.communicate()
+    counted = output.decode().split()
     assert len(counted) == 4
     assert len(set(counted)) == 1

@@ -1,4 +1,4 @@
-"""A table that gets other columns: the views over it are built again, or it is refused."""
+"""If a table gets other columns, the views over it are rebuilt, or the change is refused."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -43,7 +43,7 @@ async def world(
 
 
 async def seen(world: World, name: str) -> tuple[list[tuple[str, str]], list[list[Any]]]:
-    """As a reader has the view, by the columns that the catalog and the engine tell."""
+    """Return what a reader sees of the view. Catalog and engine report the same columns."""
     info = await world.lakehouse.catalog.view(f"gold.{name}")
     assert info is not None
     preview = await world.engine.preview(f"gold.{name}", 10)
@@ -57,7 +57,7 @@ def rebuilt(run: Run) -> list[str]:
 
 
 async def over(world: World, base: str) -> tuple[str, str, str]:
-    """A view of all columns, one over it, and one that reads both and the table."""
+    """Create a view of all columns, one over it, and one that reads both and the table."""
     low, mid, top = unique("low"), unique("mid"), unique("top")
     await world.built(low, f"SELECT * FROM gold.{base}", **VIEW)
     await world.built(mid, f"SELECT a AS b FROM gold.{low}", **VIEW)
@@ -70,7 +70,7 @@ async def over(world: World, base: str) -> tuple[str, str, str]:
     return low, mid, top
 
 
-async def test_views_over_a_table_with_other_types_and_columns_go_on(world: World) -> None:
+async def test_views_work_when_types_and_columns_of_their_table_change(world: World) -> None:
     base = unique("base")
     await world.built(base, "SELECT 1 AS a")
     low, mid, top = await over(world, base)
@@ -86,7 +86,7 @@ async def test_views_over_a_table_with_other_types_and_columns_go_on(world: Worl
     assert info.properties[RUN_ID_PROPERTY] == made_by
 
 
-async def test_a_view_whose_columns_stay_is_left_alone(world: World) -> None:
+async def test_a_view_whose_columns_stay_the_same_is_not_rebuilt(world: World) -> None:
     base, view = unique("base"), unique("view")
     await world.built(base, "SELECT 1 AS a")
     await world.built(view, f"SELECT a FROM gold.{base}", **VIEW)
@@ -101,7 +101,7 @@ async def test_a_view_whose_columns_stay_is_left_alone(world: World) -> None:
 
 
 @pytest.mark.parametrize("how", [{}, {**MERGE, "unique_key": ("z",), "full_refresh": True}])
-async def test_a_table_that_would_break_a_view_is_refused_and_names_it(
+async def test_a_change_that_would_break_a_view_is_refused_and_names_the_view(
     world: World, how: dict[str, Any]
 ) -> None:
     base = unique("base")
@@ -133,7 +133,7 @@ async def test_an_increment_that_adds_a_column_rebuilds_views_of_all(
     assert await seen(world, view) == ([("a", "integer"), ("b", "varchar")], [[2, "x"]])
 
 
-async def test_a_view_that_gets_other_columns_takes_its_own_views_along(world: World) -> None:
+async def test_a_view_with_new_columns_rebuilds_the_views_over_it(world: World) -> None:
     low, high = unique("low"), unique("high")
     await world.built(low, "SELECT 1 AS a", **VIEW)
     await world.built(high, f"SELECT * FROM gold.{low}", **VIEW)
@@ -149,7 +149,7 @@ async def test_a_view_that_gets_other_columns_takes_its_own_views_along(world: W
     assert (await seen(world, low))[1] == [["x"]]
 
 
-async def test_a_table_instead_of_a_view_takes_its_views_along(world: World) -> None:
+async def test_a_table_that_replaces_a_view_rebuilds_the_views_over_it(world: World) -> None:
     base, view = unique("base"), unique("view")
     await world.built(base, "SELECT 1 AS a", **VIEW)
     await world.built(view, f"SELECT * FROM gold.{base}", **VIEW)
@@ -159,7 +159,7 @@ async def test_a_table_instead_of_a_view_takes_its_views_along(world: World) -> 
     assert await seen(world, view) == ([("a", "decimal(2,1)")], [["1.5"]])
 
 
-async def test_a_view_that_was_invalid_before_stops_nothing(world: World) -> None:
+async def test_a_view_that_was_already_invalid_stops_nothing(world: World) -> None:
     base, gone, view = unique("base"), unique("gone"), unique("view")
     await world.built(base, "SELECT 1 AS a")
     await world.built(gone, "SELECT 1 AS a")
@@ -189,7 +189,7 @@ async def test_columns_of_every_type_stand_in_for_a_table(world: World) -> None:
     assert len(rows) == 1
 
 
-async def test_a_run_that_was_cut_off_before_its_views_mends_them_when_it_is_settled(
+async def test_reconciling_a_run_that_was_cut_off_rebuilds_its_views(
     world: World,
 ) -> None:
     base, view = unique("base"), unique("view")
@@ -255,7 +255,7 @@ async def overwrite(runs: RunService, table: str, select: str) -> Run:
     return await runs.wait((await runs.start(request)).run.run_id, 60)
 
 
-async def test_an_overwrite_of_spark_rebuilds_views_or_says_which_it_broke(
+async def test_a_spark_overwrite_rebuilds_views_or_names_those_it_broke(
     world: World, spark: tuple[RunService, SparkRunHandler]
 ) -> None:
     runs, driver = spark
@@ -275,4 +275,4 @@ async def test_an_overwrite_of_spark_rebuilds_views_or_says_which_it_broke(
     with pytest.raises(ReconciledAsFailed, match=f"gold.{narrow}: "):
         await driver.reconcile(broke)
     with pytest.raises(EngineFailed, match=f"gold.{narrow}: "):
-        await world.engine.mend_views(f"silver.{table}", [Column("b", "integer")])
+        await world.engine.rebuild_views(f"silver.{table}", [Column("b", "integer")])

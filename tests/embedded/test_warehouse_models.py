@@ -1,4 +1,4 @@
-"""Models as the embedded engine builds them: every materialization, types, failures, cut-offs."""
+"""The embedded engine builds models: materializations, types, failures and interruptions."""
 
 import asyncio
 import json
@@ -44,12 +44,12 @@ async def world(
 
 
 async def computing(world: World, run: Run) -> bool:
-    """dbt says so before it runs the SQL."""
+    """Return whether dbt has logged that it runs the SQL."""
     return "START" in await world.runs.logs(run.run_id)
 
 
 async def publishing(world: World, run: Run) -> bool:
-    """The engine says which it is just before it publishes."""
+    """Return whether the engine is about to publish: it records its name just before that."""
     run = await world.runs.get(run.run_id)
     return bool(run.engine) or run.state.is_terminal
 
@@ -59,7 +59,7 @@ def builders(world: World) -> list[psutil.Process]:
     return [c for c in children if any("app.warehouse.dbt." in part for part in c.cmdline())]
 
 
-async def test_a_table_holds_the_rows_of_its_query_and_says_what_it_read(world: World) -> None:
+async def test_a_table_holds_the_rows_of_its_query_and_records_its_inputs(world: World) -> None:
     name = unique("tab")
     run = await world.built(name, "SELECT count(*) AS n, sum(n) AS total FROM silver.wh_numbers")
     assert await world.rows(name) == [{"n": NUMBERS, "total": NUMBERS * (NUMBERS - 1) // 2}]
@@ -73,7 +73,7 @@ async def test_a_table_holds_the_rows_of_its_query_and_says_what_it_read(world: 
     ]
 
 
-async def test_a_run_archives_what_dbt_reported(world: World) -> None:
+async def test_a_run_archives_the_reports_of_dbt(world: World) -> None:
     name = unique("tab")
     what = {"tags": ("x",), "owner": "somebody", "description": "One number"}
     run = await world.built(name, "SELECT 1 AS a", **what)
@@ -94,7 +94,7 @@ async def test_a_run_archives_what_dbt_reported(world: World) -> None:
     assert str(world.lakehouse.home) not in json.dumps(results)
 
 
-async def test_a_rebuild_brings_other_columns(world: World) -> None:
+async def test_a_rebuild_can_change_the_columns(world: World) -> None:
     name = unique("tab")
     await world.built(name, "SELECT 1 AS a, 'x' AS b")
     await world.built(name, "SELECT 'y' AS b, DATE '2013-01-01' AS c")
@@ -142,7 +142,7 @@ async def test_types_are_those_of_trino(world: World) -> None:
     assert values["lookup"] == {"a": 1}
 
 
-async def test_a_sum_that_no_bigint_holds_fails_and_leaves_the_table(world: World) -> None:
+async def test_a_sum_that_exceeds_bigint_fails_and_leaves_the_table_unchanged(world: World) -> None:
     name = unique("huge")
     await world.built(name, "SELECT CAST(1 AS bigint) AS a")
     before = await world.snapshot(name)
@@ -195,7 +195,7 @@ async def test_appends_add_rows_and_new_columns(world: World) -> None:
     ]
 
 
-async def test_a_merge_changes_rows_and_doubles_none(world: World) -> None:
+async def test_a_merge_changes_rows_and_duplicates_none(world: World) -> None:
     name = unique("merge")
     await world.built(name, FIRST, **MERGE)
     for _ in range(2):
@@ -209,7 +209,7 @@ async def test_a_merge_changes_rows_and_doubles_none(world: World) -> None:
         ]
 
 
-async def test_a_merge_keeps_what_it_has_no_column_for_and_adds_new_ones(world: World) -> None:
+async def test_a_merge_keeps_values_of_missing_columns_and_adds_new_columns(world: World) -> None:
     name = unique("merge")
     await world.built(name, FIRST, **MERGE)
     await world.built(name, "SELECT * FROM (VALUES (2, true), (3, false)) AS t (k, w)", **MERGE)
@@ -228,7 +228,7 @@ NULL = "VALUES (CAST(NULL AS integer), 'x'), (5, 'y')"
 @pytest.mark.parametrize(
     ("delta", "strategy"), [(TWICE, MERGE), (NULL, MERGE), (NULL, DELETE_INSERT)]
 )
-async def test_keys_that_name_no_one_row_are_refused_by_every_run(
+async def test_null_and_duplicate_keys_are_refused_by_every_run(
     world: World, delta: str, strategy: dict[str, Any], when: str
 ) -> None:
     name = unique("keyed")
@@ -241,8 +241,8 @@ async def test_keys_that_name_no_one_row_are_refused_by_every_run(
     run = await world.build(name, f"SELECT * FROM ({delta}) AS t (k, v)", **strategy, **how)
     assert run.failure is not None, when
     assert run.failure.cause is FailureCause.SQL_ERROR
-    said = "more than one row with k = 4" if delta is TWICE else "1 rows have no value in their"
-    assert said in run.failure.message
+    reason = "more than one row with k = 4" if delta is TWICE else "1 rows have no value in their"
+    assert reason in run.failure.message
     assert await world.snapshot(name) == before
     if when == "instead of a view":
         assert (await world.engine.preview(f"gold.{name}", 1)).rows == [[1]]
@@ -269,14 +269,14 @@ async def test_merges_leave_one_file_and_no_delete_files(world: World) -> None:
     assert (run.output.rows, run.output.files) == (4, 1)
 
 
-async def test_a_full_refresh_starts_an_incremental_table_anew(world: World) -> None:
+async def test_a_full_refresh_rebuilds_an_incremental_table(world: World) -> None:
     name = unique("merge")
     await world.built(name, FIRST, **MERGE)
     await world.built(name, SECOND, full_refresh=True, **MERGE)
     assert await world.rows(name) == [{"k": 2, "v": "B"}, {"k": 3, "v": "C"}]
 
 
-async def test_views_over_tables_and_views_are_read_as_what_they_are_now(world: World) -> None:
+async def test_views_show_the_current_state_of_the_tables_and_views_they_read(world: World) -> None:
     base, lower, upper, top = (unique(n) for n in ("base", "lower", "upper", "top"))
     await world.built(base, "SELECT 1 AS a")
     run = await world.built(lower, f"SELECT a + 1 AS b FROM gold.{base}", **VIEW)
@@ -315,7 +315,7 @@ async def test_views_that_read_one_another_in_a_circle_are_refused(world: World)
         await world.engine.validate(query, target=f"gold.{one}")
 
 
-async def test_a_table_becomes_a_view_and_back_only_when_asked(world: World) -> None:
+async def test_a_table_becomes_a_view_and_back_only_on_request(world: World) -> None:
     name = unique("both")
     await world.built(name, "SELECT 1 AS a")
     refused = await world.build(name, "SELECT 2 AS a", **VIEW)
@@ -341,7 +341,7 @@ async def test_a_table_becomes_a_view_and_back_only_when_asked(world: World) -> 
          "out_of_memory"),
     ],
 )  # fmt: skip
-async def test_a_failed_build_says_why_and_leaves_the_table(
+async def test_a_failed_build_reports_its_cause_and_leaves_the_table_unchanged(
     world: World, sql: str, cause: str
 ) -> None:
     name = unique("bad")
@@ -364,7 +364,7 @@ async def test_an_unknown_table_names_its_near_matches(world: World) -> None:
     assert "silver.wh_numbers" in refused.value.members["suggested_tables"]
 
 
-async def test_validation_gives_the_columns_and_runs_nothing(world: World) -> None:
+async def test_validation_returns_the_columns_and_runs_nothing(world: World) -> None:
     query = GuardedQuery(
         "SELECT n, half, sum(n) OVER () AS s FROM silver.wh_numbers",
         (TableName("silver", "wh_numbers"),),
@@ -384,13 +384,13 @@ async def test_two_columns_of_one_name_are_refused(world: World) -> None:
         await world.engine.validate(GuardedQuery("SELECT 1 AS a, 2 AS A", ()))
 
 
-async def test_a_table_that_is_not_there_has_no_preview(world: World) -> None:
+async def test_a_missing_table_has_no_preview(world: World) -> None:
     with pytest.raises(NotFound):
         await world.engine.preview("gold.wh_nowhere", 1)
 
 
 async def test_a_session_reaches_nothing_but_the_lake(lakehouse: Lakehouse, tmp_path: Any) -> None:
-    """The guard refuses such SQL; the engine would, too."""
+    """The guard refuses such SQL, and the engine would too."""
     import duckdb
 
     from app.warehouse.duckdb.session import open_session
@@ -450,7 +450,7 @@ async def test_a_worker_that_is_killed_while_it_builds_fails_the_run(world: Worl
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.03, 0.07])
-async def test_wherever_a_kill_hits_a_publication_the_run_ends_with_the_truth(
+async def test_a_kill_at_any_point_of_a_publication_ends_the_run_with_its_true_outcome(
     world: World, delay: float
 ) -> None:
     name = unique("killed")

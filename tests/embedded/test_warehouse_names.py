@@ -38,14 +38,14 @@ async def world(
 
 
 def read_as_functions() -> set[str]:
-    """Return every name that this version of DuckDB reads as a call. Tries all names it knows."""
+    """Return every name that this version of DuckDB reads as a call, of all names that it has."""
     connection = duckdb.connect()
     for name in EXTENSIONS:
         connection.load_extension(str(extension_file(name)))
-    asked = "SELECT keyword_name FROM duckdb_keywords()"
-    asked += " UNION SELECT function_name FROM duckdb_functions()"
-    known = {name for (name,) in connection.execute(asked).fetchall()} | set(FALLBACKS) | OTHERS
-    return {name for name in known if _binds(connection, f'SELECT "{name}"')}
+    query = "SELECT keyword_name FROM duckdb_keywords()"
+    query += " UNION SELECT function_name FROM duckdb_functions()"
+    names = {name for (name,) in connection.execute(query).fetchall()} | set(FALLBACKS) | OTHERS
+    return {name for name in names if _binds(connection, f'SELECT "{name}"')}
 
 
 def _binds(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
@@ -75,14 +75,14 @@ async def test_every_name_that_duckdb_reads_as_a_function_is_a_missing_column(wo
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_such_a_name_is_missing_wherever_it_stands(world: World, place: str) -> None:
+async def test_such_a_name_is_a_missing_column_in_any_place(world: World, place: str) -> None:
     for name in NAMES:
         refused = await refusal(world, place.format(f'"{name}"'))
         assert isinstance(refused, SqlInvalid), (name, refused)
         assert name in refused.detail
 
 
-async def test_columns_that_duckdb_adds_to_tables_are_missing_with_the_table_s_name_too(
+async def test_columns_that_duckdb_adds_are_missing_even_with_the_table_name(
     world: World,
 ) -> None:
     for name in NAMES:
@@ -108,7 +108,7 @@ async def test_columns_that_duckdb_adds_to_tables_are_missing_with_the_table_s_n
         "FROM silver.wh_numbers o",
     ],
 )
-async def test_a_table_s_name_is_no_column(world: World, sql: str) -> None:
+async def test_a_table_name_is_not_a_column(world: World, sql: str) -> None:
     assert isinstance(await refusal(world, sql), SqlInvalid)
 
 
@@ -140,7 +140,7 @@ async def test_user_without_quotes_is_a_column_as_well(world: World) -> None:
 
 @pytest.fixture(scope="module")
 async def table(world: World) -> str:
-    """With a column of each of the names, whose value is the name."""
+    """Create a table with a column for each of the names, whose value is the name."""
     name = unique("names")
     columns = ", ".join(f"'{column}' AS \"{column}\"" for column in NAMES)
     await world.built(name, f"SELECT {columns}")
@@ -175,7 +175,7 @@ async def test_a_real_column_of_such_a_name_works(world: World, table: str, sql:
     assert [row["a"] for row in await world.rows(name)] == NAMES
 
 
-async def test_an_outer_query_s_column_of_such_a_name_needs_its_table(
+async def test_a_column_of_an_outer_query_with_such_a_name_needs_its_table(
     world: World, table: str
 ) -> None:
     sql = f"SELECT (SELECT {{}} FROM silver.wh_numbers WHERE n = 1) AS a FROM gold.{table} o"

@@ -1,4 +1,4 @@
-"""A table holds rows whose fields have names. Others are refused in the same words as on Trino."""
+"""A table holds only rows with named fields. Others are refused with the same text as on Trino."""
 
 from collections.abc import AsyncIterator
 
@@ -53,12 +53,12 @@ async def test_a_field_of_a_row_without_names_is_refused_clearly(world) -> None:
     assert refusal.detail == expected
 
 
-async def test_a_model_of_such_a_row_fails_with_the_same_words(world) -> None:
+async def test_a_model_with_such_a_row_fails_with_the_same_text(world) -> None:
     run = await world.build(unique("rows"), "SELECT ROW(1) AS a")
     assert "has the type row(integer), which an Iceberg table cannot hold" in run.failure.message
 
 
-async def test_a_row_is_used_within_a_query_and_held_with_names(world) -> None:
+async def test_a_query_may_use_any_row_and_a_table_holds_named_ones(world) -> None:
     name = unique("rows")
     sql = "SELECT CAST(ROW(1, 'x') AS ROW(id integer, name varchar)) AS a, ROW(1)[1] AS b"
     await world.built(name, sql)

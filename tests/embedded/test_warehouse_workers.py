@@ -1,4 +1,4 @@
-"""The folders of an SQL engine's workers, of which several may be at work in one home."""
+"""Several SQL engines may keep the folders of their workers in one home."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from app.warehouse.workers import WorkerKind, Workers
 from tests.conftest import Lakehouse
 
 
-async def test_workers_that_close_leave_the_folders_of_others(
+async def test_closing_workers_leaves_the_folders_of_other_workers(
     lakehouse: Lakehouse, tmp_path: Path
 ) -> None:
     def folders() -> set[Path]:

@@ -1,4 +1,4 @@
-"""The SQL engine, its runs and the transformations, on the session's lakehouse."""
+"""Runs the SQL engine with its runs and transformations on the session's lakehouse."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -51,7 +51,7 @@ class World:
         return project_target(self.lakehouse.settings, self.lakehouse.lake)
 
     def apart(self, home: Path) -> "World":
-        """The same engine with transformations and a project of its own."""
+        """Return the same engine with transformations and a project of its own."""
         service, project = _service(self.lakehouse, self.engine, self.runs, self.sql_guard, home)
         return replace(self, service=service, project=project)
 
@@ -95,15 +95,17 @@ class World:
         self, name: str, sql: str, *, wait: float = 60, replace: bool = False, **more: Any
     ) -> Transformation:
         body = TransformationCreate(name=name, sql_query=sql, **more)
-        asked = Submission(ANONYMOUS, None, None, wait)
-        item, _ = await self.service.create_transformation(body.fields(), asked, replace=replace)
+        submission = Submission(ANONYMOUS, None, None, wait)
+        item, _ = await self.service.create_transformation(
+            body.fields(), submission, replace=replace
+        )
         return item
 
 
 @asynccontextmanager
 async def open_world(lakehouse: Lakehouse, home: Path) -> AsyncIterator[World]:
     lake, catalog, store = lakehouse.lake, lakehouse.catalog, lakehouse.store
-    sql_guard = SqlGuardClient(SqlPolicy(bucket=lake.s3.bucket), log_path=home / "judge.log")
+    sql_guard = SqlGuardClient(SqlPolicy(bucket=lake.s3.bucket), log_path=home / "sql-guard.log")
     metrics = Metrics()
     engine = _engine(lakehouse, sql_guard, home, Telemetry(metrics))
     runs = RunService(

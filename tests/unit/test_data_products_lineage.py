@@ -1,4 +1,4 @@
-"""Lineage is walked over runs as they are recorded."""
+"""Lineage is traced through recorded runs."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -54,29 +54,29 @@ def names(nodes: object) -> list[str]:
 
 
 def test_a_product_is_traced_to_its_source() -> None:
-    found = trace(
+    lineage = trace(
         "gold.dp_carriers",
         sync("a1", 0, "nyc", "bronze/flights", "bronze/airlines"),
         run("b1", 1, "silver.flights", RunInput(table="bronze/flights", run_ids=("a1",))),
         run("c1", 2, "gold.delays", reads("silver.flights", "b1"), kind=RunKind.DBT),
         run("d1", 3, "gold.dp_carriers", reads("gold.delays", "c1"), kind=RunKind.DATA_PRODUCT),
     )
-    assert names(found.upstream) == [
+    assert names(lineage.upstream) == [
         "gold.delays",
         "silver.flights",
         "bronze/flights",
         "source:nyc",
     ]
-    assert [node.type for node in found.upstream] == [
+    assert [node.type for node in lineage.upstream] == [
         NodeType.GOLD,
         NodeType.SILVER,
         NodeType.BRONZE,
         NodeType.SOURCE,
     ]
-    assert names(found.downstream) == ["consumer:bi_team"]
-    assert found.nodes[0].type is NodeType.DATA_PRODUCT
-    assert found.nodes[0].product_id == "p1"
-    assert set(found.edges) == {
+    assert names(lineage.downstream) == ["consumer:bi_team"]
+    assert lineage.nodes[0].type is NodeType.DATA_PRODUCT
+    assert lineage.nodes[0].product_id == "p1"
+    assert set(lineage.edges) == {
         LineageEdge("gold.delays", "gold.dp_carriers", "d1"),
         LineageEdge("silver.flights", "gold.delays", "c1"),
         LineageEdge("bronze/flights", "silver.flights", "b1"),
@@ -85,80 +85,80 @@ def test_a_product_is_traced_to_its_source() -> None:
     }
 
 
-def test_a_table_that_was_rebuilt_later_from_elsewhere_keeps_the_lineage_that_was_read() -> None:
-    found = trace(
+def test_a_later_rebuild_from_another_table_does_not_change_the_lineage_that_was_read() -> None:
+    lineage = trace(
         "gold.dp_carriers",
         run("b1", 1, "silver.flights", reads("silver.old")),
         run("d1", 2, "gold.dp_carriers", reads("silver.flights", "b1")),
         run("b2", 3, "silver.flights", reads("silver.new")),
     )
-    assert names(found.upstream) == ["silver.flights", "silver.old"]
+    assert names(lineage.upstream) == ["silver.flights", "silver.old"]
 
 
 def test_a_view_is_traced_by_the_run_before_the_reader() -> None:
-    found = trace(
+    lineage = trace(
         "gold.dp_carriers",
         run("v1", 1, "gold.worst", reads("silver.early"), kind=RunKind.DBT),
         run("d1", 2, "gold.dp_carriers", reads("gold.worst")),
         run("v2", 3, "gold.worst", reads("silver.late"), kind=RunKind.DBT),
     )
-    assert names(found.upstream) == ["gold.worst", "silver.early"]
+    assert names(lineage.upstream) == ["gold.worst", "silver.early"]
 
 
 def test_a_path_above_the_streams_stands_for_all_of_them() -> None:
-    found = trace(
+    lineage = trace(
         "silver.all",
         sync("a1", 0, "nyc", "bronze/nyc/flights", "bronze/nyc/planes"),
         sync("a2", 0, "other", "bronze/nycx"),
         run("b1", 1, "silver.all", RunInput(table="bronze/nyc/")),
     )
-    assert names(found.upstream) == ["bronze/nyc", "source:nyc"]
+    assert names(lineage.upstream) == ["bronze/nyc", "source:nyc"]
 
 
 def test_readers_and_their_readers_are_downstream() -> None:
-    found = trace(
+    lineage = trace(
         "silver.flights",
         run("b1", 1, "silver.flights"),
         run("c1", 2, "gold.delays", reads("silver.flights", "b1"), kind=RunKind.DBT),
         run("d1", 3, "gold.dp_carriers", reads("gold.delays", "c1")),
     )
-    assert names(found.downstream) == ["gold.delays", "gold.dp_carriers", "consumer:bi_team"]
+    assert names(lineage.downstream) == ["gold.delays", "gold.dp_carriers", "consumer:bi_team"]
 
 
 def test_a_table_that_no_longer_reads_another_is_not_downstream_of_it() -> None:
-    found = trace(
+    lineage = trace(
         "silver.flights",
         run("c1", 1, "gold.delays", reads("silver.flights"), kind=RunKind.DBT),
         run("c2", 2, "gold.delays", reads("silver.other"), kind=RunKind.DBT),
     )
-    assert found.downstream == ()
+    assert lineage.downstream == ()
 
 
-def test_tables_that_read_each_other_end_the_walk() -> None:
-    found = trace(
+def test_tables_that_read_each_other_do_not_loop() -> None:
+    lineage = trace(
         "gold.a",
         run("a1", 1, "gold.a", reads("gold.b")),
         run("b1", 2, "gold.b", reads("gold.a", "a1")),
         run("a2", 3, "gold.a", reads("gold.b", "b1")),
     )
-    assert names(found.upstream) == ["gold.b"]
-    assert set(found.edges) == {
+    assert names(lineage.upstream) == ["gold.b"]
+    assert set(lineage.edges) == {
         LineageEdge("gold.b", "gold.a", "a2"),
         LineageEdge("gold.a", "gold.b", "b1"),
     }
 
 
 def test_a_product_that_never_ran_has_only_its_consumers() -> None:
-    found = trace("gold.dp_carriers")
-    assert found.upstream == ()
-    assert names(found.downstream) == ["consumer:bi_team"]
+    lineage = trace("gold.dp_carriers")
+    assert lineage.upstream == ()
+    assert names(lineage.downstream) == ["consumer:bi_team"]
 
 
-def test_what_would_make_the_lineage_exact_is_named() -> None:
-    found = trace(
+def test_the_lineage_names_the_runs_that_would_make_it_exact() -> None:
+    lineage = trace(
         "gold.dp_carriers",
         run("b2", 3, "silver.flights", RunInput(table="bronze/flights", run_ids=("a7",))),
         run("d1", 4, "gold.dp_carriers", reads("silver.flights", "b1")),
     )
-    assert found.unseen_tables == {"silver.flights"}
-    assert found.unseen_runs == {"a7"}
+    assert lineage.unseen_tables == {"silver.flights"}
+    assert lineage.unseen_runs == {"a7"}

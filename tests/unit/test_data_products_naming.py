@@ -1,4 +1,4 @@
-"""The table's name is made from the product's."""
+"""A table's name is derived from the name of its product."""
 
 import re
 
@@ -25,7 +25,7 @@ from app.errors import InvalidRequest
         ("drop table x; --", "dp_drop_table_x"),
     ],
 )
-def test_a_name_gives_this_table(name: str, table: str) -> None:
+def test_a_name_gives_its_table(name: str, table: str) -> None:
     assert table_name(name) == table
 
 

@@ -1,4 +1,4 @@
-"""Tries what a template can reach in a worker's dbt, as a hostile macro would."""
+"""A hostile template in a worker's dbt reaches only values and SQL."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import AsgardError
 from app.warehouse.dbt.invocation import Backend, Model, Workspace
-from app.warehouse.duckdb.dbt_backend import BACKEND, take_over
+from app.warehouse.duckdb.dbt_backend import BACKEND, use_connection
 
 HOSTILE = """
 {% materialization table, adapter='duckdb' %}
@@ -74,7 +74,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     workspace = Workspace(folder, Backend(macros, **_but_macros()))
     workspace.run(Model("warm_up", "select 1 as a", "view", "", [], {}), lambda _: None)
     with duckdb.connect() as connection:
-        take_over(connection)
+        use_connection(connection)
         yield workspace
 
 
@@ -90,16 +90,16 @@ def attempt(workspace: Workspace, template: str) -> str:
     return str(caught.value)
 
 
-def test_a_template_of_ours_is_rendered(workspace: Workspace) -> None:
-    told = attempt(workspace, "{{ exceptions.raise_compiler_error('told: ' ~ this.identifier) }}")
-    assert "told: m" in told
+def test_a_template_of_asgard_is_rendered(workspace: Workspace) -> None:
+    error = attempt(workspace, "{{ exceptions.raise_compiler_error('told: ' ~ this.identifier) }}")
+    assert "told: m" in error
 
 
 @pytest.mark.parametrize("template", LOOK)
 def test_a_template_sees_no_environment_and_no_python(workspace: Workspace, template: str) -> None:
     tell = "exceptions.raise_compiler_error('told: <' ~ "
-    told = attempt(workspace, template.replace("TELL(", tell).replace(") }}", " ~ '>') }}"))
-    assert "told: <>" in told or "told" not in told, told
+    error = attempt(workspace, template.replace("TELL(", tell).replace(") }}", " ~ '>') }}"))
+    assert "told: <>" in error or "told" not in error, error
 
 
 @pytest.mark.parametrize("template", WRITE)
@@ -107,13 +107,13 @@ def test_a_template_writes_no_file_and_runs_no_python(
     workspace: Workspace, template: str, tmp_path: Path
 ) -> None:
     canary = tmp_path / "canary"
-    told = attempt(
+    error = attempt(
         workspace,
         template.replace("CANARY", str(canary))
         + "{{ exceptions.raise_compiler_error('the end') }}",
     )
     assert not canary.exists()
-    assert told
+    assert error
 
 
 def test_a_materialization_runs_no_python(workspace: Workspace, tmp_path: Path) -> None:

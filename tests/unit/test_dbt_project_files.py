@@ -1,4 +1,4 @@
-"""The text of the generated dbt project."""
+"""dbt reads in the generated project what Asgard wrote, and no templates in names and texts."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ def spec(**more: object) -> ModelSpec:
 
 
 def rendered(model: ModelSpec) -> str:
-    """The SQL that dbt would read."""
+    """Return the SQL that dbt would read."""
     text = files.model_file(files.ModelText(model, "select 1 as id"))
     return jinja2.Environment(autoescape=False).from_string(text).render()  # noqa: S701 — as dbt
 
@@ -40,11 +40,11 @@ def config(model: ModelSpec) -> dict[str, object]:
         files.properties_file([files.ModelText(model, "")], files.VIEWS_DATABASE)
     )
     (described,) = document["models"]
-    found: dict[str, object] = described["config"]
-    return found
+    settings: dict[str, object] = described["config"]
+    return settings
 
 
-def test_a_model_refers_to_the_models_it_reads() -> None:
+def test_a_model_references_the_models_it_reads() -> None:
     reads = {"a": [], "b": ["a", "elsewhere"], "c": ["b", "a"]}
     assert files.allowed_refs(reads, set()) == {"a": set(), "b": {"a"}, "c": {"a", "b"}}
 
@@ -59,7 +59,7 @@ def test_a_circle_is_broken_at_a_table_and_never_at_a_view() -> None:
     assert refs == {"t": {"v"}, "v": set()}
 
 
-def test_the_project_carries_what_dbt_has_to_know_of_a_model() -> None:
+def test_the_project_contains_what_dbt_needs_to_know_about_a_model() -> None:
     model = spec(
         materialization=Materialization.INCREMENTAL,
         incremental_strategy=IncrementalStrategy.DELETE_INSERT,
@@ -76,7 +76,7 @@ def test_the_project_carries_what_dbt_has_to_know_of_a_model() -> None:
     }
 
 
-def test_views_are_made_in_the_local_database_by_hand() -> None:
+def test_views_are_built_by_hand_in_the_local_database() -> None:
     assert config(spec(materialization=Materialization.VIEW))["database"] == "asgard"
 
 
@@ -86,14 +86,14 @@ TEXTS = (
 
 
 @given(TEXTS)
-def test_dbt_prints_every_text_and_reads_nothing_in_it(text: str) -> None:
+def test_dbt_prints_every_text_and_reads_no_template_in_it(text: str) -> None:
     assert get_rendered(printed(text), {}) == text
     assert get_rendered(printed(text), {}, native=True) == text
     assert get_rendered(f"{{{{ {string(text)} }}}}", {}) == text
 
 
 @given(TEXTS, TEXTS)
-def test_a_text_is_the_same_beside_templates_of_ours(before: str, after: str) -> None:
+def test_a_text_stays_the_same_beside_templates_of_asgard(before: str, after: str) -> None:
     template = f"{printed(before)}{{{{ ref({string(after)}) }}}}{printed(after)}"
     assert get_rendered(template, {"ref": lambda name: f"<{name}>"}) == f"{before}<{after}>{after}"
 
@@ -119,13 +119,13 @@ def test_dbt_finds_every_text_in_the_properties(text: str, texts: list[str]) -> 
 def test_dbt_finds_every_table_among_the_sources(schema: str, table: str) -> None:
     document = read_by_dbt(files.sources_file([TableName(schema, table)], LAKE))
     [source] = document["sources"]
-    [found] = source["tables"]
-    assert (source["name"], source["schema"], found["name"]) == (schema, schema, table)
-    assert found.get("identifier", table) == table.replace('"', '""')
+    [entry] = source["tables"]
+    assert (source["name"], source["schema"], entry["name"]) == (schema, schema, table)
+    assert entry.get("identifier", table) == table.replace('"', '""')
 
 
 @given(TEXTS)
-def test_the_settings_of_a_profile_are_no_templates(text: str) -> None:
+def test_dbt_reads_no_templates_in_the_settings_of_a_profile(text: str) -> None:
     values = dict.fromkeys(files.secret_values(LAKE), text)
     profile = files.rendered(files.profile(LAKE, values, text, [text]))
     output = read_by_dbt(yaml.safe_dump(profile))["outputs"]["lake"]
@@ -150,7 +150,7 @@ def test_the_name_and_value_of_an_added_column_are_never_templates(text: str) ->
     )
 
 
-def test_the_profile_of_the_archive_holds_no_secret() -> None:
+def test_the_profile_of_the_archive_contains_no_secret() -> None:
     profile = files.profile(LAKE, files.variables(files.secret_values(LAKE)), "asgard.duckdb", [])
     text = json.dumps(profile)
     assert "the-key" not in text

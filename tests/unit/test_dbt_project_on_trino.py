@@ -1,4 +1,4 @@
-"""In the exported project on Trino, macros keep the names of columns whole, whatever they hold."""
+"""Macros of the exported project on Trino keep any name of a column whole."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ INLINE = """
 
 
 def compiled(folder: Path, strategy: str, keys: list[str]) -> str:
-    """Return the SQL that dbt-trino makes of a strategy. Nothing is sent to Trino."""
+    """Return the SQL that dbt-trino generates for a strategy. Nothing is sent to Trino."""
     output = {
         "type": "trino",
         "method": "none",

@@ -1,4 +1,4 @@
-"""What holds for transformations without an engine: bodies, statuses, messages of DuckDB."""
+"""Rules of transformations that need no engine: bodies, statuses, messages of DuckDB."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def test_a_body_of_the_wrong_shape_is_refused(change: dict[str, Any]) -> None:
         TransformationCreate.model_validate({"name": "m", "sql_query": "SELECT 1 AS a", **change})
 
 
-def test_what_is_left_out_or_null_has_its_default() -> None:
+def test_a_field_that_is_left_out_or_null_has_its_default() -> None:
     body = {"name": "m", "sql_query": "SELECT 1", "description": None, "tags": None}
     assert TransformationCreate.model_validate(body).fields() == {
         "name": "m",
@@ -77,7 +77,7 @@ def test_a_transformation_without_a_run_is_pending() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "kind", "cause"),
+    ("duckdb_message", "kind", "cause"),
     [
         ("Conversion Error: no number", SqlInvalid, None),
         ("Out of Range Error: Overflow in multiplication", SqlInvalid, None),
@@ -94,15 +94,15 @@ def test_a_transformation_without_a_run_is_pending() -> None:
     ],
 )
 def test_a_message_of_duckdb_becomes_the_error_it_means(
-    said: str, kind: type[AsgardError], cause: FailureCause | None
+    duckdb_message: str, kind: type[AsgardError], cause: FailureCause | None
 ) -> None:
-    for message in (said, f"Runtime Error in model m (models/m.sql)\n  {said}"):
+    for message in (duckdb_message, f"Runtime Error in model m (models/m.sql)\n  {duckdb_message}"):
         error = engine_error(message)
         assert type(error) is kind
         assert getattr(error, "failure_cause", None) is cause
 
 
-def test_a_message_shows_neither_the_compiled_sql_nor_where_it_lies() -> None:
+def test_a_message_shows_neither_the_compiled_sql_nor_its_path() -> None:
     error = engine_error(
         "Runtime Error in model m (models/m.sql)\n  Conversion Error: Could not convert 'x'\n\n"
         "  LINE 3: select secret from t\n          ^\n\n  compiled code at /tmp/w/m.sql"

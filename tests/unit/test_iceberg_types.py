@@ -27,12 +27,12 @@ from tests.payloads import PAYLOADS
         'row("a" bigint, "b, (c)" array(varchar), "d" row("e" timestamp(6) with time zone))',
     ],
 )
-def test_a_type_survives_the_way_there_and_back(spelling):
+def test_a_type_survives_conversion_to_iceberg_and_back(spelling):
     assert trino_type(iceberg_type(spelling)) == spelling
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("source_type", "stored_type"),
     [
         ("varchar(20)", "varchar"),
         ("char(3)", "varchar"),
@@ -43,17 +43,17 @@ def test_a_type_survives_the_way_there_and_back(spelling):
         ("ROW(x INTEGER)", 'row("x" integer)'),
     ],
 )
-def test_types_that_iceberg_lacks_become_the_next_wider_one(given, kept):
-    assert trino_type(iceberg_type(given)) == kept
+def test_a_type_that_iceberg_lacks_becomes_the_next_wider_one(source_type, stored_type):
+    assert trino_type(iceberg_type(source_type)) == stored_type
 
 
-def test_a_type_that_no_table_can_have_is_refused_by_name():
+def test_a_type_that_no_table_can_hold_is_refused_by_name():
     with pytest.raises(ValueError, match="hyperloglog"):
         iceberg_type("hyperloglog")
 
 
 @given_any(st.lists(st.text(min_size=1) | st.sampled_from(PAYLOADS), min_size=1, unique=True))
-def test_every_name_of_a_field_survives_the_way_there_and_back(names: list[str]) -> None:
+def test_every_name_of_a_field_survives_conversion_to_iceberg_and_back(names: list[str]) -> None:
     quoted = (name.replace('"', '""') for name in names)
     fields = ", ".join(f'"{name}" bigint' for name in quoted)
     spelling = f"row({fields})"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.airbyte.secrets import joined, masked, masks_in, split, sure_secrets
-from app.data_products.metadata import masked_metadata, with_kept_secrets
+from app.data_products.metadata import masked_metadata, with_stored_secrets
 from app.secret_marks import MASK, is_secret_name, is_secret_text, plain_secrets
 
 HUNTER = "hunter2-0815"
@@ -175,7 +175,7 @@ def test_metadata_with_a_secret_is_found_and_masked(
 ) -> None:
     assert next(plain_secrets(metadata)) == where
     assert HUNTER not in json.dumps(masked_metadata(metadata))
-    assert with_kept_secrets(masked_metadata(metadata), metadata) == metadata
+    assert with_stored_secrets(masked_metadata(metadata), metadata) == metadata
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_metadata_sent_back_keeps_what_was_masked_and_changes_the_rest() -> None
     shown["source"]["team"] = "b"
     shown["urls"][1] = "z"
     shown["more"] = 1
-    assert with_kept_secrets(shown, kept) == {
+    assert with_stored_secrets(shown, kept) == {
         "source": {"token": HUNTER, "team": "b"},
         "urls": [f"x://me:{HUNTER}@h/", "z"],
         "more": 1,

@@ -1,4 +1,4 @@
-"""What Trino SQL of clients may run."""
+"""The guard lets clients' Trino SQL run or refuses it."""
 
 import time
 
@@ -63,7 +63,7 @@ def tables(sql: str, policy: SqlPolicy = POLICY) -> list[str]:
         ("SELECT * FROM silver.t TABLESAMPLE BERNOULLI (10) FETCH FIRST 3 ROWS ONLY", ["silver.t"]),
     ],
 )  # fmt: skip
-def test_innocent_queries_pass_and_name_what_they_read(sql: str, read: list[str]) -> None:
+def test_harmless_queries_pass_and_name_the_tables_they_read(sql: str, read: list[str]) -> None:
     assert sorted(tables(sql)) == sorted(read)
 
 
@@ -95,7 +95,9 @@ def test_a_decimal_literal_keeps_its_digits() -> None:
         ("SELECT 1_000", 1, 8),
     ],
 )
-def test_what_does_not_parse_is_refused_with_its_place(sql: str, line: int, column: int) -> None:
+def test_sql_that_does_not_parse_is_refused_with_its_position(
+    sql: str, line: int, column: int
+) -> None:
     with pytest.raises(SqlNotParsed) as refused:
         check_query(sql, POLICY)
     assert refused.value.members["position"] == {"line": line, "column": column}
@@ -135,7 +137,7 @@ def test_what_does_not_parse_is_refused_with_its_place(sql: str, line: int, colu
         "SELECT * FROM (DROP TABLE silver.t)",
     ],
 )
-def test_what_is_no_select_or_hides_a_write_is_refused(sql: str) -> None:
+def test_a_statement_other_than_a_select_or_with_a_hidden_write_is_refused(sql: str) -> None:
     with pytest.raises(SqlNotSelect):
         check_query(sql, POLICY)
 
@@ -173,7 +175,7 @@ def test_tables_outside_of_silver_and_gold_are_refused(sql: str) -> None:
         check_query(sql, POLICY)
 
 
-def test_a_name_without_schema_is_answered_with_the_way_to_write_it() -> None:
+def test_a_hint_shows_how_to_write_a_name_without_schema() -> None:
     with pytest.raises(SqlTableRefused) as refused:
         check_query("SELECT *\nFROM flights", POLICY)
     assert refused.value.hint == "Write silver.flights or gold.flights."
@@ -210,7 +212,7 @@ def test_functions_that_are_not_listed_are_refused_by_name(
     assert refused.value.members["position"] == {"line": 1, "column": column}
 
 
-def test_a_misspelt_function_is_answered_with_near_names() -> None:
+def test_a_misspelt_function_is_refused_with_near_matches() -> None:
     with pytest.raises(SqlFunctionRefused) as refused:
         check_query("SELECT date_dif('day', a, b) FROM silver.t", POLICY)
     assert "date_diff" in refused.value.members["suggested_functions"]
@@ -237,7 +239,7 @@ def test_a_misspelt_function_is_answered_with_near_names() -> None:
         "SELECT 1 INTO x",
     ],
 )
-def test_what_is_not_known_to_be_harmless_is_refused(sql: str) -> None:
+def test_syntax_that_is_not_known_to_be_harmless_is_refused(sql: str) -> None:
     with pytest.raises(SqlRefused):
         check_query(sql, POLICY)
 
@@ -256,13 +258,13 @@ def test_a_parameter_is_only_a_name() -> None:
         ("{% raw %} SELECT 1", 1),
     ],
 )
-def test_jinja_is_refused_wherever_it_stands(sql: str, column: int) -> None:
+def test_jinja_is_refused_anywhere_in_the_sql(sql: str, column: int) -> None:
     with pytest.raises(SqlJinja) as refused:
         check_query(sql, POLICY)
     assert refused.value.members["position"] == {"line": 1, "column": column}
 
 
-def test_jinja_in_a_text_of_a_model_names_the_field() -> None:
+def test_the_refusal_of_jinja_in_a_text_names_its_field() -> None:
     check_text("a {b} c", "description")
     with pytest.raises(SqlJinja) as refused:
         check_text("fine\nbut {{ x }}", "description")
@@ -286,7 +288,7 @@ def test_jinja_in_a_text_of_a_model_names_the_field() -> None:
         "SELECT * FROM " + "(SELECT * FROM " * 200 + "silver.t" + ")" * 200,
     ],
 )
-def test_too_long_and_too_deep_is_refused_at_once(sql: str) -> None:
+def test_sql_that_is_too_long_or_too_deep_is_refused_at_once(sql: str) -> None:
     started = time.process_time()
     with pytest.raises(SqlTooLarge):
         check_query(sql, POLICY)
@@ -305,8 +307,8 @@ def test_every_function_of_duckdb_that_is_not_listed_is_refused() -> None:
 
     with duckdb.connect() as connection:
         names = connection.execute("SELECT DISTINCT function_name FROM duckdb_functions()")
-        found = {name for (name,) in names.fetchall()}
-    unlisted = sorted(found - functions.TRINO)
+        existing = {name for (name,) in names.fetchall()}
+    unlisted = sorted(existing - functions.TRINO)
     assert len(unlisted) > 400
     for name in unlisted:
         quoted = '"' + name + '"'
@@ -318,7 +320,7 @@ def test_every_function_of_duckdb_that_is_not_listed_is_refused() -> None:
                 check_query(sql, POLICY)
 
 
-def test_tables_of_functions_are_refused_even_when_the_function_is_listed() -> None:
+def test_a_function_in_from_is_refused_even_if_it_is_listed() -> None:
     for name in sorted(functions.TRINO - {"unnest"}):
         with pytest.raises(SqlRefused):
             check_query(f"SELECT * FROM {name}('x')", POLICY)
@@ -340,7 +342,7 @@ def test_tables_of_functions_are_refused_even_when_the_function_is_listed() -> N
         ("SELECT * FROM UNNEST(ARRAY[1])", 1, 28),
     ],
 )
-def test_the_first_column_without_a_name_is_told(sql: str, number: int, column: int) -> None:
+def test_the_first_column_without_a_name_is_reported(sql: str, number: int, column: int) -> None:
     query = check_query(sql, POLICY)
     assert query.unnamed == {"column": number, "position": {"line": 1, "column": column}}
     with pytest.raises(SqlColumnUnnamed, match=f"Column {number} "):
@@ -364,7 +366,7 @@ def test_the_first_column_without_a_name_is_told(sql: str, number: int, column: 
         "(SELECT 1 AS a)",
     ],
 )
-def test_queries_that_name_every_column(sql: str) -> None:
+def test_a_query_that_names_every_column_has_no_unnamed_column(sql: str) -> None:
     query = check_query(sql, POLICY)
     assert query.unnamed is None
     query.require_names()
@@ -384,7 +386,7 @@ def test_queries_that_name_every_column(sql: str) -> None:
         ("SELECT a FROM silver.t GROUP BY a,, b", 34),
     ],
 )
-def test_items_that_are_not_there_are_refused(sql: str, column: int) -> None:
+def test_missing_list_items_are_refused(sql: str, column: int) -> None:
     with pytest.raises(SqlNotParsed) as refused:
         check_query(sql, POLICY)
     assert refused.value.members["position"] == {"line": 1, "column": column}

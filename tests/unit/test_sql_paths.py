@@ -28,7 +28,7 @@ POLICY = SqlPolicy(allowed_prefixes=("bronze/", "raw/eu"))
         (" flights ", "bronze/flights"),
     ],
 )
-def test_paths_that_mean_the_same_are_the_same(raw: str, key: str) -> None:
+def test_spellings_of_one_path_normalise_to_the_same_key(raw: str, key: str) -> None:
     assert normalise_path(raw, POLICY) == key
 
 
@@ -74,7 +74,7 @@ def test_paths_outside_of_the_allowed_prefixes_are_refused(raw: str) -> None:
 
 
 @given(st.text(alphabet="abronze/.%2eEfs3:ailk*\\~ ", max_size=40) | st.text(max_size=40))
-def test_what_comes_out_lies_below_a_prefix_and_stays_as_it_is(raw: str) -> None:
+def test_a_normalised_path_is_below_a_prefix_and_normalises_to_itself(raw: str) -> None:
     try:
         key = normalise_path(raw, POLICY)
     except PathRefused:

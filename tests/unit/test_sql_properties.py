@@ -1,4 +1,4 @@
-"""Properties of guard and rewriting, on text of any kind and on queries made of parts."""
+"""The guard and the rewriting keep their properties on any text and on generated queries."""
 
 import duckdb
 import jinja2
@@ -80,7 +80,7 @@ def queries(draw: st.DrawFn, depth: int = 2) -> str:
 
 @RELAXED
 @given(TEXTS)
-def test_any_text_is_answered_with_a_refusal_or_a_query_within_the_policy(text: str) -> None:
+def test_any_text_is_refused_or_becomes_a_query_within_the_policy(text: str) -> None:
     try:
         query = check_query(text, POLICY)
         assert {table.schema for table in query.tables} <= set(POLICY.schemas)
@@ -91,7 +91,7 @@ def test_any_text_is_answered_with_a_refusal_or_a_query_within_the_policy(text: 
 
 @RELAXED
 @given(TEXTS, st.booleans())
-def test_any_text_is_answered_with_a_refusal_or_a_script(text: str, has_source: bool) -> None:
+def test_any_text_is_refused_or_becomes_a_script(text: str, has_source: bool) -> None:
     try:
         script = check_script(text, POLICY, has_source)
     except SqlRefused:
@@ -114,7 +114,7 @@ def test_a_query_that_passes_passes_again_and_means_the_same(sql: str) -> None:
 
 @RELAXED
 @given(queries())
-def test_what_runs_in_duckdb_reads_only_the_tables_that_were_judged(sql: str) -> None:
+def test_sql_for_duckdb_reads_only_the_tables_that_were_checked(sql: str) -> None:
     query = check_query(sql, POLICY)
     try:
         translated = to_duckdb(query.sql, POLICY, "lake")
@@ -131,7 +131,7 @@ def test_what_runs_in_duckdb_reads_only_the_tables_that_were_judged(sql: str) ->
 
 @RELAXED
 @given(queries())
-def test_a_dbt_model_renders_to_the_very_query(sql: str) -> None:
+def test_a_dbt_model_renders_to_its_exact_query(sql: str) -> None:
     query = check_query(sql, POLICY)
     model = to_dbt_model(query.sql, set(), "trino", POLICY)
     rendered = jinja2.Template(model).render(
@@ -140,8 +140,8 @@ def test_a_dbt_model_renders_to_the_very_query(sql: str) -> None:
     aliased = check_query(rendered, POLICY)
     assert aliased.tables == query.tables
     literals = [node.this for node in parse(query.sql, TrinoSql).trees[0].find_all(exp.Literal)]
-    kept = [node.this for node in parse(aliased.sql, TrinoSql).trees[0].find_all(exp.Literal)]
-    assert kept == literals
+    retained = [node.this for node in parse(aliased.sql, TrinoSql).trees[0].find_all(exp.Literal)]
+    assert retained == literals
 
 
 @RELAXED
@@ -162,7 +162,9 @@ def test_names_and_strings_reach_duckdb_as_they_were_written(name: str, text: st
 
 
 @given(st.text(max_size=20), st.lists(st.text(max_size=20), max_size=10))
-def test_near_matches_exist_and_a_match_comes_first(missing: str, existing: list[str]) -> None:
+def test_near_matches_exist_and_an_exact_match_comes_first(
+    missing: str, existing: list[str]
+) -> None:
     near = near_matches(missing, [*existing, "silver." + missing])
     assert set(near) <= {*existing, "silver." + missing}
     assert len(near) <= 3

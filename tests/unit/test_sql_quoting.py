@@ -1,4 +1,4 @@
-"""What a client quotes stays quoted, and engines get only text that was judged."""
+"""Text that a client quotes stays quoted, and engines get only text that was checked."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -85,14 +85,14 @@ def trino_texts(sql: str) -> list[str]:
     """Return every text that engines get for a query, as far as they support it."""
     query = check_query(sql, POLICY)
     texts = [query.sql]
-    for made in (
+    for render_text in (
         lambda: to_duckdb(query.sql, POLICY),
         lambda: with_stand_ins(query.sql, POLICY, {"silver.t": "SELECT 1 AS a"}),
         lambda: to_dbt_model(query.sql, set(), "trino", POLICY),
         lambda: to_dbt_model(query.sql, set(), "duckdb", POLICY),
     ):
         try:
-            texts.append(made())
+            texts.append(render_text())
         except AsgardError:
             continue
     return texts
@@ -107,9 +107,9 @@ def spark_texts(sql: str) -> list[str]:
 def sinks(corpus: tuple[str, ...], forms: tuple[str, ...]) -> Iterator[str]:
     """Return the corpus with a quoted payload in place of each word, number and string."""
     for sql in corpus:
-        for found in _PLACES.finditer(sql):
+        for match in _PLACES.finditer(sql):
             for form in forms:
-                yield sql[: found.start()] + form % PAYLOAD + sql[found.end() :]
+                yield sql[: match.start()] + form % PAYLOAD + sql[match.end() :]
 
 
 def is_bare(sql: str) -> bool:
@@ -140,7 +140,7 @@ def test_no_quoted_text_comes_out_unquoted(
 
 
 @pytest.mark.parametrize("sql", _TRINO)
-def test_the_corpus_of_trino_is_innocent(sql: str) -> None:
+def test_the_corpus_of_trino_passes_the_guard(sql: str) -> None:
     assert trino_texts(sql)
 
 
@@ -212,7 +212,7 @@ def test_only_the_recursive_arm_of_a_union_reads_the_cte_itself(sql: str, name: 
         check_script(sql.format(n=f"`{name}`"), POLICY, False)
 
 
-def test_a_cte_has_a_made_up_name_in_duckdb_and_spark() -> None:
+def test_a_cte_has_a_generated_name_in_duckdb_and_spark() -> None:
     """A name that an engine misses there can neither be a file nor a view of the engine."""
     sql = (
         'WITH RECURSIVE "/etc/passwd" AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM "/etc/passwd" '
@@ -254,7 +254,7 @@ _HOLES = [
 @given(st.sampled_from(_HOLES), NAMES)
 def test_guarded_sql_of_trino_parses_to_what_was_written(sql: str, name: str) -> None:
     quoted = '"' + name.replace('"', '""') + '"'
-    _assert_kept(sql.replace("{}", quoted), TrinoSql)
+    _assert_unchanged(sql.replace("{}", quoted), TrinoSql)
 
 
 @RELAXED
@@ -271,10 +271,10 @@ def test_guarded_sql_of_trino_parses_to_what_was_written(sql: str, name: str) ->
 )
 def test_guarded_sql_of_spark_parses_to_what_was_written(sql: str, name: str) -> None:
     quoted = "`" + name.replace("`", "``") + "`"
-    _assert_kept(sql.replace("{}", quoted), SparkSql)
+    _assert_unchanged(sql.replace("{}", quoted), SparkSql)
 
 
-def _assert_kept(sql: str, dialect: type[TrinoSql] | type[SparkSql]) -> None:
+def _assert_unchanged(sql: str, dialect: type[TrinoSql] | type[SparkSql]) -> None:
     """Assert that the text has the tables and names that were written, and no others."""
     try:
         if dialect is TrinoSql:
@@ -299,7 +299,7 @@ def test_sql_reads_at_most_500_tables() -> None:
         check_script(sql, POLICY, False)
 
 
-def test_a_star_stands_in_a_select_list_or_in_a_call() -> None:
+def test_a_star_is_allowed_only_in_a_select_list_or_in_a_call() -> None:
     with pytest.raises(SqlRefused, match="STAR"):
         check_query("SELECT * LIKE 'x' FROM silver.t", POLICY)
     assert check_query("SELECT count(*) AS n FROM silver.t", POLICY)
@@ -312,7 +312,7 @@ def in_raw_text(raw: str) -> exp.Expr:
 
 
 @pytest.mark.parametrize(
-    ("raw", "why"),
+    ("raw", "reason"),
     [
         ("YEAR FROM 'x') AS y, EXTRACT(MONTH", "can be read in two ways"),
         ('YEAR FROM (SELECT MAX("s") FROM "silver"."p")) AS "y", EXTRACT(MONTH', "another table"),
@@ -324,14 +324,14 @@ def in_raw_text(raw: str) -> exp.Expr:
         ),
     ],
 )
-def test_a_text_that_says_more_than_its_tree_is_refused(raw: str, why: str) -> None:
-    with pytest.raises(SqlRefused, match=why):
+def test_a_text_that_means_more_than_its_tree_is_refused(raw: str, reason: str) -> None:
+    with pytest.raises(SqlRefused, match=reason):
         render_query(in_raw_text(raw), POLICY)
     plain = "SELECT EXTRACT(YEAR FROM 'x')"
     assert render_query(in_raw_text("YEAR"), POLICY) == plain
 
 
-def test_only_one_module_and_the_marks_of_dbt_print_trees() -> None:
+def test_only_render_and_rewrite_print_trees() -> None:
     folder = Path(app.sql.__file__).parent
     texts = {path.name: path.read_text() for path in folder.rglob("*.py")}
     calls = {name for name, text in texts.items() if re.search(r"(?<!def )\bgenerate\(", text)}

@@ -18,7 +18,7 @@ def test_tables_are_bound_to_the_attached_catalog() -> None:
     )
 
 
-def test_views_become_ctes_once_each_in_the_order_of_need() -> None:
+def test_each_view_becomes_one_cte_in_the_order_of_their_use() -> None:
     views = {
         "gold.v": "SELECT x AS b FROM gold.w",
         "gold.w": "WITH q AS (SELECT 1 AS x) SELECT q.x FROM silver.z, q",
@@ -55,12 +55,12 @@ def test_views_that_read_themselves_or_nest_too_deep_are_refused(views: dict[str
         to_duckdb("SELECT * FROM gold.v", POLICY, views=views)
 
 
-def test_the_guard_judges_views_again() -> None:
+def test_the_guard_checks_views_again() -> None:
     with pytest.raises(SqlTableRefused):
         to_duckdb("SELECT * FROM gold.v", POLICY, views={"gold.v": "SELECT * FROM asgard.runs"})
 
 
-def test_jinja_that_comes_to_light_in_translation_is_refused() -> None:
+def test_jinja_that_appears_only_after_translation_is_refused() -> None:
     sql = check_query("SELECT U&'\\007b\\007b x \\007d\\007d'", POLICY).sql
     with pytest.raises(SqlJinja):
         to_duckdb(sql, POLICY)

@@ -1,4 +1,4 @@
-"""What Spark SQL of clients may run, and how it is bound to what it reads."""
+"""The guard checks clients' Spark SQL and binds it to what it reads."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def check(sql: str, has_source_path: bool = True) -> GuardedScript:
     return check_script(sql, POLICY, has_source_path)
 
 
-def test_a_script_of_views_paths_source_and_tables() -> None:
+def test_a_script_reads_views_paths_its_source_and_tables() -> None:
     script = check("""
         CREATE OR REPLACE TEMPORARY VIEW v AS SELECT * FROM parquet.`flights/`;
         CREATE TEMP VIEW w (a, b) AS SELECT carrier, 1 FROM v;
@@ -56,7 +56,7 @@ def test_a_path_called_source_is_the_source_path_when_there_is_one() -> None:
     assert not script.reads_source
 
 
-def test_the_source_without_a_source_path_is_refused_with_the_way_out() -> None:
+def test_the_source_without_a_source_path_is_refused_with_a_hint() -> None:
     with pytest.raises(SqlTableRefused, match="no source_path"):
         check("SELECT * FROM source", has_source_path=False)
 
@@ -84,7 +84,7 @@ def test_the_source_without_a_source_path_is_refused_with_the_way_out() -> None:
         "SELECT * FROM silver.`t$files`",
     ],
 )
-def test_what_lies_outside_of_the_lake_is_refused(sql: str) -> None:
+def test_tables_and_paths_outside_of_the_lake_are_refused(sql: str) -> None:
     with pytest.raises(SqlTableRefused) as refused:
         check(sql)
     assert refused.value.hint
@@ -157,7 +157,7 @@ def test_functions_that_reach_outside_of_sql_are_refused(sql: str) -> None:
         "SELECT :x",
     ],
 )
-def test_other_things_that_scripts_may_not_do(sql: str) -> None:
+def test_reserved_view_names_and_other_syntax_are_refused(sql: str) -> None:
     with pytest.raises(SqlRefused):
         check(sql)
 

@@ -214,7 +214,7 @@ SCALARS: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("expression", "expected"), SCALARS)
-def test_values_are_trinos(
+def test_values_are_those_of_trino(
     expression: str, expected: object, engine: duckdb.DuckDBPyConnection
 ) -> None:
     sql = f"WITH t AS (SELECT * FROM (VALUES 1, 2, 2, NULL) AS v(x)) SELECT {expression}"
@@ -223,7 +223,7 @@ def test_values_are_trinos(
 
 
 @pytest.mark.parametrize(
-    ("expression", "said"),
+    ("expression", "message"),
     [
         ("x / y FROM (VALUES (1, 0)) u(x, y)", "Division by zero"),
         ("x / y FROM (VALUES (1.5, 0)) u(x, y)", "Division by zero"),
@@ -236,10 +236,10 @@ def test_values_are_trinos(
         ("map(ARRAY['a'], ARRAY[1])['b']", "not present"),
     ],
 )
-def test_what_fails_on_trino_fails(
-    expression: str, said: str, engine: duckdb.DuckDBPyConnection
+def test_an_expression_that_fails_on_trino_fails_here(
+    expression: str, message: str, engine: duckdb.DuckDBPyConnection
 ) -> None:
-    with pytest.raises(duckdb.Error, match=said):
+    with pytest.raises(duckdb.Error, match=message):
         engine.execute(translated(f"SELECT {expression}")).fetchall()
 
 
@@ -265,7 +265,7 @@ def test_results_have_the_types_that_trino_gives(
     assert str(engine.execute(translated(sql)).description[0][1]) == type_
 
 
-def test_a_moment_is_a_column_and_its_wall_clock_is_what_functions_see(
+def test_a_column_holds_the_instant_and_functions_see_its_wall_clock(
     engine: duckdb.DuckDBPyConnection,
 ) -> None:
     at = "TIMESTAMP '2020-01-01 12:00:00' AT TIME ZONE 'America/New_York'"
@@ -298,20 +298,22 @@ def test_nulls_come_last_in_either_direction(engine: duckdb.DuckDBPyConnection) 
         "k, v FROM UNNEST(map(ARRAY[1], ARRAY[2])) AS t(k, v)",
     ],
 )
-def test_what_duckdb_has_no_equal_for_names_the_setting_that_has_it(expression: str) -> None:
+def test_an_expression_without_an_equivalent_in_duckdb_names_the_setting_that_enables_it(
+    expression: str,
+) -> None:
     with pytest.raises(NotSupported) as refused:
         translated(f"SELECT {expression}")
     assert refused.value.members["setting"] == "TRINO_HOST"
 
 
-def test_the_table_of_functions_is_one() -> None:
+def test_each_function_is_in_one_table_only() -> None:
     tables = [set(SAME) - set(TEMPLATES), set(RENAMED), set(TEMPLATES) | set(SPECIAL)]
     assert not (tables[0] & tables[1])
     assert not (tables[1] & tables[2])
     assert set().union(*tables) <= functions.TRINO
 
 
-def test_templates_say_in_duckdb_what_is_written_there() -> None:
+def test_templates_render_for_duckdb_as_they_are_written() -> None:
     def plain(sql: str) -> str:
         words = sql.lower().replace("varchar", "text").replace('"', "")
         return words.replace("not in", "in").replace("is not null", "is null").replace("not ", "")
@@ -323,7 +325,7 @@ def test_templates_say_in_duckdb_what_is_written_there() -> None:
             assert plain(written).replace(" ", "") == plain(template).replace(" ", "")
 
 
-def test_nested_calls_do_not_explode() -> None:
+def test_nested_calls_do_not_grow_exponentially() -> None:
     inner = "d"
     for _ in range(12):
         inner = f"date_add('day', 1, date_trunc('day', {inner}))"

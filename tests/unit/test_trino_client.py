@@ -29,25 +29,25 @@ def client(trino: Trino) -> TrinoClient:
 
 
 def test_a_statement_runs_once_with_the_mark_of_its_run(client: TrinoClient, trino: Trino) -> None:
-    told: list[str] = []
-    done = client.query(SQL, run_id="r1", on_query=told.append, left=threading.Event())
+    query_ids: list[str] = []
+    result = client.query(SQL, run_id="r1", on_query=query_ids.append, abandoned=threading.Event())
     assert trino.made == [MARKED]
-    assert told == [done.query_id]
+    assert query_ids == [result.query_id]
 
 
-def test_a_statement_that_was_left_while_it_was_posted_never_runs(
+def test_a_statement_that_is_abandoned_while_it_is_posted_never_runs(
     client: TrinoClient, trino: Trino
 ) -> None:
-    left, told = threading.Event(), []
-    left.set()
+    abandoned, query_ids = threading.Event(), []
+    abandoned.set()
     with pytest.raises(EngineFailed) as stopped:
-        client.query(SQL, run_id="r1", on_query=told.append, left=left)
+        client.query(SQL, run_id="r1", on_query=query_ids.append, abandoned=abandoned)
     assert stopped.value.failure_cause is FailureCause.CANCELLED
-    assert (trino.made, told) == ([], [])
+    assert (trino.made, query_ids) == ([], [])
 
 
-def test_a_statement_that_is_left_is_not_polled_any_more(client: TrinoClient, trino: Trino) -> None:
-    left = threading.Event()
+def test_an_abandoned_statement_is_no_longer_polled(client: TrinoClient, trino: Trino) -> None:
+    abandoned = threading.Event()
     with pytest.raises(EngineFailed):
-        client.query(SQL, run_id="r1", on_query=lambda _: left.set(), left=left)
+        client.query(SQL, run_id="r1", on_query=lambda _: abandoned.set(), abandoned=abandoned)
     assert trino.made == []

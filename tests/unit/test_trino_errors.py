@@ -1,4 +1,4 @@
-"""Trino's errors by their type and name: the caller's SQL, the operator's part, or Trino's own."""
+"""Trino's errors are error_for by type and name: errors of the SQL, the operator or Trino."""
 
 from typing import Any
 
@@ -28,26 +28,28 @@ OF_THE_SQL = [
 ]
 
 
-def told(kind: str, name: str, message: str = "line 2:7: It is wrong", **more: Any) -> AsgardError:
+def error_for(
+    kind: str, name: str, message: str = "line 2:7: It is wrong", **more: Any
+) -> AsgardError:
     error = {"errorType": kind, "errorName": name, "message": message, **more}
     return asgard_error(TrinoQueryError(error))
 
 
 @pytest.mark.parametrize("name", OF_THE_SQL)
 def test_an_error_of_the_sql_is_a_400_with_its_position(name: str) -> None:
-    error = told("USER_ERROR", name, errorLocation={"lineNumber": 2, "columnNumber": 7})
+    error = error_for("USER_ERROR", name, errorLocation={"lineNumber": 2, "columnNumber": 7})
     assert (error.status, error.problem, error.cause) == (400, "sql-invalid", "sql_error")
     assert (error.detail, error.members) == ("It is wrong", {"position": {"line": 2, "column": 7}})
 
 
 @pytest.mark.parametrize("name", OF_THE_SQL)
-def test_an_error_of_the_sql_without_a_place_is_a_400(name: str) -> None:
-    error = told("USER_ERROR", name, "It is wrong")
+def test_an_error_of_the_sql_without_a_position_is_a_400(name: str) -> None:
+    error = error_for("USER_ERROR", name, "It is wrong")
     assert (error.status, error.problem, error.members) == (400, "sql-invalid", {})
 
 
-def test_sql_beyond_trinos_limits_is_a_400() -> None:
-    error = told("USER_ERROR", "QUERY_HAS_TOO_MANY_STAGES", "It has 200 stages")
+def test_sql_beyond_the_limits_of_trino_is_a_400() -> None:
+    error = error_for("USER_ERROR", "QUERY_HAS_TOO_MANY_STAGES", "It has 200 stages")
     assert (error.status, error.problem) == (400, "sql-too-large")
 
 
@@ -73,20 +75,20 @@ def test_sql_beyond_trinos_limits_is_a_400() -> None:
         ("EXTERNAL", "ICEBERG_CATALOG_ERROR", "engine_unreachable", True),
     ],
 )
-def test_what_other_sql_would_not_avoid_is_a_424_with_its_cause(
+def test_an_error_that_other_sql_would_not_avoid_is_a_424_with_its_cause(
     kind: str, name: str, cause: str, retryable: bool
 ) -> None:
-    error = told(kind, name, errorLocation={"lineNumber": 1, "columnNumber": 1})
+    error = error_for(kind, name, errorLocation={"lineNumber": 1, "columnNumber": 1})
     assert isinstance(error, EngineFailed)
     assert (error.status, error.failure_cause) == (424, FailureCause(cause))
     assert error.can_retry is retryable
 
 
 def test_a_missing_table_is_a_400_that_names_it() -> None:
-    error = told("USER_ERROR", "TABLE_NOT_FOUND", "Table 'iceberg.silver.t' does not exist")
+    error = error_for("USER_ERROR", "TABLE_NOT_FOUND", "Table 'iceberg.silver.t' does not exist")
     assert (error.status, error.members["missing"]) == (400, ["silver.t"])
 
 
 @pytest.mark.parametrize("name", ["ABANDONED_QUERY", "NO_NODES_AVAILABLE"])
-def test_a_trino_that_cannot_work_now_is_a_503(name: str) -> None:
-    assert told("USER_ERROR", name).status == 503
+def test_an_unavailable_trino_is_a_503(name: str) -> None:
+    assert error_for("USER_ERROR", name).status == 503

@@ -1,4 +1,4 @@
-"""Functions of Trino whose form in DuckDB depends on their arguments."""
+"""Translates functions of Trino whose form in DuckDB depends on their arguments."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,9 @@ def _date_diff(args: list[exp.Expr]) -> exp.Expr:
 def _unit(name: str, args: list[exp.Expr], count: int) -> tuple[str, str]:
     unit = args[0].name.lower() if args and args[0].is_string else ""
     if len(args) != count or unit not in DATE_UNITS:
-        raise unsupported(f"{name} with other arguments than a unit such as 'day' and two values")
+        raise unsupported(
+            f"{name} with arguments other than a unit, for example 'day', and two values"
+        )
     return unit, DATE_UNITS[unit]
 
 
@@ -41,11 +43,11 @@ def _formatted(
     return call
 
 
-def _first_only(template: str, most: int) -> Callable[[list[exp.Expr]], exp.Expr]:
-    """For an argument that says how precise the answer must be, and changes no value."""
+def _first_only(template: str, max_arguments: int) -> Callable[[list[exp.Expr]], exp.Expr]:
+    """Ignore a last argument that only sets how precise the result must be."""
 
     def call(args: list[exp.Expr]) -> exp.Expr:
-        if len(args) > most:
+        if len(args) > max_arguments:
             raise unsupported("A call with so many arguments")
         return filled(template, args)
 
@@ -53,7 +55,7 @@ def _first_only(template: str, most: int) -> Callable[[list[exp.Expr]], exp.Expr
 
 
 def _extreme(name: str) -> Callable[[list[exp.Expr]], exp.Expr]:
-    """DuckDB's greatest and least pass over NULL; Trino's answer NULL."""
+    """Return NULL for a NULL argument, as Trino does. DuckDB's greatest and least skip NULL."""
 
     def call(args: list[exp.Expr]) -> exp.Expr:
         numbers = range(len(args))
@@ -65,7 +67,7 @@ def _extreme(name: str) -> Callable[[list[exp.Expr]], exp.Expr]:
 
 
 def _concat(args: list[exp.Expr]) -> exp.Expr:
-    """DuckDB's concat passes over NULL; `||` does not, and joins arrays as well."""
+    """Translate to `||`, which joins arrays as well. DuckDB's concat skips NULL; `||` does not."""
     if not args:
         raise unsupported("concat without arguments")
     joined = operand(args[0])
@@ -78,7 +80,7 @@ def _regexp_replace(args: list[exp.Expr]) -> exp.Expr:
     replacement = ""
     if len(args) == 3:
         if not args[2].is_string or "${" in args[2].name:
-            raise unsupported("regexp_replace with a replacement that is no plain string")
+            raise unsupported("regexp_replace with a replacement that is not a plain string")
         replacement = _re2_replacement(args[2].name)
     literals = [exp.Literal.string(replacement), exp.Literal.string("g")]
     return exp.Anonymous(
@@ -87,7 +89,7 @@ def _regexp_replace(args: list[exp.Expr]) -> exp.Expr:
 
 
 def _re2_replacement(text: str) -> str:
-    """Java's `$1` and `\\$` as RE2's `\\1` and `$`."""
+    """Return Java's `$1` and `\\$` as RE2's `\\1` and `$`."""
     result = ""
     escaped = False
     for number, char in enumerate(text):

@@ -1,4 +1,4 @@
-"""Formats of dates: MySQL's and Joda's, as Trino reads them, into strftime's."""
+"""Translates formats of dates from MySQL and Joda, as Trino reads them, to strftime."""
 
 import re
 
@@ -8,22 +8,22 @@ _JODA_PART = re.compile(r"([A-Za-z])\1*|'((?:[^']|'')*)'|[^A-Za-z']+")
 
 
 def mysql_format(text: str) -> str | None:
-    """None when a part of the format has no equivalent."""
+    """Return the format for strftime, or None if a part of it has no equivalent."""
     result = ""
     parts = iter(text)
     for char in parts:
         if char != "%":
             result += char
             continue
-        known = MYSQL_DATE_FORMAT.get(next(parts, ""))
-        if known is None:
+        directive = MYSQL_DATE_FORMAT.get(next(parts, ""))
+        if directive is None:
             return None
-        result += known
+        result += directive
     return result
 
 
 def joda_format(text: str) -> str | None:
-    """None when a part of the format has no equivalent."""
+    """Return the format for strftime, or None if a part of it has no equivalent."""
     result = ""
     end = 0
     for part in _JODA_PART.finditer(text):
@@ -31,10 +31,10 @@ def joda_format(text: str) -> str | None:
             return None
         end = part.end()
         if part.group(1):
-            known = JODA_DATE_FORMAT.get(part.group())
-            if known is None:
+            directive = JODA_DATE_FORMAT.get(part.group())
+            if directive is None:
                 return None
-            result += known
+            result += directive
         else:
             quoted = part.group(2)
             plain = part.group() if quoted is None else quoted.replace("''", "'") or "'"

@@ -1,12 +1,12 @@
-"""How each function of Trino is said in DuckDB, and with that what may stand in SQL for DuckDB.
+"""Maps each function of Trino to DuckDB, and thereby lists what SQL for DuckDB may call.
 
-What is in none of these tables has no equivalent that gives the same values: the embedded engine
+A function in none of these tables has no equivalent that gives the same values: the embedded engine
 answers that it is not supported. `tests/unit/test_sql_semantics.py` runs each on a real DuckDB and
 compares with the values that Trino's documentation gives.
 
-Known differences that remain: decimals divide and average as doubles, rounded then to the decimal
-that Trino gives, and windows average them as doubles; `sum` of integers is a HUGEINT, which the
-warehouse casts; `x AT TIME ZONE z` inside of a query is a timestamp without zone, of the same wall
+Known differences remain. Decimals divide and average as doubles, then rounded to the decimal
+that Trino gives, and windows average them as doubles. `sum` of integers is a HUGEINT, which the
+warehouse casts. `x AT TIME ZONE z` inside a query is a timestamp without zone, of the same wall
 clock, and may not be compared.
 """
 
@@ -179,7 +179,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "split_part": ("str_split(_0, _1)[_2]",),
     "to_base": ("lower(to_base(_0, _1))",),
     "truncate": ("trunc(_0)", "trunc(_0, _1)"),
-    # Not as DuckDB, which has a capital sharp s.
+    # Unlike DuckDB, Trino keeps the sharp s.
     "upper": ("replace(upper(replace(_0, 'ß', chr(57344))), chr(57344), 'ß')",),
     "with_timezone": ("timezone(_1, CAST(_0 AS TIMESTAMP))",),
 }

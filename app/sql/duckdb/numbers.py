@@ -1,6 +1,6 @@
-"""Divisions, casts and subscripts of Trino, which fail, round and type otherwise than DuckDB's.
+"""Translates divisions, casts and subscripts, whose errors, rounding and types differ from DuckDB.
 
-Nobody knows the types here: DuckDB does when it binds, and drops the branches that do not apply.
+Types are not known here. DuckDB knows them when it binds, and drops the branches that do not apply.
 """
 
 from sqlglot import exp
@@ -10,9 +10,9 @@ from app.sql.duckdb.templates import filled_once, operand, unsupported
 _INTEGERS = frozenset((exp.DType.TINYINT, exp.DType.SMALLINT, exp.DType.INT, exp.DType.BIGINT))
 _MOST_DIGITS = 18
 # A quotient has the type that a remainder has: an integer, a double, or the wider scale of two
-# decimals, with 10 digits before the point at least (by `% 1`: an integer has as many).
+# decimals, with at least 10 digits before the point (by `% 1`: an integer has as many).
 # `//` divides integers as integers and everything else as `/` does.
-# Doubles have 15 digits that count: to so many a half is a half, before it is rounded to a decimal.
+# Doubles have 15 significant digits: with so many a half is a half before it is rounded.
 _QUOTIENT = (
     "CASE WHEN typeof(_0 % _2 % 1) LIKE 'DECIMAL%' "
     "THEN cast_to_type(CAST(_0 // _1 AS DOUBLE) * 1.000000000000001e0, _0 % _2 % 1) "
@@ -59,13 +59,13 @@ def remainder(node: exp.Expr) -> exp.Expr:
 
 def mod(args: list[exp.Expr]) -> exp.Expr:
     if len(args) != 2:
-        raise unsupported("mod with other than two arguments")
+        raise unsupported("mod without exactly two arguments")
     return remainder(exp.Mod(this=operand(args[0]), expression=operand(args[1])))
 
 
 def rounded(node: exp.Expr) -> exp.Expr:
-    """A cast to an integer type: halves go away from zero. DuckDB's own casts round doubles to even
-    halves, and decimals as Trino does."""
+    """Translate a cast to an integer type, which rounds halves away from zero. DuckDB's own casts
+    round doubles half to even, and decimals as Trino does."""
     value, to = node.this, node.args["to"]
     exact = isinstance(value, exp.Literal) and (value.is_string or "e" not in value.name.lower())
     if to.this not in _INTEGERS or exact:
@@ -80,7 +80,7 @@ def rounded(node: exp.Expr) -> exp.Expr:
 
 
 def subscript(node: exp.Expr) -> exp.Expr:
-    """Of an array or a map; `element_at` gives NULL where this fails."""
+    """Translate a subscript of an array or a map. `element_at` gives NULL where this fails."""
     if len(node.expressions) != 1 or isinstance(node.expressions[0], exp.Slice):
         return node
     return filled_once(_SUBSCRIPT, [node.this, node.expressions[0]])
@@ -104,7 +104,7 @@ def _is_zero(value: exp.Expr) -> bool:
 
 
 def _roomy(by: exp.Expr) -> exp.Expr:
-    """A quotient by 0.01 has more digits than either operand."""
+    """Widen a divisor such as 0.01: its quotient has more digits than either operand."""
     value = by.unnest()
     digits = value.name if isinstance(value, exp.Literal) else ""
     whole, point, fraction = digits.partition(".")

@@ -1,4 +1,4 @@
-"""Operators and syntax of Trino that mean something else in DuckDB."""
+"""Translates operators and syntax of Trino that mean something else in DuckDB."""
 
 from collections.abc import Callable
 
@@ -29,7 +29,7 @@ def _cast(node: exp.Expr) -> exp.Expr:
 
 
 def _timestamp(node: exp.Expr, to: exp.DataType) -> exp.Expr:
-    """DuckDB has types of their own for seconds and milliseconds; they round, but do not stay."""
+    """Round by a cast to DuckDB's type for seconds or milliseconds, but do not keep that type."""
     plain = exp.DataType(this=to.this)
     if to.this == exp.DType.TIMESTAMP and int(to.expressions[0].name) <= 3:
         return exp.Cast(this=node.copy(), to=plain)
@@ -38,7 +38,7 @@ def _timestamp(node: exp.Expr, to: exp.DataType) -> exp.Expr:
 
 
 def _shift(node: exp.Expr) -> exp.Expr:
-    """A date plus an interval is a date; DuckDB would make a timestamp of it."""
+    """Keep a date plus an interval a date. DuckDB would make it a timestamp."""
     if isinstance(node.expression, exp.Interval):
         moved = node.this
     elif isinstance(node.this, exp.Interval) and isinstance(node, exp.Add):
@@ -55,7 +55,7 @@ def _extract(node: exp.Expr) -> exp.Expr:
 
 
 def _ignore_nulls(node: exp.Expr) -> exp.Expr:
-    """`lag(x) IGNORE NULLS` is `lag(x IGNORE NULLS)` in DuckDB."""
+    """Turn `lag(x) IGNORE NULLS` into DuckDB's `lag(x IGNORE NULLS)`."""
     call = node.this
     if not isinstance(call, exp.Anonymous):
         return node
@@ -65,8 +65,8 @@ def _ignore_nulls(node: exp.Expr) -> exp.Expr:
     kind = _NULL_SKIPPERS.get(call.name)
     if kind is None:
         raise unsupported(f"{call.name} with IGNORE NULLS")
-    named = dict(zip(("offset", "default"), rest, strict=False))
-    return exp.IgnoreNulls(this=kind(this=first, **named))
+    options = dict(zip(("offset", "default"), rest, strict=False))
+    return exp.IgnoreNulls(this=kind(this=first, **options))
 
 
 def restore_null_skippers(tree: exp.Expr) -> None:
@@ -83,8 +83,8 @@ def restore_null_skippers(tree: exp.Expr) -> None:
 
 def _unnest(node: exp.Expr) -> exp.Expr:
     alias = node.args.get("alias")
-    named = len(alias.columns) if isinstance(alias, exp.TableAlias) else 0
-    if len(node.expressions) != 1 or named > 1:
+    names = len(alias.columns) if isinstance(alias, exp.TableAlias) else 0
+    if len(node.expressions) != 1 or names > 1:
         raise unsupported("UNNEST of several arrays, of a map or of rows")
     return node
 

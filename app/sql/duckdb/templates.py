@@ -1,4 +1,4 @@
-"""Pieces of DuckDB's SQL with places for arguments: `_0`, `_1`, …"""
+"""Fills templates of DuckDB's SQL, which have places for arguments: `_0`, `_1`, …"""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from app.errors import NotSupported
 from app.sql.parse import DuckDBSql, parse, too_deep
 
 MAX_NODES = 20_000
-"""Of one translated call: templates repeat their arguments."""
+"""Nodes of one translated call: templates repeat their arguments."""
 SMALL = 8
 """Nodes of an argument that may be repeated."""
 WITNESS = "asgard_witness"
@@ -37,7 +37,7 @@ def filled(template: str, args: Sequence[exp.Expr]) -> exp.Expr:
 
 
 def filled_once(template: str, args: Sequence[exp.Expr]) -> exp.Expr:
-    """As `filled`, but large arguments stand there only once, so that calls in calls stay small."""
+    """Fill as `filled` does, but repeat no large argument, so that nested calls stay small."""
     if all(sum(1 for _ in arg.walk()) <= SMALL for arg in args):
         return filled(template, args)
     values = ", ".join(f"'v{number}': _{number}" for number in range(len(args)))
@@ -46,7 +46,7 @@ def filled_once(template: str, args: Sequence[exp.Expr]) -> exp.Expr:
 
 
 def witness(value: exp.Expr) -> exp.Expr:
-    """What has the type of `value`, without repeating what was cast to it."""
+    """Return an expression with the type of `value`, without repeating what was cast to it."""
     inner = value.unnest()
     if isinstance(inner, exp.Anonymous) and inner.name == "cast_to_type":
         value = inner.expressions[1]

@@ -1,4 +1,4 @@
-"""A guarded Trino tree, said in DuckDB's dialect with the same values."""
+"""Translates a guarded Trino tree to DuckDB's dialect so that it gives the same values."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from app.sql.duckdb.templates import arity, filled, unsupported
 
 
 def translate(tree: exp.Expr) -> exp.Expr:
-    """Changes the tree in place, from the leaves up, and returns its root.
+    """Change the tree in place, from the leaves up, and return its root.
 
     Raises:
-        NotSupported: DuckDB has nothing that gives the values Trino would give.
+        NotSupported: DuckDB has no equivalent that gives the values of Trino.
     """
     root = exp.Paren(this=tree)
     for node in reversed(list(tree.walk())):
@@ -61,9 +61,9 @@ def _from_templates(name: str, args: Sequence[exp.Expr]) -> exp.Expr:
 
 
 def _moment(node: exp.Anonymous) -> exp.Expr | None:
-    """Where the instant counts, and not the wall clock of the zone. DuckDB has one or the other.
+    """Translate to the instant where that counts, not the zone's wall clock. DuckDB has only one.
 
-    As a column of the result it is the instant, which is what an Iceberg table holds of it.
+    A column of the result is the instant, because an Iceberg table stores only that.
     """
     around = node.parent
     while isinstance(around, exp.Paren | exp.Alias) and around.parent is not None:

@@ -1,7 +1,7 @@
-"""What SQL may be made of besides tables and function calls: an allow-list of tree nodes.
+"""Lists the tree nodes that SQL may contain apart from tables and function calls.
 
-A node that is not listed is refused, so a construct that sqlglot learns to parse one day is not
-let through unseen.
+A node that is not listed is refused, so a construct that sqlglot learns to parse one day does not
+pass unnoticed.
 """
 
 import re
@@ -158,7 +158,7 @@ SPARK_SHAPE = _COMMON | {
 
 _TAIL = ("order", "limit", "offset")
 _SET = ("with_", "this", "expression", "distinct", *_TAIL)
-# What these nodes may have; it says more than the node's name does.
+# The arguments that these nodes may have, where the kind of node does not decide alone.
 _ARGS: dict[type[exp.Expr], frozenset[str]] = {
     kind: frozenset(names)
     for kind, names in {
@@ -197,7 +197,7 @@ _SPARK_ARGS: dict[type[exp.Expr], frozenset[str]] = {
     exp.TableSample: frozenset(("rows", "size", "seed")),
 }
 _NONE: frozenset[str] = frozenset()
-_TELLING = {
+_ARG_REFUSALS = {
     "version": "Time travel (FOR VERSION/TIMESTAMP AS OF) is not supported: a query reads the "
     "current state of its tables.",
     "udfs": "Functions cannot be defined in the SQL.",
@@ -259,11 +259,11 @@ _NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _HEX = re.compile(r"[0-9A-Fa-f\s]*")
 _PRINTED_QUOTED = (exp.Identifier, exp.National, exp.RawString, exp.UnicodeString)
 _BY_NAME = (exp.Anonymous, exp.AnonymousAggFunc, exp.CombinedAggFunc, exp.Command)
-"""Their names are compared with lists of names elsewhere."""
+"""Nodes whose names are compared with lists of names elsewhere."""
 
 
 def check_printed(parsed: Parsed, node: exp.Expr) -> None:
-    """Refuses text that sqlglot prints without quotes, in any dialect, and that is not plain.
+    """Refuse text that sqlglot prints without quotes in any dialect, unless it is plain.
 
     Raises:
         SqlRefused: a word of SQL, a number or a plain name was expected.
@@ -278,8 +278,8 @@ def check_printed(parsed: Parsed, node: exp.Expr) -> None:
             raise _refused(parsed, node, f"{node.name[:40]!r} is not a valid hexadecimal value.")
     elif isinstance(node, exp.Var):
         if node.name.upper() not in _KEYWORDS and not _is_argument_name(node):
-            why = f"{node.name[:40]!r} is not a valid unit or keyword here."
-            raise _refused(parsed, node, why)
+            detail = f"{node.name[:40]!r} is not a valid unit or keyword here."
+            raise _refused(parsed, node, detail)
     elif isinstance(node, exp.DataTypeParam):
         if not isinstance(node.this, exp.Literal) or node.this.is_string or node.expression:
             raise _refused(parsed, node, "A parameter of a type must be a number.")
@@ -288,15 +288,15 @@ def check_printed(parsed: Parsed, node: exp.Expr) -> None:
             raise _refused(parsed, node, "EXTRACT needs the name of a field without quotes.")
     elif isinstance(node, exp.Lateral) and node.args.get("view"):
         if node.alias and not _WORD.fullmatch(node.alias):
-            why = f"The name {node.alias[:40]!r} of a LATERAL VIEW must be a plain name."
-            raise _refused(parsed, node, f"{why[:-1]} of letters, digits and underscores.")
+            detail = f"The name {node.alias[:40]!r} of a LATERAL VIEW must be a plain name"
+            raise _refused(parsed, node, f"{detail} of letters, digits and underscores.")
     else:
         _check_words(parsed, node)
 
 
 def _is_argument_name(node: exp.Var) -> bool:
-    of_argument = isinstance(node.parent, exp.Kwarg) and node.arg_key == "this"
-    return of_argument and _WORD.fullmatch(node.name) is not None
+    is_argument = isinstance(node.parent, exp.Kwarg) and node.arg_key == "this"
+    return is_argument and _WORD.fullmatch(node.name) is not None
 
 
 def _check_words(parsed: Parsed, node: exp.Expr) -> None:
@@ -307,29 +307,29 @@ def _check_words(parsed: Parsed, node: exp.Expr) -> None:
 
 
 def check_shape(parsed: Parsed, node: exp.Expr, *, spark: bool) -> None:
-    """Refuses a node, not what is below it; calls and tables are judged elsewhere.
+    """Check the node itself, not the nodes below it. Calls and tables are checked elsewhere.
 
     Raises:
         SqlNotSelect: the node writes.
-        SqlRefused: it is nothing that is known to be harmless.
+        SqlRefused: the node is not known to be harmless.
     """
     kind = type(node)
     if kind not in (SPARK_SHAPE if spark else TRINO_SHAPE):
         if isinstance(node, WRITES):
             raise SqlNotSelect(
-                f"The SQL contains {_spoken(node)}; only a SELECT may run.",
+                f"The SQL contains {_kind_name(node)}; only a SELECT may run.",
                 position=parsed.position(node),
             )
         if not isinstance(node, exp.Func):
-            raise _refused(parsed, node, f"{_spoken(node)} is not supported in this SQL.")
+            raise _refused(parsed, node, f"{_kind_name(node)} is not supported in this SQL.")
     if isinstance(node, exp.Star) and not _is_list(node):
         raise _refused(parsed, node, "STAR is only supported in a SELECT list or as count(*).")
     if (allowed := _ARGS.get(kind)) is not None:
         allowed = allowed | (_SPARK_ARGS.get(kind, _NONE) if spark else _NONE)
         for name, value in node.args.items():
             if value and name not in allowed:
-                what = f"{_spoken(node)} with {name.strip('_').upper()} is not supported here."
-                raise _refused(parsed, node, _TELLING.get(name, what))
+                detail = f"{_kind_name(node)} with {name.strip('_').upper()} is not supported here."
+                raise _refused(parsed, node, _ARG_REFUSALS.get(name, detail))
     if isinstance(node, exp.DataType) and kind is exp.DataType and node.this not in _TYPES:
         raise _refused(parsed, node, f"The type {_type_name(node)} is not supported.")
     if isinstance(node, exp.Group) and not spark and node.args.get("all"):
@@ -341,7 +341,7 @@ def _is_list(star: exp.Star) -> bool:
     return holder is None or isinstance(holder, exp.Select | exp.Func | exp.Distinct)
 
 
-def _spoken(node: exp.Expr) -> str:
+def _kind_name(node: exp.Expr) -> str:
     if isinstance(node, exp.Command):
         return str(node.this).upper()[:40]
     name = type(node).__name__
@@ -353,5 +353,5 @@ def _type_name(node: exp.DataType) -> str:
     return str(getattr(node.this, "value", node.this))[:60]
 
 
-def _refused(parsed: Parsed, node: exp.Expr, why: str) -> SqlRefused:
-    return SqlRefused(why, position=parsed.position(node))
+def _refused(parsed: Parsed, node: exp.Expr, detail: str) -> SqlRefused:
+    return SqlRefused(detail, position=parsed.position(node))

@@ -1,10 +1,10 @@
-"""The functions that clients' SQL may call, by dialect: allow-lists, in lower case.
+"""Lists the functions that clients' SQL may call, by dialect, in lower case.
 
-Trino: https://trino.io/docs/current/functions/list.html without what tells about the session, the
-cluster or a connector (`current_user`, `version`, table functions, …) and without machine learning,
-sketches and geography. Spark: https://spark.apache.org/docs/latest/api/sql/ without what reaches
-outside of SQL (`java_method`, `reflect`, `input_file_name`, …). The third list, of what may stand
-in SQL for DuckDB, is in `duckdb_functions`.
+Trino: https://trino.io/docs/current/functions/list.html without functions that show the session,
+the cluster or a connector (`current_user`, `version`, table functions, …) and without machine
+learning, sketches and geography. Spark: https://spark.apache.org/docs/latest/api/sql/ without
+functions that reach outside of SQL (`java_method`, `reflect`, `input_file_name`, …). The third
+list, for SQL in DuckDB, is in `app.sql.duckdb.functions`.
 """
 
 _TRINO_AGGREGATE = """
@@ -172,4 +172,4 @@ SPARK: frozenset[str] = frozenset(
 )
 
 SPARK_TABLE_FUNCTIONS: frozenset[str] = frozenset((*_SPARK_ROWS.split(), "json_tuple", "range"))
-"""What may stand in FROM of Spark SQL. Trino's SQL may have nothing but UNNEST there."""
+"""Functions that Spark SQL may have in FROM. Trino's SQL may have only UNNEST there."""

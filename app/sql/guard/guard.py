@@ -1,4 +1,4 @@
-"""What SQL of clients may run: judged on its tree, by allow-lists, in the domain's dialect."""
+"""Checks clients' SQL on its parsed tree, by allow-lists, in the dialect of its domain."""
 
 from sqlglot import exp
 
@@ -22,22 +22,22 @@ from app.sql.jinja import check_sql_text
 from app.sql.limits import MAX_TABLES
 from app.sql.model import GuardedQuery, GuardedScript, PathTable, SqlPolicy, TableName
 from app.sql.parse import Parsed, SparkSql, TrinoSql, parse, too_deep
-from app.sql.render import Judge, refuse_variables, render
+from app.sql.render import Check, refuse_variables, render
 from app.sql.suggest import near_matches
 from app.sql.tables import CTE_PREFIX, cte_of, fold, resolve
 
 
 def check_query(sql: str, policy: SqlPolicy) -> GuardedQuery:
-    """One reading query in Trino's dialect.
+    """Check one SELECT in Trino's dialect.
 
     Raises:
-        SqlRefused: one of its kinds, with the position where that is known.
+        SqlRefused: one of its kinds, with the position if that is known.
     """
     check_sql_text(sql)
     try:
         parsed = parse(sql, TrinoSql)
         tree = _only_statement(parsed)
-        tables = judge_query(parsed, tree, policy)
+        tables = check_query_tree(parsed, tree, policy)
         unnamed = unnamed_column(parsed, tree)
         return GuardedQuery(render_query(tree, policy), tables, unnamed)
     except RecursionError as error:
@@ -45,16 +45,16 @@ def check_query(sql: str, policy: SqlPolicy) -> GuardedQuery:
 
 
 def render_query(tree: exp.Expr, policy: SqlPolicy) -> str:
-    """Return the text of a judged Trino tree, for Trino."""
+    """Return the text of a checked Trino tree, for Trino."""
 
-    def judge(parsed: Parsed, again: exp.Expr) -> None:
-        judge_query(parsed, again, policy)
+    def check(parsed: Parsed, again: exp.Expr) -> None:
+        check_query_tree(parsed, again, policy)
 
-    return render(tree, TrinoSql, judge)
+    return render(tree, TrinoSql, check)
 
 
-def judge_query(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy) -> tuple[TableName, ...]:
-    """Judges a Trino tree and makes it canonical, in place: real schemas, no catalog, names in
+def check_query_tree(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy) -> tuple[TableName, ...]:
+    """Check a Trino tree and make it canonical, in place: real schemas, no catalog, and names in
     lower case, as Trino reads them."""
     _check_reading(parsed, tree)
     tables: dict[TableName, None] = {}
@@ -84,11 +84,11 @@ def judge_query(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy) -> tuple[Tabl
     return tuple(tables)
 
 
-def judge_duckdb(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy, catalog: str) -> None:
-    """Judges what runs in DuckDB: every call by DuckDB's name for it, every table and CTE.
+def check_duckdb_tree(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy, catalog: str) -> None:
+    """Check a tree for DuckDB: every call by DuckDB's name for it, every table and every CTE.
 
     Raises:
-        SqlRefused: one of its kinds. After `check_query` this is never expected.
+        SqlRefused: one of its kinds. This is not expected after `check_query`.
     """
     _check_reading(parsed, tree)
     for node in tree.walk():
@@ -109,10 +109,10 @@ def judge_duckdb(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy, catalog: str
 
 
 def check_script(sql: str, policy: SqlPolicy, has_source_path: bool) -> GuardedScript:
-    """Temporary views and a final query in Spark's dialect.
+    """Check temporary views and a final query in Spark's dialect.
 
     Raises:
-        SqlRefused: one of its kinds, with the position where that is known.
+        SqlRefused: one of its kinds, with the position if that is known.
     """
     try:
         return _check_script(sql, policy, has_source_path)
@@ -125,43 +125,43 @@ def _check_script(sql: str, policy: SqlPolicy, has_source_path: bool) -> Guarded
     parsed = parse(sql, SparkSql)
     if not parsed.trees:
         raise SqlNotSelect("There is no SQL; the last statement must be a SELECT.")
-    judge = ScriptJudge(policy, has_source_path)
+    guard = ScriptGuard(policy, has_source_path)
     views: list[tuple[str, str]] = []
     for statement in parsed.trees[:-1]:
         name, query = view_of(parsed, statement)
-        judge.query(parsed, query)
-        views.append((name, render(query, SparkSql, judge.again())))
-        judge.views[fold(name)] = name
+        guard.check(parsed, query)
+        views.append((name, render(query, SparkSql, guard.text_check())))
+        guard.views[fold(name)] = name
     last = parsed.trees[-1]
-    judge.query(parsed, last)
+    guard.check(parsed, last)
     return GuardedScript(
         views=tuple(views),
-        select=render(last, SparkSql, judge.again()),
-        tables=tuple(judge.tables),
-        paths=tuple(judge.paths),
-        reads_source=judge.reads_source,
+        select=render(last, SparkSql, guard.text_check()),
+        tables=tuple(guard.tables),
+        paths=tuple(guard.paths),
+        reads_source=guard.reads_source,
     )
 
 
-class ScriptJudge:
-    """Judges the queries of one script; `views` are the temporary views that they may read."""
+class ScriptGuard:
+    """Checks the queries of one script. `views` are the temporary views that they may read."""
 
     def __init__(self, policy: SqlPolicy, has_source_path: bool) -> None:
         self._policy = policy
         self._has_source_path = has_source_path
         self.views: dict[str, str] = {}
-        """Their names as they were written, by the folded ones."""
+        """Their names as they were written, by their folded names."""
         self.tables: dict[TableName, None] = {}
         self.paths: dict[PathTable, None] = {}
         self.reads_source = False
 
-    def again(self) -> Judge:
-        """Return a judge of the text of a judged query, by the same rules."""
-        judge = ScriptJudge(self._policy, self._has_source_path)
-        judge.views = dict(self.views)
-        return judge.query
+    def text_check(self) -> Check:
+        """Return a check, by the same rules, for the text of a query that was checked."""
+        guard = ScriptGuard(self._policy, self._has_source_path)
+        guard.views = dict(self.views)
+        return guard.check
 
-    def query(self, parsed: Parsed, tree: exp.Expr) -> None:
+    def check(self, parsed: Parsed, tree: exp.Expr) -> None:
         _check_reading(parsed, tree)
         if tree.args.get("hint"):
             tree.set("hint", None)
@@ -170,18 +170,18 @@ class ScriptJudge:
             if isinstance(node, exp.Hint) or node.find_ancestor(exp.Hint):
                 continue
             check_shape(parsed, node, spark=True)
-            if not isinstance(node.parent, exp.Table):  # those are judged with their tables
+            if not isinstance(node.parent, exp.Table):  # those are checked with their tables
                 _check_function(parsed, node, functions.SPARK)
             check_printed(parsed, node)
         for node in nodes:
             if isinstance(node, exp.Select):
                 node.set("hint", None)
             if isinstance(node, exp.Table):
-                self._table(parsed, node)
+                self._check_table(parsed, node)
         _shorten_columns(tree, self.tables, self._policy)
         qualify_user_columns(parsed, tree)
 
-    def _table(self, parsed: Parsed, table: exp.Table) -> None:
+    def _check_table(self, parsed: Parsed, table: exp.Table) -> None:
         if is_table_function(table):
             if call_name(table.this) not in functions.SPARK_TABLE_FUNCTIONS:
                 raise _table_function(parsed, table)
@@ -189,33 +189,33 @@ class ScriptJudge:
         if cte_of(table) is not None:
             return
         if not table.db and isinstance(table.this, exp.Identifier):
-            wanted = fold(table.name)
-            if wanted in self.views:
-                table.set("this", exp.to_identifier(self.views[wanted], quoted=True))
+            name = fold(table.name)
+            if name in self.views:
+                table.set("this", exp.to_identifier(self.views[name], quoted=True))
                 return
-            if wanted in SOURCE_NAMES:
-                self._source(parsed, table)
+            if name in SOURCE_NAMES:
+                self._bind_source(parsed, table)
                 return
         elif fold(table.db) in PATH_FORMATS and not table.catalog:
-            self._path(parsed, table)
+            self._check_path(parsed, table)
             return
-        self._lake_table(parsed, table)
+        self._check_lake_table(parsed, table)
 
-    def _lake_table(self, parsed: Parsed, table: exp.Table) -> None:
+    def _check_lake_table(self, parsed: Parsed, table: exp.Table) -> None:
         try:
             name = resolve(parsed, table, self._policy)
         except SqlTableRefused as refused:
             allowed = (
                 "silver.t, gold.t, parquet.`x`, json.`x`, csv.`x` (below bronze/), source_data"
             )
-            refused.hint = f"The SQL may read {allowed}, and views that it makes itself before."
+            refused.hint = f"The SQL may read {allowed}, and views that it creates itself before."
             raise
         self.tables[name] = None
         _check_count(self.tables)
         table.set("db", exp.to_identifier(name.schema, quoted=True))
         table.set("catalog", None)
 
-    def _source(self, parsed: Parsed, table: exp.Table) -> None:
+    def _bind_source(self, parsed: Parsed, table: exp.Table) -> None:
         if not self._has_source_path:
             raise SqlTableRefused(
                 f"The SQL reads {table.name}, but the request has no source_path.",
@@ -228,9 +228,9 @@ class ScriptJudge:
         table.set("this", exp.to_identifier(SOURCE_NAMES[0], quoted=True))
         table.set("db", None)
 
-    def _path(self, parsed: Parsed, table: exp.Table) -> None:
+    def _check_path(self, parsed: Parsed, table: exp.Table) -> None:
         if fold(table.name) == "source" and self._has_source_path:
-            self._source(parsed, table)
+            self._bind_source(parsed, table)
             return
         try:
             path = normalise_path(table.name, self._policy)
@@ -253,8 +253,8 @@ def _check_count(tables: dict[TableName, None]) -> None:
 
 
 def _size_decimal(node: exp.Cast) -> None:
-    """`DECIMAL '1.25'` has the literal's own digits; sqlglot writes it as a cast to DECIMAL, which
-    has none after the point. (A cast that was written as one ends with a parenthesis.)"""
+    """Give `DECIMAL '1.25'` the digits of its literal. sqlglot writes it as a cast to DECIMAL,
+    which has none after the point. (A cast that was written as one ends with a parenthesis.)"""
     digits = node.this.name.lstrip("+-") if node.this.is_string else ""
     if node.to.this != exp.DType.DECIMAL or node.to.expressions or node.comments:
         return
@@ -277,11 +277,11 @@ def _only_statement(parsed: Parsed) -> exp.Expr:
 
 def _check_reading(parsed: Parsed, tree: exp.Expr) -> None:
     if not isinstance(tree, QUERIES):
-        what = type(tree).__name__.upper()
+        kind = type(tree).__name__.upper()
         if isinstance(tree, exp.Command):
-            what = str(tree.this).upper()[:40]
+            kind = str(tree.this).upper()[:40]
         raise SqlNotSelect(
-            f"The SQL is no SELECT but {what}; only a SELECT may run.",
+            f"The SQL is not a SELECT but {kind}; only a SELECT may run.",
             position=parsed.start if tree is parsed.trees[0] else parsed.position(tree),
         )
 
@@ -320,7 +320,7 @@ def _table_function(parsed: Parsed, table: exp.Table) -> SqlRefused:
 
 
 def _shorten_columns(tree: exp.Expr, tables: dict[TableName, None], policy: SqlPolicy) -> None:
-    """`silver.t.x` is `t.x`: the schema before it may have another name where the SQL runs."""
+    """Shorten `silver.t.x` to `t.x`: the schema may have another name where the SQL runs."""
     names = {(fold(table.schema), fold(table.name)) for table in tables}
     logical = {"silver": policy.silver_schema, "gold": policy.gold_schema}
     for column in tree.find_all(exp.Column):

@@ -1,4 +1,4 @@
-"""Paths that SQL and sources may read: normalised first, then compared with what is allowed."""
+"""Checks the paths that SQL and sources may read: normalises them first, then compares them."""
 
 import re
 from urllib.parse import unquote
@@ -10,19 +10,19 @@ PATH_FORMATS = ("parquet", "json", "csv")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 _S3_SCHEMES = frozenset({"s3", "s3a", "s3n"})
 _GLOB = re.compile(r"[*?\[\]{}]")
-# Hadoop turns `\\` into `/`, and readers disagree about these: nobody needs them in a path.
+# Hadoop turns `\\` into `/`, and readers disagree about these. No path needs them.
 _NEVER = re.compile(r"[\x00-\x1f\x7f\\#;]")
 RELATIVE_TO = "bronze/"
 
 
 def normalise_path(raw: str, policy: SqlPolicy) -> str:
-    """`s3://lake/bronze/x/`, `s3a://lake/bronze/x`, `bronze/x` and `x` are all `bronze/x`.
+    """Return `bronze/x` for `s3://lake/bronze/x/`, `s3a://lake/bronze/x`, `bronze/x` and `x`.
 
     Percent-encoding is undone before anything is compared. A glob is refused: a path stands for
     everything below it.
 
     Raises:
-        PathRefused: it is no path in the bucket, or outside of the allowed prefixes.
+        PathRefused: it is not a path in the bucket, or it is outside of the allowed prefixes.
     """
     path = _decoded(raw, policy)
     key = _key(path, raw, policy)
@@ -87,10 +87,10 @@ def _is_allowed(key: str, policy: SqlPolicy) -> bool:
     return any(key.startswith(prefix + "/") for prefix in prefixes if prefix)
 
 
-def _refused(raw: str, policy: SqlPolicy, why: str) -> PathRefused:
+def _refused(raw: str, policy: SqlPolicy, reason: str) -> PathRefused:
     allowed = ", ".join(f"s3://{policy.bucket}/{prefix}" for prefix in policy.allowed_prefixes)
     return PathRefused(
-        f"The path {raw[:200]!r} may not be read: {why}.",
+        f"The path {raw[:200]!r} may not be read: {reason}.",
         hint=f"Paths below {allowed} may be read; a relative path `x` means "
         f"s3://{policy.bucket}/{RELATIVE_TO}x.",
     )

@@ -1,4 +1,4 @@
-"""The statements of a Spark script that come before its query: temporary views."""
+"""Reads the statements of a Spark script before its query: they create temporary views."""
 
 from sqlglot import exp
 
@@ -8,26 +8,26 @@ from app.sql.parse import Parsed
 from app.sql.tables import fold
 
 SOURCE_NAMES = ("source_data", "source")
-_OURS = "asgard_"
-_TAKEN = frozenset((*SOURCE_NAMES, "silver", "gold"))
+_RESERVED_PREFIX = "asgard_"
+_RESERVED_NAMES = frozenset((*SOURCE_NAMES, "silver", "gold"))
 
 
 def view_of(parsed: Parsed, statement: exp.Expr) -> tuple[str, exp.Expr]:
-    """The name and the query of `CREATE [OR REPLACE] TEMPORARY VIEW name [(a, b)] AS query`.
+    """Return name and query of `CREATE [OR REPLACE] TEMPORARY VIEW name [(a, b)] AS query`.
 
     Raises:
-        SqlNotSelect: it is anything else.
+        SqlNotSelect: it is another statement.
     """
     query = statement.args.get("expression")
     properties: exp.Expr | None = statement.args.get("properties")
-    said = [
+    written_properties = [
         (type(part), part.args.get("this"))
         for part in (properties.expressions if properties else ())
     ]
     if not (
         isinstance(statement, exp.Create)
         and str(statement.args.get("kind")).upper() == "VIEW"
-        and said == [(exp.TemporaryProperty, None)]
+        and written_properties == [(exp.TemporaryProperty, None)]
         and isinstance(query, QUERIES)
         and not any(
             value and name not in ("this", "kind", "replace", "expression", "properties")
@@ -47,8 +47,8 @@ def view_of(parsed: Parsed, statement: exp.Expr) -> tuple[str, exp.Expr]:
     if (
         not isinstance(target, exp.Table)
         or target.db
-        or fold(target.name) in _TAKEN
-        or fold(target.name).startswith(_OURS)
+        or fold(target.name) in _RESERVED_NAMES
+        or fold(target.name).startswith(_RESERVED_PREFIX)
     ):
         raise SqlRefused(
             "A temporary view needs a plain name of its own: no schema, and not source_data, "

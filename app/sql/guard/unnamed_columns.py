@@ -1,4 +1,4 @@
-"""Whether a query names all its columns: a table's must have names, and Trino makes none up."""
+"""Finds columns of a query without a name: tables need names, and Trino does not generate them."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ MAX_DEPTH = 20
 
 
 def unnamed_column(parsed: Parsed, tree: exp.Expr) -> dict[str, Any] | None:
-    """The first column without a name: its `column` number, from 1, and its `position`."""
+    """Return the first column without a name: its `column` number, from 1, and `position`."""
     return _Search(parsed).query(tree, 0)
 
 
@@ -20,7 +20,7 @@ class _Search:
     def __init__(self, parsed: Parsed) -> None:
         self._parsed = parsed
         self._seen: set[int] = set()
-        """Each query once: CTEs that read one another twice have no end."""
+        """Queries that were visited: CTEs that read one another twice have no end."""
 
     def query(self, query: exp.Expr, depth: int) -> dict[str, Any] | None:
         while isinstance(query, exp.Subquery | exp.Paren | exp.SetOperation):
@@ -34,21 +34,21 @@ class _Search:
             return None
         for number, item in enumerate(query.expressions, start=1):
             if item.is_star:
-                if found := self._star(query, item, depth):
-                    return {**found, "column": number}
+                if unnamed := self._star(query, item, depth):
+                    return {**unnamed, "column": number}
             elif not _has_name(item):
                 return {"column": number, "position": self._parsed.position(item)}
         return None
 
     def _star(self, query: exp.Select, star: exp.Expr, depth: int) -> dict[str, Any] | None:
-        """What `*` or `x.*` brings along from queries that are read as tables."""
-        wanted = star.table if isinstance(star, exp.Column) else ""
+        """Return an unnamed column that `*` or `x.*` adds from queries that are read as tables."""
+        qualifier = star.table if isinstance(star, exp.Column) else ""
         from_, joins = query.args.get("from_"), query.args.get("joins") or []
         for source in [*([from_.this] if from_ else []), *(join.this for join in joins)]:
-            if wanted in {"", source.alias_or_name} and not source.alias_column_names:
+            if qualifier in {"", source.alias_or_name} and not source.alias_column_names:
                 inner = _read_by(source)
-                if inner is not None and (found := self.query(inner, depth + 1)):
-                    return found
+                if inner is not None and (unnamed := self.query(inner, depth + 1)):
+                    return unnamed
         return None
 
 

@@ -1,7 +1,7 @@
-"""A worker's own dbt project: one model at a time, built where the worker's backend says.
+"""Runs dbt in a worker's own project: one model at a time, on the worker's backend.
 
-The models that users take away are elsewhere (`project`); here dbt compiles, runs and reports one
-of them, and what it built is then published by `publish`.
+The project that users download is elsewhere (`project`). Here dbt compiles, runs and reports one
+model, and `publish` then publishes the result.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PROJECT = {
 
 @dataclass(frozen=True)
 class Backend:
-    """Where a worker's models are built. `output` is that of dbt's profile."""
+    """Describes where a worker's models are built. `output` is that of dbt's profile."""
 
     macros: Path
     output: dict[str, Any]
@@ -60,7 +60,7 @@ class Backend:
     schema: str
     """The schema where models are built, unless their config names another one."""
     error: Callable[[str], AsgardError]
-    """The error of our tree that a message of dbt stands for."""
+    """Converts a message of dbt to an error of our tree."""
     project: dict[str, Any] = field(default_factory=dict)
     """Further contents of `dbt_project.yml`: constants only, as in `output`."""
 
@@ -75,11 +75,11 @@ class Model:
     tags: list[str]
     meta: dict[str, Any]
     config: dict[str, Any] = field(default_factory=dict)
-    """Whatever else the backend's materializations want."""
+    """Further config that the backend's materializations need."""
 
     @property
     def relation(self) -> str:
-        """In a worker's DuckDB."""
+        """Return the name of the model's relation in a worker's DuckDB."""
         return f"memory.main.{quoted(self.name)}"
 
 
@@ -93,7 +93,7 @@ def _lock_in_this_process() -> None:
 
 class Workspace:
     def __init__(self, folder: Path, backend: Backend) -> None:
-        """The first `run` takes seconds: dbt is imported."""
+        """The first `run` takes seconds, because it imports dbt."""
         _lock_in_this_process()
         os.environ |= {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DO_NOT_TRACK": "1"}
         self._folder = folder
@@ -117,11 +117,11 @@ class Workspace:
         manifest.nodes = {node.unique_id: node}
         manifest.build_flat_graph()
         runner = dbtRunner(manifest=manifest, callbacks=[_listener(emit)])
-        done = runner.invoke(["run", "--no-populate-cache", *self._options()])
-        self._write_reports(model, done)
+        result = runner.invoke(["run", "--no-populate-cache", *self._options()])
+        self._write_reports(model, result)
         emit({"artifacts": {name: (self._folder / name).read_text() for name in REPORTS}})
-        if not done.success:
-            raise self._backend.error(_failure(done))
+        if not result.success:
+            raise self._backend.error(_failure(result))
 
     @cached_property
     def _manifest(self) -> Manifest:
@@ -186,15 +186,15 @@ class Workspace:
             *("--threads", "1", "--no-version-check", "--no-write-json"),
         ]
 
-    def _write_reports(self, model: Model, done: dbtRunnerResult) -> None:
+    def _write_reports(self, model: Model, result: dbtRunnerResult) -> None:
         folder = self._folder
         self._readable(model).write(str(folder / "manifest.json"))
-        results: RunExecutionResult | None = done.result  # type: ignore[assignment]
+        results: RunExecutionResult | None = result.result  # type: ignore[assignment]
         path = folder / "run_results.json"
         if results is None:
-            path.write_text(json.dumps({"results": [], "error": str(done.exception)}))
+            path.write_text(json.dumps({"results": [], "error": str(result.exception)}))
         else:
-            # Without the paths of this machine.
+            # These leave out the paths of this machine.
             results.args = {
                 "which": "run",
                 "select": [model.name],
@@ -232,7 +232,7 @@ def _listener(emit: Emit) -> Callable[[Any], None]:
     return listen
 
 
-def _failure(done: dbtRunnerResult) -> str:
-    results = getattr(done.result, "results", None) or ()
-    messages = [str(result.message) for result in results if result.message]
-    return messages[0] if messages else str(done.exception or "dbt failed without a message")
+def _failure(result: dbtRunnerResult) -> str:
+    nodes = getattr(result.result, "results", None) or ()
+    messages = [str(node.message) for node in nodes if node.message]
+    return messages[0] if messages else str(result.exception or "dbt failed without a message")

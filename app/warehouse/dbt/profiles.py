@@ -1,4 +1,4 @@
-"""Where the generated project is built by hand: the profile, macros and README of each engine."""
+"""Defines what each engine adds to the generated project: profile, macros and README."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,15 +10,15 @@ class ProjectTarget(Protocol):
     macros: ClassVar[str]
     readme: ClassVar[str]
     settings: ClassVar[Mapping[str, Any]]
-    """What holds for all models."""
+    """Configuration of all models."""
     views_database: ClassVar[str | None]
-    """Where views are made by hand, when that is not the lake."""
+    """The database for views that are built by hand, if it is not the lake."""
 
     def secrets(self) -> dict[str, str]:
-        """By the environment variables that stand in for them in the archive."""
+        """Return the secrets by the environment variables that replace them in the archive."""
 
-    def kept_profile(self, folder: Path, /) -> dict[str, Any]:
-        """Of the project on disk, with the secrets."""
+    def disk_profile(self, folder: Path, /) -> dict[str, Any]:
+        """Return the profile of the project on disk, with the secrets."""
 
     def profile(self, values: Mapping[str, str]) -> dict[str, Any]:
-        """Of the archive: `values` are by the names of `secrets`."""
+        """Return the profile of the archive. `values` are by the names of `secrets`."""

@@ -1,4 +1,4 @@
-"""The whole current dbt project, kept on disk so that the stock `dbt` command builds it by hand."""
+"""Keeps the current dbt project on disk, so that the stock `dbt` command can build it by hand."""
 
 import asyncio
 import fcntl
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 class DbtProject:
-    """Written anew in the background after every `changed()`, each file by rename."""
+    """Rewrites the project in the background after each `changed()`, each file by rename."""
 
     def __init__(
         self,
@@ -53,14 +53,14 @@ class DbtProject:
         self._reads: dict[str, tuple[TableName, ...]] = {}
 
     def follow(self, models: Models) -> None:
-        """Models of this domain belong to the project as well."""
+        """Add the models of a domain to the project."""
         self._sources.append(models)
 
     def changed(self) -> None:
         self._changed.set()
 
     async def open(self) -> None:
-        """Raises `ConfigurationError` when one of the directories cannot be written."""
+        """Raises `ConfigurationError` if one of the directories cannot be written."""
         await asyncio.to_thread(self._prepare)
         self._changed.set()
         self._writer = asyncio.create_task(self._keep_writing(), name="dbt project")
@@ -75,7 +75,7 @@ class DbtProject:
         await asyncio.to_thread(self._write, content)
 
     async def archive(self) -> bytes:
-        """A `.tar.gz` without a secret: the profile names environment variables."""
+        """Return a `.tar.gz` without secrets: the profile names environment variables."""
         content = await self._content()
         variables = files.variables(self._target.secrets())
         profile = self._target.profile(variables)
@@ -92,7 +92,7 @@ class DbtProject:
             try:
                 await self.write()
             except (AsgardError, OSError) as error:
-                log.warning("dbt project not written", error=str(error), folder=str(self._folder))
+                log.warning("dbt_project_not_written", error=str(error), folder=str(self._folder))
                 self._changed.set()
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -147,13 +147,13 @@ class DbtProject:
                     f"{variable}: {folder} cannot be written: {error.strerror}"
                 ) from error
         if self._folder.stat().st_uid == os.getuid():
-            # Not that of a mounted volume, which belongs to root and to this pod alone.
+            # A mounted volume belongs to root and to this pod alone, so its mode stays.
             self._folder.chmod(0o700)
         try:
             self._merged_profiles()
         except yaml.YAMLError as error:
             raise ConfigurationError(
-                f"DBT_PROFILES_DIR: {self._profiles}/profiles.yml is no YAML"
+                f"DBT_PROFILES_DIR: {self._profiles}/profiles.yml is not valid YAML"
             ) from error
 
     def _write(self, content: dict[str, str]) -> None:
@@ -169,11 +169,11 @@ class DbtProject:
             _replace(self._profiles / "profiles.yml", self._merged_profiles())
 
     def _merged_profiles(self) -> str:
-        """Other profiles in the directory are left alone."""
+        """Return profiles.yml with our profile. Other profiles in it are left alone."""
         path = self._profiles / "profiles.yml"
-        known = yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
-        profiles: dict[str, Any] = known if isinstance(known, dict) else {}
-        profiles[files.PROJECT] = files.rendered(self._target.kept_profile(self._folder))
+        existing = yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
+        profiles: dict[str, Any] = existing if isinstance(existing, dict) else {}
+        profiles[files.PROJECT] = files.rendered(self._target.disk_profile(self._folder))
         text: str = yaml.safe_dump(profiles, sort_keys=False)
         return text
 
@@ -188,14 +188,14 @@ def _replace(path: Path, text: str) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Two gateways may keep the same directory."""
+    """Lock against other gateways, which may write to the same directory."""
     with path.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _packed(content: dict[str, str]) -> bytes:
-    """The same project gives the same bytes."""
+    """Pack the files. The same project gives the same bytes."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w") as archive:
         for name, text in sorted(content.items()):

@@ -1,4 +1,4 @@
-"""The text of the generated dbt project: pure functions from models to files."""
+"""Renders the generated dbt project: pure functions from models to files."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from app.warehouse.engine import IncrementalStrategy, ModelSpec
 
 PROJECT = "asgard"
 VIEWS_DATABASE = "asgard"
-"""DuckDB cannot make Iceberg views: by hand, views are made in the profile's own database file,
-which is called after the project."""
+"""DuckDB cannot create Iceberg views. By hand, they are created in the profile's own database file,
+which is named after the project."""
 STRATEGIES = {IncrementalStrategy.DELETE_INSERT: "delete+insert"}
 
 README = """\
@@ -62,10 +62,10 @@ class ModelText:
 
 
 def allowed_refs(reads: Mapping[str, Sequence[str]], views: set[str]) -> dict[str, set[str]]:
-    """Which other models each model may `ref()`, so that dbt finds an order to build them in.
+    """Return which models each model may `ref()`, so that dbt finds an order to build them in.
 
-    Tables may read one another in a circle, each as the other one is now; one edge of such a
-    circle has to be a `source()`. Never one to a view: views exist as models only.
+    Tables may read one another in a circle, each in the other's current state. One edge of such a
+    circle must be a `source()`, but never one to a view: views exist only as models.
     """
     refs: dict[str, set[str]] = {name: set() for name in reads}
     edges = [(a, b) for a in sorted(reads) for b in sorted(set(reads[a])) if b in reads and a != b]
@@ -170,7 +170,7 @@ def project_file(lake: Lake, settings: Mapping[str, Any]) -> str:
 def profile(
     lake: Lake, values: Mapping[str, str], database: str, extensions: list[str], more: Any = None
 ) -> dict[str, Any]:
-    """`values` by the names of `secret_values`: the secrets themselves, or where to find them."""
+    """Return the profile. `values` has the names of `secret_values`, and secrets or references."""
     return {
         "target": "lake",
         "outputs": {
@@ -235,7 +235,7 @@ def secret_values(lake: Lake) -> dict[str, str]:
 
 
 def variables(names: Iterable[str]) -> dict[str, str]:
-    """Instead of each value, the environment variable that has to hold it."""
+    """Return a reference to an environment variable in place of each value."""
     return {name: Template(f"{{{{ env_var('{name}') }}}}") for name in names}
 
 

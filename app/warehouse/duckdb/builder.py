@@ -1,5 +1,5 @@
 # ruff: noqa: S608 — identifiers are quoted, and the SQL has passed the guard
-"""`python -m app.warehouse.duckdb.builder`: one warm dbt on a locked DuckDB, one model at a time.
+"""`python -m app.warehouse.duckdb.builder`: runs a warm dbt on a locked DuckDB, model by model.
 
 `build` computes the model in this process. `send` writes the table's next rows into a file for the
 publisher. This process can read the lake, but cannot change it.
@@ -20,7 +20,7 @@ from app.processes.worker_main import Emit, Handlers, serve
 from app.processes.worker_spans import span
 from app.sql.quoting import literal, quoted
 from app.warehouse.dbt.invocation import Model, Workspace
-from app.warehouse.duckdb.dbt_backend import BACKEND, take_over
+from app.warehouse.duckdb.dbt_backend import BACKEND, use_connection
 from app.warehouse.duckdb.incremental import (
     DuckDbMerge,
     append_sql,
@@ -55,11 +55,11 @@ class DuckDbBuilder:
         self._workspace.run(
             Model("warm_up", "select 1 as one", "table", "", [], {}), lambda _: None
         )
-        take_over(self._connection)
+        use_connection(self._connection)
         self._built: BuildResult | None = None
 
     def build(self, message: dict[str, Any], emit: Emit) -> dict[str, Any]:
-        """`{spec, sql}`, where `sql` is the spec's in DuckDB's dialect, views expanded."""
+        """`{spec, sql}`: build the model. `sql` is in DuckDB's dialect, with views expanded."""
         self._discard()
         spec = ModelSpec.model_validate(message["spec"])
         with our_errors():
@@ -132,7 +132,7 @@ class DuckDbBuilder:
         return {}
 
     def _discard(self) -> None:
-        """What was built is not needed any more: gives its memory back."""
+        """Drop the result, which is no longer needed, to free its memory."""
         discard_result(self._folder)
         if self._built:
             kind = "VIEW" if self._built.spec.materialization.is_view else "TABLE"
@@ -143,10 +143,10 @@ class DuckDbBuilder:
 def with_extra_columns(spec: ModelSpec, sql: str, columns: list[ResultColumn]) -> str:
     if not spec.extra_columns:
         return sql
-    taken = {column.name.lower() for column in columns}
-    if twice := [extra.name for extra in spec.extra_columns if extra.name.lower() in taken]:
+    names = {column.name.lower() for column in columns}
+    if clashes := [extra.name for extra in spec.extra_columns if extra.name.lower() in names]:
         raise SqlInvalid(
-            f"The query already has a column {twice[0]}, which is added to every data product.",
+            f"The query already has a column {clashes[0]}, which is added to every data product.",
             hint="Give the column another name with AS.",
         )
     added = ", ".join(
@@ -164,7 +164,7 @@ def _as_held(sql: str, columns: list[ResultColumn]) -> str:
 
 def open_worker(hello: dict[str, Any]) -> Handlers:
     worker = DuckDbBuilder(Lake.from_json(hello["lake"]), Path(hello["folder"]))
-    # dbt and its manifest stay for good: collections that walk them cost 0.2 s each.
+    # dbt and its manifest stay in memory: each collection that walks them costs 0.2 s.
     gc.collect()
     gc.freeze()
     return {"build": worker.build, "send": worker.send, "discard": worker.discard}

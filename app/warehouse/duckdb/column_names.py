@@ -1,4 +1,4 @@
-"""Names that DuckDB reads as function calls if no column has them.
+"""Refuses names that DuckDB reads as function calls if no column has them.
 
 In Trino, and in the standard, such a name is always a column: `SELECT "current_user"` names a
 missing one. DuckDB has no option for this, but it searches the session's own schema for functions
@@ -45,5 +45,5 @@ def refuse_fallbacks(connection: DuckDBPyConnection) -> None:
 
 def missing_column(message: str) -> str | None:
     """Return the name of the column that DuckDB read as one of these functions."""
-    found = _MISSING.search(message)
-    return found[1] if found else None
+    match = _MISSING.search(message)
+    return match[1] if match else None

@@ -1,4 +1,4 @@
-"""What dbt has to know to build models in a worker's own DuckDB."""
+"""Configures dbt to build models in a worker's own DuckDB."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ BACKEND = Backend(
 )
 
 
-def take_over(connection: DuckDBPyConnection) -> None:
-    """dbt-duckdb keeps one connection for all runs of a process; it shall be the locked one,
-    which no profile could describe: settings cannot be changed after the lock."""
+def use_connection(connection: DuckDBPyConnection) -> None:
+    """Make dbt-duckdb, which keeps one connection for all runs of a process, use the locked one.
+    No profile could describe it: settings cannot be changed after the lock."""
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
     environment: Any = DuckDBConnectionManager.env()

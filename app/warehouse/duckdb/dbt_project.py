@@ -1,4 +1,4 @@
-"""The generated dbt project on DuckDB: its profile, macros and README."""
+"""Defines the generated dbt project on DuckDB: its profile, macros and README."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class DuckDbTarget:
     def secrets(self) -> dict[str, str]:
         return files.secret_values(self.lake)
 
-    def kept_profile(self, folder: Path, /) -> dict[str, Any]:
+    def disk_profile(self, folder: Path, /) -> dict[str, Any]:
         from app.warehouse.duckdb.session import EXTENSIONS, extension_file
 
         return files.profile(

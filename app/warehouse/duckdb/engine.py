@@ -1,4 +1,4 @@
-"""The embedded SQL engine: dbt-duckdb in warm workers, on the same Iceberg catalog as all else."""
+"""The embedded SQL engine: dbt-duckdb in warm workers, on the Iceberg catalog of all engines."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ from app.telemetry.calls import SILENT, Telemetry
 from app.warehouse.dependents import (
     DependentViews,
     after_run,
-    mend_after,
+    rebuild_views_after,
     rebuild_views_of_reconciled,
 )
 from app.warehouse.described import Described
@@ -90,20 +90,20 @@ class DuckDbEngine:
         )
 
     async def warm(self) -> None:
-        """Starts a worker of each kind; until then the first call waits for its start (6 s)."""
+        """Start a worker of each kind. Otherwise, the first call waits for its start (6 s)."""
         await asyncio.gather(self._workers.warm(), self._publishers.warm())
 
     async def close(self) -> None:
         await asyncio.gather(self._workers.close(), self._publishers.close())
 
     async def validate(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
-        """`target`: the view that is to be made of the query, which it must not read."""
+        """`target` is the view to be built from the query, which must not read it."""
         relations = await find_relations(self._catalog, names_of(sql))
         text = await self._to_duckdb(sql, relations, target)
         try:
             answer = await self._plan({"op": "validate", "sql": text}, VALIDATE_SECONDS)
         except SqlRefused as error:
-            raise await self._sql_guard.in_words_of_caller(error, sql, text, "duckdb") from error
+            raise await self._sql_guard.with_caller_position(error, sql, text, "duckdb") from error
         return _columns(answer)
 
     async def columns(self, sql: GuardedQuery, target: str | None = None) -> list[Column]:
@@ -114,7 +114,7 @@ class DuckDbEngine:
         message: dict[str, Any],
         timeout: float,  # noqa: ASYNC109 — it kills the worker, too
     ) -> dict[str, Any]:
-        """Asked again when the worker was killed: nothing is written here."""
+        """Call a planner. Try again if it was killed, since planning writes nothing."""
         try:
             async with self._workers.planner() as worker:
                 return await call_worker(worker, message, timeout)
@@ -162,42 +162,42 @@ class DuckDbEngine:
                     raise
                 before = await self._target.before(spec.table)
                 await control.progress(inputs=inputs, engine={"name": "dbt-duckdb", **before})
-                there = await self._there(spec)
-                columns = after_run(_columns(built), self._kept(spec, there))
-                await self._views.prepare(spec.table, there, columns, control)
+                existing = await self._existing(spec)
+                columns = after_run(_columns(built), self._retained(spec, existing))
+                await self._views.prepare(spec.table, existing, columns, control)
                 await control.fence()
                 output = await self._publish(spec, control, worker, built)
                 await artifacts.uploaded()
             with contextlib.suppress(AsgardError):
                 # The published table stays, whether or not the builder frees its memory.
                 await call_worker(worker, {"op": "discard"}, None)
-        await mend_after(self._views.mend, spec.table, there, control)
+        await rebuild_views_after(self._views.rebuild, spec.table, existing, control)
         return RunResult(output=output, inputs=inputs)
 
-    async def _there(self, spec: ModelSpec) -> TableInfo | ViewInfo | None:
+    async def _existing(self, spec: ModelSpec) -> TableInfo | ViewInfo | None:
         return await self._catalog.table(spec.table) or await self._catalog.view(spec.table)
 
-    def _kept(self, spec: ModelSpec, there: TableInfo | ViewInfo | None) -> Sequence[Column]:
+    def _retained(self, spec: ModelSpec, existing: TableInfo | ViewInfo | None) -> Sequence[Column]:
         adds = spec.strategy is not None and not spec.full_refresh
-        return there.columns if adds and isinstance(there, TableInfo) else ()
+        return existing.columns if adds and isinstance(existing, TableInfo) else ()
 
     async def reconcile(self, spec: ModelSpec, run: Run) -> RunResult | None:
         if spec.materialization.is_view:
             view = await self._catalog.view(spec.table)
             if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
                 return None
-            await rebuild_views_of_reconciled(self._views.mend, run)
+            await rebuild_views_of_reconciled(self._views.rebuild, run)
             return RunResult(output=self._view_output(view))
         output = await self._target.published(spec.table, run.run_id)
         if output is None:
             await self._catalog.run(lambda catalog: publish.sweep(catalog, spec.table, run.run_id))
             await self._target.require_unchanged(run)
             return None
-        await rebuild_views_of_reconciled(self._views.mend, run)
+        await rebuild_views_of_reconciled(self._views.rebuild, run)
         return RunResult(output=output)
 
-    async def mend_views(self, table: str, before: Sequence[Column]) -> list[str]:
-        return await self._views.mend(table, before)
+    async def rebuild_views(self, table: str, before: Sequence[Column]) -> list[str]:
+        return await self._views.rebuild(table, before)
 
     async def _describe_view(self, sql: str, stand_ins: Mapping[str, str]) -> Described:
         text = await self._sql_guard.to_duckdb(sql, views=stand_ins)
@@ -208,7 +208,7 @@ class DuckDbEngine:
         self, spec: ModelSpec, control: RunControl, worker: WorkerProcess, built: dict[str, Any]
     ) -> RunOutput:
         run_id = control.run.run_id
-        await self._make_way(spec)
+        await self._drop_other_kind(spec)
         if spec.materialization.is_view:
             view = await self._catalog.replace_view(
                 spec.table, spec.sql, _columns(built), {RUN_ID_PROPERTY: run_id}
@@ -248,8 +248,9 @@ class DuckDbEngine:
         table = await self._catalog.table(spec.table)
         return None if table is None else ExpectedSnapshot(table.snapshot_id)
 
-    async def _make_way(self, spec: ModelSpec) -> None:
-        """A table and a view cannot have the same name, nor change into one another in a commit."""
+    async def _drop_other_kind(self, spec: ModelSpec) -> None:
+        """Drop a view in place of a table, or a table in place of a view. They cannot share a name,
+        and no commit changes one into the other."""
         catalog, name = self._catalog, spec.table
         other = catalog.table(name) if spec.materialization.is_view else catalog.view(name)
         if await other is None:
@@ -258,7 +259,7 @@ class DuckDbEngine:
             kind = "table" if spec.materialization.is_view else "view"
             raise EngineFailed(
                 f"{name} is a {kind} and would be replaced by the other kind.",
-                hint="Ask for it with replace=true.",
+                hint="Pass replace=true to replace it.",
             )
         drop = catalog.drop_table if spec.materialization.is_view else catalog.drop_view
         await drop(name)

@@ -1,8 +1,8 @@
 # ruff: noqa: S608 — identifiers are quoted, and the SQL has passed the guard
-"""The new contents of an incremental model's table, computed from the old ones and a delta.
+"""Computes the new contents of an incremental model's table from the old ones and a delta.
 
-Copy on write: the table is rewritten as a whole in one commit, so that it never collects delete
-files, which make it slower to read with every run.
+The table is rewritten as a whole in one commit (copy on write). It never collects delete files,
+which would make it slower to read with every run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DuckDbMerge:
-    """`target` is read at `snapshot`; None: it has no snapshot yet, so it is empty."""
+    """Reads `target` at `snapshot`. None means that it has no snapshot yet, so it is empty."""
 
     target: str
     snapshot: str | None
@@ -30,8 +30,8 @@ class DuckDbMerge:
     delta_columns: list[ResultColumn]
     key: tuple[str, ...]
     merge: bool
-    """Matched rows are updated, and keep what the delta has no column for. Otherwise they are
-    deleted, and the delta is inserted."""
+    """Whether matched rows are updated and keep the columns that the delta does not have. Otherwise
+    they are deleted, and the delta is inserted."""
 
     def _at(self, alias: str) -> str:
         if self.snapshot is None:
@@ -41,22 +41,23 @@ class DuckDbMerge:
     def sql(self, connection: DuckDBPyConnection) -> str:
         old = {c.name: c for c in describe(connection, f"SELECT * FROM {self._at('t')}")}
         new = {c.name: c for c in self.delta_columns}
-        kept, written = [], []
+        unmatched, written = [], []
         for name in dict.fromkeys((*old, *new)):
             held_as = (old.get(name) or new[name]).held_as
-            kept.append(_pick("t", name, held_as, name in old))
+            unmatched.append(_pick("t", name, held_as, name in old))
             from_delta = name in new
             written.append(
                 _pick("d" if from_delta else "o", name, held_as, from_delta or self.merge)
             )
         match = " AND ".join(f"t.{quoted(k)} = d.{quoted(k)}" for k in self.key)
         return (
-            f"SELECT {', '.join(kept)} FROM {self._at('t')} "
+            f"SELECT {', '.join(unmatched)} FROM {self._at('t')} "
             f"WHERE NOT EXISTS (SELECT 1 FROM {self.delta} AS d WHERE {match}) "
-            f"UNION ALL SELECT {', '.join(written)} FROM {self.delta} AS d {self._former(old, new)}"
+            f"UNION ALL SELECT {', '.join(written)} "
+            f"FROM {self.delta} AS d {self._previous(old, new)}"
         )
 
-    def _former(self, old: dict[str, ResultColumn], new: dict[str, ResultColumn]) -> str:
+    def _previous(self, old: dict[str, ResultColumn], new: dict[str, ResultColumn]) -> str:
         if not self.merge or not set(old) - set(new):
             return ""
         keys = ", ".join(f"t.{quoted(k)}" for k in self.key)
@@ -67,7 +68,7 @@ class DuckDbMerge:
 def append_sql(
     connection: DuckDBPyConnection, target: str, delta: str, columns: list[ResultColumn]
 ) -> str:
-    """The delta, with the types that the table already has for its columns."""
+    """Return the delta, with the types that the table already has for its columns."""
     old = {c.name: c for c in describe(connection, f"SELECT * FROM {target}")}
     picked = [_pick("d", c.name, (old.get(c.name) or c).held_as, True) for c in columns]
     return f"SELECT {', '.join(picked)} FROM {delta} AS d"
@@ -102,11 +103,13 @@ def check_no_null_key(connection: DuckDBPyConnection, delta: str, key: tuple[str
 def check_one_row_per_key(connection: DuckDBPyConnection, delta: str, key: tuple[str, ...]) -> None:
     """Raise `EngineFailed` if two rows have the same key: a merge cannot choose between them."""
     columns = ", ".join(quoted(name) for name in key)
-    twice = connection.execute(
+    duplicate = connection.execute(
         f"SELECT {columns} FROM {delta} GROUP BY {columns} HAVING count(*) > 1 LIMIT 1"
     ).fetchall()
-    if twice:
-        values = ", ".join(f"{name} = {value!r}" for name, value in zip(key, twice[0], strict=True))
+    if duplicate:
+        values = ", ".join(
+            f"{name} = {value!r}" for name, value in zip(key, duplicate[0], strict=True)
+        )
         raise EngineFailed(
             f"The query gives more than one row with {values}; a merge needs one row per key.",
             cause=FailureCause.SQL_ERROR,

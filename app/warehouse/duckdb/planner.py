@@ -1,7 +1,7 @@
 # ruff: noqa: S608 — identifiers are quoted, and the SQL has passed the guard
-"""`python -m app.warehouse.duckdb.planner`: plans queries and reads first rows; builds nothing.
+"""`python -m app.warehouse.duckdb.planner`: plans queries and reads first rows, but builds nothing.
 
-Apart from the workers that build, so that a long build keeps nobody waiting for a plan.
+It is separate from the workers that build, so that no plan waits for a long build.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def _validate(connection: DuckDBPyConnection, message: dict[str, Any]) -> dict[s
     sql = message["sql"]
     try:
         columns = describe(connection, sql)
-    except duckdb.Error as failed:
-        error = duckdb_error(failed)
-        if position := position_in(sql, str(failed)):
+    except duckdb.Error as cause:
+        error = duckdb_error(cause)
+        if position := position_in(sql, str(cause)):
             error.members["position"] = position
-        raise error from failed
+        raise error from cause
     return {"columns": [{"name": c.name, "type": c.trino_type} for c in columns]}
 
 

@@ -1,6 +1,6 @@
-"""A DuckDB connection that sees the lake and nothing else, and what its errors mean.
+"""Opens a DuckDB connection that sees only the lake, and converts its errors.
 
-Sync, for workers.
+This module is synchronous, for workers.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ EXTENSIONS = ("avro", "httpfs", "iceberg")
 
 
 def open_session(lake: Lake, scratch: Path, memory: str, threads: int = 2) -> DuckDBPyConnection:
-    """`scratch` takes what does not fit into `memory` (such as `512MB`). Locked: neither files
-    nor hosts outside the lake can be reached, and no setting changed."""
+    """Open a locked connection, which reaches no files or hosts outside the lake and whose settings
+    cannot change. `scratch` takes what does not fit into `memory` (for example `512MB`)."""
     import duckdb
 
     connection = duckdb.connect(
@@ -62,11 +62,11 @@ def open_session(lake: Lake, scratch: Path, memory: str, threads: int = 2) -> Du
 
 
 def extension_file(name: str) -> Path:
-    """The wheel's own file: nothing is downloaded, and nothing is put under the user's home."""
-    found = find_spec(f"duckdb_extension_{name}")
-    if found is None or found.origin is None:
+    """Return the wheel's own file, so that nothing is downloaded or put under the user's home."""
+    package = find_spec(f"duckdb_extension_{name}")
+    if package is None or package.origin is None:
         raise ModuleNotFoundError(f"the package duckdb-extension-{name} is not installed")
-    folder = Path(found.origin).parent / "extensions" / f"v{version('duckdb')}"
+    folder = Path(package.origin).parent / "extensions" / f"v{version('duckdb')}"
     return folder / f"{name}.duckdb_extension"
 
 
@@ -85,7 +85,7 @@ def s3_secret(lake: Lake) -> str:
 
 
 def catalog_secret(lake: Lake) -> str | None:
-    """None for a catalog that lets everybody in."""
+    """Return the secret, or None for a catalog without authentication."""
     if lake.catalog.token:
         return f"CREATE SECRET lake_catalog (TYPE iceberg, TOKEN {literal(lake.catalog.token)})"
     if not lake.catalog.credential:
@@ -118,7 +118,7 @@ _MISSING_TABLE = re.compile(r"Table with name \"?([\w.]+)\"? does not exist")
 
 @contextmanager
 def our_errors() -> Iterator[None]:
-    """In a worker: raises what DuckDB, the catalog and the object store raise as our errors."""
+    """Raise errors of DuckDB, the catalog and the object store as our errors, in a worker."""
     import duckdb
 
     try:
@@ -129,15 +129,16 @@ def our_errors() -> Iterator[None]:
 
 
 def duckdb_error(error: duckdb.Error) -> AsgardError:
-    """DuckDB's messages begin with their kind; a few of its Python layer do not."""
+    """Convert an error. DuckDB's messages begin with their kind, but some of its Python layer do
+    not."""
     text = str(error)
     return engine_error(text if " Error: " in text[:60] else f"Invalid Input Error: {text}")
 
 
 def engine_error(message: str) -> AsgardError:
-    """The error of our tree for a message of DuckDB (`Binder Error: …`), also one inside dbt's."""
-    said = re.search(r"(?:^|\s)([A-Z][\w-]*(?: [A-Za-z]+){0,3} Error): (.*)", message, re.DOTALL)
-    kind, text = (said[1], _readable(said[2])) if said else ("", _readable(message))
+    """Return our error for a message of DuckDB (`Binder Error: …`), also for one inside dbt's."""
+    match = re.search(r"(?:^|\s)([A-Z][\w-]*(?: [A-Za-z]+){0,3} Error): (.*)", message, re.DOTALL)
+    kind, text = (match[1], _readable(match[2])) if match else ("", _readable(message))
     if missing := _MISSING_TABLE.search(text):
         return TableNotFound(f"There is no table {missing[1]}.", missing=[missing[1]])
     if (column := missing_column(text)) is not None:
@@ -174,21 +175,21 @@ def engine_error(message: str) -> AsgardError:
 def position_in(sql: str, message: str) -> dict[str, int] | None:
     """Return where a message of DuckDB points in `sql`, which begins in the second line of the
     statement. The message shows only a part of a long line."""
-    shown = re.search(r"^LINE (\d+): (.*)\n( *)\^", message, re.MULTILINE)
-    if shown is None:
+    match = re.search(r"^LINE (\d+): (.*)\n( *)\^", message, re.MULTILINE)
+    if match is None:
         return None
-    number, excerpt = int(shown[1]) - 1, shown[2]
+    number, excerpt = int(match[1]) - 1, match[2]
     lines = sql.split("\n")
     if not 1 <= number <= len(lines):
         return None
     part = excerpt.removeprefix("...").removesuffix("...")
     begins = lines[number - 1].find(part)
-    column = begins + len(shown[3]) - len(f"LINE {shown[1]}: ") - excerpt.index(part) + 1
+    column = begins + len(match[3]) - len(f"LINE {match[1]}: ") - excerpt.index(part) + 1
     return {"line": number, "column": column} if begins >= 0 and column > 0 else None
 
 
 def _readable(text: str) -> str:
-    """Without the excerpt of DuckDB's own SQL, which the client never wrote, and without dbt's
-    note of where it put the compiled file."""
-    said = re.split(r"\n\s*\n?\s*(?:LINE \d+:|compiled code at)", text)[0]
-    return " ".join(said.split())[:1000]
+    """Remove the excerpt of DuckDB's own SQL, which the client never wrote, and dbt's note about
+    where it put the compiled file."""
+    message = re.split(r"\n\s*\n?\s*(?:LINE \d+:|compiled code at)", text)[0]
+    return " ".join(message.split())[:1000]

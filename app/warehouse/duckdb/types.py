@@ -1,5 +1,5 @@
 # ruff: noqa: S608 — identifiers are quoted, and the SQL has passed the guard
-"""DuckDB's types: what an Iceberg table holds them as, and how Trino spells that."""
+"""Maps DuckDB's types to those that an Iceberg table holds, and to Trino's names for these."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AS_HELD = {
     "timestamp with time zone": ("TIMESTAMPTZ", "timestamp(6) with time zone"),
     **dict.fromkeys(("tinyint", "smallint", "utinyint", "usmallint"), ("INTEGER", "integer")),
     "integer": ("INTEGER", "integer"),
-    # Sums of BIGINT are HUGEINT in DuckDB; one that does not fit fails, as it does in Trino.
+    # Sums of BIGINT are HUGEINT in DuckDB. One that does not fit fails, as it does in Trino.
     **dict.fromkeys(("uinteger", "bigint", "ubigint", "hugeint", "uhugeint"), ("BIGINT", "bigint")),
     **dict.fromkeys(("varchar", "enum", "json", "uuid", "bit", "sqlnull"), ("VARCHAR", "varchar")),
     **dict.fromkeys(("time", "time_ns"), ("TIME", "time(6)")),
@@ -36,9 +36,9 @@ _AS_HELD = {
 class ResultColumn:
     name: str
     duckdb_type: str
-    """As the query gives it."""
+    """The type that the query gives."""
     held_as: str
-    """As the table holds it, in DuckDB's spelling: cast to this before it is written."""
+    """The type that the table holds, in DuckDB's spelling. Values are cast to it before writing."""
     trino_type: str
 
     @property
@@ -53,14 +53,14 @@ class ResultColumn:
 
 
 def describe(connection: DuckDBPyConnection, sql: str) -> list[ResultColumn]:
-    """Plans the SELECT without running it. Raises what DuckDB raises, and `SqlInvalid`."""
+    """Plan the SELECT without running it. Raises what DuckDB raises, and `SqlInvalid`."""
     # This comes first: DuckDB reports where a fault is in a statement, but not in a relation.
     names = [row[0] for row in connection.execute(f"DESCRIBE\n{sql}").fetchall()]
     relation = connection.sql(f"SELECT * FROM (\n{sql}\n) AS described LIMIT 0")
-    twice = {name for name in names if [n.lower() for n in names].count(name.lower()) > 1}
-    if twice:
+    duplicates = {name for name in names if [n.lower() for n in names].count(name.lower()) > 1}
+    if duplicates:
         raise SqlInvalid(
-            f"The query gives two columns the name {sorted(twice)[0]!r}.",
+            f"The query gives two columns the name {sorted(duplicates)[0]!r}.",
             hint="Give each column a name of its own with AS.",
         )
     return [_column(name, kind) for name, kind in zip(names, relation.types, strict=True)]

@@ -1,5 +1,5 @@
 # ruff: noqa: S608 — identifiers are quoted, and the SQL has passed the guard
-"""One run that builds a model on Trino: by one statement, or by a staging table and one more."""
+"""Builds a model on Trino in one run: by one statement, or by a staging table and one more."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.errors import AsgardError, EngineFailed, NotFound
 from app.lakehouse.catalog import RUN_ID_PROPERTY
 from app.runs.commits import require_own, wrote_nothing
 from app.runs.handler import ReconciledAsFailed
-from app.warehouse.dependents import after_run, mend_after
+from app.warehouse.dependents import after_run, rebuild_views_after
 from app.warehouse.described import Described
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
 from app.warehouse.trino.columns import check_key, with_extra_columns
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 CONFLICT_ATTEMPTS = 6
 TRINO = "The statement on Trino"
 MANY_DELETE_FILES = 8
-"""A merge leaves delete files, which every reader pays for; from so many on they are worked in."""
+"""A merge leaves delete files, which slow every reader. From this number on, they are compacted."""
 
 
 class TrinoBuild:
@@ -83,7 +83,7 @@ class TrinoBuild:
         columns = after_run(described.columns, table.columns if adds and table else ())
         await views.prepare(spec.table, before, columns, self._control)
         output = await self._build(described, view, table)
-        await mend_after(views.mend, spec.table, before, self._control)
+        await rebuild_views_after(views.rebuild, spec.table, before, self._control)
         return output
 
     async def _build(
@@ -93,7 +93,7 @@ class TrinoBuild:
         if spec.materialization.is_view:
             return await self._view(described, in_the_way=table is not None)
         if view:
-            return await self._instead_of_view(described)
+            return await self._replace_view_by_table(described)
         if spec.strategy and not spec.full_refresh and table:
             return await self._incremental(described, spec.strategy, table)
         if spec.strategy and spec.strategy.needs_key:
@@ -102,7 +102,7 @@ class TrinoBuild:
         return await self._output()
 
     async def _view(self, described: Described, in_the_way: bool) -> RunOutput:
-        self._refuse_unless_asked(in_the_way, "table")
+        self._require_replace(in_the_way, "table")
         await self._dbt(described, self._spec.schema_name, self._spec.name)
         await self._control.fence()
         if in_the_way:
@@ -113,9 +113,9 @@ class TrinoBuild:
         require_own(view, self._run_id)
         return self._tables.view_output(view)
 
-    async def _instead_of_view(self, described: Described) -> RunOutput:
-        """Built beside it first: a query that fails leaves the view."""
-        self._refuse_unless_asked(True, "view")
+    async def _replace_view_by_table(self, described: Described) -> RunOutput:
+        """Build into staging first, so that a query that fails leaves the view unchanged."""
+        self._require_replace(True, "view")
         async with self._staged(described):
             await self._check_rows()
             await self._control.fence()
@@ -136,9 +136,9 @@ class TrinoBuild:
         if strategy is None or not strategy.needs_key:
             return
         unique = strategy is IncrementalStrategy.MERGE
-        found = await self._execute(unusable_keys(self._delta, key, unique=unique))
-        if found.rows:
-            raise refused_key(key, found.rows[0])
+        unusable = await self._execute(unusable_keys(self._delta, key, unique=unique))
+        if unusable.rows:
+            raise refused_key(key, unusable.rows[0])
 
     async def _incremental(
         self, described: Described, strategy: IncrementalStrategy, table: TableInfo
@@ -157,10 +157,10 @@ class TrinoBuild:
             for statement in increment.added_columns():
                 await self._execute(statement)
             append = strategy is IncrementalStrategy.APPEND
-            # What an append did may be hidden by a later commit: it is never repeated.
-            execute = self._execute if append else self._execute_patiently
-            done = await execute(increment.statement())
-        return await self._output(done.changed if done else None)
+            # A later commit may hide what an append did, so an append is never repeated.
+            execute = self._execute if append else self._execute_with_retries
+            result = await execute(increment.statement())
+        return await self._output(result.changed if result else None)
 
     @contextlib.asynccontextmanager
     async def _staged(self, described: Described) -> Any:
@@ -186,7 +186,7 @@ class TrinoBuild:
             self._publish,
             self._control.log,
         )
-        ended = None
+        failure = None
         async with self._workers.builder() as worker:
             with contextlib.closing(Artifacts(self._store, self._control)) as artifacts:
                 try:
@@ -194,12 +194,12 @@ class TrinoBuild:
                 except StatementRefused as refused:
                     raise refused.error from refused
                 except AsgardError as error:
-                    ended = error
+                    failure = error
                 await artifacts.uploaded()
-        if ended and publisher.left_open:
-            await self._after_worker(ended)
+        if failure and publisher.left_open:
+            await self._after_worker(failure)
         else:
-            publisher.conclude(ended)
+            publisher.conclude(failure)
 
     async def _publish(self, statement: str) -> QueryResult:
         await self._control.fence()
@@ -208,14 +208,16 @@ class TrinoBuild:
     async def _after_worker(self, error: AsgardError) -> None:
         """Find out the outcome of the statement that a dead worker left behind."""
         try:
-            outcome = await self._tables.reconcile(self._spec, self._control.run, self._views.mend)
-        except ReconciledAsFailed as found:
-            raise found.error from error
+            outcome = await self._tables.reconcile(
+                self._spec, self._control.run, self._views.rebuild
+            )
+        except ReconciledAsFailed as failed:
+            raise failed.error from error
         if outcome is None or outcome.output is None:
             raise error
 
     async def _execute(self, sql: str) -> QueryResult:
-        left = threading.Event()
+        abandoned = threading.Event()
         try:
             return await self._tables.thread(
                 partial(
@@ -223,15 +225,15 @@ class TrinoBuild:
                     sql,
                     run_id=self._run_id,
                     on_query=lambda query_id: anyio.from_thread.run(self._record, query_id),
-                    left=left,
+                    abandoned=abandoned,
                 )
             )
         finally:
-            left.set()
+            abandoned.set()
 
-    async def _execute_patiently(self, sql: str) -> QueryResult | None:
-        """Writers that are not ours may come first. None: an attempt that seemed to have lost had
-        won, which the table's snapshots told."""
+    async def _execute_with_retries(self, sql: str) -> QueryResult | None:
+        """Retry if another writer commits first. Return None if an attempt that reported a conflict
+        did commit, as the table's snapshots show."""
         attempts = stamina.retry_context(
             on=is_conflict, attempts=CONFLICT_ATTEMPTS, wait_initial=0.1, wait_max=2.0, timeout=None
         )
@@ -246,7 +248,7 @@ class TrinoBuild:
         raise AssertionError("unreachable")
 
     async def _record(self, query_id: str) -> None:
-        """Durable before Trino runs it, or nearly so: by it a crash is cleared up."""
+        """Record the query before Trino runs it, or nearly so, to clean up after a crash."""
         self._query_ids.append(query_id)
         await self._control.progress(engine={"query_ids": list(self._query_ids)})
 
@@ -268,7 +270,7 @@ class TrinoBuild:
             written = await tables.written(table, self._query_ids)
         except NotFound as error:
             raise wrote_nothing(table, TRINO) from error
-        if written.found or changed == 0:
+        if written.is_visible or changed == 0:
             return await self._compacted(written)
         raise await tables.target.nothing_shown(self._control.run, TRINO)
 
@@ -276,14 +278,14 @@ class TrinoBuild:
         if written.delete_files >= MANY_DELETE_FILES:
             await self._execute(f"ALTER TABLE {self._target} EXECUTE optimize")
             written = await self._tables.written(self._spec.table, self._query_ids)
-        if written.found:
+        if written.is_visible:
             return written.output
         unwritten = {"snapshot_id": None, "metadata_location": None}
         return written.output.model_copy(update=unwritten)
 
-    def _refuse_unless_asked(self, in_the_way: bool, kind: str) -> None:
+    def _require_replace(self, in_the_way: bool, kind: str) -> None:
         if in_the_way and not self._spec.replace:
             raise EngineFailed(
                 f"{self._spec.table} is a {kind} and would be replaced by the other kind.",
-                hint="Ask for it with replace=true.",
+                hint="Pass replace=true to replace it.",
             )

@@ -1,4 +1,4 @@
-"""`python -m app.warehouse.trino.builder`: one warm dbt on Trino, one model at a time.
+"""`python -m app.warehouse.trino.builder`: runs a warm dbt on Trino, one model at a time.
 
 It has neither Trino's address nor its credentials. The gateway runs the statement.
 """
@@ -25,8 +25,8 @@ class TrinoBuilder:
         self._workspace.run(Model("warm_up", "select 1 as one", "view", "", [], {}), lambda _: None)
 
     def build(self, message: dict[str, Any], gateway: GatewayChannel) -> dict[str, Any]:
-        """`{spec, sql, schema, name}`: make the model that table, by one statement that the gateway
-        runs."""
+        """`{spec, sql, schema, name}`: build the model as that table, by one statement that the
+        gateway runs."""
         spec = ModelSpec.model_validate(message["spec"])
         model = Model(
             name=spec.name,
@@ -46,7 +46,7 @@ class TrinoBuilder:
 
 def open_worker(hello: dict[str, Any]) -> Handlers:
     worker = TrinoBuilder(hello["catalog"], Path(hello["folder"]))
-    # dbt and its manifest stay for good: collections that walk them cost 0.2 s each.
+    # dbt and its manifest stay in memory: each collection that walks them costs 0.2 s.
     gc.collect()
     gc.freeze()
     return {"build": worker.build}

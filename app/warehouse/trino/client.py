@@ -1,4 +1,4 @@
-"""Statements on Trino, tagged with the run that they belong to. Blocking: for threads."""
+"""Runs statements on Trino, tagged with their run. Its calls block: use them in threads."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class QueryResult:
     query_id: str
     names: list[str]
     types: list[str]
-    """As Trino spells them: `varchar(3)`, `row(id integer, t varchar)` …"""
+    """In Trino's spelling: `varchar(3)`, `row(id integer, t varchar)` …"""
     rows: list[list[Any]]
     changed: int
-    """Rows that a statement wrote; -1 when it is none that writes."""
+    """Rows that a statement wrote, or -1 if it does not write."""
     update_type: str | None
     """Trino's name for a statement that writes, for example `CREATE TABLE`; otherwise None."""
 
@@ -53,37 +53,37 @@ class TrinoClient:
         *,
         run_id: str | None = None,
         on_query: OnQuery | None = None,
-        left: threading.Event | None = None,
+        abandoned: threading.Event | None = None,
     ) -> QueryResult:
-        """Raises the errors of our tree. To stop the statement, set `left`, so that it is no longer
-        polled, and kill its query."""
+        """Run a statement. Raises the errors of our tree. To stop it, set `abandoned`, which ends
+        its polling, and kill its query."""
         tags = (run_id,) if run_id else ()
         text = f"/* {mark(run_id)} */\n{sql}" if run_id else sql
         with self._telemetry.call("trino", "query"):
-            return _execute(self._connection.connect(tags, on_query, left), text)
+            return _execute(self._connection.connect(tags, on_query, abandoned), text)
 
     def ask(self, sql: str, seconds: float) -> QueryResult:
-        """A small question. Raises `EngineTimeout` when Trino takes longer."""
+        """Run a short query. Raises `EngineTimeout` if Trino takes longer than `seconds`."""
         deadline = time.monotonic() + seconds
         connection = self._connection.connect(read_timeout=seconds, attempts=1)
         with self._telemetry.call("trino", "ask"):
             return _execute(connection, sql, deadline)
 
     def reach(self) -> None:
-        """Without a query: does Trino answer there?"""
+        """Check without a query that Trino answers at its address."""
         import requests
         from trino.exceptions import HttpError, TrinoConnectionError
 
         with self._telemetry.call("trino", "info"):
             try:
-                found = requests.get(
+                response = requests.get(
                     f"{self._connection.url}/v1/info",
                     timeout=(PROBE_TIMEOUT, PROBE_TIMEOUT),
                     verify=self._connection.verify,
                 )
-                if not found.ok:
-                    raise asgard_error(HttpError(f"error {found.status_code}"))
-                found.json()["nodeVersion"]
+                if not response.ok:
+                    raise asgard_error(HttpError(f"error {response.status_code}"))
+                response.json()["nodeVersion"]
             except requests.ConnectionError as error:
                 raise asgard_error(TrinoConnectionError(str(error))) from error
             except requests.Timeout as error:
@@ -92,25 +92,25 @@ class TrinoClient:
                 raise asgard_error(error) from error
 
     def queries_of(self, run_id: str) -> list[RunningQuery]:
-        """Those that the coordinator still remembers, by the comment that every one carries."""
+        """Return the run's queries that the coordinator still knows, by the comment in each one."""
         pattern = literal(f"%{mark(run_id)}%")
         answer = self.query(
-            # Cut in two, or the question would find itself.
+            # The pattern is cut in two, or this query would find itself.
             "SELECT query_id, state FROM system.runtime.queries "  # noqa: S608
             f"WHERE query LIKE {pattern[:9]}' || '{pattern[9:]} ORDER BY created"
         )
         return [RunningQuery(query_id, state) for query_id, state in answer.rows]
 
     def kill_queries_of(self, run_id: str) -> list[str]:
-        """Ends what still runs of the run, waits for the end, and returns the ids of all."""
+        """Kill the run's queries that still run, wait for their end, and return the ids of all."""
         deadline = time.monotonic() + KILL_SECONDS
         while True:
-            found = self.queries_of(run_id)
-            running = [query for query in found if query.state not in ENDED]
+            queries = self.queries_of(run_id)
+            running = [query for query in queries if query.state not in ENDED]
             if not running:
-                return [query.query_id for query in found]
+                return [query.query_id for query in queries]
             if time.monotonic() > deadline:
-                raise EngineTimeout("Trino did not end a query that was to be killed.")
+                raise EngineTimeout("Trino did not end a query that was killed.")
             for query in running:
                 self._kill(query.query_id)
             time.sleep(POLL)
@@ -124,7 +124,7 @@ class TrinoClient:
                 "message => 'The run that it belongs to is over.')"
             )
         except AsgardError as error:
-            # It ended by itself in between; whether it did is looked at again.
+            # The query may have ended by itself. The next poll shows whether it did.
             if error.retryable:
                 raise
 

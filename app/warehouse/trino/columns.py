@@ -1,5 +1,5 @@
 # ruff: noqa: S608 — identifiers are quoted, and the SQL has passed the guard
-"""The columns of a query as an Iceberg table holds them, and the statements around a query."""
+"""Describes a query's columns as an Iceberg table holds them, and wraps queries in statements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CASTS = {"json": "json_format({0})", "unknown": "CAST({0} AS varchar)"}
 
 
 def describe(sql: str, names: Sequence[str], types: Sequence[str]) -> Described:
-    """`names` and `types` are those that Trino gives for the query. Raises `SqlInvalid`."""
+    """Describe the query, for which Trino gives `names` and `types`. Raises `SqlInvalid`."""
     folded = [name.lower() for name in names]
     for name in folded:
         if folded.count(name) > 1:
@@ -39,10 +39,10 @@ def describe(sql: str, names: Sequence[str], types: Sequence[str]) -> Described:
 def with_extra_columns(spec: ModelSpec, query: Described) -> Described:
     if not spec.extra_columns:
         return query
-    taken = {column.name for column in query.columns}
-    if twice := [extra.name for extra in spec.extra_columns if extra.name.lower() in taken]:
+    existing = {column.name for column in query.columns}
+    if clashes := [extra.name for extra in spec.extra_columns if extra.name.lower() in existing]:
         raise SqlInvalid(
-            f"The query already has a column {twice[0]}, which is added to every data product.",
+            f"The query already has a column {clashes[0]}, which is added to every data product.",
             hint="Give the column another name with AS.",
         )
     added = ", ".join(

@@ -1,4 +1,4 @@
-"""Trino's address and credentials. No child process gets them."""
+"""Holds Trino's address and credentials. No child process gets them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 3.0
 READ_TIMEOUT = 30.0
-"""Seconds until a Trino that accepted and stays mute is given up; it answers a poll within one."""
+"""Seconds to wait for a Trino that accepted a request. It answers a poll within one."""
 ATTEMPTS = 3
 TAG = "asgard"
 
@@ -39,7 +39,7 @@ class TrinoConnection:
 
     @property
     def scheme(self) -> str:
-        """A password or a token goes over https alone."""
+        """Return the scheme. A password or a token is sent only over https."""
         return self.http_scheme or ("https" if self.password or self.jwt_token else "http")
 
     @property
@@ -50,13 +50,13 @@ class TrinoConnection:
         self,
         tags: Sequence[str] = (),
         on_query: OnQuery | None = None,
-        left: threading.Event | None = None,
+        abandoned: threading.Event | None = None,
         *,
         read_timeout: float = READ_TIMEOUT,
         attempts: int = ATTEMPTS,
     ) -> Connection:
         """`on_query` is called with the id of every query while Trino still waits for its first
-        poll. Trino runs nothing before that poll. Once `left` is set, nothing is polled, so a
+        poll. Trino runs nothing before that poll. Once `abandoned` is set, nothing is polled, so a
         statement that is posted later never runs. Attempts are those of one HTTP request: a
         statement that is posted twice runs once, since only one of the two is polled."""
         from trino.dbapi import Connection
@@ -77,13 +77,13 @@ class TrinoConnection:
             max_attempts=attempts,
         )
         if self.verify is not True:
-            # Else requests takes REQUESTS_CA_BUNDLE, where that is set, for better advice.
+            # Otherwise requests prefers REQUESTS_CA_BUNDLE, if that is set.
             connection._http_session.trust_env = False
         hooks = connection._http_session.hooks["response"]
-        if left:
-            hooks.append(_stop(left))
+        if abandoned:
+            hooks.append(_stop_if(abandoned))
         if on_query:
-            hooks.append(_tell(on_query))
+            hooks.append(_report_to(on_query))
         return connection
 
     def _auth(self) -> Any:
@@ -96,26 +96,26 @@ class TrinoConnection:
         return None
 
 
-def _tell(on_query: OnQuery) -> Callable[..., None]:
+def _report_to(on_query: OnQuery) -> Callable[..., None]:
     def hook(response: Response, **_: Any) -> None:
         if response.request.method == "POST" and response.ok:
             try:
                 query_id = response.json()["id"]
             except (ValueError, KeyError, TypeError):
-                return  # not an answer of Trino's: the client will say so
+                return  # not an answer of Trino: the client will report it
             on_query(query_id)
 
     return hook
 
 
-def _stop(left: threading.Event) -> Callable[..., None]:
+def _stop_if(abandoned: threading.Event) -> Callable[..., None]:
     def hook(_: Response, **__: Any) -> None:
-        if left.is_set():
-            raise EngineFailed("Nobody is waiting for the query.", cause=FailureCause.CANCELLED)
+        if abandoned.is_set():
+            raise EngineFailed("The query was abandoned.", cause=FailureCause.CANCELLED)
 
     return hook
 
 
 def mark(run_id: str) -> str:
-    """A comment in every statement of a run, by which `system.runtime.queries` shows them."""
+    """Return the comment in every statement of a run. It finds them in `system.runtime.queries`."""
     return f"asgard run {run_id}"

@@ -1,4 +1,4 @@
-"""dbt on Trino without Trino: the connection hands each statement to the gateway and waits."""
+"""Runs dbt for Trino without a connection to it: the gateway runs each statement, and dbt waits."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Cursor:
     def execute(self, sql: str, **_: object) -> None:
         """Ignores parameters, since the statement of a build never has any."""
         self.query = sql
-        done = self._execute(sql)
-        self.query_id, self.update_type = done["query_id"], done["update_type"]
-        self.rowcount = done["changed"]
+        result = self._execute(sql)
+        self.query_id, self.update_type = result["query_id"], result["update_type"]
+        self.rowcount = result["changed"]
 
     def fetchall(self) -> list[Any]:
         return []
@@ -99,7 +99,7 @@ class Session:
         )
 
     def use(self) -> None:
-        """From now on dbt's connections are this session's."""
+        """Make this session the source of all later connections of dbt."""
         session = self
 
         class Connections(TrinoConnectionManager):
@@ -112,7 +112,7 @@ class Session:
                 return connection
 
             def add_query(self, sql: str, *args: Any, **kwargs: Any) -> Any:
-                """Whole: dbt-trino would cut it where sqlparse thinks that statements end."""
+                """Send it whole. dbt-trino would cut it where sqlparse sees a statement's end."""
                 return SQLConnectionManager.add_query(self, sql, *args, **kwargs)
 
             @contextmanager

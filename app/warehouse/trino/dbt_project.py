@@ -1,4 +1,4 @@
-"""The generated dbt project on Trino: its profile, macros and README."""
+"""Defines the generated dbt project on Trino: its profile, macros and README."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class TrinoTarget:
             values["TRINO_JWT_TOKEN"] = trino.jwt_token
         return values
 
-    def kept_profile(self, _: Path, /) -> dict[str, Any]:
+    def disk_profile(self, _: Path, /) -> dict[str, Any]:
         return self._profile({**self.secrets(), "TRINO_PORT": self.trino.port})
 
     def profile(self, values: Mapping[str, str]) -> dict[str, Any]:

@@ -31,13 +31,13 @@ from app.warehouse.workers import WorkerKind, Workers
 
 T = TypeVar("T")
 Relations = dict[str, TableInfo | ViewInfo]
-Question = tuple[str, tuple[tuple[str, tuple[Column, ...]], ...]]
+CacheKey = tuple[str, tuple[tuple[str, tuple[Column, ...]], ...]]
 
 VALIDATE_SECONDS = 10.0
 PREVIEW_SECONDS = 30.0
 BUILDER = "app.warehouse.trino.builder"
-REMEMBERED = 256
-"""Queries whose columns are remembered."""
+CACHED_QUERIES = 256
+"""Number of queries whose columns are cached."""
 
 
 class TrinoEngine:
@@ -59,7 +59,7 @@ class TrinoEngine:
         self._sql_guard = sql_guard
         self.tables = TrinoTables(TrinoClient(connection, telemetry), catalog)
         self._views = DependentViews(catalog, sql_guard, self._describe_view)
-        self._known: dict[Question, Described] = {}
+        self._described: dict[CacheKey, Described] = {}
         self.workers = Workers(
             home,
             builder=WorkerKind(
@@ -70,7 +70,7 @@ class TrinoEngine:
         )
 
     async def warm(self) -> None:
-        """Starts a worker; until then the first build waits for its start (6 s)."""
+        """Start a worker. Otherwise, the first build waits for its start (6 s)."""
         await self.workers.warm()
 
     async def close(self) -> None:
@@ -93,7 +93,7 @@ class TrinoEngine:
         return list((await self._ask_columns(sql, relations)).columns)
 
     async def _readable(self, sql: GuardedQuery, target: str | None) -> Relations:
-        """Looked up before Trino is asked, which knows no near matches of what is missing."""
+        """Return what the query reads. Trino would not name near matches of missing tables."""
         relations = await find_relations(self._catalog, names_of(sql))
         await self._refuse_cycles(relations, target)
         return relations
@@ -126,7 +126,7 @@ class TrinoEngine:
         await self._refuse_cycles(relations, target)
         inputs = tuple(self._input(info) for info in relations.values())
         described, _ = await asyncio.gather(
-            self._columns_asked(guarded, relations),
+            self._cached_columns(guarded, relations),
             control.progress(inputs=inputs, engine={"name": "dbt-trino"}),
         )
         build = TrinoBuild(
@@ -136,10 +136,10 @@ class TrinoEngine:
         return RunResult(output=output, inputs=inputs)
 
     async def reconcile(self, spec: ModelSpec, run: Run) -> RunResult | None:
-        return await self.tables.reconcile(spec, run, self._views.mend)
+        return await self.tables.reconcile(spec, run, self._views.rebuild)
 
-    async def mend_views(self, table: str, before: Sequence[Column]) -> list[str]:
-        return await self._views.mend(table, before)
+    async def rebuild_views(self, table: str, before: Sequence[Column]) -> list[str]:
+        return await self._views.rebuild(table, before)
 
     async def _describe_view(self, sql: str, stand_ins: Mapping[str, str]) -> Described:
         text = await self._sql_guard.with_stand_ins(sql, stand_ins)
@@ -153,25 +153,25 @@ class TrinoEngine:
         except SqlRefused as error:
             if at := error.members.pop("position", None):
                 error.members["position"] = within(statement, query.sql, at)
-            raise await self._sql_guard.in_words_of_caller(error, query, query.sql) from error
+            raise await self._sql_guard.with_caller_position(error, query, query.sql) from error
 
     async def _ask_columns(self, query: GuardedQuery, relations: Relations) -> Described:
         sql = query.sql
         answer = await self._ask(first_rows(sql, 0), query)
         described = describe(sql, answer.names, answer.types)
-        while len(self._known) >= REMEMBERED:
-            del self._known[next(iter(self._known))]
-        self._known[_question(sql, relations)] = described
+        while len(self._described) >= CACHED_QUERIES:
+            del self._described[next(iter(self._described))]
+        self._described[_cache_key(sql, relations)] = described
         return described
 
-    async def _columns_asked(self, query: GuardedQuery, relations: Relations) -> Described:
-        """As they were told before the run was made, if what it reads has the same columns still:
-        each question costs Trino 70 ms."""
-        known = self._known.get(_question(query.sql, relations))
-        return known or await self._ask_columns(query, relations)
+    async def _cached_columns(self, query: GuardedQuery, relations: Relations) -> Described:
+        """Return the columns from before the run was created, if what the query reads still has the
+        same columns. Each query for them takes Trino 70 ms."""
+        cached = self._described.get(_cache_key(query.sql, relations))
+        return cached or await self._ask_columns(query, relations)
 
     async def _refuse_cycles(self, relations: Relations, target: str | None) -> None:
-        """The view is made in the catalog, which would take one that reads itself."""
+        """Refuse a view that reads itself. The catalog, where it is created, would accept it."""
         if target:
             await expand_views(
                 self._catalog, relations, self._sql_guard.check_query, target, foreign=True
@@ -190,5 +190,5 @@ class TrinoEngine:
         )
 
 
-def _question(sql: str, relations: Relations) -> Question:
+def _cache_key(sql: str, relations: Relations) -> CacheKey:
     return sql, tuple((name, info.columns) for name, info in sorted(relations.items()))

@@ -1,4 +1,4 @@
-"""What Trino and its client raise, as the errors of our tree."""
+"""Converts errors of Trino and its client to errors of our tree."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ CONFLICT_SIGNS = (
     "Found conflicting files",
     'org.apache.iceberg.Table.snapshot(long)" is null',
 )
-"""Conflicts that Trino has no name for: on Nessie the snapshot that it reads may be hidden by then.
-"""
-_AWAY = (
+"""Messages of conflicts without an error name: on Nessie, the snapshot that Trino reads may have
+become hidden meanwhile."""
+_UNAVAILABLE = (
     "SERVER_SHUTTING_DOWN",
     "SERVER_STARTING_UP",
     "NO_NODES_AVAILABLE",
@@ -46,9 +46,9 @@ _TOO_LARGE = (
     "STACK_OVERFLOW",
     "TOO_MANY_GROUPING_SETS",
 )
-_OF_VIEWS = ("VIEW_IS_STALE", "INVALID_VIEW", "VIEW_IS_RECURSIVE")
+_VIEW_ERRORS = ("VIEW_IS_STALE", "INVALID_VIEW", "VIEW_IS_RECURSIVE")
 _EXISTS = ("ALREADY_EXISTS", "TABLE_ALREADY_EXISTS", "COLUMN_ALREADY_EXISTS")
-_OF_OPERATORS = (
+_OPERATOR_ERRORS = (
     "INCOMPATIBLE_CLIENT",
     "INVALID_CATALOG_PROPERTY",
     "INVALID_COLUMN_MASK",
@@ -65,7 +65,7 @@ _OF_OPERATORS = (
 is Asgard, with the statements, rights and settings that its operator gave it."""
 _PLACE = re.compile(r"\Aline \d+:\d+: ")
 """A place in the statement that Trino received, which the caller has not seen."""
-_LACKS = "A schema that Asgard makes at its start is not in Trino's catalog."
+_SCHEMA_MISSING = "A schema that Asgard creates at its start is not in Trino's catalog."
 
 
 def asgard_error(error: Exception) -> AsgardError:
@@ -86,13 +86,14 @@ def asgard_error(error: Exception) -> AsgardError:
             return EngineFailed(
                 "What answers at TRINO_HOST and TRINO_PORT is not Trino: its answer cannot be "
                 f"read ({type(error).__name__}).",
-                hint="Check TRINO_HOST, TRINO_PORT and what stands between.",
+                hint="Check TRINO_HOST, TRINO_PORT and any proxy in between.",
             )
     return EngineFailed(f"Trino's client failed: {type(error).__name__}: {error}")
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Another writer's commit came first: the statement changed nothing and may be repeated."""
+    """Return whether another writer committed first. The statement changed nothing and may be
+    repeated."""
     return isinstance(error, EngineFailed) and bool(error.members.get("conflict"))
 
 
@@ -104,16 +105,16 @@ def _query_error(error: TrinoQueryError) -> AsgardError:
         return TableNotFound(f"There is no table {table}.", missing=[table])
     if name == "SCHEMA_NOT_FOUND":
         return EngineFailed(
-            f"{text}. {_LACKS}",
+            f"{text}. {_SCHEMA_MISSING}",
             cause=FailureCause.TABLE_NOT_FOUND,
             hint="Trino's catalog must be the one of NESSIE_URI or ICEBERG_REST_URI, on the same "
-            "branch; ./script/create-schemas.sh makes the schemas through Trino.",
+            "branch. ./script/create-schemas.sh creates the schemas through Trino.",
         )
     if name == "CATALOG_NOT_FOUND" or ("Catalog '" in text and "not found" in text):
         return EngineFailed(
             text,
             cause=FailureCause.TABLE_NOT_FOUND,
-            hint="TRINO_CATALOG names an Iceberg catalog of that Trino: see SHOW CATALOGS.",
+            hint="TRINO_CATALOG must name an Iceberg catalog of that Trino: see SHOW CATALOGS.",
         )
     if name == "PERMISSION_DENIED":
         return EngineFailed(
@@ -125,8 +126,8 @@ def _query_error(error: TrinoQueryError) -> AsgardError:
         return EngineFailed(
             f"Another writer changed the table meanwhile: {text}", retryable=True, conflict=True
         )
-    if name in _AWAY:
-        return EngineUnreachable(f"Trino is not able to work now: {text}", dependency="trino")
+    if name in _UNAVAILABLE:
+        return EngineUnreachable(f"Trino is currently unavailable: {text}", dependency="trino")
     if name in _STORAGE:
         return EngineFailed(
             f"Trino could not use the catalog or the object store: {text}",
@@ -150,16 +151,16 @@ def _by_type(error: TrinoQueryError, name: str, text: str) -> AsgardError:
                 cause=FailureCause.OUT_OF_MEMORY,
                 hint="Read fewer rows or columns, or aggregate in steps.",
             )
-        late = "TIME" in name
-        cause = FailureCause.TIMEOUT if late else FailureCause.INTERNAL
+        is_timeout = "TIME" in name
+        cause = FailureCause.TIMEOUT if is_timeout else FailureCause.INTERNAL
         return EngineFailed(text, cause=cause, retryable=True)
     if error.error_type == "EXTERNAL":
         return EngineFailed(f"Something that Trino depends on failed: {text}")
-    return EngineFailed(f"Trino failed inside: {text}", cause=FailureCause.INTERNAL)
+    return EngineFailed(f"Trino failed internally: {text}", cause=FailureCause.INTERNAL)
 
 
 def _user_error(error: TrinoQueryError, name: str, text: str) -> AsgardError:
-    if name in _OF_VIEWS:
+    if name in _VIEW_ERRORS:
         return EngineFailed(
             text,
             cause=FailureCause.SQL_ERROR,
@@ -168,7 +169,7 @@ def _user_error(error: TrinoQueryError, name: str, text: str) -> AsgardError:
         )
     if name in _EXISTS:
         return EngineFailed(f"Another writer changed the lake meanwhile: {text}", retryable=True)
-    if name in _OF_OPERATORS:
+    if name in _OPERATOR_ERRORS:
         return EngineFailed(
             f"Trino refused the statement: {text}",
             hint="Check the settings and the access control of Trino.",
@@ -190,12 +191,12 @@ def _http_error(text: str) -> AsgardError:
     match int(status[1]) if status else 0:
         case 401 | 403 as code:
             return EngineFailed(
-                f"Trino refused its user (HTTP {code}).",
+                f"Trino refused Asgard's user (HTTP {code}).",
                 cause=FailureCause.PERMISSION_DENIED,
                 hint="Check TRINO_USER and TRINO_PASSWORD or TRINO_JWT_TOKEN.",
             )
         case 429:
-            return EngineUnreachable("Trino takes no more queries now.", dependency="trino")
+            return EngineUnreachable("Trino currently accepts no more queries.", dependency="trino")
         case code if code >= 500:
             return EngineUnreachable(f"Trino answered with HTTP {code}.", dependency="trino")
         case code:
@@ -208,14 +209,12 @@ def _http_error(text: str) -> AsgardError:
 def _unreachable(text: str) -> AsgardError:
     if "SSL" in text or "CERTIFICATE" in text.upper():
         return EngineUnreachable(
-            "No TLS connection to Trino comes about: "
+            "A TLS connection to Trino could not be established: "
             f"{_readable(text)}. Check TRINO_HTTP_SCHEME and TRINO_VERIFY.",
             dependency="trino",
         )
     if "NameResolution" in text or "getaddrinfo" in text:
-        return EngineUnreachable(
-            "TRINO_HOST is a name that cannot be resolved.", dependency="trino"
-        )
+        return EngineUnreachable("The name in TRINO_HOST cannot be resolved.", dependency="trino")
     return EngineUnreachable(f"Trino cannot be reached: {_readable(text)}", dependency="trino")
 
 

@@ -1,5 +1,5 @@
 # ruff: noqa: S608 — identifiers are quoted, and the rows come from a table of our own
-"""The one statement by which an increment, built into staging, becomes part of its table."""
+"""Writes the one statement that moves an increment from staging into its table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.warehouse.engine import IncrementalStrategy
 
 @dataclass(frozen=True)
 class TrinoMerge:
-    """`target` and `delta` are quoted names of tables; `old` and `new` their columns."""
+    """Merges `delta` into `target` (quoted names of tables), with the columns `new` and `old`."""
 
     target: str
     delta: str
@@ -25,11 +25,11 @@ class TrinoMerge:
     strategy: IncrementalStrategy
 
     def added_columns(self) -> list[str]:
-        known = {column.name for column in self.old}
+        existing = {column.name for column in self.old}
         return [
             f"ALTER TABLE {self.target} ADD COLUMN {quoted(column.name)} {column.type}"
             for column in self.new
-            if column.name not in known
+            if column.name not in existing
         ]
 
     def statement(self) -> str:
@@ -51,7 +51,7 @@ class TrinoMerge:
         )
 
     def _delete_insert(self) -> str:
-        """In one commit: every key of the delta comes twice, once as a row that only deletes."""
+        """Replace rows in one commit: each key of the delta comes twice, once to delete only."""
         keys = ", ".join(quoted(name) for name in self._key)
         gone = ", ".join(
             quoted(c.name)
@@ -75,7 +75,7 @@ class TrinoMerge:
         return tuple(name.lower() for name in self.key)
 
     def _rows(self) -> str:
-        """The delta, with the types that the table already has for its columns."""
+        """Return the delta, with the types that the table already has for its columns."""
         picked = ", ".join(
             f"CAST({quoted(c.name)} AS {self._held(c)}) AS {quoted(c.name)}" for c in self.new
         )
@@ -104,17 +104,18 @@ def unusable_keys(delta: str, key: Sequence[str], *, unique: bool) -> str:
     return f"SELECT count(*), {columns} FROM {delta} GROUP BY {columns}\nHAVING {unusable} LIMIT 1"
 
 
-def refused_key(key: Sequence[str], found: Sequence[object]) -> EngineFailed:
-    count, *values = found
+def refused_key(key: Sequence[str], row: Sequence[object]) -> EngineFailed:
+    """Return the error for a row of `unusable_keys`."""
+    count, *values = row
     if None in values:
         return EngineFailed(
             f"{count} rows have no value in their unique_key ({', '.join(key)}).",
             cause=FailureCause.SQL_ERROR,
             hint="Filter them out in the SQL, or choose another unique_key.",
         )
-    said = ", ".join(f"{name} = {value!r}" for name, value in zip(key, values, strict=True))
+    duplicate = ", ".join(f"{name} = {value!r}" for name, value in zip(key, values, strict=True))
     return EngineFailed(
-        f"The query gives more than one row with {said}; a merge needs one row per key.",
+        f"The query gives more than one row with {duplicate}; a merge needs one row per key.",
         cause=FailureCause.SQL_ERROR,
         hint="Make the query give one row per key, or use delete_insert.",
     )

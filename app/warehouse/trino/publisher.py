@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 SHOWN = 500
 """Characters of a refused statement in the run's log."""
-LOOKED_AT = 4 * SHOWN
-"""Characters of it, white space included, that are looked at: the worker chooses its length."""
+EXAMINED = 4 * SHOWN
+"""Characters of it, white space included, that are examined: the worker chooses its length."""
 
 
 def table_statement(table: str, sql: str) -> str:
@@ -34,9 +34,9 @@ class StatementRefused(Exception):
     """The worker sent another statement. This ends the worker, since it may run foreign code."""
 
     def __init__(self, after_build: bool) -> None:
-        done = " The statement of this build had already finished." if after_build else ""
+        note = " The statement of this build had already finished." if after_build else ""
         self.error = EngineFailed(
-            f"dbt sent a statement other than the one of this build. Asgard refused it.{done}",
+            f"dbt sent a statement other than the one of this build. Asgard refused it.{note}",
             cause=FailureCause.PERMISSION_DENIED,
             hint="The run's log shows the statement. Look for templates (`{{`, `{%`) in the names "
             "and texts that the model reads.",
@@ -68,7 +68,7 @@ class Publisher:
         statement = question.get("statement")
         if self._begun or statement != self._approved:
             text = statement if isinstance(statement, str) else ""
-            shown = " ".join(text[:LOOKED_AT].split())[:SHOWN]
+            shown = " ".join(text[:EXAMINED].split())[:SHOWN]
             self._log(f"Refused a statement from dbt other than the one of this build: {shown}")
             raise StatementRefused(self._answer is not None)
         self._begun = True
@@ -83,11 +83,13 @@ class Publisher:
             "changed": answer.changed,
         }
 
-    def conclude(self, ended: AsgardError | None) -> None:
-        """`ended` is dbt's error. Only the outcome of the statement counts. Raises its error."""
+    def conclude(self, dbt_error: AsgardError | None) -> None:
+        """Raise the statement's error, if any. Only its outcome counts, not dbt's error."""
         if self._error:
             raise self._error
         if self._answer is None:
-            raise ended or EngineFailed("dbt ended without running the statement of this build.")
-        if ended:
-            self._log(f"dbt failed after its statement had finished: {ended.detail}")
+            raise dbt_error or EngineFailed(
+                "dbt ended without running the statement of this build."
+            )
+        if dbt_error:
+            self._log(f"dbt failed after its statement had finished: {dbt_error.detail}")

@@ -1,4 +1,4 @@
-"""What a run's queries did to a table: Trino writes their ids into the snapshots they make."""
+"""Finds what a run's queries did to a table: Trino writes their ids into the table's snapshots."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ QUERY_ID_PROPERTY = "trino_query_id"
 class Written:
     output: RunOutput
     """Describes the newest snapshot of the queries, or else the current snapshot."""
-    found: bool
+    is_visible: bool
     """Whether the catalog shows a snapshot of the queries."""
     delete_files: int
-    """In the current snapshot."""
+    """Number of delete files in the current snapshot."""
 
 
 def written(
     catalog: RestCatalog, table: str, query_ids: Collection[str], ref: str | None
 ) -> Written:
-    """From one answer of the catalog."""
-    found = catalog.load_table(table)
-    current = found.current_snapshot()
+    """Return what the queries wrote, from one answer of the catalog."""
+    loaded = catalog.load_table(table)
+    current = loaded.current_snapshot()
     deletes = int(_property(current, "total-delete-files") or 0)
-    snapshots = sorted(found.snapshots(), key=lambda s: s.sequence_number or 0, reverse=True)
+    snapshots = sorted(loaded.snapshots(), key=lambda s: s.sequence_number or 0, reverse=True)
     for snapshot in snapshots:
         if _property(snapshot, QUERY_ID_PROPERTY) in query_ids:
-            return Written(_output(found, table, snapshot, ref), True, deletes)
-    output = _output(found, table, current, ref)
+            return Written(_output(loaded, table, snapshot, ref), True, deletes)
+    output = _output(loaded, table, current, ref)
     return Written(output.model_copy(update={"rows_written": 0}), False, deletes)
 
 
-def _output(found: Table, table: str, snapshot: Snapshot | None, ref: str | None) -> RunOutput:
-    info = table_info(table, found, snapshot)
-    latest = snapshot is None or found.metadata.current_snapshot_id == snapshot.snapshot_id
+def _output(loaded: Table, table: str, snapshot: Snapshot | None, ref: str | None) -> RunOutput:
+    info = table_info(table, loaded, snapshot)
+    is_latest = snapshot is None or loaded.metadata.current_snapshot_id == snapshot.snapshot_id
     return RunOutput(
         table=table,
         table_uuid=info.table_uuid,
         snapshot_id=info.snapshot_id,
-        metadata_location=info.metadata_location if latest else None,
+        metadata_location=info.metadata_location if is_latest else None,
         rows=info.rows,
         rows_written=int(_property(snapshot, "added-records") or 0),
         bytes=info.bytes,

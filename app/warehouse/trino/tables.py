@@ -1,4 +1,4 @@
-"""Tables and views that Trino writes: their names, their runs' commits, and leftovers of runs."""
+"""Handles tables and views that Trino writes: names, commits of runs, and leftovers of runs."""
 
 import time
 from collections.abc import Callable, Collection
@@ -14,7 +14,7 @@ from app.lakehouse.tables import ViewInfo
 from app.runs.commits import RunTarget
 from app.runs.handler import RunResult
 from app.runs.model import Run
-from app.warehouse.dependents import Mend, rebuild_views_of_reconciled
+from app.warehouse.dependents import RebuildViews, rebuild_views_of_reconciled
 from app.warehouse.engine import ModelSpec
 from app.warehouse.trino import snapshots
 from app.warehouse.trino.client import QueryResult, TrinoClient
@@ -24,8 +24,8 @@ from app.warehouse.trino.snapshots import Written
 T = TypeVar("T")
 THREADS = 16
 ABANDONED_AFTER = 330.0
-"""Seconds after which a Trino that cannot be reached has ended a query that nobody polls:
-`query.client.timeout` is 5 minutes unless it is made shorter."""
+"""Seconds after which a Trino that cannot be reached has ended a query that is not polled:
+`query.client.timeout` is 5 minutes unless it is set to less."""
 
 
 class TrinoTables:
@@ -37,8 +37,8 @@ class TrinoTables:
         self._limiter = anyio.CapacityLimiter(THREADS)
         self._away_since: dict[str, float] = {}
 
-    async def reconcile(self, spec: ModelSpec, run: Run, mend: Mend) -> RunResult | None:
-        """Ends what the run left running on Trino, then looks for what its queries committed."""
+    async def reconcile(self, spec: ModelSpec, run: Run, rebuild: RebuildViews) -> RunResult | None:
+        """End what the run left running on Trino, then look for what its queries committed."""
         query_ids = set(run.engine.get("query_ids", ()))
         try:
             query_ids.update(await self.thread(partial(self.client.kill_queries_of, run.run_id)))
@@ -50,25 +50,25 @@ class TrinoTables:
             view = await self.catalog.view(spec.table)
             if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
                 return None
-            await rebuild_views_of_reconciled(mend, run)
+            await rebuild_views_of_reconciled(rebuild, run)
             return RunResult(output=self.view_output(view))
         published = await self.published(spec.table, query_ids)
         if published is None:
             await self.target.require_unchanged(run)
             return None
-        await rebuild_views_of_reconciled(mend, run)
+        await rebuild_views_of_reconciled(rebuild, run)
         return RunResult(output=published)
 
     async def published(self, table: str, query_ids: Collection[str]) -> RunOutput | None:
-        """What these queries wrote into the table, if its catalog shows it."""
+        """Return what these queries wrote into the table, if its catalog shows it."""
         try:
             written = await self.written(table, query_ids)
         except NotFound:
             return None
-        return written.output if written.found else None
+        return written.output if written.is_visible else None
 
     async def written(self, table: str, query_ids: Collection[str]) -> Written:
-        """Raises `NotFound` when there is no table."""
+        """Return what these queries wrote. Raises `NotFound` if there is no table."""
         ids, ref = set(query_ids), self.lake.catalog.ref
         return await self.catalog.run(
             lambda rest: snapshots.written(rest, table, ids, ref),
@@ -79,7 +79,7 @@ class TrinoTables:
         return await self.thread(partial(self.client.ask, sql, seconds))
 
     async def thread(self, work: Callable[[], T]) -> T:
-        """Left behind when it is cancelled: what it waits for is ended by `reconcile`."""
+        """Run `work` in a thread, which a cancellation abandons. `reconcile` ends its queries."""
         return await anyio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
     def name(self, schema: str, name: str) -> str:
@@ -90,9 +90,9 @@ class TrinoTables:
         return RunOutput(table=view.table, table_uuid=view.view_uuid, catalog_ref=ref)
 
     def _wait_for_abandonment(self, run_id: str, error: EngineUnreachable) -> None:
-        """Returns when no query of the run can be running any more."""
+        """Return if no query of the run can still be running, else raise the error."""
         if "refused" in error.detail:
-            return  # nobody listens: the coordinator is gone, and with it its queries
+            return  # the port is closed: the coordinator and its queries are gone
         since = self._away_since.setdefault(run_id, time.monotonic())
         if time.monotonic() - since < ABANDONED_AFTER:
             raise error

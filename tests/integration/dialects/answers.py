@@ -1,4 +1,4 @@
-"""What each engine answers to each case, after the guard and the rewriting, in one session."""
+"""Runs each case on each engine, after the guard and the rewriting, in one session."""
 
 import json
 import os
@@ -23,7 +23,7 @@ POLICY = SqlPolicy()
 
 @dataclass(frozen=True)
 class Answer:
-    """Rows, the guard's or the rewriting's reason to refuse the SQL, or the engine's error."""
+    """Holds rows, the reason of the guard or rewriting for a refusal, or the engine's error."""
 
     rows: Rows | None = None
     refused: str = ""
@@ -89,7 +89,7 @@ def of_sail() -> list[Answer]:
 
 
 def of_spark(python: str, environment: dict[str, str]) -> list[Answer]:
-    """`python` is that of the environment in which real Spark is installed."""
+    """Run the cases on real Spark, with the `python` of its environment."""
     texts = [_answer(case, spark_sql, lambda sql: [[sql]]) for case in CASES]
     statements = [spark_sql(case) for case, text in zip(CASES, texts, strict=True) if text.rows]
     told = iter(told_by_spark(statements, python, environment))
@@ -100,7 +100,7 @@ def told_by_spark(
     statements: list[str], python: str, environment: dict[str, str]
 ) -> list[dict[str, Any]]:
     command = [python, "-m", "tests.integration.dialects.spark_session"]
-    done = subprocess.run(
+    process = subprocess.run(
         command,
         input=json.dumps(statements),
         capture_output=True,
@@ -110,12 +110,12 @@ def told_by_spark(
         cwd=ROOT,
         env={**environment, "PYTHONPATH": str(ROOT), "TZ": "UTC"},
     )
-    answers: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])["answers"]
+    answers: list[dict[str, Any]] = json.loads(process.stdout.splitlines()[-1])["answers"]
     return answers
 
 
 def of_trino(connection: Any) -> list[Answer]:
-    """`connection` is of the `trino` client."""
+    """Run the cases on a connection of the `trino` client."""
 
     def run(sql: str) -> Any:
         cursor = connection.cursor()

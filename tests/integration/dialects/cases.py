@@ -1,4 +1,4 @@
-"""The statements that two engines of one dialect must answer alike, by topic."""
+"""Lists statements, by topic, for which both engines of a dialect must give the same answer."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,8 @@ DATA = (
 
 @dataclass(frozen=True)
 class Case:
-    """`spark` is the statement in Spark's dialect where it is not the same. The last two say why
-    the embedded engine answers otherwise than the production one."""
+    """Holds a statement. `spark` is its form in Spark's dialect, if that differs. The last two say
+    why the answer of the embedded engine differs from that of the production one."""
 
     topic: str
     trino: str
@@ -27,8 +27,8 @@ class Case:
     sail_differs: str = ""
 
     def sql(self, dialect: str) -> str:
-        said = self.spark if dialect == "spark" and self.spark else self.trino
-        return DATA + said
+        statement = self.spark if dialect == "spark" and self.spark else self.trino
+        return DATA + statement
 
 
 CASES = (

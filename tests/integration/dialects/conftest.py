@@ -1,4 +1,4 @@
-"""The two engines of each dialect, asked once for the whole group."""
+"""Runs the cases on the two engines of each dialect, once for the whole group."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.integration.servers.trino import start_trino
 
 @pytest.fixture(scope="session")
 def duckdb_and_trino(servers_folder: Path, seaweedfs: SeaweedFs) -> Pair:
-    """The statements bring their own rows: Trino's catalog is never asked."""
+    """Run DuckDB and Trino. The statements contain their rows, so Trino's catalog is not used."""
     server = start_trino(servers_folder / "trino", seaweedfs.s3, seaweedfs.rest_uri)
     try:
         with trino.dbapi.connect(

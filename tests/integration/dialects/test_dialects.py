@@ -1,4 +1,4 @@
-"""Sail against Spark 3.5 and DuckDB against Trino, statement by statement, each in one session."""
+"""Sail answers as Spark 3.5 and DuckDB as Trino, statement by statement, in one session each."""
 
 import os
 
@@ -11,14 +11,14 @@ from tests.integration.dialects.report import DOCUMENT, Pair, document
 pytestmark = pytest.mark.timeout(600)
 
 WRITE = os.environ.get("ASGARD_WRITE_DOCS")
-"""Set it to write docs/dialects.md anew from what the engines answer now."""
+"""Set it to rewrite docs/dialects.md from the current answers of the engines."""
 
 
 def differing(pair: Pair) -> list[str]:
     return [
         case.trino
-        for case, mine, theirs in zip(CASES, *pair, strict=True)
-        if str(mine) != str(theirs)
+        for case, embedded, production in zip(CASES, *pair, strict=True)
+        if str(embedded) != str(production)
     ]
 
 
@@ -41,7 +41,9 @@ def test_a_job_replaces_no_variables_in_sql(spark_environment: dict[str, str]) -
     assert [answer["rows"] for answer in told] == [[[f"{text!r}"]] for text in texts]
 
 
-def test_the_document_is_true(duckdb_and_trino: Pair, sail_and_spark: Pair) -> None:
+def test_the_document_shows_the_current_answers(
+    duckdb_and_trino: Pair, sail_and_spark: Pair
+) -> None:
     now = document(duckdb_and_trino, sail_and_spark)
     if WRITE:
         DOCUMENT.write_text(now)

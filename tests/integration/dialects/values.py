@@ -1,4 +1,4 @@
-"""Values of any driver, said in one way: what is equal there is equal here, its kind included."""
+"""Spells the values of any client in one way: equal values of one kind are spelled alike."""
 
 import math
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ Rows = list[list[str]]
 
 
 def rows_of(rows: Any) -> Rows:
-    return [[said(value) for value in row] for row in rows]
+    return [[spelled(value) for value in row] for row in rows]
 
 
-def said(value: Any) -> str:
+def spelled(value: Any) -> str:
     match value:
         case None:
             return "null"
@@ -33,8 +33,8 @@ def said(value: Any) -> str:
         case str():
             return repr(value)
         case Mapping():
-            return "{" + ", ".join(f"{said(k)}: {said(v)}" for k, v in value.items()) + "}"
+            return "{" + ", ".join(f"{spelled(k)}: {spelled(v)}" for k, v in value.items()) + "}"
         case list() | tuple():
-            return "[" + ", ".join(said(item) for item in value) + "]"
+            return "[" + ", ".join(spelled(item) for item in value) + "]"
         case _:
             return f"{type(value).__name__} {value}"

@@ -34,7 +34,7 @@ def nessie(servers_folder: Path, seaweedfs: SeaweedFs) -> Iterator[Nessie]:
 
 @pytest.fixture(scope="session")
 def catalog(request: pytest.FixtureRequest, seaweedfs: SeaweedFs) -> dict[str, str]:
-    """The settings that name the catalog."""
+    """Return the settings that name the catalog."""
     if ON_NESSIE:
         nessie: Nessie = request.getfixturevalue("nessie")
         return {"nessie_uri": nessie.uri, "nessie_records_ref": RECORDS_REF}
@@ -73,7 +73,7 @@ def production(
     catalog: dict[str, str],
     trino: Trino,
 ) -> Settings:
-    """As an operator sets them; ingestion and Spark stay embedded."""
+    """Return settings as an operator makes them. Ingestion and Spark stay embedded."""
     home = tmp_path_factory.mktemp("asgard")
     return Settings(
         _env_file=None,
@@ -92,14 +92,14 @@ def production(
 
 @pytest.fixture(scope="session")
 async def lakehouse(production: Settings) -> AsyncIterator[Lakehouse]:
-    """In place of the embedded one, for the embedded suites."""
+    """Replace the embedded lakehouse for the embedded suites."""
     async with external_lakehouse(production) as lake:
         yield Lakehouse.of(production, lake)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    known = {**differences.ON_TRINO, **(differences.ON_NESSIE if ON_NESSIE else {})}
+    differing = {**differences.ON_TRINO, **(differences.ON_NESSIE if ON_NESSIE else {})}
     for item in items:
         name = getattr(item, "originalname", item.name)
-        if reason := known.get(name) or known.get(item.name):
+        if reason := differing.get(name) or differing.get(item.name):
             item.add_marker(pytest.mark.skip(reason=reason))

@@ -1,8 +1,8 @@
-"""Tests of the embedded suites that do not hold on Trino and Nessie, each with its reason, and what
-is not run a second time, on SeaweedFS's catalog."""
+"""Lists tests of the embedded suites that do not hold on Trino and Nessie, with reasons, and tests
+that are not run a second time on SeaweedFS's catalog."""
 
 ON_TRINO: dict[str, str] = {
-    "test_validation_says_no_to_what_the_engine_cannot_do": "what DuckDB cannot do, Trino can",
+    "test_validation_refuses_sql_that_the_engine_does_not_support": "Trino supports this SQL",
     "test_a_session_reaches_nothing_but_the_lake": "about DuckDB's own session; "
     "Trino's reach is that of its catalogs and access control",
     "test_merges_leave_one_file_and_no_delete_files": "Trino merges on read: delete files are "
@@ -15,9 +15,9 @@ ON_NESSIE: dict[str, str] = {
     "test_a_tables_figures_are_those_of_its_snapshot": f"{_HISTORY}: created_at is its time",
     "test_a_runs_snapshot_is_found_behind_later_ones": _HISTORY,
     "test_a_replacement_is_one_snapshot_that_carries_the_run": _HISTORY,
-    "test_old_snapshots_go_and_so_do_the_files_that_only_they_knew": "files die by nessie-gc",
+    "test_old_snapshots_expire_with_the_files_that_only_they_use": "nessie-gc deletes files",
     "test_a_dropped_table_takes_its_files_along": "files die by nessie-gc",
-    "test_delete_files_of_other_engines_go_with_the_next_replacement": "DuckDB, which the test "
+    "test_a_replacement_removes_delete_files_of_other_engines": "DuckDB, which the test "
     "deletes with, breaks on Nessie's answer; Trino's delete files: test_trino_engine",
     "test_a_token_that_is_refused_is_renewed_and_the_request_repeated": _OAUTH,
     "test_a_token_is_renewed_before_it_expires": _OAUTH,

@@ -1,4 +1,4 @@
-"""A Trino that lets nobody in without a token, over TLS with a certificate of its own."""
+"""Asgard works with a Trino that requires a token and TLS with its own certificate."""
 
 import base64
 import hashlib
@@ -38,7 +38,7 @@ SCRIPT = Path(__file__).parents[3] / "script" / "create-schemas.sh"
 def locked(
     servers_folder: Path, seaweedfs: SeaweedFs, nessie: Nessie, production: Settings
 ) -> Iterator[Settings]:
-    """The settings of somebody who may come in."""
+    """Return the settings of a user who has access."""
     folder = servers_folder / "trino-locked"
     folder.mkdir()
     key, port = secrets.token_bytes(32), free_port()
@@ -89,7 +89,7 @@ async def test_models_are_built_with_a_token_over_tls(
         assert not _files_with(token.get_secret_value(), tmp_path)
 
 
-def test_the_script_makes_the_schemas_with_a_token_over_tls(locked: Settings) -> None:
+def test_the_script_creates_the_schemas_with_a_token_over_tls(locked: Settings) -> None:
     token = locked.trino_jwt_token
     assert token is not None
     settings = {
@@ -106,11 +106,11 @@ def test_the_script_makes_the_schemas_with_a_token_over_tls(locked: Settings) ->
 
     assert (done.returncode, done.stderr) == (0, "")
     statement = "SHOW SCHEMAS FROM iceberg LIKE 'locked%'"
-    found = TrinoClient(trino_connection(locked)).ask(statement, 30)
-    assert sorted(row[0] for row in found.rows) == ["locked_gold", "locked_silver"]
+    schemas = TrinoClient(trino_connection(locked)).ask(statement, 30)
+    assert sorted(row[0] for row in schemas.rows) == ["locked_gold", "locked_silver"]
 
 
-def test_a_wrong_token_is_refused_and_not_told(locked: Settings) -> None:
+def test_a_wrong_token_is_refused_and_not_shown(locked: Settings) -> None:
     token = _token(b"another key of the same length.", USER)
     wrong = locked.model_copy(update={"trino_jwt_token": SecretStr(token)})
     with pytest.raises(EngineFailed) as refused:
@@ -120,20 +120,22 @@ def test_a_wrong_token_is_refused_and_not_told(locked: Settings) -> None:
     assert token not in refused.value.detail
 
 
-def test_no_token_is_refused(locked: Settings) -> None:
-    nobody = locked.model_copy(update={"trino_jwt_token": None, "trino_http_scheme": "https"})
+def test_a_missing_token_is_refused(locked: Settings) -> None:
+    without_token = locked.model_copy(
+        update={"trino_jwt_token": None, "trino_http_scheme": "https"}
+    )
     with pytest.raises(EngineFailed) as refused:
-        TrinoClient(trino_connection(nobody)).ask("SELECT 1", 10)
+        TrinoClient(trino_connection(without_token)).ask("SELECT 1", 10)
     assert refused.value.failure_cause == "permission_denied"
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(locked: Settings) -> None:
+def test_an_untrusted_certificate_is_refused(locked: Settings) -> None:
     strict = locked.model_copy(update={"trino_verify": "true"})
     with pytest.raises(EngineUnreachable, match="TRINO_VERIFY"):
         TrinoClient(trino_connection(strict)).ask("SELECT 1", 10)
 
 
-def test_plain_http_to_tls_is_told(locked: Settings) -> None:
+def test_plain_http_to_a_tls_port_is_reported(locked: Settings) -> None:
     plain = locked.model_copy(update={"trino_jwt_token": None, "trino_http_scheme": "http"})
     with pytest.raises((EngineFailed, EngineUnreachable)) as refused:
         TrinoClient(trino_connection(plain)).ask("SELECT 1", 10)
@@ -141,7 +143,7 @@ def test_plain_http_to_tls_is_told(locked: Settings) -> None:
 
 
 def _files_with(secret: str, folder: Path) -> list[Path]:
-    """What the workers wrote: projects, logs, artifacts."""
+    """Return the files of the workers that contain the secret: projects, logs, artifacts."""
     written = [path for path in folder.rglob("*") if path.is_file()]
     assert written
     return [path for path in written if secret.encode() in path.read_bytes()]

@@ -1,4 +1,4 @@
-"""What `asgard doctor` says of Trino and Nessie, and of a Trino that lets somebody only read."""
+"""`asgard doctor` checks Trino and Nessie, and a Trino whose user may only read."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ RULES = {
 
 @pytest.fixture(scope="module")
 def guarded(servers_folder: Path, seaweedfs: SeaweedFs, nessie: Nessie) -> Iterator[Trino]:
-    """A Trino with rules: `reader` only reads."""
+    """Start a Trino with access rules: `reader` may only read."""
     folder = servers_folder / "trino-guarded"
     folder.mkdir()
     (folder / "rules.json").write_text(json.dumps(RULES))

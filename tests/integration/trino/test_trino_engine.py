@@ -1,4 +1,4 @@
-"""What is Trino's alone: marks on queries, cancels and kills seen on Trino itself, merges."""
+"""Tests that need Trino: marks on queries, cancels and kills as Trino sees them, merges."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -38,13 +38,13 @@ async def world(
 
 
 async def states(trino: Trino, run: Run, verb: str = "") -> list[str]:
-    """Of the run's queries, by Trino's own account."""
-    found = await asyncio.to_thread(
+    """Return the states of the run's queries, as Trino reports them."""
+    rows = await asyncio.to_thread(
         trino.execute,
         "SELECT state FROM system.runtime.queries "
         f"WHERE query LIKE '%asgard run ' || '{run.run_id}%{verb}%'",
     )
-    return sorted(str(row[0]) for row in found)
+    return sorted(str(row[0]) for row in rows)
 
 
 async def computing(trino: Trino, run: Run) -> bool:
@@ -56,9 +56,9 @@ async def test_every_query_of_a_run_carries_its_id_on_trino(world: World, trino:
     (query_id,) = run.engine["query_ids"]
     url = f"http://127.0.0.1:{trino.port}/v1/query/{query_id}"
     async with httpx.AsyncClient(headers={"X-Trino-User": "test"}) as client:
-        told = (await client.get(url)).raise_for_status().json()
-    assert set(told["session"]["clientTags"]) == {"asgard", run.run_id}
-    assert told["session"]["source"] == "asgard"
+        info = (await client.get(url)).raise_for_status().json()
+    assert set(info["session"]["clientTags"]) == {"asgard", run.run_id}
+    assert info["session"]["source"] == "asgard"
     assert await states(trino, run) == ["FINISHED"]
 
 
@@ -100,7 +100,7 @@ async def test_a_killed_worker_leaves_no_query_on_trino(world: World, trino: Tri
 
 
 @pytest.mark.parametrize("delay", [0.2, 0.4, 0.8])
-async def test_wherever_a_kill_hits_a_ctas_the_run_ends_with_the_truth(
+async def test_a_kill_at_any_point_of_a_ctas_ends_the_run_with_its_true_outcome(
     world: World, trino: Trino, delay: float
 ) -> None:
     name = unique("ctas")
@@ -124,7 +124,7 @@ async def test_wherever_a_kill_hits_a_ctas_the_run_ends_with_the_truth(
 
 
 @pytest.mark.parametrize("strategy", [MERGE, APPEND])
-async def test_a_killed_worker_doubles_and_loses_no_row_of_an_increment(
+async def test_a_killed_worker_duplicates_and_loses_no_row_of_an_increment(
     world: World, strategy: dict[str, Any]
 ) -> None:
     name = unique("increment")
@@ -143,7 +143,7 @@ async def _begun(world: World, run: Run) -> bool:
     return "query_ids" in run.engine or run.state.is_terminal
 
 
-async def test_delete_files_are_worked_in_before_they_pile_up(world: World) -> None:
+async def test_delete_files_are_compacted_before_they_accumulate(world: World) -> None:
     name = unique("piled")
     await world.built(name, "SELECT 0 AS k, 0 AS v", **MERGE)
     most = 0
@@ -169,7 +169,7 @@ def _delete_files(catalog: Any, name: str) -> int:
     return int(snapshot.summary.additional_properties["total-delete-files"])
 
 
-async def test_merges_survive_writers_that_are_not_ours(world: World, trino: Trino) -> None:
+async def test_merges_survive_other_writers(world: World, trino: Trino) -> None:
     name = unique("rivals")
     await world.built(name, "SELECT 0 AS k, 0 AS v", **MERGE)
     table = f"iceberg.gold.{name}"
@@ -181,7 +181,7 @@ async def test_merges_survive_writers_that_are_not_ours(world: World, trino: Tri
     before, merges, keys, over = retries(), 0, [0], asyncio.Event()
 
     async def rival() -> int:
-        """Commits all the time until a merge was second: then that has to come first."""
+        """Commit continuously until a merge has lost once. After that, the merge must win."""
         done = 0
         while retries() == before and not over.is_set():
             try:
@@ -221,7 +221,7 @@ class Instead:
 
 
 @pytest.mark.parametrize("how", [{}, MERGE, {**MERGE, "full_refresh": True}, APPEND])
-async def test_a_statement_that_wrote_another_table_is_no_success(
+async def test_a_statement_that_wrote_another_table_fails_the_run(
     world: World, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
 ) -> None:
     name, other = unique("unwritten"), unique("instead")
@@ -242,14 +242,14 @@ async def test_a_statement_that_wrote_another_table_is_no_success(
     assert await world.snapshot(name) == before
 
 
-async def test_a_snapshot_of_another_writer_is_not_the_runs(
+async def test_a_snapshot_of_another_writer_does_not_count_as_the_runs(
     world: World, trino: Trino, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = unique("covered")
     await world.built(name, "SELECT 1 AS k")
 
     class Rival(TrinoClient):
-        """Another writer commits right after each statement of the run."""
+        """Lets another writer commit right after each statement of the run."""
 
         def query(self, sql: str, **more: Any) -> QueryResult:
             answer = super().query(sql, **more)
@@ -273,7 +273,7 @@ async def test_a_snapshot_of_another_writer_is_not_the_runs(
         assert run.output.snapshot_id != await world.snapshot(name)
 
 
-async def test_an_increment_without_rows_names_no_snapshot_of_others(world: World) -> None:
+async def test_an_increment_without_rows_names_no_foreign_snapshot(world: World) -> None:
     name = unique("nothing")
     await world.built(name, "SELECT 1 AS k", **MERGE)
     run = await world.built(name, "SELECT 1 AS k WHERE false", **MERGE)
@@ -281,13 +281,13 @@ async def test_an_increment_without_rows_names_no_snapshot_of_others(world: Worl
     assert (run.output.rows, run.output.rows_written, run.output.snapshot_id) == (1, 0, None)
 
 
-async def test_a_text_that_looks_like_the_end_of_a_statement_is_a_text(world: World) -> None:
+async def test_a_text_that_looks_like_the_end_of_a_statement_stays_a_text(world: World) -> None:
     name = unique("texts")
     await world.built(name, "SELECT '\\' AS a, '; drop' AS b, '-- no' AS c")
     assert await world.rows(name) == [{"a": "\\", "b": "; drop", "c": "-- no"}]
 
 
-async def test_what_no_table_holds_is_cast_or_refused(world: World) -> None:
+async def test_types_that_no_table_holds_are_cast_or_refused(world: World) -> None:
     name = unique("types")
     await world.built(name, "SELECT json_parse('{\"a\":1}') AS j, NULL AS n")
     assert await world.rows(name) == [{"j": '{"a":1}', "n": None}]
@@ -312,7 +312,7 @@ async def test_what_no_table_holds_is_cast_or_refused(world: World) -> None:
         ),
     ],
 )
-async def test_an_error_of_the_user_is_refused_at_its_place(
+async def test_an_error_of_the_user_is_refused_with_its_position(
     world: World, sql: str, position: dict[str, int] | None
 ) -> None:
     with pytest.raises(SqlInvalid) as refused:
@@ -321,7 +321,7 @@ async def test_an_error_of_the_user_is_refused_at_its_place(
     assert not refused.value.detail.startswith("line ")
 
 
-async def test_a_view_of_somebody_else_is_read(world: World, trino: Trino) -> None:
+async def test_a_foreign_view_can_be_read(world: World, trino: Trino) -> None:
     view, name = unique("foreign"), unique("reader")
     await asyncio.to_thread(
         trino.execute, f"CREATE VIEW iceberg.gold.{view} SECURITY INVOKER AS SELECT 7 AS a"
@@ -331,9 +331,7 @@ async def test_a_view_of_somebody_else_is_read(world: World, trino: Trino) -> No
 
 
 @pytest.mark.parametrize("sql", ["SELECT * FROM iceberg.gold.{t}", "TABLE iceberg.gold.{t}"])
-async def test_a_view_of_somebody_else_is_never_left_stale(
-    world: World, trino: Trino, sql: str
-) -> None:
+async def test_a_foreign_view_is_never_left_stale(world: World, trino: Trino, sql: str) -> None:
     view, name = unique("foreign"), unique("read")
     await world.built(name, "SELECT 1 AS a")
     text = sql.format(t=name)

@@ -1,4 +1,4 @@
-"""A server that dies or falls silent in the middle: runs end with the truth, and work goes on."""
+"""If a server dies or stops answering, runs end with their true outcome, and work continues."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ async def world(
         yield world
 
 
-async def test_a_nessie_that_falls_silent_hangs_nothing(world: World, nessie: Nessie) -> None:
+async def test_a_nessie_that_stops_answering_blocks_nothing(world: World, nessie: Nessie) -> None:
     name = unique("silent")
     await world.built(name, "SELECT 1 AS n")
     run = await world.start(name, ENDLESS)
@@ -36,8 +36,8 @@ async def test_a_nessie_that_falls_silent_hangs_nothing(world: World, nessie: Ne
         with pytest.raises(EngineUnreachable):
             await world.lakehouse.catalog.table(f"gold.{name}")
         assert time.monotonic() - started < 25
-        asked = asyncio.create_task(world.runs.cancel(run.run_id, ANONYMOUS))
-        await asyncio.wait_for(asked, 25)
+        cancel = asyncio.create_task(world.runs.cancel(run.run_id, ANONYMOUS))
+        await asyncio.wait_for(cancel, 25)
     finally:
         nessie.process.go_on()
     ended = await world.runs.wait(run.run_id, 60)
@@ -46,7 +46,7 @@ async def test_a_nessie_that_falls_silent_hangs_nothing(world: World, nessie: Ne
     await world.built(name, "SELECT 2 AS n")
 
 
-async def test_a_trino_that_is_killed_fails_the_run_and_works_again(
+async def test_a_killed_trino_fails_the_run_and_the_next_run_succeeds(
     world: World, trino: Trino
 ) -> None:
     name = unique("dead")
@@ -58,10 +58,10 @@ async def test_a_trino_that_is_killed_fails_the_run_and_works_again(
     assert ended.failure is not None
     assert (ended.failure.cause, ended.failure.retryable) == ("engine_unreachable", True)
     assert unreached(world, "query") >= 1
-    asked = unreached(world, "ask")
+    before = unreached(world, "ask")
     with pytest.raises(EngineUnreachable):
         await world.engine.validate(GuardedQuery("SELECT 1 AS a", ()))
-    assert unreached(world, "ask") > asked
+    assert unreached(world, "ask") > before
     again = await world.build(name, "SELECT 2 AS n")
     assert again.failure is not None
     assert again.failure.cause == "engine_unreachable"

@@ -1,4 +1,4 @@
-"""Whole gateways on Trino and Nessie, as an operator starts them."""
+"""Whole gateways run on Trino and Nessie, as an operator starts them."""
 
 import asyncio
 import csv
@@ -33,7 +33,7 @@ SCRIPT = Path(__file__).parents[3] / "script" / "create-schemas.sh"
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """What the settings were read from."""
+    """Return the environment that gives these settings."""
     lake = "s3_bucket s3_endpoint aws_access_key_id nessie_uri nessie_records_ref"
     names = [*lake.split(), "trino_host", "trino_port"]
     values = {name.upper(): str(getattr(settings, name)) for name in names}
@@ -48,15 +48,15 @@ def environment(settings: Settings) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def traces() -> Iterator[Collector]:
-    with collector() as found:
-        yield found
+    with collector() as spans:
+        yield spans
 
 
 @pytest.fixture(scope="module")
 def gateways(
     production: Settings, tmp_path_factory: pytest.TempPathFactory, traces: Collector
 ) -> Iterator[tuple[LiveGateway, LiveGateway]]:
-    """Two that share the lake, and nothing else."""
+    """Start two gateways that share only the lake."""
     one, two = (tmp_path_factory.mktemp("gateway") for _ in range(2))
     shared = {
         **environment(production),
@@ -81,7 +81,7 @@ def product(name: str) -> dict[str, object]:
     }
 
 
-async def test_of_200_creates_on_two_gateways_that_collide_none_is_lost_or_doubled(
+async def test_none_of_200_colliding_creates_on_two_gateways_is_lost_or_duplicated(
     gateways: tuple[LiveGateway, LiveGateway],
 ) -> None:
     mark = uuid4().hex[:8]
@@ -90,7 +90,7 @@ async def test_of_200_creates_on_two_gateways_that_collide_none_is_lost_or_doubl
 
         async def create(gateway: LiveGateway, name: str) -> int:
             answer = await http.post(f"{gateway.url}/api/v1/data-products", json=product(name))
-            if answer.status_code == 503:  # too busy: told to come again, and nothing was made
+            if answer.status_code == 503:  # too busy: asked to retry, and nothing was created
                 await asyncio.sleep(float(answer.headers["retry-after"]))
                 return await create(gateway, name)
             return answer.status_code
@@ -98,8 +98,8 @@ async def test_of_200_creates_on_two_gateways_that_collide_none_is_lost_or_doubl
         answers = await asyncio.gather(*(create(g, name) for name in names for g in gateways))
         assert Counter(answers) == {201: 100, 409: 100}
         for gateway in gateways:
-            found = await listed(http, gateway, mark)
-            assert sorted(found) == sorted(names)
+            existing = await listed(http, gateway, mark)
+            assert sorted(existing) == sorted(names)
 
 
 async def listed(http: httpx.AsyncClient, gateway: LiveGateway, mark: str) -> list[str]:
@@ -122,8 +122,8 @@ def test_records_go_back_to_a_tag_by_the_commands_of_the_document(
     assert address.startswith("nessie=")
 
     def names(gateway: LiveGateway) -> set[str]:
-        found = httpx.get(f"{gateway.url}/api/v1/data-products", timeout=60).json()["data_products"]
-        return {item["name"] for item in found}
+        answer = httpx.get(f"{gateway.url}/api/v1/data-products", timeout=60)
+        return {item["name"] for item in answer.json()["data_products"]}
 
     def create(gateway: LiveGateway, name: str) -> None:
         answer = httpx.post(f"{gateway.url}/api/v1/data-products", json=product(name), timeout=60)
@@ -168,28 +168,28 @@ def test_the_demo_carries_its_data_from_bronze_to_a_product(
 
 
 def punctuality() -> dict[str, tuple[int, int]]:
-    """From the raw file: each carrier's flights, and how many landed at most 15 minutes late."""
-    found: dict[str, tuple[int, int]] = {}
+    """Return each carrier's flights and those at most 15 minutes late, from the raw file."""
+    totals: dict[str, tuple[int, int]] = {}
     with zipfile.ZipFile(raw_data() / "flights.csv.zip") as archive:
         text = archive.read("flights.csv").decode()
     for row in csv.DictReader(io.StringIO(text)):
-        flights, punctual = found.get(row["carrier"], (0, 0))
+        flights, punctual = totals.get(row["carrier"], (0, 0))
         late = row["arr_delay"] == "NA" or int(row["arr_delay"]) > 15
-        found[row["carrier"]] = (flights + 1, punctual + (not late))
-    return found
+        totals[row["carrier"]] = (flights + 1, punctual + (not late))
+    return totals
 
 
 def test_readiness_names_trino(gateways: tuple[LiveGateway, LiveGateway]) -> None:
-    told = httpx.get(f"{gateways[0].url}/health/ready", timeout=10).json()
-    assert told["status"] == "ready"
-    assert {name: item["status"] for name, item in told["dependencies"].items()} == {
+    report = httpx.get(f"{gateways[0].url}/health/ready", timeout=10).json()
+    assert report["status"] == "ready"
+    assert {name: item["status"] for name, item in report["dependencies"].items()} == {
         "s3": "ok",
         "catalog": "ok",
         "trino": "ok",
     }
     text = httpx.get(f"{gateways[0].url}/metrics", timeout=10).text
-    found = counted(text, "asgard_engine_calls_total", "engine", "operation", "outcome")
-    assert found["trino", "info", "ok"] >= 1
+    calls = counted(text, "asgard_engine_calls_total", "engine", "operation", "outcome")
+    assert calls["trino", "info", "ok"] >= 1
 
 
 def test_every_statement_of_a_run_is_counted_and_in_its_trace(
@@ -200,8 +200,8 @@ def test_every_statement_of_a_run_is_counted_and_in_its_trace(
 
     def calls() -> Counter[tuple[str, ...]]:
         text = httpx.get(f"{url}/metrics", timeout=30).text
-        found = counted(text, "asgard_engine_calls_total", "engine", "operation", "outcome")
-        return Counter({call: number for call, number in found.items() if call[0] == "trino"})
+        counts = counted(text, "asgard_engine_calls_total", "engine", "operation", "outcome")
+        return Counter({call: number for call, number in counts.items() if call[0] == "trino"})
 
     def transform(sql: str) -> tuple[dict[str, Any], list[Span]]:
         answer = httpx.post(
@@ -233,8 +233,8 @@ def test_every_statement_of_a_run_is_counted_and_in_its_trace(
             ("trino", "query", outcome): 1 + by_gateway,
         }
         assert len(_states(trino, done["run_id"])) == 1 + by_gateway
-        [asked] = [span for span in spans if span.name == "trino ask"]
-        assert asked.resource["process.pid"] == gateways[0].process.pid
+        [query] = [span for span in spans if span.name == "trino ask"]
+        assert query.resource["process.pid"] == gateways[0].process.pid
         queries = sorted((s for s in spans if s.name == "trino query"), key=lambda s: s.start)
         assert [span.failed for span in queries] == [outcome == "failed"] + [False] * by_gateway
         [run] = [span for span in spans if span.name == "run dbt"]
@@ -245,7 +245,7 @@ def test_every_statement_of_a_run_is_counted_and_in_its_trace(
             assert query.resource["process.pid"] == gateways[0].process.pid
 
 
-def test_a_gateway_that_is_killed_in_a_ctas_leaves_a_run_that_the_other_ends(
+def test_a_run_of_a_gateway_killed_in_a_ctas_is_ended_by_the_other_gateway(
     gateways: tuple[LiveGateway, LiveGateway],
     production: Settings,
     tmp_path: Path,
@@ -272,7 +272,7 @@ def test_a_gateway_that_is_killed_in_a_ctas_leaves_a_run_that_the_other_ends(
 
 
 @pytest.mark.parametrize(("strategy", "verb"), [("merge", "MERGE"), ("append", "INSERT")])
-def test_a_gateway_that_is_killed_in_an_increment_doubles_and_loses_no_row(
+def test_a_gateway_killed_in_an_increment_duplicates_and_loses_no_row(
     gateways: tuple[LiveGateway, LiveGateway],
     production: Settings,
     tmp_path: Path,
@@ -302,19 +302,19 @@ def test_a_gateway_that_is_killed_in_an_increment_doubles_and_loses_no_row(
     _until(lambda: httpx.get(runs, timeout=30).json()["state"] in ("failed", "succeeded"), 180)
     state = httpx.get(runs, timeout=30).json()["state"]
     grown = rows * 2 if strategy == "append" and state == "succeeded" else rows
-    (found,) = trino.execute(f"SELECT count(*), count(DISTINCT k) FROM iceberg.gold.{name}")
-    assert found == [grown, rows], state
+    (counts,) = trino.execute(f"SELECT count(*), count(DISTINCT k) FROM iceberg.gold.{name}")
+    assert counts == [grown, rows], state
     assert not trino.execute(f"SHOW TABLES FROM iceberg.asgard_staging LIKE 'run_{run_id}'")
 
 
-def test_the_script_makes_the_schemas(production: Settings, trino: Trino) -> None:
+def test_the_script_creates_the_schemas(production: Settings, trino: Trino) -> None:
     names = {"SILVER_SCHEMA": "scripted_silver", "GOLD_SCHEMA": "scripted_gold"}
     done = subprocess.run(
         [SCRIPT], env={**os.environ, **environment(production), **names}, capture_output=True
     )
     assert done.returncode == 0, done.stderr
-    found = {row[0] for row in trino.execute("SHOW SCHEMAS FROM iceberg")}
-    assert set(names.values()) <= found
+    schemas = {row[0] for row in trino.execute("SHOW SCHEMAS FROM iceberg")}
+    assert set(names.values()) <= schemas
 
 
 def _states(trino: Trino, run_id: str, verb: str = "") -> list[str]:

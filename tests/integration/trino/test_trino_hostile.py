@@ -20,7 +20,7 @@ from tests.integration.trino.test_trino_engine import states
 
 SQL = "SELECT 2 AS n"
 Attack = Callable[[str], dict[str, Any]]
-"""Of its victim: what `tests.hostile_dbt` is told."""
+"""Returns the instructions to `tests.hostile_dbt` for the name of a victim."""
 INCREMENT = {
     "materialization": Materialization.INCREMENTAL,
     "incremental_strategy": IncrementalStrategy.APPEND,
@@ -73,7 +73,7 @@ def of_worker(*statements: str) -> Attack:
         of_worker("APPROVED -- more"),
     ],
 )
-async def test_what_a_build_did_not_ask_for_is_refused_and_does_nothing(
+async def test_a_statement_other_than_the_approved_one_is_refused(
     world: World, trino: Trino, tmp_path: Path, attack: Attack
 ) -> None:
     name, victim = unique("target"), unique("victim")
@@ -123,7 +123,7 @@ async def test_a_view_and_an_increment_have_the_same_limits(
     assert await world.rows(name) == [{"n": 1}]
 
 
-async def test_a_worker_that_says_it_has_built_has_not(
+async def test_a_worker_that_only_claims_to_have_built_fails_the_run(
     world: World, trino: Trino, tmp_path: Path
 ) -> None:
     name = unique("target")
@@ -137,7 +137,7 @@ async def test_a_worker_that_says_it_has_built_has_not(
     assert await world.rows(name) == [{"n": 1}]
 
 
-async def test_a_worker_that_dies_before_its_statement_has_built_nothing(
+async def test_a_worker_that_dies_before_its_statement_builds_nothing(
     world: World, trino: Trino, tmp_path: Path
 ) -> None:
     name = unique("target")
@@ -151,7 +151,7 @@ async def test_a_worker_that_dies_before_its_statement_has_built_nothing(
 
 
 @pytest.mark.parametrize("kind", [{}, INCREMENT])
-async def test_a_worker_that_dies_after_its_statement_changes_nothing(
+async def test_a_worker_death_after_its_statement_does_not_fail_the_run(
     world: World, tmp_path: Path, kind: dict[str, Any]
 ) -> None:
     name = unique("target")
@@ -163,7 +163,7 @@ async def test_a_worker_that_dies_after_its_statement_changes_nothing(
 
 
 async def test_a_column_name_that_is_a_template_drops_nothing(world: World, trino: Trino) -> None:
-    """Names of columns come into the SQL where a column has to be cast."""
+    """The SQL contains names of columns where a column has to be cast."""
     name, source, victim = unique("target"), unique("source"), unique("victim")
     await world.built(victim, "SELECT 1 AS n")
     attack = f"{{%endraw%}}{{% do run_query('drop table iceberg.gold.{victim}') %}}{{%raw%}}"

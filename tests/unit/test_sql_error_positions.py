@@ -1,8 +1,8 @@
-"""Positions of engines, told in the text of the caller."""
+"""Positions that engines report become positions in the caller's text."""
 
 import pytest
 
-from app.sql.error_positions import place
+from app.sql.error_positions import source_position
 from app.sql.guard.guard import check_query
 from app.sql.line_columns import offset_at, within
 from app.sql.model import SqlPolicy
@@ -23,27 +23,32 @@ POLICY = SqlPolicy()
     ],
 )
 def test_a_name_is_found_where_the_caller_wrote_it(source: str) -> None:
-    wanted = source.index("¤")
+    expected = source.index("¤")
     source = source.replace("¤", "")
-    given = check_query(source, POLICY).sql
-    column = given.rindex('"b"') + 1
-    found = place(given, TrinoSql, {"line": 1, "column": column}, source, TrinoSql)
-    assert found is not None
-    assert offset_at(source, found) == wanted
+    engine_sql = check_query(source, POLICY).sql
+    column = engine_sql.rindex('"b"') + 1
+    position = source_position(
+        engine_sql, TrinoSql, {"line": 1, "column": column}, source, TrinoSql
+    )
+    assert position is not None
+    assert offset_at(source, position) == expected
 
 
-def test_a_word_that_the_caller_did_not_write_is_placed_at_the_one_before() -> None:
+def test_a_word_that_the_caller_did_not_write_has_the_position_of_the_word_before_it() -> None:
     source = "SELECT\n x::bigint FROM silver.t"
-    given = check_query(source, POLICY).sql
-    at = {"line": 1, "column": given.index("CAST") + 1}
-    assert place(given, TrinoSql, at, source, TrinoSql) == {"line": 1, "column": 1}
+    engine_sql = check_query(source, POLICY).sql
+    at = {"line": 1, "column": engine_sql.index("CAST") + 1}
+    assert source_position(engine_sql, TrinoSql, at, source, TrinoSql) == {"line": 1, "column": 1}
 
 
-def test_a_text_of_another_kind_has_no_position() -> None:
-    assert place("SELECT 1 AS one", TrinoSql, {"line": 1, "column": 8}, "'", TrinoSql) is None
+def test_a_source_that_cannot_be_tokenized_has_no_position() -> None:
+    assert (
+        source_position("SELECT 1 AS one", TrinoSql, {"line": 1, "column": 8}, "'", TrinoSql)
+        is None
+    )
 
 
-def test_a_position_in_a_statement_is_one_in_the_query_that_it_holds() -> None:
+def test_a_position_in_a_statement_becomes_one_in_the_query_that_it_contains() -> None:
     query = "SELECT a\nFROM t"
     statement = f"SELECT * FROM (\n{query}\n) AS query LIMIT 0"
     assert within(statement, query, {"line": 2, "column": 8}) == {"line": 1, "column": 8}

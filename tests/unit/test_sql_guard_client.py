@@ -1,4 +1,4 @@
-"""The guard in its workers, as the gateway asks it."""
+"""The SQL guard in its workers, as the gateway calls it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ POLICY = SqlPolicy()
 
 @pytest.fixture(scope="module")
 async def sql_guard(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SqlGuardClient]:
-    log: Path = tmp_path_factory.mktemp("judge") / "judge.log"
+    log: Path = tmp_path_factory.mktemp("guard") / "guard.log"
     sql_guard = SqlGuardClient(POLICY, log_path=log)
     await sql_guard.warm()
     yield sql_guard
@@ -62,15 +62,15 @@ async def test_queries_are_rewritten_and_scripts_are_bound(sql_guard: SqlGuardCl
 
 
 async def test_many_callers_are_served_at_once(sql_guard: SqlGuardClient) -> None:
-    asked = [sql_guard.check_query(f"SELECT {number} AS n") for number in range(40)]
-    answers = await asyncio.gather(*asked)
+    queries = [sql_guard.check_query(f"SELECT {number} AS n") for number in range(40)]
+    answers = await asyncio.gather(*queries)
     assert [answer.sql for answer in answers] == [f'SELECT {n} AS "n"' for n in range(40)]
 
 
-async def test_what_takes_too_long_is_refused_and_the_next_caller_is_served(
+async def test_sql_that_takes_too_long_is_refused_and_the_next_caller_is_served(
     tmp_path: Path,
 ) -> None:
-    sql_guard = SqlGuardClient(POLICY, log_path=tmp_path / "judge.log", deadline=0.05)
+    sql_guard = SqlGuardClient(POLICY, log_path=tmp_path / "guard.log", deadline=0.05)
     try:
         await sql_guard.warm()
         with pytest.raises(SqlTooLarge):
@@ -79,9 +79,9 @@ async def test_what_takes_too_long_is_refused_and_the_next_caller_is_served(
         await sql_guard.close()
 
 
-async def test_the_kernel_ends_a_worker_that_does_not_end_by_itself(tmp_path: Path) -> None:
+async def test_the_kernel_ends_a_worker_that_exceeds_its_processor_time(tmp_path: Path) -> None:
     sql_guard = SqlGuardClient(
-        POLICY, log_path=tmp_path / "judge.log", deadline=60, cpu_seconds=0.05
+        POLICY, log_path=tmp_path / "guard.log", deadline=60, cpu_seconds=0.05
     )
     try:
         with pytest.raises(SqlTooLarge):
@@ -92,15 +92,15 @@ async def test_the_kernel_ends_a_worker_that_does_not_end_by_itself(tmp_path: Pa
 
 
 async def test_a_long_query_is_refused_before_a_worker_is_asked(tmp_path: Path) -> None:
-    sql_guard = SqlGuardClient(POLICY, log_path=tmp_path / "judge.log")
+    sql_guard = SqlGuardClient(POLICY, log_path=tmp_path / "guard.log")
     with pytest.raises(SqlTooLarge):
         await sql_guard.check_query("x" * 300_000)
     await sql_guard.close()
-    assert not (tmp_path / "judge.log").exists()
+    assert not (tmp_path / "guard.log").exists()
 
 
 async def test_sql_is_not_blamed_for_a_worker_that_was_killed(tmp_path: Path) -> None:
-    sql_guard = SqlGuardClient(POLICY, log_path=tmp_path / "judge.log", deadline=60)
+    sql_guard = SqlGuardClient(POLICY, log_path=tmp_path / "guard.log", deadline=60)
     others = set(psutil.Process().children())
     await sql_guard.warm()
     workers = set(psutil.Process().children()) - others
