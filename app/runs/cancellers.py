@@ -1,5 +1,5 @@
-"""Decides who may cancel a run, and what that does. Anybody may join a run by asking for the same
-work, so a caller of a run can withdraw only itself. The last one to withdraw ends the run."""
+"""Decides who may cancel a run, and what that does. Any caller may join a run by requesting the
+same work, so a caller of a run can withdraw only itself. The last one to withdraw ends the run."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
@@ -11,7 +11,7 @@ MOST_JOINED = 50
 """Callers that a run remembers in addition to the one that started it. Later callers join it too,
 but may not cancel it, and the run may end before they withdraw."""
 FindOwner = Callable[[str], Awaitable[str | None]]
-"""Returns the caller that created the record with this id, or None."""
+"""Return the caller that created the record with this id, or None."""
 
 
 class Cancellers:
@@ -24,14 +24,14 @@ class Cancellers:
         `MissingScope`, or what the lookup of the record's owner raises."""
         if caller.may(RUNS_ADMIN):
             return True
-        asked = has_asked(run, caller.subject)
-        if asked and not others_of(run, caller.subject):
+        is_participant = has_asked(run, caller.subject)
+        if is_participant and not others_of(run, caller.subject):
             # Its cancel ends the run anyway, unless another caller joins first.
             return False
         owner = await self._owner(run)
         if owner is not None and is_same_caller(owner, caller.subject):
             return True
-        if asked:
+        if is_participant:
             return False
         raise MissingScope(
             f"You may not cancel this run: {run.created_by} started it. Only callers that started "
@@ -51,7 +51,7 @@ class Cancellers:
 
 
 def has_asked(run: Run, subject: str) -> bool:
-    """Whether the caller started or joined the run, even if it has withdrawn since."""
+    """Return whether the caller started or joined the run, even if it has withdrawn since."""
     return _includes((run.created_by, *run.joined_by), subject)
 
 
@@ -61,8 +61,8 @@ def has_withdrawn(run: Run, subject: str) -> bool:
 
 def askers(run: Run) -> tuple[str, ...]:
     """Return the callers that still want the run, the earliest first."""
-    known = (run.created_by, *run.joined_by)
-    return tuple(subject for subject in known if not has_withdrawn(run, subject))
+    participants = (run.created_by, *run.joined_by)
+    return tuple(subject for subject in participants if not has_withdrawn(run, subject))
 
 
 def others_of(run: Run, subject: str) -> tuple[str, ...]:
@@ -75,7 +75,7 @@ def counts_for(run: Run) -> str:
 
 
 def remembers(run: Run, subject: str) -> bool:
-    """Whether the run needs no further note of this caller."""
+    """Return whether the run needs no further record of this caller."""
     if has_asked(run, subject):
         return not has_withdrawn(run, subject)
     return len(run.joined_by) >= MOST_JOINED
@@ -84,8 +84,8 @@ def remembers(run: Run, subject: str) -> bool:
 def with_joined(run: Run, subject: str) -> Run:
     if not has_asked(run, subject):
         return run.model_copy(update={"joined_by": (*run.joined_by, subject)})
-    left = tuple(other for other in run.withdrawn_by if not is_same_caller(other, subject))
-    return run.model_copy(update={"withdrawn_by": left})
+    remaining = tuple(other for other in run.withdrawn_by if not is_same_caller(other, subject))
+    return run.model_copy(update={"withdrawn_by": remaining})
 
 
 def with_withdrawn(run: Run, subject: str) -> Run:
@@ -93,10 +93,10 @@ def with_withdrawn(run: Run, subject: str) -> Run:
 
 
 def goes_on(run: Run, subject: str) -> str:
-    """Say for how many other callers the run goes on."""
+    """Return a sentence with the number of other callers that the run continues for."""
     count = len(others_of(run, subject))
-    return f"The run goes on for {count} other caller{'s' * (count != 1)}."
+    return f"The run continues for {count} other caller{'s' * (count != 1)}."
 
 
 def _includes(subjects: Iterable[str], subject: str) -> bool:
-    return any(is_same_caller(known, subject) for known in subjects)
+    return any(is_same_caller(other, subject) for other in subjects)

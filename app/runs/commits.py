@@ -1,4 +1,4 @@
-"""Finds a run's commit in the catalog: nothing else is evidence that a run has written."""
+"""Finds a run's commit in the catalog, the only evidence that a run has written."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ class RunTarget:
         self._hides_history = hides_history
 
     async def before(self, table: str) -> dict[str, Any]:
-        """Return what `Run.engine` has to record."""
+        """Return the fields to record in `Run.engine`."""
         return {HEAD: await self._head(table)} if self._hides_history else {}
 
     async def note(self, table: str, control: RunControl) -> None:

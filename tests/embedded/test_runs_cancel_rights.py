@@ -163,8 +163,8 @@ async def test_a_caller_that_joins_can_withdraw_only_itself(world):
         assert (left["withdrawn_by"], left["cancel_requested_at"]) == ([eve], None)
     run = await world.gateway.app.state.context.runs.get(run_id)
     assert [(e.reason, e.message) for e in run.events if e.reason in {"Joined", "Withdrawn"}] == [
-        ("Joined", f"{eve} asked for the same work and joined the run."),
-        ("Withdrawn", f"{eve} withdrew from the run. The run goes on for 1 other caller."),
+        ("Joined", f"{eve} requested the same work and joined the run."),
+        ("Withdrawn", f"{eve} withdrew from the run. The run continues for 1 other caller."),
     ]
 
     assert await world.cancel(run_id, "bob") == 200
@@ -223,7 +223,7 @@ async def test_the_spark_route_says_for_how_many_callers_a_run_goes_on(world):
     for name in ("bob", "eve"):
         await world.start(world.caller(name), **work)
     left = await world.post(f"spark/transform/{run.run_id}/cancel", "eve")
-    assert left["message"] == "You withdrew. The run goes on for 2 other callers."
+    assert left["message"] == "You withdrew. The run continues for 2 other callers."
     assert left["cancel_requested_at"] is None
     await world.post(f"spark/transform/{run.run_id}/cancel", "ann")
     ended = await world.post(f"spark/transform/{run.run_id}/cancel", "bob")

@@ -64,7 +64,7 @@ def serve_runs(lake: str, targets: list[str], answer: Connection) -> None:
 
 
 async def _serve_runs(lake: Lake, targets: list[str], answer: Connection) -> None:
-    supervisor.STRAGGLERS = 0.1
+    supervisor.IN_FLIGHT_SECONDS = 0.1
     toy = open_toy_lake(lake)
     service = toy.service(RowWriter(toy), max_running_per_engine=4)
     await service.open()
