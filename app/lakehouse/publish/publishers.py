@@ -73,7 +73,7 @@ class Publishers:
             try:
                 answer = await publisher.call(message)
             except WorkerDied as error:
-                # Whether the commit was made is for `reconcile` to find out.
+                # `reconcile` finds out whether the commit was made.
                 raise EngineUnreachable("The publisher died while publishing.") from error
             except WorkerError as error:
                 raise error.to_asgard() or EngineFailed(
