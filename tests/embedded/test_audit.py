@@ -9,7 +9,7 @@ import pytest
 from auth_world import bearer, gate, key_of, write_keys
 
 from app.audit import trail as trails
-from app.audit.record import AuditRecord, Outcome, ids_in
+from app.audit.record import AuditOutcome, AuditRecord, ids_in
 from app.audit.trail import PREFIX, AuditTrail
 from app.config import AuthMode
 from app.errors import EngineUnreachable
@@ -47,7 +47,7 @@ def record(**more) -> AuditRecord:
         "path": "/api/v1/x",
         "address": "192.0.2.1",
         "status": 201,
-        "outcome": Outcome.DONE,
+        "outcome": AuditOutcome.DONE,
         "request_id": "r",
     }
     return AuditRecord(**(fields | more))
@@ -126,7 +126,7 @@ async def test_refusals_are_counted_and_bounded(closed):
     refusals = [
         item
         for item in await gate.audit.all()
-        if item.outcome is Outcome.REFUSED and item.at >= begun
+        if item.outcome is AuditOutcome.REFUSED and item.at >= begun
     ]
     by_reader = [item for item in refusals if item.subject.endswith(":reader")]
     assert {item.status for item in by_reader} == {403}
@@ -219,7 +219,7 @@ async def test_without_the_catalog_nothing_waits_and_nothing_is_lost(lakehouse):
     trail = AuditTrail(lakehouse.store, AwayCatalog())  # type: ignore[arg-type]
     trail.open()
     item = record()
-    async with asyncio.timeout(trails.PATIENCE):
+    async with asyncio.timeout(trails.WRITE_TIMEOUT):
         await trail.keep(item)
     with pytest.raises(EngineUnreachable):
         await trail.all()

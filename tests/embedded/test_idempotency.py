@@ -61,7 +61,7 @@ async def test_a_repeat_of_our_own_lost_answer_is_no_replay(keys, key):
 
 async def test_an_expired_key_is_free_for_one_new_request(keys, key, monkeypatch):
     await keys.claim(key, "old")
-    monkeypatch.setattr(idempotency, "KEPT", timedelta(seconds=-1))
+    monkeypatch.setattr(idempotency, "LIFETIME", timedelta(seconds=-1))
     other = replace(key, body_hash="other")
     assert await keys.claim(other, "new") == Claim("new", replayed=False)
     monkeypatch.undo()
@@ -72,7 +72,7 @@ async def test_a_sweep_deletes_expired_keys_and_no_others(keys, key, lakehouse, 
     await keys.claim(key, "first")
     await keys.sweep()
     assert await keys.claim(key, "second") == Claim("first", replayed=True)
-    monkeypatch.setattr(idempotency, "KEPT", timedelta(seconds=-1))
+    monkeypatch.setattr(idempotency, "LIFETIME", timedelta(seconds=-1))
     swept = await asyncio.gather(keys.sweep(), IdempotencyStore(lakehouse.store).sweep())
     assert max(swept) >= 1
     assert await lakehouse.store.get(key.object_key) is None
@@ -85,7 +85,7 @@ async def test_a_young_key_outlives_the_sweep_of_an_old_one(keys, key, lakehouse
     await until(lambda: is_old(lakehouse.store, key))
     young = replace(key, key=uuid4().hex)
     await keys.claim(young, "young")
-    monkeypatch.setattr(idempotency, "KEPT", timedelta(seconds=3))
+    monkeypatch.setattr(idempotency, "LIFETIME", timedelta(seconds=3))
     assert await keys.sweep() >= 1
     monkeypatch.undo()
     assert await lakehouse.store.get(key.object_key) is None

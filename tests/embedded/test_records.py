@@ -21,7 +21,7 @@ from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
 from app.lakehouse.records import log as record_log
 from app.lakehouse.records import shared_log
-from app.lakehouse.records.log import Commit, RecordLog
+from app.lakehouse.records.log import CommitResult, RecordLog
 from app.lakehouse.records.table import Record, RecordTable
 
 THEM = Caller("them")
@@ -217,8 +217,8 @@ async def test_a_commit_whose_answer_is_lost_is_found_and_not_repeated(lakehouse
 
 async def test_a_writer_that_never_wins_gives_up_with_503(table, monkeypatch):
     await table.open()
-    monkeypatch.setattr(shared_log, "PATIENCE", 0.1)
-    monkeypatch.setattr(RecordLog, "append", lambda *_: Commit.STALE)
+    monkeypatch.setattr(shared_log, "WRITE_TIMEOUT", 0.1)
+    monkeypatch.setattr(RecordLog, "append", lambda *_: CommitResult.STALE)
     with pytest.raises(EngineUnreachable, match="too busy"):
         await table.insert("a", Doc(name="one"), "me")
 
