@@ -35,7 +35,7 @@ async def test_the_same_key_and_body_give_the_first_id_again(keys, key):
     assert await keys.claim(key, "second") == Claim("first", replayed=True)
 
 
-async def test_of_requests_in_flight_at_once_one_chooses_the_id(keys, key):
+async def test_one_of_several_concurrent_requests_chooses_the_id(keys, key):
     claims = await asyncio.gather(*(keys.claim(key, f"id{number}") for number in range(12)))
     assert len({claim.id for claim in claims}) == 1
     assert sum(not claim.replayed for claim in claims) == 1
@@ -48,13 +48,13 @@ async def test_the_same_key_with_another_body_is_refused(keys, key):
     assert await keys.claim(key, "third") == Claim("first", replayed=True)
 
 
-async def test_keys_of_other_callers_are_other_keys(keys, key):
+async def test_keys_of_other_callers_are_different_keys(keys, key):
     await keys.claim(key, "mine")
-    theirs = replace(key, caller=Caller("them"), body_hash="other")
-    assert await keys.claim(theirs, "theirs") == Claim("theirs", replayed=False)
+    other_key = replace(key, caller=Caller("them"), body_hash="other")
+    assert await keys.claim(other_key, "theirs") == Claim("theirs", replayed=False)
 
 
-async def test_a_repeat_of_our_own_lost_answer_is_no_replay(keys, key):
+async def test_a_repeat_after_our_own_lost_answer_is_not_a_replay(keys, key):
     await keys.claim(key, "first")
     assert await keys.claim(key, "first") == Claim("first", replayed=False)
 
@@ -97,7 +97,7 @@ async def is_old(store: ObjectStore, key: IdempotencyKey) -> bool:
     return held is not None and held.answered_at - held.last_modified > timedelta(seconds=4)
 
 
-async def test_the_parameters_of_a_request_belong_to_what_its_key_stands_for(lakehouse):
+async def test_the_parameters_of_a_request_belong_to_its_key(lakehouse):
     async with gate(lakehouse.settings) as opened:
 
         async def post(path: str, key: str, **more: object) -> httpx.Response:
@@ -114,7 +114,7 @@ async def test_the_parameters_of_a_request_belong_to_what_its_key_stands_for(lak
             422,
             "/problems/idempotency-key-reused",
         )
-        # How long to wait does not change what is asked.
+        # The waiting time does not change the request.
         again = await post(f"transformations/{made}/run?wait_seconds=5", key)
         assert again.headers["Idempotency-Replayed"] == "true"
         assert again.json()["run_id"] == first.json()["run_id"]

@@ -1,4 +1,4 @@
-"""Runs on the Spark operator's adapter, whose operator does what was seen of the real one."""
+"""Runs on the Spark operator's adapter. The fake operator behaves as the real one was observed."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -46,7 +46,7 @@ class Spark:
             yield runs
 
     async def begun(self, runs: Runs, table: str, **asked: Any) -> tuple[Run, str]:
-        """A run whose driver is running, and the name of its application."""
+        """Return a run whose driver is running, and the name of its application."""
         run = await runs.start(table, **asked)
         await runs.until(run, "SparkApplicationCreated")
         name = f"sql-exec-{run.run_id}"
@@ -56,7 +56,7 @@ class Spark:
         return run, name
 
     async def begun_again(self, runs: Runs, run: Run, name: str) -> None:
-        """The second attempt: another application of the same name."""
+        """Wait for the second attempt, another application with the same name."""
         await runs.until(run, "SparkApplicationRepeated")
         await patience.until(lambda: len(self._cluster.created) == 2)
         self._cluster.driver(name, state={"running": {}})
@@ -64,9 +64,9 @@ class Spark:
 
     def failed(self, name: str, code: int = 1, reason: str = "Error") -> None:
         self._cluster.driver(name, "Failed", state=terminated(code, reason))
-        said = f"driver container failed with ExitCode: {code}, Reason: {reason}"
-        self._cluster.state(name, "FAILING", said)
-        self._cluster.state(name, "FAILED", said)
+        message = f"driver container failed with ExitCode: {code}, Reason: {reason}"
+        self._cluster.state(name, "FAILING", message)
+        self._cluster.state(name, "FAILED", message)
 
     def completed(self, name: str) -> None:
         self._cluster.driver(name, "Succeeded", state=terminated(0, "Completed"))
@@ -74,7 +74,7 @@ class Spark:
         self._cluster.state(name, "COMPLETED")
 
     async def write(self, run: Run) -> None:
-        """As the run's driver does: one commit with the run's id."""
+        """Write like the run's driver, in one commit with the run's id."""
         await self._lakehouse.catalog.run(
             lambda catalog: replace_table(catalog, run.target, ROWS.to_reader(), run_id=run.run_id)
         )
@@ -104,7 +104,7 @@ def fault(run: Run) -> Failure:
 
 
 @pytest.mark.parametrize("mode", list(WriteMode))
-async def test_an_application_that_wrote_nothing_has_not_succeeded_where_history_is_hidden(
+async def test_with_hidden_history_an_application_that_wrote_nothing_has_not_succeeded(
     spark: Spark, mode: WriteMode
 ) -> None:
     table = f"sx_nothing_{mode}"
@@ -130,8 +130,11 @@ async def test_an_application_whose_snapshot_heads_the_table_has_succeeded(spark
     assert (ended.output.table, ended.output.rows) == ("silver.sx_written", 1)
 
 
-async def test_a_head_of_another_writer_leaves_open_what_the_run_did(spark: Spark) -> None:
-    """Where history is hidden, the run's snapshot may be below it: to repeat it might double."""
+async def test_with_another_writers_snapshot_as_head_it_is_unknown_what_the_run_did(
+    spark: Spark,
+) -> None:
+    """With hidden history, the run's snapshot may be older, so a repetition might double the
+    rows."""
     async with spark.gateway(hides_history=True) as runs:
         run, name = await spark.begun(runs, "sx_hidden")
         await spark.others_write("sx_hidden")
@@ -141,7 +144,7 @@ async def test_a_head_of_another_writer_leaves_open_what_the_run_did(spark: Spar
     assert "another writer" in failure.message
 
 
-async def test_a_take_over_does_not_call_a_table_unchanged_that_it_cannot_see_through(
+async def test_after_a_take_over_a_table_with_hidden_history_does_not_count_as_unchanged(
     spark: Spark,
 ) -> None:
     async with spark.gateway(hides_history=True) as runs:
@@ -154,7 +157,7 @@ async def test_a_take_over_does_not_call_a_table_unchanged_that_it_cannot_see_th
     assert "another writer" in failure.message
 
 
-async def test_the_pods_own_reason_is_read_before_the_operators_summary(
+async def test_the_pods_own_reason_takes_precedence_over_the_operators_summary(
     spark: Spark, cluster: KubernetesStandIn
 ) -> None:
     async with spark.gateway(retries=0) as runs:
@@ -183,7 +186,7 @@ SAID = (
     ],
     ids=["memory", "sql"],
 )
-async def test_what_would_fail_again_is_not_repeated_and_its_application_stays(
+async def test_a_run_that_would_fail_again_is_not_repeated_and_its_application_stays(
     spark: Spark,
     cluster: KubernetesStandIn,
     code: int,
@@ -202,9 +205,7 @@ async def test_what_would_fail_again_is_not_repeated_and_its_application_stays(
     assert ended.engine["execution_attempts"] == 1
 
 
-async def test_a_driver_that_was_killed_is_run_again(
-    spark: Spark, cluster: KubernetesStandIn
-) -> None:
+async def test_a_killed_driver_is_started_again(spark: Spark, cluster: KubernetesStandIn) -> None:
     async with spark.gateway(hides_history=False) as runs:
         run, name = await spark.begun(runs, "sx_again")
         spark.failed(name, 137)
@@ -217,7 +218,7 @@ async def test_a_driver_that_was_killed_is_run_again(
     assert (len(cluster.created), cluster.deleted) == (2, [name])
 
 
-async def test_the_last_attempt_says_why_the_run_failed(
+async def test_the_last_attempt_gives_the_cause_of_the_failure(
     spark: Spark, cluster: KubernetesStandIn
 ) -> None:
     async with spark.gateway(retries=1, hides_history=False) as runs:
@@ -230,7 +231,7 @@ async def test_the_last_attempt_says_why_the_run_failed(
     assert (len(cluster.created), cluster.deleted) == (2, [name])
 
 
-async def test_an_append_is_not_repeated_where_history_is_hidden(
+async def test_with_hidden_history_an_append_is_not_repeated(
     spark: Spark, cluster: KubernetesStandIn
 ) -> None:
     async with spark.gateway(hides_history=True) as runs:
@@ -248,9 +249,7 @@ async def logged(runs: Runs, run: Run, words: str) -> None:
     await patience.until(there)
 
 
-async def test_what_a_driver_said_outlives_a_cancel(
-    spark: Spark, cluster: KubernetesStandIn
-) -> None:
+async def test_a_drivers_log_survives_a_cancel(spark: Spark, cluster: KubernetesStandIn) -> None:
     async with spark.gateway() as runs:
         run, name = await spark.begun(runs, "sx_log_cancelled")
         cluster.say(name, "row 1 of 9\nrow 2")
@@ -265,10 +264,8 @@ async def test_what_a_driver_said_outlives_a_cancel(
         assert await runs.service.logs(run.run_id) == "row 1 of 9\nrow 2 of 9\n"
 
 
-async def test_what_a_driver_said_outlives_its_pod(
-    spark: Spark, cluster: KubernetesStandIn
-) -> None:
-    """The pod is deleted before the end of the application is told."""
+async def test_a_drivers_log_survives_its_pod(spark: Spark, cluster: KubernetesStandIn) -> None:
+    """The pod is deleted before the end of the application is reported."""
     async with spark.gateway() as runs:
         run, name = await spark.begun(runs, "sx_log_gone")
         cluster.say(name, SAID)
@@ -281,7 +278,7 @@ async def test_what_a_driver_said_outlives_its_pod(
         assert SAID in await runs.service.logs(run.run_id)
 
 
-async def test_a_log_is_there_once_and_whole_although_its_driver_ended_before_it_was_seen(
+async def test_the_log_of_a_driver_that_ended_unseen_is_complete_and_not_doubled(
     spark: Spark, cluster: KubernetesStandIn
 ) -> None:
     async with spark.gateway(retries=0) as runs:
@@ -294,7 +291,7 @@ async def test_a_log_is_there_once_and_whole_although_its_driver_ended_before_it
         assert await runs.service.logs(run.run_id) == "begin\nend without a newline\n"
 
 
-async def test_a_failure_does_not_invite_to_repeat_what_another_writer_may_hide(
+async def test_a_failure_is_not_retryable_if_another_writer_may_hide_a_commit(
     spark: Spark,
 ) -> None:
     """The driver may have been killed after its commit."""

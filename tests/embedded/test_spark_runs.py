@@ -1,4 +1,4 @@
-"""Spark runs as the gateway's supervisor drives them, on the embedded engine."""
+"""Spark runs under the gateway's supervisor, on the embedded engine."""
 
 import asyncio
 import gzip
@@ -35,7 +35,7 @@ ENDLESS = (
     "SELECT count(*) AS n FROM range(1000000000) a CROSS JOIN range(1000000000) b "
     "WHERE (a.id * b.id) % 7 = 3"
 )
-"""Tells this module's worker from those of the application that other tests run."""
+"""Distinguishes this module's worker from those of the application that other tests run."""
 
 
 @dataclass
@@ -85,13 +85,13 @@ class Spark:
 
     async def rows(self, table: str) -> list[dict[str, Any]]:
         def scan(catalog: Any) -> list[dict[str, Any]]:
-            found: list[dict[str, Any]] = (
+            result: list[dict[str, Any]] = (
                 catalog.load_table(f"silver.{table}").scan().to_arrow().to_pylist()
             )
-            return found
+            return result
 
-        found = await self.lakehouse.catalog.run(scan)
-        return sorted(found, key=lambda row: [(v is None, str(v)) for v in row.values()])
+        result = await self.lakehouse.catalog.run(scan)
+        return sorted(result, key=lambda row: [(v is None, str(v)) for v in row.values()])
 
     async def put(self, key: str, body: bytes) -> None:
         await self.lakehouse.store.put(key, body)
@@ -101,7 +101,7 @@ class Spark:
         return [table for table in tables if run.run_id in table]
 
     async def until_computing(self, run: Run) -> psutil.Process:
-        """The worker, once it works on the run."""
+        """Return the worker once it executes the run."""
         async for _ in self.runs.events(run.run_id):
             now = await self.runs.get(run.run_id)
             if now.engine_state == "RUNNING":
@@ -114,7 +114,7 @@ class Spark:
 async def running(
     lakehouse: Lakehouse, lake: Lake, publisher_lake: Lake | None = None
 ) -> AsyncIterator[Spark]:
-    """Spark whose workers know the lake as `lake`; all else uses the real one."""
+    """Spark whose workers use `lake`, while everything else uses the real lake."""
     store, catalog = lakehouse.store, lakehouse.catalog
     engine = SparkConnectEngine(
         sail_lake=lake,
@@ -167,8 +167,7 @@ async def test_a_run_publishes_its_result_under_its_id(spark: Spark) -> None:
     assert (run.output.rows, run.output.files) == (2, 1)
     assert run.output.snapshot_id == table.snapshot_id
     assert [c.nullable for c in table.columns] == [True, True]
-    found = await spark.lakehouse.catalog.find_snapshot("silver.sr_first", run.run_id)
-    assert found is not None
+    assert await spark.lakehouse.catalog.find_snapshot("silver.sr_first", run.run_id) is not None
     assert await spark.staged(run) == []
     assert run.engine["spark_version"].startswith("Sail ")
     assert "columns: id int, name string" in await spark.runs.logs(run.run_id)
@@ -284,7 +283,7 @@ async def test_an_append_that_does_not_fit_is_refused_and_changes_nothing(
         ("SELECT 1 AS id, 2 AS id", "sql_error", "more than one column called id"),
     ],
 )
-async def test_a_failed_run_says_why_and_leaves_the_former_table(
+async def test_a_failed_run_gives_the_cause_and_leaves_the_existing_table(
     spark: Spark, select: str, cause: str, says: str
 ) -> None:
     await spark.ok("SELECT 1 AS id", "sr_kept")
@@ -298,7 +297,9 @@ async def test_a_failed_run_says_why_and_leaves_the_former_table(
     assert await spark.staged(run) == []
 
 
-async def test_a_job_beyond_its_memory_is_told_to_ask_for_more(spark: Spark) -> None:
+async def test_a_job_that_exceeds_its_memory_fails_with_a_hint_to_request_more(
+    spark: Spark,
+) -> None:
     run = await spark.run(
         "SELECT collect_list(repeat(CAST(id AS STRING), 100)) AS everything FROM range(20000000)",
         "sr_memory",
@@ -309,7 +310,7 @@ async def test_a_job_beyond_its_memory_is_told_to_ask_for_more(spark: Spark) -> 
     assert "executor_memory" in (run.failure.hint or "")
 
 
-async def test_every_type_of_a_table_comes_through(spark: Spark) -> None:
+async def test_every_type_of_a_table_is_preserved(spark: Spark) -> None:
     await spark.ok(
         "SELECT CAST(1 AS TINYINT) AS tiny, 2L AS big, CAST(1.5 AS DECIMAL(10, 2)) AS money, "
         "1.5D AS double, TRUE AS yes, DATE'2013-01-01' AS day, "
@@ -372,7 +373,7 @@ async def test_a_table_has_the_rows_in_the_order_of_the_result(spark: Spark) -> 
     assert await spark.lakehouse.catalog.run(ids) == [*range(299999, -1, -1)]
 
 
-async def test_a_large_result_is_never_whole_in_memory(spark: Spark) -> None:
+async def test_a_large_result_is_never_in_memory_as_a_whole(spark: Spark) -> None:
     run = await spark.start("SELECT id, repeat('x', 300) AS text FROM range(2000000)", "sr_large")
     worker = await spark.until_computing(run)
     peak = 0
@@ -389,7 +390,7 @@ async def test_a_large_result_is_never_whole_in_memory(spark: Spark) -> None:
     assert peak < 450 * 2**20  # the rows are 600 MiB, and an idle worker is 250 MiB
 
 
-async def test_what_a_worker_handed_over_is_gone_after_its_run(spark: Spark) -> None:
+async def test_the_result_files_of_a_worker_are_removed_after_its_run(spark: Spark) -> None:
     await spark.ok("SELECT 1 AS id", "sr_handed_over")
     assert list((spark.lakehouse.home / "spark").rglob("*.arrow")) == []
 
@@ -407,7 +408,7 @@ async def test_a_cancelled_job_is_stopped_and_leaves_nothing(spark: Spark) -> No
     await spark.ok("SELECT 2 AS id", "sr_cancelled")
 
 
-async def test_a_killed_worker_ends_its_run_and_the_next_one_goes_on(spark: Spark) -> None:
+async def test_a_killed_worker_ends_its_run_and_the_next_run_works(spark: Spark) -> None:
     run = await spark.start(ENDLESS, "sr_killed")
     worker = await spark.until_computing(run)
     os.kill(worker.pid, signal.SIGKILL)
@@ -423,7 +424,7 @@ async def test_a_killed_worker_ends_its_run_and_the_next_one_goes_on(spark: Spar
 
 
 @pytest.mark.parametrize("away", ["catalog", "s3"])
-async def test_an_outage_fails_the_run_as_worth_a_retry(
+async def test_an_outage_fails_the_run_as_retryable(
     lakehouse: Lakehouse, unused_tcp_port: int, away: str
 ) -> None:
     nowhere = f"http://127.0.0.1:{unused_tcp_port}"
@@ -443,7 +444,7 @@ async def test_an_outage_fails_the_run_as_worth_a_retry(
         assert await spark.staged(run) == []
 
 
-async def test_sparks_port_is_in_a_network_of_the_workers_own(spark: Spark) -> None:
+async def test_sparks_port_is_in_the_workers_own_network(spark: Spark) -> None:
     """Sail accepts every client that reaches it."""
     run = await spark.start(ENDLESS, "sr_doors")
     worker = await spark.until_computing(run)
@@ -457,7 +458,7 @@ async def test_sparks_port_is_in_a_network_of_the_workers_own(spark: Spark) -> N
     await spark.runs.cancel(run.run_id, ANONYMOUS)
 
 
-async def test_settling_tells_what_a_run_did_as_often_as_it_is_asked(spark: Spark) -> None:
+async def test_reconciling_is_idempotent(spark: Spark) -> None:
     done = await spark.ok("SELECT 1 AS id", "sr_settled")
     for _ in range(2):
         outcome = await spark.engine.reconcile(done)
@@ -468,7 +469,7 @@ async def test_settling_tells_what_a_run_did_as_often_as_it_is_asked(spark: Spar
     assert await spark.rows("sr_settled") == [{"id": 1}]
 
 
-async def test_what_a_dead_gateway_of_an_earlier_version_left_in_staging_is_swept(
+async def test_files_that_a_dead_gateway_of_an_earlier_version_left_in_staging_are_swept(
     spark: Spark,
 ) -> None:
     from pyiceberg.schema import Schema
@@ -488,7 +489,9 @@ async def test_a_path_that_has_become_empty_fails_the_run(spark: Spark) -> None:
     assert "There are no data files at bronze/" in run.failure.message
 
 
-async def test_an_ingested_path_is_read_without_the_files_of_a_half_sync(spark: Spark) -> None:
+async def test_an_ingested_path_is_read_without_the_files_of_an_incomplete_sync(
+    spark: Spark,
+) -> None:
     half, whole = "bronze/sr_synced/half.parquet", "bronze/sr_synced/whole.parquet"
     await spark.put(half, parquet(id=[1]))
     await spark.put(whole, parquet(id=[2]))
@@ -501,7 +504,7 @@ async def test_an_ingested_path_is_read_without_the_files_of_a_half_sync(spark: 
 
 
 async def test_a_file_that_vanishes_before_it_is_read_publishes_nothing(spark: Spark) -> None:
-    """Sail itself would take it for a file without rows."""
+    """Sail itself would treat it as a file without rows."""
     await spark.put("bronze/sr_lost/1.parquet", parquet(id=[1]))
     await commit_sync(
         spark, "bronze/sr_lost", "bronze/sr_lost/1.parquet", "bronze/sr_lost/2.parquet"

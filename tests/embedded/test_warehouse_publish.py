@@ -1,4 +1,4 @@
-"""Tables change in one commit: what readers see meanwhile, and what is left behind."""
+"""Tables change in one commit: what readers see meanwhile, and which files remain."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,7 +25,7 @@ def reader(rows: pa.Table) -> pa.RecordBatchReader:
 
 @dataclass
 class Target:
-    """One table of a name of its own."""
+    """One table with its own name."""
 
     lakehouse: Lakehouse
     name: str
@@ -49,7 +49,7 @@ class Target:
         return await self.run(lambda c: c.load_table(self.name).scan().to_arrow().to_pylist())
 
     async def files(self) -> set[str]:
-        """The names of all files under the table's location."""
+        """Return the names of all files under the table's location."""
 
         def listed(catalog: Any) -> set[str]:
             from pyarrow.fs import FileSelector
@@ -71,7 +71,7 @@ async def target(lakehouse: Lakehouse) -> AsyncIterator[Target]:
     await lakehouse.catalog.drop_table(target.name)
 
 
-async def test_the_first_replacement_makes_the_table(target: Target) -> None:
+async def test_the_first_replacement_creates_the_table(target: Target) -> None:
     done = await target.replace(pa.table({"a": [1, 2], "b": ["x", None]}))
     assert (done.rows, done.rows_written, done.files) == (2, 2, 1)
     assert await target.rows() == [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
@@ -81,7 +81,7 @@ async def test_the_first_replacement_makes_the_table(target: Target) -> None:
     assert info.metadata_location == done.metadata_location
 
 
-async def test_a_replacement_brings_its_own_columns_all_optional(target: Target) -> None:
+async def test_a_replacement_sets_its_own_columns_all_optional(target: Target) -> None:
     await target.replace(pa.table({"a": [1], "b": ["x"]}))
     schema = pa.schema([pa.field("b", pa.int64(), nullable=False), pa.field("c c", pa.date32())])
     await target.replace(pa.table({"b": [7], "c c": pa.array([0], pa.date32())}, schema))
@@ -94,7 +94,7 @@ async def test_a_replacement_brings_its_own_columns_all_optional(target: Target)
     assert [row["b"] for row in await target.rows()] == [7]
 
 
-async def test_a_replacement_is_one_snapshot_that_carries_the_run(target: Target) -> None:
+async def test_a_replacement_is_one_snapshot_with_the_runs_id(target: Target) -> None:
     await target.replace(pa.table({"a": [1, 2, 3]}))
     done = await target.replace(pa.table({"a": [4]}), run_id=(run_id := uuid4().hex))
 
@@ -141,14 +141,14 @@ async def test_an_append_names_the_columns_that_the_table_lacks(target: Target) 
     assert info.snapshot_id == before.snapshot_id
 
 
-async def test_an_append_may_add_columns_when_asked_to(target: Target) -> None:
+async def test_an_append_adds_columns_on_request(target: Target) -> None:
     await target.replace(pa.table({"a": [1]}))
     await target.append(pa.table({"b": [2]}), add_columns=True)
     rows = sorted(await target.rows(), key=str)
     assert rows == [{"a": 1, "b": None}, {"a": None, "b": 2}]
 
 
-async def test_a_value_that_does_not_fit_is_an_error_of_the_sql(target: Target) -> None:
+async def test_a_value_that_does_not_fit_is_an_sql_error(target: Target) -> None:
     await target.replace(pa.table({"a": pa.array([1], pa.int32())}))
     with pytest.raises(EngineFailed) as failed:
         await target.append(pa.table({"a": [2**40]}))
@@ -166,13 +166,13 @@ async def test_contents_computed_from_another_state_are_not_published(target: Ta
     assert await target.rows() == [{"a": 2}]
 
 
-async def test_of_two_who_replace_at_once_the_second_is_told(target: Target) -> None:
+async def test_the_second_of_two_concurrent_replacements_fails(target: Target) -> None:
     await target.replace(pa.table({"a": [0]}))
     schema = pa.schema([("a", pa.int64())])
 
     def overtaken(catalog: Any) -> RunOutput:
         def batches() -> Iterator[pa.RecordBatch]:
-            # By now the table was loaded: somebody else commits before these rows do.
+            # The table is loaded by now, and another writer commits before these rows.
             rival = pa.table({"a": [1]})
             publish.replace_table(catalog, target.name, reader(rival), run_id=uuid4().hex)
             yield pa.record_batch({"a": [2]})
@@ -203,7 +203,7 @@ async def test_a_reader_of_rows_that_fails_leaves_the_table_and_no_files(target:
     assert await target.files() == before
 
 
-async def test_what_a_dead_run_wrote_and_never_committed_is_swept(target: Target) -> None:
+async def test_uncommitted_files_of_a_dead_run_are_swept(target: Target) -> None:
     live = uuid4().hex
     await target.replace(pa.table({"a": [1]}), live)
     dead = uuid4().hex
@@ -223,7 +223,7 @@ async def test_what_a_dead_run_wrote_and_never_committed_is_swept(target: Target
     assert await target.rows() == [{"a": 1}]
 
 
-async def test_readers_see_every_version_whole_and_forty_rebuilds_leave_no_weight(
+async def test_readers_see_every_version_complete_and_forty_rebuilds_leave_no_old_files(
     target: Target,
 ) -> None:
     def version(number: int) -> pa.Table:
@@ -262,7 +262,7 @@ async def test_readers_see_every_version_whole_and_forty_rebuilds_leave_no_weigh
     assert await target.run(weight) == (1, 1, 0)
 
 
-async def test_old_snapshots_go_and_so_do_the_files_that_only_they_knew(
+async def test_old_snapshots_expire_with_the_files_that_only_they_use(
     target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from app.lakehouse.publish import snapshots
@@ -281,7 +281,9 @@ async def test_old_snapshots_go_and_so_do_the_files_that_only_they_knew(
     assert gone is None
 
 
-async def test_delete_files_of_other_engines_go_with_the_next_replacement(target: Target) -> None:
+async def test_delete_files_of_other_engines_are_removed_by_a_replacement(
+    target: Target,
+) -> None:
     await target.replace(pa.table({"a": [1, 2, 3]}))
 
     def delete_by_duckdb(catalog: Any) -> None:
@@ -319,7 +321,7 @@ async def test_delete_files_of_other_engines_go_with_the_next_replacement(target
     assert sorted(row["a"] for row in await target.rows()) == [4, 5]
 
 
-async def test_a_large_result_is_written_a_row_group_at_a_time(
+async def test_a_large_result_is_written_one_row_group_at_a_time(
     target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from app.lakehouse.publish import data_files

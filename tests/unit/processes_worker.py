@@ -1,4 +1,4 @@
-"""The worker that test_processes.py talks to; it prints wherever a library might."""
+"""The worker for test_processes.py. It prints wherever a library might."""
 
 import json
 import os
@@ -84,7 +84,7 @@ def open_worker(hello: Message) -> Handlers:
         return {}
 
     def answer_with(message: Message, gateway: GatewayChannel) -> Message:
-        """Write the line as it is; `CALL` in it stands for the id of the call."""
+        """Write the line unchanged, except that `CALL` becomes the id of the call."""
         channel = gateway._channel
         line = message["line"].replace("CALL", json.dumps(channel._call)) * message.get("times", 1)
         channel._out.write(line + "\n")

@@ -14,10 +14,10 @@ _OAUTH = "this Nessie gives no tokens; runs on SeaweedFS's catalog"
 ON_NESSIE: dict[str, str] = {
     "test_a_tables_figures_are_those_of_its_snapshot": f"{_HISTORY}: created_at is its time",
     "test_a_runs_snapshot_is_found_behind_later_ones": _HISTORY,
-    "test_a_replacement_is_one_snapshot_that_carries_the_run": _HISTORY,
-    "test_old_snapshots_go_and_so_do_the_files_that_only_they_knew": "files die by nessie-gc",
+    "test_a_replacement_is_one_snapshot_with_the_runs_id": _HISTORY,
+    "test_old_snapshots_expire_with_the_files_that_only_they_use": "files die by nessie-gc",
     "test_a_dropped_table_takes_its_files_along": "files die by nessie-gc",
-    "test_delete_files_of_other_engines_go_with_the_next_replacement": "DuckDB, which the test "
+    "test_delete_files_of_other_engines_are_removed_by_a_replacement": "DuckDB, which the test "
     "deletes with, breaks on Nessie's answer; Trino's delete files: test_trino_engine",
     "test_a_token_that_is_refused_is_renewed_and_the_request_repeated": _OAUTH,
     "test_a_token_is_renewed_before_it_expires": _OAUTH,
