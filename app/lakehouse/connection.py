@@ -29,7 +29,7 @@ class S3Connection:
 
 @dataclass(frozen=True)
 class CatalogConnection:
-    """An Iceberg REST catalog. `credential` is `CLIENT_ID:CLIENT_SECRET`, for OAuth2; `token` a
+    """An Iceberg REST catalog. `credential` is `CLIENT_ID:CLIENT_SECRET`, for OAuth2, `token` a
     bearer token that is renewed elsewhere."""
 
     uri: str

@@ -24,7 +24,7 @@ STALE_AFTER = 60.0
 """Seconds for which an outcome stays valid while the next round runs."""
 AT_LEAST_EVERY = 60 * 60.0
 """Seconds between rounds when no client requests readiness. SeaweedFS deletes a volume that has
-been empty for a day. Only a look within that day can tell this from a loss."""
+been empty for a day. Only a check within that day can tell this from a loss."""
 MARK = b"written and read again by Asgard's readiness "
 
 

@@ -20,7 +20,7 @@ class Cancellers:
         self._owners = owners
 
     async def ends_at_once(self, run: Run, caller: Caller) -> bool:
-        """Return whether the caller's cancel ends the run, even if others asked for it. Raises
+        """Return whether the caller's cancel ends the run, even if others requested it. Raises
         `MissingScope`, or what the lookup of the record's owner raises."""
         if caller.may(RUNS_ADMIN):
             return True

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from app.lakehouse.tables import ViewInfo
 
 HEAD = "destination_snapshot_before"
-"""In `Run.engine`: the newest snapshot before the run could write, None without one."""
+"""The field of `Run.engine` with the newest snapshot before the run could write, or None."""
 
 
 class RunTarget:
@@ -72,8 +72,8 @@ class RunTarget:
             raise ReconciledAsFailed(hidden(run.target))
 
     async def _head(self, table: str) -> str | None:
-        found = await self._catalog.table(table)
-        return found.snapshot_id if found else None
+        current = await self._catalog.table(table)
+        return current.snapshot_id if current else None
 
 
 def require_own(view: "ViewInfo", run_id: str) -> None:

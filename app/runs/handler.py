@@ -84,7 +84,7 @@ class RunHandler(Protocol):
 
         Stops and removes what the run left behind, and looks for its id in the target's
         snapshots. Returns a `RunResult` if the run took effect, or None if it did not and never
-        will. Idempotent. Raises `EngineUnreachable` if that is not yet known; the supervisor then
+        will. Idempotent. Raises `EngineUnreachable` if that is not yet known. The supervisor then
         tries again.
         """
 

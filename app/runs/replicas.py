@@ -52,7 +52,7 @@ class ProcessIdentity:
         )
 
     def is_gone(self) -> bool:
-        """Return whether the process has ended; False if this process cannot tell."""
+        """Return whether the process has certainly ended."""
         here = (socket.gethostname(), _boot_id(), _pid_namespace())
         if here != (self.host, self.boot_id, self.pid_namespace):
             return False

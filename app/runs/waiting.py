@@ -11,7 +11,7 @@ from app.runs.model import Run
 
 @dataclass(frozen=True)
 class Wait:
-    """How long to wait for a run, in seconds; `explicit` if the caller chose it."""
+    """How long to wait for a run, in seconds. `explicit` is true if the caller chose it."""
 
     seconds: float
     explicit: bool

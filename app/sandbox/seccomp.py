@@ -231,7 +231,7 @@ def _sockets(sockets: bool, datagrams: bool) -> Program:
 
 
 def _stream_pair() -> Program:
-    """One end of a pair of datagram sockets could send to any path."""
+    """Allow only stream pairs: one end of a pair of datagram sockets could send to any path."""
     kind = [_argument(1), (AND, 0, 0, SOCKET_TYPE), *_one_of(int(socket.SOCK_STREAM))]
     return [_argument(0), *_one_of(int(socket.AF_UNIX)), *kind]
 

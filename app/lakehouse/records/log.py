@@ -1,4 +1,5 @@
-"""One append-only Iceberg table of rows, and which of them were read. Synchronous, for threads.
+"""An append-only Iceberg table of rows, and the record of which were read. Synchronous, for
+threads.
 
 Readers compare sets of data files, not snapshot chains: expiry, compaction and Nessie break those.
 """
@@ -41,7 +42,7 @@ TABLE_PROPERTIES = {
 
 @dataclass(frozen=True)
 class Row:
-    """One version of one record. `doc` is JSON; `op` is `put` or `delete`."""
+    """One version of one record. `doc` is JSON, `op` is `put` or `delete`."""
 
     id: str
     version: int

@@ -75,7 +75,7 @@ class RecordTable(Generic[M]):
         again: bool = False,
     ) -> Record[M]:
         """Create a record. Raises `Conflict` if the id exists, `Gone` if it was deleted, and
-        whatever `check` raises. A deleted id belongs to a repeated request; with `again` it may be
+        whatever `check` raises. A deleted id belongs to a repeated request. With `again`, it may be
         created again."""
 
         def put(commit_id: str) -> Row:
