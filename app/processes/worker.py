@@ -112,7 +112,7 @@ class WorkerProcess:
         *,
         name: str,
         log_path: Path,
-        hello: Message,
+        handshake: Message,
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
         sandbox: Sandbox | None = None,
@@ -121,7 +121,7 @@ class WorkerProcess:
         engine: str = "worker",
         timeout: float = START_TIMEOUT,  # noqa: ASYNC109 — it kills the process, too
     ) -> "WorkerProcess":
-        """`module` calls `app.processes.worker_main.serve`. Secrets belong in `hello`, not
+        """`module` calls `app.processes.worker_main.serve`. Secrets belong in `handshake`, not
         in `env`.
         During a call it may have `max_rss` resident bytes, including its own children. A worker
         that takes more is killed, and the call raises `out_of_memory`. Its calls are counted as
@@ -142,7 +142,7 @@ class WorkerProcess:
         )
         worker = cls(child, max_rss, telemetry, engine)
         with within(None):  # it may also serve other callers
-            await worker._talk(hello, "ready", timeout)
+            await worker._talk(handshake, "ready", timeout)
         return worker
 
     @property

@@ -3,7 +3,7 @@
     if __name__ == "__main__":
         serve(open_worker)
 
-`open_worker(hello)` gets the first message and returns the handlers by name; a message
+`open_worker(handshake)` gets the first message and returns the handlers by name; a message
 `{"op": name, …}` goes to its handler, whose result is the answer. During a call, a handler may
 ask the gateway a question and wait for the reply. Nothing heavy is imported here, and everything
 that is printed goes to the log.
@@ -62,11 +62,11 @@ def serve(open_worker: Callable[[Message], Handlers]) -> None:
     """Answer calls until the gateway closes stdin. If that happens during a call, end the
     process."""
     channel = _Channel()
-    hello = channel.receive()
-    if hello is None:
+    handshake = channel.receive()
+    if handshake is None:
         return
     try:
-        handlers = open_worker(hello)
+        handlers = open_worker(handshake)
     except Exception as error:  # noqa: BLE001 — the worker's outer edge
         channel.send({"error": _described(error)})
         return

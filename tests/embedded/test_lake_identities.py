@@ -627,7 +627,7 @@ async def test_a_hostile_program_in_sails_place_reads_sources_and_reaches_nothin
     world, lakehouse, tmp_path, monkeypatch
 ):
     given = await given_to("app.data_transformation.sail.worker", lakehouse, monkeypatch)
-    lake, sandbox = Lake.from_json(given["hello"]["lake"]), given["sandbox"]
+    lake, sandbox = Lake.from_json(given["handshake"]["lake"]), given["sandbox"]
     own = tmp_path / "own"
     own.mkdir()
     (own / "lake.json").write_text(lake.to_json())
@@ -690,7 +690,7 @@ async def test_a_hostile_program_in_a_publishers_place_reads_only_the_files_of_r
     world, lakehouse, tmp_path, monkeypatch
 ):
     given = await given_to("app.lakehouse.publish.worker", lakehouse, monkeypatch)
-    lake = Lake.from_json(given["hello"]["lake"])
+    lake = Lake.from_json(given["handshake"]["lake"])
     own = tmp_path / "own"
     own.mkdir()
     (own / "lake.json").write_text(lake.to_json())

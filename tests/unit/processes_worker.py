@@ -14,14 +14,14 @@ from app.processes.worker_spans import span
 print("noise while imported")
 
 
-def open_worker(hello: Message) -> Handlers:
-    if "broken" in hello:
+def open_worker(handshake: Message) -> Handlers:
+    if "broken" in handshake:
         raise ValueError("cannot work like this")
 
     def echo(message: Message, emit: Emit) -> Message:
         print("noise in a handler")
         os.system("echo noise of a grandchild")  # noqa: S605
-        return {"got": message["value"], "hello": hello, "stdin": sys.stdin.read()}
+        return {"got": message["value"], "handshake": handshake, "stdin": sys.stdin.read()}
 
     def count(message: Message, emit: Emit) -> Message:
         for number in range(message["to"]):

@@ -184,15 +184,15 @@ async def worker(tmp_path) -> AsyncIterator[WorkerProcess]:
     await worker.close()
 
 
-async def start(tmp_path: Path, **hello) -> WorkerProcess:
+async def start(tmp_path: Path, **handshake) -> WorkerProcess:
     log = tmp_path / "worker.log"
-    return await WorkerProcess.start(WORKER, name="worker", log_path=log, hello=hello)
+    return await WorkerProcess.start(WORKER, name="worker", log_path=log, handshake=handshake)
 
 
 async def test_output_of_libraries_goes_to_the_log_and_not_into_answers(tmp_path):
     worker = await start(tmp_path, lake="here")
     answer = await worker.call({"op": "echo", "value": "é" * 1_000_000})
-    assert answer == {"got": "é" * 1_000_000, "hello": {"lake": "here"}, "stdin": ""}
+    assert answer == {"got": "é" * 1_000_000, "handshake": {"lake": "here"}, "stdin": ""}
     assert set(worker.log_tail().splitlines()) == {
         "noise while imported",
         "noise in a handler",

@@ -218,7 +218,7 @@ async def test_a_worker_prints_for_the_request_that_calls_it(tmp_path: Path) -> 
     with within(Scope()):
         register_caller_secrets(["noise while imported"])
         worker = await WorkerProcess.start(
-            "tests.unit.processes_worker", name="test", log_path=tmp_path / "log", hello={}
+            "tests.unit.processes_worker", name="test", log_path=tmp_path / "log", handshake={}
         )
     await say(worker, "of-one", f"{line}\n{line} unfinished ")
     await say(worker, "of-two", line)

@@ -46,5 +46,5 @@ async def test_spans_of_a_worker_have_the_right_parents(tmp_path: Path) -> None:
 async def start(folder: Path, telemetry: Telemetry) -> WorkerProcess:
     log_path = folder / "worker.log"
     return await WorkerProcess.start(
-        WORKER, name="worker", log_path=log_path, hello={}, telemetry=telemetry
+        WORKER, name="worker", log_path=log_path, handshake={}, telemetry=telemetry
     )

@@ -76,7 +76,7 @@ async def test_a_hostile_program_in_place_of_the_file_worker_reads_sources_and_n
     monkeypatch.setattr(WorkerProcess, "start", watched)
     async with workroom.for_file("any") as room:
         assert await columns(room, tmp_path / "data" / "a.csv")
-    assert given["hello"] == {}
+    assert given["handshake"] == {}
     (tmp_path / "downloads" / "d").write_text("downloaded")
     (tmp_path / "lakehouse.json").write_text("keys")
     (tmp_path / "spool" / "config.json").write_text("secret")

@@ -89,7 +89,7 @@ class Publishers:
             PUBLISHER,
             name="publisher",
             log_path=self._log_path,
-            hello={"lake": self._lake.to_json()},
+            handshake={"lake": self._lake.to_json()},
             env={"MALLOC_ARENA_MAX": "2"},
             sandbox=Sandbox(folder, self._lake.hosts, reads=(self._handed_over,)),
             max_rss=MAX_RSS,

@@ -39,8 +39,8 @@ def _publish(lake: Lake, catalog: RestCatalog, message: dict[str, Any], _: Emit)
     return published.model_dump(mode="json")
 
 
-def open_worker(hello: dict[str, Any]) -> Handlers:
-    lake = Lake.from_json(hello["lake"])
+def open_worker(handshake: dict[str, Any]) -> Handlers:
+    lake = Lake.from_json(handshake["lake"])
     importlib.import_module("app.lakehouse.publish.commit")
     return {"publish": partial(_publish, lake, lake.open_catalog())}
 

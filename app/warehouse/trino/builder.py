@@ -44,8 +44,8 @@ class TrinoBuilder:
         return {}
 
 
-def open_worker(hello: dict[str, Any]) -> Handlers:
-    worker = TrinoBuilder(hello["catalog"], Path(hello["folder"]))
+def open_worker(handshake: dict[str, Any]) -> Handlers:
+    worker = TrinoBuilder(handshake["catalog"], Path(handshake["folder"]))
     # dbt and its manifest stay for good: collections that walk them cost 0.2 s each.
     gc.collect()
     gc.freeze()
