@@ -131,13 +131,13 @@ class StorageProbe:
 
     def _begin(self) -> asyncio.Task[None]:
         self._began = time.monotonic()
-        self._round = asyncio.create_task(self._look(), name="storage probe")
+        self._round = asyncio.create_task(self._run_round(), name="storage probe")
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(AT_LEAST_EVERY, self._begin)
         return self._round
 
-    async def _look(self) -> None:
+    async def _run_round(self) -> None:
         try:
             await prove_all(self._places, self._proofs)
         except EngineUnreachable as error:

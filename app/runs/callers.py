@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from app.caller import Caller
 from app.runs.cancellers import (
     Cancellers,
-    goes_on,
+    continues_for,
     has_withdrawn,
-    others_of,
+    other_callers,
     remembers,
     with_joined,
     with_withdrawn,
@@ -112,12 +112,12 @@ def _cancelled(run: Run, subject: str, ends_at_once: bool) -> Run:
         raise AlreadyEnded
     if run.cancel_requested_at is not None:
         raise NothingToWrite
-    if ends_at_once or not others_of(run, subject):
+    if ends_at_once or not other_callers(run, subject):
         requested = run.model_copy(update={"cancel_requested_at": now()})
         return with_event(
             requested, "CancelRequested", f"{subject} requested cancellation of the run."
         )
     if has_withdrawn(run, subject):
         raise NothingToWrite
-    message = f"{subject} withdrew from the run. {goes_on(run, subject)}"
+    message = f"{subject} withdrew from the run. {continues_for(run, subject)}"
     return with_event(with_withdrawn(run, subject), "Withdrawn", message)

@@ -24,14 +24,14 @@ class Cancellers:
         `MissingScope`, or what the lookup of the record's owner raises."""
         if caller.may(RUNS_ADMIN):
             return True
-        is_participant = has_asked(run, caller.subject)
-        if is_participant and not others_of(run, caller.subject):
+        participates = is_participant(run, caller.subject)
+        if participates and not other_callers(run, caller.subject):
             # Its cancel ends the run anyway, unless another caller joins first.
             return False
         owner = await self._owner(run)
         if owner is not None and is_same_caller(owner, caller.subject):
             return True
-        if is_participant:
+        if participates:
             return False
         raise MissingScope(
             f"You may not cancel this run: {run.created_by} started it. Only callers that started "
@@ -50,7 +50,7 @@ class Cancellers:
             return None
 
 
-def has_asked(run: Run, subject: str) -> bool:
+def is_participant(run: Run, subject: str) -> bool:
     """Return whether the caller started or joined the run, even if it has withdrawn since."""
     return _includes((run.created_by, *run.joined_by), subject)
 
@@ -59,30 +59,30 @@ def has_withdrawn(run: Run, subject: str) -> bool:
     return _includes(run.withdrawn_by, subject)
 
 
-def askers(run: Run) -> tuple[str, ...]:
+def remaining_callers(run: Run) -> tuple[str, ...]:
     """Return the callers that still want the run, the earliest first."""
     participants = (run.created_by, *run.joined_by)
     return tuple(subject for subject in participants if not has_withdrawn(run, subject))
 
 
-def others_of(run: Run, subject: str) -> tuple[str, ...]:
-    return tuple(other for other in askers(run) if not is_same_caller(other, subject))
+def other_callers(run: Run, subject: str) -> tuple[str, ...]:
+    return tuple(other for other in remaining_callers(run) if not is_same_caller(other, subject))
 
 
 def counts_for(run: Run) -> str:
     """Return the caller whose share of open runs (MAX_RUNS_PER_CALLER) the run belongs to."""
-    return next(iter(askers(run)), run.created_by)
+    return next(iter(remaining_callers(run)), run.created_by)
 
 
 def remembers(run: Run, subject: str) -> bool:
     """Return whether the run needs no further record of this caller."""
-    if has_asked(run, subject):
+    if is_participant(run, subject):
         return not has_withdrawn(run, subject)
     return len(run.joined_by) >= MOST_JOINED
 
 
 def with_joined(run: Run, subject: str) -> Run:
-    if not has_asked(run, subject):
+    if not is_participant(run, subject):
         return run.model_copy(update={"joined_by": (*run.joined_by, subject)})
     remaining = tuple(other for other in run.withdrawn_by if not is_same_caller(other, subject))
     return run.model_copy(update={"withdrawn_by": remaining})
@@ -92,9 +92,9 @@ def with_withdrawn(run: Run, subject: str) -> Run:
     return run.model_copy(update={"withdrawn_by": (*run.withdrawn_by, subject)})
 
 
-def goes_on(run: Run, subject: str) -> str:
+def continues_for(run: Run, subject: str) -> str:
     """Return a sentence with the number of other callers that the run continues for."""
-    count = len(others_of(run, subject))
+    count = len(other_callers(run, subject))
     return f"The run continues for {count} other caller{'s' * (count != 1)}."
 
 

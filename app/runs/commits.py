@@ -40,10 +40,10 @@ class RunTarget:
         """Return what the snapshot with the run's id holds, if the catalog shows it."""
         from app.lakehouse.publish.publish import find_published
 
-        def look(catalog: "RestCatalog") -> RunOutput | None:
+        def find(catalog: "RestCatalog") -> RunOutput | None:
             return find_published(catalog, table, run_id)
 
-        output = await self._catalog.run(look)
+        output = await self._catalog.run(find)
         if output is None:
             return None
         return output.model_copy(update={"catalog_ref": self._catalog.lake.catalog.ref})
@@ -60,10 +60,10 @@ class RunTarget:
         inviting = error.can_retry if isinstance(error, EngineFailed) else error.retryable
         return hidden(run.target) if inviting and not await self.is_unchanged(run) else error
 
-    async def nothing_shown(self, run: Run, who: str) -> EngineFailed:
-        """Return why a run has failed although `who` reports success."""
+    async def nothing_shown(self, run: Run, engine: str) -> EngineFailed:
+        """Return why a run has failed although `engine` reports success."""
         unchanged = await self.is_unchanged(run)
-        return wrote_nothing(run.target, who) if unchanged else hidden(run.target)
+        return wrote_nothing(run.target, engine) if unchanged else hidden(run.target)
 
     async def require_unchanged(self, run: Run) -> None:
         """Raise `ReconciledAsFailed` unless a run without a visible snapshot has certainly written
@@ -82,9 +82,9 @@ def require_own(view: "ViewInfo", run_id: str) -> None:
         raise hidden(view.table)
 
 
-def wrote_nothing(table: str, who: str) -> EngineFailed:
+def wrote_nothing(table: str, engine: str) -> EngineFailed:
     return EngineFailed(
-        f"{who} completed, but it wrote nothing: {table} has no snapshot of the run.",
+        f"{engine} completed, but it wrote nothing: {table} has no snapshot of the run.",
         cause=FailureCause.LOST,
         hint="Read the log of the run, then run it again.",
         retryable=True,

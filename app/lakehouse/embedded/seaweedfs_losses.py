@@ -25,8 +25,8 @@ INDEX = "filerldb2/*/CURRENT"
 """LevelDB's entry point of each part of the index. SeaweedFS creates them at its first start."""
 SHORTEST_ENTRY = 16
 """Bytes that each object takes in a volume's `.idx`, at least."""
-SECOND_LOOK = 0.5
-"""Seconds. A fault counts only if a second look finds it: a vacuum replaces a volume's files."""
+RECHECK_AFTER = 0.5
+"""Seconds. A fault counts only if a second check finds it: a vacuum replaces a volume's files."""
 STATUS_TIMEOUT = 5.0
 MOST_NAMED = 5
 
@@ -75,16 +75,16 @@ class Losses:
 
     async def prove(self) -> None:
         """Raise `EngineUnreachable` if a volume or a part of the index is lost."""
-        if lost := await self._look():
-            await asyncio.sleep(SECOND_LOOK)
-            again = await self._look()
+        if lost := await self._check():
+            await asyncio.sleep(RECHECK_AFTER)
+            again = await self._check()
             lost = [fault for fault in lost if fault in again]
         if lost:
             more = f" and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else ""
             detail = f"the embedded lake has lost data: {'; '.join(lost[:MOST_NAMED])}{more}"
             raise EngineUnreachable(detail, dependency="s3")
 
-    async def _look(self) -> list[str]:
+    async def _check(self) -> list[str]:
         return await anyio.to_thread.run_sync(lambda: self._compare(self._volumes()))
 
     def _volumes(self) -> list[Volume]:
