@@ -1,4 +1,4 @@
-"""Who asks: on every record (`created_by`), every idempotency key and every line of the audit."""
+"""The caller of a request: on every record (`created_by`), idempotency key and audit record."""
 
 import re
 import unicodedata
@@ -8,7 +8,7 @@ DOMAINS = ("airbyte", "spark", "dbt", "data-products", "runs")
 ADMIN = "admin"
 """Grants every scope."""
 METRICS = "metrics:read"
-"""For Prometheus, whose key can then do nothing else."""
+"""For Prometheus, so that its key can do nothing else."""
 RUNS_ADMIN = "runs:admin"
 """Lets a caller cancel other callers' runs on the routes where it may cancel its own."""
 SCOPES = frozenset(
@@ -37,8 +37,8 @@ class Caller:
 
 def identity_of(subject: str) -> str:
     """Return the same text for every key with the same name: a rotated key has another id."""
-    found = KEY_SUBJECT.match(subject)
-    return f"{KEY_PREFIX}:{found['name']}" if found else subject
+    match = KEY_SUBJECT.match(subject)
+    return f"{KEY_PREFIX}:{match['name']}" if match else subject
 
 
 def is_same_caller(one: str, other: str) -> bool:
@@ -46,10 +46,10 @@ def is_same_caller(one: str, other: str) -> bool:
 
 
 def is_reserved(subject: str) -> bool:
-    """Whether a subject looks like one of Asgard's own, in any case and any width of letters."""
+    """Return whether a subject looks like one of Asgard's own, in any case and width of letters."""
     plain = unicodedata.normalize("NFKC", subject).casefold().strip()
     return plain in RESERVED or plain.startswith(KEY_PREFIX)
 
 
 ANONYMOUS = Caller("anonymous")
-"""Callers that nobody can tell apart: AUTH_MODE=none."""
+"""All callers with AUTH_MODE=none, which cannot be told apart."""

@@ -1,4 +1,4 @@
-"""Why a run failed: a closed list, so that clients can act on it."""
+"""The causes of failed runs: a closed list, so that clients can act on it."""
 
 from enum import StrEnum
 from typing import Annotated

@@ -1,8 +1,8 @@
-"""Idempotency keys: the same key and body give the same resource, for 24 hours, on any replica.
+"""Idempotency keys: for 24 hours, the same key and body give the same resource on any replica.
 
-A key is one S3 object made by a conditional PUT *before* anything is created. It holds the id
-that the run or resource will get, so that a crash between the two leaves nothing to guess: the
-replay creates the resource under that id.
+A key is one S3 object, created by a conditional PUT *before* anything else. It holds the id that
+the run or resource will get. After a crash between the two, the replay creates the resource under
+that id.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from app.lakehouse.storage import ObjectStore, StoredObject
 
 PREFIX = "asgard/idempotency/"
-KEPT = timedelta(hours=24)
+LIFETIME = timedelta(hours=24)
 SWEEP = 3600.0
-"""Seconds between two sweeps, more or less, so that replicas do not meet."""
+"""Seconds between two sweeps, randomized so that replicas do not sweep at the same time."""
 log = structlog.get_logger()
 
 
@@ -42,7 +42,8 @@ class IdempotencyKey:
 
 @dataclass(frozen=True)
 class Claim:
-    """`id` is the id to create under; `replayed` says that an earlier request chose it."""
+    """`id` is the id of the resource to create. `replayed` is true if an earlier request chose
+    it."""
 
     id: str
     replayed: bool
@@ -54,7 +55,7 @@ class IdempotencyStore:
         self._sweeping: asyncio.Task[None] | None = None
 
     def open(self) -> None:
-        self._sweeping = asyncio.create_task(self._sweep_for_ever(), name="idempotency keys")
+        self._sweeping = asyncio.create_task(self._sweep_forever(), name="idempotency keys")
 
     async def close(self) -> None:
         if self._sweeping is not None:
@@ -62,21 +63,21 @@ class IdempotencyStore:
             await asyncio.gather(self._sweeping, return_exceptions=True)
 
     async def sweep(self) -> int:
-        """Deletes expired keys and says how many. One listing and one read; two replicas that do
-        it at once do no harm. Only a request that takes up a key again after its 24 hours, in the
-        instant between listing and deleting, has its key forgotten early."""
+        """Delete expired keys and return their number. This takes one listing and one read. Two
+        replicas may do it at once. Only a request that uses a key again after its 24 hours, in the
+        instant between listing and deleting, loses its key early."""
         listed = await self._store.list(PREFIX)
         if not listed:
             return 0
         oldest = min(listed, key=lambda info: info.last_modified)
-        held = await self._store.get(oldest.key)
-        if held is None or not _expired(held):
+        stored = await self._store.get(oldest.key)
+        if stored is None or not _expired(stored):
             return 0
-        expired = [i.key for i in listed if held.answered_at - i.last_modified > KEPT]
+        expired = [i.key for i in listed if stored.answered_at - i.last_modified > LIFETIME]
         await self._store.delete_many(expired)
         return len(expired)
 
-    async def _sweep_for_ever(self) -> None:
+    async def _sweep_forever(self) -> None:
         while True:
             await asyncio.sleep(SWEEP * random.uniform(0.5, 1.5))  # noqa: S311
             try:
@@ -84,11 +85,12 @@ class IdempotencyStore:
             except AsgardError as error:
                 log.warning("idempotency_keys_not_swept", error=error.detail)
             except Exception:
-                # The outer edge of a task that has to outlive every fault.
+                # The outer edge of a task that has to survive every error.
                 log.exception("idempotency_sweep_failed")
 
     async def claim(self, key: IdempotencyKey | None, new_id: str) -> Claim:
-        """Raises `IdempotencyMismatch` when the key was used with another body."""
+        """Claim the key, and return the id to use. Raises `IdempotencyMismatch` if the key was used
+        with another body."""
         from app.lakehouse.storage import PreconditionFailed
 
         if key is None:
@@ -99,32 +101,32 @@ class IdempotencyStore:
                 await self._store.create(key.object_key, body)
                 return Claim(new_id, replayed=False)
             except PreconditionFailed:
-                held = await self._store.get(key.object_key)
-            if held is None:
+                stored = await self._store.get(key.object_key)
+            if stored is None:
                 continue
-            if not _expired(held):
-                return _replay(held, key, new_id)
+            if not _expired(stored):
+                return _replay(stored, key, new_id)
             try:
-                await self._store.replace(key.object_key, body, held.etag)
+                await self._store.replace(key.object_key, body, stored.etag)
                 return Claim(new_id, replayed=False)
             except PreconditionFailed:
-                continue  # another request with this key was faster: read what it chose
-        raise EngineUnreachable("The idempotency key is claimed by too many requests at once.")
+                continue  # another request with this key was faster: read its id
+        raise EngineUnreachable("Too many concurrent requests use this idempotency key.")
 
 
-def _expired(held: "StoredObject") -> bool:
-    # Both times come from the storage: local clocks play no part.
-    return held.answered_at - held.last_modified > KEPT
+def _expired(stored: "StoredObject") -> bool:
+    # Both times come from the storage, so local clocks do not matter.
+    return stored.answered_at - stored.last_modified > LIFETIME
 
 
-def _replay(held: "StoredObject", key: IdempotencyKey, new_id: str) -> Claim:
-    kept = json.loads(held.body)
-    if kept["id"] == new_id:
+def _replay(stored: "StoredObject", key: IdempotencyKey, new_id: str) -> Claim:
+    claimed = json.loads(stored.body)
+    if claimed["id"] == new_id:
         # Our own PUT landed, but its answer was lost and the client library repeated it.
         return Claim(new_id, replayed=False)
-    if kept["body_hash"] != key.body_hash:
+    if claimed["body_hash"] != key.body_hash:
         raise IdempotencyMismatch(
             "This Idempotency-Key was used with another request less than 24 hours ago.",
             hint="Use a new key for a new request.",
         )
-    return Claim(kept["id"], replayed=True)
+    return Claim(claimed["id"], replayed=True)

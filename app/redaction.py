@@ -21,21 +21,21 @@ from app.shorten import shortened
 
 HIDDEN = "***"
 SHORTEST = 4
-"""A shorter secret would hide half of every log, and tell nobody anything new."""
-SHORTEST_PASSING = 8
-MOST_PASSING = 500
-"""Tokens are renewed for as long as the process runs: only the last ones are kept."""
+"""Characters. Hiding a shorter secret would hide half of every log and protect nothing."""
+SHORTEST_TRANSIENT = 8
+MOST_TRANSIENT = 500
+"""Tokens are renewed for as long as the process runs, so only the latest are kept."""
 MOST_OF_CALLER = 500
-"""Each one is looked for in every text: more would slow down the gateway for everybody."""
+"""Each one is searched for in every text. More would slow down the gateway for all callers."""
 LONGEST_FORM = 8 * 1024
-"""Characters. Of a longer secret, a part may remain where `clean_start` cuts a text."""
+"""Characters. A part of a longer secret may remain where `clean_start` cuts a text."""
 LONGEST_NAME = 200
 LONGEST_VALUE = 2000
 MOST_OF_MEMBERS = 64 * 1024
-"""Characters of all the texts in an error's member, and of its other values as JSON, about."""
+"""The approximate number of characters in all texts and other values of an error's member."""
 DEEPEST = 10
 SHORTEST_LINE = 16
-"""Of a secret with several lines, as keys in PEM have."""
+"""Applies to secrets with several lines, such as keys in PEM format."""
 PATTERNS = (
     # Credentials in an address; a password may hold an @.
     (re.compile(r"(\w://)[^\s\"'/<>]+@"), rf"\1{HIDDEN}@"),
@@ -51,12 +51,12 @@ class Scope:
 
     def __init__(self) -> None:
         self._secrets: OrderedDict[str, None] = OrderedDict()
-        self._learning = threading.Lock()
+        self._registering = threading.Lock()
         self.forms: tuple[str, ...] = ()
         """Every spelling of the secrets, the longest first."""
 
     def register_secrets(self, secrets: Iterable[str | None]) -> None:
-        with self._learning:
+        with self._registering:
             for secret in secrets:
                 if secret and len(secret) >= SHORTEST:
                     self._secrets[secret] = None
@@ -86,51 +86,51 @@ def within(scope: Scope | None) -> Iterator[None]:
 
 
 def register_caller_secrets(secrets: Iterable[str | None]) -> None:
-    """Learn a caller's secrets for the current request or run, or else for this task."""
-    here = _scope.get()
-    if here is None:
-        here = Scope()
-        _scope.set(here)
-    here.register_secrets(secrets)
+    """Register a caller's secrets for the current request or run, or else for this task."""
+    current = _scope.get()
+    if current is None:
+        current = Scope()
+        _scope.set(current)
+    current.register_secrets(secrets)
 
 
 class Redactor:
     def __init__(self) -> None:
         self._lasting: set[str] = set()
-        self._passing: OrderedDict[str, None] = OrderedDict()
+        self._transient: OrderedDict[str, None] = OrderedDict()
         self._forms: tuple[str, ...] = ()
-        self._learning = threading.Lock()
+        self._registering = threading.Lock()
 
     def register_secrets(self, secrets: Iterable[str | None]) -> None:
-        """The gateway's own, for as long as it runs."""
-        with self._learning:
+        """Register the gateway's own secrets, for as long as it runs."""
+        with self._registering:
             new = {secret for secret in secrets if secret and len(secret) >= SHORTEST}
             if not new <= self._lasting:
                 self._lasting |= new
-                self._form()
+                self._update_forms()
 
     def register_transient_secrets(self, secrets: Iterable[str | None]) -> None:
-        """Learn tokens that the gateway obtained."""
-        with self._learning:
+        """Register tokens that the gateway obtained."""
+        with self._registering:
             new = False
             for secret in secrets:
-                if secret and len(secret) >= SHORTEST_PASSING:
-                    new = new or secret not in self._passing
-                    self._passing[secret] = None
-                    self._passing.move_to_end(secret)
-            while len(self._passing) > MOST_PASSING:
-                self._passing.popitem(last=False)
+                if secret and len(secret) >= SHORTEST_TRANSIENT:
+                    new = new or secret not in self._transient
+                    self._transient[secret] = None
+                    self._transient.move_to_end(secret)
+            while len(self._transient) > MOST_TRANSIENT:
+                self._transient.popitem(last=False)
             if new:
-                self._form()
+                self._update_forms()
 
-    def _form(self) -> None:
-        self._forms = _longest_first((*self._lasting, *self._passing))
+    def _update_forms(self) -> None:
+        self._forms = _longest_first((*self._lasting, *self._transient))
 
     def clean(self, text: str) -> str:
-        here = _scope.get()
-        of_caller = here.forms if here else ()
+        current = _scope.get()
+        caller_forms = current.forms if current else ()
         # The longest goes first: a part of it may be another secret.
-        for form in heapq.merge(self._forms, of_caller, key=len, reverse=True):
+        for form in heapq.merge(self._forms, caller_forms, key=len, reverse=True):
             if form in text:
                 text = text.replace(form, HIDDEN)
         for pattern, hidden in PATTERNS:
@@ -138,26 +138,26 @@ class Redactor:
         return text
 
     def clean_start(self, text: str, most: int) -> str:
-        """Return the start of a text. Only that is looked through, so the text may be long."""
-        looked_at = most + LONGEST_FORM
-        if len(text) <= looked_at:
+        """Return the start of a text. Only that part is searched, so the text may be long."""
+        searched = most + LONGEST_FORM
+        if len(text) <= searched:
             return shortened(self.clean(text), most)
         # The end may be a part of a secret.
-        start = self.clean(text[:looked_at])[:-LONGEST_FORM]
-        return shortened(start, most, len(text) - looked_at + LONGEST_FORM)
+        start = self.clean(text[:searched])[:-LONGEST_FORM]
+        return shortened(start, most, len(text) - searched + LONGEST_FORM)
 
     def clean_member(self, value: Any) -> Any:
         """Return as much of a JSON value as an error may hold."""
         return _Member(self).start(value)
 
     def clean_json(self, line: str) -> str:
-        """An object of JSON: what its members say, never their names or its form."""
+        """Clean the values of a JSON object, but not the names of its members."""
         if self.clean(line) == line:
             return line
         return json.dumps({key: self.clean_value(value) for key, value in json.loads(line).items()})
 
     def clean_value(self, value: Any) -> Any:
-        """Anything that JSON has."""
+        """Clean any JSON value."""
         if isinstance(value, str):
             return self.clean(value)
         if isinstance(value, list):
@@ -168,7 +168,7 @@ class Redactor:
 
 
 class _Member:
-    """Keeps the members of an error that come first, until there is no room left."""
+    """Keeps the first members of an error, until there is no room left."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -185,27 +185,27 @@ class _Member:
         return value
 
     def _text(self, text: str, most: int) -> str:
-        kept = self._redactor.clean_start(text, most)
-        self._room -= len(kept)
-        return kept
+        cleaned = self._redactor.clean_start(text, most)
+        self._room -= len(cleaned)
+        return cleaned
 
     def _list(self, items: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
-        kept: list[Any] = []
+        retained: list[Any] = []
         for item in items:
             if self._room <= 0:
-                kept.append(f"… ({len(items) - len(kept)} more)")
+                retained.append(f"… ({len(items) - len(retained)} more)")
                 break
-            kept.append(self.start(item, depth + 1))
-        return kept
+            retained.append(self.start(item, depth + 1))
+        return retained
 
     def _object(self, items: dict[Any, Any], depth: int) -> dict[str, Any]:
-        kept: dict[str, Any] = {}
+        retained: dict[str, Any] = {}
         for name, item in items.items():
             if self._room <= 0:
-                kept["…"] = f"{len(items) - len(kept)} more"
+                retained["…"] = f"{len(items) - len(retained)} more"
                 break
-            kept[self._text(str(name), LONGEST_NAME)] = self.start(item, depth + 1)
-        return kept
+            retained[self._text(str(name), LONGEST_NAME)] = self.start(item, depth + 1)
+        return retained
 
 
 def _longest_first(secrets: Iterable[str]) -> tuple[str, ...]:
@@ -214,7 +214,7 @@ def _longest_first(secrets: Iterable[str]) -> tuple[str, ...]:
 
 
 def _forms(secret: str) -> Iterable[str]:
-    """As it is, and as it stands in JSON and in an address."""
+    """Yield the secret as it is, and in its spellings in JSON and in an address."""
     lines = secret.splitlines()
     parts = [secret] if len(lines) < 2 else [line for line in lines if len(line) >= SHORTEST_LINE]
     for part in parts:

@@ -17,7 +17,7 @@ Pointer = tuple[str | int, ...]
 """The steps to a value: names of fields and positions in lists."""
 
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
-_NAMES = re.compile(
+_SECRET_NAMES = re.compile(
     "pass_?(word|wort|phrase|wd|code|key)|secret|token|credential|keystore|shared_access_signature"
     "|(^|_)(pass|pw|pwd|psk|pin|otp|pat|pem|dsn|sas|auth|creds?|cookies?|bearer|jwt|session_id)(_|$)"
     "|conn(ection)?_?str|jaas|authorization"
@@ -26,9 +26,12 @@ _NAMES = re.compile(
     "|(?<!primary_)(?<!partition_)(?<!foreign_)(?<!unique_)(?<!cursor_)(?<!sort_)(?<!merge_)"
     "(?<![a-z])key$"
 )
-_KINDS = re.compile(r"(^|_)(type|method|mode|title|url|uri|endpoint|expires|expires_in|expiry)$")
-"""Endings of names that describe a secret without being one: `token_type`, `credentials_title`."""
-_PLAINLY = re.compile(
+_DESCRIPTIVE_NAMES = re.compile(
+    r"(^|_)(type|method|mode|title|url|uri|endpoint|expires|expires_in|expiry)$"
+)
+"""Endings of names that describe a secret but are not secrets themselves: `token_type`,
+`credentials_title`."""
+_CERTAIN_NAMES = re.compile(
     "(^|_)(pass|pass_?(words?|phrase|wd|code)|pgpassword|pwd|psk|dsn|jwt|bearer|secrets?|(?<!max_)(?<!min_)(?<!num_)tokens?"
     "|credentials?|cookies?|authorization|conn(ection)?_?str(ing)?|jaas_config|secret_?key"
     "|(api|access|account|encryption|hmac|private|signing|ssh|ssl)_?keys?)$"
@@ -54,7 +57,7 @@ _PAIRS = ("name", "key", "header", "header_name", "field_name")
 
 def is_secret_name(name: str) -> bool:
     plain = _plain(name)
-    return _NAMES.search(plain) is not None and _KINDS.search(plain) is None
+    return _SECRET_NAMES.search(plain) is not None and _DESCRIPTIVE_NAMES.search(plain) is None
 
 
 def is_secret_text(text: str) -> bool:
@@ -76,22 +79,22 @@ def secret_pointers_of(value: Any) -> set[Pointer]:
 
 
 def plain_secrets(value: Any) -> Iterator[Pointer]:
-    """Yield where free JSON surely has a secret. Empty texts, numbers and masked values are not
+    """Yield where free JSON certainly has a secret. Empty texts, numbers and masked values are not
     secrets."""
     for pointer, name, leaf in _named(value, ""):
         if not isinstance(leaf, str) or not leaf or leaf == MASK:
             continue
-        if _PLAINLY.search(_plain(name)) or is_secret_text(leaf):
+        if _CERTAIN_NAMES.search(_plain(name)) or is_secret_text(leaf):
             yield pointer
 
 
 def _secrets(value: Any, *, within: bool) -> Iterator[Pointer]:
-    """`within` says that `value` stands under a secret's name."""
+    """Yield the secrets in `value`. `within` is true if `value` is under a secret's name."""
     match value:
         case dict():
             named = within or _is_named_pair(value)
             for name, inner in value.items():
-                described = _KINDS.search(_plain(name)) is not None
+                described = _DESCRIPTIVE_NAMES.search(_plain(name)) is not None
                 secret = is_secret_name(name) or (named and not described and name not in _PAIRS)
                 yield from ((name, *rest) for rest in _secrets(inner, within=secret))
         case list():

@@ -1,11 +1,11 @@
-"""Keeps the start of a text that may have any length, and says how much is left out.
+"""Keeps the start of a text that may have any length, and states how much is left out.
 
-What engines, workers and callers say ends in answers, in records and in logs, and the event loop
-handles it there: no text may have a length that others choose.
+Texts from engines, workers and callers end up in responses, records and logs, where the event loop
+handles them. So others must not decide their length.
 """
 
 LONGEST_DETAIL = 4000
-"""Characters of what an error says. Every list of runs repeats it."""
+"""Characters of an error's detail, which every list of runs repeats."""
 LONGEST_HINT = 2000
 LONGEST_TEXT = 16 * 1024
 """Characters of one entry that a worker sends to a run's log."""
@@ -16,5 +16,5 @@ def shortened(text: str, most: int, left_out: int = 0) -> str:
     """Return at most `most` characters. `left_out` were left out before."""
     if len(text) <= most and not left_out:
         return text
-    kept = text[: most - _NOTE]
-    return f"{kept}… ({left_out + len(text) - len(kept)} more characters)"
+    start = text[: most - _NOTE]
+    return f"{start}… ({left_out + len(text) - len(start)} more characters)"

@@ -1,8 +1,8 @@
 """dbt workers on Trino that run a stranger's code, for `Workers(builder=…)`.
 
-`hello` selects the code. `macros` is the text of the project's macros, as if it had been smuggled
-in. `asks` are the questions that the worker asks without dbt. In their texts, APPROVED stands for
-the statement that the build may send. A worker that `dies` ends after these questions.
+`handshake` selects the code. `macros` is the text of the project's macros, as if it had been
+smuggled in. `asks` are the questions that the worker asks without dbt. In their texts, APPROVED
+stands for the statement that the build may send. A worker that `dies` ends after these questions.
 """
 
 import os
@@ -37,21 +37,21 @@ def macros(*statements: str) -> str:
     return head + TABLE.replace("STATEMENTS", calls) + VIEW + ours.partition(VIEW)[2]
 
 
-def open_worker(hello: Message) -> Handlers:
-    if "macros" in hello:
+def open_worker(handshake: Message) -> Handlers:
+    if "macros" in handshake:
         from app.warehouse.trino import builder, dbt_backend
 
-        dbt_backend.MACROS = Path(hello["folder"]) / "hostile.sql"
-        dbt_backend.MACROS.write_text(hello["macros"])
-        return builder.open_worker(hello)
+        dbt_backend.MACROS = Path(handshake["folder"]) / "hostile.sql"
+        dbt_backend.MACROS.write_text(handshake["macros"])
+        return builder.open_worker(handshake)
 
     def ask(message: Message, gateway: GatewayChannel) -> dict[str, Any]:
-        target = table_name(hello["catalog"], message["schema"], message["name"])
+        target = table_name(handshake["catalog"], message["schema"], message["name"])
         approved = table_statement(target, message["sql"])
-        for asked in hello["asks"]:
+        for asked in handshake["asks"]:
             text = isinstance(asked, str)
             gateway.ask({"statement": asked.replace("APPROVED", approved) if text else asked})
-        if "dies" in hello:
+        if "dies" in handshake:
             os._exit(7)
         return {}
 

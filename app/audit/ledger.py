@@ -1,4 +1,4 @@
-"""The Iceberg table `asgard.audit`; its newest records are held in memory."""
+"""The Iceberg table `asgard.audit`. Its newest records are in memory."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 KIND = "audit"
 EXTRA = ("method", "path", "address", "status", "outcome", "request_id", "run_id", "resource_id")
 SCHEMA_VERSION = 1
-KEPT = 20_000
-"""Records in memory; older ones are for SQL."""
+MOST_IN_MEMORY = 20_000
+"""Records in memory. Older ones are available through SQL."""
 log = structlog.get_logger()
 
 
@@ -27,15 +27,15 @@ class AuditLedger:
         self._records: dict[str, AuditRecord] = {}
 
     async def refresh(self) -> None:
-        """Raises `EngineUnreachable` while the catalog cannot say whether there is more."""
+        """Read new rows. Raises `EngineUnreachable` while the catalog does not answer."""
         await self._log.refresh()
 
     def all(self) -> Iterable[AuditRecord]:
         return self._records.values()
 
     async def append(self, records: Sequence[AuditRecord]) -> None:
-        """In one commit. Records that are in the table already are left out: a replica that died
-        between its commit and the removal of its objects leaves them to be appended again."""
+        """Append the records in one commit, except those that the table already has. After a
+        replica died between its commit and the removal of its objects, they are appended again."""
         commit_id = new_commit_id()
 
         def rows(_: Sequence[Row]) -> Sequence[Row]:
@@ -43,16 +43,16 @@ class AuditLedger:
 
         await self._log.write(commit_id, rows)
 
-    def _apply(self, rows: Sequence[Row], anew: bool) -> None:
-        if anew:
+    def _apply(self, rows: Sequence[Row], reset: bool) -> None:
+        if reset:
             self._records.clear()
         for row in rows:
             try:
                 self._records[row.id] = AuditRecord.model_validate_json(row.doc)
             except ValidationError:
                 log.error("audit_unreadable", id=row.id)
-        if len(self._records) > KEPT:
-            newest = sorted(self._records.values(), key=lambda item: item.at)[-KEPT:]
+        if len(self._records) > MOST_IN_MEMORY:
+            newest = sorted(self._records.values(), key=lambda item: item.at)[-MOST_IN_MEMORY:]
             self._records = {item.id: item for item in newest}
 
 

@@ -1,4 +1,4 @@
-"""One line of the audit: who asked for which change, when, from where, and what came of it."""
+"""A record of the audit: who requested which change, when, from where, and with what outcome."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -21,7 +21,7 @@ RESOURCE_FIELDS = (
 class AuditOutcome(StrEnum):
     DONE = "done"
     REFUSED = "refused"
-    """Before anything was looked at: 401, 403, 429, and whatever a caller met who was not known."""
+    """Refused before the request was read: 401, 403, 429, and any response to an unknown caller."""
     FAILED = "failed"
 
     @classmethod
@@ -46,16 +46,17 @@ class AuditRecord(BaseModel):
     run_id: str | None = None
     resource_id: str | None = None
     count: int = 1
-    """How many refusals of a minute this one stands for; `path` is that of the first."""
+    """The number of refusals within a minute that this record counts. `path` is that of the
+    first."""
 
 
 def ids_in(answer: Any, path_params: dict[str, str]) -> dict[str, str]:
-    """The run and the resource that an answer tells of; else the resource that the path names."""
-    said: dict[str, Any] = answer if isinstance(answer, dict) else {}
-    run = said.get("run")
-    run_id = said.get("run_id") or (run.get("run_id") if isinstance(run, dict) else None)
+    """Return the ids of the run and the resource in a response, or else those in the path."""
+    fields: dict[str, Any] = answer if isinstance(answer, dict) else {}
+    run = fields.get("run")
+    run_id = fields.get("run_id") or (run.get("run_id") if isinstance(run, dict) else None)
     run_id = run_id or path_params.get("run_id")
     others = (value for name, value in path_params.items() if name != "run_id")
-    named = (said[field] for field in RESOURCE_FIELDS if field in said)
-    found = {"run_id": run_id, "resource_id": next(named, None) or next(others, None)}
-    return {name: value for name, value in found.items() if isinstance(value, str)}
+    named = (fields[field] for field in RESOURCE_FIELDS if field in fields)
+    ids = {"run_id": run_id, "resource_id": next(named, None) or next(others, None)}
+    return {name: value for name, value in ids.items() if isinstance(value, str)}

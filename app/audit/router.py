@@ -1,4 +1,4 @@
-"""`/audit`: who changed what. SQL engines read the same in the Iceberg table `asgard.audit`."""
+"""`/audit`: who changed what. SQL engines find the same in the Iceberg table `asgard.audit`."""
 
 from datetime import datetime
 from typing import Annotated
@@ -30,24 +30,24 @@ async def list_audit(
     cursor: Annotated[str | None, Query(max_length=500)] = None,
     page_size: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> AuditPage:
-    """Newest first, of the newest 20,000; older ones are in the table `asgard.audit`. Those of
-    other replicas come within some seconds."""
-    wanted = {
+    """Lists the newest 20,000 records, newest first. Older ones are in the table `asgard.audit`.
+    Records of other replicas appear within a few seconds."""
+    filters = {
         "subject": subject,
         "outcome": outcome,
         "run_id": run_id,
         "resource_id": resource_id,
     }
-    below = decode_cursor(cursor) if cursor is not None else None
+    start = decode_cursor(cursor) if cursor is not None else None
     matching = [
         item
         for item in await component(request, AuditTrail).all()
-        if all(value is None or getattr(item, name) == value for name, value in wanted.items())
+        if all(value is None or getattr(item, name) == value for name, value in filters.items())
     ]
     matching.sort(key=_position, reverse=True)
-    rest = [item for item in matching if below is None or _position(item) < below]
-    shown = rest[:page_size]
-    more = len(rest) > page_size
+    remaining = [item for item in matching if start is None or _position(item) < start]
+    shown = remaining[:page_size]
+    more = len(remaining) > page_size
     return AuditPage(
         records=shown,
         next_cursor=encode_cursor(_position(shown[-1])) if more else None,

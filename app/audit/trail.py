@@ -1,11 +1,11 @@
-"""Keeps the audit: each change as an S3 object before it is answered, then in batches in Iceberg.
+"""Records the audit: each change as an S3 object before it is answered, then in batches in Iceberg.
 
-What is guaranteed: of a change that was answered with success there is a record, also after a
-kill -9, unless S3 took nothing within `PATIENCE`; then the record waits in memory, and the log has
-it. What a killed process had not answered may be missing here: the run or the resource tells then
-who asked (`created_by`). Attempts that failed are written without anybody waiting for it.
-Refusals are counted by caller and written once a minute, at most `MOST_REFUSALS` of them, so that
-nobody can fill the lake with them; a kill -9 loses the last minute's.
+Every change that was answered with success has a record, even after a kill -9, unless S3 accepted
+nothing within `WRITE_TIMEOUT`. Then the record waits in memory, and the log has it. Changes that a
+killed process had not answered may be missing here. The run or the resource then shows the caller
+(`created_by`). Failed attempts are written without making a request wait. Refusals are counted by
+caller and written once a minute, at most `MOST_REFUSALS` of them, so that no caller can fill the
+lake with them. A kill -9 loses those of the last minute.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from app.lakehouse.storage import ObjectStore
 
 PREFIX = "asgard/audit/"
-PATIENCE = 2.0
+WRITE_TIMEOUT = 2.0
 BATCHING = 5.0
-"""Seconds for which the first record waits for others to go with it."""
+"""Seconds that the first record waits for others, so that they share a batch."""
 SWEPT_EVERY = 60.0
-"""Seconds between two looks for what replicas left that are gone."""
+"""Seconds between two sweeps for records that dead replicas left."""
 LARGEST_BATCH = 500
 MOST_REFUSALS = 20
 OTHERS = "others"
@@ -51,15 +51,16 @@ class AuditTrail:
         self._next_sweep = 0.0
 
     def open(self) -> None:
-        self._task = asyncio.create_task(self._carry_for_ever())
+        self._task = asyncio.create_task(self._archive_forever())
 
     async def close(self, grace: float = 5.0) -> None:
-        """What is not in Iceberg by then stays in S3, for the next start."""
+        """Stop within `grace` seconds. Records not in Iceberg by then stay in S3 for the next
+        start."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await asyncio.gather(*self._writing, return_exceptions=True)
-        self._take_refusals()
+        self._queue_refusals()
         try:
             async with asyncio.timeout(grace):
                 await self._append()
@@ -67,23 +68,24 @@ class AuditTrail:
             log.warning("audit_left_in_s3", records=len(self._waiting), error=repr(error))
 
     async def keep(self, record: AuditRecord) -> None:
-        """Returns once it is durable, or after `PATIENCE`; never raises. What failed changed
-        nothing: its answer waits for no storage, which may be what failed it."""
+        """Record a change. Return once it is durable, or after `WRITE_TIMEOUT`. Never raises. A
+        failed attempt changed nothing, so its response does not wait for the storage, which may be
+        the cause."""
         self._waiting[record.id] = record
         self._work.set()
-        # No caller can have a word of the audit hidden by calling it a secret.
+        # No caller can hide a value in the audit by declaring it a secret.
         with within(None):
             log.info("audit", **record.model_dump(mode="json"))
-            # A late write is left running: cancelling it would mean waiting for its thread.
+            # A late write continues, since cancelling it would mean waiting for its thread.
             writing = asyncio.create_task(self._write(record))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
         if record.outcome is AuditOutcome.DONE:
-            await asyncio.wait({writing}, timeout=PATIENCE)
+            await asyncio.wait({writing}, timeout=WRITE_TIMEOUT)
 
     @property
     def waiting(self) -> int:
-        """Records that are not in Iceberg yet."""
+        """Return the number of records that are not in Iceberg yet."""
         return len(self._waiting)
 
     def refuse(self, record: AuditRecord) -> None:
@@ -91,16 +93,16 @@ class AuditTrail:
         if key not in self._refused and len(self._refused) >= MOST_REFUSALS - 1:
             key = (OTHERS, OTHERS, record.status)
             record = record.model_copy(update={"address": OTHERS, "subject": OTHERS})
-        former = self._refused.get(key)
-        more = {"count": former.count + 1} if former else {}
-        self._refused[key] = (former or record).model_copy(update=more)
+        previous = self._refused.get(key)
+        update = {"count": previous.count + 1} if previous else {}
+        self._refused[key] = (previous or record).model_copy(update=update)
 
     async def all(self) -> Iterable[AuditRecord]:
-        """The newest that there are, in no order. Raises `EngineUnreachable`."""
+        """Return the newest records, in no order. Raises `EngineUnreachable`."""
         await self._ledger.refresh()
-        found = {item.id: item for item in self._ledger.all()}
+        recorded = {item.id: item for item in self._ledger.all()}
         refused = {item.id: item for item in self._refused.values()}
-        return {**found, **self._waiting, **refused}.values()
+        return {**recorded, **self._waiting, **refused}.values()
 
     async def _write(self, record: AuditRecord) -> None:
         try:
@@ -109,44 +111,45 @@ class AuditTrail:
         except AsgardError as error:
             log.warning("audit_waits_in_memory", id=record.id, error=error.detail)
 
-    async def _carry_for_ever(self) -> None:
-        waits = backoff_delays(longest=30.0)
+    async def _archive_forever(self) -> None:
+        delays = backoff_delays(longest=30.0)
         while True:
             try:
                 if not self._waiting:
-                    # Cleared here, with nothing waiting: a bell left ringing would spin this loop.
+                    # Cleared while nothing waits, because a set event would make this loop spin.
                     self._work.clear()
                     await wait_within(self._work, max(0.05, self._next_sweep - time.monotonic()))
                 if time.monotonic() >= self._next_sweep:
-                    self._take_refusals()
+                    self._queue_refusals()
                     await self._sweep()
                     self._next_sweep = time.monotonic() + SWEPT_EVERY
                 if self._waiting:
                     await asyncio.sleep(BATCHING)
                     await self._append()
-                waits = backoff_delays(longest=30.0)
+                delays = backoff_delays(longest=30.0)
             except AsgardError as error:
                 log.warning("audit_waits", records=len(self._waiting), error=error.detail)
-                await asyncio.sleep(next(waits))
+                await asyncio.sleep(next(delays))
             except Exception:
-                # The outer edge of a task that has to outlive every fault.
+                # The outer edge of a task that has to survive every error.
                 log.exception("audit_failed", records=len(self._waiting))
-                await asyncio.sleep(next(waits))
+                await asyncio.sleep(next(delays))
 
-    def _take_refusals(self) -> None:
+    def _queue_refusals(self) -> None:
         self._waiting.update({item.id: item for item in self._refused.values()})
         self._refused.clear()
 
     async def _sweep(self) -> None:
-        """Replicas may find the same objects: the ledger takes each record once."""
-        for found in await self._store.list(PREFIX):
-            audit_id = found.key.removeprefix(PREFIX).removesuffix(".json")
-            if audit_id in self._waiting or (stored := await self._store.get(found.key)) is None:
+        """Collect records that other replicas left. Several replicas may find the same objects: the
+        ledger accepts each record once."""
+        for info in await self._store.list(PREFIX):
+            audit_id = info.key.removeprefix(PREFIX).removesuffix(".json")
+            if audit_id in self._waiting or (stored := await self._store.get(info.key)) is None:
                 continue
             try:
                 self._waiting[audit_id] = AuditRecord.model_validate_json(stored.body)
             except ValidationError:
-                log.error("audit_unreadable", key=found.key)
+                log.error("audit_unreadable", key=info.key)
 
     async def _append(self) -> None:
         while self._waiting:

@@ -1,4 +1,4 @@
-"""Waiting out an outage: bounded back-off with jitter, until it is over."""
+"""Waits until an outage is over, with bounded back-off and jitter."""
 
 import asyncio
 import random
@@ -24,11 +24,11 @@ def backoff_delays(first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE) -
 
 
 async def retry_while_unreachable(call: Callable[[], Awaitable[T]], what: str) -> T:
-    """Only for calls that may be repeated."""
+    """Repeat the call until its engine answers. Only for calls that are safe to repeat."""
     for pause in backoff_delays():
         try:
             return await call()
         except (EngineUnreachable, EngineTimeout) as error:
-            log.warning("waiting_out_an_outage", doing=what, error=error.detail)
+            log.warning("retrying_after_outage", operation=what, error=error.detail)
         await asyncio.sleep(pause)
     raise AssertionError("unreachable")

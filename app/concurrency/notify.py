@@ -1,11 +1,11 @@
-"""Wakes whoever waits for a run to change, however many and wherever in this process."""
+"""Wakes every task of this process that waits for a run to change."""
 
 import asyncio
 from weakref import WeakValueDictionary
 
 
 class Notifier:
-    """Take `changed` before looking, then wait for it: no ring in between is missed."""
+    """Take `changed` before checking, then wait for it. This misses no notification in between."""
 
     def __init__(self) -> None:
         self.changed = asyncio.Event()
@@ -16,27 +16,27 @@ class Notifier:
 
 
 class RunNotifiers:
-    """One bell a run, for as long as somebody holds it."""
+    """One notifier per run, for as long as a caller holds it."""
 
     def __init__(self) -> None:
-        self._bells: WeakValueDictionary[str, Notifier] = WeakValueDictionary()
+        self._notifiers: WeakValueDictionary[str, Notifier] = WeakValueDictionary()
 
     def of(self, run_id: str) -> Notifier:
-        bell = self._bells.get(run_id)
-        if bell is None:
-            bell = self._bells[run_id] = Notifier()
-        return bell
+        notifier = self._notifiers.get(run_id)
+        if notifier is None:
+            notifier = self._notifiers[run_id] = Notifier()
+        return notifier
 
     def notify(self, run_id: str) -> None:
-        if (bell := self._bells.get(run_id)) is not None:
-            bell.notify()
+        if (notifier := self._notifiers.get(run_id)) is not None:
+            notifier.notify()
 
     def notify_all(self) -> None:
-        for bell in list(self._bells.values()):
-            bell.notify()
+        for notifier in list(self._notifiers.values()):
+            notifier.notify()
 
     def __len__(self) -> int:
-        return len(self._bells)
+        return len(self._notifiers)
 
 
 async def wait_within(event: asyncio.Event, seconds: float | None) -> bool:

@@ -18,7 +18,7 @@ from app.data_transformation.schemas import (
     UiAccess,
 )
 from app.data_transformation.states import SparkState
-from app.runs.cancellers import goes_on
+from app.runs.cancellers import continues_for
 from app.runs.model import Run
 
 
@@ -139,7 +139,7 @@ def cancelled(run: Run, subject: str) -> Cancelled:
     elif run.state.is_terminal:
         message = f"The run had already ended: {run.state}."
     else:
-        message = f"You withdrew. {goes_on(run, subject)}"
+        message = f"You withdrew. {continues_for(run, subject)}"
     return Cancelled(
         run_id=run.run_id,
         spark_application=application(run),

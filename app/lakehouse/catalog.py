@@ -1,4 +1,4 @@
-"""The Iceberg REST catalog, for the event loop: pyiceberg in threads, our errors, our values."""
+"""The Iceberg REST catalog for the event loop: pyiceberg in threads, with our errors and types."""
 
 import threading
 import time
@@ -38,15 +38,15 @@ __all__ = ["RUN_ID_PROPERTY", "Catalog", "Column", "TableInfo", "ViewInfo"]
 T = TypeVar("T")
 
 RUN_ID_PROPERTY = "asgard.run_id"
-"""In the summary of every snapshot that a run wrote."""
+"""The property in the summary of every snapshot that a run wrote."""
 NESSIE_OWN = "nessie."
-"""Properties that Nessie gives everything it holds."""
+"""The prefix of properties that Nessie adds to all tables and views."""
 CONCURRENCY = 16
-"""Calls at once, as many as the connections that are kept. While the catalog is mute each holds its
-place for its whole time-out, and whoever comes after them waits for two."""
+"""Concurrent calls, as many as connections are kept. While the catalog does not answer, each call
+occupies its place for its whole time-out, and later calls wait for two time-outs."""
 NETWORK_FAULTS = ("NETWORK_CONNECTION", "connect", "timeout", "timed out", "Timeout")
 SERVER_FAULTS = ("INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "SLOW_DOWN")
-"""As Arrow's S3 names them; SeaweedFS answers so when its disk is full, for example."""
+"""Arrow's names for errors of S3. SeaweedFS returns them when its disk is full, for example."""
 
 
 class Catalog:
@@ -60,28 +60,28 @@ class Catalog:
         self._catalog: RestCatalog | None = None
 
     async def run(self, work: "Callable[[RestCatalog], T]") -> T:
-        """`work` in a thread of this catalog's own few. What it raises of pyiceberg's commit
-        errors (`CommitFailedException`, `CommitStateUnknownException`) comes through as it is;
-        after `EngineUnreachable` a commit may have happened."""
+        """Run `work` in one of this catalog's own threads. pyiceberg's commit errors
+        (`CommitFailedException`, `CommitStateUnknownException`) pass through unchanged. After
+        `EngineUnreachable`, a commit may have happened."""
         return await anyio.to_thread.run_sync(self._call, work, limiter=self._limiter)
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for a thread."""
+        """Return the number of calls that wait for a thread."""
         return self._limiter.statistics().tasks_waiting
 
     async def ensure_namespaces(self, names: Sequence[str] | None = None) -> None:
-        """Those of the lake, or only these."""
-        wanted = self.lake.namespaces if names is None else names
-        await self.run(lambda catalog: _ensure_namespaces(catalog, self.lake, wanted))
+        """Create the missing namespaces of the lake, or only those named."""
+        required = self.lake.namespaces if names is None else names
+        await self.run(lambda catalog: _ensure_namespaces(catalog, self.lake, required))
 
     async def list_tables(self, schema: str) -> list[str]:
-        found = await self.run(lambda catalog: catalog.list_tables(schema))
-        return sorted(".".join(name) for name in found)
+        names = await self.run(lambda catalog: catalog.list_tables(schema))
+        return sorted(".".join(name) for name in names)
 
     async def list_views(self, schema: str) -> list[str]:
-        found = await self.run(lambda catalog: catalog.list_views(schema))
-        return sorted(".".join(name) for name in found)
+        names = await self.run(lambda catalog: catalog.list_views(schema))
+        return sorted(".".join(name) for name in names)
 
     async def table(self, name: str) -> TableInfo | None:
         return await self.run(
@@ -109,7 +109,8 @@ class Catalog:
     async def replace_view(
         self, name: str, sql: str, columns: Sequence[Column], properties: Mapping[str, str]
     ) -> ViewInfo:
-        """Makes the view, or gives it a new version in one commit: readers never miss it."""
+        """Create the view, or add a new version in one commit, so that readers never find it
+        missing."""
         return await self.run(
             lambda rest: view_info(
                 name, _replace_view(rest, name, sql, columns, properties, self.lake.catalog_name)
@@ -117,18 +118,18 @@ class Catalog:
         )
 
     async def find_snapshot(self, table: str, run_id: str) -> TableInfo | None:
-        """The table as this run left it, found in the whole history that the catalog shows."""
+        """Return the table as this run left it, from the whole history that the catalog shows."""
         return await self.run(lambda catalog: _find_snapshot(catalog, table, run_id))
 
     async def state(self, name: str) -> TableState | None:
-        """What to record of a table or a view that was read or published."""
+        """Return the state to record for a table or view that was read or published."""
         ref = self.lake.catalog.ref
-        if found := await self.table(name):
+        if table := await self.table(name):
             return TableState(
                 table=name,
-                table_uuid=found.table_uuid,
-                snapshot_id=found.snapshot_id,
-                metadata_location=found.metadata_location,
+                table_uuid=table.table_uuid,
+                snapshot_id=table.snapshot_id,
+                metadata_location=table.metadata_location,
                 catalog_ref=ref,
             )
         if view := await self.view(name):
@@ -150,7 +151,7 @@ class Catalog:
         except (
             requests.ConnectionError,
             requests.Timeout,
-            requests.exceptions.ChunkedEncodingError,  # it died in the middle of its answer
+            requests.exceptions.ChunkedEncodingError,  # it died in the middle of its response
         ) as error:
             raise _unreachable(error) from error
         except iceberg.CommitStateUnknownException:
@@ -161,7 +162,7 @@ class Catalog:
             status = error.response.status_code if error.response is not None else 500
             raise (_unreachable(error) if status >= 500 else _refused(error)) from error
         except requests.exceptions.JSONDecodeError as error:
-            raise _no_catalog() from error
+            raise _not_a_catalog() from error
         except (iceberg.RESTError, requests.RequestException) as error:
             raise _refused(error) from error
         except (
@@ -171,7 +172,7 @@ class Catalog:
         ) as error:
             raise NotFound(str(error)) from error
         except ValidationError as error:
-            raise _no_catalog() from error
+            raise _not_a_catalog() from error
         except ForeignFile as error:
             raise of_foreign_file(error) from error
         except OSError as error:
@@ -179,8 +180,8 @@ class Catalog:
                 raise _unreachable(error) from error
             raise
         except (SystemExit, KeyboardInterrupt) as error:
-            # From a thread of the event loop it would end the gateway.
-            raise EngineFailed(f"a call of the catalog ended with {error!r}") from error
+            # Raised from a thread of the event loop, it would end the gateway.
+            raise EngineFailed(f"a call to the catalog ended with {error!r}") from error
 
     def _open(self) -> "RestCatalog":
         with self._opening:
@@ -193,9 +194,9 @@ def _unreachable(error: Exception) -> AsgardError:
     return EngineUnreachable(f"the catalog cannot be reached: {error}", dependency="catalog")
 
 
-def _no_catalog() -> AsgardError:
+def _not_a_catalog() -> AsgardError:
     return EngineFailed(
-        "what answers at the catalog's address is not an Iceberg REST catalog: its answer "
+        "the server at the catalog's address is not an Iceberg REST catalog: its response "
         "cannot be read"
     )
 
@@ -222,7 +223,7 @@ def _done(_: None) -> bool:
 
 
 def _described(name: str, table: "Table") -> TableInfo:
-    """Raises `TableRefused` for figures and times that no writer of a table has."""
+    """Describe the table. Raises `TableRefused` for figures and times that no real writer sets."""
     try:
         return table_info(name, table)
     except (ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
@@ -241,19 +242,19 @@ def _drop_table(catalog: "RestCatalog", lake: Lake, name: str) -> bool:
 
 
 def _schema_locations(catalog: "RestCatalog", lake: Lake) -> dict[str, str]:
-    found: dict[str, str] = {}
+    locations: dict[str, str] = {}
     for schema in lake.namespaces:
-        held = _if_found(partial(catalog.load_namespace_properties, schema)) or {}
-        if "location" in held:
-            found[schema] = held["location"]
-    return {**lake.places.schemas, **found}
+        properties = _if_found(partial(catalog.load_namespace_properties, schema)) or {}
+        if "location" in properties:
+            locations[schema] = properties["location"]
+    return {**lake.places.schemas, **locations}
 
 
-def _ensure_namespaces(catalog: "RestCatalog", lake: Lake, wanted: Sequence[str]) -> None:
+def _ensure_namespaces(catalog: "RestCatalog", lake: Lake, required: Sequence[str]) -> None:
     from pyiceberg.exceptions import NamespaceAlreadyExistsError
 
     existing = {".".join(name) for name in catalog.list_namespaces()}
-    for name in wanted:
+    for name in required:
         if name not in existing:
             try:
                 catalog.create_namespace(name, lake.namespace_properties(name))
@@ -273,23 +274,28 @@ def _find_snapshot(catalog: "RestCatalog", name: str, run_id: str) -> TableInfo 
 
 
 def _new_version(current: "View", schema: "Schema", version: "ViewVersion") -> list[dict[str, Any]]:
-    """A catalog drops a schema or version that equals one it has, and "the last added" is then
-    nothing: so a known schema is named by its id, and an equal version is left as it is."""
-    schemas = [had for had in current.metadata.schemas if had.as_struct() == schema.as_struct()]
+    """Return the updates for a new version. A catalog drops a schema or version that equals an
+    existing one, and then there is no "last added". So an existing schema is named by its id, and
+    an equal version is used again."""
+    schemas = [
+        existing
+        for existing in current.metadata.schemas
+        if existing.as_struct() == schema.as_struct()
+    ]
     schema_id = schemas[-1].schema_id if schemas else -1
     versions = [
-        had
-        for had in current.metadata.versions
-        if (had.schema_id, had.representations) == (schema_id, version.representations)
+        existing
+        for existing in current.metadata.versions
+        if (existing.schema_id, existing.representations) == (schema_id, version.representations)
     ]
     if versions:
-        known_id = versions[-1].version_id
-        return [{"action": "set-current-view-version", "view-version-id": known_id}]
+        existing_id = versions[-1].version_id
+        return [{"action": "set-current-view-version", "view-version-id": existing_id}]
     updates: list[dict[str, Any]] = []
     if not schemas:
-        next_id = max(had.schema_id for had in current.metadata.schemas) + 1
+        next_id = max(existing.schema_id for existing in current.metadata.schemas) + 1
         schema_json = schema.model_dump(mode="json", by_alias=True) | {"schema-id": next_id}
-        # Nessie takes no schema without its `last-column-id`, nor a second one with the same id.
+        # Nessie refuses a schema without `last-column-id`, and a second one with the same id.
         last = schema.highest_field_id
         updates.append({"action": "add-schema", "schema": schema_json, "last-column-id": last})
     added = version.model_copy(update={"schema_id": schema_id})
@@ -341,7 +347,7 @@ def _replace_view(
     own = {key for key in current.properties if not key.startswith(NESSIE_OWN)}
     if removed := sorted(own - set(properties)):
         updates.append({"action": "remove-properties", "removals": removed})
-    # pyiceberg has no call for this; the request is the REST specification's `replaceView`.
+    # pyiceberg has no call for this. The request is the REST specification's `replaceView`.
     response = catalog._session.post(
         catalog.url(f"namespaces/{quote(namespace)}/views/{quote(short_name)}"),
         json={

@@ -1,4 +1,4 @@
-"""Where the lake is and how to get in: plain values that also child processes can be given."""
+"""Addresses and credentials of the lake, as plain values that can be passed to child processes."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class S3Connection:
-    """`endpoint` is None for AWS itself; with one, buckets are addressed by path."""
+    """`endpoint` is None for AWS itself. With an endpoint, buckets are addressed by path."""
 
     endpoint: str | None
     region: str
     access_key: str | None
-    """Without keys, AWS's own chain finds some."""
+    """Without keys, AWS's own credential chain is used."""
     secret_key: str | None = field(repr=False)
     bucket: str
     read_timeout: float = READ_TIMEOUT
@@ -29,8 +29,8 @@ class S3Connection:
 
 @dataclass(frozen=True)
 class CatalogConnection:
-    """An Iceberg REST catalog. `credential` is `CLIENT_ID:CLIENT_SECRET`, for OAuth2; `token` a
-    bearer token that somebody else renews."""
+    """An Iceberg REST catalog. `credential` is `CLIENT_ID:CLIENT_SECRET`, for OAuth2, `token` a
+    bearer token that is renewed elsewhere."""
 
     uri: str
     warehouse: str | None
@@ -53,12 +53,14 @@ class Lake:
     staging_schema: str = "asgard_staging"
     records_schema: str = "asgard"
     namespaces_under: str | None = None
-    """Where new namespaces are put (`s3://bucket`); None leaves that to the catalog."""
+    """The location of new namespaces (`s3://bucket`). None leaves it to the catalog."""
     tables_under: str | None = None
-    """Where the catalog has the table `schema.name`, as `schema/name`. None: wherever it says."""
+    """The location below which the catalog has the table `schema.name`, as `schema/name`. None
+    allows any location that the catalog gives."""
 
     def to_json(self) -> str:
-        """Holds secrets: hand it to a child over its stdin, never by argv or environment."""
+        """Return JSON that contains secrets. Pass it to a child over its stdin, never by argv or
+        environment."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -70,7 +72,7 @@ class Lake:
 
     @property
     def hosts(self) -> tuple[tuple[str, int], ...]:
-        """The hosts of S3 and the catalog: all hosts that a process needs to read the lake."""
+        """Return the hosts of S3 and the catalog, all that a process needs to read the lake."""
         urls = [self.catalog.uri, self.catalog.oauth2_server_uri or self.catalog.uri]
         urls += [self.s3.endpoint] if self.s3.endpoint else self._aws_endpoints()
         return tuple(dict.fromkeys(_address(url) for url in urls))
@@ -86,26 +88,28 @@ class Lake:
 
     @property
     def places(self) -> TableLocations:
-        made = {name: self.namespace_properties(name).get("location") for name in self.namespaces}
-        schemas = {name: location for name, location in made.items() if location}
+        locations = {
+            name: self.namespace_properties(name).get("location") for name in self.namespaces
+        }
+        schemas = {name: location for name, location in locations.items() if location}
         return TableLocations(self.s3.bucket, self.tables_under, schemas)
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """Every namespace that has to exist in the catalog."""
+        """Return every namespace that has to exist in the catalog."""
         schemas = ("bronze", self.silver_schema, self.gold_schema)
         return tuple(dict.fromkeys((*schemas, self.records_schema, self.staging_schema)))
 
     def namespace_properties(self, name: str) -> dict[str, str]:
-        """For a namespace that is to be made."""
+        """Return the properties to create a namespace with."""
         if self.namespaces_under is None:
             return {}
-        # The bucket's `asgard/` holds runs and locks; its tables lie apart from them.
+        # The bucket's `asgard/` holds runs and locks. The tables of records are in another folder.
         folder = "asgard_records" if name == self.records_schema else name
         return {"location": f"{self.namespaces_under}/{folder}"}
 
     def pyiceberg_properties(self) -> dict[str, str]:
-        """For `load_catalog("lake", **properties)`."""
+        """Return the properties for `load_catalog("lake", **properties)`."""
         properties = {
             "type": "rest",
             "uri": self.catalog.uri,
@@ -131,7 +135,8 @@ class Lake:
         return properties
 
     def open_catalog(self, telemetry: "Telemetry | None" = None) -> "RestCatalog":
-        """Blocks for a round trip or two. Its HTTP session has time-outs, and renews its token."""
+        """Open the catalog, which blocks for a round trip or two. Its HTTP session has time-outs
+        and renews its token."""
         from app.lakehouse.rest_catalog import TimedRestCatalog
 
         seconds, properties = self.catalog.read_timeout, self.pyiceberg_properties()

@@ -19,7 +19,7 @@ from app.telemetry.calls import SILENT, Telemetry
 log = logging.getLogger(__name__)
 
 PATIENCE = 30.0
-"""Seconds that a start waits for a lake that cannot be reached."""
+"""Seconds to wait at the start for a lake that cannot be reached."""
 PAUSE = 1.0
 PROBE_KEY = "asgard/probe"
 
@@ -62,8 +62,8 @@ class ExternalLakehouse:
 async def external_lakehouse(
     settings: Settings, telemetry: Telemetry = SILENT
 ) -> AsyncIterator[ExternalLakehouse]:
-    """Ready when it is entered: the bucket takes conditional writes, the catalog has its
-    namespaces. Raises `ConfigurationError` when it does not, or stays out of reach."""
+    """Open the external lake. Then the bucket accepts conditional writes and the catalog has its
+    namespaces. Raises `ConfigurationError` if not, or if the lake cannot be reached."""
     lake = external_lake(settings)
     async with AsyncExitStack() as stack:
         store = ObjectStore(lake.s3, telemetry)
@@ -75,11 +75,13 @@ async def external_lakehouse(
             branch = replace(lake, catalog=catalog_connection(settings, ref))
             records = Catalog(branch, telemetry)
             stack.push_async_callback(records.close)
-        await _patiently("S3_BUCKET", lambda: _prove_bucket(store))
-        await _patiently(_catalog_variable(settings), catalog.ensure_namespaces)
+        await _retry_until_reachable("S3_BUCKET", lambda: _prove_bucket(store))
+        await _retry_until_reachable(_catalog_variable(settings), catalog.ensure_namespaces)
         if records is not catalog:
             own = [lake.records_schema]
-            await _patiently("NESSIE_RECORDS_REF", lambda: records.ensure_namespaces(own))
+            await _retry_until_reachable(
+                "NESSIE_RECORDS_REF", lambda: records.ensure_namespaces(own)
+            )
         yield ExternalLakehouse(lake, store, catalog, records)
 
 
@@ -98,13 +100,13 @@ def external_lake(settings: Settings) -> Lake:
         catalog_name=settings.trino_catalog,
         silver_schema=settings.silver_schema,
         gold_schema=settings.gold_schema,
-        # A catalog with a warehouse of its own says where in it a schema lies.
+        # A catalog with its own warehouse decides where in it a schema is.
         namespaces_under=None if settings.iceberg_rest_warehouse else f"s3://{bucket}",
     )
 
 
 def catalog_connection(settings: Settings, ref: str) -> CatalogConnection:
-    """Of Nessie, the Iceberg REST endpoint of a branch; else the catalog that is named."""
+    """Return the Iceberg REST endpoint of Nessie's branch, or of the configured catalog."""
     credential, token = settings.iceberg_rest_credential, settings.iceberg_rest_token
     uri = settings.iceberg_rest_uri or ""
     if settings.nessie_uri:
@@ -127,19 +129,19 @@ def _catalog_variable(settings: Settings) -> str:
 
 
 async def _prove_bucket(store: ObjectStore) -> None:
-    """Runs and locks stand on conditional writes."""
+    """Check conditional writes, on which runs and locks depend."""
     body = b"read, and written again on a condition, at every start"
     try:
-        if found := await store.get(PROBE_KEY):
-            await store.replace(PROBE_KEY, body, found.etag)
+        if existing := await store.get(PROBE_KEY):
+            await store.replace(PROBE_KEY, body, existing.etag)
         else:
             await store.create(PROBE_KEY, body)
     except PreconditionFailed:
-        # Another gateway that starts at the same moment: that is what conditions are for.
+        # Another gateway starts at the same moment, so conditional writes work.
         return
 
 
-async def _patiently(variable: str, prove: Callable[[], Awaitable[None]]) -> None:
+async def _retry_until_reachable(variable: str, prove: Callable[[], Awaitable[None]]) -> None:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:

@@ -1,5 +1,5 @@
-"""Where a table may lie. A table's metadata names its location, and every writer of the table can
-change it: Asgard reads, writes and deletes only where a table of that name may lie."""
+"""Checks the locations of tables. A table's metadata names its location, and every writer of the
+table can change it. Asgard reads, writes and deletes only where a table of that name may be."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from app.errors import TableRefused
 S3_SCHEMES = frozenset({"s3", "s3a", "s3n"})
 DOTS = frozenset({".", ".."})
 OWN_FOLDER = "asgard"
-"""In the bucket of the lake: runs, locks and manifests of ingestions."""
+"""The folder in the lake's bucket for runs, locks and manifests of ingestions."""
 REPAIR = (
     "Another writer of the table changed its metadata. Ask the operator of the lake to repair or "
     "remove the table."
@@ -29,7 +29,7 @@ class Location:
     path: tuple[str, ...]
 
     def holds(self, other: "Location") -> bool:
-        """Return whether `other` is this place or lies below it."""
+        """Return whether `other` is this place or is below it."""
         inside = other.path[: len(self.path)] == self.path
         return self.bucket == other.bucket and inside
 
@@ -38,7 +38,7 @@ class Location:
 
 
 def place_of(location: str) -> Location | None:
-    """Return the place of an address of S3. None: it is not one, or may be read as another one."""
+    """Return the place of an address of S3, or None if it is not one or is ambiguous."""
     try:
         url = urlsplit(location)
     except ValueError:
@@ -53,7 +53,7 @@ def place_of(location: str) -> Location | None:
 @dataclass(frozen=True)
 class TableLocations:
     """`bucket` is the one of the lake. `tables_under` is where the catalog puts the tables of all
-    schemas (`s3://warehouse`); None: wherever the catalog of an external lake puts them. `schemas`
+    schemas (`s3://warehouse`), or None if the catalog of an external lake decides. `schemas`
     has the locations that Asgard gives to new schemas, by name."""
 
     bucket: str
@@ -63,13 +63,18 @@ class TableLocations:
     def require_place(
         self, identifier: Sequence[str], location: str, metadata_location: str | None
     ) -> None:
-        """Raises `TableRefused` unless a table of this name may have this location."""
+        """Raise `TableRefused` unless a table of this name may have this location."""
         name, place = ".".join(identifier), place_of(location)
         if self.tables_under is not None:
             expected = f"{self.tables_under}/{'/'.join(identifier)}"
             own = place_of(expected)
-            found = place_of(metadata_location) if metadata_location else own
-            if place is None or place != own or found is None or not place.holds(found):
+            metadata_place = place_of(metadata_location) if metadata_location else own
+            if (
+                place is None
+                or place != own
+                or metadata_place is None
+                or not place.holds(metadata_place)
+            ):
                 raise refused(name, location, f"expected {expected}, with its metadata inside it")
             return
         if place is None or not place.path:
@@ -78,7 +83,7 @@ class TableLocations:
             raise refused(name, location, "expected a folder apart from Asgard's own files")
 
     def written(self, identifier: Sequence[str], location: str) -> Location | None:
-        """Return where files of the table may be written and deleted. None: nowhere."""
+        """Return where files of the table may be written and deleted, or None if nowhere."""
         try:
             self.require_own(identifier, location, self.schemas)
         except TableRefused:
@@ -88,13 +93,13 @@ class TableLocations:
     def require_own(
         self, identifier: Sequence[str], location: str, schemas: Mapping[str, str]
     ) -> None:
-        """Raises `TableRefused` if a drop might delete files of other schemas. `schemas` has the
+        """Raise `TableRefused` if a drop might delete files of other schemas. `schemas` has the
         location of each schema."""
         *namespace, _ = identifier
         place, own = place_of(location), place_of(schemas.get(".".join(namespace), ""))
-        others = {name: where for name, where in schemas.items() if name != ".".join(namespace)}
-        for schema, where in others.items():
-            other = place_of(where)
+        others = {name: folder for name, folder in schemas.items() if name != ".".join(namespace)}
+        for schema, folder in others.items():
+            other = place_of(folder)
             # A schema around this one says nothing about the tables in it.
             if other is None or place is None or (own is not None and other.holds(own)):
                 continue

@@ -1,4 +1,4 @@
-"""States of tables, and what runs wrote into the lake."""
+"""States of tables, and the outputs of runs."""
 
 from app.frozen import Frozen
 
@@ -14,7 +14,7 @@ class TableState(Frozen):
 
 
 class StreamOutput(Frozen):
-    """What a sync wrote for one stream; `files` are keys in the bucket."""
+    """The output of a sync for one stream. `files` are keys in the bucket."""
 
     stream: str
     path: str
@@ -25,8 +25,8 @@ class StreamOutput(Frozen):
 
 
 class RunOutput(TableState):
-    """What a run published. `rows` are those of the table after the run; `rows_written` those
-    that this run wrote (they differ for appends and merges). None means: not verified."""
+    """The output of a run. `rows` counts the table's rows after the run, `rows_written` those that
+    this run wrote (they differ for appends and merges). None means not verified."""
 
     rows: int | None = None
     rows_written: int | None = None

@@ -1,8 +1,8 @@
 """pyiceberg's REST catalog with time-outs, and a token that is renewed before it expires.
 
-pyiceberg alone waits for ever on a catalog that accepts and stays mute, renews a token only after
-it was refused, and for some calls (views) not even then. And it leaves out the `last-column-id` of
-a new schema, without which Nessie takes none.
+pyiceberg alone waits forever for a catalog that accepts but does not answer, renews a token only
+after it was refused, and for some calls (views) not even then. It also omits the `last-column-id`
+of a new schema, without which Nessie refuses the schema.
 """
 
 import json
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 POOL_SIZE = 16
 RENEWAL_MARGIN = 300.0
-"""Seconds before its expiry at which a token is renewed: longer than any one commit."""
+"""Seconds before its expiry at which a token is renewed. No commit takes as long."""
 DEFAULT_LIFETIME = 900.0
 REFUSED_TOKEN = frozenset({401, 419})
 SINGLE = frozenset({"config", "tokens", "commit", "rename", "properties", "metrics"})
@@ -39,7 +39,7 @@ RESOURCES = SINGLE | {"namespaces", "tables", "views", "transactions"}
 
 
 class TimedAdapter(HTTPAdapter):
-    """Gives every request a time-out, and one whose token was refused a second try."""
+    """Gives every request a time-out, and repeats a request whose token was refused."""
 
     def __init__(
         self,
@@ -81,18 +81,19 @@ class TimedAdapter(HTTPAdapter):
 
 
 def operation_of(request: requests.PreparedRequest) -> str:
-    """`GET table`, `POST tables`: what is asked for, without the names in its address."""
+    """Return the operation without names from the address, for example `GET table` or `POST
+    tables`."""
     parts = urlsplit(request.url or "").path.split("/")
     kinds = [part for part in parts if part in RESOURCES]
     if not kinds:
         return f"{request.method} other"
     kind = kinds[-1]
-    one = parts[-1] != kind and kind not in SINGLE
-    return f"{request.method} {kind.removesuffix('s') if one else kind}"
+    single = parts[-1] != kind and kind not in SINGLE
+    return f"{request.method} {kind.removesuffix('s') if single else kind}"
 
 
 class CommitInFlight(threading.local):
-    """What pyiceberg knows of the table that this thread commits to, and does not send."""
+    """Facts about the table that this thread commits to, which pyiceberg has but does not send."""
 
     last_column_id: int | None = None
 
@@ -131,7 +132,7 @@ class CatalogCredentials(AuthManager):
             return f"Bearer {self._token}"
 
     def forget(self, header: str | bytes | None) -> None:
-        """This header was refused; nothing happens if its token has been renewed since."""
+        """Discard the token of a refused header, unless it has already been renewed."""
         with self._renewing:
             if header == f"Bearer {self._token}":
                 self._token = None
@@ -158,8 +159,9 @@ class CatalogCredentials(AuthManager):
 
 
 class TimedRestCatalog(RestCatalog):
-    """Every writer of a table can change its metadata, so a table gets the files of its own place
-    and the lake's own S3, whatever its properties and the catalog's answer say."""
+    """Gives each table only the files of its own place on the lake's own S3, whatever its
+    properties and the catalog's response say, because every writer of a table can change its
+    metadata."""
 
     def __init__(
         self,
@@ -179,7 +181,7 @@ class TimedRestCatalog(RestCatalog):
             url = properties.get("oauth2-server-uri")
             url = url or f"{properties['uri'].rstrip('/')}/v1/oauth/tokens"
             self._credentials = CatalogCredentials(url, credential, read_timeout)
-        # The credential stays with us, or pyiceberg would ask for tokens by itself as well.
+        # The credential is not passed on, or pyiceberg would also request tokens.
         rest = {key: value for key, value in properties.items() if key != "credential"}
         super().__init__(name, **rest)
 
@@ -191,10 +193,10 @@ class TimedRestCatalog(RestCatalog):
     ) -> "CommitTableResponse":
         self._commit.last_column_id = table.metadata.last_column_id
         try:
-            done: CommitTableResponse = super().commit_table(table, requirements, updates)
+            response: CommitTableResponse = super().commit_table(table, requirements, updates)
         finally:
             self._commit.last_column_id = None
-        return done.model_copy(update={"metadata": _harmless(done.metadata)})
+        return response.model_copy(update={"metadata": _harmless(response.metadata)})
 
     def _response_to_table(
         self, identifier_tuple: tuple[str, ...], table_response: TableResponse
@@ -213,10 +215,10 @@ class TimedRestCatalog(RestCatalog):
         return table
 
     def _safe(self, identifier: tuple[str, ...], response: TableResponse) -> TableResponse:
-        """Raises `TableRefused`."""
+        """Return the response with only what Asgard trusts. Raises `TableRefused`."""
         metadata = response.metadata
         self._places.require_place(identifier, metadata.location, response.metadata_location)
-        # Asgard has keys of its own for all of the lake: it takes none from a catalog.
+        # Asgard has its own keys for the whole lake, and accepts none from a catalog.
         return response.model_copy(
             update={"metadata": _harmless(metadata), "config": {}, "storage_credentials": []}
         )

@@ -1,4 +1,4 @@
-"""What the requests of a boto3 client are: told by botocore itself, so that none is left out."""
+"""Counts the requests of a boto3 client through botocore's own events, so that none is missed."""
 
 import time
 from typing import Any
@@ -13,8 +13,8 @@ DENIED = frozenset({401, 403})
 
 
 def watch(client: Any, telemetry: Telemetry) -> None:
-    """Counts requests with their bytes. That an object is not there, or not in the state that a
-    conditional write was for, is an answer and no error."""
+    """Count requests and their bytes. A missing object, or one in another state than a conditional
+    write expects, is an answer, not an error."""
 
     def before(context: dict[str, Any], **_: Any) -> None:
         context[STARTED] = time.perf_counter()

@@ -34,7 +34,7 @@ LOST_RACE = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412"
 
 
 class PreconditionFailed(Exception):
-    """The object is not in the state that the write was for. Read it again."""
+    """The object is not in the expected state. Read it again."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,16 @@ class StoredObject:
     etag: str
     last_modified: datetime
     answered_at: datetime
-    """The server's own time: `answered_at - last_modified` is an age free of local clocks."""
+    """The server's own time, so that `answered_at - last_modified` does not depend on local
+    clocks."""
 
 
 class ObjectStore:
-    """Keys are relative to the bucket. Raises `EngineUnreachable` while S3 cannot be reached.
+    """Reads and writes objects, with keys relative to the bucket. Raises `EngineUnreachable` while
+    S3 cannot be reached.
 
-    One boto3 client (they are thread-safe) in at most `CONCURRENCY` threads. boto3's own retries
-    are off: it would repeat a conditional write that had been made, and call it lost.
+    One boto3 client (they are thread-safe) runs in at most `CONCURRENCY` threads. boto3's own
+    retries are off: it would repeat a conditional write that succeeded, and report a lost race.
     """
 
     def __init__(self, connection: S3Connection, telemetry: Telemetry = SILENT) -> None:
@@ -73,7 +75,7 @@ class ObjectStore:
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for a thread."""
+        """Return the number of calls that wait for a thread."""
         return self._limiter.statistics().tasks_waiting
 
     async def get(self, key: str) -> StoredObject | None:
@@ -82,7 +84,7 @@ class ObjectStore:
     async def put(
         self, key: str, body: bytes, content_type: str = "application/octet-stream"
     ) -> str:
-        """Whatever was there; returns the new etag."""
+        """Write the object, whether or not it exists. Return the new etag."""
 
         def write(s3: Any) -> str:
             return _put(s3, self.bucket, key, body, {"ContentType": content_type})
@@ -90,32 +92,33 @@ class ObjectStore:
         return await self._run(write)
 
     async def create(self, key: str, body: bytes) -> str:
-        """Only when there is no such object, else `PreconditionFailed`. One of many wins.
+        """Create the object. Raises `PreconditionFailed` if it exists. Of several writers, one
+        wins.
 
-        The body has to tell its writer (an id, an owner): after a time-out it is read back, and
-        the write counts as done when exactly this body is there.
+        The body has to identify its writer (an id, an owner): after a time-out the object is read
+        again, and the write counts as done if it has exactly this body.
         """
         return await self._write_if(key, body, {"IfNoneMatch": "*"})
 
     async def replace(self, key: str, body: bytes, etag: str) -> str:
-        """Only while the object's etag is this one, else `PreconditionFailed`; see `create`."""
+        """Replace the object. Raises `PreconditionFailed` unless it has this etag. See `create`."""
         return await self._write_if(key, body, {"IfMatch": etag})
 
     async def delete(self, key: str) -> None:
-        """It is no error when there is no such object."""
+        """Delete the object, if it exists."""
         await self._run(lambda s3: s3.delete_object(Bucket=self.bucket, Key=key))
 
     async def delete_many(self, keys: Iterable[str]) -> None:
-        doomed = list(keys)
-        for start in range(0, len(doomed), DELETE_BATCH):
-            batch = doomed[start : start + DELETE_BATCH]
+        all_keys = list(keys)
+        for start in range(0, len(all_keys), DELETE_BATCH):
+            batch = all_keys[start : start + DELETE_BATCH]
             await self._run(partial(_delete_batch, bucket=self.bucket, keys=batch))
 
     async def list(self, prefix: str) -> list[ObjectInfo]:
         return await self._run(lambda s3: _list(s3, self.bucket, prefix))
 
     async def upload(self, path: Path, key: str) -> None:
-        """A file of any size, in parts when it is large."""
+        """Upload a file of any size, in parts if it is large."""
         await self._run(lambda s3: _upload(s3, path, self.bucket, key))
 
     async def download(self, key: str, path: Path) -> bool:
@@ -129,7 +132,8 @@ class ObjectStore:
             await anyio.to_thread.run_sync(client.close)
 
     async def _write_if(self, key: str, body: bytes, condition: Mapping[str, str]) -> str:
-        """One at a time for a key: SeaweedFS lets writers that meet wait for whole seconds."""
+        """Write one at a time per key: SeaweedFS makes concurrent writers wait for whole
+        seconds."""
         async with self._writing.setdefault(key, asyncio.Lock()):
             return await self._run(
                 lambda s3: _put_if(s3, self.bucket, key, body, condition), attempts=1
@@ -139,15 +143,15 @@ class ObjectStore:
         return await anyio.to_thread.run_sync(self._attempt, call, attempts, limiter=self._limiter)
 
     def _attempt(self, call: Callable[[Any], T], attempts: int) -> T:
-        """One that is mute is not asked twice: its caller has waited long enough."""
+        """Call S3. A read time-out is not retried, because the caller has waited long enough."""
         from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
         client = self._open()
-        for left in reversed(range(attempts)):
+        for remaining in reversed(range(attempts)):
             try:
                 return call(client)
             except (BotoCoreError, ClientError) as error:
-                if left and _is_transient(error) and not isinstance(error, ReadTimeoutError):
+                if remaining and _is_transient(error) and not isinstance(error, ReadTimeoutError):
                     time.sleep(RETRY_AFTER)
                     continue
                 raise _translated(error, self.bucket) from error
@@ -162,13 +166,13 @@ class ObjectStore:
 
 
 def open_client(connection: S3Connection, service: str = "s3") -> Any:
-    """A boto3 client with short time-outs and no retries of its own."""
+    """Return a boto3 client with short time-outs and no retries of its own."""
     import boto3
     import botocore.session
     from botocore.config import Config
 
     core = botocore.session.get_session()
-    # botocore's own guesses at the form of each time: half of what a long listing costs.
+    # botocore's own parser guesses the format of each time, which is half the cost of a listing.
     parsers = core.get_component("response_parser_factory")
     parsers.set_parser_defaults(timestamp_parser=_time_of)
     config = Config(
@@ -178,7 +182,7 @@ def open_client(connection: S3Connection, service: str = "s3") -> Any:
         max_pool_connections=CONCURRENCY,
         s3={"addressing_style": "path" if connection.endpoint else "auto"},
         signature_version="s3v4" if service == "s3" else "v4",
-        # Checksum trailers are new in S3 and unknown to some of its relatives.
+        # Checksum trailers are new in S3. Some compatible servers do not know them.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
@@ -198,8 +202,8 @@ def _time_of(value: Any) -> datetime:
     try:
         return datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        found: datetime = parse_timestamp(value)
-        return found
+        parsed: datetime = parse_timestamp(value)
+        return parsed
 
 
 def _get(s3: Any, bucket: str, key: str) -> StoredObject | None:
@@ -221,8 +225,8 @@ def _get(s3: Any, bucket: str, key: str) -> StoredObject | None:
 
 
 def _put(s3: Any, bucket: str, key: str, body: bytes, options: Mapping[str, str]) -> str:
-    """The sum makes it all or nothing: SeaweedFS stores an empty object when a writer is killed
-    between the headers and the body."""
+    """Write with a checksum, so that the write is all or nothing: SeaweedFS stores an empty object
+    when a writer is killed between the headers and the body."""
     md5 = b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
     answer = s3.put_object(Bucket=bucket, Key=key, Body=body, ContentMD5=md5, **options)
     etag: str = answer["ETag"]
@@ -243,13 +247,13 @@ def _put_if(s3: Any, bucket: str, key: str, body: bytes, condition: Mapping[str,
         unknown: Exception = error
     except BotoCoreError as error:
         unknown = error
-    # No answer says nothing about the write: what is there now does.
-    found = _get(s3, bucket, key)
-    if found is not None and found.body == body:
-        return found.etag
-    if found is None and "IfMatch" not in condition:
+    # Without an answer, only the current object shows whether the write succeeded.
+    current = _get(s3, bucket, key)
+    if current is not None and current.body == body:
+        return current.etag
+    if current is None and "IfMatch" not in condition:
         raise unknown
-    if found is not None and found.etag == condition.get("IfMatch"):
+    if current is not None and current.etag == condition.get("IfMatch"):
         raise unknown
     raise PreconditionFailed(key) from unknown
 
@@ -269,9 +273,9 @@ def _delete_batch(s3: Any, bucket: str, keys: list[str]) -> None:
 def _list(s3: Any, bucket: str, prefix: str) -> list[ObjectInfo]:
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     return [
-        ObjectInfo(found["Key"], found["Size"], found["ETag"], found["LastModified"])
+        ObjectInfo(item["Key"], item["Size"], item["ETag"], item["LastModified"])
         for page in pages
-        for found in page.get("Contents", ())
+        for item in page.get("Contents", ())
     ]
 
 
@@ -283,7 +287,7 @@ def _upload(s3: Any, path: Path, bucket: str, key: str) -> None:
     try:
         s3.upload_file(str(path), bucket, key, Config=parts)
     except S3UploadFailedError as error:
-        raise EngineUnreachable(f"S3 did not take {key}: {error}") from error
+        raise EngineUnreachable(f"S3 did not accept {key}: {error}") from error
 
 
 def _download(s3: Any, bucket: str, key: str, path: Path) -> bool:

@@ -3,7 +3,7 @@
 Reading alone does not show a full disk. Writing alone does not show lost volumes, because new
 objects go into new volumes. The probe therefore reads one object, overwrites it and reads it again.
 If the earlier object cannot be read, the probe does not overwrite it, which would hide the loss.
-The embedded lake also proves that it still has what it had (see `seaweedfs_losses`).
+The embedded lake also proves that it has lost nothing (see `seaweedfs_losses`).
 """
 
 import asyncio
@@ -23,8 +23,8 @@ EVERY = 30.0
 STALE_AFTER = 60.0
 """Seconds for which an outcome stays valid while the next round runs."""
 AT_LEAST_EVERY = 60 * 60.0
-"""Seconds between rounds when nobody requests readiness. SeaweedFS deletes a volume that has been
-empty for a day. Only a look within that day can tell this from a loss."""
+"""Seconds between rounds when no client requests readiness. SeaweedFS deletes a volume that has
+been empty for a day. Only a check within that day can tell this from a loss."""
 MARK = b"written and read again by Asgard's readiness "
 
 
@@ -32,7 +32,7 @@ Proof = Callable[[], Awaitable[None]]
 
 
 class Memory(Protocol):
-    """Remembers, outside the buckets, which of them have held their probe object."""
+    """Remembers, outside the buckets, which of them have had their probe object."""
 
     def is_proven(self, bucket: str) -> bool: ...
 
@@ -61,13 +61,13 @@ async def prove_kept(place: ProbeObject) -> None:
         raise EngineUnreachable(f"{lost}: {place.key} does not exist", dependency="s3")
     try:
         await place.store.put(place.key, MARK + uuid.uuid4().hex.encode())
-        found = await place.store.get(place.key)
+        current = await place.store.get(place.key)
     except AsgardError as error:
         raise EngineUnreachable(
             f"bucket {bucket} does not accept objects: {error.detail}", dependency="s3"
         ) from error
     # Another gateway's probe may have written since.
-    if found is None or not found.body.startswith(MARK):
+    if current is None or not current.body.startswith(MARK):
         raise EngineUnreachable(
             f"bucket {bucket} does not return an object it has just accepted", dependency="s3"
         )
@@ -131,13 +131,13 @@ class StorageProbe:
 
     def _begin(self) -> asyncio.Task[None]:
         self._began = time.monotonic()
-        self._round = asyncio.create_task(self._look(), name="storage probe")
+        self._round = asyncio.create_task(self._run_round(), name="storage probe")
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(AT_LEAST_EVERY, self._begin)
         return self._round
 
-    async def _look(self) -> None:
+    async def _run_round(self) -> None:
         try:
             await prove_all(self._places, self._proofs)
         except EngineUnreachable as error:

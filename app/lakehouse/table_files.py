@@ -1,5 +1,5 @@
-"""The files of one table, on the lake's own S3. Nothing that a table's metadata says decides which
-code, which server or which keys are used."""
+"""Opens the files of one table on the lake's own S3. A table's metadata cannot choose the code, the
+server or the keys that are used."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -12,15 +12,15 @@ from app.lakehouse.locations import S3_SCHEMES, ForeignFile, Location, place_of
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-OBEYED_BY_PYICEBERG = frozenset(
+CONTROLS_PYICEBERG = frozenset(
     {"py-io-impl", "write.py-location-provider.impl", "write.data.path", "write.metadata.path"}
 )
-"""Properties of a table by which pyiceberg imports any callable, or writes to any place."""
+"""Properties of a table that make pyiceberg import any callable, or write to any place."""
 STORAGE = "s3."
 
 
 class TableFiles(PyArrowFileIO):
-    """Reads files on S3. Writes and deletes those below `place` alone."""
+    """Reads files on S3. Writes and deletes only those below `place`."""
 
     def __init__(self, properties: Mapping[str, str], place: Location | None) -> None:
         super().__init__({k: v for k, v in properties.items() if k.startswith(STORAGE)})
@@ -28,10 +28,10 @@ class TableFiles(PyArrowFileIO):
 
     def holds(self, location: str) -> bool:
         """Return whether the file is one of the table's own."""
-        found = place_of(location)
-        if self._place is None or found is None:
+        file = place_of(location)
+        if self._place is None or file is None:
             return False
-        return self._place.holds(found) and found != self._place
+        return self._place.holds(file) and file != self._place
 
     def new_input(self, location: str) -> PyArrowFile:
         if place_of(location) is None:
@@ -52,7 +52,7 @@ class TableFiles(PyArrowFileIO):
 
     def _initialize_fs(self, scheme: str, netloc: str | None = None) -> "FileSystem":
         if scheme not in S3_SCHEMES:
-            raise ForeignFile(f"Files of tables are on S3, not at {scheme}://.")
+            raise ForeignFile(f"Files of tables must be on S3, not at {scheme}://.")
         return super()._initialize_fs(scheme, netloc)
 
 
@@ -61,5 +61,5 @@ def harmless(properties: Mapping[str, str]) -> dict[str, str]:
     return {
         key: value
         for key, value in properties.items()
-        if key not in OBEYED_BY_PYICEBERG and not key.startswith(STORAGE)
+        if key not in CONTROLS_PYICEBERG and not key.startswith(STORAGE)
     }

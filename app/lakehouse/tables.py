@@ -1,4 +1,4 @@
-"""What the catalog's metadata says of a table or a view. Nothing here reads data files."""
+"""Descriptions of tables and views from the catalog's metadata. Nothing here reads data files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,8 @@ DELETES = ("total-position-deletes", "total-equality-deletes", "total-delete-fil
 
 @dataclass(frozen=True)
 class Column:
-    """`type` in Trino's spelling: `bigint`, `varchar`, `timestamp(6)`, `decimal(10,2)` …"""
+    """A column. `type` is in Trino's spelling: `bigint`, `varchar`, `timestamp(6)`, `decimal(10,2)`
+    …"""
 
     name: str
     type: str
@@ -28,7 +29,7 @@ class Column:
 
 @dataclass(frozen=True)
 class TableInfo:
-    """`table` is `schema.name`. Figures are those of the snapshot, None when it does not tell."""
+    """`table` is `schema.name`. Figures come from the snapshot, and are None if it has none."""
 
     table: str
     table_uuid: str
@@ -50,14 +51,14 @@ class ViewInfo:
     table: str
     view_uuid: str
     sql: str
-    """In Trino's dialect; empty when the view has no such representation."""
+    """SQL in Trino's dialect. Empty if the view has no such representation."""
     columns: tuple[Column, ...]
     properties: dict[str, str]
     last_updated: datetime
 
 
 def table_info(name: str, table: "Table", snapshot: "Snapshot | None" = None) -> TableInfo:
-    """Of the current snapshot, or of the one that is given."""
+    """Describe the table at the current snapshot, or at the given one."""
     metadata = table.metadata
     schema = _schema_at(table, snapshot)
     snapshot = snapshot or table.current_snapshot()
@@ -111,8 +112,8 @@ def schema_of(columns: Sequence[Column]) -> "Schema":
 
 
 def _figures(snapshot: "Snapshot | None") -> tuple[int | None, int | None, int | None]:
-    """Rows, bytes, files. With delete files the number of rows is not known: a row may be deleted
-    twice."""
+    """Return rows, bytes and files. With delete files the number of rows is unknown, because a row
+    may be deleted twice."""
     if snapshot is None:
         return 0, 0, 0
     summary = snapshot.summary.additional_properties if snapshot.summary else {}
@@ -133,7 +134,7 @@ def _schema_at(table: "Table", snapshot: "Snapshot | None") -> "Schema":
 
 
 def _created_at(table: "Table") -> datetime | None:
-    """The time of the first snapshot, unless that has expired."""
+    """Return the time of the first snapshot, unless that has expired."""
     first = min(table.snapshots(), key=lambda snapshot: snapshot.timestamp_ms, default=None)
     if first is None or first.parent_snapshot_id is not None:
         return None

@@ -1,6 +1,6 @@
-"""Time limits of the calls to S3 and the catalog."""
+"""Time limits of calls to S3 and the catalog."""
 
 CONNECT_TIMEOUT = 2.0
-"""Seconds until a server that does not accept is given up; S3 and catalog alike."""
+"""Seconds to wait for a server to accept a connection, for S3 and the catalog."""
 READ_TIMEOUT = 10.0
-"""Seconds until a server that accepted and stays mute is given up."""
+"""Seconds to wait for a server that accepted the connection to answer."""

@@ -1,4 +1,4 @@
-"""Iceberg's types in Trino's spelling, and back."""
+"""Converts Iceberg's types into Trino's spelling, and back."""
 
 import re
 from typing import TYPE_CHECKING
@@ -46,8 +46,8 @@ def trino_type(kind: "IcebergType") -> str:
 
 
 def iceberg_type(spelling: str) -> "IcebergType":
-    """Of a type that Trino (or DuckDB's SQL translated to it) spells so; ids are 0, to be given
-    by the catalog. Raises `ValueError` for a type that no Iceberg table can have."""
+    """Return the type for a spelling of Trino (or of DuckDB's SQL translated to it). Ids are 0, for
+    the catalog to assign. Raises `ValueError` for a type that no Iceberg table can have."""
     from pyiceberg import types
 
     name, arguments = _parts(spelling)
@@ -90,7 +90,7 @@ def iceberg_type(spelling: str) -> "IcebergType":
 
 
 def _parts(spelling: str) -> tuple[str, list[str]]:
-    """`timestamp(6) with time zone` → `timestamp with time zone`, `[6]`."""
+    """Return, for `timestamp(6) with time zone`, `timestamp with time zone` and `[6]`."""
     text = spelling.strip()
     start, end = text.find("("), text.rfind(")")
     if start < 0:
@@ -100,8 +100,8 @@ def _parts(spelling: str) -> tuple[str, list[str]]:
 
 
 def _split(arguments: str) -> list[str]:
-    """At the commas that stand in no parentheses and no quotes."""
-    found, depth, quoted, start = [], 0, False, 0
+    """Split at the commas that are outside of parentheses and quotes."""
+    parts, depth, quoted, start = [], 0, False, 0
     for position, character in enumerate(arguments):
         if character == '"':
             quoted = not quoted
@@ -110,9 +110,9 @@ def _split(arguments: str) -> list[str]:
         elif character in "()":
             depth += 1 if character == "(" else -1
         elif character == "," and depth == 0:
-            found.append(arguments[start:position].strip())
+            parts.append(arguments[start:position].strip())
             start = position + 1
-    return [*found, arguments[start:].strip()]
+    return [*parts, arguments[start:].strip()]
 
 
 def _field(field: str) -> tuple[str, str]:

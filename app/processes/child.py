@@ -24,10 +24,10 @@ PIPE_LIMIT = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Limits:
-    """What one process may use; None leaves the system's own limit."""
+    """Limits of one process. None keeps the system's own limit."""
 
     memory_bytes: int | None = None
-    """Address space, not resident memory: of no use for Go and Java programs."""
+    """Address space, not resident memory. Not usable for Go and Java programs."""
     cpu_seconds: int | None = None
     open_files: int | None = None
     file_bytes: int | None = None
@@ -43,13 +43,13 @@ class Limits:
 
 
 def inherited_environment() -> dict[str, str]:
-    """The few variables that a child gets without asking: never the gateway's settings."""
+    """Return the few variables that every child gets, never the gateway's settings."""
     return {name: os.environ[name] for name in INHERITED if name in os.environ}
 
 
 class ChildProcess:
-    """Start it on the event loop's thread: the kernel's parent-death signal is bound to the
-    thread that forked, and that one lives as long as the gateway."""
+    """Start it on the event loop's thread: the kernel binds the parent-death signal to the thread
+    that forked, and that one lives as long as the gateway."""
 
     def __init__(
         self,
@@ -80,12 +80,13 @@ class ChildProcess:
         sandbox: Sandbox | None = None,
         protocol: bool = False,
     ) -> "ChildProcess":
-        """`env` is added to a handful of harmless variables; nothing else is inherited. What is
-        not piped goes to `log_path` (appended, kept below 8 MiB, secrets hidden), or nowhere.
+        """Start a child. `env` is added to a few harmless variables, and nothing else is inherited.
+        Output that is not piped goes to `log_path` (appended, kept below 8 MiB, secrets hidden),
+        or nowhere.
         `sandbox` applies on Linux, as far as the kernel supports it.
         With `protocol`, the piped stdout is the file descriptor that `ASGARD_PROTOCOL_FD` names,
         and what the program prints goes to the log.
-        Raises `FileNotFoundError` when there is no such program."""
+        Raises `FileNotFoundError` if the program does not exist."""
         environment = {
             **inherited_environment(),
             **(sandbox.environment if sandbox else {}),
@@ -129,12 +130,12 @@ class ChildProcess:
 
     @property
     def returncode(self) -> int | None:
-        """The exit code, minus the signal's number, or None while it runs."""
+        """Return the exit code, the negative number of the signal, or None while it runs."""
         return self._process.returncode
 
     @property
     def alive(self) -> bool:
-        """By the system's own word: `returncode` follows a moment after a death."""
+        """Return whether the system still has the process. `returncode` is set a moment later."""
         import psutil
 
         if self._process.returncode is not None:
@@ -167,7 +168,7 @@ class ChildProcess:
         return -signal.SIGKILL if code is None else code
 
     async def terminate(self, grace: float = 10.0) -> int:
-        """Asks the whole process group to end, and kills it after `grace` seconds."""
+        """Ask the whole process group to end, and kill it after `grace` seconds."""
         self._signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(grace):
@@ -183,7 +184,7 @@ class ChildProcess:
         self._signal(signal.SIGKILL)
 
     def log_tail(self, lines: int = 50, max_bytes: int = 64 * 1024) -> str:
-        """The last lines that this process (none before it) wrote to its log."""
+        """Return the last lines that this process, not an earlier one, wrote to its log."""
         if self._log is None or self.log_path is None:
             return ""
         self._log.drain()
@@ -209,7 +210,7 @@ class ChildProcess:
                         await self._process.wait()
                 except TimeoutError:
                     self._trim_log()
-            # What the leader left of its group ends with it.
+            # The remaining processes of the group end with its leader.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         finally:
@@ -223,14 +224,14 @@ class ChildProcess:
 
 
 def _find_program(program: str, environment: Mapping[str, str]) -> str:
-    found = shutil.which(program, path=environment.get("PATH"))
-    if found is None:
-        raise FileNotFoundError(f"there is no program {program}")
-    return str(Path(found).absolute())
+    path = shutil.which(program, path=environment.get("PATH"))
+    if path is None:
+        raise FileNotFoundError(f"the program {program} does not exist")
+    return str(Path(path).absolute())
 
 
 def _open_log(path: Path) -> tuple[LogPipe, int]:
-    """And how long it is already."""
+    """Return the log, and its current length in bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > LOG_LIMIT:
         _keep_newest_half(path)
@@ -239,7 +240,7 @@ def _open_log(path: Path) -> tuple[LogPipe, int]:
 
 
 def _keep_newest_half(path: Path) -> None:
-    """In place: the writer holds the file open, in append mode."""
+    """Truncate the file in place, because the writer holds it open in append mode."""
     with path.open("r+b") as log:
         log.seek(-LOG_LIMIT // 2, os.SEEK_END)
         newest = log.read().partition(b"\n")[2]

@@ -21,7 +21,7 @@ class WorkerFolders:
 
     async def start(self, start: Callable[[Path], Awaitable[WorkerProcess]]) -> WorkerProcess:
         """Call `start` with a new folder of mode 0700, and keep it while the worker lives."""
-        folder = await asyncio.to_thread(self._make)
+        folder = await asyncio.to_thread(self._create)
         try:
             worker = await start(folder)
         except BaseException:
@@ -38,7 +38,7 @@ class WorkerFolders:
         """Remove all folders. Call this after the workers are closed."""
         await asyncio.to_thread(self._remove_unused, closing=True)
 
-    def _make(self) -> Path:
+    def _create(self) -> Path:
         self._remove_unused()
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = f"{os.getpid()}-{_started(os.getpid())}-"

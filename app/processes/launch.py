@@ -1,8 +1,8 @@
-"""What a child process runs first: `python -I -S launch.py OPTIONS PROGRAM ARGUMENT…`.
+"""Launches a child process: `python -I -S launch.py OPTIONS PROGRAM ARGUMENT…`.
 
-A program of its own instead of `preexec_fn`, because Python code between fork and exec may
-deadlock in a gateway with threads. It imports only the standard library and
-`app.sandbox`, which itself imports only the standard library.
+This is a separate program instead of `preexec_fn`, because Python code between fork and exec may
+deadlock in a gateway with threads. It imports only the standard library and `app.sandbox`, which
+itself imports only the standard library.
 """
 
 import json
@@ -17,10 +17,10 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with(parent: int) -> None:
-    """The kernel kills this process when the gateway dies, however that happens.
+    """Make the kernel kill this process when the gateway dies, however that happens.
 
-    Only Linux can. Elsewhere workers end at the end of their stdin, and what is left of a
-    SeaweedFS is ended by the next start.
+    Only Linux can do this. Elsewhere, workers end at the end of their stdin, and the next start
+    ends a remaining SeaweedFS.
     """
     if sys.platform == "linux":
         import ctypes
@@ -32,15 +32,15 @@ def die_with(parent: int) -> None:
 
 def limit(limits: dict[str, int]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for name, wanted in limits.items():
+    for name, requested in limits.items():
         kind = getattr(resource, name)
         _, hard = resource.getrlimit(kind)
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        allowed = requested if hard == resource.RLIM_INFINITY else min(requested, hard)
         resource.setrlimit(kind, (allowed, allowed))
 
 
-def keep_stdout_for_the_protocol() -> None:
-    """From here on whatever prints goes to the log: libraries print even while imported."""
+def reserve_stdout_for_protocol() -> None:
+    """Send everything printed from here on to the log. Libraries print even while imported."""
     protocol = os.dup(1)
     os.set_inheritable(protocol, True)
     os.dup2(2, 1)
@@ -61,7 +61,7 @@ def main() -> None:
     die_with(options["parent"])
     limit(options["limits"])
     if options["protocol"]:
-        keep_stdout_for_the_protocol()
+        reserve_stdout_for_protocol()
     if sandbox := options.get("sandbox"):
         confine(sandbox)
         die_with(options["parent"])

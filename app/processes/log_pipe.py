@@ -1,4 +1,4 @@
-"""From a child's output to its log, without the secrets that are known here."""
+"""Copies a child's output to its log, without the secrets that this process knows."""
 
 import asyncio
 import contextlib
@@ -16,8 +16,8 @@ PIPE_BYTES = 1024 * 1024
 
 
 class LogPipe:
-    """Give `write_end` to the child, then close it here. What a child has written before it
-    answered is in the log once `drain` was called."""
+    """Pass `write_end` to the child, then close it here. After `drain`, the log has everything that
+    the child wrote before it answered."""
 
     def __init__(self, log: BinaryIO, path: Path) -> None:
         self.path = path
@@ -25,20 +25,20 @@ class LogPipe:
         self._read_end, self.write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         if sys.platform == "linux":
-            # A gateway that is held up must not hold up its SeaweedFS, which others use as well.
+            # A blocked gateway must not block its SeaweedFS, which other gateways also use.
             with contextlib.suppress(OSError):  # an unprivileged user's pipes may be limited
                 fcntl.fcntl(self._read_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._unfinished = b""
         self._scope = scope()
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._read_end, self._take)
+        self._loop.add_reader(self._read_end, self._read)
 
     @property
     def is_open(self) -> bool:
         return self._read_end >= 0
 
     def started(self) -> None:
-        """The child has its end."""
+        """Close the write end, which the child now has."""
         os.close(self.write_end)
 
     def belong_to(self, scope: Scope | None) -> None:
@@ -51,10 +51,10 @@ class LogPipe:
         self._scope = scope
 
     def drain(self) -> None:
-        """Take what the pipe holds now, but not what a busy child adds meanwhile."""
-        left = PIPE_BYTES
-        while left > 0 and (taken := self._take()):
-            left -= taken
+        """Read what the pipe holds now, but not what a busy child adds meanwhile."""
+        remaining = PIPE_BYTES
+        while remaining > 0 and (count := self._read()):
+            remaining -= count
 
     def close(self) -> None:
         if self.is_open:
@@ -62,8 +62,8 @@ class LogPipe:
         if self.is_open:
             self._end()
 
-    def _take(self) -> int:
-        """Returns how many bytes there were."""
+    def _read(self) -> int:
+        """Read once, and return the number of bytes."""
         if not self.is_open:
             return 0
         try:
@@ -90,7 +90,7 @@ class LogPipe:
 
     def _write(self, data: bytes) -> None:
         if data:
-            # A full disk must not end the reading: the child would wait for ever.
+            # A full disk must not end the reading, or the child would wait forever.
             with contextlib.suppress(OSError), within(self._scope):
                 self._log.write(clean(data.decode(errors="replace")).encode())
                 self._log.flush()

@@ -1,4 +1,4 @@
-"""A few warm workers, started on demand and replaced before they rot."""
+"""A few warm workers, started on demand and replaced before they degrade."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,8 +13,8 @@ log = structlog.get_logger()
 
 
 class WorkerPool:
-    """At most `size` workers. One that died, answered `max_calls` calls, holds `max_rss` bytes or
-    is `max_age` seconds old (catalog tokens live an hour) is replaced when it is next wanted."""
+    """At most `size` workers. A worker that died, answered `max_calls` calls, holds `max_rss` bytes
+    or is `max_age` seconds old (catalog tokens live an hour) is replaced at the next request."""
 
     def __init__(
         self,
@@ -37,8 +37,8 @@ class WorkerPool:
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[WorkerProcess]:
-        """Waits for a free place. Raises `EngineUnreachable` when no worker starts: when it died
-        twice, or what it needs (the lake, above all) cannot be reached."""
+        """Wait for a free worker. Raises `EngineUnreachable` if no worker starts, because it died
+        twice or a dependency (above all the lake) cannot be reached."""
         async with self._slots:
             worker = await self._take()
             try:
@@ -47,7 +47,7 @@ class WorkerPool:
                 self._give_back(worker)
 
     async def warm(self) -> None:
-        """Has one worker ready, so that the first call need not wait for its start."""
+        """Start one worker, so that the first call does not wait for it."""
         async with self.acquire():
             pass
 
@@ -87,8 +87,8 @@ class WorkerPool:
     def _give_back(self, worker: WorkerProcess) -> None:
         if worker not in self._workers:
             return
-        worn = worker.calls >= self._max_calls or worker.age >= self._max_age
-        if self._closed or worn or not worker.alive or worker.rss() >= self._max_rss:
+        worn_out = worker.calls >= self._max_calls or worker.age >= self._max_age
+        if self._closed or worn_out or not worker.alive or worker.rss() >= self._max_rss:
             self._retire(worker)
         else:
             self._idle.append(worker)

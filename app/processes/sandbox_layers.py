@@ -1,4 +1,4 @@
-"""Finds out which layers of the sandbox this system has, from a child process inside of one."""
+"""Determines which layers of the sandbox this system has, from a child process in a sandbox."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from app.sandbox.relay import Address
 NAMESPACES, LANDLOCK, SECCOMP = "user namespaces", "Landlock", "seccomp"
 TRUNCATION, TCP, SIGNALS = "Landlock ABI 3", "Landlock ABI 4", "Landlock ABI 6"
 PARTS = {TRUNCATION: TRUNCATION_SINCE, TCP: PORTS_SINCE, SIGNALS: SCOPES_SINCE}
-"""What only later versions of Landlock limit, with the version."""
+"""The layers that only later versions of Landlock have, with the version."""
 LAYERS = (NAMESPACES, LANDLOCK, *PARTS, SECCOMP)
 EXPOSED = {
     NAMESPACES: "workers on DuckDB can reach the lake's TCP ports on any host, and local processes "
@@ -52,9 +52,9 @@ async def reached(hosts: Sequence[Address] = ()) -> dict[str, Any]:
             code = await child.wait()
     if code != 0:
         raise RuntimeError(f"the probe ended with exit code {code}")
-    found: dict[str, Any] = json.loads(answer)
+    report: dict[str, Any] = json.loads(answer)
     version = abi() if sys.platform == "linux" else 0
     parts = {part: version >= since for part, since in PARTS.items()}
     landlock = {LANDLOCK: version > 0, **parts}
-    has = {NAMESPACES: found["namespaces"], **landlock, SECCOMP: found["seccomp"]}
-    return {**found, "layers": [layer for layer in LAYERS if has[layer]]}
+    present = {NAMESPACES: report["namespaces"], **landlock, SECCOMP: report["seccomp"]}
+    return {**report, "layers": [layer for layer in LAYERS if present[layer]]}

@@ -1,4 +1,4 @@
-"""A warm worker: one Python process that answers one message after the other."""
+"""A warm worker: a Python process that answers one message after the other."""
 
 import asyncio
 import contextlib
@@ -31,8 +31,8 @@ RUN_MODULE = app.sandbox.run_module.__file__
 START_TIMEOUT = 60.0
 CLOSE_GRACE = 3.0
 TURN_MESSAGES, TURN_BYTES = 32, 64 * 1024
-"""What a worker may send before the event loop goes on with other work. Reading a line that has
-already arrived gives it no turn."""
+"""What a worker may send before the event loop continues with other work. Reading a line that has
+already arrived does not yield to it."""
 MEMORY_POLL = 0.5
 
 
@@ -51,11 +51,11 @@ class WorkerDied(Exception):
 
 
 class WorkerTimeout(Exception):
-    """The call took longer than it may; the process was killed."""
+    """The call took longer than allowed, and the process was killed."""
 
 
 class WorkerError(Exception):
-    """The worker answered with an error: `{type, message}` and what else its class carries."""
+    """The worker answered with an error: `{type, message}` and the other fields of its class."""
 
     def __init__(self, error: Message) -> None:
         message = shortened(str(error.get("message")), LONGEST_DETAIL)
@@ -63,12 +63,12 @@ class WorkerError(Exception):
         self.error = {**error, "message": message}
 
     def to_asgard(self) -> app.errors.AsgardError | None:
-        """The same error of our tree, when the worker raised one of them."""
+        """Return the same error as an `AsgardError`, if the worker raised one."""
         kind = getattr(app.errors, str(self.error.get("type")), None)
         if not (isinstance(kind, type) and issubclass(kind, app.errors.AsgardError)):
             return None
         if issubclass(kind, app.errors.Unauthorized | app.errors.MissingScope):
-            return None  # no worker judges a caller's rights
+            return None  # workers do not check a caller's rights
         error = kind.__new__(kind)
         app.errors.AsgardError.__init__(
             error,
@@ -84,8 +84,8 @@ class WorkerError(Exception):
 
 
 class WorkerProcess:
-    """One call at a time. A call that is cancelled, or takes too long, kills the process: there
-    is no other way to stop what it does."""
+    """Answers one call at a time. A call that is cancelled or takes too long kills the process,
+    because there is no other way to stop it."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class WorkerProcess:
         *,
         name: str,
         log_path: Path,
-        hello: Message,
+        handshake: Message,
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
         sandbox: Sandbox | None = None,
@@ -121,10 +121,10 @@ class WorkerProcess:
         engine: str = "worker",
         timeout: float = START_TIMEOUT,  # noqa: ASYNC109 — it kills the process, too
     ) -> "WorkerProcess":
-        """`module` calls `app.processes.worker_main.serve`. Secrets belong in `hello`, not
+        """`module` calls `app.processes.worker_main.serve`. Secrets belong in `handshake`, not
         in `env`.
-        In a call it may have `max_rss` resident bytes, its own children's included: one that
-        takes more is killed, and the call raises `out_of_memory`. Its calls are counted as
+        During a call it may have `max_rss` resident bytes, including its own children. A worker
+        that takes more is killed, and the call raises `out_of_memory`. Its calls are counted as
         those of `engine`."""
         root = Path(app.errors.__file__).parents[1]
         path = {"PYTHONPATH": str(root)} if sandbox is None else {}
@@ -142,7 +142,7 @@ class WorkerProcess:
         )
         worker = cls(child, max_rss, telemetry, engine)
         with within(None):  # it may also serve other callers
-            await worker._talk(hello, "ready", timeout)
+            await worker._talk(handshake, "ready", timeout)
         return worker
 
     @property
@@ -158,7 +158,8 @@ class WorkerProcess:
         return time.monotonic() - self.started_at
 
     def rss(self) -> int:
-        """Resident bytes of the process, its children and its session; 0 when it is gone.
+        """Return the resident bytes of the process, its children and its session, or 0 if it is
+        gone.
 
         A sandboxed process cannot leave the session, which also has the processes whose parent
         has ended."""
@@ -184,8 +185,9 @@ class WorkerProcess:
         on_ask: OnAsk | None = None,
         max_rss: int | None = None,
     ) -> Message:
-        """Raises `WorkerError` (the worker lives on, unless it took too much memory),
-        `WorkerDied` or `WorkerTimeout`. `max_rss` is for this call and later ones.
+        """Send a message and return the result. Raises `WorkerError` (the worker survives, unless
+        it took too much memory), `WorkerDied` or `WorkerTimeout`. `max_rss` applies to this call
+        and later ones.
 
         `on_ask` answers the questions that the worker asks during the call, one after the other.
         If it raises an `AsgardError`, the worker gets the error's text and continues. Every other
@@ -211,7 +213,7 @@ class WorkerProcess:
         self._child.kill()
 
     async def close(self) -> None:
-        """The end of its stdin tells the worker to go."""
+        """Close the worker's stdin, which makes it end."""
         with contextlib.suppress(OSError):
             self._child.stdin.close()
         try:
@@ -267,7 +269,7 @@ class WorkerProcess:
         try:
             while answer := await self._received(call):
                 if "event" in answer:
-                    if not self._told(answer["event"]) and on_event:
+                    if not self._export_spans(answer["event"]) and on_event:
                         on_event(answer["event"])
                 elif "ask" in answer:
                     await self._send(await self._reply(answer["ask"], on_ask))
@@ -277,8 +279,8 @@ class WorkerProcess:
                     return answer[until]
                 else:
                     raise WrongMessage(f"a message without {until}")
-        except WrongMessage as wrong:
-            fault = str(wrong)
+        except WrongMessage as error:
+            fault = str(error)
         self.kill()
         exit_code = await self._child.wait()
         if self._outgrown:
@@ -304,7 +306,7 @@ class WorkerProcess:
         return answer
 
     async def _send(self, message: Message) -> None:
-        with contextlib.suppress(ConnectionError):  # its death shows as the end of its answers
+        with contextlib.suppress(ConnectionError):  # its death appears as the end of its answers
             self._child.stdin.write(json.dumps(message).encode() + b"\n")
             await self._child.stdin.drain()
 
@@ -325,7 +327,7 @@ class WorkerProcess:
             answering.cancel()
             await asyncio.gather(answering, return_exceptions=True)
 
-    def _told(self, event: Message) -> bool:
+    def _export_spans(self, event: Message) -> bool:
         """Export the spans of an event. Return False if the event has none."""
         match event:
             case {worker_spans.EVENT: spans}:
@@ -335,7 +337,8 @@ class WorkerProcess:
                 return False
 
     async def _watch_memory(self) -> None:
-        """A limit of the address space would not do: Rust and Go reserve far more than they use."""
+        """Kill the worker when it takes too much memory. A limit of the address space would not
+        work, because Rust and Go reserve far more than they use."""
         while self._max_rss is not None:
             await asyncio.sleep(MEMORY_POLL)
             if await asyncio.to_thread(self.rss) > self._max_rss:
@@ -356,7 +359,7 @@ def _out_of_memory(max_rss: int | None) -> Message:
     allowed = (max_rss or 0) // 2**20
     return {
         "type": "EngineFailed",
-        "message": f"It took more than the {allowed} MB of memory that it may have.",
+        "message": f"It took more than the {allowed} MB of memory that it may use.",
         "hint": "Read or build less at once: fewer rows or columns, shorter lists and texts.",
         "cause": FailureCause.OUT_OF_MEMORY,
         "retryable": False,

@@ -3,10 +3,10 @@
     if __name__ == "__main__":
         serve(open_worker)
 
-`open_worker(hello)` gets the first message and returns the handlers by name; a message
-`{"op": name, …}` is given to its handler, whose result is the answer. During a call, a handler may
-ask the gateway a question and wait for the reply. Nothing heavy is imported here, and whatever
-prints, prints to the log.
+`open_worker(handshake)` gets the first message and returns the handlers by name; a message
+`{"op": name, …}` goes to its handler, whose result is the answer. During a call, a handler may
+ask the gateway a question and wait for the reply. Nothing heavy is imported here, and everything
+that is printed goes to the log.
 """
 
 import json
@@ -27,7 +27,7 @@ Emit = Callable[[Message], None]
 
 
 class Refused(Exception):
-    """The gateway refused what a handler asked for. The text gives the reason."""
+    """The gateway refused a handler's question. The text gives the reason."""
 
 
 class GatewayChannel:
@@ -55,17 +55,18 @@ Handlers = Mapping[str, Handler]
 
 CALL = "call"
 """The id of a call, in its message and in every line that answers it."""
-LAST_WORDS_SECONDS = 1.0
+EXIT_GRACE = 1.0
 
 
 def serve(open_worker: Callable[[Message], Handlers]) -> None:
-    """Returns when the gateway closes stdin; ends the process when that finds it at work."""
+    """Answer calls until the gateway closes stdin. If that happens during a call, end the
+    process."""
     channel = _Channel()
-    hello = channel.receive()
-    if hello is None:
+    handshake = channel.receive()
+    if handshake is None:
         return
     try:
-        handlers = open_worker(hello)
+        handlers = open_worker(handshake)
     except Exception as error:  # noqa: BLE001 — the worker's outer edge
         channel.send({"error": _described(error)})
         return
@@ -90,8 +91,8 @@ def _answer(handlers: Handlers, message: Message, channel: "_Channel") -> Messag
 
 class _Channel:
     def __init__(self) -> None:
-        given = os.environ.pop(PROTOCOL_FD, None)
-        descriptor = os.dup(1) if given is None else int(given)
+        inherited = os.environ.pop(PROTOCOL_FD, None)
+        descriptor = os.dup(1) if inherited is None else int(inherited)
         os.set_inheritable(descriptor, False)
         os.dup2(2, 1)
         self._out = os.fdopen(descriptor, "w", encoding="utf-8")
@@ -107,7 +108,7 @@ class _Channel:
         threading.Thread(target=self._read, name="worker stdin", daemon=True).start()
 
     def receive(self) -> Message | None:
-        """The next call. All that is sent from now on belongs to it."""
+        """Return the next call. Everything sent from then on belongs to it."""
         message = self._messages.get()
         if message is not None:
             self._call = message.pop(CALL, None)
@@ -132,8 +133,8 @@ class _Channel:
             else:
                 self._messages.put(message)
         self._messages.put(None)
-        # Nobody is left to answer: what is still at work after this is an orphan.
-        threading.Event().wait(LAST_WORDS_SECONDS)
+        # The gateway is gone, so work that continues after this is orphaned.
+        threading.Event().wait(EXIT_GRACE)
         os._exit(1)
 
 

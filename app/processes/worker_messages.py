@@ -18,14 +18,13 @@ Message = dict[str, Any]
 SHORT_LINE = 64 * 1024
 """Bytes. The event loop itself parses a line up to this size, in about a millisecond."""
 MOST_PARTS = 400_000
-"""Objects and lists in a line. Python's garbage collector stops everything while it looks through
-them."""
+"""Objects and lists in a line. Python's garbage collector stops everything while it visits them."""
 MOST_MEMBERS = 100
 _PARAMETERS = frozenset({"self", "detail", "hint", "retry_after"})
 
 
 class WrongMessage(Exception):
-    """The worker sent something that the protocol does not allow. The text says what."""
+    """The worker sent something that the protocol does not allow. The text describes it."""
 
 
 def _no_parameters(members: Message) -> Message:

@@ -1,7 +1,7 @@
-"""What a worker did in a call, as spans: measured here, told to the gateway, exported by it.
+"""Measures what a worker does in a call, as spans that the gateway exports.
 
-So a worker needs neither OpenTelemetry, which would cost each of them its import and memory, nor
-the way to the collector with its credentials.
+So a worker needs neither OpenTelemetry, which costs import time and memory in each of them, nor
+access to the collector and its credentials.
 """
 
 import secrets
@@ -14,7 +14,7 @@ from typing import Any
 
 EVENT = "spans"
 PARENT_SPAN = "parent_span"
-"""Of a message: the span in the gateway that the call is."""
+"""The field of a message that holds the gateway's span of the call."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ _current: ContextVar[Frame | None] = ContextVar("worker span", default=None)
 
 @contextmanager
 def spans_of_call(parent_id: str | None, name: str) -> Iterator[list[dict[str, Any]]]:
-    """Yields the list that the spans of this call are put into; without a parent none are."""
+    """Yield the list that collects the spans of this call. Without a parent, it stays empty."""
     if parent_id is None:
         yield []
         return

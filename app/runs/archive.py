@@ -1,4 +1,4 @@
-"""Carries ended runs from their S3 objects into history, in batches, in the background."""
+"""Moves ended runs from their S3 objects into history, in batches, in the background."""
 
 import asyncio
 import time
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BATCHING = 1.0
-"""Seconds for which the first ended run waits for others to go with it."""
+"""Seconds that the first ended run waits for others, so that they share a batch."""
 LARGEST_BATCH = 500
 KEPT_ENDED = 20.0
-"""Seconds for which the object of an ended run stays, although history has it: a request that
-chose its id before the run was made (idempotency, joining) must not make it a second time, and
-who lists both must not miss it."""
+"""Seconds for which the object of an ended run stays after history has it. A request that chose its
+id before the run was created (idempotency, joining) must not create it again, and a list of both
+must not miss it."""
 log = structlog.get_logger()
 
 
 class RunArchive:
-    """Owns every ended run whose object is still there. A crash here repeats, and loses nothing."""
+    """Owns every ended run whose object still exists. A crash repeats work, but loses nothing."""
 
     def __init__(self, runs: RunStore, history: RunHistory) -> None:
         self._runs = runs
         self._history = history
         self._waiting: dict[str, StoredRun] = {}
-        self._kept: dict[str, tuple[StoredRun, float]] = {}
+        self._archived: dict[str, tuple[StoredRun, float]] = {}
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def open(self) -> None:
-        self._task = asyncio.create_task(self._archive_for_ever())
+        self._task = asyncio.create_task(self._archive_forever())
 
     async def close(self, grace: float) -> None:
-        """Whatever is not archived by then stays in S3, for the next start."""
+        """Stop within `grace` seconds. Runs not archived by then stay in S3 for the next start."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -52,7 +52,7 @@ class RunArchive:
             log.warning("runs_left_to_archive", runs=len(self._waiting), error=repr(error))
 
     def add(self, stored: StoredRun) -> None:
-        if stored.run.run_id not in self._kept:
+        if stored.run.run_id not in self._archived:
             self._waiting.setdefault(stored.run.run_id, stored)
             self._work.set()
 
@@ -65,11 +65,11 @@ class RunArchive:
         return stored.run if stored else None
 
     def objects(self) -> "Mapping[str, StoredRun]":
-        kept = {run_id: stored for run_id, (stored, _) in self._kept.items()}
-        return {**self._waiting, **kept}
+        archived = {run_id: stored for run_id, (stored, _) in self._archived.items()}
+        return {**self._waiting, **archived}
 
-    async def _archive_for_ever(self) -> None:
-        waits = backoff_delays(longest=30.0)
+    async def _archive_forever(self) -> None:
+        delays = backoff_delays(longest=30.0)
         while True:
             if not self._waiting:
                 await wait_within(self._work, self._next_removal())
@@ -78,14 +78,14 @@ class RunArchive:
                     await asyncio.sleep(BATCHING)
                     await self._append()
                 await self._remove()
-                waits = backoff_delays(longest=30.0)
+                delays = backoff_delays(longest=30.0)
             except AsgardError as error:
                 log.warning("archive_waits", runs=len(self._waiting), error=error.detail)
-                await asyncio.sleep(next(waits))
+                await asyncio.sleep(next(delays))
             except Exception:
-                # The outer edge of a task that has to outlive every fault.
+                # The outer edge of a task that has to survive every error.
                 log.exception("archive_failed", runs=len(self._waiting))
-                await asyncio.sleep(next(waits))
+                await asyncio.sleep(next(delays))
 
     async def _append(self) -> None:
         while self._waiting:
@@ -94,16 +94,16 @@ class RunArchive:
             await self._history.append([stored.run for stored in batch])
             for stored in batch:
                 del self._waiting[stored.run.run_id]
-                self._kept[stored.run.run_id] = (stored, time.monotonic() + KEPT_ENDED)
+                self._archived[stored.run.run_id] = (stored, time.monotonic() + KEPT_ENDED)
 
     def _next_removal(self) -> float | None:
-        if not self._kept:
+        if not self._archived:
             return None
-        return max(0.05, min(due for _, due in self._kept.values()) - time.monotonic())
+        return max(0.05, min(due for _, due in self._archived.values()) - time.monotonic())
 
     async def _remove(self) -> None:
-        due = [run_id for run_id, (_, at) in self._kept.items() if at <= time.monotonic()]
+        due = [run_id for run_id, (_, at) in self._archived.items() if at <= time.monotonic()]
         if due:
             await self._runs.remove(due)
             for run_id in due:
-                del self._kept[run_id]
+                del self._archived[run_id]

@@ -1,13 +1,13 @@
-"""Lets callers join an open run, withdraw from it and cancel it, on whichever replica it is."""
+"""Lets callers join, withdraw from and cancel an open run, whichever replica owns it."""
 
 from collections.abc import Awaitable, Callable
 
 from app.caller import Caller
 from app.runs.cancellers import (
     Cancellers,
-    goes_on,
+    continues_for,
     has_withdrawn,
-    others_of,
+    other_callers,
     remembers,
     with_joined,
     with_withdrawn,
@@ -67,14 +67,14 @@ class RunCallers:
         def step(newest: Run) -> Run:
             if newest.state.is_terminal or remembers(newest, subject):
                 raise NothingToWrite
-            said = f"{subject} asked for the same work and joined the run."
-            return with_event(with_joined(newest, subject), "Joined", said)
+            message = f"{subject} requested the same work and joined the run."
+            return with_event(with_joined(newest, subject), "Joined", message)
 
         while not (run.state.is_terminal or remembers(run, subject)):
             active = self._supervisor.active.get(run.run_id)
             try:
                 if active is not None:
-                    return await active.change(step, patient=False)
+                    return await active.change(step, wait_for_storage=False)
                 await self._change_elsewhere(run.run_id, step)
             except (NothingToWrite, Superseded):
                 pass
@@ -82,12 +82,12 @@ class RunCallers:
         return run
 
     async def _require(self, run: Run, caller: Caller) -> bool:
-        # Another replica may have noted a moment ago that a caller joined.
+        # Another replica may just have recorded that a caller joined.
         stored = await self._runs.load(run.run_id)
         return await self._cancellers.ends_at_once(stored.run if stored else run, caller)
 
     async def _change_own(self, active: OwnedRun, step: Step) -> Run:
-        run = await active.change(step, patient=False)
+        run = await active.change(step, wait_for_storage=False)
         if run.cancel_requested_at is not None:
             active.stop(Stop.CANCEL)
         return run
@@ -107,15 +107,17 @@ class RunCallers:
 
 
 def _cancelled(run: Run, subject: str, ends_at_once: bool) -> Run:
-    """Return the next version of the run, which ends if nobody else wants it."""
+    """Return the next version of the run, which ends if no other caller wants it."""
     if run.state.is_terminal:
         raise AlreadyEnded
     if run.cancel_requested_at is not None:
         raise NothingToWrite
-    if ends_at_once or not others_of(run, subject):
-        wish = run.model_copy(update={"cancel_requested_at": now()})
-        return with_event(wish, "CancelRequested", f"{subject} asked to cancel the run.")
+    if ends_at_once or not other_callers(run, subject):
+        requested = run.model_copy(update={"cancel_requested_at": now()})
+        return with_event(
+            requested, "CancelRequested", f"{subject} requested cancellation of the run."
+        )
     if has_withdrawn(run, subject):
         raise NothingToWrite
-    said = f"{subject} withdrew from the run. {goes_on(run, subject)}"
-    return with_event(with_withdrawn(run, subject), "Withdrawn", said)
+    message = f"{subject} withdrew from the run. {continues_for(run, subject)}"
+    return with_event(with_withdrawn(run, subject), "Withdrawn", message)

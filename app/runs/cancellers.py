@@ -1,5 +1,5 @@
-"""Decides who may cancel a run, and what that does. Anybody may join a run by asking for the same
-work, so a caller of a run can withdraw only itself. The last one to withdraw ends the run."""
+"""Decides who may cancel a run, and what that does. Any caller may join a run by requesting the
+same work, so a caller of a run can withdraw only itself. The last one to withdraw ends the run."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
@@ -11,7 +11,7 @@ MOST_JOINED = 50
 """Callers that a run remembers in addition to the one that started it. Later callers join it too,
 but may not cancel it, and the run may end before they withdraw."""
 FindOwner = Callable[[str], Awaitable[str | None]]
-"""Returns the caller that created the record with this id, or None."""
+"""Return the caller that created the record with this id, or None."""
 
 
 class Cancellers:
@@ -20,18 +20,18 @@ class Cancellers:
         self._owners = owners
 
     async def ends_at_once(self, run: Run, caller: Caller) -> bool:
-        """Return whether the caller's cancel ends the run, even if others asked for it. Raises
+        """Return whether the caller's cancel ends the run, even if others requested it. Raises
         `MissingScope`, or what the lookup of the record's owner raises."""
         if caller.may(RUNS_ADMIN):
             return True
-        asked = has_asked(run, caller.subject)
-        if asked and not others_of(run, caller.subject):
+        participates = is_participant(run, caller.subject)
+        if participates and not other_callers(run, caller.subject):
             # Its cancel ends the run anyway, unless another caller joins first.
             return False
         owner = await self._owner(run)
         if owner is not None and is_same_caller(owner, caller.subject):
             return True
-        if asked:
+        if participates:
             return False
         raise MissingScope(
             f"You may not cancel this run: {run.created_by} started it. Only callers that started "
@@ -50,8 +50,8 @@ class Cancellers:
             return None
 
 
-def has_asked(run: Run, subject: str) -> bool:
-    """Whether the caller started or joined the run, even if it has withdrawn since."""
+def is_participant(run: Run, subject: str) -> bool:
+    """Return whether the caller started or joined the run, even if it has withdrawn since."""
     return _includes((run.created_by, *run.joined_by), subject)
 
 
@@ -59,44 +59,44 @@ def has_withdrawn(run: Run, subject: str) -> bool:
     return _includes(run.withdrawn_by, subject)
 
 
-def askers(run: Run) -> tuple[str, ...]:
+def remaining_callers(run: Run) -> tuple[str, ...]:
     """Return the callers that still want the run, the earliest first."""
-    known = (run.created_by, *run.joined_by)
-    return tuple(subject for subject in known if not has_withdrawn(run, subject))
+    participants = (run.created_by, *run.joined_by)
+    return tuple(subject for subject in participants if not has_withdrawn(run, subject))
 
 
-def others_of(run: Run, subject: str) -> tuple[str, ...]:
-    return tuple(other for other in askers(run) if not is_same_caller(other, subject))
+def other_callers(run: Run, subject: str) -> tuple[str, ...]:
+    return tuple(other for other in remaining_callers(run) if not is_same_caller(other, subject))
 
 
 def counts_for(run: Run) -> str:
     """Return the caller whose share of open runs (MAX_RUNS_PER_CALLER) the run belongs to."""
-    return next(iter(askers(run)), run.created_by)
+    return next(iter(remaining_callers(run)), run.created_by)
 
 
 def remembers(run: Run, subject: str) -> bool:
-    """Whether the run needs no further note of this caller."""
-    if has_asked(run, subject):
+    """Return whether the run needs no further record of this caller."""
+    if is_participant(run, subject):
         return not has_withdrawn(run, subject)
     return len(run.joined_by) >= MOST_JOINED
 
 
 def with_joined(run: Run, subject: str) -> Run:
-    if not has_asked(run, subject):
+    if not is_participant(run, subject):
         return run.model_copy(update={"joined_by": (*run.joined_by, subject)})
-    left = tuple(other for other in run.withdrawn_by if not is_same_caller(other, subject))
-    return run.model_copy(update={"withdrawn_by": left})
+    remaining = tuple(other for other in run.withdrawn_by if not is_same_caller(other, subject))
+    return run.model_copy(update={"withdrawn_by": remaining})
 
 
 def with_withdrawn(run: Run, subject: str) -> Run:
     return run.model_copy(update={"withdrawn_by": (*run.withdrawn_by, subject)})
 
 
-def goes_on(run: Run, subject: str) -> str:
-    """Say for how many other callers the run goes on."""
-    count = len(others_of(run, subject))
-    return f"The run goes on for {count} other caller{'s' * (count != 1)}."
+def continues_for(run: Run, subject: str) -> str:
+    """Return a sentence with the number of other callers that the run continues for."""
+    count = len(other_callers(run, subject))
+    return f"The run continues for {count} other caller{'s' * (count != 1)}."
 
 
 def _includes(subjects: Iterable[str], subject: str) -> bool:
-    return any(is_same_caller(known, subject) for known in subjects)
+    return any(is_same_caller(other, subject) for other in subjects)

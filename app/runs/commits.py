@@ -1,4 +1,4 @@
-"""Finds a run's commit in the catalog: nothing else is evidence that a run has written."""
+"""Finds a run's commit in the catalog, the only evidence that a run has written."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from app.lakehouse.tables import ViewInfo
 
 HEAD = "destination_snapshot_before"
-"""In `Run.engine`: the newest snapshot before the run could write, None without one."""
+"""The field of `Run.engine` with the newest snapshot before the run could write, or None."""
 
 
 class RunTarget:
@@ -28,7 +28,7 @@ class RunTarget:
         self._hides_history = hides_history
 
     async def before(self, table: str) -> dict[str, Any]:
-        """Return what `Run.engine` has to record."""
+        """Return the fields to record in `Run.engine`."""
         return {HEAD: await self._head(table)} if self._hides_history else {}
 
     async def note(self, table: str, control: RunControl) -> None:
@@ -40,10 +40,10 @@ class RunTarget:
         """Return what the snapshot with the run's id holds, if the catalog shows it."""
         from app.lakehouse.publish.publish import find_published
 
-        def look(catalog: "RestCatalog") -> RunOutput | None:
+        def find(catalog: "RestCatalog") -> RunOutput | None:
             return find_published(catalog, table, run_id)
 
-        output = await self._catalog.run(look)
+        output = await self._catalog.run(find)
         if output is None:
             return None
         return output.model_copy(update={"catalog_ref": self._catalog.lake.catalog.ref})
@@ -60,10 +60,10 @@ class RunTarget:
         inviting = error.can_retry if isinstance(error, EngineFailed) else error.retryable
         return hidden(run.target) if inviting and not await self.is_unchanged(run) else error
 
-    async def nothing_shown(self, run: Run, who: str) -> EngineFailed:
-        """Return why a run has failed although `who` reports success."""
+    async def nothing_shown(self, run: Run, engine: str) -> EngineFailed:
+        """Return why a run has failed although `engine` reports success."""
         unchanged = await self.is_unchanged(run)
-        return wrote_nothing(run.target, who) if unchanged else hidden(run.target)
+        return wrote_nothing(run.target, engine) if unchanged else hidden(run.target)
 
     async def require_unchanged(self, run: Run) -> None:
         """Raise `ReconciledAsFailed` unless a run without a visible snapshot has certainly written
@@ -72,8 +72,8 @@ class RunTarget:
             raise ReconciledAsFailed(hidden(run.target))
 
     async def _head(self, table: str) -> str | None:
-        found = await self._catalog.table(table)
-        return found.snapshot_id if found else None
+        current = await self._catalog.table(table)
+        return current.snapshot_id if current else None
 
 
 def require_own(view: "ViewInfo", run_id: str) -> None:
@@ -82,9 +82,9 @@ def require_own(view: "ViewInfo", run_id: str) -> None:
         raise hidden(view.table)
 
 
-def wrote_nothing(table: str, who: str) -> EngineFailed:
+def wrote_nothing(table: str, engine: str) -> EngineFailed:
     return EngineFailed(
-        f"{who} completed, but it wrote nothing: {table} has no snapshot of the run.",
+        f"{engine} completed, but it wrote nothing: {table} has no snapshot of the run.",
         cause=FailureCause.LOST,
         hint="Read the log of the run, then run it again.",
         retryable=True,

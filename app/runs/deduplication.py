@@ -1,4 +1,4 @@
-"""Equal work that is open already is joined, not doubled, on whichever replicas it is asked for."""
+"""Joins equal requests to one open run, whichever replicas receive them."""
 
 import hashlib
 import json
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from app.lakehouse.storage import ObjectStore
 
 PREFIX = "asgard/runs/joins/"
-YOUNG = timedelta(seconds=10)
-"""So old may a join be whose run is not there yet: its maker is about to make it."""
+CREATED_WITHIN = timedelta(seconds=10)
+"""Maximum age of an entry whose run does not exist yet, because its process is creating it."""
 
 
 class RunDeduplicator:
@@ -23,14 +23,15 @@ class RunDeduplicator:
     def __init__(
         self, store: "ObjectStore", runs: RunStore, is_last: Callable[[Run], Awaitable[bool]]
     ) -> None:
-        """`is_last(run)`: no later run of its target is open. Work that another one comes after
-        must be done once more: the table would be left as that one makes it."""
+        """`is_last(run)` returns whether no later run of the same target is open. Otherwise the
+        work has to be repeated, because the later run will overwrite the table."""
         self._store = store
         self._runs = runs
         self._is_last = is_last
 
     async def run_id_for(self, target: str, fingerprint: str, new_id: str) -> str | StoredRun:
-        """The open run that does this work, or the id under which to make it (not always new)."""
+        """Return the open run that does this work, or the id to create it with (not always
+        `new_id`)."""
         from app.lakehouse.storage import PreconditionFailed
 
         work = hashlib.sha256(f"{target}\n{fingerprint}".encode()).hexdigest()
@@ -41,17 +42,17 @@ class RunDeduplicator:
                 await self._store.create(key, body)
                 return new_id
             except PreconditionFailed:
-                held = await self._store.get(key)
-            if held is None:
+                entry = await self._store.get(key)
+            if entry is None:
                 continue
-            run_id: str = json.loads(held.body)["run_id"]
+            run_id: str = json.loads(entry.body)["run_id"]
             stored = await self._runs.load(run_id)
             if stored is not None and is_joinable(stored.run) and await self._is_last(stored.run):
                 return stored
-            if stored is None and held.answered_at - held.last_modified < YOUNG:
+            if stored is None and entry.answered_at - entry.last_modified < CREATED_WITHIN:
                 return run_id
             try:
-                await self._store.replace(key, body, held.etag)
+                await self._store.replace(key, body, entry.etag)
                 return new_id
             except PreconditionFailed:
                 continue

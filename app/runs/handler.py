@@ -1,4 +1,4 @@
-"""The port of the supervisor: how a kind of run is executed, cancelled and reconciled."""
+"""The supervisor's port for executing, cancelling and reconciling one kind of run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from app.runs.model import Run, RunInput
 
 
 class RunStopped(Exception):
-    """Raised into a handler that must not go on: let it pass."""
+    """Raised into a handler that must stop. Let it propagate."""
 
 
 class Superseded(RunStopped):
-    """Another replica owns this run now; nothing that this process does may count."""
+    """Another replica owns this run now. Nothing that this process still does may take effect."""
 
 
 class CancelRequested(RunStopped):
-    """Someone wished to cancel, and the handler had not yet published."""
+    """A caller requested cancellation before the handler published."""
 
 
 class ReconciledAsFailed(Exception):
@@ -32,7 +32,7 @@ class ReconciledAsFailed(Exception):
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run did. None leaves what `progress` already recorded."""
+    """The result of a run. None keeps what `progress` already recorded."""
 
     output: RunOutput | None
     inputs: tuple[RunInput, ...] | None = None
@@ -41,11 +41,11 @@ class RunResult:
 
 
 class RunControl(Protocol):
-    """Given to `RunHandler.execute`: how a run reports and asks whether it may go on."""
+    """Lets `RunHandler.execute` report progress and check whether the run may continue."""
 
     @property
     def run(self) -> Run:
-        """The run as it stands now."""
+        """Return the current state of the run."""
 
     async def progress(
         self,
@@ -57,34 +57,38 @@ class RunControl(Protocol):
         message: str | None = None,
         warning: bool = False,
     ) -> None:
-        """One durable write (about 3 ms). `engine` is merged; `reason` or `message` add an event.
+        """Record changes in one durable write (about 3 ms). `engine` is merged. `reason` or
+        `message` adds an event.
 
-        Waits out an outage of S3. Raises `Superseded`.
+        Waits until an outage of S3 is over. Raises `Superseded`.
         """
 
     def log(self, text: str) -> None:
-        """Adds to the run's log: readable at once, archived at the end. Never log a secret."""
+        """Add to the run's log, which is readable at once and archived at the end. Never log a
+        secret."""
 
     async def fence(self) -> None:
-        """Call just before publishing. Raises `Superseded` or `CancelRequested`."""
+        """Check ownership just before publishing. Raises `Superseded` or `CancelRequested`."""
 
 
 class RunHandler(Protocol):
     async def execute(self, run: Run, control: RunControl) -> RunResult:
-        """Runs to the end. Raises an `AsgardError` on failure.
+        """Execute the run to its end. Raises an `AsgardError` on failure.
 
         When the run is cancelled or times out, its task is cancelled: stop the engine in
-        `finally`. What the run did all the same is then asked of `reconcile`.
+        `finally`. `reconcile` then finds out what the run did anyway.
         """
 
     async def reconcile(self, run: Run) -> RunResult | None:
-        """Finds out what a run did that has no known end: after a crash, a cancel, a time-out.
+        """Find out what a run did whose outcome is unknown: after a crash, a cancel or a time-out.
 
-        Stops and cleans what the run left behind and looks for its id in the target's
-        snapshots. `RunResult`: it took effect. None: it did not and never will. Idempotent.
-        Raises `EngineUnreachable` when it cannot know yet; it is then asked again.
+        Stops and removes what the run left behind, and looks for its id in the target's
+        snapshots. Returns a `RunResult` if the run took effect, or None if it did not and never
+        will. Idempotent. Raises `EngineUnreachable` if that is not yet known. The supervisor then
+        tries again.
         """
 
     def final_engine_state(self, ended: Run) -> str | None:
-        """The engine's word for how this run ended: what `progress` recorded last may be that it
-        runs, since nobody follows an engine that is stopped. None: it never gave one."""
+        """Return the engine's state for the outcome of this run, or None if it never had one. The
+        last state that `progress` recorded may be a running one, since nothing follows an engine
+        that is being stopped."""

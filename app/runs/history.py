@@ -1,4 +1,4 @@
-"""Ended runs: the Iceberg table `asgard.runs`, held in memory as far as it has been read."""
+"""Ended runs: the Iceberg table `asgard.runs`. Rows already read stay in memory."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class EndedRun:
-    """A run as it is kept in memory: what is filtered on, and the rest as JSON."""
+    """A run in memory: the fields that lists filter on, and the whole run as JSON."""
 
     run_id: str
     version: int
@@ -39,7 +39,7 @@ class EndedRun:
 
 
 class RunHistory:
-    """Runs in it never change: what memory holds of one is true whatever the catalog says."""
+    """Ended runs never change: a run in memory is correct whatever the catalog says."""
 
     def __init__(self, catalog: "Catalog", namespace: str = "asgard") -> None:
         self._log = SharedLog(catalog, RecordLog(namespace, KIND, EXTRA), self._apply)
@@ -48,12 +48,12 @@ class RunHistory:
         self._latest_success: dict[str, EndedRun] = {}
 
     async def refresh(self) -> None:
-        """Raises `EngineUnreachable` while the catalog cannot say whether there is more."""
+        """Read new rows. Raises `EngineUnreachable` while the catalog does not answer."""
         await self._log.refresh()
 
-    def known(self, run_id: str) -> Run | None:
-        found = self._runs.get(run_id)
-        return found.read() if found else None
+    def get(self, run_id: str) -> Run | None:
+        ended = self._runs.get(run_id)
+        return ended.read() if ended else None
 
     def __contains__(self, run_id: str) -> bool:
         return run_id in self._runs
@@ -65,11 +65,12 @@ class RunHistory:
         return dict(self._latest_of_subject)
 
     def latest_success(self) -> dict[str, EndedRun]:
-        """By the name of what the run wrote: a table, or the bronze path of a stream."""
+        """Return the runs by the name of what they wrote: a table, or the bronze path of a
+        stream."""
         return dict(self._latest_success)
 
     async def append(self, runs: Sequence[Run]) -> None:
-        """In one commit. Runs that are in the table already are left out: repeats are harmless."""
+        """Append the runs in one commit, except runs that the table already has."""
         commit_id = new_commit_id()
 
         def rows(_: Sequence[Row]) -> Sequence[Row]:
@@ -77,19 +78,19 @@ class RunHistory:
 
         await self._log.write(commit_id, rows)
 
-    def _apply(self, rows: Sequence[Row], anew: bool) -> None:
-        if anew:
+    def _apply(self, rows: Sequence[Row], reset: bool) -> None:
+        if reset:
             self._runs.clear()
             self._latest_of_subject.clear()
             self._latest_success.clear()
         for row in rows:
-            known = self._runs.get(row.id)
-            if known is not None and known.version >= row.version:
+            previous = self._runs.get(row.id)
+            if previous is not None and previous.version >= row.version:
                 continue
             try:
                 self._index(row)
             except ValidationError:
-                # Listing it would fail, too; the other runs must stay.
+                # Listing it would fail, too. The other runs must stay.
                 self._runs.pop(row.id, None)
                 log.error("run_unreadable", id=row.id, version=row.version)
 

@@ -1,4 +1,5 @@
-"""One running run per target, over all replicas: a lock object, and a queue in this process."""
+"""Allows one running run per target across all replicas, by a lock object in S3 and a queue in this
+process."""
 
 import json
 import time
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
 PREFIX = "asgard/locks/"
 FIRST_POLL, LONGEST_POLL = 0.05, 1.0
-GIVES_WAY = 5.0
-"""Seconds that a run that could go lets an earlier one of another replica pass. That one looks at
-the lock once in `LONGEST_POLL`; only if its replica has just died it does not come."""
+YIELD_TO_EARLIER = 5.0
+"""Seconds for which a run that could start waits for an earlier run of another replica. That run
+checks the lock every `LONGEST_POLL`. It does not come only if its replica has just died."""
 Ticket = tuple[datetime, str]
 log = structlog.get_logger()
 
@@ -32,12 +33,12 @@ class _Queue:
     def __init__(self) -> None:
         self.waiting: list[Ticket] = []
         self.holder: str | None = None
-        self.bell = Notifier()
+        self.notifier = Notifier()
 
 
 class TargetLocks:
-    """`is_behind(run, now)`: whether another replica has an earlier run queued for the same
-    target; `now`: as S3 has it at this moment, not as it was a moment ago."""
+    """`is_behind(run, fresh)` returns whether another replica has an earlier run queued for the
+    same target. `fresh` asks S3 instead of using the last poll."""
 
     def __init__(
         self,
@@ -53,103 +54,106 @@ class TargetLocks:
         self._queues: dict[str, _Queue] = {}
 
     async def acquire(self, run: Run) -> None:
-        """Waits for its turn: first come, first served. A run that waits no more is released."""
+        """Wait for the run's turn, first come, first served. Cancelling the wait leaves the
+        queue."""
         queue = self._queues.setdefault(run.target, _Queue())
         ticket = (run.created_at, run.run_id)
         insort(queue.waiting, ticket)
-        waited, gives_way_until = False, None
-        waits, blocker = backoff_delays(FIRST_POLL, LONGEST_POLL), ""
+        waited, yields_until = False, None
+        delays, blocker = backoff_delays(FIRST_POLL, LONGEST_POLL), ""
         try:
             while True:
-                in_the_way: str | None = ""
-                changed = queue.bell.changed
+                obstacle: str | None = ""
+                changed = queue.notifier.changed
                 pause = None
                 first = queue.holder is None and queue.waiting[0] == ticket
-                # A lock that was adopted goes before runs that are earlier.
+                # An adopted lock takes precedence over earlier runs.
                 if first or queue.holder == run.run_id:
-                    # Claimed before the answer of S3: nobody else of this process may try now.
+                    # Claimed before S3 answers: no other run of this process may try now.
                     queue.holder = run.run_id
-                    gives_way_until = gives_way_until or time.monotonic() + GIVES_WAY
-                    gives_way = time.monotonic() < gives_way_until
-                    in_the_way = await self._take(run, gives_way, waited)
-                    if in_the_way is None:
+                    yields_until = yields_until or time.monotonic() + YIELD_TO_EARLIER
+                    yields = time.monotonic() < yields_until
+                    obstacle = await self._try_acquire(run, yields, waited)
+                    if obstacle is None:
                         return
-                    if in_the_way:
-                        gives_way_until = None
-                    if in_the_way != blocker:
-                        # The lock goes round: it may come here soon.
-                        blocker, waits = in_the_way, backoff_delays(FIRST_POLL, LONGEST_POLL)
-                    # One that had the lock before a take-over may wait behind us: it goes first,
-                    # or each of us would wait for the other.
-                    behind = any(run_id == in_the_way for _, run_id in queue.waiting)
-                    queue.holder = in_the_way if behind else None
-                    pause = next(waits)
+                    if obstacle:
+                        yields_until = None
+                    if obstacle != blocker:
+                        # The lock has a new holder, so it may soon be free.
+                        blocker, delays = obstacle, backoff_delays(FIRST_POLL, LONGEST_POLL)
+                    # A run that held the lock before a take-over may wait behind this one. It goes
+                    # first, or each would wait for the other.
+                    behind = any(run_id == obstacle for _, run_id in queue.waiting)
+                    queue.holder = obstacle if behind else None
+                    pause = next(delays)
                     if behind or queue.waiting[0] != ticket:
-                        # Others have seen the queue held.
-                        queue.bell.notify()
+                        # Other runs have seen the queue as held.
+                        queue.notifier.notify()
                 waited = True
                 await wait_within(changed, pause)
         finally:
             queue.waiting.remove(ticket)
 
     async def adopt(self, run: Run) -> None:
-        """After a take-over: the lock, if the run holds it, names its new owner and epoch."""
+        """Record the new owner and epoch in the lock after a take-over, if the run holds it."""
         from app.lakehouse.storage import PreconditionFailed
 
-        found = await self._store.get(_key(run.target))
-        if found is None or json.loads(found.body)["run_id"] != run.run_id:
+        lock = await self._store.get(_key(run.target))
+        if lock is None or json.loads(lock.body)["run_id"] != run.run_id:
             return
         self._queues.setdefault(run.target, _Queue()).holder = run.run_id
         try:
-            await self._store.replace(_key(run.target), self._body(run), found.etag)
+            await self._store.replace(_key(run.target), self._body(run), lock.etag)
         except PreconditionFailed:
             log.info("lock_changed_hands", target=run.target, run_id=run.run_id)
 
     async def release(self, run: Run) -> None:
-        """Before the run's end is recorded: while it is open nobody else may take its lock."""
-        found = await self._store.get(_key(run.target))
-        if found is not None and found.body == self._body(run):
+        """Release the lock before the run's end is recorded: no other run may take the lock of an
+        open one."""
+        lock = await self._store.get(_key(run.target))
+        if lock is not None and lock.body == self._body(run):
             await self._store.delete(_key(run.target))
         self.forget(run)
 
     def forget(self, run: Run) -> None:
-        """What this process remembers of the run's turn; the lock object stays as it is."""
+        """Remove the run from this process's queue. The lock object stays unchanged."""
         queue = self._queues.get(run.target)
         if queue is None:
             return
         if queue.holder == run.run_id:
             queue.holder = None
-        queue.bell.notify()
+        queue.notifier.notify()
         if queue.holder is None and not queue.waiting:
             del self._queues[run.target]
 
-    async def _take(self, run: Run, gives_way: bool, waited: bool) -> str | None:
-        """What is in the way: the run that holds the lock, or "" for another one or a fault."""
+    async def _try_acquire(self, run: Run, yields: bool, waited: bool) -> str | None:
+        """Return None if acquired. Otherwise return the id of the run that holds the lock, or ""
+        for another obstacle or an error."""
         try:
-            return await self._take_or_see(run, gives_way, waited)
+            return await self._try_acquire_once(run, yields, waited)
         except EngineUnreachable as error:
             log.warning("lock_unreachable", target=run.target, error=error.detail)
             return ""
 
-    async def _take_or_see(self, run: Run, gives_way: bool, waited: bool) -> str | None:
+    async def _try_acquire_once(self, run: Run, yields: bool, waited: bool) -> str | None:
         from app.lakehouse.storage import PreconditionFailed
 
         key, body = _key(run.target), self._body(run)
-        # Looked at first: SeaweedFS lets writers that race for one key wait for whole seconds.
-        held = await self._store.get(key)
-        holder: str | None = json.loads(held.body)["run_id"] if held else None
+        # Read first: SeaweedFS makes writers that race for one key wait for whole seconds.
+        existing = await self._store.get(key)
+        holder: str | None = json.loads(existing.body)["run_id"] if existing else None
         if holder != run.run_id:
             stored = await self._runs.load(holder) if holder else None
             if stored is not None and not stored.run.state.is_terminal:
                 return holder
-            # It is free. One that has waited knows of others: then it is worth a listing.
-            if gives_way and await self._is_behind(run, waited):
+            # It is free. A run that has waited has competitors, which justifies a listing.
+            if yields and await self._is_behind(run, waited):
                 return ""
         try:
-            if held is None:
+            if existing is None:
                 await self._store.create(key, body)
             else:
-                await self._store.replace(key, body, held.etag)
+                await self._store.replace(key, body, existing.etag)
         except PreconditionFailed:
             return ""
         return None

@@ -1,4 +1,4 @@
-"""The one idea of a run, shared by all engines."""
+"""The model of a run, shared by all engines."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -31,28 +31,29 @@ class RunState(StrEnum):
 
 
 class RunInput(TableState):
-    """What a run read: an Iceberg table, or a bronze path (`table` is then `bronze/…`)."""
+    """An input of a run: an Iceberg table, or a bronze path (`table` is then `bronze/…`)."""
 
     run_ids: tuple[str, ...] = ()
     """The syncs whose files were read, when the input is a bronze path."""
     source: str | None = None
-    """What an ingestion read: the source's name."""
+    """Name of the source, if the run is an ingestion."""
 
 
 class Run(Frozen):
     """A run as it is stored: in S3 while it is open, in `asgard.runs` when it has ended.
 
-    `version` grows with every change (it is the event id); `epoch` with every change of owner.
+    `version` grows with every change (it is the event id), `epoch` with every change of owner.
     `spec` is the domain's own description of the work: enough to do it again after a restart.
-    `engine` holds what the engine says of itself (versions, resource sizes, names).
+    `engine` holds details that the engine reports (versions, resource sizes, names).
     """
 
     run_id: str
     kind: RunKind
     target: str
-    """What the run writes; one running run per target. `gold.t`, `silver.t`, `ingestion/{id}`."""
+    """Name of what the run writes: `gold.t`, `silver.t`, `ingestion/{id}`. Only one run per target
+    runs at a time."""
     subject_id: str | None = None
-    """The record that this run belongs to: transformation, data product or ingestion."""
+    """Id of the record that this run belongs to: transformation, data product or ingestion."""
     state: RunState = RunState.QUEUED
     engine_state: str | None = None
     created_at: datetime
@@ -61,18 +62,18 @@ class Run(Frozen):
     attempt: int = 1
     request_id: str | None = None
     traceparent: str | None = None
-    """The span that asked for it (W3C Trace Context), for whoever runs it."""
+    """The span that requested the run (W3C Trace Context), for the process that executes it."""
     idempotency_key: str | None = None
     fingerprint: str | None = None
-    """Hash of target and work; an equal request joins the open run instead of a second one."""
+    """Hash of target and work. An equal request joins the open run instead of starting another."""
     failure: Failure | None = None
     inputs: tuple[RunInput, ...] = ()
     output: RunOutput | None = None
     created_by: str
     joined_by: tuple[str, ...] = ()
-    """Other callers that asked for the same work while it was open."""
+    """Other callers that requested the same work while the run was open."""
     withdrawn_by: tuple[str, ...] = ()
-    """Those of its callers that no longer want it. The run goes on for the others."""
+    """Callers that no longer want the run. It continues for the others."""
     cancel_requested_at: datetime | None = None
     owner: str | None = None
     epoch: int = 0
@@ -83,11 +84,11 @@ class Run(Frozen):
 
 
 class RunEvent(Frozen):
-    """One thing that happened, in order; `id` is the run's version at that moment."""
+    """An event of a run, in order. `id` is the run's version at that moment."""
 
     id: int
     at: datetime
     type: str = "Normal"
-    """`Normal` or `Warning`, as Kubernetes has it."""
+    """`Normal` or `Warning`, as in Kubernetes."""
     reason: str
     message: str

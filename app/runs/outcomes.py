@@ -1,4 +1,4 @@
-"""How runs end, and what is then written."""
+"""The outcomes of runs, and the fields that they set."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,26 +16,26 @@ from app.shorten import LONGEST_DETAIL, LONGEST_HINT
 class RunOutcome:
     state: RunState
     message: str
-    outcome: RunResult | None = None
+    result: RunResult | None = None
     failure: Failure | None = None
     engine_state: str | None = None
-    """What the engine said of a run that failed while nobody followed it."""
+    """The engine's state of a run that failed while no gateway followed it."""
 
     def apply(self, run: Run, finished_at: datetime) -> Run:
-        news: dict[str, Any] = {
+        changes: dict[str, Any] = {
             "state": self.state,
             "finished_at": finished_at,
             "failure": self.failure,
             "engine_state": self.engine_state or run.engine_state,
         }
-        if (outcome := self.outcome) is not None:
-            news["output"] = outcome.output if outcome.output is not None else run.output
-            news["engine"] = {**run.engine, **(outcome.engine or {})}
-            if outcome.inputs is not None:
-                news["inputs"] = outcome.inputs
-            if outcome.engine_state is not None:
-                news["engine_state"] = outcome.engine_state
-        return run.model_copy(update=news)
+        if (result := self.result) is not None:
+            changes["output"] = result.output if result.output is not None else run.output
+            changes["engine"] = {**run.engine, **(result.engine or {})}
+            if result.inputs is not None:
+                changes["inputs"] = result.inputs
+            if result.engine_state is not None:
+                changes["engine_state"] = result.engine_state
+        return run.model_copy(update=changes)
 
 
 CANCELLED = RunOutcome(
@@ -45,18 +45,18 @@ CANCELLED = RunOutcome(
 )
 LOST = RunOutcome(
     RunState.FAILED,
-    "The process that ran it is gone, and the target was not changed.",
+    "The process that executed the run is gone, and the target was not changed.",
     failure=Failure(
         cause=FailureCause.LOST,
-        message="The process that ran it is gone, and the target was not changed.",
-        hint="Start it again.",
+        message="The process that executed the run is gone, and the target was not changed.",
+        hint="Start the run again.",
         retryable=True,
     ),
 )
 
 
-def succeeded(outcome: RunResult) -> RunOutcome:
-    return RunOutcome(RunState.SUCCEEDED, "The run succeeded.", outcome)
+def succeeded(result: RunResult) -> RunOutcome:
+    return RunOutcome(RunState.SUCCEEDED, "The run succeeded.", result)
 
 
 def timed_out(seconds: float) -> RunOutcome:
@@ -66,7 +66,7 @@ def timed_out(seconds: float) -> RunOutcome:
 
 
 def failed(error: AsgardError, engine_state: str | None = None) -> RunOutcome:
-    # Work that several runs share may have raised it, without knowing this run's secrets.
+    # Shared work may have raised it, and that does not know this run's secrets.
     message = clean_start(error.detail, LONGEST_DETAIL)
     failure = Failure(
         cause=error.failure_cause if isinstance(error, EngineFailed) else error.cause,
@@ -78,7 +78,7 @@ def failed(error: AsgardError, engine_state: str | None = None) -> RunOutcome:
 
 
 def internal_error(error: Exception) -> RunOutcome:
-    """A fault of ours. Its text may hold anything, a secret too: it goes to the log alone."""
-    message = f"An internal error ended the run ({type(error).__name__}); the log of Asgard has it."
+    """Return the outcome of a bug. The error's text may contain secrets, so only the log has it."""
+    message = f"An internal error ended the run ({type(error).__name__}). See the log of Asgard."
     failure = Failure(cause=FailureCause.INTERNAL, message=message, retryable=False)
     return RunOutcome(RunState.FAILED, message, failure=failure)

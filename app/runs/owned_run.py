@@ -1,4 +1,4 @@
-"""A run that this process owns: its authoritative copy, changed by durable writes only."""
+"""A run that this process owns: the authoritative copy, changed only by durable writes."""
 
 import asyncio
 from collections import deque
@@ -20,11 +20,10 @@ from app.shorten import LONGEST_HINT
 
 KEPT_EVENTS = 200
 KEPT_LOG = 2 * 1024 * 1024
-"""Characters of a log that are kept: its end."""
+"""Characters retained at the end of a log."""
 KEPT_LINES = 50_000
 LONGEST_ENTRY = 128 * 1024
-"""Characters of a text that are logged at once: its start. A driver's log arrives in parts of
-64 KiB."""
+"""Characters retained at the start of a logged text. A driver's log arrives in parts of 64 KiB."""
 log = structlog.get_logger()
 Step = Callable[[Run], Run]
 
@@ -33,20 +32,20 @@ class Stop(Enum):
     CANCEL = "cancel"
     SUPERSEDED = "superseded"
     RELEASE = "release"
-    """This process stops; another one will take the run over."""
+    """This process stops, and another one will take over the run."""
 
 
 class OwnedRun:
-    """Also the `RunControl` that its handler is given."""
+    """An owned run. It is also the `RunControl` that its handler receives."""
 
-    def __init__(self, stored: StoredRun, runs: RunStore, bells: RunNotifiers) -> None:
+    def __init__(self, stored: StoredRun, runs: RunStore, notifiers: RunNotifiers) -> None:
         self.stored = stored
         self.task: asyncio.Task[None] | None = None
         self.stopped: Stop | None = None
         self.ending = False
         self.log_changed = False
         self._runs = runs
-        self._bells = bells
+        self._notifiers = notifiers
         self._writing = asyncio.Lock()
         self._log: deque[str] = deque()
         self._log_size = 0
@@ -55,13 +54,13 @@ class OwnedRun:
     def run(self) -> Run:
         return self.stored.run
 
-    def stop(self, why: Stop) -> None:
-        """Interrupts the handler. A run that is already being ended ends as it does."""
-        if self.stopped is not None and why is not Stop.RELEASE:
+    def stop(self, reason: Stop) -> None:
+        """Interrupt the handler. A cancel does not change a run that is already ending."""
+        if self.stopped is not None and reason is not Stop.RELEASE:
             return
-        if self.ending and why is Stop.CANCEL:
+        if self.ending and reason is Stop.CANCEL:
             return
-        self.stopped = why
+        self.stopped = reason
         if self.task is not None:
             self.task.cancel()
 
@@ -76,41 +75,43 @@ class OwnedRun:
         warning: bool = False,
     ) -> None:
         def step(run: Run) -> Run:
-            news: dict[str, Any] = {"engine": {**run.engine, **(engine or {})}}
+            changes: dict[str, Any] = {"engine": {**run.engine, **(engine or {})}}
             if engine_state is not None:
-                news["engine_state"] = engine_state
+                changes["engine_state"] = engine_state
             if inputs is not None:
-                news["inputs"] = inputs
-            return run.model_copy(update=news)
+                changes["inputs"] = inputs
+            return run.model_copy(update=changes)
 
-        said = reason or (engine_state if message else None) or ("Progress" if message else None)
-        await self.change(step, reason=said, message=message, warning=warning)
+        event_reason = (
+            reason or (engine_state if message else None) or ("Progress" if message else None)
+        )
+        await self.change(step, reason=event_reason, message=message, warning=warning)
 
     async def fence(self) -> None:
-        found = await retry_while_unreachable(lambda: self._runs.load(self.run.run_id), "fence")
-        self._require_ownership(found)
-        if found is not None and found.run.cancel_requested_at is not None:
+        stored = await retry_while_unreachable(lambda: self._runs.load(self.run.run_id), "fence")
+        self._require_ownership(stored)
+        if stored is not None and stored.run.cancel_requested_at is not None:
             raise CancelRequested(self.run.run_id)
 
     def log(self, text: str) -> None:
-        self._keep(clean_start(text, LONGEST_ENTRY).rstrip("\n").split("\n"))
+        self._append_lines(clean_start(text, LONGEST_ENTRY).rstrip("\n").split("\n"))
         self.log_changed = True
 
     def log_text(self) -> str:
         return "".join(f"{line}\n" for line in self._log)
 
     async def continue_log(self) -> None:
-        """After a take-over: what the former owner had archived comes first."""
-        former = await retry_while_unreachable(
+        """Put the log that the previous owner archived before the own one, after a take-over."""
+        previous = await retry_while_unreachable(
             lambda: self._runs.read_log(self.run.run_id), "read log"
         )
-        if former:
-            cleaned = await asyncio.to_thread(clean, former.rstrip("\n"))
+        if previous:
+            cleaned = await asyncio.to_thread(clean, previous.rstrip("\n"))
             later, self._log, self._log_size = self._log, deque(), 0
-            self._keep((*cleaned.split("\n"), *later))
+            self._append_lines((*cleaned.split("\n"), *later))
             self.log_changed = True
 
-    def _keep(self, lines: Iterable[str]) -> None:
+    def _append_lines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self._log.append(line)
             self._log_size += len(line) + 1
@@ -118,7 +119,8 @@ class OwnedRun:
             self._log_size -= len(self._log.popleft()) + 1
 
     async def archive_log(self) -> None:
-        """Raises `EngineUnreachable`; the log then counts as changed still."""
+        """Write the log to S3. If that raises, for example `EngineUnreachable`, the log still
+        counts as changed."""
         if not self.log_changed:
             return
         self.log_changed = False
@@ -135,15 +137,16 @@ class OwnedRun:
         reason: str | None = None,
         message: str | None = None,
         warning: bool = False,
-        patient: bool = True,
+        wait_for_storage: bool = True,
     ) -> Run:
-        """A durable change, made on the newest state; `step` may be called again on a newer one.
+        """Change the newest state durably. `step` may be called again with a newer state.
 
-        Patient: waits until S3 is back. Raises `Superseded` when another replica owns the run.
+        With `wait_for_storage`, wait until S3 is back. Raises `Superseded` when another replica
+        owns the run.
         """
         from app.lakehouse.storage import PreconditionFailed
 
-        waits = backoff_delays()
+        delays = backoff_delays()
         async with self._writing:
             while True:
                 changed = _next(self.run, step, reason, message, warning)
@@ -151,37 +154,40 @@ class OwnedRun:
                     self.stored = await self._runs.replace(changed, self.stored.etag)
                     break
                 except PreconditionFailed:
-                    await self._absorb_newer(changed, patient)
+                    await self._absorb_newer(changed, wait_for_storage)
                     if self.run == changed:
                         break
                 except (EngineUnreachable, EngineTimeout) as error:
-                    if not patient:
+                    if not wait_for_storage:
                         raise
                     log.warning("run_not_written", run_id=self.run.run_id, error=error.detail)
-                    await asyncio.sleep(next(waits))
-        self._bells.notify(self.run.run_id)
+                    await asyncio.sleep(next(delays))
+        self._notifiers.notify(self.run.run_id)
         return self.run
 
-    async def absorb(self, found: StoredRun) -> None:
-        """What another replica wrote (a wish to cancel). Raises `Superseded`."""
+    async def absorb(self, stored: StoredRun) -> None:
+        """Accept what another replica wrote (a cancel request). Raises `Superseded`."""
         async with self._writing:
-            if found.run.version <= self.run.version:
+            if stored.run.version <= self.run.version:
                 return
-            self._require_ownership(found)
-            self.stored = found
-        self._bells.notify(self.run.run_id)
+            self._require_ownership(stored)
+            self.stored = stored
+        self._notifiers.notify(self.run.run_id)
 
-    async def _absorb_newer(self, changed: Run, patient: bool) -> None:
+    async def _absorb_newer(self, changed: Run, wait_for_storage: bool) -> None:
         async def load() -> StoredRun | None:
             return await self._runs.load(changed.run_id)
 
-        found = await (retry_while_unreachable(load, "read run") if patient else load())
-        self._require_ownership(found)
-        if found is not None:
-            self.stored = found
+        stored = await (retry_while_unreachable(load, "read run") if wait_for_storage else load())
+        self._require_ownership(stored)
+        if stored is not None:
+            self.stored = stored
 
-    def _require_ownership(self, found: StoredRun | None) -> None:
-        if found is None or (found.run.owner, found.run.epoch) != (self.run.owner, self.run.epoch):
+    def _require_ownership(self, stored: StoredRun | None) -> None:
+        if stored is None or (stored.run.owner, stored.run.epoch) != (
+            self.run.owner,
+            self.run.epoch,
+        ):
             raise Superseded(self.run.run_id)
 
 
@@ -193,11 +199,11 @@ def _next(run: Run, step: Step, reason: str | None, message: str | None, warning
 
 
 def with_event(run: Run, reason: str, message: str, warning: bool = False) -> Run:
-    """The next version of the run; an event's id is the version that it came with."""
+    """Return the next version of the run. The event's id is that version."""
     version = run.version + 1
     kind = "Warning" if warning else "Normal"
-    said = clean_start(message, LONGEST_HINT)
-    event = RunEvent(id=version, at=now(), type=kind, reason=reason, message=said)
+    text = clean_start(message, LONGEST_HINT)
+    event = RunEvent(id=version, at=now(), type=kind, reason=reason, message=text)
     return run.model_copy(
         update={"version": version, "events": (*run.events, event)[-KEPT_EVENTS:]}
     )

@@ -1,4 +1,4 @@
-"""Lists of runs, newest first, with an opaque cursor that stays right while runs come and end."""
+"""Lists of runs, newest first, with an opaque cursor that stays valid while runs start and end."""
 
 import base64
 import binascii
@@ -43,13 +43,13 @@ def position(run: Run | EndedRun) -> Position:
 def page_of(
     runs: Iterable[Run | EndedRun], cursor: str | None, limit: int, page: int = 1
 ) -> RunPage:
-    """`page` counts from the cursor, or from the newest run. Raises `InvalidRequest` for a cursor
-    that no page gave."""
-    below = decode_cursor(cursor) if cursor is not None else None
+    """Return one page. `page` counts from the cursor, or from the newest run. Raises
+    `InvalidRequest` for a cursor that does not come from a page."""
+    start = decode_cursor(cursor) if cursor is not None else None
     ordered = sorted(runs, key=position, reverse=True)
-    rest = [run for run in ordered if below is None or position(run) < below]
-    shown = rest[(page - 1) * limit : page * limit]
-    more = len(rest) > page * limit
+    remaining = [run for run in ordered if start is None or position(run) < start]
+    shown = remaining[(page - 1) * limit : page * limit]
+    more = len(remaining) > page * limit
     return RunPage(
         runs=tuple(run.read() if isinstance(run, EndedRun) else run for run in shown),
         next_cursor=encode_cursor(position(shown[-1])) if more and shown else None,
@@ -65,8 +65,8 @@ def encode_cursor(at: Position) -> str:
 def decode_cursor(cursor: str) -> Position:
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        when, separator, run_id = base64.b64decode(padded, b"-_", True).decode().partition("|")
-        created_at = datetime.fromisoformat(when)
+        timestamp, separator, run_id = base64.b64decode(padded, b"-_", True).decode().partition("|")
+        created_at = datetime.fromisoformat(timestamp)
     except (UnicodeError, binascii.Error, ValueError) as error:
         raise _unknown_cursor() from error
     if not separator or created_at.tzinfo is None:
@@ -76,6 +76,6 @@ def decode_cursor(cursor: str) -> Position:
 
 def _unknown_cursor() -> InvalidRequest:
     return InvalidRequest(
-        "The cursor is not one that a list of runs gave.",
-        hint="Pass next_cursor of the page before as it is, or leave cursor out.",
+        "The cursor does not come from a list of runs.",
+        hint="Pass next_cursor of the previous page unchanged, or omit cursor.",
     )

@@ -1,4 +1,4 @@
-"""Reads runs wherever they are: in this process, in S3, in history. None twice, none missed."""
+"""Reads runs wherever they are: in this process, in S3 or in history. Lists each run once."""
 
 import asyncio
 import re
@@ -22,7 +22,7 @@ RUN_ID = re.compile(r"^[0-9a-f]{12,64}$")
 
 @dataclass(frozen=True)
 class RunEnd:
-    """The last of a run's events: how it ended."""
+    """The last item of a run's event stream, with the ended run."""
 
     run: Run
 
@@ -35,43 +35,43 @@ class RunReader:
         archive: RunArchive,
         supervisor: Supervisor,
         watcher: Watcher,
-        bells: RunNotifiers,
+        notifiers: RunNotifiers,
     ) -> None:
         self._runs = runs
         self._history = history
         self._archive = archive
         self._supervisor = supervisor
         self._watcher = watcher
-        self._bells = bells
+        self._notifiers = notifiers
         self._stopping = False
 
     async def get(self, run_id: str) -> Run:
         """Raises `NotFound`."""
-        if (known := self._in_memory(run_id)) is not None:
-            return known
+        if (run := self._in_memory(run_id)) is not None:
+            return run
         if RUN_ID.match(run_id):
-            # First S3, then history: a run moves from the one to the other, never back.
+            # S3 comes first: a run moves from S3 to history, never back.
             stored = await self._runs.load(run_id)
-            if (known := self._in_memory(run_id)) is not None:
-                return known
+            if (run := self._in_memory(run_id)) is not None:
+                return run
             if stored is not None:
                 return stored.run
             await self._history.refresh()
-            if (known := self._in_memory(run_id)) is not None:
-                return known
+            if (run := self._in_memory(run_id)) is not None:
+                return run
         raise NotFound(f"There is no run {run_id}.")
 
     async def wait(self, run_id: str, seconds: float) -> Run:
-        """The run at its end, or as it is after so many seconds."""
+        """Return the run when it has ended, or its current state after so many seconds."""
         deadline = monotonic() + seconds
-        bell = self._bells.of(run_id)
+        notifier = self._notifiers.of(run_id)
         while True:
-            changed = bell.changed
+            changed = notifier.changed
             run = await self.get(run_id)
-            left = deadline - monotonic()
-            if run.state.is_terminal or left <= 0 or self._stopping:
+            remaining = deadline - monotonic()
+            if run.state.is_terminal or remaining <= 0 or self._stopping:
                 return run
-            await wait_within(changed, left)
+            await wait_within(changed, remaining)
 
     async def list(
         self,
@@ -84,21 +84,21 @@ class RunReader:
         limit: int = 20,
         page: int = 1,
     ) -> RunPage:
-        """Newest first. Raises `InvalidRequest` for a cursor that it never gave."""
-        wanted = RunFilter(kind, state, target, subject_id)
+        """Return a page of runs, newest first. Raises `InvalidRequest` for an unknown cursor."""
+        run_filter = RunFilter(kind, state, target, subject_id)
         runs: dict[str, Run | EndedRun] = {}
         runs.update(await self._open_runs())
         for ended in self._history.all():
-            known = runs.get(ended.run_id)
-            if known is None or known.version < ended.version:
+            listed = runs.get(ended.run_id)
+            if listed is None or listed.version < ended.version:
                 runs[ended.run_id] = ended
-        found = (run for run in runs.values() if wanted.matches(run))
-        return page_of(found, cursor, limit, page)
+        matches = (run for run in runs.values() if run_filter.matches(run))
+        return page_of(matches, cursor, limit, page)
 
     async def latest(
         self, subject_ids: Collection[str] | None = None, kind: RunKind | None = None
     ) -> dict[str, Run]:
-        """The newest run of each subject, open or ended."""
+        """Return the newest run of each subject, open or ended."""
         open_runs = await self._open_runs()
         return _newest(
             self._history.latest_of_subject(),
@@ -108,7 +108,7 @@ class RunReader:
         )
 
     async def latest_success(self, targets: Collection[str] | None = None) -> dict[str, Run]:
-        """By table or bronze path: the newest run that succeeded in writing it."""
+        """Return the newest successful run of each table or bronze path."""
         open_runs = await self._open_runs()
         succeeded = [run for run in open_runs.values() if run.state is RunState.SUCCEEDED]
         return _newest(
@@ -118,7 +118,7 @@ class RunReader:
         )
 
     async def using(self, subject_id: str) -> Run | None:
-        """A run of that subject that has not ended."""
+        """Return a run of the subject that has not ended."""
         for run in (await self._watcher.list_open()).values():
             if run.subject_id == subject_id and not run.state.is_terminal:
                 return run
@@ -136,10 +136,10 @@ class RunReader:
         return "".join(text.splitlines(keepends=True)[-tail_lines:]) if tail_lines else ""
 
     async def events(self, run_id: str, after: int = 0) -> AsyncIterator[RunEvent | RunEnd]:
-        """Those whose id is greater than `after`, as they happen; the last one is a `RunEnd`."""
-        bell = self._bells.of(run_id)
+        """Yield events with an id greater than `after`, as they happen, and finally a `RunEnd`."""
+        notifier = self._notifiers.of(run_id)
         while True:
-            changed = bell.changed
+            changed = notifier.changed
             run = await retry_while_unreachable(lambda: self.get(run_id), "follow run")
             for event in run.events:
                 if event.id > after:
@@ -153,8 +153,9 @@ class RunReader:
             await wait_within(changed, None)
 
     async def _open_runs(self) -> dict[str, Run]:
-        """With history up to date as well. Both are asked at once: no run can be in neither, for
-        its object stays for `KEPT_ENDED` after history has it, longer than a listing takes."""
+        """Return the open runs, and bring history up to date. Both happen at once: no run can be in
+        neither, because its object stays for `KEPT_ENDED` after history has it, longer than a
+        listing takes."""
         open_runs, _ = await asyncio.gather(self._watcher.list_open(), self._history.refresh())
         return open_runs
 
@@ -162,7 +163,7 @@ class RunReader:
         active = self._supervisor.active.get(run_id)
         if active is not None:
             return active.run
-        return self._archive.get(run_id) or self._history.known(run_id)
+        return self._archive.get(run_id) or self._history.get(run_id)
 
 
 def _newest(
@@ -176,7 +177,7 @@ def _newest(
     for name, run in candidates:
         if (names is not None and name not in names) or kind not in {None, run.kind}:
             continue
-        former = newest.get(name)
-        if former is None or (position(former), former.version) < (position(run), run.version):
+        current = newest.get(name)
+        if current is None or (position(current), current.version) < (position(run), run.version):
             newest[name] = run
     return {name: run.read() if isinstance(run, EndedRun) else run for name, run in newest.items()}

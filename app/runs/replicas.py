@@ -1,4 +1,4 @@
-"""Who is alive: one S3 object a replica, refreshed every few seconds."""
+"""Tracks which replicas are alive: one S3 object per replica, refreshed every few seconds."""
 
 import asyncio
 import json
@@ -22,13 +22,13 @@ PREFIX = "asgard/replicas/"
 BEAT = 5.0
 DEAD_AFTER = timedelta(seconds=30)
 CONFIRMED_AFTER = 2 * BEAT
-"""Seconds for which a stale object has to stay as it is: after an outage of S3 they all are."""
+"""Seconds for which a stale object must remain unchanged. After an outage of S3, all are stale."""
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """Says on the same host, at once and for certain, that a process is gone."""
+    """Identifies a process, so that its end is certain at once on the same host."""
 
     host: str
     boot_id: str
@@ -42,7 +42,7 @@ class ProcessIdentity:
 
     @classmethod
     def of(cls, pid: int) -> "ProcessIdentity":
-        """Of a process on this host."""
+        """Return the identity of a process on this host."""
         return cls(
             host=socket.gethostname(),
             boot_id=_boot_id(),
@@ -52,7 +52,7 @@ class ProcessIdentity:
         )
 
     def is_gone(self) -> bool:
-        """False when it cannot be known from here."""
+        """Return whether the process has certainly ended."""
         here = (socket.gethostname(), _boot_id(), _pid_namespace())
         if here != (self.host, self.boot_id, self.pid_namespace):
             return False
@@ -60,7 +60,7 @@ class ProcessIdentity:
 
 
 class Replicas:
-    """This replica's beat, and the judgement of others'."""
+    """Sends this replica's heartbeat, and checks those of others."""
 
     def __init__(self, store: "ObjectStore") -> None:
         self.id = uuid.uuid4().hex[:12]
@@ -71,35 +71,36 @@ class Replicas:
 
     async def open(self) -> None:
         await self._beat()
-        self._beating = asyncio.create_task(self._beat_for_ever())
+        self._beating = asyncio.create_task(self._beat_forever())
 
     async def close(self) -> None:
-        """Says at once that this replica is gone, if S3 can be reached."""
+        """Record at once that this replica is gone, if S3 can be reached."""
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
         try:
             await self._store.delete(PREFIX + self.id)
         except EngineUnreachable as error:
-            log.warning("replica_not_signed_off", error=error.detail)
+            log.warning("replica_not_deregistered", error=error.detail)
 
     async def is_dead(self, owner: str | None) -> bool:
-        """No owner counts as a dead one. Raises `EngineUnreachable` when it cannot be known."""
+        """Return whether the owner is dead. A missing owner counts as dead. Raises
+        `EngineUnreachable` when S3 does not answer."""
         if owner is None or owner in self._dead:
             return True
         if owner == self.id:
             return False
-        found = await self._store.get(PREFIX + owner)
-        if found is None or ProcessIdentity(**json.loads(found.body)).is_gone():
+        heartbeat = await self._store.get(PREFIX + owner)
+        if heartbeat is None or ProcessIdentity(**json.loads(heartbeat.body)).is_gone():
             self._dead.add(owner)
             await self._store.delete(PREFIX + owner)
             return True
-        # Both times are the storage's own: no local clock can kill a replica.
-        if found.answered_at - found.last_modified <= DEAD_AFTER:
+        # Both times come from the storage, so a wrong local clock cannot declare a replica dead.
+        if heartbeat.answered_at - heartbeat.last_modified <= DEAD_AFTER:
             self._stale.pop(owner, None)
             return False
         now = time.monotonic()
-        version = found.last_modified.isoformat()
+        version = heartbeat.last_modified.isoformat()
         seen, since = self._stale.get(owner, (version, now))
         self._stale[owner] = (version, now if seen != version else since)
         return now - self._stale[owner][1] >= CONFIRMED_AFTER
@@ -108,21 +109,21 @@ class Replicas:
         body = json.dumps(asdict(ProcessIdentity.own())).encode()
         await self._store.put(PREFIX + self.id, body, content_type="application/json")
 
-    async def _bury(self) -> None:
-        """Removes what dead replicas left, those that owned no run and whom nobody asks after."""
-        for found in await self._store.list(PREFIX):
-            replica = found.key.removeprefix(PREFIX)
+    async def _remove_dead(self) -> None:
+        """Remove the objects of dead replicas, also of those that own no run."""
+        for info in await self._store.list(PREFIX):
+            replica = info.key.removeprefix(PREFIX)
             if await self.is_dead(replica):
-                await self._store.delete(found.key)
+                await self._store.delete(info.key)
 
-    async def _beat_for_ever(self) -> None:
+    async def _beat_forever(self) -> None:
         while True:
             await asyncio.sleep(BEAT)
             try:
                 await self._beat()
-                await self._bury()
+                await self._remove_dead()
             except EngineUnreachable as error:
-                log.warning("beat_missed", error=error.detail)
+                log.warning("heartbeat_missed", error=error.detail)
 
 
 def _boot_id() -> str:
@@ -142,10 +143,10 @@ def _pid_namespace() -> str:
 
 
 def _start_time(pid: int) -> str | None:
-    """None when there is no such process, or only its zombie."""
+    """Return None if the process does not exist or is a zombie."""
     if Path("/proc/self/stat").exists():
         try:
-            # The name, in parentheses, may hold anything: what counts comes after it.
+            # The name, in parentheses, may contain anything. The fields come after it.
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             return None

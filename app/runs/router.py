@@ -22,7 +22,7 @@ router = APIRouter(prefix="/runs", tags=["runs"])
 
 EVENT_ID = re.compile(r"^\d{1,12}$")
 CANCEL_SHOWN_WITHIN = 2.0
-"""Seconds that a cancel waits, so that its answer shows the end when that comes at once."""
+"""Seconds that a cancel request waits, so that its response shows a run that ends at once."""
 PING = 15
 
 
@@ -45,11 +45,11 @@ async def list_runs(
     page: Annotated[int | None, Query(ge=1, le=1_000_000)] = None,
     page_size: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> RunList:
-    """Newest first. Give `page`, or the `cursor` of the page before: pages shift when runs come
-    in between, a cursor does not."""
+    """Lists runs, newest first. Pass `page`, or the `cursor` of the previous page: page numbers
+    shift when new runs start, a cursor does not."""
     if page is not None and cursor is not None:
-        raise InvalidBody("query.page: give either page or cursor, not both")
-    found = await runs.list(
+        raise InvalidBody("query.page: pass either page or cursor, not both")
+    run_page = await runs.list(
         kind=kind,
         state=state,
         target=target,
@@ -58,7 +58,7 @@ async def list_runs(
         limit=page_size,
         page=page or 1,
     )
-    return RunList.of(found, caller)
+    return RunList.of(run_page, caller)
 
 
 @router.get("/{run_id}")
@@ -69,8 +69,9 @@ async def get_run(run_id: str, runs: RunsDep, caller: CallerDep) -> RunView:
 @router.post("/{run_id}/cancel")
 async def cancel_run(run_id: str, runs: RunsDep, caller: CallerDep) -> RunView:
     """Requests cancellation. If the run finishes first, its result stands. A run that other callers
-    also asked for goes on for them: the caller is then in `withdrawn_by`, and `state` is unchanged.
-    `runs:admin` and the creator of the run's ingestion or data product end it at once."""
+    also requested continues for them: the caller is then in `withdrawn_by`, and `state` is
+    unchanged. `runs:admin` and the creator of the run's ingestion or data product end it at
+    once."""
     run = await runs.cancel(run_id, caller)
     if run.cancel_requested_at is None:
         return RunView.of(run, caller)
@@ -92,7 +93,9 @@ async def get_logs(
     response_model=RunEvents,
     responses={
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
-        204: {"description": "The run has ended and all its events were seen: do not reconnect."},
+        204: {
+            "description": "The run has ended and the client has all its events. Do not reconnect."
+        },
     },
 )
 async def get_events(
@@ -102,11 +105,12 @@ async def get_events(
     accept: Annotated[str, Header()] = "",
     last_event_id: Annotated[str | None, Header(max_length=100)] = None,
 ) -> RunEvents | Response:
-    """As JSON; with `Accept: text/event-stream` as they happen, from `Last-Event-ID` on."""
+    """Returns the run's events as JSON. With `Accept: text/event-stream`, streams them as they
+    happen, after `Last-Event-ID`."""
     run = await runs.get(run_id)
     if "text/event-stream" not in accept.lower():
         return RunEvents(run_id=run_id, state=run.state, events=list(run.events))
-    # An id that we never gave starts the stream anew, as the standard's clients expect.
+    # An unknown id restarts the stream from the beginning, as the standard's clients expect.
     after = int(last_event_id) if last_event_id and EVENT_ID.match(last_event_id) else 0
     if run.state.is_terminal and after >= run.version:
         return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""What a client sees of runs. The run's owner, epoch, spec and fingerprint stay inside."""
+"""Response bodies of runs. The run's owner, epoch, spec and fingerprint are not part of them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ class RunView(BaseModel):
     )
     state: RunState
     engine_state: str | None = Field(
-        description="The engine's own word for the state; null of dbt, which has none."
+        description="The engine's own state. Null for dbt, which has none."
     )
     created_at: datetime
     started_at: datetime | None
@@ -35,17 +35,17 @@ class RunView(BaseModel):
     failure: Failure | None
     inputs: Sequence[RunInput]
     output: RunOutput | None
-    engine: dict[str, Any] = Field(description="What the engine says of itself.")
+    engine: dict[str, Any] = Field(description="Details that the engine reports.")
     created_by: str
     joined_by: Sequence[str] = Field(
-        description="Other callers that asked for the same work and joined the run."
+        description="Other callers that requested the same work and joined the run."
     )
     withdrawn_by: Sequence[str] = Field(
         description="Callers that started or joined the run and then cancelled it while others "
-        "still wanted it. The run goes on for the others."
+        "still wanted it. The run continues for the others."
     )
     cancel_requested_at: datetime | None
-    version: int = Field(description="Grows with every change; ids of events are versions.")
+    version: int = Field(description="Grows with every change. Event ids are versions.")
 
     @classmethod
     def of(cls, run: Run, caller: Caller) -> "RunView":

@@ -1,4 +1,4 @@
-"""Starting and cancelling runs, and the parts that runs are made of, put together."""
+"""Starts and cancels runs, and builds the components that runs need."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,8 +43,8 @@ PART_OF = {
 
 @dataclass(frozen=True)
 class RunRequest:
-    """`fingerprint`: equal work for the same target joins the last open run of that target,
-    unless it has a key."""
+    """A request for a run. With an equal `fingerprint` it joins the last open run of the target,
+    unless it has an idempotency key."""
 
     kind: RunKind
     target: str
@@ -78,20 +78,20 @@ class RunService(RunReader):
         owners: Mapping[RunKind, FindOwner] | None = None,
         telemetry: Telemetry = SILENT,
     ) -> None:
-        """`observers` are told of every run that ends in this process. `owners` find the creator of
-        the record that a run belongs to, by its `subject_id`."""
-        runs, bells = RunStore(store), RunNotifiers()
+        """`observers` are called with every run that ends in this process. `owners` find the
+        creator of the record that a run belongs to, by its `subject_id`."""
+        runs, notifiers = RunStore(store), RunNotifiers()
         history = RunHistory(catalog, namespace)
         archive = RunArchive(runs, history)
         replicas = Replicas(store)
         locks = TargetLocks(
-            store, runs, replicas.id, lambda run, now: self._watcher.is_behind(run, now)
+            store, runs, replicas.id, lambda run, fresh: self._watcher.is_behind(run, fresh)
         )
         supervisor = Supervisor(
             runs=runs,
             locks=locks,
             archive=archive,
-            bells=bells,
+            notifiers=notifiers,
             owner=replicas.id,
             handlers=handlers,
             max_running={kind: settings.max_running(PART_OF[kind]) for kind in RunKind},
@@ -100,10 +100,14 @@ class RunService(RunReader):
             telemetry=telemetry,
         )
         watcher = Watcher(
-            runs=runs, replicas=replicas, supervisor=supervisor, archive=archive, bells=bells
+            runs=runs,
+            replicas=replicas,
+            supervisor=supervisor,
+            archive=archive,
+            notifiers=notifiers,
         )
-        super().__init__(runs, history, archive, supervisor, watcher, bells)
-        self._joins = RunDeduplicator(store, runs, self._is_last)
+        super().__init__(runs, history, archive, supervisor, watcher, notifiers)
+        self._deduplicator = RunDeduplicator(store, runs, self._is_last)
         self._callers = RunCallers(runs, supervisor, self.get, Cancellers(owners or {}))
         self._replicas = replicas
         self._telemetry = telemetry
@@ -112,18 +116,18 @@ class RunService(RunReader):
         self._starting: Counter[str] = Counter()
 
     async def open(self) -> None:
-        """Needs S3, not the catalog. Runs whose owner is gone are taken over from here on."""
+        """Start to take over runs whose owner is gone. Needs S3, not the catalog."""
         await self._replicas.open()
         self._archive.open()
         self._watcher.open()
 
     def drain(self) -> None:
-        """Takes no more runs, and answers those who wait for one with the run as it is."""
+        """Accept no more runs, and answer requests that wait for a run with its current state."""
         self._stopping = True
-        self._bells.notify_all()
+        self._notifiers.notify_all()
 
     async def close(self, grace: float = 5.0) -> None:
-        """Runs that do not end within `grace` seconds are left to the next replica."""
+        """Stop. Runs that do not end within `grace` seconds are left to the next replica."""
         self.drain()
         await self._watcher.close()
         await self._supervisor.close(grace)
@@ -131,7 +135,7 @@ class RunService(RunReader):
         await self._replicas.close()
 
     def counts(self) -> dict[tuple[RunKind, RunState], int]:
-        """The runs that this process owns, for gauges."""
+        """Return the number of runs that this process owns, for gauges."""
         counts = {
             (kind, state): 0 for kind in RunKind for state in RunState if not state.is_terminal
         }
@@ -142,31 +146,35 @@ class RunService(RunReader):
 
     @property
     def endings_waiting(self) -> int:
-        """Ended runs that are not in Iceberg yet."""
+        """Return the number of ended runs that are not in Iceberg yet."""
         return self._archive.waiting
 
     async def start(self, request: RunRequest) -> Started:
-        """Records the run, then lets it go. Raises `TooManyRequests` beyond MAX_QUEUED,
-        and when the caller has MAX_RUNS_PER_CALLER open ones."""
+        """Record the run, then start it. Raises `TooManyRequests` beyond MAX_QUEUED, and when the
+        caller has MAX_RUNS_PER_CALLER open runs."""
         if self._stopping:
-            raise EngineUnreachable("This gateway is stopping; ask again.", retry_after=2)
-        joins = request.fingerprint is not None and request.idempotency_key is None
-        if joins and (equal := await self._equal_work(request)) is not None:
-            return Started(await self._callers.join(equal.run, request.caller.subject), joined=True)
-        if not self._supervisor.drives(request.kind):
+            raise EngineUnreachable(
+                "This gateway is stopping. Send the request again.", retry_after=2
+            )
+        may_join = request.fingerprint is not None and request.idempotency_key is None
+        if may_join and (match := await self._equal_work(request)) is not None:
+            return Started(await self._callers.join(match.run, request.caller.subject), joined=True)
+        if not self._supervisor.handles(request.kind):
             raise NotSupported(f"No engine is configured for {request.kind.value} runs.")
         self._require_room()
-        with self._share_of(request.caller):
-            return await self._start(request, joins)
+        with self._reserve_share(request.caller):
+            return await self._start(request, may_join)
 
-    async def _start(self, request: RunRequest, joins: bool) -> Started:
+    async def _start(self, request: RunRequest, may_join: bool) -> Started:
         run_id = request.run_id or uuid4().hex
-        if joins and request.fingerprint is not None:
-            found = await self._joins.run_id_for(request.target, request.fingerprint, run_id)
-            if isinstance(found, StoredRun):
-                known = self._in_memory(found.run.run_id) or found.run
-                return Started(await self._callers.join(known, request.caller.subject), joined=True)
-            run_id = found
+        if may_join and request.fingerprint is not None:
+            match = await self._deduplicator.run_id_for(request.target, request.fingerprint, run_id)
+            if isinstance(match, StoredRun):
+                current = self._in_memory(match.run.run_id) or match.run
+                return Started(
+                    await self._callers.join(current, request.caller.subject), joined=True
+                )
+            run_id = match
         return await self._create(self._new(request, run_id))
 
     async def cancel(self, run_id: str, caller: Caller) -> Run:
@@ -184,7 +192,7 @@ class RunService(RunReader):
         return None
 
     async def _is_last(self, run: Run) -> bool:
-        """Whether no later run is open that will write over what this one writes."""
+        """Return whether no later open run will overwrite what this one writes."""
         return not any(
             other.target == run.target
             and position(other) > position(run)
@@ -198,26 +206,26 @@ class RunService(RunReader):
         if len(self._supervisor.active) + waiting >= self._max_queued:
             raise TooManyRequests(
                 f"{self._max_queued} runs are open (MAX_QUEUED).",
-                hint="Ask again when some of them have ended.",
+                hint="Try again when some of them have ended.",
                 retry_after=FULL_RETRY_AFTER,
             )
 
     @contextmanager
-    def _share_of(self, caller: Caller) -> Iterator[None]:
-        """Counts a run of the caller's from before it is made until it is owned. What other
-        replicas have just begun is seen a second later."""
-        subject, most = identity_of(caller.subject), self._max_per_caller
-        if most and subject != ANONYMOUS.subject:
+    def _reserve_share(self, caller: Caller) -> Iterator[None]:
+        """Count a run of the caller from before it is created until it is owned. Runs that other
+        replicas have just started count a second later."""
+        subject, limit = identity_of(caller.subject), self._max_per_caller
+        if limit and subject != ANONYMOUS.subject:
             own = (active.run for active in self._supervisor.active.values())
             foreign_runs = (stored.run for stored in self._watcher.foreign_runs.values())
-            begun = sum(
+            open_runs = sum(
                 identity_of(counts_for(run)) == subject and not run.state.is_terminal
                 for run in (*own, *foreign_runs)
             )
-            if begun + self._starting[subject] >= most:
+            if open_runs + self._starting[subject] >= limit:
                 raise TooManyRequests(
-                    f"You have {most} open runs (MAX_RUNS_PER_CALLER).",
-                    hint="Ask again when some of them have ended, or cancel one.",
+                    f"You have {limit} open runs (MAX_RUNS_PER_CALLER).",
+                    hint="Try again when some of them have ended, or cancel one.",
                     retry_after=FULL_RETRY_AFTER,
                 )
         self._starting[subject] += 1
@@ -252,7 +260,7 @@ class RunService(RunReader):
         try:
             stored = await self._runs.create(run)
         except PreconditionFailed:
-            # The same id was chosen for two requests: they are one.
-            same = await self.get(run.run_id)
-            return Started(await self._callers.join(same, run.created_by), joined=True)
+            # Two requests have the same id, so they are the same request.
+            existing = await self.get(run.run_id)
+            return Started(await self._callers.join(existing, run.created_by), joined=True)
         return Started(self._supervisor.adopt(stored).run, joined=False)

@@ -29,12 +29,13 @@ def open_key(run_id: str) -> str:
 
 
 class RunStore:
-    """`PreconditionFailed` (of the storage) when another writer was faster."""
+    """Reads and writes runs. Raises the storage's `PreconditionFailed` if another writer was
+    faster."""
 
     def __init__(self, store: "ObjectStore") -> None:
         self._store = store
         self._listed: dict[str, StoredRun] = {}
-        self._strangers: dict[str, str] = {}
+        self._not_runs: dict[str, str] = {}
         """Keys and etags of objects that are not runs."""
 
     async def create(self, run: Run) -> StoredRun:
@@ -44,43 +45,43 @@ class RunStore:
         return StoredRun(run, await self._store.replace(open_key(run.run_id), _body(run), etag))
 
     async def load(self, run_id: str) -> StoredRun | None:
-        found = await self._store.get(open_key(run_id))
-        return StoredRun(Run.model_validate_json(found.body), found.etag) if found else None
+        stored = await self._store.get(open_key(run_id))
+        return StoredRun(Run.model_validate_json(stored.body), stored.etag) if stored else None
 
     async def _load_listed(self, info: "ObjectInfo") -> StoredRun | None:
-        """None also for an object that is not a run. It does not hide the runs beside it."""
-        found = await self._store.get(info.key)
-        if found is None:
+        """Return None also for an object that is not a run, so that it does not hide the runs."""
+        stored = await self._store.get(info.key)
+        if stored is None:
             return None
         try:
-            run = Run.model_validate_json(found.body)
+            run = Run.model_validate_json(stored.body)
         except ValidationError:
             run = None
         if run is None or open_key(run.run_id) != info.key:
             log.warning("not_a_run", key=info.key)
-            self._strangers[info.key] = info.etag
+            self._not_runs[info.key] = info.etag
             return None
-        return StoredRun(run, found.etag)
+        return StoredRun(run, stored.etag)
 
     async def remove(self, run_ids: Iterable[str]) -> None:
         await self._store.delete_many([open_key(run_id) for run_id in run_ids])
 
-    async def list(self, known: Mapping[str, StoredRun]) -> dict[str, StoredRun]:
-        """Every object there is, ended runs that still wait for history too.
+    async def list(self, cached: Mapping[str, StoredRun]) -> dict[str, StoredRun]:
+        """Return every stored run, including ended ones that still wait for history.
 
-        One listing; only those whose etag is neither in `known` nor from the last listing are
-        read. The result is the caller's.
+        This takes one listing. Only objects whose etag is neither in `cached` nor in the last
+        listing are read. The caller may change the result.
         """
-        found = await self._store.list(OPEN_PREFIX)
-        former, unread = self._listed, list["ObjectInfo"]()
+        infos = await self._store.list(OPEN_PREFIX)
+        previous, unread = self._listed, list["ObjectInfo"]()
         listed: dict[str, StoredRun] = {}
-        for info in found:
-            if self._strangers.get(info.key) == info.etag:
+        for info in infos:
+            if self._not_runs.get(info.key) == info.etag:
                 continue
             run_id = info.key[len(OPEN_PREFIX) : -len(".json")]
-            stored = known.get(run_id)
+            stored = cached.get(run_id)
             if stored is None or stored.etag != info.etag:
-                stored = former.get(run_id)
+                stored = previous.get(run_id)
             if stored is None or stored.etag != info.etag:
                 unread.append(info)
             else:
@@ -92,8 +93,8 @@ class RunStore:
         return dict(listed)
 
     async def read_log(self, run_id: str) -> str:
-        found = await self._store.get(_log_key(run_id))
-        return found.body.decode(errors="replace") if found else ""
+        stored = await self._store.get(_log_key(run_id))
+        return stored.body.decode(errors="replace") if stored else ""
 
     async def write_log(self, run_id: str, text: str) -> None:
         await self._store.put(_log_key(run_id), text.encode(), content_type="text/plain")

@@ -1,4 +1,4 @@
-"""Owns the runs of this process: gives each its turn, follows it, finds out how it ended."""
+"""Owns the runs of this process: starts each in its turn, follows it and records its outcome."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -27,11 +27,11 @@ from app.runs.store import RunStore, StoredRun
 from app.telemetry.calls import SILENT, Telemetry, Work, in_log
 
 RECONCILE_ATTEMPTS = 5
-"""How often `reconcile` may fail for another reason than an outage before the run is given up."""
-STRAGGLERS = 1.0
-"""Seconds in which what a dead owner had sent off, a commit above all, still arrives."""
-UNKNOWN_ENDS = (EngineUnreachable, EngineTimeout)
-"""After these an engine may have done its work all the same."""
+"""How often `reconcile` may fail for a reason other than an outage before the run fails."""
+IN_FLIGHT_SECONDS = 1.0
+"""Seconds within which requests that a dead owner sent, above all a commit, still arrive."""
+UNKNOWN_OUTCOME = (EngineUnreachable, EngineTimeout)
+"""Errors after which an engine may still have done its work."""
 log = structlog.get_logger()
 Observer = Callable[[Run], None]
 
@@ -43,7 +43,7 @@ class Supervisor:
         runs: RunStore,
         locks: TargetLocks,
         archive: RunArchive,
-        bells: RunNotifiers,
+        notifiers: RunNotifiers,
         owner: str,
         handlers: Mapping[RunKind, RunHandler],
         max_running: Mapping[RunKind, int],
@@ -55,7 +55,7 @@ class Supervisor:
         self._runs = runs
         self._locks = locks
         self._archive = archive
-        self._bells = bells
+        self._notifiers = notifiers
         self._owner = owner
         self._handlers = handlers
         self._slots = {kind: asyncio.Semaphore(max_running[kind]) for kind in RunKind}
@@ -63,15 +63,16 @@ class Supervisor:
         self._observers = observers
         self._telemetry = telemetry
 
-    def drives(self, kind: RunKind) -> bool:
+    def handles(self, kind: RunKind) -> bool:
         return kind in self._handlers
 
     def adopt(self, stored: StoredRun) -> OwnedRun:
-        """A run just made by this process."""
+        """Start a run that this process has just created."""
         return self._begin(stored, taken_over=False)
 
     async def take_over(self, stored: StoredRun) -> bool:
-        """Raises the run's epoch; from then on its former owner can write nothing more of it."""
+        """Take over a run by raising its epoch, after which its previous owner can no longer write
+        it. Return False if another replica was faster."""
         from app.lakehouse.storage import PreconditionFailed
 
         run = stored.run
@@ -84,12 +85,13 @@ class Supervisor:
             taken = await self._runs.replace(changed, stored.etag)
         except PreconditionFailed:
             return False
-        log.info("run_taken_over", run_id=run.run_id, state=run.state, former=run.owner)
+        log.info("run_taken_over", run_id=run.run_id, state=run.state, previous_owner=run.owner)
         self._begin(taken, taken_over=True)
         return True
 
     async def close(self, grace: float) -> None:
-        """Gives the runs a few seconds; those that go on are left in S3, free to be taken over."""
+        """Wait for the runs for `grace` seconds. Runs still open stay in S3, free to be taken
+        over."""
         owned = list(self.active.values())
         for active in owned:
             if active.run.state is RunState.QUEUED:
@@ -103,7 +105,7 @@ class Supervisor:
         await asyncio.gather(*(self._release(active) for active in owned))
 
     def _begin(self, stored: StoredRun, *, taken_over: bool) -> OwnedRun:
-        active = OwnedRun(stored, self._runs, self._bells)
+        active = OwnedRun(stored, self._runs, self._notifiers)
         self.active[stored.run.run_id] = active
         active.task = asyncio.create_task(
             self._run_lifecycle(active, taken_over), name=f"run {stored.run.run_id}"
@@ -112,36 +114,42 @@ class Supervisor:
 
     async def _run_lifecycle(self, active: OwnedRun, taken_over: bool) -> None:
         run, run_id = active.run, active.run.run_id
-        known = {"asgard.run.id": run_id, "asgard.run.kind": run.kind, "asgard.target": run.target}
+        attributes = {
+            "asgard.run.id": run_id,
+            "asgard.run.kind": run.kind,
+            "asgard.target": run.target,
+        }
         with (
             within(Scope()),
-            self._telemetry.work(f"run {run.kind}", "internal", run.traceparent, known) as work,
+            self._telemetry.work(
+                f"run {run.kind}", "internal", run.traceparent, attributes
+            ) as work,
             structlog.contextvars.bound_contextvars(run_id=run_id, **in_log(work)),
         ):
             try:
-                ending = await self._acquire_and_execute(active, taken_over)
-                await self._end(active, ending)
+                outcome = await self._acquire_and_execute(active, taken_over)
+                await self._end(active, outcome)
             except Superseded:
                 log.warning("run_superseded")
             except asyncio.CancelledError:
                 if active.stopped is None:
                     raise
-                log.info("run_left", why=active.stopped.value)
+                log.info("run_released", reason=active.stopped.value)
             except Exception:
-                # The outer edge: the run stays open in S3, and whoever owns it next reconciles it.
+                # The outer edge: the run stays open in S3, and its next owner reconciles it.
                 log.exception("run_abandoned")
             finally:
                 _record_span(work, active.run)
                 self._locks.forget(active.run)
                 self.active.pop(run_id, None)
-                self._bells.notify(run_id)
+                self._notifiers.notify(run_id)
 
     async def _acquire_and_execute(self, active: OwnedRun, taken_over: bool) -> RunOutcome:
         try:
             if taken_over:
-                ending = await self._recover(active)
-                if ending is not None:
-                    return ending
+                outcome = await self._recover(active)
+                if outcome is not None:
+                    return outcome
             await self._locks.acquire(active.run)
             async with self._slots[active.run.kind]:
                 return await self._execute(active)
@@ -154,18 +162,18 @@ class Supervisor:
             task.uncancel()
         if active.run.started_at is None:
             return CANCELLED
-        return await self._reconciled(active, CANCELLED)
+        return await self._reconcile(active, CANCELLED)
 
     async def _recover(self, active: OwnedRun) -> RunOutcome | None:
-        """What became of a run whose owner is gone. None: it was queued, and may still run."""
+        """Return the outcome of a run whose owner is gone, or None if it was queued and may run."""
         await retry_while_unreachable(lambda: self._locks.adopt(active.run), "adopt lock")
         await active.continue_log()
         if active.run.state is RunState.RUNNING:
-            await asyncio.sleep(STRAGGLERS)
-        wished = active.run.cancel_requested_at is not None
-        ending = await self._reconciled(active, CANCELLED if wished else LOST)
+            await asyncio.sleep(IN_FLIGHT_SECONDS)
+        cancelled = active.run.cancel_requested_at is not None
+        outcome = await self._reconcile(active, CANCELLED if cancelled else LOST)
         queued = active.run.state is RunState.QUEUED
-        return None if ending is LOST and queued else ending
+        return None if outcome is LOST and queued else outcome
 
     async def _execute(self, active: OwnedRun) -> RunOutcome:
         started = now()
@@ -181,44 +189,44 @@ class Supervisor:
         except (Superseded, CancelRequested):
             raise
         except AsgardError as error:
-            late = deadline.expired()
-            ending = timed_out(self._run_timeout) if late else failed(error)
-            known = not late and not isinstance(error, UNKNOWN_ENDS)
+            expired = deadline.expired()
+            outcome = timed_out(self._run_timeout) if expired else failed(error)
+            certain = not expired and not isinstance(error, UNKNOWN_OUTCOME)
         except Exception as error:
             if deadline.expired():
-                ending = timed_out(self._run_timeout)
+                outcome = timed_out(self._run_timeout)
             else:
-                log.exception("driver_broke")
-                ending = internal_error(error)
-            known = False
+                log.exception("handler_failed")
+                outcome = internal_error(error)
+            certain = False
         if active.stopped is Stop.CANCEL:
-            ending, known = CANCELLED, False
-        return ending if known else await self._reconciled(active, ending)
+            outcome, certain = CANCELLED, False
+        return outcome if certain else await self._reconcile(active, outcome)
 
-    async def _reconciled(self, active: OwnedRun, otherwise: RunOutcome) -> RunOutcome:
-        """Asks the handler what the run did, until it knows. A wish to cancel changes nothing."""
-        tries = 0
+    async def _reconcile(self, active: OwnedRun, otherwise: RunOutcome) -> RunOutcome:
+        """Ask the handler what the run did until it knows, even if a caller requests to cancel."""
+        attempts = 0
         for pause in backoff_delays():
             try:
-                outcome: RunResult | None = await self._handlers[active.run.kind].reconcile(
+                result: RunResult | None = await self._handlers[active.run.kind].reconcile(
                     active.run
                 )
-                return otherwise if outcome is None else succeeded(outcome)
-            except ReconciledAsFailed as found:
-                return failed(found.error, found.engine_state)
-            except UNKNOWN_ENDS as error:
+                return otherwise if result is None else succeeded(result)
+            except ReconciledAsFailed as failure:
+                return failed(failure.error, failure.engine_state)
+            except UNKNOWN_OUTCOME as error:
                 log.warning("run_not_reconciled", error=error.detail)
             except Exception as error:
-                tries += 1
-                log.exception("reconcile_failed", tries=tries)
-                if tries >= RECONCILE_ATTEMPTS:
+                attempts += 1
+                log.exception("reconcile_failed", attempts=attempts)
+                if attempts >= RECONCILE_ATTEMPTS:
                     return (
                         failed(error) if isinstance(error, AsgardError) else internal_error(error)
                     )
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 
-    async def _end(self, active: OwnedRun, ending: RunOutcome) -> None:
+    async def _end(self, active: OwnedRun, outcome: RunOutcome) -> None:
         active.ending = True
         finished_at = now()
         await asyncio.gather(
@@ -228,23 +236,23 @@ class Supervisor:
         handler = self._handlers[active.run.kind]
 
         def end(run: Run) -> Run:
-            ended = ending.apply(run, finished_at)
+            ended = outcome.apply(run, finished_at)
             return ended.model_copy(update={"engine_state": handler.final_engine_state(ended)})
 
         run = await active.change(
             end,
-            reason=ending.state.value.capitalize(),
-            message=ending.message,
-            warning=ending.failure is not None,
+            reason=outcome.state.value.capitalize(),
+            message=outcome.message,
+            warning=outcome.failure is not None,
         )
         self._archive.add(active.stored)
-        with within(None):  # operators need these words, even if callers send them as secrets
+        with within(None):  # operators need these values, even if callers send them as secrets
             log.info("run_ended", state=run.state, cause=run.failure.cause if run.failure else None)
         for observer in self._observers:
             observer(run)
 
     async def _release(self, active: OwnedRun) -> None:
-        """Without an owner the next replica takes it over at once."""
+        """Remove the owner, so that the next replica takes the run over at once."""
         if active.run.state.is_terminal:
             return
         try:
@@ -252,8 +260,8 @@ class Supervisor:
             await active.change(
                 lambda run: run.model_copy(update={"owner": None}),
                 reason="Released",
-                message="The gateway that ran it stopped.",
-                patient=False,
+                message="The gateway that executed the run stopped.",
+                wait_for_storage=False,
             )
         except (AsgardError, Superseded) as error:
             log.warning("run_not_released", run_id=active.run.run_id, error=str(error))

@@ -1,4 +1,4 @@
-"""How long a request waits for its run, and what it gets if the run is still open."""
+"""Determines how long a request waits for its run, and the response if the run is still open."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,7 +11,7 @@ from app.runs.model import Run
 
 @dataclass(frozen=True)
 class Wait:
-    """How long to wait for a run, in seconds; `explicit` when the caller asked for it."""
+    """How long to wait for a run, in seconds. `explicit` is true if the caller chose it."""
 
     seconds: float
     explicit: bool
@@ -31,12 +31,12 @@ async def _wait(
     ] = None,
     prefer: Annotated[str | None, Header(description="`respond-async` answers at once.")] = None,
 ) -> Wait:
-    wait = _asked_wait(request, wait_seconds, prefer or "")
+    wait = _requested_wait(request, wait_seconds, prefer or "")
     extend_deadline(request, wait.seconds)
     return wait
 
 
-def _asked_wait(request: Request, wait_seconds: float | None, prefer: str) -> Wait:
+def _requested_wait(request: Request, wait_seconds: float | None, prefer: str) -> Wait:
     settings = components(request).settings
     api_path = f"/api/{settings.api_version}"
     if wait_seconds is not None:
@@ -47,7 +47,7 @@ def _asked_wait(request: Request, wait_seconds: float | None, prefer: str) -> Wa
 
 
 def _prefers_async(prefer: str) -> bool:
-    """RFC 7240: preferences are set apart by commas, their parameters by semicolons."""
+    """RFC 7240 separates preferences by commas, and their parameters by semicolons."""
     names = (preference.split(";")[0].strip().lower() for preference in prefer.split(","))
     return "respond-async" in names
 
@@ -56,7 +56,8 @@ WaitDep = Annotated[Wait, Depends(_wait)]
 
 
 def accepted(response: Response, run: Run, wait: Wait) -> None:
-    """202 with `Location`, only for a caller who chose how long to wait (see the contract)."""
+    """Set 202 and `Location`, but only for a caller that chose how long to wait (see the
+    contract)."""
     if wait.explicit and not run.state.is_terminal:
         response.status_code = 202
         response.headers["Location"] = f"{wait.runs_path}/{run.run_id}"

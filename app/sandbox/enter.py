@@ -22,8 +22,8 @@ FIRST_INSIDE = IPv4Address("127.77.0.1")
 
 
 def enter(options: dict[str, Any]) -> None:
-    """`options` come from `Sandbox.options`. The process must have one thread. The pipes of the
-    worker are open in it."""
+    """Enter the sandbox. `options` come from `Sandbox.options`. The process must have one thread.
+    The pipes of the worker are open in it."""
     targets: list[Address] = [(host, port) for host, port in options["hosts"]]
     own_port: int | None = options["own_port"]
     networked = bool(targets) or own_port is not None
@@ -46,9 +46,9 @@ def enter(options: dict[str, Any]) -> None:
 
 
 def _enter_network(targets: Sequence[Address], folder: str) -> None:
-    channel, theirs = socket.socketpair()
-    _start_relay(theirs, targets)
-    theirs.close()
+    channel, relay_end = socket.socketpair()
+    _start_relay(relay_end, targets)
+    relay_end.close()
     inside, hosts = _addresses(targets)
     hosts_file = None
     if hosts:
@@ -59,7 +59,7 @@ def _enter_network(targets: Sequence[Address], folder: str) -> None:
     socket.send_fds(channel, [b"listeners"], [listener.fileno() for listener in listeners])
     for listener in listeners:
         listener.close()
-    # Stays open in the next program. When that program ends, the relay sees it and ends, too.
+    # Stays open in the next program. When that program ends, the relay also ends.
     os.set_inheritable(channel.detach(), True)
 
 
@@ -111,5 +111,6 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_foreign_ipv6(host: str) -> bool:
-    """Whether the loopback would need this address assigned in a way that `namespaces` lacks."""
+    """Return whether the loopback would need this address assigned in a way that `namespaces`
+    lacks."""
     return isinstance(_address(host), IPv6Address) and not _is_loopback(host)

@@ -69,23 +69,23 @@ def restrict(
 
 
 def _ruleset(version: int, files: int, net: int, scopes: int) -> int:
-    known = 1 if version < PORTS_SINCE else 2 if version < SCOPES_SINCE else 3
-    attributes = struct.pack(f"={known}Q", *(files, net, scopes)[:known])
+    field_count = 1 if version < PORTS_SINCE else 2 if version < SCOPES_SINCE else 3
+    attributes = struct.pack(f"={field_count}Q", *(files, net, scopes)[:field_count])
     return syscall(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint(0))
 
 
 def _allow_path(ruleset: int, path: str, rights: int) -> None:
     try:
-        opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return
     try:
-        if not stat.S_ISDIR(os.fstat(opened).st_mode):
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
             rights &= ON_FILES
-        rule = struct.pack("=Qi", rights, opened)
+        rule = struct.pack("=Qi", rights, descriptor)
         _add(ruleset, PATH_BENEATH, rule)
     finally:
-        os.close(opened)
+        os.close(descriptor)
 
 
 def _allow_port(ruleset: int, port: int, rights: int) -> None:

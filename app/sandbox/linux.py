@@ -40,14 +40,14 @@ def forbid_new_privileges() -> None:
 
 
 def drop_capabilities() -> None:
-    """A process of root loses its privileges. Programs that it starts do not get them back."""
+    """Remove the privileges of a process of root. Programs that it starts do not get them back."""
     forbid_new_privileges()
     header = struct.pack("=Ii", CAPABILITY_VERSION, 0)
     _checked(int(_libc.capset(header, bytes(CAPABILITY_BYTES))), "capset")
 
 
-def _checked(result: int, what: str) -> int:
+def _checked(result: int, operation: str) -> int:
     if result < 0:
         error = ctypes.get_errno()
-        raise OSError(error, f"{what}: {os.strerror(error)}")
+        raise OSError(error, f"{operation}: {os.strerror(error)}")
     return result

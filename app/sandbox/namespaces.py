@@ -23,9 +23,9 @@ HOSTS = "/etc/hosts"
 
 
 def enter(hosts_file: str | None = None, addresses: Sequence[str] = ()) -> None:
-    """The calling process must have one thread. `hosts_file` replaces /etc/hosts. The loopback gets
-    the IPv4 `addresses`. Raises `OSError`, which may leave the process halfway, so call
-    `available` first."""
+    """Enter new namespaces. The process must have one thread. `hosts_file` replaces /etc/hosts. The
+    loopback gets the IPv4 `addresses`. Raises `OSError`, which may leave the process halfway, so
+    call `available` first."""
     user, group = os.geteuid(), os.getegid()
     unshare(NEW_USER | NEW_NET | NEW_IPC | NEW_MOUNTS)
     Path("/proc/self/setgroups").write_text("deny")
@@ -39,7 +39,7 @@ def enter(hosts_file: str | None = None, addresses: Sequence[str] = ()) -> None:
 
 
 def available() -> bool:
-    """Whether `enter` works here. Tries it in a separate process."""
+    """Return whether `enter` works here, by trying it in a separate process."""
     child = os.fork()
     if child == 0:
         try:

@@ -1,4 +1,4 @@
-"""What a sandboxed child may use. The code that starts the child decides it."""
+"""Describes what a sandboxed child may use. The code that starts the child decides it."""
 
 import sys
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108 — allowed only where namespaces make 
 @dataclass(frozen=True)
 class Sandbox:
     """`folder` belongs to the child and is the only place where it may write, including temporary
-    files. `hosts` are the hosts that it may connect to; without hosts it has no socket. It may
+    files. `hosts` are the hosts that it may connect to. Without hosts it has no socket. It may
     listen on `own_port`, and connect to its own servers there. Only user namespaces keep other
     processes away from those servers, and the port free."""
 

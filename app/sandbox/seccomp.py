@@ -127,9 +127,9 @@ OF_OWN_PROCESS = {
     "sched_setattr": (314, 274),
     "sched_setaffinity": (203, 122),
 }
-"""With 0 for the caller itself. The limits of another process can end it."""
+"""These take 0 for the caller itself. Setting the limits of another process can end it."""
 SENDS = {"sendto": ((44, 206), 3), "sendmsg": ((46, 211), 2), "sendmmsg": ((307, 269), 3)}
-"""Each with the argument that holds its flags."""
+"""Calls that send, each with the argument that holds its flags."""
 FAST_OPEN = 0x20000000
 """MSG_FASTOPEN connects without connect(), which is the call that Landlock checks."""
 NAMESPACES = 0x7E020080
@@ -157,15 +157,15 @@ NUMBER, ARCHITECTURE = 0, 4
 SOCKET_TYPE = 0xF
 INTERNET = (int(socket.AF_INET), int(socket.AF_INET6))
 PROTOCOLS = (0, int(socket.IPPROTO_TCP), int(socket.IPPROTO_UDP))
-"""Not MPTCP: Landlock does not see its connections."""
+"""Without MPTCP, because Landlock does not see its connections."""
 
 Program = list[tuple[int, int, int, int]]
 
 
 def restrict(sockets: bool, datagrams: bool, servers: bool) -> None:
-    """`sockets` allows TCP sockets, and `datagrams` also UDP sockets, which look up names. All
-    other sockets are denied. `servers` allows sockets to listen. Raises `OSError` if the kernel or
-    the architecture has no filters."""
+    """Install the filter. `sockets` allows TCP sockets, and `datagrams` also UDP sockets, which
+    look up names. All other sockets are denied. `servers` allows sockets to listen. Raises
+    `OSError` if the kernel or the architecture has no filters."""
     install(program(sockets, datagrams, servers, os.getpid()))
 
 
@@ -231,14 +231,16 @@ def _sockets(sockets: bool, datagrams: bool) -> Program:
 
 
 def _stream_pair() -> Program:
-    """One end of a pair of datagram sockets could send to any path."""
+    """Allow only stream pairs: one end of a pair of datagram sockets could send to any path."""
     kind = [_argument(1), (AND, 0, 0, SOCKET_TYPE), *_one_of(int(socket.SOCK_STREAM))]
     return [_argument(0), *_one_of(int(socket.AF_UNIX)), *kind]
 
 
 def _one_of(*values: int) -> Program:
     """Refuse the call unless the loaded argument is one of `values`."""
-    checks = [(EQUAL, left + 1, 0, value) for left, value in reversed(list(enumerate(values)))]
+    checks = [
+        (EQUAL, remaining + 1, 0, value) for remaining, value in reversed(list(enumerate(values)))
+    ]
     return [*checks, _refuse()]
 
 

@@ -96,7 +96,7 @@ class SqlGuardClient:
             "app.sql.worker",
             name="sql guard",
             log_path=self._log_path,
-            hello={"policy": self._policy.to_json(), "cpu_seconds": self._cpu_seconds},
+            handshake={"policy": self._policy.to_json(), "cpu_seconds": self._cpu_seconds},
             sandbox=Sandbox(),
             max_rss=WORKER_MEMORY,
             telemetry=self._telemetry,

@@ -18,8 +18,8 @@ from app.sql.model import SqlPolicy
 from app.sql.parse import DuckDBSql, TrinoSql
 
 
-def open_worker(hello: Message) -> Mapping[str, Handler]:
-    policy = SqlPolicy.from_json(hello["policy"])
+def open_worker(handshake: Message) -> Mapping[str, Handler]:
+    policy = SqlPolicy.from_json(handshake["policy"])
 
     def check_query(message: Message) -> Any:
         return guard.check_query(message["sql"], policy).to_json()
@@ -50,7 +50,7 @@ def open_worker(hello: Message) -> Mapping[str, Handler]:
     rewrite.to_duckdb(guard.check_query("SELECT 1 AS one", policy).sql, policy)
     script = guard.check_script("SELECT 1 AS one", policy, has_source_path=False)
     rewrite.bound(script, None, policy.catalog, policy)
-    cpu_seconds = hello["cpu_seconds"]
+    cpu_seconds = handshake["cpu_seconds"]
     return {handler.__name__: _answering(handler, cpu_seconds) for handler in handlers}
 
 

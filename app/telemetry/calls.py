@@ -1,6 +1,6 @@
-"""Requests, runs, and calls that leave the gateway: counted, timed, and spans of a trace.
+"""Counts, times and traces requests, runs, and calls that leave the gateway.
 
-Adapters are given a `Telemetry`. Neither Prometheus nor OpenTelemetry is imported here.
+Adapters get a `Telemetry`. Neither Prometheus nor OpenTelemetry is imported here.
 """
 
 import re
@@ -21,17 +21,17 @@ TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$
 
 @dataclass
 class Call:
-    """Under way. Whoever knows better than the exception tells says so here."""
+    """A call in progress. Code that knows more than the exception shows sets the outcome."""
 
     outcome: Outcome | None = None
 
 
 @dataclass
 class Work:
-    """A request or a run under way; what became of it is said before it ends."""
+    """A request or a run in progress. Its outcome is set before it ends."""
 
     traceparent: str | None = None
-    """Of its own span: what belongs to it is put under that."""
+    """The traceparent of its own span, under which its child spans go."""
     trace_id: str | None = None
     name: str | None = None
     attributes: dict[str, str | int] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Work:
 
 
 class Telemetry:
-    """Without metrics it counts nothing; without tracing there are no spans."""
+    """Counts nothing without metrics, and has no spans without tracing."""
 
     def __init__(self, metrics: "Metrics | None" = None, tracing: "Tracing | None" = None) -> None:
         self._metrics = metrics
@@ -47,12 +47,14 @@ class Telemetry:
 
     @contextmanager
     def call(self, engine: str, operation: str) -> Iterator[Call]:
-        """`operation` is one of a few: no id, no name and no address in it."""
+        """Measure a call. `operation` is one of a few values, without ids, names and addresses."""
         if self._tracing is None:
             with self._counted(engine, operation) as call:
                 yield call
             return
-        with self._tracing.child(f"{engine} {operation}", _of_call(engine, operation)) as span:
+        with self._tracing.child(
+            f"{engine} {operation}", _call_attributes(engine, operation)
+        ) as span:
             call = Call()
             try:
                 with self._counted(engine, operation, call):
@@ -77,11 +79,11 @@ class Telemetry:
                 self._metrics.called(engine, operation, outcome, time.perf_counter() - started)
 
     def called(self, engine: str, operation: str, outcome: Outcome, seconds: float) -> None:
-        """The same, of a call that has just ended."""
+        """Record a call that has just ended."""
         if self._metrics:
             self._metrics.called(engine, operation, outcome, seconds)
         if self._tracing:
-            attributes = {**_of_call(engine, operation), "asgard.outcome": outcome}
+            attributes = {**_call_attributes(engine, operation), "asgard.outcome": outcome}
             error = None if outcome.is_fine else outcome
             self._tracing.record(f"{engine} {operation}", seconds, error, attributes)
 
@@ -89,15 +91,15 @@ class Telemetry:
     def work(
         self, name: str, kind: str, parent: str | None, attributes: Mapping[str, str]
     ) -> Iterator[Work]:
-        """A request (`server`) or a run (`internal`), under the traceparent of who asked."""
-        given = TRACEPARENT.match(parent or "")
+        """Trace a request (`server`) or a run (`internal`) under the caller's traceparent."""
+        valid_parent = TRACEPARENT.match(parent or "")
         if self._tracing is None:
-            yield Work(trace_id=given[1] if given else None)
+            yield Work(trace_id=valid_parent[1] if valid_parent else None)
             return
-        with self._tracing.span(name, kind, parent if given else None, attributes) as span:
+        with self._tracing.span(name, kind, parent if valid_parent else None, attributes) as span:
             work = Work(traceparent=self._tracing.traceparent())
-            if found := TRACEPARENT.match(work.traceparent or ""):
-                work.trace_id = found[1]
+            if own := TRACEPARENT.match(work.traceparent or ""):
+                work.trace_id = own[1]
             try:
                 yield work
             finally:
@@ -106,7 +108,7 @@ class Telemetry:
                 self._tracing.end(span, work.attributes, work.error)
 
     def traceparent(self) -> str | None:
-        """Of the span that is under way here."""
+        """Return the traceparent of the current span."""
         return self._tracing.traceparent() if self._tracing else None
 
     def worker_spans(self, spans: Sequence[Mapping[str, Any]], process: str, pid: int) -> None:
@@ -114,7 +116,8 @@ class Telemetry:
             self._tracing.take(spans, process, pid)
 
     def commit_again(self, table: str, reason: str) -> None:
-        """`table`: `records` or `published`. `reason`: `stale` or `unknown`."""
+        """Count a repeated commit. `table` is `records` or `published`, `reason` is `stale` or
+        `unknown`."""
         if self._metrics:
             self._metrics.commit_retries.labels(table, reason).inc()
 
@@ -128,11 +131,11 @@ class Telemetry:
 
 
 def in_log(work: Work) -> dict[str, str]:
-    """By what its log lines are found from the trace, and the other way round."""
+    """Return the log fields that link log lines and the trace."""
     return {"trace_id": work.trace_id} if work.trace_id else {}
 
 
-def _of_call(engine: str, operation: str) -> dict[str, str]:
+def _call_attributes(engine: str, operation: str) -> dict[str, str]:
     return {"asgard.engine": engine, "asgard.operation": operation}
 
 

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON line an event, with request and run ids."""
+"""Structured logs: one JSON line per event, with request and run ids."""
 
 import logging
 import sys
@@ -18,14 +18,14 @@ SHARED: list[Any] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.format_exc_info,
 ]
-# One list for the whole process: a logger keeps the list that it met at its first use, and a second
-# configuration has to reach such a logger too.
+# One list for the whole process: a logger keeps the list from its first use, and a second
+# configuration has to reach such a logger, too.
 PROCESSORS: list[Any] = [*SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
 
 
 def configure_logging(level: str, secrets: Iterable[str]) -> None:
-    """Sends structlog's and the standard library's records to stderr as JSON lines, without these
-    secrets and those that become known later."""
+    """Send structlog's and the standard library's records to stderr as JSON lines, without these
+    secrets and those that are registered later."""
     register_secrets(secrets)
     structlog.configure(
         processors=PROCESSORS,
@@ -51,5 +51,5 @@ def configure_logging(level: str, secrets: Iterable[str]) -> None:
 
 
 def _line(logger: Any, name: str, event: EventDict) -> str:
-    """Secrets are looked for in the whole line: exceptions quote them, and objects show them."""
+    """Render a line without secrets, which exceptions and objects may also contain."""
     return clean_json(str(RENDER(logger, name, event)))

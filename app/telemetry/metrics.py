@@ -8,8 +8,9 @@ CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 300
 
 
 class Metrics:
-    """A registry of its own, so that two apps fit in a process. No label holds an id, a name that
-    a client chose, or free text: their number stays the same however much runs."""
+    """Has its own registry, so that a process can hold two apps. No label contains an id, a name
+    that a client chose, or free text, so the number of series does not grow with the number of
+    runs."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

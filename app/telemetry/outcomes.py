@@ -1,4 +1,4 @@
-"""How a call ended: one of a few, whatever was called."""
+"""The outcomes of calls, the same for everything that is called."""
 
 import asyncio
 from enum import StrEnum
@@ -9,7 +9,7 @@ from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachab
 class Outcome(StrEnum):
     OK = "ok"
     REFUSED = "refused"
-    """It was the caller's fault, or a race was lost: the engine works."""
+    """The caller made an error or lost a race. The engine works."""
     FAILED = "failed"
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"
@@ -37,7 +37,7 @@ class Outcome(StrEnum):
 
     @classmethod
     def of_status(cls, status: int) -> "Outcome":
-        """Of an HTTP answer."""
+        """Return the outcome of an HTTP response."""
         if status >= 500 or status in {401, 403, 429}:
             return cls.FAILED
         return cls.REFUSED if status >= 400 else cls.OK

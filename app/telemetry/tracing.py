@@ -18,12 +18,13 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 Attributes = Mapping[str, str | int | float | bool]
 KINDS = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL}
 EXPORT_SECONDS = 3.0
-"""With its repetitions; a collector that is away holds up the end of the process by as much."""
-NOBODY = trace.INVALID_SPAN
+"""Including retries. An unreachable collector delays the end of the process by this time."""
+NO_SPAN = trace.INVALID_SPAN
 
 
 class Tracing:
-    """Of one gateway. What the SDK's own variables say (OTEL_TRACES_SAMPLER and others) holds."""
+    """The tracing of one gateway. The SDK's own variables (OTEL_TRACES_SAMPLER and others)
+    apply."""
 
     def __init__(self, endpoint: str, headers: str, service: str, version: str) -> None:
         self._resource = Resource.create(
@@ -47,11 +48,11 @@ class Tracing:
     def span(
         self, name: str, kind: str, parent: str | None, attributes: Attributes
     ) -> Iterator[Span]:
-        """Under this traceparent, or the first of a trace."""
+        """Open a span under this traceparent, or the first span of a trace."""
         carrier = {"traceparent": parent} if parent else {}
         with self._tracer.start_as_current_span(
             name,
-            context=self._wire.extract(carrier, context=trace.set_span_in_context(NOBODY)),
+            context=self._wire.extract(carrier, context=trace.set_span_in_context(NO_SPAN)),
             kind=KINDS[kind],
             attributes=dict(attributes),
             record_exception=False,
@@ -61,9 +62,9 @@ class Tracing:
 
     @contextmanager
     def child(self, name: str, attributes: Attributes) -> Iterator[Span]:
-        """Nothing where no trace is under way: what goes on by itself makes none of its own."""
+        """Open a child span, if there is a current trace. Background work does not start traces."""
         if not trace.get_current_span().is_recording():
-            yield NOBODY
+            yield NO_SPAN
             return
         with self._tracer.start_as_current_span(
             name,
@@ -75,7 +76,7 @@ class Tracing:
             yield span
 
     def record(self, name: str, seconds: float, error: str | None, attributes: Attributes) -> None:
-        """A child that has just ended."""
+        """Record a child span that has just ended."""
         if trace.get_current_span().is_recording():
             end = time.time_ns()
             span = self._tracer.start_span(
@@ -89,7 +90,7 @@ class Tracing:
             span.end(end)
 
     def end(self, span: Span, attributes: Attributes, error: str | None) -> None:
-        """What is known of it only now; whoever opened it ends it."""
+        """Set what is known only at the end. The code that opened the span ends it."""
         span.set_attributes(dict(attributes))
         if error:
             span.set_status(Status(StatusCode.ERROR, error))
@@ -100,29 +101,29 @@ class Tracing:
         return carrier.get("traceparent")
 
     def take(self, spans: Sequence[Mapping[str, Any]], process: str, pid: int) -> None:
-        """Spans that a worker measured, of the trace that is under way here."""
-        here = trace.get_current_span()
-        if not here.is_recording():
+        """Export spans that a worker measured, as part of the current trace."""
+        current = trace.get_current_span()
+        if not current.is_recording():
             return
         resource = self._resource.merge(Resource({"process.pid": pid, "asgard.process": process}))
-        for told in spans:
-            status = Status(StatusCode.ERROR, told["error"]) if told["error"] else Status()
+        for measured in spans:
+            status = Status(StatusCode.ERROR, measured["error"]) if measured["error"] else Status()
             self._processor.on_end(
                 ReadableSpan(
-                    name=told["name"],
-                    context=_within(here.get_span_context(), told["span_id"]),
-                    parent=_within(here.get_span_context(), told["parent_id"]),
+                    name=measured["name"],
+                    context=_within(current.get_span_context(), measured["span_id"]),
+                    parent=_within(current.get_span_context(), measured["parent_id"]),
                     resource=resource,
                     kind=SpanKind.INTERNAL,
                     status=status,
-                    start_time=told["start"],
-                    end_time=told["end"],
+                    start_time=measured["start"],
+                    end_time=measured["end"],
                     attributes={"asgard.engine": process},
                 )
             )
 
     def close(self) -> None:
-        """Sends what is left. Blocks."""
+        """Send the remaining spans. Blocks."""
         self._provider.shutdown()
 
 
@@ -133,6 +134,6 @@ def _within(context: SpanContext, span_id: str) -> SpanContext:
 
 
 def _pairs(headers: str) -> dict[str, str]:
-    """`name=value,name=value`, as OTEL_EXPORTER_OTLP_HEADERS has them."""
+    """Parse `name=value,name=value`, the format of OTEL_EXPORTER_OTLP_HEADERS."""
     pairs = (pair.partition("=") for pair in headers.split(",") if "=" in pair)
     return {name.strip(): value.strip() for name, _, value in pairs}

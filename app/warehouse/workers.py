@@ -21,11 +21,12 @@ LIMIT_RSS = 3 * 2**29
 
 @dataclass(frozen=True)
 class WorkerKind:
-    """`module` is what the process runs. `hello` is its first message, together with its folder."""
+    """`module` is what the process runs. `handshake` is its first message, together with its
+    folder."""
 
     module: str
     name: str
-    hello: dict[str, Any]
+    handshake: dict[str, Any]
     hosts: tuple[Address, ...]
     """The hosts that its sandbox lets it reach."""
 
@@ -77,7 +78,7 @@ class Workers:
             kind.module,
             name=kind.name,
             log_path=self._logs / f"{kind.name}.log",
-            hello={**kind.hello, "folder": str(folder)},
+            handshake={**kind.handshake, "folder": str(folder)},
             env={"MALLOC_ARENA_MAX": "2"},
             sandbox=Sandbox(folder, kind.hosts),
             max_rss=LIMIT_RSS,

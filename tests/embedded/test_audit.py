@@ -1,4 +1,4 @@
-"""Every change is on record: at once over HTTP, after a kill -9, and in Iceberg for everybody."""
+"""Every change is recorded: at once over HTTP, after a kill -9, and in Iceberg for SQL engines."""
 
 import asyncio
 import json
@@ -64,18 +64,18 @@ async def stored(lakehouse) -> dict[str, AuditRecord]:
 
 
 async def in_iceberg(lakehouse) -> list[dict]:
-    def read(rest):
-        return rest.load_table(("asgard", "audit")).scan().to_arrow().to_pylist()
+    def read(catalog):
+        return catalog.load_table(("asgard", "audit")).scan().to_arrow().to_pylist()
 
     return await lakehouse.catalog.run(read)
 
 
-async def test_a_change_says_who_what_when_whence_and_what_came_of_it(closed, lakehouse):
+async def test_a_record_of_a_change_has_caller_action_time_address_and_outcome(closed, lakehouse):
     gate, admin, _ = closed
     sent = {**bearer(admin), "X-Request-Id": "audited-1"}
     made = await gate.client.post("/api/v1/data-products", json=PRODUCT, headers=sent)
     product = made.json()["id"]
-    # It is an object before it is anything else: the batch has not gone yet.
+    # It is an object first: the batch has not been written yet.
     objects = [item for item in (await stored(lakehouse)).values() if item.resource_id == product]
     assert [item.request_id for item in objects] == ["audited-1"]
     run = await gate.client.post(f"/api/v1/data-products/{product}/run", headers=bearer(admin))
@@ -102,7 +102,7 @@ async def test_a_change_says_who_what_when_whence_and_what_came_of_it(closed, la
     assert page["records"][0]["at"].endswith("Z")
 
 
-async def test_what_changes_nothing_is_not_on_record(closed):
+async def test_requests_that_change_nothing_are_not_recorded(closed):
     gate, admin, _ = closed
     sent = {**bearer(admin), "X-Request-Id": "read-only"}
     sql = {"sql_query": "SELECT 1 AS x"}
@@ -137,7 +137,7 @@ async def test_refusals_are_counted_and_bounded(closed):
     assert len(refusals) <= 2 * trails.MOST_REFUSALS
 
 
-async def test_pages_go_on_where_the_one_before_ended(closed):
+async def test_a_page_continues_where_the_previous_one_ended(closed):
     gate, admin, _ = closed
     seen: list[str] = []
     cursor = None
@@ -154,14 +154,14 @@ async def test_pages_go_on_where_the_one_before_ended(closed):
     assert bad.status_code == 400
 
 
-async def test_what_a_killed_replica_left_is_taken_over_once(lakehouse, monkeypatch):
+async def test_records_of_a_killed_replica_are_taken_over_once(lakehouse, monkeypatch):
     monkeypatch.setattr(trails, "BATCHING", 0.0)
     left = record(path="/api/v1/left")
     appended = record(path="/api/v1/appended")
     first = AuditTrail(lakehouse.store, lakehouse.catalog)
     await first.keep(appended)
     await first.close()
-    # Killed after its commit and before it removed the object; and before its commit.
+    # One was killed between its commit and the removal of the object, the other before its commit.
     for item in (left, appended):
         body = item.model_dump_json().encode()
         await lakehouse.store.put(f"{PREFIX}{item.id}.json", body)
@@ -175,7 +175,7 @@ async def test_what_a_killed_replica_left_is_taken_over_once(lakehouse, monkeypa
     assert (rows.count(left.id), rows.count(appended.id)) == (1, 1)
 
 
-async def test_sql_engines_find_who_did_what_in_columns(lakehouse):
+async def test_sql_engines_find_the_fields_in_columns(lakehouse):
     trail = AuditTrail(lakehouse.store, lakehouse.catalog)
     item = record(run_id="0123456789ab", resource_id="thing")
     await trail.keep(item)
@@ -188,7 +188,9 @@ async def test_sql_engines_find_who_did_what_in_columns(lakehouse):
     assert item.id not in await stored(lakehouse)
 
 
-async def test_records_that_come_during_a_commit_do_not_keep_the_loop_busy(lakehouse, monkeypatch):
+async def test_records_that_arrive_during_a_commit_do_not_keep_the_loop_busy(
+    lakehouse, monkeypatch
+):
     monkeypatch.setattr(trails, "BATCHING", 0.0)
     monkeypatch.setattr(trails, "SWEPT_EVERY", 2.0)
     trail = AuditTrail(lakehouse.store, lakehouse.catalog)
@@ -219,7 +221,7 @@ async def test_without_the_catalog_nothing_waits_and_nothing_is_lost(lakehouse):
     trail = AuditTrail(lakehouse.store, AwayCatalog())  # type: ignore[arg-type]
     trail.open()
     item = record()
-    async with asyncio.timeout(trails.PATIENCE):
+    async with asyncio.timeout(trails.WRITE_TIMEOUT):
         await trail.keep(item)
     with pytest.raises(EngineUnreachable):
         await trail.all()
@@ -237,11 +239,11 @@ async def test_without_the_catalog_nothing_waits_and_nothing_is_lost(lakehouse):
         ({"run": "text", "id": 5}, {}, {}),
     ],
 )
-def test_ids_are_found_in_answers(answer, path, found):
+def test_ids_are_read_from_responses(answer, path, found):
     assert ids_in(answer, path) == found
 
 
-async def test_a_killed_gateway_had_what_it_answered_on_record(tmp_path):
+async def test_a_killed_gateway_has_recorded_what_it_answered(tmp_path):
     with live_gateway(tmp_path / "home") as live:
         async with httpx.AsyncClient(base_url=live.url, timeout=60) as client:
             sent = {"X-Request-Id": "before-the-kill"}

@@ -140,7 +140,7 @@ async def test_a_worker_that_is_always_second_gives_up_and_says_so(world: World)
     world.catalog.overtaken["cr_gold_never"] = 9
     done = await world.post("/dbt/transform", name="cr_gold_never", sql_query="SELECT 2 AS n")
     assert done["status"] == "failed"
-    assert "changed by another writer" in done["error_message"]
+    assert "Another writer changed" in done["error_message"]
     assert world.catalog.commits.count("cr_gold_never") == 3
     after = await world.retries()
     assert after["published", "stale"] - before.get(("published", "stale"), 0) == 2

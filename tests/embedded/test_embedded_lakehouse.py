@@ -114,7 +114,7 @@ async def assert_data_is_there(lakehouse: EmbeddedLakehouse) -> None:
     assert rows.to_pydict() == {"id": [1, 2, 3]}
 
 
-async def test_when_seaweedfs_is_killed_it_comes_back_with_its_data(tmp_path):
+async def test_a_killed_seaweedfs_comes_back_with_its_data(tmp_path):
     async with opened(tmp_path) as lakehouse:
         await write_data(lakehouse)
         for _ in range(2):
@@ -131,7 +131,7 @@ async def test_when_seaweedfs_is_killed_it_comes_back_with_its_data(tmp_path):
         assert lakehouse.restarts == 2
 
 
-async def test_a_seaweedfs_that_stops_answering_is_started_anew(tmp_path):
+async def test_a_seaweedfs_that_stops_answering_is_restarted(tmp_path):
     async with opened(tmp_path, Patience(mute_for=3, mute_poll=0.5)) as lakehouse:
         await write_data(lakehouse)
         hanging = lakehouse.pid
@@ -141,7 +141,7 @@ async def test_a_seaweedfs_that_stops_answering_is_started_anew(tmp_path):
         await assert_data_is_there(lakehouse)
 
 
-async def test_a_seaweedfs_that_hangs_at_its_start_is_started_anew(tmp_path):
+async def test_a_seaweedfs_that_hangs_while_starting_is_restarted(tmp_path):
     lakehouse = opened(tmp_path, Patience(ready_within=4))
     opening = asyncio.create_task(lakehouse.__aenter__())
     await until(lambda: bool(seaweedfs_of(tmp_path)), 10)
@@ -171,7 +171,7 @@ async def test_a_clean_stop_leaves_no_process_and_no_lock(tmp_path):
         await assert_data_is_there(lakehouse)
 
 
-async def test_only_we_can_read_the_keys_and_every_listener_is_on_this_machine(tmp_path):
+async def test_only_our_user_can_read_the_keys_and_every_listener_is_local(tmp_path):
     home = tmp_path / "home"
     async with opened(home) as lakehouse:
         secret = lakehouse.lake.s3.secret_key
@@ -194,7 +194,7 @@ async def test_only_we_can_read_the_keys_and_every_listener_is_on_this_machine(t
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a parent-death signal")
-async def test_when_the_gateway_is_killed_seaweedfs_goes_with_it_and_the_next_start_has_all(
+async def test_seaweedfs_ends_with_a_killed_gateway_and_the_next_start_has_all_data(
     tmp_path,
 ):
     async with gateway(tmp_path) as first:
@@ -235,14 +235,14 @@ async def test_gateways_that_start_together_share_one_seaweedfs(tmp_path):
         assert len({lakehouse.lake.s3.endpoint for lakehouse in lakehouses}) == 1
 
 
-async def test_ports_that_strangers_took_are_chosen_again(tmp_path):
+async def test_ports_that_other_programs_took_are_replaced(tmp_path):
     async with opened(tmp_path) as lakehouse:
         await write_data(lakehouse)
-        former = lakehouse.lake
-    with socket.create_server(("127.0.0.1", int(former.s3.endpoint.rpartition(":")[2]))):
+        previous = lakehouse.lake
+    with socket.create_server(("127.0.0.1", int(previous.s3.endpoint.rpartition(":")[2]))):
         async with opened(tmp_path) as lakehouse:
-            assert lakehouse.lake.s3.endpoint != former.s3.endpoint
-            assert lakehouse.lake.s3.secret_key == former.s3.secret_key
+            assert lakehouse.lake.s3.endpoint != previous.s3.endpoint
+            assert lakehouse.lake.s3.secret_key == previous.s3.secret_key
             await assert_data_is_there(lakehouse)
 
 
@@ -261,8 +261,8 @@ async def assert_refused(asked: Awaitable[httpx.Response]) -> None:
         assert answer.status_code == 400, answer.text
 
 
-async def test_nobody_reads_or_writes_past_the_credentials(tmp_path):
-    """SeaweedFS listens for its own parts, too, and those ask for no S3 signature."""
+async def test_no_request_without_credentials_reads_or_writes(tmp_path):
+    """SeaweedFS also listens for its own parts, and those ports require no S3 signature."""
     async with opened(tmp_path) as lakehouse, httpx.AsyncClient(timeout=5) as stranger:
         await write_data(lakehouse)
         ports = json.loads((tmp_path / "lakehouse.json").read_text())["ports"]
@@ -281,6 +281,6 @@ async def test_nobody_reads_or_writes_past_the_credentials(tmp_path):
         await assert_data_is_there(lakehouse)
 
 
-async def test_a_process_that_only_has_the_number_of_our_seaweedfs_is_left_alone(tmp_path):
+async def test_another_process_with_the_pid_of_our_seaweedfs_is_left_alone(tmp_path):
     (tmp_path / "seaweedfs.pid").write_text(f"{os.getpid()} 1.0")
     assert Home(tmp_path).leftover_child() is None

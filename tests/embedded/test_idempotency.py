@@ -35,7 +35,7 @@ async def test_the_same_key_and_body_give_the_first_id_again(keys, key):
     assert await keys.claim(key, "second") == Claim("first", replayed=True)
 
 
-async def test_of_requests_in_flight_at_once_one_chooses_the_id(keys, key):
+async def test_one_of_several_concurrent_requests_chooses_the_id(keys, key):
     claims = await asyncio.gather(*(keys.claim(key, f"id{number}") for number in range(12)))
     assert len({claim.id for claim in claims}) == 1
     assert sum(not claim.replayed for claim in claims) == 1
@@ -48,20 +48,20 @@ async def test_the_same_key_with_another_body_is_refused(keys, key):
     assert await keys.claim(key, "third") == Claim("first", replayed=True)
 
 
-async def test_keys_of_other_callers_are_other_keys(keys, key):
+async def test_keys_of_other_callers_are_different_keys(keys, key):
     await keys.claim(key, "mine")
-    theirs = replace(key, caller=Caller("them"), body_hash="other")
-    assert await keys.claim(theirs, "theirs") == Claim("theirs", replayed=False)
+    other_key = replace(key, caller=Caller("them"), body_hash="other")
+    assert await keys.claim(other_key, "theirs") == Claim("theirs", replayed=False)
 
 
-async def test_a_repeat_of_our_own_lost_answer_is_no_replay(keys, key):
+async def test_a_repeat_after_our_own_lost_answer_is_not_a_replay(keys, key):
     await keys.claim(key, "first")
     assert await keys.claim(key, "first") == Claim("first", replayed=False)
 
 
 async def test_an_expired_key_is_free_for_one_new_request(keys, key, monkeypatch):
     await keys.claim(key, "old")
-    monkeypatch.setattr(idempotency, "KEPT", timedelta(seconds=-1))
+    monkeypatch.setattr(idempotency, "LIFETIME", timedelta(seconds=-1))
     other = replace(key, body_hash="other")
     assert await keys.claim(other, "new") == Claim("new", replayed=False)
     monkeypatch.undo()
@@ -72,7 +72,7 @@ async def test_a_sweep_deletes_expired_keys_and_no_others(keys, key, lakehouse, 
     await keys.claim(key, "first")
     await keys.sweep()
     assert await keys.claim(key, "second") == Claim("first", replayed=True)
-    monkeypatch.setattr(idempotency, "KEPT", timedelta(seconds=-1))
+    monkeypatch.setattr(idempotency, "LIFETIME", timedelta(seconds=-1))
     swept = await asyncio.gather(keys.sweep(), IdempotencyStore(lakehouse.store).sweep())
     assert max(swept) >= 1
     assert await lakehouse.store.get(key.object_key) is None
@@ -85,7 +85,7 @@ async def test_a_young_key_outlives_the_sweep_of_an_old_one(keys, key, lakehouse
     await until(lambda: is_old(lakehouse.store, key))
     young = replace(key, key=uuid4().hex)
     await keys.claim(young, "young")
-    monkeypatch.setattr(idempotency, "KEPT", timedelta(seconds=3))
+    monkeypatch.setattr(idempotency, "LIFETIME", timedelta(seconds=3))
     assert await keys.sweep() >= 1
     monkeypatch.undo()
     assert await lakehouse.store.get(key.object_key) is None
@@ -97,7 +97,7 @@ async def is_old(store: ObjectStore, key: IdempotencyKey) -> bool:
     return held is not None and held.answered_at - held.last_modified > timedelta(seconds=4)
 
 
-async def test_the_parameters_of_a_request_belong_to_what_its_key_stands_for(lakehouse):
+async def test_the_parameters_of_a_request_belong_to_its_key(lakehouse):
     async with gate(lakehouse.settings) as opened:
 
         async def post(path: str, key: str, **more: object) -> httpx.Response:
@@ -114,7 +114,7 @@ async def test_the_parameters_of_a_request_belong_to_what_its_key_stands_for(lak
             422,
             "/problems/idempotency-key-reused",
         )
-        # How long to wait does not change what is asked.
+        # The waiting time does not change the request.
         again = await post(f"transformations/{made}/run?wait_seconds=5", key)
         assert again.headers["Idempotency-Replayed"] == "true"
         assert again.json()["run_id"] == first.json()["run_id"]

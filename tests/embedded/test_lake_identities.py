@@ -127,7 +127,7 @@ def signed_post(lake: Lake, service: str, body: str) -> httpx.Response:
     return httpx.post(request.url, content=body, headers=dict(request.headers))
 
 
-def test_the_builder_has_keys_of_its_own_and_the_same_lake_otherwise(world):
+def test_the_builder_has_its_own_keys_and_otherwise_the_same_lake(world):
     lake, builder = world.lake, world.builder
     assert builder.s3.access_key != lake.s3.access_key
     assert builder.s3.secret_key != lake.s3.secret_key
@@ -139,9 +139,7 @@ def test_the_builder_has_keys_of_its_own_and_the_same_lake_otherwise(world):
 
 
 @pytest.mark.parametrize("schema", ["silver", "gold"])
-def test_pyiceberg_and_duckdb_read_tables_that_were_published_a_moment_ago(
-    world, builder_duckdb, schema
-):
+def test_pyiceberg_and_duckdb_read_tables_that_were_just_published(world, builder_duckdb, schema):
     catalog = world.builder.open_catalog()
     name = f"{schema}.fresh_{uuid4().hex[:8]}"
     table = world.catalog.create_table(name, ROWS.schema)
@@ -204,7 +202,7 @@ def test_listing_is_refused_outside_of_silver_and_gold(world, builder_s3, builde
         builder_duckdb.execute(f"SELECT * FROM glob('s3://{place}**')")
 
 
-def test_a_way_around_through_dots_lists_and_reads_nothing(world, builder_s3):
+def test_paths_with_dots_list_and_read_nothing(world, builder_s3):
     [record, *_] = world.files("asgard")
     assert "Contents" not in builder_s3.list_objects_v2(Bucket="warehouse", Prefix="gold/../asgard")
     endpoint = world.builder.s3.endpoint
@@ -239,10 +237,10 @@ def test_no_object_outside_of_silver_and_gold_is_read_and_none_is_changed(world,
             refused(builder_s3.delete_object, **name)
             refused(builder_s3.create_multipart_upload, **name)
             refused(builder_s3.put_object_tagging, **name, Tagging={"TagSet": []})
-        doomed = {"Objects": [{"Key": key} for key in before[bucket] if "/build_" not in key]}
-        answer = builder_s3.delete_objects(Bucket=bucket, Delete=doomed)
+        deletion = {"Objects": [{"Key": key} for key in before[bucket] if "/build_" not in key]}
+        answer = builder_s3.delete_objects(Bucket=bucket, Delete=deletion)
         assert {error["Code"] for error in answer["Errors"]} == {"AccessDenied"}
-        assert len(answer["Errors"]) == len(doomed["Objects"])
+        assert len(answer["Errors"]) == len(deletion["Objects"])
     assert world.keys() == before
 
 
@@ -295,7 +293,7 @@ def test_the_builder_writes_reads_and_deletes_its_own_files(world, builder_s3, b
 
 
 @pytest.mark.parametrize("schema", ["silver", "gold", "asgard", "asgard_staging"])
-def test_the_catalog_takes_no_change_from_the_builder(world, schema):
+def test_the_catalog_refuses_every_change_by_the_builder(world, schema):
     before, catalog = world.keys(), world.builder.open_catalog()
     record = f"s3://warehouse/asgard/{world.name}/metadata/v1.metadata.json"
     table, new = f"{schema}.{world.name}", f"{schema}.new_{uuid4().hex[:8]}"
@@ -342,7 +340,7 @@ def test_no_commit_of_the_builder_reaches_a_table(world):
     assert "owner" not in world.catalog.load_table(f"gold.{world.name}").properties
 
 
-def test_the_builder_neither_reads_nor_changes_who_may_do_what(world, builder_s3):
+def test_the_builder_neither_reads_nor_changes_permissions(world, builder_s3):
     keys = {
         "aws_access_key_id": world.builder.s3.access_key,
         "aws_secret_access_key": world.builder.s3.secret_key,
@@ -380,7 +378,7 @@ def test_the_builder_neither_reads_nor_changes_who_may_do_what(world, builder_s3
     assert world.catalog.load_table(f"gold.{world.name}").scan().to_arrow().num_rows == 3
 
 
-async def test_schemas_of_another_name_are_read_from_the_next_start_on(tmp_path):
+async def test_schemas_with_other_names_are_readable_after_the_next_start(tmp_path):
     before = Settings(_env_file=None, asgard_home=tmp_path)
     async with embedded_lakehouse(before) as lakehouse:
         lakehouse.lake.open_catalog().create_table("gold.t", ROWS.schema).append(ROWS)
@@ -443,9 +441,9 @@ def test_sail_reads_sources_silver_and_gold_and_no_other_object_and_changes_none
                 refused(s3.put_object, **name, Body=b"evil")
                 refused(s3.delete_object, **name)
                 refused(s3.create_multipart_upload, **name)
-            doomed = {"Objects": [{"Key": key} for key in before[bucket]]}
-            answer = s3.delete_objects(Bucket=bucket, Delete=doomed)
-            assert len(answer["Errors"]) == len(doomed["Objects"])
+            deletion = {"Objects": [{"Key": key} for key in before[bucket]]}
+            answer = s3.delete_objects(Bucket=bucket, Delete=deletion)
+            assert len(answer["Errors"]) == len(deletion["Objects"])
             for place in readable:
                 new = {"Bucket": bucket, "Key": f"{place}{world.name}/new"}
                 refused(s3.put_object, **new, Body=b"evil")
@@ -456,7 +454,7 @@ def test_sail_reads_sources_silver_and_gold_and_no_other_object_and_changes_none
 
 
 @pytest.mark.parametrize("schema", ["silver", "gold", "asgard", "asgard_staging", "bronze"])
-def test_the_catalog_takes_no_change_from_sail(world, lakehouse, schema):
+def test_the_catalog_refuses_every_change_by_sail(world, lakehouse, schema):
     before, catalog = world.keys(), lakehouse.sail_lake.open_catalog()
     table, new = f"{schema}.{world.name}", f"{schema}.new_{uuid4().hex[:8]}"
     for change in (
@@ -629,7 +627,7 @@ async def test_a_hostile_program_in_sails_place_reads_sources_and_reaches_nothin
     world, lakehouse, tmp_path, monkeypatch
 ):
     given = await given_to("app.data_transformation.sail.worker", lakehouse, monkeypatch)
-    lake, sandbox = Lake.from_json(given["hello"]["lake"]), given["sandbox"]
+    lake, sandbox = Lake.from_json(given["handshake"]["lake"]), given["sandbox"]
     own = tmp_path / "own"
     own.mkdir()
     (own / "lake.json").write_text(lake.to_json())
@@ -688,11 +686,11 @@ print(json.dumps({"rows": rows, "handed over": handed_over, "reached": reached})
 """
 
 
-async def test_a_hostile_program_in_a_publishers_place_reads_what_is_handed_over_and_no_other_file(
+async def test_a_hostile_program_in_a_publishers_place_reads_only_the_files_of_results(
     world, lakehouse, tmp_path, monkeypatch
 ):
     given = await given_to("app.lakehouse.publish.worker", lakehouse, monkeypatch)
-    lake = Lake.from_json(given["hello"]["lake"])
+    lake = Lake.from_json(given["handshake"]["lake"])
     own = tmp_path / "own"
     own.mkdir()
     (own / "lake.json").write_text(lake.to_json())

@@ -61,18 +61,18 @@ async def two_volumes(lakehouse: EmbeddedLakehouse, home: Path) -> list[Path]:
     ],
     ids=["data", "index"],
 )
-async def test_each_volume_of_a_running_lake_is_looked_at(tmp_path, harm, said):
+async def test_each_volume_of_a_running_lake_is_checked(tmp_path, harm, said):
     async with opened(tmp_path) as lakehouse:
         volumes = await two_volumes(lakehouse, tmp_path)
         assert await fault(lakehouse) is None
         harm(volumes[0])
         expected = f"the embedded lake has lost data: {said.format(volumes[0].name)}"
         assert (await fault(lakehouse) or "").startswith(expected)
-        # The other volume works: without a look at each, one object would prove nothing.
+        # The other volume works: without a check of each, one object would prove nothing.
         await lakehouse.store.put("bronze/later", b"more bytes")
 
 
-async def test_a_volume_that_is_cut_is_a_loss(tmp_path):
+async def test_a_truncated_volume_is_a_loss(tmp_path):
     async with opened(tmp_path) as lakehouse:
         assert await fault(lakehouse) is None
         with (tmp_path / "seaweedfs/lake_1.dat").open("r+b") as file:
@@ -132,7 +132,7 @@ async def test_a_new_start_does_not_hide_a_loss(tmp_path, lost, said):
         assert (await fault(lakehouse) or "").startswith(said)
 
 
-async def test_what_seaweedfs_does_by_itself_is_no_loss(tmp_path):
+async def test_what_seaweedfs_does_by_itself_is_not_a_loss(tmp_path):
     async with opened(tmp_path) as lakehouse:
         volumes = await two_volumes(lakehouse, tmp_path)
         assert await fault(lakehouse) is None

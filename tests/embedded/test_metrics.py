@@ -1,4 +1,4 @@
-"""What `/metrics` says after work whose amount is known."""
+"""The figures of `/metrics` after a known amount of work."""
 
 import asyncio
 import json
@@ -60,17 +60,17 @@ async def scrape(gated: Gate) -> Scrape:
 
 
 async def scraped(gated: Gate, condition: Callable[[Scrape], bool]) -> Scrape:
-    """The first scrape of which that is true."""
+    """Return the first scrape that fulfils the condition."""
     while True:
-        found = await scrape(gated)
-        if condition(found):
-            return found
+        current = await scrape(gated)
+        if condition(current):
+            return current
         await asyncio.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
 async def gated(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gate]:
-    """On a lake of its own: what others made would be counted, too."""
+    """A gateway with its own lake, because the work of others would also be counted."""
     rows = pa.table({"id": [1, 2, 3], "note": ["1", "2", "no number"]})
 
     def make(catalog: "RestCatalog") -> None:
@@ -94,7 +94,7 @@ def product(name: str, sql: str) -> dict[str, Any]:
     }
 
 
-async def test_work_is_counted_by_what_it_was_and_how_it_ended(gated: Gate) -> None:
+async def test_work_is_counted_by_kind_and_outcome(gated: Gate) -> None:
     async def post(path: str, json: Any = None) -> Any:
         answer = await gated.client.post(f"/api/v1/data-products{path}", json=json)
         assert answer.status_code in {200, 201}, answer.text
@@ -135,10 +135,10 @@ async def test_work_is_counted_by_what_it_was_and_how_it_ended(gated: Gate) -> N
     assert calls("sql-judge", "check_query", "ok") >= 6
     assert more("engine_call_seconds_count", engine="dbt", operation="build") == 2
     assert 0 < more("engine_call_seconds_sum", engine="dbt", operation="build") < 60
-    # Each run is an object, made and then changed with every step.
+    # Each run is an object, created once and changed with every step.
     assert calls("s3", "PutObject", "ok") >= 6
     assert calls("catalog", "GET table", "ok") >= 2
-    # The records; a table is made by its worker.
+    # The records. A worker creates a table.
     assert calls("catalog", "POST table", "ok") >= 2
     assert more("s3_bytes_total", direction="written") > 2000
     assert more("s3_bytes_total", direction="read") > 500
@@ -149,7 +149,7 @@ async def test_work_is_counted_by_what_it_was_and_how_it_ended(gated: Gate) -> N
     assert after.sum("asgard_ready") == 1
 
 
-async def test_s3_bytes_are_of_the_gateways_own_requests_and_not_of_tables(gated: Gate) -> None:
+async def test_s3_bytes_count_the_gateways_own_requests_and_not_tables(gated: Gate) -> None:
     rows = (
         "SELECT n, to_hex(md5(to_utf8(CAST(n AS varchar)))) AS hash "
         "FROM UNNEST(sequence(1, 9999)) AS t(n)"
@@ -171,9 +171,9 @@ async def test_s3_bytes_are_of_the_gateways_own_requests_and_not_of_tables(gated
     assert moved - sum(found.size for found in archived) < 50_000
 
 
-async def test_what_a_client_makes_up_is_no_series_of_its_own(gated: Gate) -> None:
+async def test_values_that_a_client_invents_do_not_create_series(gated: Gate) -> None:
     async def series() -> set[tuple[str, ...]]:
-        # Without calls of engines: workers start meanwhile, which counts.
+        # Without calls to engines, because workers that start meanwhile are counted.
         return {
             (sample.name, *sample.labels.values())
             for sample in (await scrape(gated)).samples
@@ -186,7 +186,7 @@ async def test_what_a_client_makes_up_is_no_series_of_its_own(gated: Gate) -> No
         await gated.client.get(f"/api/v1/data-products/made-up-{number}")
 
     await make_up(0)
-    await scrape(gated)  # which is a series, too
+    await scrape(gated)  # which is also a series
     before = await series()
     for number in range(1, 10):
         await make_up(number)
@@ -215,7 +215,7 @@ async def test_open_runs_are_shown_until_they_end(gated: Gate) -> None:
     assert now.sum("asgard_runs_total", kind="data_product", state="cancelled") == 1
 
 
-async def test_alerts_and_dashboard_ask_for_what_a_scrape_has(gated: Gate) -> None:
+async def test_alerts_and_dashboard_use_only_series_of_a_scrape(gated: Gate) -> None:
     rule = (CHART / "templates" / "prometheusrule.yaml").read_text()
     dashboard = json.loads((CHART / "files" / "dashboard.json").read_text())
     panels = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
@@ -240,7 +240,7 @@ async def fail_at_s3(gated: Gate) -> None:
     await store.close()
 
 
-async def test_of_s3_only_faults_are_errors(lakehouse: "Lakehouse", tmp_path: Path) -> None:
+async def test_only_faults_of_s3_are_errors(lakehouse: "Lakehouse", tmp_path: Path) -> None:
     metrics = Metrics()
     telemetry = Telemetry(metrics)
 
@@ -289,7 +289,7 @@ class Doc(BaseModel):
     name: str
 
 
-async def test_a_commit_that_comes_second_is_counted(lakehouse: "Lakehouse") -> None:
+async def test_a_commit_that_loses_a_race_is_counted(lakehouse: "Lakehouse") -> None:
     metrics, kind = Metrics(), f"counted_{uuid4().hex[:8]}"
     catalogs = [Catalog(lakehouse.lake, Telemetry(metrics)) for _ in range(2)]
     tables = [RecordTable(catalog, kind, Doc) for catalog in catalogs]
@@ -314,13 +314,13 @@ async def test_a_commit_that_comes_second_is_counted(lakehouse: "Lakehouse") -> 
         await catalog.close()
 
 
-async def test_metrics_need_their_scope(lakehouse: "Lakehouse", tmp_path: Path) -> None:
+async def test_metrics_require_their_scope(lakehouse: "Lakehouse", tmp_path: Path) -> None:
     reader, admin = key_of("runs:read"), key_of("admin")
     write_keys(tmp_path / "keys.json", reader[1], admin[1])
     settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": tmp_path / "keys.json"}
     async with gate(lakehouse.settings, **settings) as closed:
-        asked = [
+        statuses = [
             (await closed.client.get("/metrics", headers=headers)).status_code
             for headers in ({}, bearer(reader[0]), bearer(admin[0]))
         ]
-    assert asked == [401, 403, 200]
+    assert statuses == [401, 403, 200]

@@ -1,4 +1,4 @@
-"""Records are never lost, doubled or overwritten, whoever writes them at the same moment."""
+"""Records are never lost, doubled or overwritten by concurrent writers."""
 
 import asyncio
 import random
@@ -44,7 +44,7 @@ def table(lakehouse, kind) -> RecordTable[Doc]:
 
 @pytest.fixture
 def other(lakehouse, kind) -> RecordTable[Doc]:
-    """Another replica's view of the same table."""
+    """Return another replica's view of the same table."""
     return RecordTable(lakehouse.catalog, kind, Doc)
 
 
@@ -61,7 +61,7 @@ def rename(name: str):
     return lambda doc: doc.model_copy(update={"name": name})
 
 
-async def test_what_is_written_here_is_read_there(table, other):
+async def test_one_replica_reads_what_another_wrote(table, other):
     written = await table.insert("a", Doc(name="one"), "me")
     assert (written.version, written.created_by, written.doc) == (1, "me", Doc(name="one"))
     assert await other.get("a") == written
@@ -71,7 +71,7 @@ async def test_what_is_written_here_is_read_there(table, other):
     assert await table.all() == [changed]
 
 
-async def test_history_stays_in_the_table_for_anyone_to_query(lakehouse, table, kind):
+async def test_history_stays_in_the_table_for_queries(lakehouse, table, kind):
     await table.insert("a", Doc(name="one"), "me")
     await table.update("a", rename("two"), THEM)
     await table.delete("a", THEM)
@@ -86,7 +86,7 @@ async def test_history_stays_in_the_table_for_anyone_to_query(lakehouse, table, 
     ]
 
 
-async def test_a_deleted_record_is_gone_and_its_id_comes_back_only_when_meant(table, other):
+async def test_a_deleted_record_is_gone_and_its_id_returns_only_on_request(table, other):
     await table.insert("a", Doc(name="one"), "me")
     await table.delete("a", THEM)
     assert await table.get("a") is None
@@ -148,12 +148,12 @@ async def test_200_concurrent_creates_of_two_processes_give_each_name_once(lakeh
     names = [f"name{number}" for number in range(25)]
     answers, processes = [], []
     for seed in (1, 2):
-        wanted = names * 4
-        random.Random(seed).shuffle(wanted)
+        requested = names * 4
+        random.Random(seed).shuffle(requested)
         here, there = FORKS.Pipe()
         processes.append(
             FORKS.Process(
-                target=create_records, args=(lakehouse.lake.to_json(), kind, wanted, there)
+                target=create_records, args=(lakehouse.lake.to_json(), kind, requested, there)
             )
         )
         answers.append(here)
@@ -170,7 +170,7 @@ async def test_200_concurrent_creates_of_two_processes_give_each_name_once(lakeh
 
 @asynccontextmanager
 async def losing_one_answer(lake: Lake, path: bytes) -> AsyncIterator[Lake]:
-    """The lake with a catalog behind a proxy, which loses the answer to one POST to `path`."""
+    """The lake with its catalog behind a proxy, which loses the answer to one POST to `path`."""
     url = urlsplit(lake.catalog.uri)
     host, port = url.hostname, url.port
     lost = asyncio.Event()
@@ -201,7 +201,7 @@ async def losing_one_answer(lake: Lake, path: bytes) -> AsyncIterator[Lake]:
     server.close()
 
 
-async def test_a_commit_whose_answer_is_lost_is_found_and_not_repeated(lakehouse, table, kind):
+async def test_a_commit_whose_answer_was_lost_is_found_and_not_repeated(lakehouse, table, kind):
     await table.open()
     async with losing_one_answer(lakehouse.lake, f"/tables/{kind}".encode()) as lake:
         unlucky = RecordTable(Catalog(lake), kind, Doc)
@@ -217,15 +217,13 @@ async def test_a_commit_whose_answer_is_lost_is_found_and_not_repeated(lakehouse
 
 async def test_a_writer_that_never_wins_gives_up_with_503(table, monkeypatch):
     await table.open()
-    monkeypatch.setattr(shared_log, "PATIENCE", 0.1)
+    monkeypatch.setattr(shared_log, "WRITE_TIMEOUT", 0.1)
     monkeypatch.setattr(RecordLog, "append", lambda *_: CommitResult.STALE)
     with pytest.raises(EngineUnreachable, match="too busy"):
         await table.insert("a", Doc(name="one"), "me")
 
 
-async def test_snapshots_are_expired_and_nothing_is_forgotten(
-    lakehouse, table, other, kind, monkeypatch
-):
+async def test_snapshots_expire_without_losing_records(lakehouse, table, other, kind, monkeypatch):
     monkeypatch.setattr(record_log, "KEPT_SNAPSHOTS", 3)
     monkeypatch.setattr(record_log, "EXPIRE_EVERY", 5)
     for number in range(15):
@@ -238,23 +236,25 @@ async def test_snapshots_are_expired_and_nothing_is_forgotten(
     assert {record.id for record in await other.all()} == {f"r{number}" for number in range(15)}
 
 
-async def test_a_table_that_was_dropped_is_made_anew_and_forgotten(lakehouse, table, kind):
+async def test_a_dropped_table_is_created_again_and_its_records_are_forgotten(
+    lakehouse, table, kind
+):
     await table.insert("a", Doc(name="one"), "me")
     await lakehouse.catalog.drop_table(f"asgard.{kind}")
     assert await table.all() == []
     assert (await table.insert("a", Doc(name="two"), "me")).version == 1
 
 
-async def test_readers_share_one_question_to_the_catalog(table, monkeypatch):
+async def test_readers_share_one_request_to_the_catalog(table, monkeypatch):
     await table.insert("a", Doc(name="one"), "me")
-    asked = []
+    requests = []
     refresh = RecordLog.refresh
     monkeypatch.setattr(
-        RecordLog, "refresh", lambda self, catalog: asked.append(1) or refresh(self, catalog)
+        RecordLog, "refresh", lambda self, catalog: requests.append(1) or refresh(self, catalog)
     )
     records = await asyncio.gather(*(table.get("a") for _ in range(50)))
     assert {record.doc.name for record in records} == {"one"}
-    assert len(asked) <= 2
+    assert len(requests) <= 2
 
 
 async def test_a_cancelled_writer_leaves_the_table_in_order(table, other):
@@ -279,17 +279,17 @@ def nested(levels: int) -> dict[str, Any]:
     return value
 
 
-async def test_what_could_not_be_read_again_is_refused_and_not_written(lakehouse, kind):
+async def test_a_document_that_could_not_be_read_again_is_refused(lakehouse, kind):
     table = RecordTable(lakehouse.catalog, kind, FreeDoc)
     await table.insert("a", FreeDoc(name="one"), "me")
     with pytest.raises(InvalidBody, match="cannot be stored"):
         await table.insert("deep", FreeDoc(name="deep", more=nested(220)), "me")
     await table.insert("b", FreeDoc(name="two"), "me")
-    anew = RecordTable(lakehouse.catalog, kind, FreeDoc)
-    assert [record.id for record in await anew.all()] == ["a", "b"]
+    reopened = RecordTable(lakehouse.catalog, kind, FreeDoc)
+    assert [record.id for record in await reopened.all()] == ["a", "b"]
 
 
-async def test_one_row_that_cannot_be_read_loses_no_other(lakehouse, kind, monkeypatch):
+async def test_a_row_that_cannot_be_read_does_not_hide_others(lakehouse, kind, monkeypatch):
     table = RecordTable(lakehouse.catalog, kind, Doc)
     await table.insert("a", Doc(name="one"), "me")
     monkeypatch.setattr(table, "_json", lambda _: '{"name": 1')
@@ -297,18 +297,18 @@ async def test_one_row_that_cannot_be_read_loses_no_other(lakehouse, kind, monke
         await table.insert("broken", Doc(name="broken"), "me")
     monkeypatch.undo()
     await table.insert("b", Doc(name="two"), "me")
-    anew = RecordTable(lakehouse.catalog, kind, Doc)
+    reopened = RecordTable(lakehouse.catalog, kind, Doc)
     with structlog.testing.capture_logs() as logged:
-        assert [record.id for record in await anew.all()] == ["a", "b"]
+        assert [record.id for record in await reopened.all()] == ["a", "b"]
     assert [(line["event"], line["id"], line["version"]) for line in logged] == [
         ("record_unreadable", "broken", 1)
     ]
     # The id is free again, above the version that cannot be read.
-    assert (await anew.insert("broken", Doc(name="whole"), "me")).version == 2
-    assert [record.id for record in await anew.all()] == ["a", "b", "broken"]
+    assert (await reopened.insert("broken", Doc(name="whole"), "me")).version == 2
+    assert [record.id for record in await reopened.all()] == ["a", "b", "broken"]
 
 
-async def test_rows_that_could_not_be_applied_are_told_again(table, other, monkeypatch):
+async def test_rows_that_could_not_be_applied_are_passed_again(table, other, monkeypatch):
     await table.insert("a", Doc(name="one"), "me")
 
     def fail(row: object) -> None:

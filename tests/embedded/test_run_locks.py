@@ -1,4 +1,4 @@
-"""Turns at one target, where an earlier run comes late: both gateways of two runs have died."""
+"""The order of runs of one target when an earlier run arrives late, after both gateways died."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -35,7 +35,7 @@ async def turns(locks: TargetLocks, *runs: Run) -> list[str]:
     return order
 
 
-async def test_an_earlier_run_that_comes_while_a_later_one_gives_way_stops_neither(
+async def test_an_earlier_run_that_arrives_while_a_later_one_waits_for_it_blocks_neither(
     lakehouse: Lakehouse,
 ) -> None:
     target = f"gold.{uuid4().hex}"
@@ -54,7 +54,7 @@ async def test_an_earlier_run_that_comes_while_a_later_one_gives_way_stops_neith
     assert await came[0] == [earlier.run_id]
 
 
-async def test_a_run_whose_lock_was_taken_over_goes_before_an_earlier_one(
+async def test_a_run_whose_lock_was_taken_over_runs_before_an_earlier_one(
     lakehouse: Lakehouse,
 ) -> None:
     target = f"gold.{uuid4().hex}"
@@ -70,10 +70,10 @@ async def test_a_run_whose_lock_was_taken_over_goes_before_an_earlier_one(
     assert await turns(locks, earlier, holder) == [holder.run_id, earlier.run_id]
 
 
-async def test_a_lock_that_is_adopted_while_an_earlier_run_looks_at_it_stops_neither(
+async def test_a_lock_that_is_adopted_while_an_earlier_run_reads_it_blocks_neither(
     lakehouse: Lakehouse,
 ) -> None:
-    """As when the adoption was forgotten: only the lock itself says who has it."""
+    """As if the adoption was forgotten: only the lock itself names its holder."""
     target = f"gold.{uuid4().hex}"
     earlier, holder = queued(target, 1), queued(target, 2)
     runs = RunStore(lakehouse.store)

@@ -37,7 +37,7 @@ async def test_an_object_that_is_not_a_run_does_not_hide_the_runs(own_lakehouse:
     assert first[run.run_id].run == run
     assert copied.run_id not in first
     assert second == first
-    # Each object is named once, not at every look.
+    # Each object is logged once, not at every poll.
     named = [line["key"] for line in logged if line["event"] == "not_a_run"]
     assert sorted(named) == sorted(strangers)
     # An object that becomes a run is read again.
@@ -45,7 +45,7 @@ async def test_an_object_that_is_not_a_run_does_not_hide_the_runs(own_lakehouse:
     assert (await runs.list({}))[copied.run_id].run == copied
 
 
-async def test_runs_start_and_are_listed_beside_such_an_object(
+async def test_runs_start_and_are_listed_despite_such_an_object(
     lakehouse: Lakehouse, client
 ) -> None:
     key = f"{OPEN_PREFIX}r.json"

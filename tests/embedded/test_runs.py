@@ -1,4 +1,4 @@
-"""What a run promises, on real S3 and a real catalog."""
+"""The guarantees of runs, on real S3 and a real catalog."""
 
 import asyncio
 from dataclasses import replace
@@ -32,7 +32,7 @@ async def end_of(service, target: str, **more) -> Run:
     return await service.wait(started.run.run_id, 30)
 
 
-async def test_a_run_goes_from_queued_to_succeeded_and_tells_what_it_wrote(toy, runs):
+async def test_a_run_goes_from_queued_to_succeeded_and_reports_its_output(toy, runs):
     started = await runs.start(request("simple", subject_id="s1", request_id="r1"))
     assert (started.joined, started.run.state) == (False, RunState.QUEUED)
     run = await runs.wait(started.run.run_id, 30)
@@ -65,7 +65,7 @@ async def test_a_failure_keeps_its_cause_hint_and_whether_to_retry(toy):
     assert failing.settled == []
 
 
-async def test_an_unknown_end_is_asked_of_the_driver_and_its_answer_counts(toy):
+async def test_the_handler_decides_how_a_run_with_an_unknown_outcome_ended(toy):
     failing = Failing(EngineUnreachable("gone"), outcome=RunResult(None, engine_state="FOUND"))
     async with running(toy.service(failing)) as service:
         run = await end_of(service, "unknown")
@@ -73,7 +73,7 @@ async def test_an_unknown_end_is_asked_of_the_driver_and_its_answer_counts(toy):
     assert failing.settled == [run.run_id]
 
 
-async def test_a_driver_that_breaks_fails_the_run_without_telling_its_text(toy):
+async def test_a_handler_that_fails_ends_the_run_without_showing_its_error_text(toy):
     async with running(toy.service(Failing(RuntimeError("password=hunter2")))) as service:
         run = await end_of(service, "broken")
     assert run.state is RunState.FAILED
@@ -106,7 +106,7 @@ async def test_equal_work_joins_the_open_run_and_runs_again_after_its_end(toy, r
     assert len(await toy.rows("joined")) == 3
 
 
-async def test_equal_work_asked_of_two_replicas_at_once_is_one_run(toy):
+async def test_equal_work_requested_from_two_replicas_at_once_is_one_run(toy):
     async with (
         running(toy.service(RowWriter(toy))) as one,
         running(toy.service(RowWriter(toy))) as two,
@@ -123,12 +123,12 @@ async def test_equal_work_asked_of_two_replicas_at_once_is_one_run(toy):
 
 
 async def test_equal_work_is_done_again_when_other_work_comes_between(toy):
-    """Else the table would be left as the other work makes it."""
+    """Otherwise the table would keep the result of the other work."""
     async with (
         running(toy.service(RowWriter(toy))) as one,
         running(toy.service(RowWriter(toy))) as two,
     ):
-        # After 1.7 s the other replica looks at the lock once a second only.
+        # After 1.7 s the other replica checks the lock only once a second.
         orders = [(0.5, one, one, one), (0.5, one, two, one), (1.7, one, two, one)]
         for number, (seconds, first, between, last) in enumerate(orders):
             target = f"between_{number}"
@@ -185,7 +185,7 @@ async def test_a_run_waits_for_the_lock_that_another_replica_holds(toy):
     assert before.finished_at <= after.started_at
 
 
-async def test_no_more_runs_of_a_kind_run_at_once_than_the_limit(toy):
+async def test_concurrent_runs_of_a_kind_do_not_exceed_the_limit(toy):
     driver = RowWriter(toy)
     most = 0
     async with running(toy.service(driver, max_running_per_engine=2)) as service:
@@ -239,7 +239,7 @@ async def test_a_queued_run_is_cancelled_without_running(toy):
         assert (await end_of(service, "queue")).state is RunState.SUCCEEDED
 
 
-async def test_a_cancel_that_comes_after_the_commit_loses_to_the_engine(toy):
+async def test_a_cancel_after_the_commit_does_not_change_the_outcome(toy):
     committed = CommittedThenSlow(toy)
     async with running(toy.service(committed)) as service:
         started = await service.start(request("too_late"))
@@ -274,7 +274,7 @@ async def test_events_resume_after_the_last_one_seen_and_end_with_the_run(runs):
     assert events == [*run.events[1:], RunEnd(run)]
 
 
-async def test_logs_are_readable_while_running_and_kept_after(toy, runs):
+async def test_logs_are_readable_during_and_after_the_run(toy, runs):
     idle = Idle()
     async with running(toy.service(idle)) as service:
         text = "\n".join(f"line {number}" for number in range(100))
@@ -287,7 +287,7 @@ async def test_logs_are_readable_while_running_and_kept_after(toy, runs):
     assert await runs.logs(started.run.run_id) == text + "\n"
 
 
-async def test_an_ended_run_moves_into_history_and_is_listed_once_all_along(toy, monkeypatch):
+async def test_an_ended_run_moves_into_history_and_is_always_listed_once(toy, monkeypatch):
     monkeypatch.setattr("app.runs.archive.KEPT_ENDED", 0.2)
     async with running(toy.service(Idle())) as service, running(toy.service(Idle())) as other:
         run = await end_of(service, "moving", subject_id="mover")
@@ -307,15 +307,15 @@ async def test_an_ended_run_moves_into_history_and_is_listed_once_all_along(toy,
 
 
 async def test_lists_are_newest_first_filtered_and_paged_by_cursor(runs):
-    made = [(await end_of(runs, "paged", subject_id=f"p{n}")).run_id for n in range(5)]
+    run_ids = [(await end_of(runs, "paged", subject_id=f"p{n}")).run_id for n in range(5)]
     first = await runs.list(target="paged", limit=2)
     second = await runs.list(target="paged", limit=2, cursor=first.next_cursor)
-    await end_of(runs, "paged")  # a new one does not shift the pages that follow
+    await end_of(runs, "paged")  # a new one does not shift the following pages
     third = await runs.list(target="paged", limit=2, cursor=second.next_cursor)
     pages = [run.run_id for page in (first, second, third) for run in page.runs]
-    assert pages == made[::-1]
+    assert pages == run_ids[::-1]
     assert (first.total_count, third.next_cursor) == (5, None)
-    assert [r.run_id for r in (await runs.list(subject_id="p3")).runs] == [made[3]]
+    assert [r.run_id for r in (await runs.list(subject_id="p3")).runs] == [run_ids[3]]
     assert (await runs.list(target="paged", state=RunState.FAILED)).runs == ()
 
 
@@ -341,7 +341,7 @@ async def test_an_unknown_run_is_not_found(runs):
             await runs.get(run_id)
 
 
-async def test_a_catalog_outage_stops_no_run_from_being_accepted_followed_and_ended(toy):
+async def test_runs_are_accepted_followed_and_ended_during_a_catalog_outage(toy):
     gone = replace(toy.lake, catalog=replace(toy.lake.catalog, uri="http://127.0.0.1:9"))
     away = open_toy_lake(gone)
     async with running(away.service(Idle())) as service:

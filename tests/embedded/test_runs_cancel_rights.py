@@ -38,7 +38,7 @@ class World:
         return bearer(self.keys[name][0])
 
     async def start(self, by: Caller, **more: object) -> Run:
-        """On the other replica."""
+        """Start a run on the other replica."""
         given = {"kind": RunKind.DBT, "target": f"gold.t{uuid4().hex[:8]}", **more}
         started = await self.other.start(RunRequest(spec={"seconds": 600}, caller=by, **given))
         return started.run
@@ -112,7 +112,7 @@ async def test_a_rotated_key_is_the_same_caller(world):
     assert await world.is_cancelled(run.run_id)
 
 
-async def test_a_run_that_this_gateway_runs_itself_is_guarded_too(world):
+async def test_a_run_of_this_gateway_is_also_guarded(world):
     run = (await transform(world, "ann", FOREVER.format(1)))["run_id"]
     assert await world.cancel(run, "eve") == 403
     assert await world.cancel(run, "ann") == 200
@@ -126,7 +126,7 @@ async def test_runs_admin_cancels_the_runs_of_others(world, who):
     assert await world.is_cancelled(run.run_id)
 
 
-async def test_the_spark_route_guards_as_the_common_one_does(world):
+async def test_the_spark_route_guards_like_the_common_one(world):
     run = await world.start(world.caller("ann"), kind=RunKind.SPARK, target=f"silver.{uuid4().hex}")
     assert await world.cancel(run.run_id, "eve", "spark/transform") == 403
     assert await world.cancel(run.run_id, "operator", "spark/transform") == 200
@@ -163,8 +163,8 @@ async def test_a_caller_that_joins_can_withdraw_only_itself(world):
         assert (left["withdrawn_by"], left["cancel_requested_at"]) == ([eve], None)
     run = await world.gateway.app.state.context.runs.get(run_id)
     assert [(e.reason, e.message) for e in run.events if e.reason in {"Joined", "Withdrawn"}] == [
-        ("Joined", f"{eve} asked for the same work and joined the run."),
-        ("Withdrawn", f"{eve} withdrew from the run. The run goes on for 1 other caller."),
+        ("Joined", f"{eve} requested the same work and joined the run."),
+        ("Withdrawn", f"{eve} withdrew from the run. The run continues for 1 other caller."),
     ]
 
     assert await world.cancel(run_id, "bob") == 200
@@ -180,7 +180,7 @@ async def test_a_run_ends_when_the_last_of_its_callers_has_withdrawn(world):
     assert (await world.post(f"runs/{run_id}/cancel", "ann"))["cancel_requested_at"] is None
     assert (await world.post(f"runs/{run_id}/cancel", "ann rotated"))["cancel_requested_at"] is None
     assert (await shown(world, run_id))["withdrawn_by"] == [world.caller("ann").subject]
-    # A caller that asks for the work again wants it again.
+    # A caller that requests the work again joins again.
     assert (await transform(world, "ann", sql, name))["run_id"] == run_id
     assert (await shown(world, run_id))["withdrawn_by"] == []
     assert (await shown(world, run_id))["joined_by"] == [world.caller("bob").subject]
@@ -198,32 +198,32 @@ async def test_runs_admin_ends_a_run_that_several_callers_want(world, who):
     assert await world.is_cancelled(run.run_id)
 
 
-async def test_callers_withdraw_on_whichever_replica_they_ask(world):
+async def test_callers_can_withdraw_on_any_replica(world):
     name, sql = f"m{uuid4().hex[:8]}", FOREVER.format(3)
     here = (await transform(world, "ann", sql, name))["run_id"]
     run = await world.gateway.app.state.context.runs.get(here)
     joined = await world.start(world.caller("bob"), target=run.target, fingerprint=run.fingerprint)
     assert joined.run_id == here
-    # At once, before the gateway, which owns the run, has looked at S3 again.
+    # At once, before the gateway, which owns the run, has polled S3 again.
     assert (await world.post(f"runs/{here}/cancel", "ann"))["cancel_requested_at"] is None
     await world.other.cancel(here, world.caller("bob"))
     assert await world.is_cancelled(here)
     ended = await world.gateway.app.state.context.runs.get(here)
     assert ended.joined_by == (world.caller("bob").subject,)
     assert ended.withdrawn_by == (world.caller("ann").subject,)
-    told = [
+    reasons_shown = [
         r for r in await reasons(world, here) if r in {"Joined", "Withdrawn", "CancelRequested"}
     ]
-    assert told == ["Joined", "Withdrawn", "CancelRequested"]
+    assert reasons_shown == ["Joined", "Withdrawn", "CancelRequested"]
 
 
-async def test_the_spark_route_says_for_how_many_callers_a_run_goes_on(world):
+async def test_the_spark_route_says_for_how_many_callers_a_run_continues(world):
     work = {"target": f"silver.t{uuid4().hex[:8]}", "fingerprint": "same", "kind": RunKind.SPARK}
     run = await world.start(world.caller("ann"), **work)
     for name in ("bob", "eve"):
         await world.start(world.caller(name), **work)
     left = await world.post(f"spark/transform/{run.run_id}/cancel", "eve")
-    assert left["message"] == "You withdrew. The run goes on for 2 other callers."
+    assert left["message"] == "You withdrew. The run continues for 2 other callers."
     assert left["cancel_requested_at"] is None
     await world.post(f"spark/transform/{run.run_id}/cancel", "ann")
     ended = await world.post(f"spark/transform/{run.run_id}/cancel", "bob")
@@ -242,7 +242,7 @@ async def test_a_run_counts_for_the_first_caller_that_still_wants_it(world):
     assert ended.cancel_requested_at is not None
 
 
-async def test_a_run_remembers_only_so_many_callers(world):
+async def test_a_run_remembers_a_limited_number_of_callers(world):
     target = f"gold.t{uuid4().hex[:8]}"
     run = await world.start(world.caller("ann"), target=target, fingerprint="same")
     for number in range(MOST_JOINED + 5):
@@ -313,7 +313,7 @@ async def test_subjects_of_an_issuer_cancel_their_own_runs(own_lakehouse):
             assert statuses == [403, 200]
 
 
-async def test_without_authentication_everybody_may_cancel(own_lakehouse):
+async def test_without_authentication_every_caller_may_cancel(own_lakehouse):
     async with (
         gate(own_lakehouse.settings, auth_mode=AuthMode.NONE) as opened,
         running(replica(opened)) as other,

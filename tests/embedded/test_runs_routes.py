@@ -59,12 +59,12 @@ async def started(runs, target: str, **more) -> str:
 
 
 def frames(text: str) -> list[tuple[str, str, dict]]:
-    found = []
+    parsed = []
     for block in text.replace("\r\n", "\n").strip().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.split("\n") if not line.startswith(":"))
         if fields:
-            found.append((fields["id"], fields["event"], json.loads(fields["data"])))
-    return found
+            parsed.append((fields["id"], fields["event"], json.loads(fields["data"])))
+    return parsed
 
 
 async def test_a_run_is_shown_with_the_fields_of_the_contract(api, runs):
@@ -85,21 +85,21 @@ async def test_a_run_is_shown_with_the_fields_of_the_contract(api, runs):
 
 
 async def test_lists_are_filtered_and_paged(api, runs):
-    made = [await started(runs, "listed") for _ in range(3)]
-    for run_id in made:
+    run_ids = [await started(runs, "listed") for _ in range(3)]
+    for run_id in run_ids:
         await runs.wait(run_id, 30)
     first = (await api.get("/runs", params={"target": "listed", "page_size": 2})).json()
     more = {"target": "listed", "page_size": 2, "cursor": first["next_cursor"]}
     second = (await api.get("/runs", params=more)).json()
-    assert [run["run_id"] for run in first["runs"] + second["runs"]] == made[::-1]
+    assert [run["run_id"] for run in first["runs"] + second["runs"]] == run_ids[::-1]
     assert (first["total_count"], second["next_cursor"]) == (3, None)
     counted = []
     for page in (1, 2, 3):
         params = {"target": "listed", "page_size": 2, "page": page}
         counted.append((await api.get("/runs", params=params)).json())
     assert [[run["run_id"] for run in page["runs"]] for page in counted] == [
-        made[:0:-1],
-        made[:1],
+        run_ids[:0:-1],
+        run_ids[:1],
         [],
     ]
     assert [page["total_count"] for page in counted] == [3, 3, 3]
@@ -129,7 +129,7 @@ async def test_bad_requests_get_problems(api, path, status, problem):
     assert isinstance(answer.json()["detail"], str)
 
 
-async def test_cancel_shows_the_end_when_it_comes_at_once(api, runs):
+async def test_cancel_shows_an_end_that_comes_at_once(api, runs):
     run_id = await started(runs, "cancelled", spec={"seconds": 30})
     shown = (await api.post(f"/runs/{run_id}/cancel")).json()
     assert shown["state"] == "cancelled"
@@ -150,7 +150,7 @@ async def test_logs_can_be_cut_to_their_tail(api, runs):
     assert tail.json()["logs"] == "three\n"
 
 
-async def test_events_come_as_json(api, runs):
+async def test_events_are_available_as_json(api, runs):
     run_id = await started(runs, "events")
     run = await runs.wait(run_id, 30)
     shown = (await api.get(f"/runs/{run_id}/events")).json()
@@ -159,7 +159,7 @@ async def test_events_come_as_json(api, runs):
     assert [event["id"] for event in shown["events"]] == [event.id for event in run.events]
 
 
-async def test_events_stream_as_they_happen_and_resume_where_the_reader_left(api, runs):
+async def test_events_stream_as_they_happen_and_resume_where_the_reader_stopped(api, runs):
     run_id = await started(runs, "streamed", spec={"seconds": 0.3})
     stream = {"Accept": "text/event-stream"}
     answer = await api.get(f"/runs/{run_id}/events", headers=stream)

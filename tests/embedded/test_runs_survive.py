@@ -1,4 +1,4 @@
-"""Runs reach a true end whatever dies: the gateway at any moment, the lake in the middle."""
+"""Runs reach a correct end when the gateway dies at any moment, or the lake during a run."""
 
 import asyncio
 import os
@@ -23,14 +23,14 @@ from tests.patience import until
 KILLS = 20
 TARGETS = ("one", "two", "three")
 LIFE = 0.6
-"""Seconds in which a process does all of its runs, about: a kill may come before and after."""
+"""Seconds that a process takes for all of its runs, roughly. A kill may come before or after."""
 
 LONG = 200
-"""Seconds: what the kills left queued for one target runs one at a time, on a busy machine."""
+"""Seconds. Runs that the kills left queued for one target run one at a time, on a busy machine."""
 
 
 async def live_and_die(toy: ToyLake, seed: int) -> set[str]:
-    """A process that is killed at a random moment; the ids that it answered for."""
+    """Run a process, kill it at a random moment, and return the ids that it acknowledged."""
     here, there = FORKS.Pipe()
     process = FORKS.Process(target=serve_runs, args=(toy.lake.to_json(), list(TARGETS), there))
     process.start()
@@ -56,7 +56,7 @@ async def ended_runs(service) -> list[Run] | None:
 
 
 @pytest.mark.timeout(600)
-async def test_after_20_kills_every_run_has_a_true_end_and_snapshots_match_records(
+async def test_after_20_kills_every_run_has_a_correct_end_and_snapshots_match_records(
     lakehouse, monkeypatch
 ):
     monkeypatch.setattr("app.runs.archive.KEPT_ENDED", 0.1)
@@ -121,7 +121,7 @@ async def test_a_replica_on_this_host_is_dead_when_its_process_is(lakehouse):
     await one.close()
 
 
-async def test_a_lake_that_dies_in_the_middle_loses_no_run(tmp_path):
+async def test_a_lake_that_dies_during_runs_loses_none(tmp_path):
     settings = Settings(_env_file=None, asgard_home=tmp_path)
     async with embedded_lakehouse(settings) as embedded:
         toy = await toy_lake(embedded.lake)
@@ -134,7 +134,7 @@ async def test_a_lake_that_dies_in_the_middle_loses_no_run(tmp_path):
             os.kill(embedded.pid, signal.SIGKILL)
             for run_id in started:
                 run = await service.wait(run_id, 60)
-                # A commit whose answer was lost is looked for, so both ends are true.
+                # A commit whose answer was lost is searched for, so both outcomes are correct.
                 assert run.state in {RunState.SUCCEEDED, RunState.FAILED}
             runs = await until(lambda: ended_runs(service), LONG)
             for target in ("t0", "t1", "t2"):
@@ -145,7 +145,7 @@ async def test_a_lake_that_dies_in_the_middle_loses_no_run(tmp_path):
                     assert run.failure.cause is FailureCause.ENGINE_UNREACHABLE
 
 
-async def test_a_run_that_ends_while_s3_is_away_ends_when_it_is_back(tmp_path):
+async def test_a_run_that_ends_while_s3_is_away_is_recorded_when_it_is_back(tmp_path):
     settings = Settings(_env_file=None, asgard_home=tmp_path)
     async with embedded_lakehouse(settings) as embedded:
         toy = await toy_lake(embedded.lake)

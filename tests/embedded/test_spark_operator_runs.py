@@ -104,7 +104,7 @@ def fault(run: Run) -> Failure:
 
 
 @pytest.mark.parametrize("mode", list(WriteMode))
-async def test_an_application_that_wrote_nothing_has_not_succeeded_where_history_is_hidden(
+async def test_with_hidden_history_an_application_that_wrote_nothing_has_not_succeeded(
     spark: Spark, mode: WriteMode
 ) -> None:
     table = f"sx_nothing_{mode}"
@@ -154,7 +154,7 @@ async def test_a_take_over_does_not_call_a_table_with_hidden_history_unchanged(
     assert "another writer" in failure.message
 
 
-async def test_the_pods_own_reason_is_read_before_the_operators_summary(
+async def test_the_pods_own_reason_takes_precedence_over_the_operators_summary(
     spark: Spark, cluster: KubernetesStandIn
 ) -> None:
     async with spark.gateway(retries=0) as runs:
@@ -204,9 +204,7 @@ async def test_a_permanent_failure_is_not_repeated_and_its_application_stays(
     assert ended.engine["execution_attempts"] == 1
 
 
-async def test_a_driver_that_was_killed_is_run_again(
-    spark: Spark, cluster: KubernetesStandIn
-) -> None:
+async def test_a_killed_driver_is_started_again(spark: Spark, cluster: KubernetesStandIn) -> None:
     async with spark.gateway(hides_history=False) as runs:
         run, name = await spark.started(runs, "sx_again")
         spark.failed(name, 137)
@@ -219,7 +217,7 @@ async def test_a_driver_that_was_killed_is_run_again(
     assert (len(cluster.created), cluster.deleted) == (2, [name])
 
 
-async def test_the_last_attempt_says_why_the_run_failed(
+async def test_the_last_attempt_gives_the_cause_of_the_failure(
     spark: Spark, cluster: KubernetesStandIn
 ) -> None:
     async with spark.gateway(retries=1, hides_history=False) as runs:
@@ -232,7 +230,7 @@ async def test_the_last_attempt_says_why_the_run_failed(
     assert (len(cluster.created), cluster.deleted) == (2, [name])
 
 
-async def test_an_append_is_not_repeated_where_history_is_hidden(
+async def test_with_hidden_history_an_append_is_not_repeated(
     spark: Spark, cluster: KubernetesStandIn
 ) -> None:
     async with spark.gateway(hides_history=True) as runs:

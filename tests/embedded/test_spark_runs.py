@@ -372,7 +372,7 @@ async def test_a_table_has_the_rows_in_the_order_of_the_result(spark: Spark) -> 
     assert await spark.lakehouse.catalog.run(ids) == [*range(299999, -1, -1)]
 
 
-async def test_a_large_result_is_never_whole_in_memory(spark: Spark) -> None:
+async def test_a_large_result_is_never_in_memory_as_a_whole(spark: Spark) -> None:
     run = await spark.start("SELECT id, repeat('x', 300) AS text FROM range(2000000)", "sr_large")
     worker = await spark.until_computing(run)
     peak = 0

@@ -20,7 +20,7 @@ async def store_behind(
     handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
     **changes: float,
 ) -> AsyncIterator[ObjectStore]:
-    """A store that reaches its S3 through `handle`, on a real port."""
+    """Yield a store that reaches its S3 through `handle`, on a real port."""
 
     async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await handle(reader, writer)
@@ -38,7 +38,7 @@ async def store_behind(
 
 
 def losing_answers(lakehouse, method: bytes):
-    """Forwards everything, but closes the connection instead of answering one kind of request."""
+    """Forward everything, but close the connection instead of answering one kind of request."""
     port = int(lakehouse.lake.s3.endpoint.rpartition(":")[2])
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,13 +74,13 @@ def losing_answers(lakehouse, method: bytes):
 
 async def test_an_object_comes_back_with_its_etag_and_the_time_of_the_answer(lakehouse):
     etag = await lakehouse.store.put("test/object", b"abc")
-    found = await lakehouse.store.get("test/object")
-    assert (found.key, found.body, found.etag) == ("test/object", b"abc", etag)
+    stored = await lakehouse.store.get("test/object")
+    assert (stored.key, stored.body, stored.etag) == ("test/object", b"abc", etag)
     assert etag == ETAG
-    assert timedelta(0) <= found.answered_at - found.last_modified < timedelta(seconds=5)
+    assert timedelta(0) <= stored.answered_at - stored.last_modified < timedelta(seconds=5)
 
 
-async def test_what_is_not_there_is_none(lakehouse):
+async def test_a_missing_object_is_none(lakehouse):
     assert await lakehouse.store.get("test/no such") is None
 
 
@@ -101,9 +101,9 @@ async def test_one_of_eight_creators_wins_every_time(lakehouse):
         )
         winners = [writer for writer, etag in enumerate(etags) if etag]
         assert len(winners) == 1
-        found = await lakehouse.store.get(key)
-        assert found.body == f"writer {winners[0]}".encode()
-        assert found.etag == etags[winners[0]]
+        stored = await lakehouse.store.get(key)
+        assert stored.body == f"writer {winners[0]}".encode()
+        assert stored.etag == etags[winners[0]]
     for store in others:
         await store.close()
 
@@ -114,10 +114,10 @@ async def test_one_of_eight_replacements_wins_and_the_others_changed_nothing(lak
     async def add_one() -> int:
         lost = 0
         while True:
-            found = await lakehouse.store.get("test/counter")
+            stored = await lakehouse.store.get("test/counter")
             try:
                 await lakehouse.store.replace(
-                    "test/counter", str(int(found.body) + 1).encode(), found.etag
+                    "test/counter", str(int(stored.body) + 1).encode(), stored.etag
                 )
             except PreconditionFailed:
                 lost += 1
@@ -131,7 +131,7 @@ async def test_one_of_eight_replacements_wins_and_the_others_changed_nothing(lak
         await lakehouse.store.replace("test/counter", b"9", etag)
 
 
-async def test_what_is_gone_cannot_be_replaced(lakehouse):
+async def test_a_deleted_object_cannot_be_replaced(lakehouse):
     etag = await lakehouse.store.put("test/gone", b"abc")
     await lakehouse.store.delete("test/gone")
     with pytest.raises(PreconditionFailed):
@@ -139,26 +139,26 @@ async def test_what_is_gone_cannot_be_replaced(lakehouse):
     assert await lakehouse.store.get("test/gone") is None
 
 
-async def test_a_list_has_all_keys_below_the_prefix_and_only_those(lakehouse):
+async def test_a_list_has_exactly_the_keys_below_the_prefix(lakehouse):
     keys = [f"test/list/{name}" for name in ("a b", "é", "plus+", "sub/x", "sub/y")]
     for key in (*keys, "test/listed"):
         await lakehouse.store.put(key, b"abc")
-    found = await lakehouse.store.list("test/list/")
-    assert sorted(info.key for info in found) == sorted(keys)
-    assert {(info.size, info.etag) for info in found} == {(3, ETAG)}
+    stored = await lakehouse.store.list("test/list/")
+    assert sorted(info.key for info in stored) == sorted(keys)
+    assert {(info.size, info.etag) for info in stored} == {(3, ETAG)}
 
 
 async def test_a_list_is_not_cut_at_a_thousand(lakehouse):
     async with asyncio.TaskGroup() as group:
         for number in range(1005):
             group.create_task(lakehouse.store.put(f"test/many/{number}", b""))
-    found = await lakehouse.store.list("test/many/")
-    assert len(found) == 1005
-    await lakehouse.store.delete_many([info.key for info in found])
+    stored = await lakehouse.store.list("test/many/")
+    assert len(stored) == 1005
+    await lakehouse.store.delete_many([info.key for info in stored])
     assert await lakehouse.store.list("test/many/") == []
 
 
-async def test_deleting_what_is_not_there_is_no_error(lakehouse):
+async def test_deleting_a_missing_object_is_not_an_error(lakehouse):
     await lakehouse.store.put("test/doomed", b"abc")
     await lakehouse.store.delete_many(["test/doomed", "test/never there"])
     await lakehouse.store.delete("test/doomed")
@@ -169,13 +169,13 @@ async def test_a_large_file_is_uploaded_in_parts(lakehouse, tmp_path):
     path = tmp_path / "large"
     path.write_bytes(b"0123456789" * 7_000_000)
     await lakehouse.store.upload(path, "test/large")
-    (found,) = await lakehouse.store.list("test/large")
-    assert found.size == 70_000_000
-    assert "-" in found.etag
+    (stored,) = await lakehouse.store.list("test/large")
+    assert stored.size == 70_000_000
+    assert "-" in stored.etag
     await lakehouse.store.delete("test/large")
 
 
-async def test_an_s3_that_nobody_serves_is_unreachable_at_once(lakehouse):
+async def test_an_s3_that_does_not_listen_is_unreachable_at_once(lakehouse):
     store = ObjectStore(replace(lakehouse.lake.s3, endpoint="http://127.0.0.1:9"))
     begun = time.monotonic()
     with pytest.raises(EngineUnreachable) as caught:
@@ -185,7 +185,7 @@ async def test_an_s3_that_nobody_serves_is_unreachable_at_once(lakehouse):
     assert caught.value.retry_after == 5
 
 
-async def test_an_s3_that_stays_mute_is_given_up(lakehouse):
+async def test_an_s3_that_does_not_answer_times_out(lakehouse):
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(65536):
             pass
@@ -199,16 +199,16 @@ async def test_an_s3_that_stays_mute_is_given_up(lakehouse):
     assert await lakehouse.store.get("test/mute") is None
 
 
-async def test_a_conditional_write_whose_answer_was_lost_is_found_to_have_won(lakehouse):
+async def test_a_conditional_write_whose_answer_was_lost_is_recognized_as_done(lakehouse):
     async with store_behind(lakehouse, losing_answers(lakehouse, b"PUT")) as store:
         created = await store.create("test/lost/answer", b"owner 1")
         assert (await lakehouse.store.get("test/lost/answer")).etag == created
         replaced = await store.replace("test/lost/answer", b"owner 1, renewed", created)
-    found = await lakehouse.store.get("test/lost/answer")
-    assert (found.body, found.etag) == (b"owner 1, renewed", replaced)
+    stored = await lakehouse.store.get("test/lost/answer")
+    assert (stored.body, stored.etag) == (b"owner 1, renewed", replaced)
 
 
-async def test_a_conditional_write_whose_answer_was_lost_is_found_to_have_lost(lakehouse):
+async def test_a_conditional_write_whose_answer_was_lost_is_recognized_as_lost(lakehouse):
     first = await lakehouse.store.create("test/lost/race", b"owner 1")
     await lakehouse.store.replace("test/lost/race", b"owner 2", first)
     async with store_behind(lakehouse, losing_answers(lakehouse, b"PUT")) as store:
@@ -219,7 +219,7 @@ async def test_a_conditional_write_whose_answer_was_lost_is_found_to_have_lost(l
     assert (await lakehouse.store.get("test/lost/race")).body == b"owner 2"
 
 
-async def test_the_wrong_key_is_a_failure_that_says_so(lakehouse):
+async def test_a_wrong_key_is_named_as_the_cause(lakehouse):
     store = ObjectStore(replace(lakehouse.lake.s3, secret_key="wrong"))
     with pytest.raises(EngineFailed) as caught:
         await store.get("test/object")
@@ -228,8 +228,8 @@ async def test_the_wrong_key_is_a_failure_that_says_so(lakehouse):
 
 
 @pytest.mark.parametrize("method", ["put", "create"])
-async def test_a_writer_that_is_cut_off_after_the_headers_leaves_nothing(lakehouse, method):
-    """SeaweedFS stored an empty object then, which no reader could make sense of."""
+async def test_a_writer_that_is_cut_off_after_the_headers_leaves_no_object(lakehouse, method):
+    """SeaweedFS used to store an empty object, which no reader could parse."""
     address = lakehouse.lake.s3.endpoint.removeprefix("http://")
     host, port = address.split(":")
 
@@ -250,6 +250,6 @@ async def test_a_writer_that_is_cut_off_after_the_headers_leaves_nothing(lakehou
         with pytest.raises(EngineUnreachable):
             await getattr(store, method)(key, b'{"state": "running"}')
     await store.close()
-    # Written after it and seen: what SeaweedFS made of the cut-off request is there by now.
+    # This was written later and is visible, so the effect of the cut-off request is also visible.
     await lakehouse.store.put("asgard/cut/after", b"after")
     assert await lakehouse.store.get(key) is None

@@ -25,9 +25,9 @@ LOST = "an object stored earlier in bucket {} cannot be read"
 
 async def delete_volumes(home: Path, *buckets: str) -> None:
     """Each bucket has its own volumes."""
-    said = await shell(home, *(f"collection.delete -collection={it} -apply" for it in buckets))
+    output = await shell(home, *(f"collection.delete -collection={it} -apply" for it in buckets))
     for bucket in buckets:
-        assert f"collection {bucket} is deleted" in said, said
+        assert f"collection {bucket} is deleted" in output, output
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ async def test_readiness_shows_lost_volumes_with_the_cause(tmp_path, monkeypatch
         assert await until(told, 30) == "degraded"
 
 
-async def test_a_loss_stays_known_though_new_objects_are_taken(own):
+async def test_a_loss_is_still_reported_when_new_objects_are_accepted(own):
     probe = StorageProbe(own.probed, every=0)
     assert await failure(probe) is None
     await delete_volumes(own._home.path, "warehouse")
@@ -91,7 +91,7 @@ async def test_a_loss_stays_known_though_new_objects_are_taken(own):
     await probe.close()
 
 
-async def test_the_doctor_says_the_same_of_a_loss(own, tmp_path):
+async def test_the_doctor_reports_the_same_loss(own, tmp_path):
     settings = Settings(_env_file=None, asgard_home=tmp_path)
     found = {finding.what: finding for finding in await lake_findings(settings)}
     assert found["S3 keeps objects"].ok, found
@@ -105,7 +105,7 @@ async def test_the_doctor_says_the_same_of_a_loss(own, tmp_path):
     await until(told, 60)
 
 
-async def test_callers_share_one_write_within_the_time(lakehouse: Lakehouse):
+async def test_callers_share_one_write_within_the_interval(lakehouse: Lakehouse):
     probe = StorageProbe([ProbeObject(lakehouse.store)], every=3600)
     await probe.check()
     first = await lakehouse.store.get(HEALTH_KEY)
@@ -122,7 +122,7 @@ async def test_callers_share_one_write_within_the_time(lakehouse: Lakehouse):
     await eager.close()
 
 
-async def test_rounds_go_on_without_requests(lakehouse: Lakehouse, monkeypatch):
+async def test_rounds_continue_without_requests(lakehouse: Lakehouse, monkeypatch):
     """Otherwise a volume that SeaweedFS deletes when it is empty could look like a loss."""
     monkeypatch.setattr("app.lakehouse.storage_probe.AT_LEAST_EVERY", 0.1)
     seen: set[bytes] = set()
@@ -138,13 +138,13 @@ async def test_rounds_go_on_without_requests(lakehouse: Lakehouse, monkeypatch):
     await probe.close()
 
 
-async def test_a_lake_that_takes_nothing_is_told_apart(lakehouse: Lakehouse):
+async def test_a_lake_that_accepts_no_objects_is_distinguished_from_a_loss(lakehouse: Lakehouse):
     reader = ObjectStore(replace(lakehouse.builder_lake.s3, bucket="warehouse"))
     probe = StorageProbe([ProbeObject(reader, "gold/health/data/probe.parquet")])
-    said = await failure(probe)
-    assert said.startswith("bucket warehouse does not accept objects: S3 refused a request")
-    assert "AccessDenied" in said
+    cause = await failure(probe)
+    assert cause.startswith("bucket warehouse does not accept objects: S3 refused a request")
+    assert "AccessDenied" in cause
     # The outcome stays until the next round.
-    assert await failure(probe) == said
+    assert await failure(probe) == cause
     await probe.close()
     await reader.close()

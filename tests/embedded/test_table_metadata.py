@@ -1,4 +1,4 @@
-"""Anyone who may write a table can put anything into its metadata: what Asgard makes of it."""
+"""How Asgard treats metadata of tables, into which every writer of a table can put anything."""
 
 import asyncio
 import time
@@ -104,7 +104,7 @@ class Writer:
 async def writer(lakehouse: Lakehouse) -> AsyncIterator[Writer]:
     writer = Writer.of(lakehouse.publisher_lake)
     yield writer
-    # Its location is its own again, or the catalog would delete what lies at another one.
+    # Restore its own location, or the catalog would delete the files at another one.
     with closing(open_client(lakehouse.lake.s3)) as s3:
         prefix = f"gold/{writer.name}/"
         for key in keys(s3, prefix):
@@ -150,9 +150,9 @@ async def test_a_tables_location_provider_is_not_imported(lakehouse, writer, cap
 async def test_a_tables_io_is_not_imported(lakehouse, writer, capfd):
     writer.create()
     writer.set(py__io__impl="builtins.print")
-    found = await lakehouse.catalog.table(writer.table)
-    assert found is not None
-    assert "py-io-impl" not in found.properties
+    table = await lakehouse.catalog.table(writer.table)
+    assert table is not None
+    assert "py-io-impl" not in table.properties
     printed = capfd.readouterr().out
     assert str(lakehouse.lake.s3.secret_key) not in printed
     assert "s3.secret-access-key" not in printed
@@ -164,7 +164,7 @@ async def test_a_tables_io_that_exits_does_not_end_the_gateway(lakehouse, writer
     assert await lakehouse.catalog.table(writer.table) is not None
 
 
-async def test_nothing_that_a_thread_raises_ends_the_event_loop(lakehouse):
+async def test_no_exception_of_a_thread_ends_the_event_loop(lakehouse):
     def leave(_: RestCatalog) -> None:
         raise SystemExit(2)
 
@@ -174,7 +174,7 @@ async def test_nothing_that_a_thread_raises_ends_the_event_loop(lakehouse):
 
 @pytest.fixture
 def elsewhere() -> Iterator[tuple[str, list[Asked]]]:
-    """A server of somebody else, and the requests that it got."""
+    """Another server, and the requests that it got."""
     requests: list[Asked] = []
 
     def reply(asked: Asked) -> Reply:
@@ -205,7 +205,7 @@ async def test_files_are_written_below_the_location_of_their_table(
     assert await rows(lakehouse, writer.table) == 3
 
 
-async def test_hashed_paths_are_below_the_location_too(lakehouse, writer):
+async def test_hashed_paths_are_also_below_the_location(lakehouse, writer):
     writer.create()
     writer.change({"action": "set-properties", "updates": {"write.object-storage.enabled": "true"}})
     published(lakehouse.publisher_lake, writer.table, uuid4().hex)
@@ -230,7 +230,7 @@ def data_file(path: str) -> DataFile:
     )
 
 
-async def test_expiry_deletes_files_of_its_table_alone(lakehouse, writer, tmp_path):
+async def test_expiry_deletes_only_files_of_its_table(lakehouse, writer, tmp_path):
     local = tmp_path / "file"
     local.write_text("kept")
     other = f"gold.other_{uuid4().hex[:8]}"
@@ -318,7 +318,7 @@ async def test_manifests_on_this_machine_are_not_read(lakehouse, writer, tmp_pat
     ],
     ids=["location", "time", "figure"],
 )
-async def test_a_list_leaves_out_a_table_whose_metadata_is_refused(lakehouse, writer, spoil):
+async def test_a_list_omits_a_table_whose_metadata_is_refused(lakehouse, writer, spoil):
     writer.create()
     spoil(writer)
     good = f"gold.good_{uuid4().hex[:8]}"
@@ -329,8 +329,8 @@ async def test_a_list_leaves_out_a_table_whose_metadata_is_refused(lakehouse, wr
     await lakehouse.catalog.drop_table(good)
 
 
-async def test_leftovers_are_not_looked_for_at_other_places(lakehouse, writer):
-    """The gateway sweeps after runs that died, with its own keys."""
+async def test_leftovers_are_not_searched_at_other_places(lakehouse, writer):
+    """The gateway sweeps after dead runs, with its own keys."""
     run_id = uuid4().hex
     with closing(open_client(lakehouse.lake.s3)) as s3:
         key = f"asgard/runs/open/{run_id}"

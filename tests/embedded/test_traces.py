@@ -38,7 +38,7 @@ def product(name: str, sql: str) -> dict[str, Any]:
     }
 
 
-async def test_the_trace_of_a_data_product_run_is_whole(
+async def test_the_trace_of_a_data_product_run_is_complete(
     lakehouse: "Lakehouse", capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = pa.table({"id": [1, 2, 3], "note": ["1", "2", "no number"]})
@@ -101,7 +101,7 @@ async def test_the_trace_of_a_data_product_run_is_whole(
         assert call.start <= worker.start <= inner.start < inner.end <= worker.end <= call.end
     under_run = {span.name for span in spans if span.parent == of_run.id}
     assert {"s3 PutObject", "catalog GET table", "sql-judge check_query", "dbt build"} <= under_run
-    # Linked from end to end: every parent is a span that arrived, but the caller's own.
+    # Linked from end to end: every parent is a received span or the caller's own.
     assert {span.parent for span in spans} - by_id.keys() == {CALLER}
     assert len(by_id) == len(spans)
     assert not [span.name for span in spans if span.failed]
@@ -111,7 +111,7 @@ async def test_the_trace_of_a_data_product_run_is_whole(
     assert errors == {"run data_product", "build", "dbt run"}  # the call itself was only refused
     assert failed.headers["traceresponse"].split("-")[1] == bad_trace
 
-    # What goes on by itself, and what machines ask for, makes no trace.
+    # Background work and requests of machines make no traces.
     roots = {span.name for span in found.spans if span.parent in {"", CALLER}}
     assert roots == {"POST /data-products", "POST /data-products/{product_id}/run"}
     assert found.keys == {"let-me-in"}
@@ -122,7 +122,7 @@ async def test_the_trace_of_a_data_product_run_is_whole(
     }
 
 
-async def test_a_mute_collector_holds_nobody_up() -> None:
+async def test_a_collector_that_does_not_answer_delays_no_request() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         tracing = Tracing(f"http://127.0.0.1:{mute.getsockname()[1]}", "", "asgard", "1")
         begun = time.monotonic()
@@ -135,7 +135,7 @@ async def test_a_mute_collector_holds_nobody_up() -> None:
     assert closed - answered < EXPORT_SECONDS + 2
 
 
-async def test_a_callers_trace_is_in_the_log_also_without_a_collector(
+async def test_a_callers_trace_is_in_the_log_even_without_a_collector(
     lakehouse: "Lakehouse", capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with gate(lakehouse.settings) as untraced:
@@ -144,19 +144,19 @@ async def test_a_callers_trace_is_in_the_log_also_without_a_collector(
             assert answer.status_code == 200
             assert "traceresponse" not in answer.headers
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    asked = [line.get("trace_id") for line in lines if line["event"] == "request"]
-    assert asked == [TRACE, None]
+    trace_ids = [line.get("trace_id") for line in lines if line["event"] == "request"]
+    assert trace_ids == [TRACE, None]
 
 
-def test_nothing_is_imported_for_traces_unless_they_are_wanted() -> None:
-    """FastAPI imports OpenTelemetry's API by itself: that is small."""
+def test_nothing_is_imported_for_traces_unless_they_are_enabled() -> None:
+    """FastAPI itself imports OpenTelemetry's API, which is small."""
     code = (
         "import sys, json; import app.main, app.warehouse.duckdb.builder;"
         "print(json.dumps([n for n in sys.modules if n.startswith('opentelemetry.')]))"
     )
     clean = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True
     )
-    parts = {name.split(".")[1] for name in json.loads(told.stdout.splitlines()[-1])}
+    parts = {name.split(".")[1] for name in json.loads(output.stdout.splitlines()[-1])}
     assert not parts & {"sdk", "exporter", "proto", "semconv"}

@@ -1,4 +1,4 @@
-"""A trace goes on at the gateway that takes its run over from one that was killed."""
+"""A trace continues at the gateway that takes over a run from a killed one."""
 
 import json
 import signal
@@ -13,7 +13,7 @@ from tests.patience import until
 
 CALLER = "00f067aa0ba902b7"
 RUNNING, QUEUED = ("4bf92f3577b34da6a3ce929d0e0e4736", "5bf92f3577b34da6a3ce929d0e0e4737")
-"""The traces of a run that was killed in the middle, and of one that still waited for it."""
+"""The traces of a run that was killed while running, and of one that waited for it."""
 MANY = "SELECT id FROM (VALUES " + ", ".join(f"({n})" for n in range(200)) + ") AS t(id)"
 ENDLESS = (
     f"WITH many AS ({MANY}) SELECT count(*) AS n FROM many x, many y, many z, many w "
@@ -48,7 +48,7 @@ def logged(gateway: LiveGateway, event: str) -> list[dict[str, Any]]:
     return [line for line in map(json.loads, lines) if line["event"] == event]
 
 
-async def test_the_trace_of_a_run_that_was_taken_over_goes_on_in_its_new_owner(
+async def test_the_trace_of_a_run_that_was_taken_over_continues_in_its_new_owner(
     tmp_path: Path,
 ) -> None:
     with collector() as found:
@@ -57,7 +57,7 @@ async def test_the_trace_of_a_run_that_was_taken_over_goes_on_in_its_new_owner(
             "OTEL_BSP_SCHEDULE_DELAY": "50",
             "DBT_WORKERS": "1",
         }
-        # The heir comes first, so that it has the lake: only the run changes hands.
+        # The successor starts first, so that it owns the lake and only the run changes owners.
         with (
             live_gateway(tmp_path, **environment) as heir,
             live_gateway(tmp_path, **environment) as owner,
@@ -107,7 +107,7 @@ async def test_the_trace_of_a_run_that_was_taken_over_goes_on_in_its_new_owner(
         assert (call.parent, call.resource["process.pid"]) == (run.id, other)
         assert (worker.parent, worker.resource["asgard.process"]) == (call.id, engine)
         assert worker.resource["process.pid"] not in {one, other}
-    # Whole, but for what the killed one had under way: its own span of the run, above all.
+    # Complete except for unfinished spans of the killed gateway, above all its own span of the run.
     ids = {span.id for span in spans}
     assert all(span.parent in ids for span in spans if span.resource["process.pid"] != one)
     assert {(line["run_id"], line["trace_id"]) for line in logged(heir, "run_ended")} == {

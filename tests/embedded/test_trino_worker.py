@@ -42,12 +42,12 @@ async def worker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Work
     await worker.close()
 
 
-async def start(module: str, folder: Path, **hello: Any) -> WorkerProcess:
+async def start(module: str, folder: Path, **handshake: Any) -> WorkerProcess:
     return await WorkerProcess.start(
         module,
         name="dbt-worker",
         log_path=folder / "log",
-        hello={"catalog": "iceberg", "folder": str(folder), **hello},
+        handshake={"catalog": "iceberg", "folder": str(folder), **handshake},
     )
 
 
@@ -214,7 +214,7 @@ async def test_a_worker_knows_nothing_of_trino(
             seen += await asyncio.to_thread(memory, worker.pid)
     finally:
         await engine.close()
-    assert any(str(folder).encode() in part for part in seen)  # the hello message is seen
+    assert any(str(folder).encode() in part for part in seen)  # the handshake is seen
     assert [secret for secret in unknown if any(secret in part for part in seen)] == []
 
 

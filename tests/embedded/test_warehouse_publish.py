@@ -94,7 +94,7 @@ async def test_a_replacement_sets_its_own_columns_all_optional(target: Target) -
     assert [row["b"] for row in await target.rows()] == [7]
 
 
-async def test_a_replacement_is_one_snapshot_that_carries_the_run(target: Target) -> None:
+async def test_a_replacement_is_one_snapshot_with_the_runs_id(target: Target) -> None:
     await target.replace(pa.table({"a": [1, 2, 3]}))
     done = await target.replace(pa.table({"a": [4]}), run_id=(run_id := uuid4().hex))
 
@@ -148,7 +148,7 @@ async def test_an_append_adds_columns_on_request(target: Target) -> None:
     assert rows == [{"a": 1, "b": None}, {"a": None, "b": 2}]
 
 
-async def test_a_value_that_does_not_fit_is_an_error_of_the_sql(target: Target) -> None:
+async def test_a_value_that_does_not_fit_is_an_sql_error(target: Target) -> None:
     await target.replace(pa.table({"a": pa.array([1], pa.int32())}))
     with pytest.raises(EngineFailed) as failed:
         await target.append(pa.table({"a": [2**40]}))

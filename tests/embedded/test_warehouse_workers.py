@@ -16,8 +16,8 @@ async def test_closing_workers_leaves_the_folders_of_other_workers(
     # As one that was killed in a container leaves it: started again, it has the same id.
     (tmp_path / "warehouse" / f"{os.getpid()}-12-abandoned").mkdir(parents=True)
     lake = lakehouse.lake
-    hello = {"lake": lake.to_json()}
-    kind = WorkerKind("app.warehouse.duckdb.planner", "builder", hello, lake.hosts)
+    handshake = {"lake": lake.to_json()}
+    kind = WorkerKind("app.warehouse.duckdb.planner", "builder", handshake, lake.hosts)
     one, other = (Workers(tmp_path, builder=kind, builders=1) for _ in range(2))
     async with one.builder():
         [folder] = folders()

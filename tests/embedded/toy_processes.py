@@ -1,4 +1,4 @@
-"""What the other processes of these tests do. Imported by name in a process of its own."""
+"""The work of other processes in these tests, imported by name in a separate process."""
 
 import asyncio
 import multiprocessing
@@ -36,7 +36,8 @@ class Named(BaseModel):
 
 
 def create_records(lake: str, kind: str, names: list[str], answer: Connection) -> None:
-    """All at once; answers with (id, name) for each, the id None where the name was taken."""
+    """Create all at once. Answer with (id, name) for each, with None as id if the name was
+    taken."""
     asyncio.run(_create_records(Lake.from_json(lake), kind, names, answer))
 
 
@@ -59,12 +60,12 @@ async def _create_records(lake: Lake, kind: str, names: list[str], answer: Conne
 
 
 def serve_runs(lake: str, targets: list[str], answer: Connection) -> None:
-    """Starts a run of each target, says which ids were answered for, and works until killed."""
+    """Start a run of each target, report the acknowledged ids, and work until killed."""
     asyncio.run(_serve_runs(Lake.from_json(lake), targets, answer))
 
 
 async def _serve_runs(lake: Lake, targets: list[str], answer: Connection) -> None:
-    supervisor.STRAGGLERS = 0.1
+    supervisor.IN_FLIGHT_SECONDS = 0.1
     toy = open_toy_lake(lake)
     service = toy.service(RowWriter(toy), max_running_per_engine=4)
     await service.open()

@@ -1,4 +1,4 @@
-"""A lake of their own for the tests of runs, and a driver that writes one Iceberg row a run."""
+"""A separate lake for the tests of runs, and a handler that writes one Iceberg row per run."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ ME = Caller("me")
 
 @dataclass(frozen=True)
 class ToyLake:
-    """A bucket and a namespace that no other service's watcher looks at."""
+    """A bucket and a namespace that no other service watches."""
 
     lake: Lake
     store: ObjectStore
@@ -48,7 +48,7 @@ class ToyLake:
         )
 
     async def rows(self, target: str) -> list[str]:
-        """The ids of the runs that wrote a row."""
+        """Return the ids of the runs that wrote a row."""
         name = self.table(target)
         try:
             return await self.catalog.run(
@@ -58,10 +58,10 @@ class ToyLake:
             return []
 
     async def snapshots(self, target: str) -> list[str]:
-        """The ids of runs in the target's snapshot log."""
+        """Return the ids of runs in the target's snapshot log."""
         name = self.table(target)
-        found = await self.catalog.run(lambda catalog: catalog.load_table(name).snapshots())
-        ids = (snapshot.summary.additional_properties.get(RUN_ID_PROPERTY) for snapshot in found)
+        history = await self.catalog.run(lambda catalog: catalog.load_table(name).snapshots())
+        ids = (snapshot.summary.additional_properties.get(RUN_ID_PROPERTY) for snapshot in history)
         return [run_id for run_id in ids if run_id is not None]
 
 
@@ -79,7 +79,7 @@ def open_toy_lake(lake: Lake) -> ToyLake:
 
 
 class RowWriter:
-    """Appends a row with the run's id, after `spec.seconds`; `spec.error` fails instead."""
+    """Appends a row with the run's id after `spec.seconds`. With `spec.error`, fails instead."""
 
     def __init__(self, toy: ToyLake) -> None:
         self.toy = toy
@@ -96,7 +96,7 @@ class RowWriter:
             if error := run.spec.get("error"):
                 raise error if isinstance(error, AsgardError) else AsgardError(error)
             await control.fence()
-            # What was sent off cannot be called back: wait for it, and let `reconcile` look.
+            # A sent request cannot be recalled: wait for it, and let `reconcile` check.
             writing = asyncio.create_task(self._append(run))
             try:
                 await asyncio.shield(writing)
@@ -108,8 +108,8 @@ class RowWriter:
             self.running.discard(run.run_id)
 
     async def reconcile(self, run: Run) -> RunResult | None:
-        found = await self.toy.catalog.find_snapshot(self.toy.table(run.target), run.run_id)
-        return self._outcome(run) if found else None
+        table = await self.toy.catalog.find_snapshot(self.toy.table(run.target), run.run_id)
+        return self._outcome(run) if table else None
 
     def final_engine_state(self, ended: Run) -> str | None:
         return ended.engine_state if ended.state is RunState.SUCCEEDED else "GIVEN UP"
@@ -131,7 +131,7 @@ class RowWriter:
 
 
 class Idle:
-    """Writes nothing; takes `spec.seconds`, and notes when it ran."""
+    """Writes nothing. Takes `spec.seconds`, and records when it ran."""
 
     def __init__(self) -> None:
         self.intervals: list[tuple[datetime, datetime, str]] = []

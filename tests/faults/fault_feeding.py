@@ -1,4 +1,4 @@
-"""Keeps runs of every kind going while things die, then holds what is left to the truth."""
+"""Keeps runs of every kind going while processes die, then checks the remaining state."""
 
 import asyncio
 import random
@@ -17,31 +17,32 @@ TERMINAL = {"succeeded", "failed", "cancelled"}
 POLL = 0.05
 END_SECONDS = 60.0
 HISTORY = 20
-"""Commits that every target keeps at least."""
+"""The minimum number of commits that every target keeps."""
 TRUE_CAUSES = {"lost", "engine_unreachable", "out_of_memory", "internal", "timeout"}
 Body = dict[str, Any]
 
 
 class Feeder:
-    """Runs of every kind at once, timed so that all of them are under way at one moment."""
+    """Starts runs of every kind, timed so that all of them are in progress at one moment."""
 
     def __init__(self, kinds: list[Kind], chance: random.Random) -> None:
         self.kinds = kinds
         self._chance = chance
         self._unanswered: dict[str, int] = {}
         self.busy = 0
-        """Answers 503 so far."""
+        """The number of 503 responses so far."""
 
     async def measure(self, gateway: Gateway) -> None:
-        """How long a run of each kind takes while those of all others are under way."""
+        """Measure how long a run of each kind takes while runs of all other kinds are in
+        progress."""
         async with asyncio.TaskGroup() as turns:
             for kind in self.kinds:
                 turns.create_task(self._turn(kind, gateway, measured=True))
 
     @asynccontextmanager
     async def under_way(self, gateway: Gateway) -> AsyncIterator[None]:
-        """A run of each kind, entered when each is at a uniformly random point of its duration.
-        Left when they have ended, or the gateway has."""
+        """Start a run of each kind, and enter when each is at a uniformly random point of its
+        duration. Leave when they or the gateway have ended."""
         ages = {kind.name: self._chance.uniform(0, kind.seconds) for kind in self.kinds}
         longest = max(ages.values())
         async with asyncio.TaskGroup() as turns:
@@ -52,7 +53,7 @@ class Feeder:
 
     @asynccontextmanager
     async def begun(self, kind: Kind, gateway: Gateway) -> AsyncIterator[asyncio.Task[None]]:
-        """A run of one kind alone, left when it has ended."""
+        """Start a run of one kind, and leave when it has ended."""
         async with asyncio.TaskGroup() as turns:
             yield turns.create_task(self._turn(kind, gateway))
 
@@ -102,7 +103,7 @@ class Feeder:
 
 
 async def _patiently(gateway: Gateway, params: Body) -> httpx.Response:
-    """The lakehouse may be on its way up again."""
+    """Retry, because the lakehouse may be restarting."""
     patience = time.monotonic() + END_SECONDS
     while (answer := await gateway.api.get("/runs", params=params)).status_code != 200:
         assert answer.status_code == 503, answer.text
@@ -124,7 +125,7 @@ async def all_runs(gateway: Gateway, **filters: Any) -> list[Body]:
 
 
 async def ended_runs(gateway: Gateway, **filters: Any) -> list[Body]:
-    """All of them, when all have ended."""
+    """Return all runs, once all have ended."""
     patience = time.monotonic() + END_SECONDS
     while True:
         runs = await all_runs(gateway, **filters)
@@ -135,7 +136,8 @@ async def ended_runs(gateway: Gateway, **filters: Any) -> list[Body]:
 
 
 async def hold_to_truth(gateway: Gateway, kinds: list[Kind], lake: LakeView) -> None:
-    """Every run has ended, targets hold what the succeeded ones say, and nothing is left over."""
+    """Check that every run has ended, targets have the outputs of the succeeded ones, and nothing
+    is left over."""
     runs = await ended_runs(gateway)
     assert len({run["run_id"] for run in runs}) == len(runs)
     for kind in kinds:
@@ -154,13 +156,13 @@ def _hold_kind(kind: Kind, runs: list[Body], lake: LakeView) -> None:
         assert run["failure"]["cause"] in TRUE_CAUSES, run
     kind.failures.clear()
     kind.failures.update(run["failure"]["cause"] for run in failed)
-    # Old ones expire: what was seen once need not be seen again.
+    # Old snapshots expire, so one that was seen once may be missing later.
     shown = published_run_ids(lake, kind)
     assert len(set(shown)) == len(shown), f"{kind.name}: a run has two snapshots"
     assert set(shown) <= set(succeeded), f"{kind.name}: {set(shown) - set(succeeded)} published"
     new = [run_id for run_id in shown if run_id not in set(kind.published)]
     if len(shown) >= HISTORY and new and new[0] == shown[0]:
-        # More than the target's history keeps happened since the last look.
+        # More commits happened since the last check than the target's history keeps.
         kind.published += _earlier(succeeded[new[0]], succeeded, kind.published)
     kind.published += new
     lost = set(succeeded) - set(kind.published)
@@ -191,8 +193,8 @@ def _left_over(lake: LakeView, home: Path, kinds: list[Kind], failed: set[str]) 
 
 
 async def eventually(left: Callable[[], list[str]], seconds: float = 5.0) -> None:
-    """Awaits that nothing is left, in a thread."""
+    """Wait until nothing is left, checking in a thread."""
     patience = time.monotonic() + seconds
-    while found := await asyncio.to_thread(left):
-        assert time.monotonic() < patience, f"left over: {found}"
+    while remaining := await asyncio.to_thread(left):
+        assert time.monotonic() < patience, f"left over: {remaining}"
         await asyncio.sleep(POLL)

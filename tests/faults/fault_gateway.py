@@ -1,4 +1,4 @@
-"""A real gateway: a process of its own on a real port, that can be killed at any moment."""
+"""A real gateway: a separate process on a real port, which can be killed at any moment."""
 
 import asyncio
 import os
@@ -30,11 +30,11 @@ CHILDREN = {
     "ingestion": "app.airbyte.",
     "connector": "/source-",
 }
-"""What tells a gateway's children apart: a part of their command lines."""
+"""The part of the command line that identifies each kind of a gateway's children."""
 
 
 class Gateway:
-    """`around` is a command that the gateway is started by, such as `nsenter …`."""
+    """`around` is a command that starts the gateway, for example `nsenter …`."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Gateway:
             await asyncio.sleep(POLL)
 
     def family(self) -> list[psutil.Process]:
-        """The gateway and all that it started, and what those started."""
+        """Return the gateway and its descendants."""
         try:
             gateway = psutil.Process(self.process.pid)
             return [gateway, *gateway.children(recursive=True)]
@@ -105,17 +105,17 @@ class Gateway:
             return []
 
     def children(self, kind: str) -> list[psutil.Process]:
-        found = []
+        matches = []
         for process in self.family()[1:]:
             try:
                 if any(CHILDREN[kind] in part for part in process.cmdline()[:4]):
-                    found.append(process)
+                    matches.append(process)
             except (psutil.NoSuchProcess, psutil.ZombieProcess):
                 continue
-        return found
+        return matches
 
     async def kill(self) -> None:
-        """Of the gateway alone; everything that it started has to be gone a moment later."""
+        """Kill only the gateway. Its descendants have to be gone a moment later."""
         family = self.family()
         self.process.kill()
         died = time.time()
@@ -123,7 +123,7 @@ class Gateway:
         await all_gone(family, self.home, died)
 
     async def end(self, number: signal.Signals, seconds: float) -> int:
-        """Asks it to end; its exit code. Nothing may be left when it has ended."""
+        """End the gateway and return its exit code. No descendant may remain."""
         family = self.family()
         self.process.send_signal(number)
         code = await asyncio.to_thread(self.process.wait, seconds)
@@ -131,7 +131,7 @@ class Gateway:
         return code
 
     async def close(self) -> None:
-        """At the end of a test, however that ended."""
+        """Stop the gateway at the end of a test, however that ended."""
         await self.api.aclose()
         if self.running:
             family = self.family()
@@ -142,7 +142,7 @@ class Gateway:
                     process.kill()
 
     def log_tail(self, lines: int = 20) -> str:
-        """Without the requests that it answered."""
+        """Return the end of the log, without the requests that the gateway answered."""
         told = self.log.read_text(errors="replace").splitlines()
         return "\n".join([line for line in told if '"event": "request"' not in line][-lines:])
 
@@ -155,7 +155,8 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 async def all_gone(family: Iterable[psutil.Process], home: Path, died: float) -> None:
-    """Waits for what was there when a gateway died. Another gateway may start the same again."""
+    """Wait until the processes of a dead gateway are gone. Another gateway may start the same
+    again."""
     patience = time.monotonic() + GONE_SECONDS
     while left := [*filter(is_alive, family), *at_home(home, died)]:
         assert time.monotonic() < patience, f"orphans: {[describe(process) for process in left]}"
@@ -163,19 +164,19 @@ async def all_gone(family: Iterable[psutil.Process], home: Path, died: float) ->
 
 
 def at_home(home: Path, before: float) -> list[psutil.Process]:
-    """Every process of before that has the directory in its command line, or works in it."""
-    found = []
+    """Return every earlier process that has the directory in its command line, or works in it."""
+    matches = []
     for process in psutil.process_iter():
         try:
             where = [*process.cmdline(), process.cwd()]
             older = process.create_time() < before
             if not older or any("serve" in parent.cmdline() for parent in process.parents()):
-                continue  # another gateway's: times of processes are known to a second only
+                continue  # another gateway's: times of processes have a resolution of one second
             if is_alive(process) and any(str(home) in part for part in where if part):
-                found.append(process)
+                matches.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
-    return found
+    return matches
 
 
 def describe(process: psutil.Process) -> str:
@@ -186,16 +187,16 @@ def describe(process: psutil.Process) -> str:
 
 
 def problem(answer: httpx.Response) -> dict[str, Any]:
-    """The members of a problem+json answer, which any refusal has to be."""
+    """Return the members of a problem+json response, which every refusal has to be."""
     assert answer.headers["content-type"].startswith("application/problem+json"), answer.text
-    found: dict[str, Any] = answer.json()
-    assert found["status"] == answer.status_code, found
-    return found
+    members: dict[str, Any] = answer.json()
+    assert members["status"] == answer.status_code, members
+    return members
 
 
 @asynccontextmanager
 async def running(*gateways: Gateway) -> AsyncIterator[None]:
-    """One after the other, as a newcomer would start them; all gone at the end of the test."""
+    """Start gateways one after the other. All of them are gone at the end of the test."""
     try:
         for gateway in gateways:
             await gateway.start()

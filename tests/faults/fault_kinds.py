@@ -1,4 +1,4 @@
-"""Every kind of run, each with what its target must hold after any of its runs succeeded."""
+"""Every kind of run, each with the required contents of its target after successful runs."""
 
 import hashlib
 import json
@@ -26,8 +26,8 @@ Check = Callable[[LakeView, "Kind"], None]
 
 @dataclass
 class Kind:
-    """`request(turn)`: path and body of the turn's request. `succeeded`: the turns of the runs
-    that succeeded, in the order of the target's snapshots."""
+    """`request(turn)` returns path and body of the turn's request. `succeeded` has the turns of the
+    successful runs, in the order of the target's snapshots."""
 
     name: str
     target: str
@@ -35,7 +35,7 @@ class Kind:
     check: Check
     turns: int = 0
     seconds: float = 0.0
-    """How long one of its runs takes."""
+    """Seconds that one of its runs takes."""
     published: list[str] = field(default_factory=list)
     succeeded: list[int] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
@@ -56,7 +56,7 @@ def run_id_of(answer: httpx.Response) -> str:
 
 
 def install_source(home: Path) -> None:
-    """Where the installer would put it, complete: connectors are installed elsewhere's tests."""
+    """Put the source where the installer would put it. Other tests cover the installation."""
     digest = hashlib.sha256(f"{REQUIREMENT}\n".encode()).hexdigest()[:12]
     venv = home / "connectors" / f"fault-1.0-{digest}"
     program = venv / "bin" / "source-fault"
@@ -76,7 +76,7 @@ async def created(gateway: Gateway, path: str, body: Body) -> Body:
 
 
 async def make_base(gateway: Gateway) -> None:
-    """A silver table that all others are made of: `id` from 0, and as text."""
+    """Create the silver table that all others are built from: `id` from 0, and as text."""
     sql = f"SELECT CAST(id AS INT) AS id, CAST(id AS STRING) AS name FROM range({len(IDS)})"
     answer = await gateway.api.post(
         "/spark/transform",
@@ -87,7 +87,7 @@ async def make_base(gateway: Gateway) -> None:
 
 
 async def make_kinds(gateway: Gateway, data: Path) -> list[Kind]:
-    """Also makes what they need: sources, ingestions, a data product."""
+    """Create the kinds and what they need: sources, ingestions, a data product."""
     await make_base(gateway)
     file = data / "people.csv"
     file.write_text("n,name\n" + "".join(f"{n},row {n}\n" for n in range(FILE_ROWS)))
@@ -205,8 +205,8 @@ def _rows_of_the_product(lake: LakeView, kind: Kind) -> None:
 
 
 def _bronze(lake: LakeView, kind: Kind) -> Sequence[Body]:
-    """The rows that readers see; no file may lie there that the manifest does not name, and only
-    those that it has retired may be gone: a commit deletes them before it is made."""
+    """Return the rows that readers see. No file may exist that the manifest does not name, and only
+    retired files may be gone, since a commit deletes them before it is made."""
     manifest = lake.manifest(kind.target.partition("/")[2])
     named = {file["key"] for s in manifest["streams"].values() for file in s["files"]}
     pending = (manifest["pending"] or {}).get("files", {})
@@ -227,7 +227,7 @@ def _numbers_without_gap(lake: LakeView, kind: Kind) -> None:
 
 
 def published_run_ids(lake: LakeView, kind: Kind) -> list[str]:
-    """Of all that the target's own history shows, the oldest first."""
+    """Return the run ids of the target's whole visible history, oldest first."""
     if not kind.target.startswith("ingestion/"):
         return lake.run_ids(kind.target)
     manifest = lake.manifest(kind.target.partition("/")[2])

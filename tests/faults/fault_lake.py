@@ -1,4 +1,4 @@
-"""What lies in the lake, seen from outside: pyiceberg and boto3 with the keys of `ASGARD_HOME`."""
+"""Reads the lake from outside, through pyiceberg and boto3 with the keys of `ASGARD_HOME`."""
 
 import io
 import json
@@ -60,7 +60,8 @@ class LakeView:
         return f"http://127.0.0.1:{self.shared['ports']['s3.port']}"
 
     def run_ids(self, table: str) -> list[str]:
-        """Of the table's snapshots, the oldest first; every snapshot must say who made it."""
+        """Return the run ids of the table's snapshots, oldest first. Every snapshot must have
+        one."""
         from pyiceberg.exceptions import NoSuchTableError
 
         try:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""An Airbyte source of numbers: each sync reads on from its state to the next multiple of ROWS.
+"""An Airbyte source of numbers: each sync continues from its state to the next multiple of ROWS.
 
-Installed by hand where the installer would put it; needs nothing but Python.
+It is copied to where the installer would put it, and needs only Python.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROWS = 40
 SECONDS = 0.2
-"""A read takes as long, so that it can be killed in the middle."""
+"""Seconds that a read takes, so that it can be killed in the middle."""
 STREAM = "numbers"
 SPEC = {"type": "object", "properties": {}}
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
@@ -53,8 +53,8 @@ def main():
         }
         say(type="CATALOG", catalog={"streams": [stream]})
     else:
-        known = sys.argv[sys.argv.index("--state") + 1] if "--state" in sys.argv else None
-        read(json.loads(Path(known).read_text()) if known else [])
+        state_path = sys.argv[sys.argv.index("--state") + 1] if "--state" in sys.argv else None
+        read(json.loads(Path(state_path).read_text()) if state_path else [])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Gateways that are asked to end, and requests that are repeated after one that was killed."""
+"""Gateways that end on request, and requests that are repeated after a gateway was killed."""
 
 import asyncio
 import os
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.timeout(600)
 
 ROUNDS = int(os.environ.get("ASGARD_FAULT_REPLAYS", "1"))
 CREATE_SECONDS = 0.6
-"""About how long a create takes: a kill may come before, within and after."""
+"""Seconds that a create takes, roughly. A kill may come before, during and after."""
 END_SECONDS = 15.0
 
 
 def _creates(number: int) -> list[tuple[str, dict[str, Any], str]]:
-    """Path, body, and the member of the answer that is the id."""
+    """Return path, body, and the member of the response that is the id."""
     product = {
         "name": f"replayed {number}",
         "description": "asked for twice",
@@ -59,7 +59,7 @@ async def _ask(gateway: Gateway, number: int) -> list[httpx.Response | Exception
     )
 
 
-async def test_requests_repeated_after_kill_9_are_done_once_and_a_gateway_ends_when_asked(
+async def test_requests_repeated_after_kill_9_are_done_once_and_a_gateway_ends_on_request(
     tmp_path: Path,
 ) -> None:
     seed = int(os.environ.get("ASGARD_FAULT_SEED", random.randrange(10**6)))
@@ -107,7 +107,7 @@ async def _replays(gateway: Gateway, number: int, moment: float) -> None:
 
 
 async def _graceful(gateway: Gateway, number: signal.Signals) -> None:
-    """With a run in flight that somebody waits for, and one that is queued behind it."""
+    """End the gateway with a running run that a caller waits for, and one queued behind it."""
     name = f"until_{number.name.lower()}"
 
     async def ask(n: int, seconds: int) -> httpx.Response:

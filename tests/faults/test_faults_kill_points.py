@@ -1,4 +1,5 @@
-"""Whatever is killed at whatever moment: runs end truly, nothing is doubled, lost or left over."""
+"""Any process is killed at any moment: runs end correctly, nothing is doubled, lost or left
+over."""
 
 import asyncio
 import contextlib
@@ -19,13 +20,13 @@ from fault_lake import LakeView
 pytestmark = pytest.mark.timeout(1200)
 
 DEATHS = os.environ.get("ASGARD_FAULT_DEATHS", "GGLLCCKK" * 10)
-"""What is killed, in this order: the gateway (the second of two in a row while it recovers from
-the first death), the lakehouse, a child of each other kind, or the connector alone (K): it is there
-for a part of its run only, and its worker's death takes it along."""
+"""What is killed, in this order: the gateway (the second of two in a row while it recovers from the
+first death), the lakehouse, a child of each other kind, or only the connector (K), which exists for
+only a part of its run and ends with its worker."""
 HELD_EVERY = 5
-"""Deaths after which the truth is looked for: what went wrong before does not mend itself."""
+"""Deaths after which the state is checked. Earlier errors do not disappear by themselves."""
 KEPT_ENDED = timedelta(seconds=30)
-"""The gateway keeps the objects of ended runs for 20 s; a death in between begins that anew."""
+"""The gateway keeps the objects of ended runs for 20 s. A death in between restarts that time."""
 DBT = {"dbt-table", "dbt-append", "dbt-merge", "data-product"}
 SPARK = {"spark-overwrite", "spark-append"}
 WORK_ON = {
@@ -38,7 +39,7 @@ WORK_ON = {
 }
 """The kinds of runs that each child works on."""
 READ_SECONDS = 0.4
-"""As long as a connector's process lives, at most."""
+"""The longest lifetime of a connector's process, in seconds."""
 POLL = 0.01
 
 
@@ -55,7 +56,7 @@ class Deaths:
         print(f"{time.monotonic() - self._began:6.1f} s  {text}", flush=True)
 
     async def measure(self) -> None:
-        """The second time, when all workers are warm."""
+        """Measure the second time, when all workers are warm."""
         for _ in range(2):
             await self.feeder.measure(self.gateway)
         self.say(f"runs take { ({kind.name: round(kind.seconds, 2) for kind in self.kinds}) } s")
@@ -101,7 +102,7 @@ class Deaths:
         self.say("children were killed")
 
     async def _of_connector(self) -> None:
-        """At a random point of its own life, as often as it takes to meet it."""
+        """Kill the connector at a random point of its life, with as many attempts as necessary."""
         (kind,) = [kind for kind in self.kinds if kind.name == "connector"]
         killed = False
         while not killed:
@@ -116,11 +117,11 @@ class Deaths:
         self.say("the connector was killed")
 
     async def _kill(self, child: str) -> bool:
-        found = self.gateway.children(child)
-        if not found:
+        children = self.gateway.children(child)
+        if not children:
             return False
         with contextlib.suppress(psutil.NoSuchProcess):
-            self._chance.choice(found).kill()
+            self._chance.choice(children).kill()
             return True
         return False
 
@@ -129,7 +130,7 @@ class Deaths:
             kind.points[death] += 1
 
 
-async def test_runs_end_truly_wherever_the_gateway_or_one_of_its_children_is_killed(
+async def test_runs_end_correctly_wherever_the_gateway_or_one_of_its_children_is_killed(
     tmp_path: Path,
 ) -> None:
     seed = int(os.environ.get("ASGARD_FAULT_SEED", random.randrange(10**6)))
@@ -152,20 +153,20 @@ async def test_runs_end_truly_wherever_the_gateway_or_one_of_its_children_is_kil
             assert points == len(DEATHS) - DEATHS.count("K")
             assert kind.points["connector"] == (kind.name == "connector") * DEATHS.count("K")
         print(f"{deaths.feeder.busy} answers were 503")
-        # The last gateway keeps what a killed one had ended as long again as its own.
+        # The last gateway keeps runs that a killed one ended as long as its own.
         await eventually(lambda: _kept_too_long(deaths.lake), KEPT_ENDED.total_seconds())
         assert len(deaths.lake.keys("asgard/replicas/")) == 1
 
 
 def _kept_too_long(lake: LakeView) -> list[str]:
-    """Objects of open runs, all of which have ended, and not just now."""
+    """Return objects of open runs whose runs ended some time ago."""
     now = datetime.now(UTC)
-    found = []
+    overdue = []
     for key in lake.keys("asgard/runs/open/"):
         try:
             run = json.loads(lake.body(key))
         except lake.s3.exceptions.NoSuchKey:
             continue
         if now - datetime.fromisoformat(run["finished_at"]) > KEPT_ENDED:
-            found.append(key)
-    return found
+            overdue.append(key)
+    return overdue

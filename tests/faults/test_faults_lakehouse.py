@@ -1,4 +1,4 @@
-"""S3 and catalog go away in the middle, mute or gone; a disk is full; both come back."""
+"""S3 and the catalog stop answering or disappear during a run, or a disk is full, and recover."""
 
 import asyncio
 import resource
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(600)
 
 TRUE_ENDS = {"lost", "engine_unreachable", "timeout", "internal"}
 ROOM = 160 * 2**20
-"""SeaweedFS alone takes 30 MB of it, and wants a hundredth of it free."""
+"""SeaweedFS alone takes 30 MB of it, and needs a hundredth of it free."""
 PUTS = 150
 
 
@@ -36,7 +36,7 @@ def _numbers(lake: LakeView, table: str) -> list[tuple[int, int]]:
     return sorted((row["number"], row["id"]) for row in lake.rows(table))
 
 
-async def test_a_mute_lakehouse_is_answered_503_in_time_and_the_run_in_flight_ends_truly(
+async def test_a_silent_lakehouse_gives_503_in_time_and_the_running_run_ends_correctly(
     tmp_path: Path,
 ) -> None:
     gateway = Gateway(tmp_path / "home")
@@ -84,7 +84,7 @@ async def test_a_mute_lakehouse_is_answered_503_in_time_and_the_run_in_flight_en
 
 
 async def _all_refused(gateway: Gateway) -> float:
-    """The longest time that an answer took."""
+    """Return the longest time that a response took."""
     calls = [
         ("GET", "/data-products", None),
         ("GET", "/dbt/transformations", None),
@@ -117,15 +117,15 @@ async def _all_refused(gateway: Gateway) -> float:
 
 
 class TinyDisk:
-    """`home` as the gateway sees it, `seen` as it is seen from here."""
+    """`home` is the path as the gateway sees it, `outside` the path from here."""
 
-    def __init__(self, home: Path, seen: Path, around: list[str]) -> None:
-        self.home, self.seen, self.around = home, seen, around
+    def __init__(self, home: Path, outside: Path, around: list[str]) -> None:
+        self.home, self.outside, self.around = home, outside, around
         self.fill: Callable[[Gateway], None] = self._fill_file
         self.free: Callable[[Gateway], None] = self._free_file
 
     def _fill_file(self, _: Gateway) -> None:
-        with (self.seen / "ballast").open("wb", buffering=0) as ballast:
+        with (self.outside / "ballast").open("wb", buffering=0) as ballast:
             for size in (2**20, 2**12, 1):
                 try:
                     while ballast.write(b"\0" * size) == size:
@@ -134,11 +134,11 @@ class TinyDisk:
                     continue
 
     def _free_file(self, _: Gateway) -> None:
-        (self.seen / "ballast").unlink()
+        (self.outside / "ballast").unlink()
 
 
 def _limit_files(gateway: Gateway, size: int) -> None:
-    """No file of SeaweedFS may grow any more: what it writes fails as on a full disk."""
+    """Let no file of SeaweedFS grow any more: its writes fail as on a full disk."""
     import psutil
 
     for weed in gateway.children("lakehouse"):
@@ -146,15 +146,16 @@ def _limit_files(gateway: Gateway, size: int) -> None:
 
 
 def _restart_lakehouse(gateway: Gateway) -> None:
-    """Limits are its own, so this frees it, as the gateway does by itself after a full disk."""
+    """Remove the limits, which belong to the process. The gateway itself restarts SeaweedFS after a
+    full disk."""
     for weed in gateway.children("lakehouse"):
         weed.kill()
 
 
 @asynccontextmanager
 async def tiny_disk(tmp_path: Path) -> AsyncIterator[TinyDisk]:
-    """A small file system of its own where this user may mount one (in a namespace, so that
-    nothing has to be unmounted); elsewhere SeaweedFS is kept from growing its files."""
+    """Yield a small file system where this user may mount one (in a namespace, so that nothing has
+    to be unmounted). Elsewhere, limits keep SeaweedFS from growing its files."""
     home = tmp_path / "home"
     home.mkdir()
     mount = f"mount -t tmpfs -o size={ROOM},mode=0700 none {home} && echo mounted && exec sleep 600"
@@ -185,7 +186,7 @@ async def tiny_disk(tmp_path: Path) -> AsyncIterator[TinyDisk]:
     yield disk
 
 
-async def test_a_full_disk_is_told_corrupts_nothing_and_is_over_when_there_is_room(
+async def test_a_full_disk_is_reported_corrupts_nothing_and_is_over_when_there_is_room(
     tmp_path: Path,
 ) -> None:
     async with tiny_disk(tmp_path) as disk:
@@ -200,15 +201,15 @@ async def test_a_full_disk_is_told_corrupts_nothing_and_is_over_when_there_is_ro
             disk.fill(gateway)
             try:
                 refused = await _while_full(gateway)
-                failed = await asyncio.to_thread(_meet_with_each_part, LakeView(disk.seen))
+                failed = await asyncio.to_thread(_meet_with_each_part, LakeView(disk.outside))
                 print(f"{failed} of {PUTS} objects were refused")
             finally:
                 disk.free(gateway)
             print("\n".join(refused))
             if disk.around:
                 assert all("disk" in text.lower() for text in refused), refused
-            await _started_anew(gateway, filled.pid)
-            lake = LakeView(disk.seen)
+            await _restarted(gateway, filled.pid)
+            lake = LakeView(disk.outside)
             await ended_runs(gateway, target="gold.away")
             rows = await asyncio.to_thread(_numbers, lake, "gold.away")
             assert rows == [(1, n) for n in IDS]
@@ -223,16 +224,16 @@ async def test_a_full_disk_is_told_corrupts_nothing_and_is_over_when_there_is_ro
             assert sorted(snapshots) == sorted(succeeded)
 
 
-async def _started_anew(gateway: Gateway, former: int) -> None:
-    """SeaweedFS, as it is once there is room again; what it was asked before is lost with it."""
+async def _restarted(gateway: Gateway, previous_pid: int) -> None:
+    """Return the new SeaweedFS once there is room again. Earlier requests are lost."""
     async with asyncio.timeout(60):
-        while [weed.pid for weed in gateway.children("lakehouse")] in ([], [former]):  # noqa: ASYNC110
+        while [weed.pid for weed in gateway.children("lakehouse")] in ([], [previous_pid]):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     await gateway.ready()
 
 
 def _meet_with_each_part(lake: LakeView) -> int:
-    """The index of SeaweedFS has eight parts, by folder: each has to meet the full disk."""
+    """Write to each of the eight parts of SeaweedFS's index, by folder, on the full disk."""
     from botocore.exceptions import ClientError
 
     failed = 0
@@ -245,24 +246,24 @@ def _meet_with_each_part(lake: LakeView) -> int:
 
 
 async def _while_full(gateway: Gateway) -> list[str]:
-    """What clients are told. Reading goes on, and nothing that is refused is half there."""
-    told = []
+    """Check what clients see. Reading works, and no refused request is half done."""
+    messages = []
     for answer in (
         await gateway.api.post("/airbyte/sink", json={"name": "while full", "type": "s3"}),
         await _table_of(gateway, 2),
     ):
         if answer.status_code == 503:
             assert int(answer.headers["retry-after"]) >= 0
-            told.append(str(problem(answer)))
+            messages.append(str(problem(answer)))
         else:
             assert answer.status_code == 200, answer.text
             assert answer.json()["status"] == "failed", answer.text
-            told.append(str(answer.json()["failure"]))
+            messages.append(str(answer.json()["failure"]))
     listed = await gateway.api.get("/dbt/transformations")
     assert listed.status_code == 200, listed.text
     sinks = await gateway.api.get("/airbyte/sink")
     assert [sink["name"] for sink in sinks.json()["destinations"]] == ["before"]
-    return told
+    return messages
 
 
 async def _works_again(gateway: Gateway) -> None:

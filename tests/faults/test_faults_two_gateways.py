@@ -1,4 +1,5 @@
-"""Two gateways on one ASGARD_HOME: nothing lost, nothing doubled, one run of a target at a time."""
+"""Two gateways on one ASGARD_HOME: nothing is lost or doubled, and a target has one run at a
+time."""
 
 import asyncio
 import time
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.timeout(600)
 
 NAMES = 50
 SPELLINGS = ("Fault {n}", "fault {n}", "FAULT_{n}", "fault-{n}")
-"""Of one table's name: only one of them can be a data product."""
+"""Spellings of one table name, of which only one can be a data product."""
 RUNS = 50
 TARGET = "gold.contended"
 TAKEOVER_SECONDS = 15.0
@@ -51,7 +52,7 @@ def _product(name: str) -> dict[str, Any]:
 
 
 async def _colliding_creates(one: Gateway, two: Gateway) -> None:
-    """All four spellings of each of 50 names at once, half of them at each gateway."""
+    """Create all four spellings of each of 50 names at once, half of them at each gateway."""
     started = time.monotonic()
     names = [spelling.format(n=n) for n in range(NAMES) for spelling in SPELLINGS]
     answers = await asyncio.gather(
@@ -62,24 +63,24 @@ async def _colliding_creates(one: Gateway, two: Gateway) -> None:
     )
     took = time.monotonic() - started
     print(f"{len(names)} creates in {took:.1f} s: {Counter(a.status_code for a in answers)}")
-    made = {a.json()["id"]: a.json()["table_name"] for a in answers if a.status_code == 201}
-    assert sorted(made.values()) == sorted(f"dp_fault_{n}" for n in range(NAMES))
+    created = {a.json()["id"]: a.json()["table_name"] for a in answers if a.status_code == 201}
+    assert sorted(created.values()) == sorted(f"dp_fault_{n}" for n in range(NAMES))
     for answer in answers:
         if answer.status_code != 201:
             assert answer.status_code == 409, answer.text
-            assert problem(answer)["conflicting_id"] in made
+            assert problem(answer)["conflicting_id"] in created
     for gateway in (one, two):
-        found = {}
+        tables = {}
         for page in (1, 2):
             params = {"page": page, "page_size": NAMES // 2}
             listed = (await gateway.api.get("/data-products", params=params)).json()
             assert listed["total_count"] == NAMES
-            found |= {p["id"]: p["table_name"] for p in listed["data_products"]}
-        assert found == made
+            tables |= {p["id"]: p["table_name"] for p in listed["data_products"]}
+        assert tables == created
 
 
 async def _runs_of_one_target(one: Gateway, two: Gateway) -> None:
-    """Other SQL in each, so that none joins another."""
+    """Start runs with different SQL, so that none joins another."""
     started = time.monotonic()
 
     async def transform(number: int) -> str:
@@ -90,24 +91,24 @@ async def _runs_of_one_target(one: Gateway, two: Gateway) -> None:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["run_id"])
 
-    asked = await asyncio.gather(*(transform(number) for number in range(RUNS)))
-    assert len(set(asked)) == RUNS
+    run_ids = await asyncio.gather(*(transform(number) for number in range(RUNS)))
+    assert len(set(run_ids)) == RUNS
     runs = await ended_runs(one, target=TARGET)
     print(f"{RUNS} runs of one target in {time.monotonic() - started:.1f} s")
-    assert {run["run_id"] for run in runs} == set(asked)
+    assert {run["run_id"] for run in runs} == set(run_ids)
     assert {run["state"] for run in runs} == {"succeeded"}, runs
     in_order = sorted(runs, key=lambda run: run["started_at"])
     for earlier, later in pairwise(in_order):
         assert earlier["finished_at"] <= later["started_at"]
     lake = LakeView(one.home)
     assert await asyncio.to_thread(lake.run_ids, TARGET) == [run["run_id"] for run in in_order]
-    number = asked.index(in_order[-1]["run_id"])
+    number = run_ids.index(in_order[-1]["run_id"])
     rows = await asyncio.to_thread(lake.rows, TARGET)
     assert sorted((row["number"], row["id"]) for row in rows) == [(number, n) for n in IDS]
 
 
 async def _takeover(one: Gateway, two: Gateway) -> None:
-    """The owner of SeaweedFS is killed: the other says 503 for a moment, and then goes on."""
+    """Kill the owner of SeaweedFS: the other gateway returns 503 for a moment, then continues."""
     before = (await two.api.get("/data-products")).json()["total_count"]
     await one.kill()
     killed = time.monotonic()

@@ -1,4 +1,4 @@
-"""The worker that test_processes.py talks to; it prints wherever a library might."""
+"""The worker for test_processes.py. It prints wherever a library might."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from app.processes.worker_spans import span
 print("noise while imported")
 
 
-def open_worker(hello: Message) -> Handlers:
-    if "broken" in hello:
+def open_worker(handshake: Message) -> Handlers:
+    if "broken" in handshake:
         raise ValueError("cannot work like this")
 
     def echo(message: Message, emit: Emit) -> Message:
         print("noise in a handler")
         os.system("echo noise of a grandchild")  # noqa: S605
-        return {"got": message["value"], "hello": hello, "stdin": sys.stdin.read()}
+        return {"got": message["value"], "handshake": handshake, "stdin": sys.stdin.read()}
 
     def count(message: Message, emit: Emit) -> Message:
         for number in range(message["to"]):
@@ -84,7 +84,7 @@ def open_worker(hello: Message) -> Handlers:
         return {}
 
     def answer_with(message: Message, gateway: GatewayChannel) -> Message:
-        """Write the line as it is; `CALL` in it stands for the id of the call."""
+        """Write the line unchanged, except that `CALL` becomes the id of the call."""
         channel = gateway._channel
         line = message["line"].replace("CALL", json.dumps(channel._call)) * message.get("times", 1)
         channel._out.write(line + "\n")

@@ -93,7 +93,7 @@ def test_a_log_has_a_most_of_lines_and_of_characters() -> None:
 def test_lines_are_dropped_without_moving_the_others() -> None:
     """Each `pop(0)` of a list moves all others: the time grew with the square of the lines."""
     run = an_active_run()
-    run._keep("" for _ in range(1_000_000))
+    run._append_lines("" for _ in range(1_000_000))
     assert len(run._log) == KEPT_LINES
     assert hasattr(run._log, "popleft")
 

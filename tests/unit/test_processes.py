@@ -59,12 +59,12 @@ async def test_a_child_sees_only_what_it_is_given(tmp_path, monkeypatch):
     code = "import os; print(sorted(os.environ))"
     process = await python(code, tmp_path / "log", env={"GIVEN": "1"})
     assert await process.wait() == 0
-    seen = set(ast.literal_eval(process.log_tail()))
-    assert "GIVEN" in seen
-    assert seen <= {"GIVEN", "LC_CTYPE", *child.INHERITED}
+    variables = set(ast.literal_eval(process.log_tail()))
+    assert "GIVEN" in variables
+    assert variables <= {"GIVEN", "LC_CTYPE", *child.INHERITED}
 
 
-async def test_its_log_is_private_and_the_tail_is_its_own(tmp_path):
+async def test_a_childs_log_is_private_and_its_tail_has_only_its_own_lines(tmp_path):
     log = tmp_path / "logs" / "child.log"
     await (await python("print('of the first')", log)).wait()
     second = await python("print('one'); print('two'); print('three')", log)
@@ -75,7 +75,7 @@ async def test_its_log_is_private_and_the_tail_is_its_own(tmp_path):
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
-async def test_its_log_keeps_the_newest_lines_and_stays_small(tmp_path, monkeypatch):
+async def test_a_childs_log_keeps_the_newest_lines_and_stays_small(tmp_path, monkeypatch):
     monkeypatch.setattr(child, "LOG_LIMIT", 10_000)
     monkeypatch.setattr(child, "LOG_CHECK_SECONDS", 0.02)
     log = tmp_path / "log"
@@ -122,12 +122,12 @@ async def test_grandchildren_end_with_the_child(tmp_path):
     await until(lambda: not is_running(grandchild))
 
 
-async def test_what_is_no_program_cannot_be_started(tmp_path):
+async def test_a_missing_program_cannot_be_started(tmp_path):
     with pytest.raises(FileNotFoundError, match="no-such-program"):
         await ChildProcess.start(["no-such-program"], name="test", log_path=tmp_path / "log")
 
 
-async def test_limits_hold_in_the_child(tmp_path):
+async def test_limits_apply_in_the_child(tmp_path):
     code = (
         "import resource as r\n"
         "print([r.getrlimit(k)[0] for k in (r.RLIMIT_NOFILE, r.RLIMIT_FSIZE, r.RLIMIT_CORE)])"
@@ -138,7 +138,7 @@ async def test_limits_hold_in_the_child(tmp_path):
     assert process.log_tail() == "[64, 12345, 0]"
 
 
-async def test_pipes_carry_what_is_written_to_them(tmp_path):
+async def test_pipes_pass_on_what_is_written_to_them(tmp_path):
     code = "import sys; print(sys.stdin.read().upper()); print('to the log', file=sys.stderr)"
     process = await python(code, tmp_path / "log", pipe_stdin=True, pipe_stdout=True)
     process.stdin.write(b"hello")
@@ -168,7 +168,7 @@ async def test_children_die_with_a_gateway_that_is_killed(tmp_path):
         stdout=asyncio.subprocess.PIPE,
     )
     pid = int(await process.stdout.readline())
-    await until(lambda: psutil.Process(pid).name() == "sleep")  # and no longer on its way
+    await until(lambda: psutil.Process(pid).name() == "sleep")  # and not still starting
     process.kill()
     await process.wait()
     await until(lambda: not is_running(pid), within=5)
@@ -184,15 +184,15 @@ async def worker(tmp_path) -> AsyncIterator[WorkerProcess]:
     await worker.close()
 
 
-async def start(tmp_path: Path, **hello) -> WorkerProcess:
+async def start(tmp_path: Path, **handshake) -> WorkerProcess:
     log = tmp_path / "worker.log"
-    return await WorkerProcess.start(WORKER, name="worker", log_path=log, hello=hello)
+    return await WorkerProcess.start(WORKER, name="worker", log_path=log, handshake=handshake)
 
 
-async def test_what_libraries_print_goes_to_the_log_and_not_into_the_answers(tmp_path):
+async def test_output_of_libraries_goes_to_the_log_and_not_into_answers(tmp_path):
     worker = await start(tmp_path, lake="here")
     answer = await worker.call({"op": "echo", "value": "é" * 1_000_000})
-    assert answer == {"got": "é" * 1_000_000, "hello": {"lake": "here"}, "stdin": ""}
+    assert answer == {"got": "é" * 1_000_000, "handshake": {"lake": "here"}, "stdin": ""}
     assert set(worker.log_tail().splitlines()) == {
         "noise while imported",
         "noise in a handler",
@@ -208,7 +208,7 @@ async def test_events_arrive_in_order_before_the_result(worker):
     assert result == {"counted": 5}
 
 
-async def test_an_error_of_ours_comes_back_as_the_same_class(worker):
+async def test_an_asgard_error_comes_back_as_the_same_class(worker):
     with pytest.raises(WorkerError) as caught:
         await worker.call({"op": "fail"})
     error = caught.value.to_asgard()
@@ -231,7 +231,7 @@ async def test_an_error_leaves_the_worker_alive_and_its_traceback_in_the_log(wor
     assert await worker.call({"op": "count", "to": 0}) == {"counted": 0}
 
 
-async def test_a_worker_that_dies_says_how_and_what_it_last_said(worker):
+async def test_the_error_of_a_dead_worker_has_its_exit_code_and_last_output(worker):
     with pytest.raises(WorkerDied) as caught:
         await worker.call({"op": "die"})
     assert caught.value.exit_code == 7
@@ -248,7 +248,7 @@ async def test_a_call_that_takes_too_long_kills_the_worker(worker):
     await until(lambda: not is_running(pid))
 
 
-async def test_a_call_that_takes_too_much_memory_kills_the_worker_and_says_so(worker):
+async def test_a_call_that_takes_too_much_memory_kills_the_worker_and_is_named_as_the_cause(worker):
     with pytest.raises(WorkerError) as outgrown:
         await worker.call({"op": "grow", "megabytes": 300}, max_rss=200 * 2**20)
     error = outgrown.value.to_asgard()
@@ -296,12 +296,12 @@ async def test_questions_of_many_threads_are_answered_one_after_the_other(worker
         return question
 
     questions = [{"number": number} for number in range(8)]
-    told = await worker.call({"op": "ask", "questions": questions}, on_ask=answer)
-    assert sorted(told["replies"], key=lambda reply: reply["number"]) == questions
+    result = await worker.call({"op": "ask", "questions": questions}, on_ask=answer)
+    assert sorted(result["replies"], key=lambda reply: reply["number"]) == questions
     assert most == 1
 
 
-async def test_a_refusal_reaches_the_worker_which_goes_on(worker):
+async def test_a_refusal_reaches_the_worker_which_continues(worker):
     async def refuse(question: dict) -> dict:
         raise EngineFailed("not this one")
 
@@ -310,18 +310,18 @@ async def test_a_refusal_reaches_the_worker_which_goes_on(worker):
     assert await worker.call(call, on_ask=double) == {"replies": [{"doubled": 2}]}
 
 
-async def test_a_call_that_answers_nothing_refuses_every_question(worker):
-    told = await worker.call({"op": "ask", "questions": [{"value": 1}]})
-    assert told == {"replies": [{"refused": "This call does not answer questions."}]}
+async def test_a_call_without_an_answer_function_refuses_every_question(worker):
+    result = await worker.call({"op": "ask", "questions": [{"value": 1}]})
+    assert result == {"replies": [{"refused": "This call does not answer questions."}]}
 
 
-async def test_an_answer_that_breaks_ends_the_call_and_the_worker(worker):
+async def test_an_answer_function_that_fails_ends_the_call_and_the_worker(worker):
     with pytest.raises(KeyError, match="value"):
         await worker.call({"op": "ask", "questions": [{}]}, on_ask=double)
     assert not worker.alive
 
 
-async def test_a_worker_that_dies_gives_up_what_it_asked_for(worker):
+async def test_the_death_of_a_worker_cancels_its_question(worker):
     given_up = asyncio.Event()
 
     async def never(question: dict) -> dict:
@@ -338,26 +338,26 @@ async def test_a_worker_that_dies_gives_up_what_it_asked_for(worker):
 
 
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
-async def test_the_end_of_a_call_gives_up_what_its_worker_asked_for(worker, how):
-    asked, given_up = asyncio.Event(), asyncio.Event()
+async def test_the_end_of_a_call_cancels_the_question_of_its_worker(worker, how):
+    question_received, cancelled = asyncio.Event(), asyncio.Event()
 
     async def never(question: dict) -> dict:
-        asked.set()
+        question_received.set()
         try:
             await asyncio.Event().wait()
         finally:
-            given_up.set()
+            cancelled.set()
         return {}
 
     question = {"op": "ask", "questions": [{}]}
     timeout = 0.2 if how == "timeout" else None
     call = asyncio.create_task(worker.call(question, on_ask=never, timeout=timeout))
-    await asked.wait()
+    await question_received.wait()
     if how == "cancel":
         call.cancel()
     with pytest.raises(WorkerTimeout if how == "timeout" else asyncio.CancelledError):
         await call
-    assert given_up.is_set()
+    assert cancelled.is_set()
     assert not worker.alive
 
 
@@ -422,7 +422,7 @@ async def test_a_worker_that_answers_twice_does_not_answer_the_next_call(worker)
         ("[" * 100_000, "a line that is not valid JSON"),
     ],
 )
-async def test_a_worker_that_sends_a_wrong_message_is_ended_and_told_why(worker, line, fault):
+async def test_a_worker_that_sends_an_invalid_message_is_ended_with_the_reason(worker, line, fault):
     with pytest.raises(WorkerDied, match=r"^worker was ended because it sent ") as died:
         await worker.call({"op": "answer_with", "line": line})
     assert fault in died.value.fault
@@ -430,8 +430,8 @@ async def test_a_worker_that_sends_a_wrong_message_is_ended_and_told_why(worker,
 
 
 @pytest.mark.parametrize("event", [{"log": 5}, {"artifacts": ["manifest.json"]}])
-async def test_a_builder_that_sends_a_wrong_event_is_ended(worker, event):
-    artifacts = Artifacts(None, None)  # it gets no further than the shape of the event
+async def test_a_builder_that_sends_an_invalid_event_is_ended(worker, event):
+    artifacts = Artifacts(None, None)  # it fails at the check of the event's form
     line = json.dumps({"event": event})[:-1] + ', "call": CALL}'
     with pytest.raises(EngineFailed, match="was ended because it sent an event") as failed:
         await call_worker(worker, {"op": "answer_with", "line": line}, None, artifacts)
@@ -439,21 +439,21 @@ async def test_a_builder_that_sends_a_wrong_event_is_ended(worker, event):
     assert not worker.alive
 
 
-async def test_a_worker_that_sends_too_long_a_line_is_ended_and_told_why(worker):
+async def test_a_worker_that_sends_too_long_a_line_is_ended_with_the_reason(worker):
     with pytest.raises(WorkerDied) as died:
         await worker.call({"op": "answer_with", "line": "x" * 1024, "times": 17 * 1024})
     assert died.value.fault == "a line of more than 16 MiB"
     assert not worker.alive
 
 
-async def test_a_message_of_too_many_parts_is_refused():
+async def test_a_message_with_too_many_parts_is_refused():
     line = json.dumps({"call": "1", "result": {"many": [[]] * (MOST_PARTS + 1)}}).encode()
     with pytest.raises(WrongMessage, match="a message of more than 400000 parts"):
         await read_message(line)
 
 
-async def test_the_event_loop_goes_on_while_a_long_line_is_read():
-    """C's parser, here or in a thread, would let it have a turn or two."""
+async def test_the_event_loop_continues_while_a_long_line_is_read():
+    """The C parser, here or in a thread, would give it only a turn or two."""
     result = {"deep": [{"a": [n, {"b": [str(n)]}]} for n in range(50_000)]}
     line = json.dumps({"call": "1", "result": result}).encode()
     reading = asyncio.create_task(read_message(line))
@@ -465,8 +465,8 @@ async def test_the_event_loop_goes_on_while_a_long_line_is_read():
     assert (await reading)["result"] == result
 
 
-async def test_the_event_loop_goes_on_while_a_worker_floods_it():
-    """A line that has arrived is read without a turn for other work."""
+async def test_the_event_loop_continues_while_a_worker_floods_it():
+    """Reading a line that has already arrived does not yield to other work."""
     small = json.dumps({"call": "1", "event": {"n": 1}}).encode() + b"\n"
     large = json.dumps({"call": "1", "event": {"n": "x" * 60_000}}).encode() + b"\n"
     for line, count in ((small, 3200), (large, 50)):
@@ -488,12 +488,12 @@ async def test_the_event_loop_goes_on_while_a_worker_floods_it():
         await reading
 
 
-async def test_a_worker_that_refuses_its_hello_is_an_error_and_is_gone(tmp_path):
+async def test_a_worker_that_refuses_its_first_message_raises_an_error_and_ends(tmp_path):
     with pytest.raises(WorkerError, match="cannot work like this"):
         await start(tmp_path, broken=True)
 
 
-async def test_a_worker_at_work_ends_when_the_gateway_is_gone_even_without_the_kernel(tmp_path):
+async def test_a_busy_worker_ends_with_its_gateway_even_without_help_of_the_kernel(tmp_path):
     reader, writer = os.pipe()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", WORKER, stdin=reader, stdout=asyncio.subprocess.PIPE, cwd=ROOT
@@ -554,7 +554,7 @@ async def test_a_pool_whose_workers_do_not_start_is_unreachable(tmp_path):
         await pid_of_next(WorkerPool(factory, 1))
 
 
-async def test_never_more_workers_than_the_pool_is_large(tmp_path):
+async def test_a_pool_never_has_more_workers_than_its_size(tmp_path):
     workers = pool(tmp_path, size=2)
     pids = await asyncio.gather(*(pid_of_next(workers) for _ in range(8)))
     assert len(set(pids)) <= 2

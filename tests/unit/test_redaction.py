@@ -1,4 +1,4 @@
-"""Secrets that are known, and what looks like one, are in no line of a log."""
+"""No log line contains a known secret, or a text that looks like one."""
 
 import asyncio
 import io
@@ -64,7 +64,7 @@ def test_the_longer_of_two_secrets_is_hidden_whole() -> None:
     assert redactor.clean("secret-and-more, secret") == "***, ***"
 
 
-def test_of_what_comes_and_goes_only_the_last_is_known() -> None:
+def test_only_the_latest_transient_secrets_are_kept() -> None:
     redactor = Redactor()
     redactor.register_secrets(["for-ever"])
     redactor.register_transient_secrets(f"token-{number:04}" for number in range(600))
@@ -73,13 +73,13 @@ def test_of_what_comes_and_goes_only_the_last_is_known() -> None:
     assert redactor.clean("request of 2026") == "request of 2026"
 
 
-async def test_what_a_caller_gives_is_hidden_in_its_own_work_alone() -> None:
+async def test_a_callers_secrets_are_hidden_only_in_its_own_work() -> None:
     text = "run of one-secret and of two-secret"
     met = asyncio.Barrier(2)
 
     async def work(secret: str) -> list[str]:
         with within(Scope()):
-            later = asyncio.create_task(met.wait())  # begun before the secret is known
+            later = asyncio.create_task(met.wait())  # started before the secret is registered
             register_caller_secrets([secret])
             await later
             in_task = await asyncio.create_task(as_task(text))
@@ -99,7 +99,7 @@ async def as_task(text: str) -> str:
     return clean(text)
 
 
-def test_of_a_secret_that_another_begins_with_nothing_is_left() -> None:
+def test_a_secret_that_is_the_start_of_another_leaves_no_rest() -> None:
     redactor = Redactor()
     redactor.register_secrets(["gateways-own"])
     with within(Scope()):
@@ -107,13 +107,13 @@ def test_of_a_secret_that_another_begins_with_nothing_is_left() -> None:
         assert redactor.clean("gateways-own-and-more, gateways-own") == "***, ***"
 
 
-def test_a_caller_cannot_make_the_gateway_look_for_any_number_of_words() -> None:
+def test_a_caller_cannot_make_the_gateway_search_for_any_number_of_words() -> None:
     with within(Scope()):
         register_caller_secrets(f"word-{number:04}" for number in range(MOST_OF_CALLER + 1))
         assert clean("word-0000 word-0001") == "word-0000 ***"
 
 
-def test_no_secret_that_a_caller_makes_up_breaks_a_line() -> None:
+def test_no_invented_secret_breaks_a_line() -> None:
     line = {"path": "/api/v1/runs", "path_and_more": ["/api/v1/runs", {"x": "path_and_more"}]}
     with within(Scope()):
         register_caller_secrets(['": "/api', "path_and_more", "/api/v1/runs"])
@@ -124,12 +124,12 @@ def test_no_secret_that_a_caller_makes_up_breaks_a_line() -> None:
     }
 
 
-def test_no_text_is_looked_through_over_and_over() -> None:
+def test_no_text_is_searched_repeatedly() -> None:
     hostile = "-eyJ" * 500_000
     assert Redactor().clean(hostile) == hostile
 
 
-def test_settings_tell_their_secrets_and_the_secret_parts_of_them() -> None:
+def test_settings_list_their_secrets_and_the_secret_parts_of_values() -> None:
     settings = Settings(
         _env_file=None,  # type: ignore[call-arg]
         trino_password=SecretStr("of-trino"),
@@ -154,7 +154,7 @@ class Shown:
     password: str
 
 
-def test_no_way_into_the_log_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_kind_of_log_line_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     output = io.StringIO()
     monkeypatch.setattr(sys, "stderr", output)
     root = logging.getLogger()
@@ -188,7 +188,7 @@ def test_no_way_into_the_log_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> 
         assert secret not in output.getvalue()
 
 
-async def test_what_a_child_prints_is_clean_before_it_is_on_disk(tmp_path: Path) -> None:
+async def test_output_of_a_child_is_clean_before_it_is_on_disk(tmp_path: Path) -> None:
     register_secrets(["childs-own-secret"])
     code = (
         "import os, sys; print('out childs-own-secret', flush=True);"
@@ -207,8 +207,8 @@ async def test_what_a_child_prints_is_clean_before_it_is_on_disk(tmp_path: Path)
 
 
 async def test_a_worker_prints_for_the_request_that_calls_it(tmp_path: Path) -> None:
-    """Workers serve many callers, and a warm one is started in the middle of somebody's request."""
-    told = "of-one of-two"
+    """Workers serve many callers, and a warm one is started during the request of one of them."""
+    line = "of-one of-two"
 
     async def say(worker: WorkerProcess, secret: str | None, text: str) -> None:
         with within(Scope()):
@@ -218,21 +218,21 @@ async def test_a_worker_prints_for_the_request_that_calls_it(tmp_path: Path) -> 
     with within(Scope()):
         register_caller_secrets(["noise while imported"])
         worker = await WorkerProcess.start(
-            "tests.unit.processes_worker", name="test", log_path=tmp_path / "log", hello={}
+            "tests.unit.processes_worker", name="test", log_path=tmp_path / "log", handshake={}
         )
-    await say(worker, "of-one", f"{told}\n{told} unfinished ")
-    await say(worker, "of-two", told)
-    await say(worker, None, told)
+    await say(worker, "of-one", f"{line}\n{line} unfinished ")
+    await say(worker, "of-two", line)
+    await say(worker, None, line)
     await worker.close()
     assert worker.log_tail().splitlines() == [
         "noise while imported",
         "*** of-two",
         "*** of-two unfinished of-one ***",
-        told,
+        line,
     ]
 
 
-def test_errors_hold_no_secret_that_an_engine_quotes() -> None:
+def test_errors_do_not_contain_a_secret_that_an_engine_quotes() -> None:
     register_secrets(["quoted-by-an-engine"])
     error = EngineFailed(
         "at quoted-by-an-engine",

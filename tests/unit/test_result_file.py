@@ -1,4 +1,4 @@
-"""The file that a sandboxed worker hands over, which may have been made by a hostile program."""
+"""The result file of a sandboxed worker, which a hostile program may have written."""
 
 import struct
 from collections.abc import Iterator
@@ -41,14 +41,14 @@ def test_rows_that_fail_halfway_leave_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk at hand")
-def test_a_full_disk_is_named_and_worth_a_retry(tmp_path: Path) -> None:
+def test_a_full_disk_is_named_and_retryable(tmp_path: Path) -> None:
     (tmp_path / RESULT).symlink_to("/dev/full")
     with pytest.raises(EngineFailed, match="disk of the gateway is full") as told:
         write_result(tmp_path, ROWS.schema, ROWS.to_batches())
     assert told.value.can_retry
 
 
-def test_a_file_that_ends_halfway_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
+def test_a_truncated_file_is_not_taken_for_a_complete_one(tmp_path: Path) -> None:
     write_result(tmp_path, ROWS.schema, ROWS.to_batches())
     file = tmp_path / RESULT
     file.write_bytes(file.read_bytes()[:-20])
@@ -56,8 +56,8 @@ def test_a_file_that_ends_halfway_is_not_taken_for_a_whole_one(tmp_path: Path) -
         pass
 
 
-def test_offsets_that_leave_the_file_are_refused(tmp_path: Path) -> None:
-    """Arrow takes them as they are, and would read the memory of the publisher."""
+def test_offsets_outside_of_the_file_are_refused(tmp_path: Path) -> None:
+    """Arrow does not check them, and would read the memory of the publisher."""
     names = pa.RecordBatch.from_pydict({"name": ["a", "bc"]})
     with (
         pa.OSFile(str(tmp_path / RESULT), "wb") as file,

@@ -54,13 +54,13 @@ def test_an_outcome_adds_to_what_progress_recorded():
     assert succeeded(RunResult(None, inputs=())).apply(RUN, NOW).inputs == ()
 
 
-def test_what_the_engine_said_of_a_failure_outranks_what_it_said_before():
+def test_the_engine_state_of_a_failure_replaces_the_earlier_one():
     before = RUN.model_copy(update={"engine_state": "running"})
     assert failed(SqlInvalid("x"), "failed").apply(before, NOW).engine_state == "failed"
     assert failed(SqlInvalid("x")).apply(before, NOW).engine_state == "running"
 
 
-def test_lost_and_cancelled_runs_say_so():
+def test_lost_and_cancelled_runs_name_their_cause():
     assert LOST.apply(RUN, NOW).failure.cause is FailureCause.LOST
     assert LOST.apply(RUN, NOW).state is RunState.FAILED
     assert CANCELLED.apply(RUN, NOW).state is RunState.CANCELLED

@@ -1,4 +1,4 @@
-"""What an ended run says of its engine, for every kind of engine."""
+"""The engine state of ended runs, for every kind of engine."""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -44,7 +44,7 @@ LOST, STOPPED, LATE = FailureCause.LOST, FailureCause.CANCELLED, FailureCause.TI
         (RunKind.DATA_PRODUCT, None, SUCCEEDED, None, None),
     ],
 )
-def test_an_ended_run_has_the_engines_last_word(
+def test_an_ended_run_has_the_engines_final_state(
     kind: RunKind, said: str | None, state: RunState, cause: FailureCause | None, word: str | None
 ) -> None:
     failure = Failure(cause=cause, message="x") if cause else None
@@ -53,7 +53,7 @@ def test_an_ended_run_has_the_engines_last_word(
 
 
 @pytest.mark.parametrize("kind", list(RunKind))
-def test_of_a_run_that_never_started_no_engine_has_a_word(kind: RunKind) -> None:
+def test_a_run_that_never_started_has_no_engine_state(kind: RunKind) -> None:
     assert DRIVERS[kind].final_engine_state(a_run(kind, None, CANCELLED)) is None
 
 

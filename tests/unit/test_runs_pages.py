@@ -20,24 +20,24 @@ runs = st.builds(
         created_by="me",
     ),
     run_ids,
-    st.integers(0, 5),  # few moments: many runs are made in the same one
+    st.integers(0, 5),  # few moments, so that many runs share one
 )
 
 
 @given(st.datetimes(timezones=st.just(UTC)), run_ids)
-def test_a_cursor_reads_back_as_the_position_it_was_made_of(when, run_id):
+def test_a_cursor_decodes_to_its_position(when, run_id):
     assert decode_cursor(encode_cursor((when, run_id))) == (when, run_id)
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_refused_as_a_cursor_or_is_one(text):
+def test_any_text_is_a_valid_cursor_or_is_refused(text):
     with suppress(InvalidRequest):
-        found = decode_cursor(text)
-        assert decode_cursor(encode_cursor(found)) == found
+        decoded = decode_cursor(text)
+        assert decode_cursor(encode_cursor(decoded)) == decoded
 
 
 @given(st.lists(runs, unique_by=lambda run: run.run_id, max_size=30), st.integers(1, 7))
-def test_pages_put_together_are_all_runs_newest_first_each_once(found, limit):
+def test_all_pages_together_have_each_run_once_newest_first(found, limit):
     cursor, seen, pages = None, [], 0
     while True:
         page = page_of(found, cursor, limit)
@@ -56,7 +56,7 @@ def test_pages_put_together_are_all_runs_newest_first_each_once(found, limit):
     st.lists(runs, unique_by=lambda run: run.run_id, min_size=2, max_size=20),
     st.data(),
 )
-def test_runs_that_come_between_two_pages_shift_nothing(found, data):
+def test_runs_that_start_between_two_pages_do_not_shift_them(found, data):
     limit = data.draw(st.integers(1, len(found) - 1))
     first = page_of(found, None, limit)
     newer = Run(
@@ -71,6 +71,6 @@ def test_runs_that_come_between_two_pages_shift_nothing(found, data):
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "bm90LWEtZGF0ZXx4", "MjAxMy0wMS0wMQ", "é", "a=b"])
-def test_a_cursor_that_means_nothing_is_named_in_the_error(cursor):
+def test_the_error_for_an_invalid_cursor_names_it(cursor):
     with pytest.raises(InvalidRequest, match="cursor"):
         decode_cursor(cursor)

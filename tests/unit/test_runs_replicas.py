@@ -14,7 +14,7 @@ def test_this_process_is_not_gone():
     assert not ProcessIdentity.own().is_gone()
 
 
-def test_a_process_that_ended_is_gone_as_a_zombie_too():
+def test_an_ended_process_is_gone_even_as_a_zombie():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     alive = ProcessIdentity.of(child.pid)
     assert not alive.is_gone()
@@ -25,11 +25,11 @@ def test_a_process_that_ended_is_gone_as_a_zombie_too():
     assert alive.is_gone()
 
 
-def test_another_process_under_the_same_pid_is_not_the_one_that_was_meant():
+def test_another_process_with_the_same_pid_is_a_different_one():
     assert identity_of(os.getpid(), started="1").is_gone()
 
 
-def test_of_another_host_boot_or_container_nothing_can_be_known():
+def test_processes_of_another_host_boot_or_container_do_not_count_as_gone():
     gone = identity_of(pid=2**22 + 1, started="1")
     assert gone.is_gone()
     for elsewhere in (

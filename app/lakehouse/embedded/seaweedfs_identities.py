@@ -28,8 +28,8 @@ IDENTITIES = (BUILDER, PUBLISHER, SAIL, SILVER_PUBLISHER)
 OWN_FILES = "build_"
 """The prefix of each builder folder in the staging schema. The other folders hold tables that a
 publisher trusts."""
-SEEN_TABLES = ("GetNamespace", "ListTables", "GetTable", "ListViews", "GetView")
-WRITTEN_TABLES = (*SEEN_TABLES, "CreateTable", "UpdateTable")
+READ_ACTIONS = ("GetNamespace", "ListTables", "GetTable", "ListViews", "GetView")
+WRITE_ACTIONS = (*READ_ACTIONS, "CreateTable", "UpdateTable")
 
 
 def lake_of(identity: str, lake: Lake, shared: Shared) -> Lake:
@@ -59,22 +59,22 @@ def identities(lake: Lake, shared: Shared, sources: Sequence[str]) -> str:
     files = [f"{lake.s3.bucket}/{prefix}*" for prefix in sources]
     own = f"{bucket}/{lake.staging_schema}/{OWN_FILES}*"
     gold, silver = f"{bucket}/{lake.gold_schema}/*", f"{bucket}/{lake.silver_schema}/*"
-    known = [
+    restricted = [
         _identity(BUILDER, shared, reads=[*read, own], writes=[own]),
         _identity(PUBLISHER, shared, reads=[gold], writes=[gold]),
         _identity(SAIL, shared, reads=[*files, *read], writes=[]),
         _identity(SILVER_PUBLISHER, shared, reads=[silver], writes=[silver]),
     ]
-    return json.dumps({"identities": known})
+    return json.dumps({"identities": restricted})
 
 
 def _identity(name: str, shared: Shared, reads: list[str], writes: list[str]) -> dict[str, Any]:
     access_key, secret_key = keys(name, shared)
-    seen = [f"{action}:{place}" for action in ("Read", "List") for place in reads]
+    read_actions = [f"{action}:{place}" for action in ("Read", "List") for place in reads]
     return {
         "name": name,
         "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
-        "actions": [*seen, *(f"Write:{place}" for place in writes)],
+        "actions": [*read_actions, *(f"Write:{place}" for place in writes)],
     }
 
 
@@ -82,10 +82,10 @@ async def allow_tables(lake: Lake) -> None:
     """Put the policy of the table bucket, using the gateway's keys. SeaweedFS keeps the policy with
     its data. Raises `EngineUnreachable`."""
     statements = [
-        *_statements(BUILDER, SEEN_TABLES, _read_schemas(lake)),
-        *_statements(PUBLISHER, WRITTEN_TABLES, [lake.gold_schema]),
-        *_statements(SAIL, SEEN_TABLES, _read_schemas(lake)),
-        *_statements(SILVER_PUBLISHER, WRITTEN_TABLES, [lake.silver_schema]),
+        *_statements(BUILDER, READ_ACTIONS, _read_schemas(lake)),
+        *_statements(PUBLISHER, WRITE_ACTIONS, [lake.gold_schema]),
+        *_statements(SAIL, READ_ACTIONS, _read_schemas(lake)),
+        *_statements(SILVER_PUBLISHER, WRITE_ACTIONS, [lake.silver_schema]),
     ]
     policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
     await anyio.to_thread.run_sync(_put_policy, lake, policy)
@@ -94,11 +94,11 @@ async def allow_tables(lake: Lake) -> None:
 def _statements(name: str, actions: tuple[str, ...], schemas: list[str]) -> list[dict[str, Any]]:
     allowed = {"Effect": "Allow", "Principal": name, "Resource": "*"}
     condition = {"StringEquals": {"s3tables:namespace": schemas}}
-    named = [f"s3tables:{action}" for action in actions]
+    qualified = [f"s3tables:{action}" for action in actions]
     return [
         # This shows names only. Without them, neither pyiceberg nor DuckDB finds a schema.
         {**allowed, "Action": "s3tables:ListNamespaces"},
-        {**allowed, "Action": named, "Condition": condition},
+        {**allowed, "Action": qualified, "Condition": condition},
     ]
 
 

@@ -1,4 +1,4 @@
-"""Detects what SeaweedFS has lost, by comparing what it has with what a gateway saw earlier.
+"""Detects losses of SeaweedFS by comparing its volumes with those that a gateway saw earlier.
 
 SeaweedFS itself detects little: it keeps deleted files open, and after a restart, an empty index
 looks like a new lake. The memory is a file in `ASGARD_HOME`, outside SeaweedFS's own folder.
@@ -25,8 +25,8 @@ INDEX = "filerldb2/*/CURRENT"
 """LevelDB's entry point of each part of the index. SeaweedFS creates them at its first start."""
 SHORTEST_ENTRY = 16
 """Bytes that each object takes in a volume's `.idx`, at least."""
-SECOND_LOOK = 0.5
-"""Seconds. A fault counts only if a second look finds it: a vacuum replaces a volume's files."""
+RECHECK_AFTER = 0.5
+"""Seconds. A fault counts only if a second check finds it: a vacuum replaces a volume's files."""
 STATUS_TIMEOUT = 5.0
 MOST_NAMED = 5
 
@@ -75,48 +75,48 @@ class Losses:
 
     async def prove(self) -> None:
         """Raise `EngineUnreachable` if a volume or a part of the index is lost."""
-        if lost := await self._look():
-            await asyncio.sleep(SECOND_LOOK)
-            again = await self._look()
+        if lost := await self._check():
+            await asyncio.sleep(RECHECK_AFTER)
+            again = await self._check()
             lost = [fault for fault in lost if fault in again]
         if lost:
             more = f" and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else ""
             detail = f"the embedded lake has lost data: {'; '.join(lost[:MOST_NAMED])}{more}"
             raise EngineUnreachable(detail, dependency="s3")
 
-    async def _look(self) -> list[str]:
+    async def _check(self) -> list[str]:
         return await anyio.to_thread.run_sync(lambda: self._compare(self._volumes()))
 
     def _volumes(self) -> list[Volume]:
         try:
             context = ssl.create_default_context(cafile=self._certificate)
             context.load_cert_chain(self._certificate)
-            door = HTTPSConnection(
+            connection = HTTPSConnection(
                 seaweedfs_ports.HOST.compressed, self._port, timeout=STATUS_TIMEOUT, context=context
             )
-            with closing(door):
-                door.request("GET", "/status")
-                answer = json.load(door.getresponse())
-            return [_volume(found) for found in answer["Volumes"] or ()]
+            with closing(connection):
+                connection.request("GET", "/status")
+                answer = json.load(connection.getresponse())
+            return [_volume(volume) for volume in answer["Volumes"] or ()]
         except (HTTPException, OSError, ValueError, KeyError) as error:
-            said = str(error) or type(error).__name__
+            message = str(error) or type(error).__name__
             raise EngineUnreachable(
-                f"SeaweedFS does not list its volumes: {said}", dependency="s3"
+                f"SeaweedFS does not list its volumes: {message}", dependency="s3"
             ) from error
 
     def _compare(self, volumes: list[Volume]) -> list[str]:
         """Return what is lost. If nothing is lost, remember what was seen."""
-        seen, found = self._seen(), {volume.name: volume for volume in volumes}
+        seen, current = self._seen(), {volume.name: volume for volume in volumes}
         index = sorted(str(path.relative_to(self._folder)) for path in self._folder.glob(INDEX))
         lost = [f"{part} of the index is missing" for part in seen.index if part not in index]
         lost += [
             fault
-            for name in sorted(found.keys() | seen.volumes.keys())
-            if (fault := self._fault(name, found.get(name), seen.volumes)) is not None
+            for name in sorted(current.keys() | seen.volumes.keys())
+            if (fault := self._fault(name, current.get(name), seen.volumes)) is not None
         ]
         if not lost:
-            held = {item.name: item.seen for item in volumes if item.objects > item.deleted}
-            now = Seen(seen.objects, held, index)
+            nonempty = {item.name: item.seen for item in volumes if item.objects > item.deleted}
+            now = Seen(seen.objects, nonempty, index)
             if now != seen:
                 self._remember(now)
         return lost
@@ -125,14 +125,14 @@ class Losses:
         path = self._folder / name
         if volume is None:
             # Erasure coding replaces the files of a full volume.
-            kept = path.with_name(f"{name}.ecx").exists()
-            return None if kept else f"volume {name} is missing"
-        for suffix, least in ((".dat", volume.size), (".idx", volume.objects * SHORTEST_ENTRY)):
+            encoded = path.with_name(f"{name}.ecx").exists()
+            return None if encoded else f"volume {name} is missing"
+        for suffix, minimum in ((".dat", volume.size), (".idx", volume.objects * SHORTEST_ENTRY)):
             size = _size(path.with_name(name + suffix))
             if size is None:
                 return f"{name}{suffix} is missing"
-            if size < least:
-                return f"{name}{suffix} has {size} bytes, expected at least {least}"
+            if size < minimum:
+                return f"{name}{suffix} has {size} bytes, expected at least {minimum}"
         revision, objects = seen.get(name, volume.seen)
         if revision == volume.revision and volume.objects < objects:
             return f"volume {name} has {volume.objects} objects, expected at least {objects}"
@@ -148,14 +148,14 @@ class Losses:
         write_private(self._memory, json.dumps(asdict(seen)))
 
 
-def _volume(found: Mapping[str, Any]) -> Volume:
-    collection = found["Collection"]
+def _volume(status: Mapping[str, Any]) -> Volume:
+    collection = status["Collection"]
     return Volume(
-        name=f"{collection}_{found['Id']}" if collection else str(found["Id"]),
-        size=found["Size"],
-        objects=found["FileCount"],
-        deleted=found["DeleteCount"],
-        revision=found["CompactRevision"],
+        name=f"{collection}_{status['Id']}" if collection else str(status["Id"]),
+        size=status["Size"],
+        objects=status["FileCount"],
+        deleted=status["DeleteCount"],
+        revision=status["CompactRevision"],
     )
 
 

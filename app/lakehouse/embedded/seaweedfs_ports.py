@@ -1,5 +1,6 @@
-"""SeaweedFS also listens for its own parts, on a dozen ports and sockets, over HTTP and gRPC. Each
-of them asks for a certificate that only these parts have. S3 and the catalog ask for keys instead.
+"""Secures the ports that SeaweedFS opens for its own parts, a dozen ports and sockets for HTTP and
+gRPC. Each requires a certificate that only these parts have. S3 and the catalog require keys
+instead.
 """
 
 import hmac
@@ -38,26 +39,26 @@ def environment(home: Home, shared: Shared) -> dict[str, str]:
         "WEED_HTTPS_CLIENT_ENABLED": "true",
         **grpc,
         **http,
-        **{f"WEED_JWT_{door}_KEY": key for door, key in jwt_keys(shared).items()},
+        **{f"WEED_JWT_{listener}_KEY": key for listener, key in jwt_keys(shared).items()},
     }
 
 
 def jwt_keys(shared: Shared) -> dict[str, str]:
-    def key(door: str) -> str:
-        return hmac.digest(shared.secret_key.encode(), door.encode(), "sha256").hex()
+    def key(listener: str) -> str:
+        return hmac.digest(shared.secret_key.encode(), listener.encode(), "sha256").hex()
 
-    doors = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
-    return {door: key(door) for door in doors}
+    listeners = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
+    return {listener: key(listener) for listener in listeners}
 
 
 def _certificate(path: Path) -> Path:
     """Return the file with key and certificate. SeaweedFS's parts trust no other certificate."""
     if not path.exists() or time.time() - path.stat().st_mtime > RENEWED_AFTER:
-        write_private(path, _made_certificate())
+        write_private(path, _new_certificate())
     return path
 
 
-def _made_certificate() -> str:
+def _new_certificate() -> str:
     from datetime import UTC, datetime, timedelta
 
     from cryptography import x509
@@ -73,7 +74,7 @@ def _made_certificate() -> str:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # A clock that is set back must not close the lake.
+        # A clock that is set back must not make the certificate invalid.
         .not_valid_before(now - timedelta(days=365))
         .not_valid_after(now + timedelta(days=VALID_DAYS))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(HOST)]), critical=False)

@@ -1,4 +1,4 @@
-"""The columns of a table: Arrow's types as Iceberg and Trino have them, and schema changes."""
+"""Converts Arrow's types into those of Iceberg and Trino, and changes schemas."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 
 def lake_schema(schema: pa.Schema) -> pa.Schema:
-    """The same columns, all optional, with types that Iceberg can hold."""
+    """Return the same columns, all optional, with types that Iceberg can hold."""
     return pa.schema([pa.field(f.name, lake_type(f.type, f.name), True) for f in schema])
 
 
 def lake_type(kind: pa.DataType, column: str) -> pa.DataType:
-    """`kind`, or the narrowest type that holds its values: `EngineFailed` when there is none."""
+    """Return `kind`, or the narrowest type that holds its values. Raises `EngineFailed` if there is
+    none."""
     if t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind):
         return pa.list_(pa.field("element", lake_type(kind.value_type, column), True))
     if t.is_struct(kind):
@@ -66,7 +67,8 @@ def lake_type(kind: pa.DataType, column: str) -> pa.DataType:
 
 
 def cast(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """A value that does not fit its column (a sum beyond 64 bits) fails as the SQL error it is."""
+    """Cast the rows. A value that does not fit its column (a sum beyond 64 bits) is an SQL
+    error."""
     try:
         return rows.cast(schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -78,7 +80,7 @@ def cast(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def aligned(reader: pa.RecordBatchReader, schema: Schema) -> Iterator[pa.RecordBatch]:
-    """The batches with the columns of the schema, in its order; missing ones are null."""
+    """Yield the batches with the columns of the schema, in its order. Missing ones are null."""
     columns = schema_to_pyarrow(schema, include_field_ids=False)
     present = set(reader.schema.names)
     for batch in reader:
@@ -94,8 +96,8 @@ def aligned(reader: pa.RecordBatchReader, schema: Schema) -> Iterator[pa.RecordB
 
 
 def set_schema(transaction: Transaction, columns: pa.Schema) -> None:
-    """Columns of the same name and type keep their field id; all others get fresh ones, so that
-    no reader of an old snapshot takes one column for another."""
+    """Set the columns. Those of the same name and type keep their field id. All others get new ids,
+    so that no reader of an old snapshot confuses two columns."""
     metadata = transaction.table_metadata
     old = metadata.schema()
     next_id = partial(next, count(metadata.last_column_id + 1))

@@ -1,4 +1,4 @@
-"""The commits behind `publish`."""
+"""Implements the commits of `publish`."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table, Transaction
     from pyiceberg.table.snapshots import Snapshot
 
-UNKNOWN = (
+UNKNOWN_OUTCOME = (
     CommitStateUnknownException,
     ServerError,
     ServiceUnavailableError,
     RequestException,
 )
-"""After one of these nobody knows whether the commit was made."""
+"""Errors after which it is unknown whether the commit was made."""
 
 TABLE_PROPERTIES = {
     "write.parquet.compression-codec": "zstd",
@@ -72,8 +72,8 @@ def replace(
         if base is not None and base.snapshot_id is not None:
             raise target_changed(table)
         return _create(catalog, table, reader, run_id, properties)
-    if done := _done_before(target, table, run_id):
-        return done
+    if published := _find_published(target, table, run_id):
+        return published
     current = target.metadata.current_snapshot_id
     if base is not None and base.snapshot_id != (str(current) if current else None):
         raise target_changed(table)
@@ -99,23 +99,25 @@ def append(
     target = _load(catalog, table)
     if target is None:
         return _create(catalog, table, reader, run_id, properties)
-    if done := _done_before(target, table, run_id):
-        return done
+    if published := _find_published(target, table, run_id):
+        return published
     if target.spec().fields:
-        raise NotSupported(f"{table} is partitioned; rows can only be appended to plain tables.")
+        raise NotSupported(
+            f"{table} is partitioned. Rows can be appended only to unpartitioned tables."
+        )
 
     transaction = _transaction(target, properties)
-    known = target.schema().column_names
-    unknown = [field for field in lake_schema(reader.schema) if field.name not in known]
-    if unknown and not may_add_columns:
-        names = [field.name for field in unknown]
+    existing = target.schema().column_names
+    new_columns = [field for field in lake_schema(reader.schema) if field.name not in existing]
+    if new_columns and not may_add_columns:
+        names = [field.name for field in new_columns]
         raise InvalidRequest(
-            f"{table} has no column {', '.join(names)}; appending does not add columns.",
-            hint="Leave them out, or overwrite the table, which replaces its columns.",
+            f"{table} has no column {', '.join(names)}. Appending does not add columns.",
+            hint="Omit these columns, or overwrite the table, which replaces its columns.",
             unknown_columns=names,
         )
-    if unknown:
-        add_columns(transaction, unknown)
+    if new_columns:
+        add_columns(transaction, new_columns)
     batches = aligned(reader, transaction.table_metadata.schema())
     producer = partial(_MergeAppendFiles, operation=Operation.APPEND)
     return _commit(catalog, table, transaction, producer, batches, run_id)
@@ -123,7 +125,7 @@ def append(
 
 def find(catalog: RestCatalog, table: str, run_id: str) -> RunOutput | None:
     target = _load(catalog, table)
-    return _done_before(target, table, run_id) if target else None
+    return _find_published(target, table, run_id) if target else None
 
 
 def sweep(catalog: RestCatalog, table: str, run_id: str) -> None:
@@ -178,23 +180,23 @@ def _commit(
     try:
         transaction.commit_transaction()
     except (CommitFailedException, ValidationException) as error:
-        # Only these are sure to mean that nothing was committed: after any other error the files
-        # may be those of the current snapshot.
+        # Only after these is it certain that nothing was committed. After any other error, the
+        # files may be those of the current snapshot.
         _delete(target, written)
         raise target_changed(table) from error
-    except UNKNOWN as error:
-        if done := find(catalog, table, run_id):
-            return done
+    except UNKNOWN_OUTCOME as error:
+        if published := find(catalog, table, run_id):
+            return published
         raise EngineUnreachable(f"The catalog did not confirm the commit to {table}.") from error
     delete_unreachable(target, expired)
     if target.metadata_location.startswith("http"):
-        # Nessie answers a commit with an address of its own; the file's is only in what it loads.
+        # Nessie answers a commit with its own address. Only a load returns that of the file.
         loaded = _load(catalog, table)
         if loaded and loaded.snapshot_by_id(producer.snapshot_id):
             target = loaded
     snapshot = target.snapshot_by_id(producer.snapshot_id)
     if snapshot is None:
-        raise EngineUnreachable(f"The catalog took a commit to {table} that it does not show.")
+        raise EngineUnreachable(f"The catalog accepted a commit to {table} but does not show it.")
     return _published(target, table, snapshot)
 
 
@@ -205,7 +207,7 @@ def _delete(target: Table, files: list[DataFile]) -> None:
 
 
 def _commit_uuid(run_id: str) -> UUID:
-    """pyiceberg puts it into the names of the manifests that it writes."""
+    """Return the id that pyiceberg puts into the names of the manifests that it writes."""
     return UUID(run_id) if len(run_id) == 32 else uuid5(NAMESPACE_OID, run_id)
 
 
@@ -230,13 +232,13 @@ def _published(target: Table, table: str, snapshot: Snapshot) -> RunOutput:
 
 def _load(catalog: RestCatalog, table: str) -> Table | None:
     try:
-        found: Table = catalog.load_table(table)
+        loaded: Table = catalog.load_table(table)
     except NoSuchTableError:
         return None
-    return found
+    return loaded
 
 
-def _done_before(target: Table, table: str, run_id: str) -> RunOutput | None:
+def _find_published(target: Table, table: str, run_id: str) -> RunOutput | None:
     for snapshot in reversed(target.snapshots()):
         if snapshot.summary and snapshot.summary.get(RUN_ID_PROPERTY) == run_id:
             return _published(target, table, snapshot)
@@ -245,7 +247,7 @@ def _done_before(target: Table, table: str, run_id: str) -> RunOutput | None:
 
 def _transaction(target: Table, properties: Mapping[str, str]) -> Transaction:
     changed = {k: v for k, v in properties.items() if target.properties.get(k) != v}
-    # In this copy of the metadata only: a stale commit must fail, since pyiceberg's own retry
+    # Only in this copy of the metadata: a stale commit must fail, because pyiceberg's own retry
     # would publish contents that were computed from another state of the table.
     target.metadata.properties["commit.retry.num-retries"] = "0"
     transaction = target.transaction()

@@ -1,4 +1,4 @@
-"""Parquet data files of an Iceberg table, written with bounded memory."""
+"""Writes Parquet data files of an Iceberg table with bounded memory."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ FILE_BYTES = 512 * 1024 * 1024
 def write_data_files(
     io: FileIO, metadata: TableMetadata, batches: Iterator[pa.RecordBatch], run_id: str
 ) -> Iterator[DataFile]:
-    """Writes the batches, whose columns stand in the order of the table's schema.
+    """Write the batches, whose columns are in the order of the table's schema.
 
     pyiceberg's own writer submits all of a reader's batches to its threads at once, so it holds
-    the whole table in memory; this one holds a row group. File names begin with the run's id,
-    which is how the files of a run that died are found.
+    the whole table in memory. This one holds a row group. File names begin with the run's id, by
+    which the files of a dead run are found.
     """
     locations = _locations(metadata)
     groups = _row_groups(batches)
@@ -63,18 +63,18 @@ def _locations(metadata: TableMetadata) -> SimpleLocationProvider | ObjectStoreL
 
 
 def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    held: list[pa.RecordBatch] = []
+    pending: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:
         if batch.num_rows == 0:
             continue
-        held.append(batch)
+        pending.append(batch)
         size += batch.nbytes
         if size >= ROW_GROUP_BYTES:
-            yield pa.Table.from_batches(held)
-            held, size = [], 0
-    if held:
-        yield pa.Table.from_batches(held)
+            yield pa.Table.from_batches(pending)
+            pending, size = [], 0
+    if pending:
+        yield pa.Table.from_batches(pending)
 
 
 class _FileWriter:

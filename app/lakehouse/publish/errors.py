@@ -1,4 +1,4 @@
-"""Errors of the catalog, the object store and the local disk, as our errors. For workers."""
+"""Translates errors of the catalog, the object store and the local disk. For workers."""
 
 import errno
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from app.lakehouse.locations import ForeignFile, of_foreign_file
 
 @contextmanager
 def lake_errors() -> Iterator[None]:
-    """Raises what the catalog and the object store raise as our errors."""
+    """Translate errors of the catalog and the object store into `AsgardError`s."""
     from pyiceberg.exceptions import ServerError, ServiceUnavailableError
     from requests import RequestException
 

@@ -1,8 +1,7 @@
-"""How a table of the lake changes: one Iceberg commit that readers see whole or not at all.
+"""Publishes a table of the lake in one atomic Iceberg commit.
 
-Sync, for workers and threads; importing it is cheap. The snapshot's summary carries the run's id,
-and so do the names of the files, so that after a crash it can be told what a run did and what it
-left behind.
+Synchronous, for workers and threads, and cheap to import. The snapshot's summary and the file names
+contain the run's id, so that after a crash it is clear what a run did and what it left behind.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ def replace_table(
     properties: Mapping[str, str] | None = None,
     base: ExpectedSnapshot | None = None,
 ) -> RunOutput:
-    """Schema and rows become those of `reader`, in one commit; the table is made if it is missing.
+    """Replace the schema and rows by those of `reader` in one commit. Create a missing table.
 
-    With `base`, only a table that still stands there is replaced. Raises `target_changed`
-    when another commit came first.
+    With `base`, replace the table only in that state. Raises `target_changed` when another commit
+    came first.
     """
     from app.lakehouse.publish import commit
 
@@ -47,10 +46,10 @@ def append_table(
     properties: Mapping[str, str] | None = None,
     add_columns: bool = False,
 ) -> RunOutput:
-    """Adds the rows of `reader`; columns that it lacks become null.
+    """Append the rows of `reader`. Columns that it lacks become null. Create a missing table.
 
     Columns that the table lacks are refused and named, or with `add_columns` added (null in the
-    old rows). The table is made if it is missing.
+    old rows).
     """
     from app.lakehouse.publish import commit
 
@@ -58,14 +57,14 @@ def append_table(
 
 
 def find_published(catalog: RestCatalog, table: str, run_id: str) -> RunOutput | None:
-    """What the run published into the table, if its snapshot is in the history."""
+    """Return what the run published into the table, if its snapshot is in the history."""
     from app.lakehouse.publish import commit
 
     return commit.find(catalog, table, run_id)
 
 
 def sweep(catalog: RestCatalog, table: str, run_id: str) -> None:
-    """Deletes what a run that died left in the table's folders and no snapshot refers to."""
+    """Delete the files that a dead run left in the table's folders and no snapshot refers to."""
     from app.lakehouse.publish import commit
 
     commit.sweep(catalog, table, run_id)

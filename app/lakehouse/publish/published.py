@@ -1,4 +1,4 @@
-"""What publishing starts from and results in."""
+"""The expected state of a table to publish, and the error for another state."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,13 @@ from app.failure import FailureCause
 
 
 def target_changed(table: str) -> EngineFailed:
-    """Somebody else committed to the table in between: nothing was published, a retry may work."""
+    """Return the error for a table that another writer changed. Nothing was published, and a retry
+    may work."""
     return EngineFailed(
-        f"{table} was changed by another writer while its new contents were computed; "
-        "nothing was published.",
+        f"Another writer changed {table} while its new contents were computed. "
+        "Nothing was published.",
         cause=FailureCause.INTERNAL,
-        hint="Run it again: it will start from the table as it is now.",
+        hint="Start it again. It will use the current state of the table.",
         retryable=True,
         changed_table=table,
     )
@@ -20,6 +21,6 @@ def target_changed(table: str) -> EngineFailed:
 
 @dataclass(frozen=True)
 class ExpectedSnapshot:
-    """The state that new contents were computed from. None: there was no table yet."""
+    """The state that new contents were computed from. None means that there was no table yet."""
 
     snapshot_id: str | None

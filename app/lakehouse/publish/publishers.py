@@ -73,7 +73,7 @@ class Publishers:
             try:
                 answer = await publisher.call(message)
             except WorkerDied as error:
-                # Whether the commit was made is for `reconcile` to find out.
+                # `reconcile` finds out whether the commit was made.
                 raise EngineUnreachable("The publisher died while publishing.") from error
             except WorkerError as error:
                 raise error.to_asgard() or EngineFailed(
@@ -89,7 +89,7 @@ class Publishers:
             PUBLISHER,
             name="publisher",
             log_path=self._log_path,
-            hello={"lake": self._lake.to_json()},
+            handshake={"lake": self._lake.to_json()},
             env={"MALLOC_ARENA_MAX": "2"},
             sandbox=Sandbox(folder, self._lake.hosts, reads=(self._handed_over,)),
             max_rss=MAX_RSS,

@@ -1,4 +1,4 @@
-"""Snapshots: a full replacement as one of them, expiry of old ones, and the files of dead runs."""
+"""Replaces a table in one snapshot, expires old snapshots, and deletes the files of dead runs."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from pyiceberg.table.snapshots import Snapshot
 
 KEEP = 20
-"""Snapshots that are always kept: states to go back to."""
+"""Snapshots that are always kept, as states to return to."""
 KEEP_SECONDS = 600.0
-"""Younger snapshots are kept too, for the sake of queries that are still reading them …"""
+"""Younger snapshots are also kept, for queries that still read them …"""
 KEEP_AT_MOST = 100
 """… unless there are this many: commits slow down as they pile up."""
 
 
 class ReplaceFiles(_SnapshotProducer["ReplaceFiles"]):
-    """All files of the table give way to the added ones, in one snapshot.
+    """Replaces all files of the table by the added ones, in one snapshot.
 
     pyiceberg's own overwrite makes two snapshots (a delete, then an append) that both carry the
     run's id, and keeps the delete files that Trino or DuckDB may have left.
@@ -70,7 +70,7 @@ class ReplaceFiles(_SnapshotProducer["ReplaceFiles"]):
 
 
 def expire(transaction: Transaction) -> list[Snapshot]:
-    """Adds the removal of old snapshots to the commit; returns them."""
+    """Add the removal of old snapshots to the commit. Return these snapshots."""
     from pyiceberg.table.update import RemoveSnapshotsUpdate
 
     metadata = transaction.table_metadata
@@ -84,7 +84,7 @@ def expire(transaction: Transaction) -> list[Snapshot]:
         and snapshot.snapshot_id not in pinned
         and (snapshot.timestamp_ms < deadline or position >= KEEP_AT_MOST)
     ]
-    # In batches: finding the files that nobody needs any more costs a read of every manifest.
+    # In batches, because finding the unneeded files requires reading every manifest.
     if len(old) < KEEP and len(newest_first) < KEEP_AT_MOST + KEEP:
         return []
     transaction._apply((RemoveSnapshotsUpdate(snapshot_ids=[s.snapshot_id for s in old]),))
@@ -92,25 +92,26 @@ def expire(transaction: Transaction) -> list[Snapshot]:
 
 
 def delete_unreachable(table: Table, expired: list[Snapshot]) -> None:
-    """Deletes the files that only the expired snapshots knew, unless the catalog forbids it
-    (Nessie sets `gc.enabled=false`: other branches may need them)."""
+    """Delete the files that only the expired snapshots referred to, unless the catalog forbids it
+    (Nessie sets `gc.enabled=false`, because other branches may need them)."""
     if not expired or table.properties.get("gc.enabled", "true") == "false":
         return
-    # The commit is made: that a file could not be removed is no failure of the run.
+    # The commit is made, so a file that cannot be removed does not fail the run.
     with suppress(OSError):
-        kept = _reachable(table.io, table.snapshots())
-        for path in _reachable(table.io, expired) - kept:
+        needed = _reachable(table.io, table.snapshots())
+        for path in _reachable(table.io, expired) - needed:
             if _is_own(table, path):
                 table.io.delete(path)
 
 
 def _is_own(table: Table, path: str) -> bool:
-    """A manifest may name any file: those of other tables, or of this machine."""
+    """Return whether the file is the table's own. A manifest may name files of other tables or of
+    this machine."""
     return isinstance(table.io, TableFiles) and table.io.holds(path)
 
 
 def _reachable(io: FileIO, snapshots: list[Snapshot]) -> set[str]:
-    """Without the files that a snapshot only says it removed: it does not need them."""
+    """Return the files that the snapshots need, without those that they only list as removed."""
     files: set[str] = set()
     manifests: dict[str, ManifestFile] = {}
     for snapshot in snapshots:
@@ -124,7 +125,7 @@ def _reachable(io: FileIO, snapshots: list[Snapshot]) -> set[str]:
 
 
 def delete_leftovers(table: Table, marks: tuple[str, ...]) -> None:
-    """Deletes files of the table whose names hold one of the marks and that nothing refers to."""
+    """Delete unreferenced files of the table whose names contain one of the marks."""
     from pyarrow.fs import FileSelector
     from pyiceberg.io.pyarrow import PyArrowFileIO
 
@@ -133,15 +134,15 @@ def delete_leftovers(table: Table, marks: tuple[str, ...]) -> None:
         return
     scheme, netloc, path = PyArrowFileIO.parse_location(table.location())
     filesystem = io.fs_by_scheme(scheme, netloc)
-    found = [
+    candidates = [
         f"{scheme}://{info.path}"
         for info in filesystem.get_file_info(
             FileSelector(path, recursive=True, allow_not_found=True)
         )
         if info.is_file and any(mark in info.base_name for mark in marks)
     ]
-    if found:
-        kept = _reachable(io, table.snapshots())
-        for location in found:
-            if location not in kept:
+    if candidates:
+        needed = _reachable(io, table.snapshots())
+        for location in candidates:
+            if location not in needed:
                 io.delete(location)

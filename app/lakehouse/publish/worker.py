@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def _publish(lake: Lake, catalog: RestCatalog, message: dict[str, Any], _: Emit) -> dict[str, Any]:
-    """`{run_id, table, folder, append, add_columns, base}`: `append` adds the rows; otherwise they
-    replace the table's rows. With `base` (`{snapshot_id}`), the table is replaced only in that
-    state."""
+    """Handle `{run_id, table, folder, append, add_columns, base}`. `append` adds the rows.
+    Otherwise they replace the table's rows. With `base` (`{snapshot_id}`), the table is replaced
+    only in that state."""
     table, run_id = message["table"], message["run_id"]
     with open_result(Path(message["folder"])) as reader, lake_errors(), span("commit"):
         if message["append"]:
@@ -39,8 +39,8 @@ def _publish(lake: Lake, catalog: RestCatalog, message: dict[str, Any], _: Emit)
     return published.model_dump(mode="json")
 
 
-def open_worker(hello: dict[str, Any]) -> Handlers:
-    lake = Lake.from_json(hello["lake"])
+def open_worker(handshake: dict[str, Any]) -> Handlers:
+    lake = Lake.from_json(handshake["lake"])
     importlib.import_module("app.lakehouse.publish.commit")
     return {"publish": partial(_publish, lake, lake.open_catalog())}
 

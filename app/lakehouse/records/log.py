@@ -1,4 +1,5 @@
-"""One append-only Iceberg table of rows, and the memory of it. Synchronous: runs in threads.
+"""An append-only Iceberg table of rows, and the record of which were read. Synchronous, for
+threads.
 
 Readers compare sets of data files, not snapshot chains: expiry, compaction and Nessie break those.
 """
@@ -41,7 +42,7 @@ TABLE_PROPERTIES = {
 
 @dataclass(frozen=True)
 class Row:
-    """One version of one record. `doc` is JSON; `op` is `put` or `delete`."""
+    """One version of one record. `doc` is JSON, `op` is `put` or `delete`."""
 
     id: str
     version: int
@@ -54,19 +55,19 @@ class Row:
     schema_version: int
     doc: str
     extra: Mapping[str, str | None] = field(default_factory=dict)
-    """Columns of this kind alone, worth filtering on by whoever queries the table."""
+    """Columns that only this kind has, for filters in queries of the table."""
 
 
 COLUMNS = tuple(name for name in Row.__dataclass_fields__ if name != "extra")
 
 
 @dataclass(frozen=True)
-class News:
-    """What a refresh found. It counts as seen once it was given to `RecordLog.accept`."""
+class Changes:
+    """The changes that a refresh found. They count as read after `RecordLog.accept`."""
 
     rows: Sequence[Row] = ()
-    anew: bool = False
-    """The rows are all there are: the table is another one now."""
+    reset: bool = False
+    """Whether the rows are all rows of the table, because it is another table now."""
     table: "Table | None" = None
     manifests: frozenset[str] = frozenset()
     files: frozenset[str] = frozenset()
@@ -76,11 +77,11 @@ class CommitResult(Enum):
     DONE = "done"
     STALE = "stale"
     UNKNOWN = "unknown"
-    """The catalog gave no answer: `refresh` shows whether the rows are there."""
+    """The catalog did not answer. `refresh` shows whether the rows are in the table."""
 
 
 class RecordLog:
-    """`refresh`, `accept` and `append` must not overlap: their callers hold one lock for all."""
+    """`refresh`, `accept` and `append` must not overlap, so their callers hold one lock for all."""
 
     def __init__(self, namespace: str, kind: str, extra: tuple[str, ...] = ()) -> None:
         self.identifier = (namespace, kind)
@@ -89,33 +90,34 @@ class RecordLog:
         self._files: set[str] = set()
         self._manifests: set[str] = set()
 
-    def refresh(self, catalog: "RestCatalog") -> News:
-        """The rows not yet seen."""
+    def refresh(self, catalog: "RestCatalog") -> Changes:
+        """Return the rows that were not yet read."""
         from pyiceberg.exceptions import NoSuchTableError
 
         try:
             table = catalog.load_table(self.identifier)
         except NoSuchTableError:
             table = self._create(catalog)
-        known = self._table
-        if known is not None and known.metadata_location == table.metadata_location:
-            return News()
-        anew = known is None or known.metadata.table_uuid != table.metadata.table_uuid
-        seen = set() if anew else self._manifests
+        previous = self._table
+        if previous is not None and previous.metadata_location == table.metadata_location:
+            return Changes()
+        reset = previous is None or previous.metadata.table_uuid != table.metadata.table_uuid
+        seen = set() if reset else self._manifests
         manifests, files = _data_files(table, seen)
-        unseen = sorted(files if anew else files - self._files)
+        unseen = sorted(files if reset else files - self._files)
         rows = _read(table.io, unseen)
-        return News(rows, anew, table, frozenset(manifests), frozenset(files))
+        return Changes(rows, reset, table, frozenset(manifests), frozenset(files))
 
-    def accept(self, news: News) -> None:
-        """Only when nothing can fail any more: what is accepted is never read again."""
-        if news.table is None:
+    def accept(self, changes: Changes) -> None:
+        """Mark the changes as read. Call this only when nothing can fail any more: accepted rows
+        are never read again."""
+        if changes.table is None:
             return
-        self._files = set(news.files) if news.anew else self._files | news.files
-        self._manifests, self._table = set(news.manifests), news.table
+        self._files = set(changes.files) if changes.reset else self._files | changes.files
+        self._manifests, self._table = set(changes.manifests), changes.table
 
     def append(self, rows: Sequence[Row], commit_id: str) -> CommitResult:
-        """One commit, made only on the state that the last `refresh` saw."""
+        """Append the rows in one commit, but only to the state that the last `refresh` read."""
         from pyiceberg.exceptions import (
             CommitFailedException,
             CommitStateUnknownException,
@@ -129,7 +131,7 @@ class RecordLog:
         table = self._table
         if table is None:
             return CommitResult.STALE
-        table.metadata = _without_past(table.metadata)
+        table.metadata = _without_history(table.metadata)
         transaction = table.transaction()
         written: list[DataFile] = []
         try:
@@ -161,19 +163,21 @@ class RecordLog:
 
     @property
     def is_long(self) -> bool:
-        """Commits slow down as snapshots pile up: 84 ms at 100, 651 ms at 1,000."""
+        """Return whether the table has so many snapshots that commits slow down: 84 ms at 100, 651
+        ms at 1,000."""
         table = self._table
         return table is not None and len(table.metadata.snapshots) >= KEPT_SNAPSHOTS + EXPIRE_EVERY
 
     def expire(self, catalog: "RestCatalog") -> None:
-        """May overlap with `refresh` and `append`: it works on a table object of its own."""
+        """Expire old snapshots. May overlap with `refresh` and `append`, as it loads its own
+        table."""
         from pyiceberg.exceptions import CommitFailedException, ValidationException
 
         table = catalog.load_table(self.identifier)
         newest_last = sorted(table.metadata.snapshots, key=lambda s: s.sequence_number or 0)
-        doomed = [snapshot.snapshot_id for snapshot in newest_last[:-KEPT_SNAPSHOTS]]
+        expired = [snapshot.snapshot_id for snapshot in newest_last[:-KEPT_SNAPSHOTS]]
         try:
-            table.maintenance.expire_snapshots().by_ids(doomed).commit()
+            table.maintenance.expire_snapshots().by_ids(expired).commit()
         except (CommitFailedException, ValidationException):
             log.debug("expiry_lost_race", table=".".join(self.identifier))
 
@@ -185,9 +189,9 @@ class RecordLog:
             TableAlreadyExistsError,
         )
 
-        unanswered = ""
+        reason = ""
         try:
-            # With its first snapshot in the same commit: Nessie loses first commits silently.
+            # The same commit makes the first snapshot, because Nessie silently loses first commits.
             with (
                 catalog.create_table_transaction(
                     self.identifier, self._schema(), properties=TABLE_PROPERTIES
@@ -196,15 +200,15 @@ class RecordLog:
             ):
                 pass
         except (CommitFailedException, TableAlreadyExistsError):
-            log.debug("table_made_by_another", table=".".join(self.identifier))
+            log.debug("table_created_by_another", table=".".join(self.identifier))
         except CommitStateUnknownException as error:
-            unanswered = str(error)
+            reason = str(error)
         try:
             table: Table = catalog.load_table(self.identifier)
         except NoSuchTableError:
             name = ".".join(self.identifier)
             raise EngineUnreachable(
-                f"The catalog did not make the table {name}. {unanswered}", dependency="catalog"
+                f"The catalog did not create the table {name}. {reason}", dependency="catalog"
             ) from None
         return table
 
@@ -245,16 +249,16 @@ def new_commit_id() -> str:
     return uuid.uuid4().hex
 
 
-def _without_past(metadata: "TableMetadata") -> "TableMetadata":
-    """A commit needs the snapshot that it builds on, no other, and pyiceberg copies them all,
-    deeply, a dozen times. What it sends, and what the catalog keeps, stays the same."""
+def _without_history(metadata: "TableMetadata") -> "TableMetadata":
+    """Return the metadata with only the current snapshot. A commit needs no other, and pyiceberg
+    makes a dozen deep copies of all of them. The request and the catalog's state stay the same."""
     current = metadata.current_snapshot()
-    kept = [current] if current is not None else []
-    return metadata.model_copy(update={"snapshots": kept, "snapshot_log": []})
+    retained = [current] if current is not None else []
+    return metadata.model_copy(update={"snapshots": retained, "snapshot_log": []})
 
 
 def _data_files(table: "Table", seen: set[str]) -> tuple[set[str], set[str]]:
-    """The paths of all manifests, and the data files that those not yet seen list."""
+    """Return the paths of all manifests, and the data files listed in those not yet read."""
     snapshot = table.current_snapshot()
     if snapshot is None:
         return set(), set()

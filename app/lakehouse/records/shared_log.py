@@ -1,4 +1,4 @@
-"""The asynchronous side of a `RecordLog`: many readers and writers, in many processes."""
+"""The asynchronous side of a `RecordLog`, for many readers and writers in many processes."""
 
 import asyncio
 import random
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = structlog.get_logger()
 
-PATIENCE = 30.0
-"""Seconds that a write goes on losing races before it gives up with 503."""
-RIVALS_FORGOTTEN = 1.0
+WRITE_TIMEOUT = 30.0
+"""Seconds for which a write may lose races before it fails with 503."""
+RIVALS_ACTIVE_FOR = 1.0
 
 
 class SharedLog:
-    """`apply(rows, anew)` is told of every row; `anew`: forget what was told before. Rows on which
-    it raises are told again at the next refresh."""
+    """Calls `apply(rows, reset)` with all rows. With `reset`, `apply` discards the earlier rows.
+    Rows on which it raises are passed again at the next refresh."""
 
     def __init__(
         self, catalog: "Catalog", log: RecordLog, apply: Callable[[Sequence[Row], bool], None]
@@ -46,27 +46,28 @@ class SharedLog:
         self._way_given_until = 0.0
 
     async def refresh(self) -> None:
-        """Asks the catalog whether the table changed, and reads what is new.
+        """Ask the catalog whether the table changed, and read new rows.
 
-        Callers that come while others wait for the catalog share the next answer, and when there
-        is none they share that: else each would wait for a mute catalog after the one before.
+        Callers that arrive while others wait for the catalog share the next answer or failure.
+        Otherwise each of them in turn would wait for a catalog that does not answer.
         """
-        await self._unbroken(self._refresh(self._begun, self._failures))
+        await self._shielded(self._refresh(self._begun, self._failures))
 
     async def write(self, commit_id: str, make: Callable[[Sequence[Row]], Sequence[Row]]) -> None:
-        """Appends the rows that `make` returns, on exactly what was applied before it was called.
+        """Append the rows that `make` returns to exactly the state that was applied before the
+        call.
 
-        `make` is called again when a race was lost. It is given the rows of others since the last
-        time, among which may be its own: those of a commit that was never answered. It returns
-        nothing when nothing is left to write, and raises to refuse.
+        `make` is called again after a lost race. It gets the rows written by others since the last
+        call, which may include its own: those of a commit that was never answered. It returns no
+        rows when there is nothing left to write, and raises to refuse.
         """
-        await self._unbroken(self._write(commit_id, make, self._failures))
+        await self._shielded(self._write(commit_id, make, self._failures))
 
-    async def _refresh(self, came_after: int, failures: int) -> None:
+    async def _refresh(self, requested_after: int, failures: int) -> None:
         async with self._log_lock:
-            if self._answered <= came_after:
+            if self._answered <= requested_after:
                 self._share_failure(failures)
-                await self._read_news()
+                await self._read_changes()
 
     async def _write(
         self, commit_id: str, make: Callable[[Sequence[Row]], Sequence[Row]], failures: int
@@ -74,22 +75,22 @@ class SharedLog:
         async with self._write_lock:  # first come, first served within this process
             self._share_failure(failures)
             await self._give_way()
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + WRITE_TIMEOUT
             while time.monotonic() < deadline:
                 async with self._log_lock:
-                    news = await self._read_news()
-                    if news:
+                    new_rows = await self._read_changes()
+                    if new_rows:
                         self._rivals_seen = time.monotonic()
-                    rows = make(news)
+                    rows = make(new_rows)
                     if not rows:
                         return
-                    begun = time.monotonic()
-                    done = await self._append(rows, commit_id)
-                    if done is CommitResult.DONE:
+                    started = time.monotonic()
+                    result = await self._append(rows, commit_id)
+                    if result is CommitResult.DONE:
                         self._apply(rows, False)
-                        self._won(time.monotonic() - begun)
+                        self._won(time.monotonic() - started)
                         return
-                self._catalog.telemetry.commit_again("records", done.value)
+                self._catalog.telemetry.commit_again("records", result.value)
                 await asyncio.sleep(random.uniform(0.001, 0.02))  # noqa: S311
             raise EngineUnreachable(f"The table {self._name} is too busy to be written.")
 
@@ -99,33 +100,34 @@ class SharedLog:
 
         return await self._catalog.run(append)
 
-    async def _read_news(self) -> Sequence[Row]:
+    async def _read_changes(self) -> Sequence[Row]:
         self._begun += 1
         number = self._begun
         try:
-            news = await self._catalog.run(self._log.refresh)
+            changes = await self._catalog.run(self._log.refresh)
         except EngineUnreachable as error:
             self._failures += 1
             self._failure = error.detail
             raise
-        self._apply(news.rows, news.anew)
-        self._log.accept(news)
+        self._apply(changes.rows, changes.reset)
+        self._log.accept(changes)
         self._answered = number
-        return news.rows
+        return changes.rows
 
     def _share_failure(self, failures: int) -> None:
-        """Raises when the catalog was found unreachable since there were so many `failures`."""
+        """Raise `EngineUnreachable` if the catalog has failed again since there were `failures`."""
         if self._failures > failures:
             raise EngineUnreachable(self._failure, dependency="catalog")
 
     async def _give_way(self) -> None:
-        """A writer that just won lets its rivals in: two starved one another for 8 s."""
-        if (left := self._way_given_until - time.monotonic()) > 0:
-            await asyncio.sleep(left)
+        """Let rivals write after this process won a race: two writers starved each other for 8
+        s."""
+        if (remaining := self._way_given_until - time.monotonic()) > 0:
+            await asyncio.sleep(remaining)
 
     def _won(self, took: float) -> None:
         now = time.monotonic()
-        if now - self._rivals_seen < RIVALS_FORGOTTEN:
+        if now - self._rivals_seen < RIVALS_ACTIVE_FOR:
             self._way_given_until = now + took * random.uniform(0.5, 1.5)  # noqa: S311
         if self._log.is_long and (self._expiry is None or self._expiry.done()):
             self._expiry = asyncio.create_task(self._expire())
@@ -136,7 +138,7 @@ class SharedLog:
         except AsgardError as error:
             log.warning("expiry_failed", table=self._name, error=error.detail)
 
-    async def _unbroken(self, work: Coroutine[object, object, T]) -> T:
+    async def _shielded(self, work: Coroutine[object, object, T]) -> T:
         """Finish the work even if the caller is cancelled, so that the lock is kept until the
         thread ends. Several callers share its errors, so it runs outside every caller's scope."""
         with within(None):
@@ -148,4 +150,4 @@ class SharedLog:
     def _done(self, task: "asyncio.Task[object]") -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # seen: the caller may have been cancelled, and wants it no more
+            task.exception()  # retrieved, because the caller may have been cancelled

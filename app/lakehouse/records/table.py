@@ -1,4 +1,5 @@
-"""Records of one kind: an append-only Iceberg table, read from memory, never last-writer-wins."""
+"""Records of one kind in an append-only Iceberg table, read from memory. A lost race is an error,
+never an overwrite."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,11 +35,11 @@ class Record(Generic[M]):
 
 
 Check = Callable[[Mapping[str, Record[M]]], None]
-"""Sees the records that the write will be committed on, and nothing else. Raises to refuse."""
+"""Gets exactly the records on which the write will be committed. Raises to refuse the write."""
 
 
 class RecordTable(Generic[M]):
-    """Reads ask the catalog whether the table changed (about 4 ms), then come from memory."""
+    """Each read asks the catalog whether the table changed (about 4 ms), then uses memory."""
 
     def __init__(
         self, catalog: "Catalog", kind: str, model: type[M], namespace: str = "asgard"
@@ -51,7 +52,8 @@ class RecordTable(Generic[M]):
         self._deleted: set[str] = set()
 
     async def open(self) -> None:
-        """Makes the table if there is none and reads it. Optional: first use does it too."""
+        """Create the table if it does not exist, and read it. Optional: the first use does the
+        same."""
         await self._log.refresh()
 
     async def get(self, record_id: str) -> Record[M] | None:
@@ -59,7 +61,7 @@ class RecordTable(Generic[M]):
         return self._records.get(record_id)
 
     async def all(self) -> list[Record[M]]:
-        """Oldest first."""
+        """Return all records, oldest first."""
         await self._log.refresh()
         return sorted(self._records.values(), key=lambda record: (record.created_at, record.id))
 
@@ -72,17 +74,17 @@ class RecordTable(Generic[M]):
         *,
         again: bool = False,
     ) -> Record[M]:
-        """Raises `Conflict` when the id exists, and whatever `check` raises; `Gone` when it was
-        deleted, unless it may come back (`again`): an id that is met a second time is that of a
-        request that is repeated."""
+        """Create a record. Raises `Conflict` if the id exists, `Gone` if it was deleted, and
+        whatever `check` raises. A deleted id belongs to a repeated request. With `again`, it may be
+        created again."""
 
         def put(commit_id: str) -> Row:
             if record_id in self._records:
-                raise Conflict(f"{self.kind} {record_id} exists already.", conflicting_id=record_id)
+                raise Conflict(f"{self.kind} {record_id} already exists.", conflicting_id=record_id)
             if record_id in self._deleted and not again:
                 raise Gone(
-                    f"The {self.kind} record {record_id} that this request made was deleted since.",
-                    hint="Send it with another Idempotency-Key to make a new one.",
+                    f"The {self.kind} record {record_id} of this request has since been deleted.",
+                    hint="Send the request with another Idempotency-Key to create a new one.",
                     deleted_id=record_id,
                 )
             if check is not None:
@@ -99,13 +101,14 @@ class RecordTable(Generic[M]):
         expected_version: int | None = None,
         check: Check[M] | None = None,
     ) -> Record[M]:
-        """Raises `NotFound`, `VersionMismatch`, and whatever `change` and `check` raise."""
+        """Change a record. Raises `NotFound`, `VersionMismatch`, and whatever `change` and `check`
+        raise."""
 
         def put(commit_id: str) -> Row:
-            former = self._current(record_id, expected_version)
+            previous = self._current(record_id, expected_version)
             if check is not None:
                 check(self._records)
-            return self._row(commit_id, record_id, change(former.doc), caller.subject, former)
+            return self._row(commit_id, record_id, change(previous.doc), caller.subject, previous)
 
         return self._record(await self._write(put))
 
@@ -116,13 +119,15 @@ class RecordTable(Generic[M]):
         expected_version: int | None = None,
         check: Check[M] | None = None,
     ) -> None:
-        """A row like any other: what the record was stays in the table."""
+        """Delete a record by appending a row. Its earlier versions stay in the table."""
 
         def remove(commit_id: str) -> Row:
-            former = self._current(record_id, expected_version)
+            previous = self._current(record_id, expected_version)
             if check is not None:
                 check(self._records)
-            return self._row(commit_id, record_id, former.doc, caller.subject, former, op="delete")
+            return self._row(
+                commit_id, record_id, previous.doc, caller.subject, previous, op="delete"
+            )
 
         await self._write(remove)
 
@@ -130,8 +135,8 @@ class RecordTable(Generic[M]):
         commit_id = new_commit_id()
         written: list[Row] = []
 
-        def rows(news: Sequence[Row]) -> Sequence[Row]:
-            written[:] = [row for row in news if row.commit_id == commit_id]
+        def rows(new_rows: Sequence[Row]) -> Sequence[Row]:
+            written[:] = [row for row in new_rows if row.commit_id == commit_id]
             if written:
                 return ()
             written.append(make(commit_id))
@@ -158,17 +163,17 @@ class RecordTable(Generic[M]):
         record_id: str,
         doc: M,
         author: str,
-        former: Record[M] | None = None,
+        previous: Record[M] | None = None,
         op: str = "put",
     ) -> Row:
         now = datetime.now(UTC)
         return Row(
             id=record_id,
-            # An id that was deleted may come back: its versions go on, or the newest would lose.
+            # A deleted id may be created again. Its versions continue, or the newest would lose.
             version=self._versions.get(record_id, 0) + 1,
             op=op,
-            created_at=former.created_at if former else now,
-            created_by=former.created_by if former else author,
+            created_at=previous.created_at if previous else now,
+            created_by=previous.created_by if previous else author,
             updated_at=now,
             updated_by=author,
             commit_id=commit_id,
@@ -177,14 +182,15 @@ class RecordTable(Generic[M]):
         )
 
     def _json(self, doc: M) -> str:
-        """pydantic writes what it does not read (deep nesting): such a row would be lost."""
+        """Return the document as JSON that can be read again. pydantic writes some values that it
+        does not read (deep nesting), and such a row would be lost."""
         try:
             text = doc.model_dump_json()
             self._model.model_validate_json(text)
         except (ValidationError, PydanticSerializationError):
             raise InvalidBody(
-                f"This {self.kind} record cannot be stored as JSON: it is nested too deep, or has "
-                "text or numbers that JSON does not have."
+                f"This {self.kind} record cannot be stored as JSON: it is nested too deeply, or "
+                "has text or numbers that JSON does not have."
             ) from None
         return text
 
@@ -198,8 +204,8 @@ class RecordTable(Generic[M]):
             doc=self._model.model_validate_json(row.doc),
         )
 
-    def _apply(self, rows: Sequence[Row], anew: bool) -> None:
-        if anew:
+    def _apply(self, rows: Sequence[Row], reset: bool) -> None:
+        if reset:
             self._records.clear()
             self._versions.clear()
             self._deleted.clear()
@@ -215,7 +221,7 @@ class RecordTable(Generic[M]):
                 self._put(row)
 
     def _put(self, row: Row) -> None:
-        """A row that cannot be read must not keep the others from being read."""
+        """Index a row. One that cannot be read must not prevent reading the others."""
         try:
             self._records[row.id] = self._record(row)
         except ValidationError as error:

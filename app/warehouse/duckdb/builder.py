@@ -162,8 +162,8 @@ def _as_held(sql: str, columns: list[ResultColumn]) -> str:
     return f"SELECT {', '.join(c.projection for c in columns)}\nFROM (\n{sql}\n) AS query"
 
 
-def open_worker(hello: dict[str, Any]) -> Handlers:
-    worker = DuckDbBuilder(Lake.from_json(hello["lake"]), Path(hello["folder"]))
+def open_worker(handshake: dict[str, Any]) -> Handlers:
+    worker = DuckDbBuilder(Lake.from_json(handshake["lake"]), Path(handshake["folder"]))
     # dbt and its manifest stay in memory: each collection that walks them costs 0.2 s.
     gc.collect()
     gc.freeze()

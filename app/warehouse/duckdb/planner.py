@@ -45,9 +45,9 @@ def _preview(connection: DuckDBPyConnection, message: dict[str, Any]) -> dict[st
     }
 
 
-def open_worker(hello: dict[str, Any]) -> Handlers:
-    lake = Lake.from_json(hello["lake"])
-    connection = open_session(lake, Path(hello["folder"]) / "scratch", MEMORY)
+def open_worker(handshake: dict[str, Any]) -> Handlers:
+    lake = Lake.from_json(handshake["lake"])
+    connection = open_session(lake, Path(handshake["folder"]) / "scratch", MEMORY)
 
     def handled(work: Any) -> Any:
         def handle(message: dict[str, Any], _: Emit) -> dict[str, Any]:

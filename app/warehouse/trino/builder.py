@@ -44,8 +44,8 @@ class TrinoBuilder:
         return {}
 
 
-def open_worker(hello: dict[str, Any]) -> Handlers:
-    worker = TrinoBuilder(hello["catalog"], Path(hello["folder"]))
+def open_worker(handshake: dict[str, Any]) -> Handlers:
+    worker = TrinoBuilder(handshake["catalog"], Path(handshake["folder"]))
     # dbt and its manifest stay in memory: each collection that walks them costs 0.2 s.
     gc.collect()
     gc.freeze()

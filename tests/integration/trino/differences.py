@@ -14,7 +14,7 @@ _OAUTH = "this Nessie gives no tokens; runs on SeaweedFS's catalog"
 ON_NESSIE: dict[str, str] = {
     "test_a_tables_figures_are_those_of_its_snapshot": f"{_HISTORY}: created_at is its time",
     "test_a_runs_snapshot_is_found_behind_later_ones": _HISTORY,
-    "test_a_replacement_is_one_snapshot_that_carries_the_run": _HISTORY,
+    "test_a_replacement_is_one_snapshot_with_the_runs_id": _HISTORY,
     "test_old_snapshots_expire_with_the_files_that_only_they_use": "nessie-gc deletes files",
     "test_a_dropped_table_takes_its_files_along": "files die by nessie-gc",
     "test_a_replacement_removes_delete_files_of_other_engines": "DuckDB, which the test "

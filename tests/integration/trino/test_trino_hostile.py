@@ -36,12 +36,12 @@ async def world(
 
 
 @asynccontextmanager
-async def hostile(world: World, home: Path, **hello: Any) -> AsyncIterator[None]:
+async def hostile(world: World, home: Path, **handshake: Any) -> AsyncIterator[None]:
     """Replace dbt's workers with hostile ones in this context."""
     engine = world.engine
     assert isinstance(engine, TrinoEngine)
-    good, hello = engine.workers, {"catalog": engine.tables.lake.catalog_name, **hello}
-    stranger = WorkerKind("tests.hostile_dbt", "dbt-worker", hello, hosts=None)
+    good, handshake = engine.workers, {"catalog": engine.tables.lake.catalog_name, **handshake}
+    stranger = WorkerKind("tests.hostile_dbt", "dbt-worker", handshake, hosts=None)
     engine.workers = Workers(home, builder=stranger, builders=1)
     try:
         yield
