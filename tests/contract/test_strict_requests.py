@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from app.config import Settings
 from app.edge.repeats import refuse_repeated_parameters
 from app.errors import InvalidBody
-from app.http.known_names import takes
+from app.http.known_names import accepted_by
 from app.main import create_app
 from tests.contract.problems import assert_problem
 
@@ -274,7 +274,7 @@ def test_a_parameter_that_is_a_list_may_be_repeated() -> None:
         """Takes one list and one text."""
 
     [route] = [route for route in api.routes if isinstance(route, APIRoute)]
-    asked = takes(route)
+    asked = accepted_by(route)
     assert asked.lists == ("tag",)
     refuse_repeated_parameters(["tag", "tag", "name"], asked.lists)
     with pytest.raises(InvalidBody, match=r"query\.name: is given more than once"):

@@ -173,7 +173,7 @@ async def test_a_clock_may_be_a_little_off(closed, issuer):
 async def test_a_new_key_of_the_issuer_is_fetched_and_strange_ones_do_not_make_us_ask(
     lakehouse, monkeypatch
 ):
-    monkeypatch.setattr(oidc, "ASKED_EVERY", 0.0)
+    monkeypatch.setattr(oidc, "REQUEST_INTERVAL", 0.0)
     with issuing() as issuer:
         async with gate(lakehouse.settings, **settings_for(issuer)) as closed:
 
@@ -185,14 +185,14 @@ async def test_a_new_key_of_the_issuer_is_fetched_and_strange_ones_do_not_make_u
             issuer.rotate("second", "EC")
             assert await status(issuer.token()) == 200
             assert await status(before) == 401
-            monkeypatch.setattr(oidc, "ASKED_EVERY", 60.0)
+            monkeypatch.setattr(oidc, "REQUEST_INTERVAL", 60.0)
             asked = issuer.asked
             for number in range(20):
                 strange = issuer.token(key=new_key("s", "EC"), header={"kid": f"s{number}"})
                 assert await status(strange) == 401
             assert issuer.asked == asked
-            monkeypatch.setattr(oidc, "ASKED_EVERY", 0.0)
-            monkeypatch.setattr(oidc, "KEYS_KEPT", 0.0)
+            monkeypatch.setattr(oidc, "REQUEST_INTERVAL", 0.0)
+            monkeypatch.setattr(oidc, "KEYS_MAX_AGE", 0.0)
             issuer.is_broken = True
             assert await status(issuer.token()) == 200
 

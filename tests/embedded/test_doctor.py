@@ -10,7 +10,7 @@ import pytest
 
 from app.auth.keys import make_key
 from app.config import AuthMode, Settings
-from app.doctor.authentication import door_findings
+from app.doctor.authentication import authentication_findings
 from app.doctor.lake import lake_findings
 from app.doctor.report import CheckResult, show
 from app.lakehouse.timeouts import READ_TIMEOUT
@@ -64,7 +64,7 @@ def doctor(cwd: Path, **environment: str) -> tuple[int, dict[str, list[str]], st
 
 async def test_a_lake_that_works_keeps_nothing_of_the_visit(lakehouse: Lakehouse) -> None:
     found = await examined(lakehouse)
-    assert [finding.said for finding in found.values() if not finding.ok] == []
+    assert [finding.message for finding in found.values() if not finding.ok] == []
     assert set(found) == {*LAKE, KEPT, "Iceberg catalog, writing"}
     assert await lakehouse.store.list("asgard/doctor/") == []
     staged = await lakehouse.catalog.list_tables(lakehouse.lake.staging_schema)
@@ -76,7 +76,11 @@ async def test_a_lake_that_works_keeps_nothing_of_the_visit(lakehouse: Lakehouse
     [
         ({"aws_secret_access_key": SECRET}, "SignatureDoesNotMatch", "Correct AWS_SECRET_ACCESS"),
         ({"aws_access_key_id": "nobody"}, "InvalidAccessKeyId", "Correct AWS_ACCESS_KEY_ID"),
-        ({"s3_bucket": "no-such-bucket"}, "NoSuchBucket", "Make the bucket, or correct S3_BUCKET"),
+        (
+            {"s3_bucket": "no-such-bucket"},
+            "NoSuchBucket",
+            "Create the bucket, or correct S3_BUCKET",
+        ),
         ({"s3_endpoint": "http://127.0.0.1:9"}, "cannot be reached", "Check S3_ENDPOINT"),
     ],
 )
@@ -86,7 +90,7 @@ async def test_what_is_wrong_with_s3_is_told_with_the_fix(
     found = await examined(lakehouse, **changes)
     for what in LAKE[:2]:
         assert not found[what].ok
-        assert said in found[what].said
+        assert said in found[what].message
         assert found[what].advice.startswith(advice)
     assert found["Iceberg catalog"].ok
 
@@ -109,7 +113,9 @@ async def test_who_stays_mute_holds_up_nothing(lakehouse: Lakehouse) -> None:
             started = time.monotonic()
             found = await examined(lakehouse, **{setting: address})
             assert not found[silent].ok
-            assert found[silent].said.startswith(("no answer within 5 s", "S3 cannot be reached"))
+            assert found[silent].message.startswith(
+                ("no answer within 5 s", "S3 cannot be reached")
+            )
             assert found[fine].ok
             # A thread that is waited for as long as elsewhere would end now.
             assert time.monotonic() - started < READ_TIMEOUT
@@ -118,19 +124,19 @@ async def test_who_stays_mute_holds_up_nothing(lakehouse: Lakehouse) -> None:
 async def test_keys_are_counted_and_their_modes_told(lakehouse: Lakehouse, tmp_path: Path) -> None:
     file, plain = tmp_path / "keys.json", tmp_path / "api-key"
     key = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": file}
-    [none] = await door_findings(lakehouse.settings.model_copy(update=key))
+    [none] = await authentication_findings(lakehouse.settings.model_copy(update=key))
     assert (none.ok, none.advice.startswith("asgard keys create")) == (False, True)
     write_keys(file, make_key("ci", ["dbt:read"], None).known)
-    [one] = await door_findings(lakehouse.settings.model_copy(update=key))
+    [one] = await authentication_findings(lakehouse.settings.model_copy(update=key))
     assert one.ok
-    assert f"1 live in {file} (0600)" in one.said
+    assert f"1 live in {file} (0600)" in one.message
     plain.write_text(SECRET)
     key["auth_api_key_file"] = plain
     for mode, is_pod, ok in ((0o600, False, True), (0o644, False, False), (0o644, True, True)):
         plain.chmod(mode)
         key["kubernetes_service_host"] = "10.0.0.1" if is_pod else None
-        _, found = await door_findings(lakehouse.settings.model_copy(update=key))
-        assert (found.ok, f"({mode:04o})" in found.said) == (ok, True)
+        _, found = await authentication_findings(lakehouse.settings.model_copy(update=key))
+        assert (found.ok, f"({mode:04o})" in found.message) == (ok, True)
         assert found.advice == ("" if ok else f"chmod 600 {plain}")
 
 
@@ -138,19 +144,19 @@ async def test_an_issuer_is_asked_for_its_keys(lakehouse: Lakehouse) -> None:
     with issuing() as issuer:
         oidc = {"auth_mode": AuthMode.OIDC, "oidc_issuer": issuer.url, "oidc_audience": "asgard"}
         settings = lakehouse.settings.model_copy(update=oidc)
-        [good] = await door_findings(settings)
+        [good] = await authentication_findings(settings)
         assert good.ok
-        assert f"{issuer.url}, 1 keys, audience asgard" in good.said
+        assert f"{issuer.url}, 1 keys, audience asgard" in good.message
         others = settings.model_copy(update={"oidc_algorithms": ("ES256",)})
-        [unfit] = await door_findings(others)
-        assert (unfit.ok, "no key of the issuer (RSA) makes" in unfit.said) == (False, True)
+        [unfit] = await authentication_findings(others)
+        assert (unfit.ok, "no key of the issuer (RSA) makes" in unfit.message) == (False, True)
         other = settings.model_copy(update={"oidc_issuer": f"{issuer.url}/"})
-        [another] = await door_findings(other)
-        assert (another.ok, "another issuer's" in another.said) == (False, True)
+        [another] = await authentication_findings(other)
+        assert (another.ok, "another issuer's" in another.message) == (False, True)
         issuer.is_broken = True
-        [broken] = await door_findings(settings)
+        [broken] = await authentication_findings(settings)
     assert not broken.ok
-    assert "/.well-known/openid-configuration has to answer" in broken.advice
+    assert "/.well-known/openid-configuration must return" in broken.advice
 
 
 async def test_the_command_shows_what_is_wrong_and_asks_what_is_right(

@@ -58,7 +58,7 @@ def test_a_mixture_names_everything_that_is_missing(
     lines = [line for line in said.splitlines() if "is missing" in line]
     assert [line.removeprefix("- ").split(" ")[0] for line in lines] == missing
     assert "NESSIE_URI (or ICEBERG_REST_URI) is missing" in said
-    assert "or name ingestion in ASGARD_EMBEDDED" in said or "AIRBYTE_BASE_URL" not in missing
+    assert "Or add ingestion to ASGARD_EMBEDDED" in said or "AIRBYTE_BASE_URL" not in missing
 
 
 @pytest.mark.parametrize(
@@ -70,17 +70,20 @@ def test_a_mixture_names_everything_that_is_missing(
         ),
         (
             {"nessie_uri": "http://a.example.com", "iceberg_rest_uri": "http://b.example.com"},
-            "NESSIE_URI and ICEBERG_REST_URI are two catalogs",
+            "NESSIE_URI and ICEBERG_REST_URI both name a catalog",
         ),
         ({"airbyte_client_id": "id"}, "AIRBYTE_CLIENT_ID and AIRBYTE_CLIENT_SECRET go together"),
         ({"airbyte_username": "me"}, "AIRBYTE_USERNAME and AIRBYTE_PASSWORD go together"),
         (
             {"environment": "production", "asgard_embedded": "lake"},
-            "ENVIRONMENT=production never runs on embedded",
+            "ENVIRONMENT=production does not allow embedded",
         ),
-        ({"silver_schema": "asgard"}, "SILVER_SCHEMA=asgard is a schema with another use"),
-        ({"gold_schema": "bronze"}, "GOLD_SCHEMA=bronze is a schema with another use"),
-        ({"trino_verify": "/no/such/ca.pem"}, "TRINO_VERIFY=/no/such/ca.pem names a file that is"),
+        ({"silver_schema": "asgard"}, "SILVER_SCHEMA=asgard is a reserved schema"),
+        ({"gold_schema": "bronze"}, "GOLD_SCHEMA=bronze is a reserved schema"),
+        (
+            {"trino_verify": "/no/such/ca.pem"},
+            "TRINO_VERIFY=/no/such/ca.pem names a file that does not exist",
+        ),
     ],
 )
 def test_a_contradiction_is_told(given: dict[str, str], wrong: str) -> None:
@@ -105,9 +108,9 @@ def test_a_secret_is_not_shown() -> None:
     ("given", "wrong"),
     [
         ({"aws_access_key_id": "k"}, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together"),
-        ({"trino_password": "x", "trino_jwt_token": "y"}, "two ways in"),
-        ({"trino_password": "x", "trino_http_scheme": "http"}, "in the clear"),
-        ({"iceberg_rest_token": "x", "iceberg_rest_credential": "a:b"}, "two ways in"),
+        ({"trino_password": "x", "trino_jwt_token": "y"}, "alternative credentials"),
+        ({"trino_password": "x", "trino_http_scheme": "http"}, "unencrypted"),
+        ({"iceberg_rest_token": "x", "iceberg_rest_credential": "a:b"}, "alternative credentials"),
         ({"s3_bucket": "lake", "asgard_embedded": "spark"}, "need AWS_ACCESS_KEY_ID"),
     ],
 )

@@ -12,7 +12,7 @@ from app.config.reference import variables
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-PLACEHOLDERS = "is a placeholder or a default that everybody knows"
+PLACEHOLDERS = "is a placeholder or a well-known default"
 COMPLETE = {
     "environment": "production",
     "auth_mode": "api_key",
@@ -123,13 +123,13 @@ def test_the_real_command_lists_everything_at_once_and_ends(tmp_path: Path) -> N
     )
     said = done.stdout + done.stderr
     assert done.returncode == 1
-    assert "Asgard cannot start: 11 things are wrong with the settings:" in said
+    assert "Asgard cannot start: The settings have 11 problems:" in said
     assert re.findall(r"^- (\w+)", said, re.MULTILINE) == [
         *("TRINO_PORT", "AWS_SECRET_ACCESS_KEY", "RUN_TIMEOUT", "AIRBYTE_BASE_URL"),
         *("SPARK_IMAGE", "TRINO_HOST", "NESSIE_URI", "AUTH_MODE", "TRINO_PASSWORD", "S3_BUCKET"),
         "ASGARD_EMBEDED",
     ]
-    assert "Perhaps ASGARD_EMBEDDED was meant." in said
+    assert "Did you mean ASGARD_EMBEDDED?" in said
     assert "Write it in seconds, without the unit: 3600." in said
     assert SECRET not in said
     assert "changeme" not in said
@@ -143,18 +143,18 @@ def test_a_worker_of_uvicorn_says_the_same(tmp_path: Path) -> None:
         assert done.returncode == 1
         said.append(done.stderr.strip())
     assert set(said) == {
-        "Asgard cannot start: DBT_WORKERS=many cannot be right. "
-        "It has to be a whole number from 1 to 16, such as 2."
+        "Asgard cannot start: DBT_WORKERS=many is invalid. "
+        "Expected a whole number from 1 to 16, for example 2."
     }
 
 
 @pytest.mark.parametrize(
     ("content", "mode", "told"),
     [
-        ("your-secret-key", 0o600, "it holds the placeholder of an example"),
-        ("changeme-changeme-changeme", 0o600, "it holds the placeholder of an example"),
-        ("short", 0o600, "a key has at least 16 characters"),
-        (SECRET, 0o622, "may be written by others: chmod 600 it"),
+        ("your-secret-key", 0o600, "it contains a placeholder from an example"),
+        ("changeme-changeme-changeme", 0o600, "it contains a placeholder from an example"),
+        ("short", 0o600, "expected at least 16 characters"),
+        (SECRET, 0o622, "is writable by other users: run chmod 600 on it"),
         (None, 0, "No such file or directory"),
     ],
 )

@@ -16,22 +16,22 @@ async def test_callers_at_the_same_time_and_soon_after_share_a_round(monkeypatch
         asked += 1
 
     checks = {"s3": check}
-    found = await asyncio.gather(*(rounds.found(checks) for _ in range(100)))
+    found = await asyncio.gather(*(rounds.results(checks) for _ in range(100)))
     assert asked == 1
     assert {item["s3"].status for item in found} == {"ok"}
     now += 0.5
-    await rounds.found(checks)
+    await rounds.results(checks)
     assert asked == 1
     now += 0.6
-    await rounds.found(checks)
+    await rounds.results(checks)
     assert asked == 2
 
 
 async def test_a_caller_that_goes_does_not_end_the_round_of_the_others():
     rounds, open_ = Rounds(), asyncio.Event()
     checks = {"s3": open_.wait}
-    first = asyncio.create_task(rounds.found(checks))
-    second = asyncio.create_task(rounds.found(checks))
+    first = asyncio.create_task(rounds.results(checks))
+    second = asyncio.create_task(rounds.results(checks))
     await asyncio.sleep(0)
     first.cancel()
     open_.set()

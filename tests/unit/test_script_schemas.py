@@ -125,8 +125,8 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(secure: Trino) -
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"TRINO_PASSWORD": "a", "TRINO_JWT_TOKEN": "b"}, "two ways in"),
-        ({"TRINO_PASSWORD": "a", "TRINO_HTTP_SCHEME": "http"}, "in the clear"),
+        ({"TRINO_PASSWORD": "a", "TRINO_JWT_TOKEN": "b"}, "alternative credentials"),
+        ({"TRINO_PASSWORD": "a", "TRINO_HTTP_SCHEME": "http"}, "unencrypted"),
         ({"TRINO_HTTP_SCHEME": "ftp"}, "http or https"),
         ({"TRINO_VERIFY": "/none"}, "TRINO_VERIFY=/none is neither"),
         ({"SILVER_SCHEMA": 'x"; DROP SCHEMA y'}, "no name of a catalog or schema"),
