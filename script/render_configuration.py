@@ -29,9 +29,9 @@ environment takes precedence. An empty variable counts as unset. This page is re
   AIRBYTE_BASE_URL, SPARK_IMAGE, TRINO_HOST, S3_BUCKET or a catalog is set, all of them must be set,
   unless ASGARD_EMBEDDED names the parts that stay embedded. The same applies in a Kubernetes
   cluster.
-- **With `ENVIRONMENT=production`**, nothing is embedded. Variables marked *production* are required.
+- **With `ENVIRONMENT=production`**, nothing is embedded. Variables marked *production* are needed.
   Placeholders and well-known defaults (`your-secret-key`, `changeme`, `minioadmin` …) are refused.
-- **With an invalid value**, Asgard does not start. The message lists all problems at once, each with
+- **With an invalid value**, Asgard does not start. The message lists all problems, each with
   the expected value. An unknown variable that begins with `ASGARD_` causes a warning that names the
   most similar variable.
 - **Durations** are numbers of seconds and **sizes** are numbers of bytes, both without units. Lists

@@ -79,7 +79,7 @@ async def test_a_lake_that_works_keeps_nothing_of_the_visit(lakehouse: Lakehouse
         (
             {"s3_bucket": "no-such-bucket"},
             "NoSuchBucket",
-            "Create the bucket, or correct S3_BUCKET",
+            "Create the bucket, or correct",
         ),
         ({"s3_endpoint": "http://127.0.0.1:9"}, "cannot be reached", "Check S3_ENDPOINT"),
     ],
@@ -149,7 +149,7 @@ async def test_an_issuer_is_asked_for_its_keys(lakehouse: Lakehouse) -> None:
         assert f"{issuer.url}, 1 keys, audience asgard" in good.message
         others = settings.model_copy(update={"oidc_algorithms": ("ES256",)})
         [unfit] = await authentication_findings(others)
-        assert (unfit.ok, "no key of the issuer (RSA) makes" in unfit.message) == (False, True)
+        assert (unfit.ok, "no key of the issuer (RSA) signs with" in unfit.message) == (False, True)
         other = settings.model_copy(update={"oidc_issuer": f"{issuer.url}/"})
         [another] = await authentication_findings(other)
         assert (another.ok, "another issuer's" in another.message) == (False, True)

@@ -9,7 +9,7 @@ from auth_world import bearer, gate, key_of, served, write_keys
 from fastapi import Request
 from toy_runs import Idle, request, running, toy_lake
 
-from app.audit.record import Outcome
+from app.audit.record import AuditOutcome
 from app.caller import ANONYMOUS, RUNS_ADMIN, Caller
 from app.config import AuthMode
 from app.edge.proxies import Proxies
@@ -111,7 +111,9 @@ async def test_an_origin_that_is_not_one_is_another_site(lakehouse, origin):
             f"/api/v1/runs/{'0' * 16}/cancel", headers={"Origin": origin}
         )
         assert (answer.status_code, answer.json()["type"]) == (403, "/problems/cross-site")
-        refused = [item for item in await opened.audit.all() if item.outcome is Outcome.REFUSED]
+        refused = [
+            item for item in await opened.audit.all() if item.outcome is AuditOutcome.REFUSED
+        ]
         assert any(item.status == 403 for item in refused)
 
 

@@ -158,7 +158,7 @@ async def test_wrong_use_is_told_before_anything_is_called(script, tmp_path):
     helped = await run(script, "--help", bin_=watched)
     assert (helped.code, helped.err) == (0, "")
     assert "ASGARD_URL" in helped.out
-    assert helped.out.rstrip().endswith("2 wrong use.")
+    assert helped.out.rstrip().endswith("2 wrong usage.")
     assert watched.called == []
 
 
@@ -166,7 +166,7 @@ async def test_wrong_use_is_told_before_anything_is_called(script, tmp_path):
 async def test_a_gateway_that_is_not_there_is_told(script, unused_tcp_port):
     said = await run(script, ASGARD_URL=f"http://127.0.0.1:{unused_tcp_port}")
     assert said.code == 1
-    assert f"Is a gateway serving at http://127.0.0.1:{unused_tcp_port}?" in said.err
+    assert f"No gateway answers at http://127.0.0.1:{unused_tcp_port}." in said.err
 
 
 async def test_the_smoke_test_reaches_a_release_through_kubectl_and_leaves_nothing(

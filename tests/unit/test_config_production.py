@@ -130,7 +130,7 @@ def test_the_real_command_lists_everything_at_once_and_ends(tmp_path: Path) -> N
         "ASGARD_EMBEDED",
     ]
     assert "Did you mean ASGARD_EMBEDDED?" in said
-    assert "Write it in seconds, without the unit: 3600." in said
+    assert "Give it in seconds, without the unit: 3600." in said
     assert SECRET not in said
     assert "changeme" not in said
     assert "Traceback" not in said

@@ -246,7 +246,7 @@ async def test_a_step_that_fails_is_told_and_nothing_comes_after_it(
 @pytest.mark.parametrize(
     ("arguments", "environment", "told"),
     [
-        (["--nonsense"], {}, "There is no --nonsense"),
+        (["--nonsense"], {}, "Unknown option --nonsense"),
         (["--tag"], {}, "--tag has no value"),
         (["--without", "helm"], {}, "no step helm"),
         (["--image", "asgard"], {}, "names no registry"),

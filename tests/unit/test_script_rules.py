@@ -26,7 +26,7 @@ def test_shellcheck_finds_nothing() -> None:
 def test_what_cannot_be_run_is_only_read_by_others() -> None:
     assert {path.name for path in ALL if path not in PROGRAMS} == SOURCED
     for name in SOURCED:
-        assert (SCRIPTS / name).read_text().splitlines()[1].startswith("# To be sourced: ")
+        assert (SCRIPTS / name).read_text().splitlines()[1].startswith("# Source this file ")
 
 
 def test_every_script_is_strict() -> None:

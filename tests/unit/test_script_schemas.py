@@ -54,7 +54,7 @@ async def test_both_schemas_are_made_as_the_settings_name_them(trino: Trino) -> 
 
     said = await run(SCRIPT, **here(trino), **names, S3_BUCKET="bucket", TRINO_USER="me")
 
-    assert said == (0, "lake.s1 is there\nlake.g-1 is there\n", "")
+    assert said == (0, "lake.s1 exists\nlake.g-1 exists\n", "")
     assert trino.made == [
         f'CREATE SCHEMA IF NOT EXISTS "lake"."{name}" WITH (location = \'s3://bucket/{name}/\')'
         for name in ("s1", "g-1")
@@ -129,8 +129,8 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(secure: Trino) -
         ({"TRINO_PASSWORD": "a", "TRINO_HTTP_SCHEME": "http"}, "unencrypted"),
         ({"TRINO_HTTP_SCHEME": "ftp"}, "http or https"),
         ({"TRINO_VERIFY": "/none"}, "TRINO_VERIFY=/none is neither"),
-        ({"SILVER_SCHEMA": 'x"; DROP SCHEMA y'}, "no name of a catalog or schema"),
-        ({"S3_BUCKET": "a'b"}, "no bucket's name"),
+        ({"SILVER_SCHEMA": 'x"; DROP SCHEMA y'}, "is not a valid catalog or schema name"),
+        ({"S3_BUCKET": "a'b"}, "is not a valid bucket name"),
     ],
 )
 async def test_settings_that_cannot_be_right_are_refused_at_once(
@@ -174,7 +174,7 @@ async def test_a_port_forward_that_fails_is_told(tmp_path: Path) -> None:
     code, out, err = await run(SCRIPT, bin_=standin)
     assert (code, out) == (1, "")
     assert "error: no such service" in err
-    assert "Is kubectl set up for the cluster that Trino is in?" in err
+    assert "Configure kubectl for the cluster of Trino" in err
 
 
 async def test_a_name_outside_a_cluster_that_does_not_resolve_is_told() -> None:
@@ -186,7 +186,7 @@ async def test_a_name_outside_a_cluster_that_does_not_resolve_is_told() -> None:
 async def test_nobody_there_is_told(unused_tcp_port: int) -> None:
     code, _, err = await run(SCRIPT, TRINO_HOST="127.0.0.1", TRINO_PORT=str(unused_tcp_port))
     assert code == 1
-    assert f"Trino is not reached at http://127.0.0.1:{unused_tcp_port}" in err
+    assert f"Trino cannot be reached at http://127.0.0.1:{unused_tcp_port}" in err
 
 
 async def test_help_names_the_settings_and_the_exit_codes() -> None:

@@ -32,13 +32,13 @@ def test_shellcheck_finds_nothing() -> None:
 def test_it_says_what_it_does() -> None:
     done = validate("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Checks what is in the environment")
+    assert done.stdout.startswith("Checks the environment and .env")
     assert "Exit code: 0 all is well, 1 something failed" in done.stdout
 
 
 def test_an_argument_that_means_nothing_is_refused() -> None:
     done = validate("--all")
-    assert (done.returncode, done.stderr) == (2, "There is no --all; see --help.\n")
+    assert (done.returncode, done.stderr) == (2, "Unknown argument --all. See --help.\n")
 
 
 def test_nothing_set_is_a_row_for_each_thing_that_is_missing() -> None:
