@@ -68,7 +68,7 @@ def test_docs_work_without_the_internet(gateway: str) -> None:
             assert httpx.get(gateway + asset).status_code == 200
 
 
-def test_every_problem_type_is_told(gateway: str) -> None:
+def test_every_problem_type_is_listed(gateway: str) -> None:
     told = {item["type"] for item in httpx.get(f"{gateway}/problems").json()}
     assert {"/problems/sql-not-select", "/problems/not-found", "/problems/conflict"} <= told
     assert {"/problems/method-not-allowed", "/problems/body-too-large"} <= told

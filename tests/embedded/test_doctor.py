@@ -62,7 +62,7 @@ def doctor(cwd: Path, **environment: str) -> tuple[int, dict[str, list[str]], st
     return done.returncode, {row[0]: row[1:] for row in rows}, done.stdout + done.stderr
 
 
-async def test_a_lake_that_works_keeps_nothing_of_the_visit(lakehouse: Lakehouse) -> None:
+async def test_the_checks_leave_nothing_in_a_working_lake(lakehouse: Lakehouse) -> None:
     found = await examined(lakehouse)
     assert [finding.message for finding in found.values() if not finding.ok] == []
     assert set(found) == {*LAKE, KEPT, "Iceberg catalog, writing"}
@@ -84,7 +84,7 @@ async def test_a_lake_that_works_keeps_nothing_of_the_visit(lakehouse: Lakehouse
         ({"s3_endpoint": "http://127.0.0.1:9"}, "cannot be reached", "Check S3_ENDPOINT"),
     ],
 )
-async def test_what_is_wrong_with_s3_is_told_with_the_fix(
+async def test_a_problem_of_s3_is_reported_with_advice(
     lakehouse: Lakehouse, changes: dict[str, str], said: str, advice: str
 ) -> None:
     found = await examined(lakehouse, **changes)
@@ -95,7 +95,7 @@ async def test_what_is_wrong_with_s3_is_told_with_the_fix(
     assert found["Iceberg catalog"].ok
 
 
-async def test_a_catalog_that_refuses_is_told_apart_from_s3(lakehouse: Lakehouse) -> None:
+async def test_a_catalog_that_refuses_is_reported_separately_from_s3(lakehouse: Lakehouse) -> None:
     found = await examined(lakehouse, iceberg_rest_credential=f"nobody:{SECRET}")
     assert [found[what].ok for what in LAKE] == [True, True, False]
     assert "ICEBERG_REST_URI and its credential" in found["Iceberg catalog"].advice
@@ -103,7 +103,7 @@ async def test_a_catalog_that_refuses_is_told_apart_from_s3(lakehouse: Lakehouse
     assert SECRET not in str(found)
 
 
-async def test_who_stays_mute_holds_up_nothing(lakehouse: Lakehouse) -> None:
+async def test_a_dependency_that_does_not_answer_delays_no_other(lakehouse: Lakehouse) -> None:
     with mute() as port:
         address = f"http://127.0.0.1:{port}"
         for setting, silent, fine in (
@@ -121,7 +121,9 @@ async def test_who_stays_mute_holds_up_nothing(lakehouse: Lakehouse) -> None:
             assert time.monotonic() - started < READ_TIMEOUT
 
 
-async def test_keys_are_counted_and_their_modes_told(lakehouse: Lakehouse, tmp_path: Path) -> None:
+async def test_keys_are_counted_and_file_modes_are_shown(
+    lakehouse: Lakehouse, tmp_path: Path
+) -> None:
     file, plain = tmp_path / "keys.json", tmp_path / "api-key"
     key = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": file}
     [none] = await authentication_findings(lakehouse.settings.model_copy(update=key))
@@ -140,7 +142,7 @@ async def test_keys_are_counted_and_their_modes_told(lakehouse: Lakehouse, tmp_p
         assert found.advice == ("" if ok else f"chmod 600 {plain}")
 
 
-async def test_an_issuer_is_asked_for_its_keys(lakehouse: Lakehouse) -> None:
+async def test_the_keys_of_an_issuer_are_checked(lakehouse: Lakehouse) -> None:
     with issuing() as issuer:
         oidc = {"auth_mode": AuthMode.OIDC, "oidc_issuer": issuer.url, "oidc_audience": "asgard"}
         settings = lakehouse.settings.model_copy(update=oidc)
@@ -159,7 +161,7 @@ async def test_an_issuer_is_asked_for_its_keys(lakehouse: Lakehouse) -> None:
     assert "/.well-known/openid-configuration must return" in broken.advice
 
 
-async def test_the_command_shows_what_is_wrong_and_asks_what_is_right(
+async def test_the_command_shows_invalid_settings_and_checks_the_rest(
     lakehouse: Lakehouse, tmp_path: Path
 ) -> None:
     s3 = lakehouse.lake.s3
@@ -197,7 +199,7 @@ async def test_the_command_shows_what_is_wrong_and_asks_what_is_right(
     assert "Traceback" not in said
 
 
-async def test_on_a_laptop_everything_is_well(tmp_path: Path) -> None:
+async def test_on_a_laptop_every_check_passes(tmp_path: Path) -> None:
     code, rows, _ = doctor(tmp_path)
     assert code == 0
     assert {what: row[0] for what, row in rows.items()} == {

@@ -78,7 +78,7 @@ async def left_behind(client: httpx.AsyncClient) -> list[str]:
 
 
 @pytest.mark.timeout(300)
-async def test_the_examples_call_every_route_twice_over_and_leave_nothing(
+async def test_the_examples_call_every_route_and_leave_nothing_even_when_repeated(
     client, url, lakehouse, tmp_path
 ):
     environment = {"ASGARD_URL": url, "ASGARD_HOME": str(lakehouse.home)}
@@ -97,7 +97,7 @@ async def test_the_examples_call_every_route_twice_over_and_leave_nothing(
     assert await left_behind(client) == []
 
 
-async def test_the_examples_end_at_the_first_failure_and_delete_what_they_had_made(
+async def test_the_examples_stop_at_the_first_failure_and_delete_what_they_created(
     client, url, lakehouse, tmp_path
 ):
     """Another ingestion writes the same files, which is found out after source and sink."""
@@ -119,7 +119,7 @@ async def test_the_examples_end_at_the_first_failure_and_delete_what_they_had_ma
     assert await left_behind(client) == []
 
 
-async def test_the_examples_say_how_to_give_a_source_that_can_be_read(client, url, tmp_path):
+async def test_the_examples_explain_how_to_name_a_readable_source(client, url, tmp_path):
     source = tmp_path / "source.json"
     source.write_text('{"type": "file", "config": {"url": "is-not-there.csv"}}')
 
@@ -130,7 +130,7 @@ async def test_the_examples_say_how_to_give_a_source_that_can_be_read(client, ur
     assert "Give a source that the gateway can read by --source" in said.err
 
 
-async def test_the_examples_name_the_scope_that_a_key_lacks_and_never_the_key(closed, tmp_path):
+async def test_the_examples_name_the_missing_scope_and_never_the_key(closed, tmp_path):
     watched = Bin(tmp_path / "bin")
     watched.watch("curl")
 
@@ -144,7 +144,7 @@ async def test_the_examples_name_the_scope_that_a_key_lacks_and_never_the_key(cl
 
 
 @pytest.mark.parametrize("script", [EXAMPLES, SMOKE])
-async def test_wrong_use_is_told_before_anything_is_called(script, tmp_path):
+async def test_wrong_usage_is_reported_before_any_call(script, tmp_path):
     watched = Bin(tmp_path / "bin")
     watched.watch("curl")
     for arguments, environment, told in (
@@ -163,7 +163,7 @@ async def test_wrong_use_is_told_before_anything_is_called(script, tmp_path):
 
 
 @pytest.mark.parametrize("script", [EXAMPLES, SMOKE])
-async def test_a_gateway_that_is_not_there_is_told(script, unused_tcp_port):
+async def test_an_unreachable_gateway_is_reported(script, unused_tcp_port):
     said = await run(script, ASGARD_URL=f"http://127.0.0.1:{unused_tcp_port}")
     assert said.code == 1
     assert f"No gateway answers at http://127.0.0.1:{unused_tcp_port}." in said.err
@@ -197,7 +197,7 @@ async def test_the_smoke_test_reaches_a_release_through_kubectl_and_leaves_nothi
     assert await smoke_left_behind(closed) == []
 
 
-async def test_the_smoke_test_deletes_what_it_made_when_it_fails_later(closed, tmp_path):
+async def test_the_smoke_test_deletes_what_it_created_after_a_later_failure(closed, tmp_path):
     file = tmp_path / "key"
     file.write_text(closed.dbt_key + "\n")
 
@@ -220,7 +220,7 @@ async def smoke_left_behind(closed: Closed) -> list[str]:
     return left
 
 
-async def test_the_smoke_test_says_what_fails_and_what_to_do(closed, url):
+async def test_the_smoke_test_names_the_failure_and_the_remedy(closed, url):
     without = await run(SMOKE, ASGARD_URL=closed.url)
     assert without.code == 1
     assert "SQL is planned" in without.out.splitlines()[-1]

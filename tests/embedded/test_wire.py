@@ -146,7 +146,9 @@ def assert_one_refusal(
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-async def test_a_malformed_request_gets_one_answer_and_eof(port: int, name: str) -> None:
+async def test_a_malformed_request_gets_one_answer_and_is_disconnected(
+    port: int, name: str
+) -> None:
     assert_one_refusal(await said(port, MALFORMED[name]))
 
 
@@ -160,14 +162,14 @@ async def test_a_malformed_request_gets_one_answer_and_eof(port: int, name: str)
         CHUNKED + b"2\r\nab\r\n0\r\nX-A: b\n",
     ],
 )
-async def test_it_is_refused_at_its_first_wrong_byte(port: int, request_: bytes) -> None:
+async def test_a_malformed_request_is_refused_at_its_first_wrong_byte(
+    port: int, request_: bytes
+) -> None:
     pieces = [request_[at : at + 1] for at in range(len(request_))]
     assert_one_refusal(await said(port, *pieces))
 
 
-async def test_a_body_that_breaks_off_is_not_a_fault_of_the_gateway(
-    app: FastAPI, port: int
-) -> None:
+async def test_an_incomplete_body_is_not_an_error_of_the_gateway(app: FastAPI, port: int) -> None:
     def count(status: str) -> float:
         labels = {"method": "POST", "route": "/body", "status": status}
         return app.state.metrics.registry.get_sample_value(REQUESTS, labels) or 0.0
@@ -203,7 +205,7 @@ async def test_a_malformed_second_request_is_refused_after_the_first(port: int) 
     assert b"the second answer" not in answers
 
 
-async def test_what_a_refused_header_holds_is_not_said(port: int) -> None:
+async def test_the_value_of_a_refused_header_is_not_repeated(port: int) -> None:
     answers = await said(port, GET + b"Authorization : Bearer hunter2-very-secret\r\n\r\n")
     assert_one_refusal(answers)
     assert b"hunter2" not in answers
@@ -242,7 +244,7 @@ async def trickled(port: int, start: bytes, each: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("start", [b"G", GET, GET + b"X-A: b\r\n\r\n" + GET, POST])
-async def test_a_head_that_trickles_in_has_one_time_limit(hasty: int, start: bytes) -> None:
+async def test_a_head_that_arrives_slowly_has_one_time_limit(hasty: int, start: bytes) -> None:
     answers = await trickled(hasty, start, b"x")
     if start.count(b"\r\n\r\n"):
         assert answers.startswith(b"HTTP/1.1 200 ")
@@ -258,7 +260,7 @@ async def test_a_connection_without_a_request_is_closed_without_an_answer(hasty:
 @pytest.mark.parametrize(
     "request_", [POST + b"Content-Length: 100\r\n\r\nab", CHUNKED + b"5\r\nab"]
 )
-async def test_a_body_that_falls_silent_is_answered_408(hasty: int, request_: bytes) -> None:
+async def test_a_body_that_stops_arriving_is_a_408(hasty: int, request_: bytes) -> None:
     answers = await said(hasty, request_)
     assert_one_refusal(answers, 408, "request-too-slow")
     assert b"The next part of the body did not arrive within 0.3 s." in answers
@@ -289,7 +291,7 @@ async def test_the_rest_of_a_refused_body_does_not_hold_the_connection(hasty: in
     assert len(STATUS_LINE.findall(answers)) == 1
 
 
-async def test_a_connection_between_two_requests_is_kept(hasty: int) -> None:
+async def test_a_connection_stays_open_between_two_requests(hasty: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", hasty)
     writer.write(GET + b"\r\n")
     async with asyncio.timeout(10):
@@ -311,7 +313,7 @@ async def test_head_is_answered_without_a_body_on_the_wire(port: int) -> None:
     assert answers.count(length) == 2
 
 
-async def test_head_of_a_stream_without_an_end_ends(app: FastAPI, port: int) -> None:
+async def test_a_head_request_for_an_endless_stream_ends(app: FastAPI, port: int) -> None:
     ended = asyncio.Event()
 
     @app.get("/endless")

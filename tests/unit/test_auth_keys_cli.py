@@ -56,7 +56,7 @@ def test_a_key_is_shown_once_and_kept_as_a_hash(file: Path) -> None:
     assert caller.scopes == {"dbt:read", "runs:read"}
 
 
-def test_a_rotated_key_opens_for_its_grace_and_a_revoked_one_no_more(file: Path) -> None:
+def test_a_rotated_key_is_valid_for_its_grace_time_and_a_revoked_one_is_not(file: Path) -> None:
     old = shown(asgard("create", "ci", "--scope", "dbt:read"))
     new = shown(asgard("rotate", "ci", "--grace", "1h"))
     assert old != new
@@ -69,7 +69,7 @@ def test_a_rotated_key_opens_for_its_grace_and_a_revoked_one_no_more(file: Path)
     assert "no valid key ci" in asgard("rotate", "ci", code=2)
 
 
-def test_a_key_ends_when_it_was_to(file: Path) -> None:
+def test_a_key_expires_at_its_time(file: Path) -> None:
     key = shown(asgard("create", "short", "--scope", "admin", "--expires", "30m"))
     (known,) = KeysInFile(file).read().keys
     assert known.expires is not None
@@ -87,12 +87,12 @@ def test_a_key_ends_when_it_was_to(file: Path) -> None:
         (("list", "--secret", "nowhere"), "NAMESPACE/NAME"),
     ],
 )
-def test_what_cannot_be_is_told(file: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_invalid_arguments_are_refused(file: Path, arguments: tuple[str, ...], said: str) -> None:
     assert said in asgard(*arguments, code=2)
     assert not file.exists()
 
 
-def test_a_name_is_one_live_key(file: Path) -> None:
+def test_a_name_has_at_most_one_valid_key(file: Path) -> None:
     asgard("create", "ci", "--scope", "admin")
     assert "A key named ci already exists" in asgard("create", "ci", "--scope", "admin", code=2)
 
@@ -104,7 +104,7 @@ def test_a_broken_file_is_left_as_it_is(file: Path) -> None:
     assert file.read_text() == "{broken"
 
 
-def test_keys_made_at_once_are_all_kept(file: Path) -> None:
+def test_keys_created_at_once_are_all_stored(file: Path) -> None:
     def add(number: int) -> None:
         made = make_key(f"k{number}", ("admin",), None).known
         KeysInFile(file).change(lambda keys: keys.with_key(made))
@@ -115,7 +115,7 @@ def test_keys_made_at_once_are_all_kept(file: Path) -> None:
     assert [item.name for item in file.parent.iterdir() if item.name.startswith(".keys-")] == []
 
 
-def test_a_key_without_scopes_cannot_be() -> None:
+def test_a_key_without_scopes_is_refused() -> None:
     with pytest.raises(ValidationError, match="at least one scope"):
         make_key("a", (), None)
 
@@ -185,7 +185,7 @@ def write_kubeconfig(file: Path, server: str) -> None:
 SECRET = ("--secret", "asgard/asgard-keys")
 
 
-def test_keys_live_in_a_secret_whatever_else_is_in_it(file: Path, cluster: ApiServer) -> None:
+def test_keys_in_a_secret_leave_its_other_entries_alone(file: Path, cluster: ApiServer) -> None:
     first = shown(asgard("create", "ci", "--scope", "dbt:read", *SECRET))
     cluster.rivals = 2
     second = shown(asgard("create", "cd", "--scope", "dbt:write", *SECRET))
@@ -201,7 +201,7 @@ def test_keys_live_in_a_secret_whatever_else_is_in_it(file: Path, cluster: ApiSe
     assert [key.revoked is None for key in cluster.keys().keys] == [True, False]
 
 
-def test_what_the_api_server_refuses_is_told(file: Path, cluster: ApiServer) -> None:
+def test_an_error_of_the_api_server_is_reported(file: Path, cluster: ApiServer) -> None:
     cluster.status = 403
     assert "answered 403" in asgard("create", "ci", "--scope", "admin", *SECRET, code=2)
     cluster.status = None
@@ -210,7 +210,7 @@ def test_what_the_api_server_refuses_is_told(file: Path, cluster: ApiServer) -> 
     assert "Other writers keep changing" in asgard("revoke", "ci", *SECRET, code=2)
 
 
-def test_a_kubeconfig_is_needed(tmp_path: Path) -> None:
+def test_a_missing_kubeconfig_is_reported(tmp_path: Path) -> None:
     from app.auth.key_store import KeyStoreError
 
     with pytest.raises(KeyStoreError, match="kubeconfig"):

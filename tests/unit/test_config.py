@@ -86,7 +86,7 @@ def test_a_mixture_names_everything_that_is_missing(
         ),
     ],
 )
-def test_a_contradiction_is_told(given: dict[str, str], wrong: str) -> None:
+def test_a_contradiction_is_reported(given: dict[str, str], wrong: str) -> None:
     assert wrong in refusal(**given)
 
 
@@ -114,7 +114,7 @@ def test_a_secret_is_not_shown() -> None:
         ({"s3_bucket": "lake", "asgard_embedded": "spark"}, "need AWS_ACCESS_KEY_ID"),
     ],
 )
-def test_credentials_that_cannot_work_are_told(given: dict[str, str], wrong: str) -> None:
+def test_credentials_that_cannot_work_are_refused(given: dict[str, str], wrong: str) -> None:
     assert wrong in refusal(**given)
 
 
@@ -127,7 +127,7 @@ def test_credentials_that_cannot_work_are_told(given: dict[str, str], wrong: str
         ({"spark_image": "registry.example.com/spark", "max_running_per_engine": 7}, 7, 7, 7),
     ],
 )
-def test_how_many_runs_go_at_once_is_by_engine(
+def test_the_limit_of_running_runs_depends_on_the_engine(
     given: dict[str, object], spark: int, ingestion: int, sql: int
 ) -> None:
     found = settings(**given)

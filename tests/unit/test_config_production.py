@@ -79,7 +79,7 @@ def test_a_placeholder_is_refused(name: str, value: str) -> None:
     assert value not in said
 
 
-def test_development_may_use_them() -> None:
+def test_development_accepts_placeholders() -> None:
     pair = {"aws_access_key_id": "minioadmin", "aws_secret_access_key": "minioadmin"}
     check_choice(Settings(_env_file=None, **pair))  # type: ignore[arg-type]
 
@@ -95,7 +95,7 @@ def test_every_credential_that_the_example_shows_is_refused() -> None:
     assert refused == secret | {"AIRBYTE_CLIENT_ID", "AWS_ACCESS_KEY_ID", "S3_BUCKET"}
 
 
-def test_the_documented_variables_are_refused_as_they_stand() -> None:
+def test_the_documented_examples_are_refused_unchanged() -> None:
     documented = {
         "spark_image": "your-registry/spark-custom:latest",
         "s3_bucket": "your-data-lake-bucket",
@@ -108,7 +108,7 @@ def test_the_documented_variables_are_refused_as_they_stand() -> None:
     )
 
 
-def test_the_real_command_lists_everything_at_once_and_ends(tmp_path: Path) -> None:
+def test_the_command_lists_all_problems_and_exits(tmp_path: Path) -> None:
     done = serve(
         ["asgard", "serve", "--port", str(free_port())],
         tmp_path,
@@ -136,7 +136,7 @@ def test_the_real_command_lists_everything_at_once_and_ends(tmp_path: Path) -> N
     assert "Traceback" not in said
 
 
-def test_a_worker_of_uvicorn_says_the_same(tmp_path: Path) -> None:
+def test_uvicorn_reports_the_same_error(tmp_path: Path) -> None:
     said = []
     for command in (["asgard", "serve"], ["uvicorn", "app.main:app"]):
         done = serve([*command, "--port", str(free_port())], tmp_path, DBT_WORKERS="many")
@@ -158,7 +158,7 @@ def test_a_worker_of_uvicorn_says_the_same(tmp_path: Path) -> None:
         (None, 0, "No such file or directory"),
     ],
 )
-def test_a_key_file_that_cannot_be_used_is_no_start(
+def test_an_unusable_key_file_prevents_the_start(
     tmp_path: Path, content: str | None, mode: int, told: str
 ) -> None:
     file = tmp_path / "api-key"

@@ -7,7 +7,7 @@ from app.edge.health import FAILED, Rounds, probe
 from app.errors import EngineUnreachable
 
 
-async def test_callers_at_the_same_time_and_soon_after_share_a_round(monkeypatch):
+async def test_concurrent_and_slightly_later_callers_share_a_round(monkeypatch):
     rounds, now, asked = Rounds(), 100.0, 0
     monkeypatch.setattr(health.time, "monotonic", lambda: now)
 
@@ -27,7 +27,7 @@ async def test_callers_at_the_same_time_and_soon_after_share_a_round(monkeypatch
     assert asked == 2
 
 
-async def test_a_caller_that_goes_does_not_end_the_round_of_the_others():
+async def test_a_caller_that_leaves_does_not_cancel_the_round_of_the_others():
     rounds, open_ = Rounds(), asyncio.Event()
     checks = {"s3": open_.wait}
     first = asyncio.create_task(rounds.results(checks))
@@ -38,7 +38,7 @@ async def test_a_caller_that_goes_does_not_end_the_round_of_the_others():
     assert (await second)["s3"].status == "ok"
 
 
-async def test_the_cause_is_a_text_of_ours():
+async def test_the_cause_is_one_of_asgards_own_texts():
     async def away() -> None:
         raise EngineUnreachable("S3 cannot be reached.")
 

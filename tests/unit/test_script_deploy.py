@@ -83,7 +83,7 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
 
 
-async def test_all_of_it_is_done_in_order(tree: Tree) -> None:
+async def test_all_steps_run_in_order(tree: Tree) -> None:
     said = await tree.deploy("--set", "replicaCount=3", **SECRETS)
 
     assert said.code == 0, said.out + said.err
@@ -145,7 +145,7 @@ async def test_the_secrets_go_over_stdin_into_both_namespaces_and_are_never_show
         assert base64.b64encode(text.encode()).decode() not in seen
 
 
-async def test_the_password_of_an_ecr_is_asked_of_aws(tree: Tree) -> None:
+async def test_the_password_of_an_ecr_comes_from_aws(tree: Tree) -> None:
     registry = "1.dkr.ecr.eu-north-1.amazonaws.com"
     said = await tree.deploy("--image", f"{registry}/asgard", **SECRETS)
     assert said.code == 0, said.out + said.err
@@ -184,7 +184,7 @@ async def test_a_dry_run_shows_the_steps_and_calls_nothing(tree: Tree) -> None:
     assert SECRET_KEY not in said.out
 
 
-async def test_the_schemas_are_made_where_the_values_say(tree: Tree) -> None:
+async def test_the_schemas_are_created_where_the_values_say(tree: Tree) -> None:
     said = await tree.deploy(**SECRETS, TRINO_HOST="elsewhere", TRINO_PASSWORD="of-trino")
     assert said.code == 0, said.err
     environment = tree.environment.read_text().splitlines()
@@ -193,7 +193,7 @@ async def test_the_schemas_are_made_where_the_values_say(tree: Tree) -> None:
     assert "of-trino" not in said.out + "".join(tree.bin.called)
 
 
-async def test_steps_can_be_left_out(tree: Tree) -> None:
+async def test_steps_can_be_skipped(tree: Tree) -> None:
     steps = ("build", "push", "secrets", "spark-account", "schemas", "smoke-test")
     said = await tree.deploy(*(word for step in steps for word in ("--without", step)))
     assert said.code == 0, said.out + said.err
@@ -208,7 +208,7 @@ async def test_steps_can_be_left_out(tree: Tree) -> None:
     ]
 
 
-async def test_without_credentials_the_secret_has_to_be_there(tree: Tree) -> None:
+async def test_without_credentials_the_secret_must_exist(tree: Tree) -> None:
     said = await tree.deploy()
     assert said.code == 1
     assert "asgard has no Secret lake-keys: give AWS_ACCESS_KEY_ID" in said.err
@@ -221,7 +221,7 @@ async def test_without_credentials_the_secret_has_to_be_there(tree: Tree) -> Non
     assert "kubectl rollout restart" not in "".join(tree.bin.called)
 
 
-async def test_pods_are_restarted_when_the_same_name_is_another_image(tree: Tree) -> None:
+async def test_pods_are_restarted_if_the_tag_has_another_image(tree: Tree) -> None:
     (tree.state / "deployment").write_text("registry.example.com/asgard:1.2")
     said = await tree.deploy(**SECRETS)
     assert said.code == 0, said.err
@@ -232,7 +232,7 @@ async def test_pods_are_restarted_when_the_same_name_is_another_image(tree: Tree
     ("program", "said_before", "never"),
     [("docker", "Failed: Build", "kubectl create"), ("helm", "chart refuses", "docker")],
 )
-async def test_a_step_that_fails_is_told_and_nothing_comes_after_it(
+async def test_a_failed_step_is_reported_and_ends_the_script(
     tree: Tree, program: str, said_before: str, never: str
 ) -> None:
     tree.bin.add(program, "echo broken >&2; exit 3")
@@ -254,7 +254,7 @@ async def test_a_step_that_fails_is_told_and_nothing_comes_after_it(
         ([], {"REGISTRY_USERNAME": "a"}, "belong together"),
     ],
 )
-async def test_wrong_use_is_told_before_anything_is_called(
+async def test_wrong_usage_is_reported_before_any_call(
     tree: Tree, arguments: list[str], environment: dict[str, str], told: str
 ) -> None:
     said = await tree.deploy(*arguments, **environment)
@@ -263,7 +263,7 @@ async def test_wrong_use_is_told_before_anything_is_called(
     assert tree.bin.called == []
 
 
-async def test_what_is_missing_is_named(tree: Tree) -> None:
+async def test_missing_programs_and_options_are_named(tree: Tree) -> None:
     said = await run(tree.script, bin_=tree.bin)
     assert said.code == 2
     assert "--bucket" in said.err

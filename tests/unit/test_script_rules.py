@@ -23,7 +23,7 @@ def test_shellcheck_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_what_cannot_be_run_is_only_read_by_others() -> None:
+def test_files_that_cannot_run_are_only_sourced() -> None:
     assert {path.name for path in ALL if path not in PROGRAMS} == SOURCED
     for name in SOURCED:
         assert (SCRIPTS / name).read_text().splitlines()[1].startswith("# Source this file ")

@@ -49,7 +49,7 @@ def here(trino: Trino, host: str = "localhost") -> dict[str, str]:
     return {"TRINO_HOST": host, "TRINO_PORT": str(trino.port)}
 
 
-async def test_both_schemas_are_made_as_the_settings_name_them(trino: Trino) -> None:
+async def test_both_schemas_are_created_with_the_configured_names(trino: Trino) -> None:
     names = {"TRINO_CATALOG": "lake", "SILVER_SCHEMA": "s1", "GOLD_SCHEMA": "g-1"}
 
     said = await run(SCRIPT, **here(trino), **names, S3_BUCKET="bucket", TRINO_USER="me")
@@ -62,20 +62,20 @@ async def test_both_schemas_are_made_as_the_settings_name_them(trino: Trino) -> 
     assert trino.users == {"me"}
 
 
-async def test_a_gateway_error_in_between_is_asked_again(trino: Trino) -> None:
+async def test_a_gateway_error_in_between_is_retried(trino: Trino) -> None:
     trino.failing = [502, 503, 504]
     assert (await run(SCRIPT, **here(trino))).code == 0
     assert trino.made == [f'CREATE SCHEMA IF NOT EXISTS "iceberg"."{name}"' for name in NAMES]
 
 
-async def test_what_trino_refuses_is_told_whole(trino: Trino) -> None:
+async def test_an_error_of_trino_is_shown_completely(trino: Trino) -> None:
     trino.refusal = 'Access Denied: Cannot create schema "iceberg"."silver"'
     code, out, err = await run(SCRIPT, **here(trino))
     assert (code, out) == (1, "")
     assert err == f'CREATE SCHEMA IF NOT EXISTS "iceberg"."silver": {trino.refusal}\n'
 
 
-async def test_an_error_that_lasts_is_no_success(trino: Trino) -> None:
+async def test_a_persistent_error_is_a_failure(trino: Trino) -> None:
     trino.failing = [404]
     code, _, err = await run(SCRIPT, **here(trino))
     assert code == 1
@@ -107,7 +107,7 @@ async def test_a_secret_goes_over_tls_and_never_by_argv(
     assert TOKEN not in seen
 
 
-async def test_a_wrong_secret_is_told_without_it(secure: Trino) -> None:
+async def test_a_wrong_secret_is_reported_without_its_value(secure: Trino) -> None:
     secure.authorization = "Bearer another"
     code, out, err = await run(SCRIPT, **here(secure), TRINO_JWT_TOKEN=TOKEN, TRINO_VERIFY="False")
     assert (code, out) == (1, "")
@@ -115,7 +115,7 @@ async def test_a_wrong_secret_is_told_without_it(secure: Trino) -> None:
     assert TOKEN not in err
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(secure: Trino) -> None:
+async def test_an_untrusted_certificate_is_refused(secure: Trino) -> None:
     code, _, err = await run(SCRIPT, **here(secure), TRINO_HTTP_SCHEME="https")
     assert code == 1
     assert "Check TRINO_HTTP_SCHEME and TRINO_VERIFY." in err
@@ -133,7 +133,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(secure: Trino) -
         ({"S3_BUCKET": "a'b"}, "is not a valid bucket name"),
     ],
 )
-async def test_settings_that_cannot_be_right_are_refused_at_once(
+async def test_invalid_settings_are_refused_before_any_call(
     settings: dict[str, str], told: str
 ) -> None:
     code, out, err = await run(SCRIPT, **settings)
@@ -141,7 +141,7 @@ async def test_settings_that_cannot_be_right_are_refused_at_once(
     assert told in err
 
 
-async def test_where_the_service_does_not_resolve_it_goes_through_kubectl(
+async def test_a_service_that_does_not_resolve_is_reached_through_kubectl(
     secure: Trino, certificate: Path, tmp_path: Path
 ) -> None:
     """Under the Service's own name: its certificate is checked."""
@@ -168,7 +168,7 @@ async def test_where_the_service_does_not_resolve_it_goes_through_kubectl(
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
-async def test_a_port_forward_that_fails_is_told(tmp_path: Path) -> None:
+async def test_a_failed_port_forward_is_reported(tmp_path: Path) -> None:
     standin = Bin(tmp_path / "bin")
     standin.add("kubectl", 'echo "error: no such service" >&2; exit 1')
     code, out, err = await run(SCRIPT, bin_=standin)
@@ -177,13 +177,13 @@ async def test_a_port_forward_that_fails_is_told(tmp_path: Path) -> None:
     assert "Configure kubectl for the cluster of Trino" in err
 
 
-async def test_a_name_outside_a_cluster_that_does_not_resolve_is_told() -> None:
+async def test_an_external_name_that_does_not_resolve_is_reported() -> None:
     code, _, err = await run(SCRIPT, TRINO_HOST="trino.invalid")
     assert code == 1
     assert err == "trino.invalid does not resolve. Check TRINO_HOST.\n"
 
 
-async def test_nobody_there_is_told(unused_tcp_port: int) -> None:
+async def test_an_unreachable_trino_is_reported(unused_tcp_port: int) -> None:
     code, _, err = await run(SCRIPT, TRINO_HOST="127.0.0.1", TRINO_PORT=str(unused_tcp_port))
     assert code == 1
     assert f"Trino cannot be reached at http://127.0.0.1:{unused_tcp_port}" in err

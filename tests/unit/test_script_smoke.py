@@ -34,7 +34,7 @@ async def smoke(*, away: Iterator[bool], ready_seconds: int) -> Said:
         )
 
 
-async def test_what_is_slow_to_answer_at_first_is_waited_for() -> None:
+async def test_a_slow_first_answer_is_awaited() -> None:
     said = await smoke(away=iter([True, False]), ready_seconds=30)
     assert "There is no SQL here." in said.err
     steps = [line.split() for line in said.out.splitlines()]
@@ -42,7 +42,7 @@ async def test_what_is_slow_to_answer_at_first_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 1])
-async def test_what_stays_away_is_told(seconds: int) -> None:
+async def test_a_gateway_that_stays_unreachable_is_reported(seconds: int) -> None:
     said = await smoke(away=(True for _ in count()), ready_seconds=seconds)
     assert said.code == 1
     assert "it is degraded. kubernetes: no answer within 1 s" in said.err
