@@ -1,4 +1,4 @@
-"""Bodies, names, ids and pages that must be refused, on every route: a problem, no change."""
+"""Invalid bodies, names, ids and pages are refused on every route, and change nothing."""
 
 import json
 from typing import Any
@@ -95,7 +95,7 @@ def nested(levels: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("free", "told"),
+    ("free", "expected"),
     [
         (json.dumps(nested(21)), "nested more than 20 levels"),
         (json.dumps(nested(200)), "nested more than 20 levels"),
@@ -108,7 +108,7 @@ def nested(levels: int) -> dict[str, Any]:
     ],
 )
 async def test_free_json_that_cannot_be_stored_unchanged_is_422(
-    client: httpx.AsyncClient, nothing_changes: None, free: str, told: str
+    client: httpx.AsyncClient, nothing_changes: None, free: str, expected: str
 ) -> None:
     headers = {"content-type": "application/json"}
     for path, body, field in (
@@ -118,15 +118,15 @@ async def test_free_json_that_cannot_be_stored_unchanged_is_422(
     ):
         text = json.dumps({**body, field: "FREE"}).replace('"FREE"', free)
         answer = await client.post(path, content=text, headers=headers)
-        assert told in str(assert_problem(answer, 422, "invalid-body")["detail"])
+        assert expected in str(assert_problem(answer, 422, "invalid-body")["detail"])
 
 
 @pytest.mark.parametrize("levels", [1, 20])
 async def test_metadata_is_returned_unchanged(client: httpx.AsyncClient, levels: int) -> None:
     product = {**PRODUCT, "name": f"Nested {levels}", "metadata": nested(levels)}
-    made = (await client.post("/data-products", json=product)).json()
-    assert made["metadata"] == product["metadata"]
-    answer = await client.delete(f"/data-products/{made['id']}")
+    created = (await client.post("/data-products", json=product)).json()
+    assert created["metadata"] == product["metadata"]
+    answer = await client.delete(f"/data-products/{created['id']}")
     assert answer.status_code == 204
 
 

@@ -161,18 +161,18 @@ async def test_an_unknown_column_is_named(
 
 
 async def update(client: httpx.AsyncClient, sql: str) -> httpx.Response:
-    """The same check, when a data product gets another query."""
+    """Check the same when a data product gets another query."""
     body = {
         "name": "Right",
         "data_product_type": "CUSTOM",
         "owner": "o",
         "sql_query": "SELECT 1 AS a",
     }
-    made = (await client.post("/data-products", json=body)).json()["id"]
+    created = (await client.post("/data-products", json=body)).json()["id"]
     try:
-        return await client.put(f"/data-products/{made}", json={"sql_query": sql})
+        return await client.put(f"/data-products/{created}", json={"sql_query": sql})
     finally:
-        await client.delete(f"/data-products/{made}")
+        await client.delete(f"/data-products/{created}")
 
 
 UNPLANNED = [

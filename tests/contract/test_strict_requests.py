@@ -446,9 +446,9 @@ async def test_documented_names_are_all_accepted(client: httpx.AsyncClient) -> N
         "source_query": "SELECT 1 AS id",
         "metadata": {"anything": {"at": ["all"]}},
     }
-    made = await client.post("/data-products/", json=product)
-    assert made.status_code == 201, made.text
-    assert (await client.delete(f"/data-products/{made.json()['id']}")).status_code == 204
+    created = await client.post("/data-products/", json=product)
+    assert created.status_code == 201, created.text
+    assert (await client.delete(f"/data-products/{created.json()['id']}")).status_code == 204
     missing = f"/dbt/transformations/{ID}/run"
     for params, body in (({"full_refresh": "true"}, None), ({}, {"full_refresh": True})):
         answer = await client.post(missing, params=params, json=body)

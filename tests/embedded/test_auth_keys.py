@@ -1,4 +1,4 @@
-"""AUTH_MODE=api_key, over HTTP: every route is closed, and opens to the right scope alone."""
+"""AUTH_MODE=api_key, over HTTP: every route requires a key with the right scope."""
 
 import asyncio
 import re
@@ -138,15 +138,15 @@ async def test_the_creator_of_a_resource_is_recorded(closed, keys):
         "sql_query": "SELECT 1 AS x",
     }
     again = {**bearer(plain), "Idempotency-Key": "auth-keys"}
-    made = await closed.client.post("/api/v1/data-products", json=body, headers=again)
-    assert made.status_code == 201, made.text
+    created = await closed.client.post("/api/v1/data-products", json=body, headers=again)
+    assert created.status_code == 201, created.text
     replayed = await closed.client.post("/api/v1/data-products", json=body, headers=again)
     assert replayed.headers["Idempotency-Replayed"] == "true"
-    # Another caller's key of the same text is another key.
+    # The same idempotency key of another caller is a different key.
     other = {**bearer(PLAIN), "Idempotency-Key": "auth-keys"}
     conflict = await closed.client.post("/api/v1/data-products", json=body, headers=other)
     assert conflict.status_code == 409
-    url = f"/api/v1/audit?resource_id={made.json()['id']}&outcome=done"
+    url = f"/api/v1/audit?resource_id={created.json()['id']}&outcome=done"
     records = (await closed.client.get(url, headers=bearer(PLAIN))).json()["records"]
     assert {record["subject"] for record in records} == {f"key:{known.id}:{known.name}"}
 
@@ -177,19 +177,19 @@ async def test_a_changed_key_file_takes_effect_within_a_second_and_a_broken_one_
 
 
 @pytest.mark.parametrize(
-    ("content", "mode", "said"),
+    ("content", "mode", "message"),
     [
         ("{broken", 0o600, "not a valid key file"),
         ('{"keys": []}', 0o666, "writable by other users"),
     ],
 )
 async def test_an_unusable_key_file_is_an_error_at_startup(
-    lakehouse, tmp_path, content, mode, said
+    lakehouse, tmp_path, content, mode, message
 ):
     file = tmp_path / "keys.json"
     file.write_text(content)
     file.chmod(mode)
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         async with gate(lakehouse.settings, auth_mode=AuthMode.API_KEY, auth_keys_file=file):
             raise AssertionError("it started")
 

@@ -1,4 +1,4 @@
-"""AUTH_MODE=oidc, over HTTP, beside a real issuer on 127.0.0.1."""
+"""AUTH_MODE=oidc, over HTTP, with a real issuer on 127.0.0.1."""
 
 import base64
 import hashlib
@@ -60,7 +60,7 @@ def encoded(part: dict) -> str:
 
 
 def by_hmac(head: dict, claims: dict, secret: bytes) -> str:
-    """By hand: the library itself refuses to sign with a public key."""
+    """Sign by hand, because the library refuses to sign with a public key."""
     signed = f"{encoded(head)}.{encoded(claims)}"
     mac = hmac.new(secret, signed.encode(), hashlib.sha256).digest()
     return f"{signed}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
@@ -143,9 +143,9 @@ async def test_the_log_gives_the_reason_for_a_refused_subject(closed, issuer):
         answer = await closed.client.get(READS, headers=bearer(issuer.token(sub="key:api-key")))
     assert answer.status_code == 401
     assert "its sub is a name that Asgard reserves" in answer.json()["detail"]
-    (said,) = [entry for entry in logged if entry["event"] == "token_subject_refused"]
-    assert (said["issuer"], said["subject"]) == (issuer.url, "'key:api-key'")
-    assert said["why"] == "is a name that Asgard reserves"
+    (event,) = [entry for entry in logged if entry["event"] == "token_subject_refused"]
+    assert (event["issuer"], event["subject"]) == (issuer.url, "'key:api-key'")
+    assert event["why"] == "is a name that Asgard reserves"
 
 
 async def test_roles_grant_scopes(closed, issuer):

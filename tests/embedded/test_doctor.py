@@ -1,4 +1,4 @@
-"""`asgard doctor`: a row for each thing that is wrong, with the fix; nothing left behind."""
+"""`asgard doctor` shows a row with advice for each problem, and leaves nothing behind."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ SECRET = "c2VjcmV0LXRoYXQtbm9ib2R5LXNlZXM"
 
 
 def external(lakehouse: Lakehouse, **changes: Any) -> Settings:
-    """The session's lake, as one that an operator runs."""
+    """Return the settings of the session's lake as an external one."""
     s3, catalog = lakehouse.lake.s3, lakehouse.lake.catalog
     given: dict[str, Any] = {
         "asgard_embedded": "ingestion,spark,sql",
@@ -48,7 +48,7 @@ async def examined(lakehouse: Lakehouse, **changes: Any) -> dict[str, CheckResul
 
 
 def doctor(cwd: Path, **environment: str) -> tuple[int, dict[str, list[str]], str]:
-    """The real command: its code, the cells of each row by the first of them, all it said."""
+    """Run the real command. Return its status, the cells of each row, and its output."""
     done = subprocess.run(
         [Path(sys.executable).with_name("asgard"), "doctor"],
         cwd=cwd,
@@ -72,7 +72,7 @@ async def test_the_checks_leave_nothing_in_a_working_lake(lakehouse: Lakehouse) 
 
 
 @pytest.mark.parametrize(
-    ("changes", "said", "advice"),
+    ("changes", "message", "advice"),
     [
         ({"aws_secret_access_key": SECRET}, "SignatureDoesNotMatch", "Correct AWS_SECRET_ACCESS"),
         ({"aws_access_key_id": "nobody"}, "InvalidAccessKeyId", "Correct AWS_ACCESS_KEY_ID"),
@@ -85,12 +85,12 @@ async def test_the_checks_leave_nothing_in_a_working_lake(lakehouse: Lakehouse) 
     ],
 )
 async def test_a_problem_of_s3_is_reported_with_advice(
-    lakehouse: Lakehouse, changes: dict[str, str], said: str, advice: str
+    lakehouse: Lakehouse, changes: dict[str, str], message: str, advice: str
 ) -> None:
     found = await examined(lakehouse, **changes)
     for what in LAKE[:2]:
         assert not found[what].ok
-        assert said in found[what].message
+        assert message in found[what].message
         assert found[what].advice.startswith(advice)
     assert found["Iceberg catalog"].ok
 
@@ -117,7 +117,7 @@ async def test_a_dependency_that_does_not_answer_delays_no_other(lakehouse: Lake
                 ("no answer within 5 s", "S3 cannot be reached")
             )
             assert found[fine].ok
-            # A thread that is waited for as long as elsewhere would end now.
+            # With the usual timeouts, a thread would still be waited for now.
             assert time.monotonic() - started < READ_TIMEOUT
 
 
@@ -165,7 +165,7 @@ async def test_the_command_shows_invalid_settings_and_checks_the_rest(
     lakehouse: Lakehouse, tmp_path: Path
 ) -> None:
     s3 = lakehouse.lake.s3
-    code, rows, said = doctor(
+    code, rows, output = doctor(
         tmp_path,
         S3_BUCKET=s3.bucket,
         S3_ENDPOINT=s3.endpoint or "",
@@ -195,8 +195,8 @@ async def test_the_command_shows_invalid_settings_and_checks_the_rest(
         "Trino": "failed",
     }
     assert "Correct AWS_SECRET_ACCESS_KEY" in rows["S3 conditional PUT"][2]
-    assert SECRET not in said
-    assert "Traceback" not in said
+    assert SECRET not in output
+    assert "Traceback" not in output
 
 
 async def test_on_a_laptop_every_check_passes(tmp_path: Path) -> None:
@@ -213,6 +213,6 @@ async def test_on_a_laptop_every_check_passes(tmp_path: Path) -> None:
 def test_a_secret_in_an_engines_answer_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     findings = [CheckResult("Trino", False, f"no user [bold]{SECRET}[/bold]", f"not {SECRET}")]
     assert show(findings, [SECRET, "no"]) == 1
-    said = capsys.readouterr().out
-    assert SECRET not in said
-    assert said.count("**********") == 2
+    output = capsys.readouterr().out
+    assert SECRET not in output
+    assert output.count("**********") == 2

@@ -1,4 +1,4 @@
-"""Every command of the documents is run, from top to bottom, and every answer is as it is shown."""
+"""Runs every command of the documents, from top to bottom, and compares every answer."""
 
 import os
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The outer edge: rates, time limits, headers, browsers, proxies, and a caller's share of runs."""
+"""The edge: rates, time limits, headers, browsers, proxies, and a caller's limit of runs."""
 
 import asyncio
 from dataclasses import replace
@@ -36,7 +36,7 @@ async def test_a_caller_above_the_rate_limit_gets_a_retry_after(lakehouse, tmp_p
         assert 1 <= int(refused.headers["Retry-After"]) <= 20
         assert "RATE_LIMIT" in refused.json()["detail"]
         assert (await ask(two[0])).status_code == 200
-        # Guessers share a bucket by address, and never the one of a caller with a key.
+        # Requests with invalid keys share a bucket by address, never that of a caller with a key.
         assert [(await ask("wrong")).status_code for _ in range(4)] == [401, 401, 401, 429]
         assert (await ask(two[0])).status_code == 200
         assert (await closed.client.get("/health")).status_code == 200
@@ -96,7 +96,7 @@ async def test_no_value_of_a_header_is_a_500(lakehouse, tmp_path):
             for name in names:
                 for value in HOSTILE:
                     own = {"Authorization": f"Bearer {given}", "Content-Type": "application/json"}
-                    own = {key: said for key, said in own.items() if key != name}
+                    own = {key: result for key, result in own.items() if key != name}
                     headers = [*own.items(), (name, value)]
                     answer = await closed.client.request(
                         method, path, headers=headers, content=body
@@ -244,7 +244,7 @@ async def test_browsers_may_call_only_from_configured_origins(lakehouse):
 
 
 @pytest.mark.parametrize(
-    ("peer", "said", "address"),
+    ("peer", "forwarded_for", "address"),
     [
         ("192.0.2.1", "198.51.100.1", "192.0.2.1"),
         ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
@@ -255,12 +255,12 @@ async def test_browsers_may_call_only_from_configured_origins(lakehouse):
         ("fd00::1", "2001:db8::7", "2001:db8::7"),
     ],
 )
-def test_forwarded_headers_count_only_from_a_trusted_proxy(peer, said, address):
+def test_forwarded_headers_count_only_from_a_trusted_proxy(peer, forwarded_for, address):
     from starlette.datastructures import Headers
 
     proxies = Proxies(("10.0.0.0/8", "fd00::/8"))
     scope = {"type": "http", "client": (peer, 1), "scheme": "http"}
-    assert proxies.origin(scope, Headers({"x-forwarded-for": said})).address == address
+    assert proxies.origin(scope, Headers({"x-forwarded-for": forwarded_for})).address == address
 
 
 async def test_a_caller_has_a_limit_of_open_runs(lakehouse):
@@ -272,7 +272,7 @@ async def test_a_caller_has_a_limit_of_open_runs(lakehouse):
             asked = request(f"share-{subject}-{number}", spec=long)
             return (await runs.start(replace(asked, caller=Caller(subject)))).run.run_id
 
-        # All at once: what has only been begun counts, too.
+        # All at once: runs that are still being created count as well.
         tried = await asyncio.gather(
             *(start("eager", number) for number in range(6)), return_exceptions=True
         )

@@ -121,13 +121,13 @@ def test_a_key_without_scopes_is_refused() -> None:
 
 
 class ApiServer:
-    """Secrets as the API server keeps them: a resourceVersion, and 409 for a stale one."""
+    """Stores Secrets like the API server: with a resourceVersion, and 409 for a stale one."""
 
     def __init__(self) -> None:
         self.secret: dict[str, Any] | None = None
         self.version = 0
         self.rivals = 0
-        """Changes by others that come just before ours."""
+        """Changes by other writers that come just before ours."""
         self.status: int | None = None
 
     def answer(self, asked: Asked) -> tuple[int, dict[str, Any] | None]:

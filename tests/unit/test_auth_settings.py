@@ -1,4 +1,4 @@
-"""The settings of the door."""
+"""The settings of authentication."""
 
 import pytest
 

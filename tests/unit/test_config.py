@@ -54,11 +54,11 @@ def test_nothing_set_is_fully_embedded() -> None:
 def test_a_mixture_names_everything_that_is_missing(
     given: dict[str, str], missing: list[str]
 ) -> None:
-    said = refusal(**given)
-    lines = [line for line in said.splitlines() if "is missing" in line]
+    message = refusal(**given)
+    lines = [line for line in message.splitlines() if "is missing" in line]
     assert [line.removeprefix("- ").split(" ")[0] for line in lines] == missing
-    assert "NESSIE_URI (or ICEBERG_REST_URI) is missing" in said
-    assert "Or add ingestion to ASGARD_EMBEDDED" in said or "AIRBYTE_BASE_URL" not in missing
+    assert "NESSIE_URI (or ICEBERG_REST_URI) is missing" in message
+    assert "Or add ingestion to ASGARD_EMBEDDED" in message or "AIRBYTE_BASE_URL" not in missing
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`.env.example` and docs/configuration.md say what the settings say."""
+"""`.env.example` and docs/configuration.md match the settings."""
 
 import re
 import subprocess
@@ -40,7 +40,7 @@ DOCUMENTED = {
     "DBT_PROJECT_DIR": None,
     "DBT_PROFILES_DIR": None,
 }
-"""With their defaults, as the documentation has had them from the beginning."""
+"""Variables that the documentation has named from the beginning, with their defaults."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

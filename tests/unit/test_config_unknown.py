@@ -1,4 +1,4 @@
-"""A variable that begins with ASGARD_ and means nothing is probably mistyped."""
+"""An unknown variable that begins with ASGARD_ is probably mistyped."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Anyone may ask for readiness: all share one round of checks, and causes are texts of our own."""
+"""Anyone may request readiness: callers share one round of checks, and causes are safe texts."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What every script of script/ has in common."""
+"""Rules for every script in script/."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ def test_every_script_is_strict() -> None:
 
 @pytest.mark.parametrize("script", [path.name for path in PROGRAMS])
 async def test_a_script_explains_itself(script: str, tmp_path: Path) -> None:
-    said = await run(script, "--help", HOME=str(tmp_path))
-    assert (said.code, said.err) == (0, "")
-    assert said.out.strip()
-    assert not [line for line in said.out.splitlines() if line.startswith(("#", "set "))]
+    result = await run(script, "--help", HOME=str(tmp_path))
+    assert (result.code, result.err) == (0, "")
+    assert result.out.strip()
+    assert not [line for line in result.out.splitlines() if line.startswith(("#", "set "))]

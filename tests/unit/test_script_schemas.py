@@ -1,5 +1,5 @@
-"""script/create-schemas.sh against a stand-in on a real port; the real Trino is in the integration
-stage."""
+"""script/create-schemas.sh against a stand-in on a real port. The integration stage uses the real
+Trino."""
 
 import base64
 import os
@@ -26,7 +26,7 @@ def trino() -> Iterator[Trino]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With its key, in one file; made out to a Service's name and to localhost."""
+    """Return the file with a certificate, for a Service's name and localhost, and its key."""
     folder = tmp_path_factory.mktemp("certificate")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     names = "subjectAltName=DNS:localhost,DNS:trino.data-platform.svc.cluster.local"
@@ -52,9 +52,9 @@ def here(trino: Trino, host: str = "localhost") -> dict[str, str]:
 async def test_both_schemas_are_created_with_the_configured_names(trino: Trino) -> None:
     names = {"TRINO_CATALOG": "lake", "SILVER_SCHEMA": "s1", "GOLD_SCHEMA": "g-1"}
 
-    said = await run(SCRIPT, **here(trino), **names, S3_BUCKET="bucket", TRINO_USER="me")
+    result = await run(SCRIPT, **here(trino), **names, S3_BUCKET="bucket", TRINO_USER="me")
 
-    assert said == (0, "lake.s1 exists\nlake.g-1 exists\n", "")
+    assert result == (0, "lake.s1 exists\nlake.g-1 exists\n", "")
     assert trino.made == [
         f'CREATE SCHEMA IF NOT EXISTS "lake"."{name}" WITH (location = \'s3://bucket/{name}/\')'
         for name in ("s1", "g-1")
@@ -97,11 +97,11 @@ async def test_a_secret_goes_over_tls_and_never_by_argv(
     watched.watch("curl")
     given = {secret: PASSWORD if secret == "TRINO_PASSWORD" else TOKEN}
 
-    said = await run(SCRIPT, bin_=watched, **here(secure), **given, TRINO_VERIFY=str(certificate))
+    result = await run(SCRIPT, bin_=watched, **here(secure), **given, TRINO_VERIFY=str(certificate))
 
-    assert said.code == 0, said
+    assert result.code == 0, result
     assert len(secure.made) == 2
-    seen = "".join(watched.called) + said.out + said.err
+    seen = "".join(watched.called) + result.out + result.err
     assert "v1/statement" in seen
     assert PASSWORD not in seen
     assert TOKEN not in seen
@@ -144,7 +144,7 @@ async def test_invalid_settings_are_refused_before_any_call(
 async def test_a_service_that_does_not_resolve_is_reached_through_kubectl(
     secure: Trino, certificate: Path, tmp_path: Path
 ) -> None:
-    """Under the Service's own name: its certificate is checked."""
+    """The Service's own name is used, so its certificate is verified."""
     standin = Bin(tmp_path / "bin")
     standin.add(
         "kubectl",
@@ -152,7 +152,7 @@ async def test_a_service_that_does_not_resolve_is_reached_through_kubectl(
         f"echo $$ >{tmp_path / 'pid'}; exec sleep 600",
     )
 
-    said = await run(
+    result = await run(
         SCRIPT,
         bin_=standin,
         TRINO_HOST="trino.data-platform.svc.cluster.local",
@@ -161,7 +161,7 @@ async def test_a_service_that_does_not_resolve_is_reached_through_kubectl(
         TRINO_VERIFY=str(certificate),
     )
 
-    assert said.code == 0, said
+    assert result.code == 0, result
     assert standin.called == ["kubectl port-forward -n data-platform svc/trino :8443"]
     assert len(secure.made) == 2
     with pytest.raises(ProcessLookupError):

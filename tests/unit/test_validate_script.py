@@ -1,4 +1,4 @@
-"""script/validate-production-config.sh: the doctor, asked as production."""
+"""script/validate-production-config.sh runs the doctor with production settings."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def test_help_describes_the_script() -> None:
     done = validate("--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Checks the environment and .env")
-    assert "Exit code: 0 all is well, 1 something failed" in done.stdout
+    assert "Exit: 0 everything works, 1 a check failed" in done.stdout
 
 
 def test_an_unknown_argument_is_refused() -> None:
