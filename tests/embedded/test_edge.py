@@ -14,7 +14,7 @@ from app.caller import ANONYMOUS, RUNS_ADMIN, Caller
 from app.config import AuthMode
 from app.edge.proxies import Proxies
 from app.edge.rate_limit import MOST_BUCKETS, RateLimit
-from app.edge.response import Answer
+from app.edge.response import ResponseGuard
 from app.errors import TooManyRequests
 from app.runs.waiting import WaitDep
 
@@ -316,8 +316,8 @@ async def test_nothing_follows_the_answer_of_the_deadline():
     async def send(message) -> None:
         sent.append(message["type"])
 
-    answer = Answer(send, "id", is_https=False)
+    answer = ResponseGuard(send, "id", is_https=False)
     answer.is_late = True
-    await answer.say({"type": "http.response.start", "status": 504, "headers": []})
+    await answer.send({"type": "http.response.start", "status": 504, "headers": []})
     await answer({"type": "http.response.start", "status": 200, "headers": []})
     assert (sent, answer.status) == (["http.response.start"], 504)
