@@ -16,13 +16,13 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _few_are_unknown(cls, given: Any) -> Any:
-        """Leave out all unknown fields but the first: each one is an error of its own."""
+        """Leave out all but the first unknown fields: each one is an error of its own."""
         if not isinstance(given, dict) or len(given) <= len(cls.model_fields) + MOST_UNKNOWN:
             return given
         known = _names(cls)
         unknown = islice((name for name in given if name not in known), MOST_UNKNOWN)
-        kept = known.union(unknown)
-        return {name: value for name, value in given.items() if name in kept}
+        retained = known.union(unknown)
+        return {name: value for name, value in given.items() if name in retained}
 
 
 def _names(model: type[BaseModel]) -> set[str]:

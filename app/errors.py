@@ -1,9 +1,9 @@
 """The one error tree. Each class knows its HTTP status and its problem type (RFC 9457).
 
-Services and adapters raise these; `main.py` turns them into `application/problem+json` in one
-handler. Both adapters of a port raise the same class for the same fault. `members` become
-extension members of the problem document. What engines say is quoted in many of them, and ends in
-answers and in records of runs: no error holds a known secret, or a text of any length.
+Services and adapters raise these. One handler, in `app/http/problems.py`, turns them into
+`application/problem+json`. Both adapters of a port raise the same class for the same fault.
+`members` become extension members of the problem document. Many errors quote an engine, and are
+stored in run records, so no error holds a known secret or a text of unlimited length.
 """
 
 from typing import Any, ClassVar
@@ -40,7 +40,7 @@ class AsgardError(Exception):
 
 
 class InvalidRequest(AsgardError):
-    """The body has the right shape, but what it asks for makes no sense."""
+    """The body has the right shape, but the request is not meaningful."""
 
     status = 400
     problem = "invalid-request"
@@ -48,23 +48,23 @@ class InvalidRequest(AsgardError):
 
 
 class MalformedRequest(InvalidRequest):
-    """The request is not HTTP/1.1, or does not say plainly where it ends."""
+    """The request is not HTTP/1.1, or it is ambiguous where it ends."""
 
     problem = "malformed-request"
     title = "The request is not valid HTTP"
 
 
 class CrossSite(AsgardError):
-    """A browser sent a change on behalf of another site's page."""
+    """A browser sent a change on behalf of a page of another site."""
 
     status = 403
     problem = "cross-site"
-    title = "Pages of other sites may not change anything"
+    title = "Pages of other sites may not make changes"
     cause = FailureCause.PERMISSION_DENIED
 
 
 class SqlRefused(InvalidRequest):
-    """SQL that does not parse or may not run. `position` is `{line, column}`, both from 1."""
+    """The SQL does not parse or may not run. `position` is `{line, column}`, both from 1."""
 
     problem = "sql-refused"
     title = "The SQL was refused"
@@ -97,7 +97,7 @@ class SqlFunctionRefused(SqlRefused):
 
 
 class SqlTableRefused(SqlRefused):
-    """A table, schema, catalog or path that clients may not read."""
+    """The SQL names a table, schema, catalog or path that clients may not read."""
 
     problem = "sql-table-not-allowed"
     title = "The SQL reads something that is not allowed"
@@ -105,14 +105,15 @@ class SqlTableRefused(SqlRefused):
 
 
 class SqlInvalid(SqlRefused):
-    """The engine's planner refuses it: an unknown column, a type mismatch, …"""
+    """The engine's planner refuses the SQL: an unknown column, a type mismatch, …"""
 
     problem = "sql-invalid"
     title = "The SQL cannot be planned"
 
 
 class TableNotFound(InvalidRequest):
-    """SQL names a table that does not exist. `missing` names it, `suggested_tables` near ones."""
+    """The SQL names a table that does not exist. `missing` names it, and `suggested_tables` lists
+    tables with similar names."""
 
     problem = "table-not-found"
     title = "The table does not exist"
@@ -120,7 +121,7 @@ class TableNotFound(InvalidRequest):
 
 
 class SourceNotFound(InvalidRequest):
-    """A file or path that is to be read does not exist or has no readable files."""
+    """The file or path to read does not exist or has no readable files."""
 
     problem = "source-not-found"
     title = "There is nothing to read at that path"
@@ -128,7 +129,7 @@ class SourceNotFound(InvalidRequest):
 
 
 class SourceUnreadable(SourceNotFound):
-    """A file is there, and it is not what its name or its `format` says."""
+    """The file exists, but its content does not match its name or its `format`."""
 
     problem = "source-unreadable"
     title = "The file cannot be read"
@@ -161,16 +162,16 @@ class SqlColumnUnnamed(InvalidBody):
 
 
 class Unauthorized(AsgardError):
-    """There is no key or token, or not one that is known, whole and in date."""
+    """The key or token is missing, malformed, unknown or expired."""
 
     status = 401
     problem = "unauthorized"
-    title = "A valid key or token is needed"
+    title = "A valid key or token is required"
     cause = FailureCause.PERMISSION_DENIED
 
 
 class MissingScope(AsgardError):
-    """The key or token is good, and does not allow this. `missing` names the scope."""
+    """The key or token is valid, but does not allow this. `missing` names the scope."""
 
     status = 403
     problem = "missing-scope"
@@ -195,19 +196,19 @@ class NotFound(AsgardError):
 class MethodNotAllowed(AsgardError):
     status = 405
     problem = "method-not-allowed"
-    title = "The path does not take this method"
+    title = "The path does not support this method"
 
 
 class Gone(AsgardError):
-    """What an earlier request with this Idempotency-Key made was deleted since."""
+    """The resource that an earlier request with this Idempotency-Key created was deleted since."""
 
     status = 410
     problem = "gone"
-    title = "It was deleted"
+    title = "The resource was deleted"
 
 
 class Conflict(AsgardError):
-    """`conflicting_id` names what is in the way."""
+    """The request conflicts with an existing resource or run. `conflicting_id` names it."""
 
     status = 409
     problem = "conflict"
@@ -234,7 +235,7 @@ class TooManyRequests(AsgardError):
 
 
 class EngineFailed(AsgardError):
-    """An engine answered, with a failure."""
+    """An engine reported a failure."""
 
     status = 424
     problem = "engine-failed"
@@ -255,15 +256,15 @@ class EngineFailed(AsgardError):
 
 
 class TableRefused(EngineFailed):
-    """The metadata of a table names a place where a table of its name cannot lie. `table` names
-    the table."""
+    """The metadata of a table points to a location that a table of this name cannot have. `table`
+    names the table."""
 
     problem = "table-refused"
     title = "The metadata of the table is not trustworthy"
 
 
 class NotSupported(AsgardError):
-    """The configured engine cannot do this; `setting` names the variable that brings it."""
+    """The configured engine does not support this. `setting` names the variable that enables it."""
 
     status = 501
     problem = "not-supported"
@@ -274,7 +275,7 @@ class NotSupported(AsgardError):
 
 
 class EngineUnreachable(AsgardError):
-    """A dependency (S3, catalog, engine) cannot be reached, for now."""
+    """A dependency (S3, catalog, engine) cannot be reached at the moment."""
 
     status = 503
     problem = "engine-unreachable"
@@ -295,7 +296,8 @@ class EngineTimeout(AsgardError):
 
 
 class AnswerTooSlow(AsgardError):
-    """Asgard itself did not answer in time. What was begun may still be done: look for it."""
+    """Asgard itself did not answer in time. The work may still complete, so check before you send
+    the request again."""
 
     status = 504
     problem = "answer-too-slow"

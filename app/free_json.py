@@ -1,5 +1,5 @@
-"""JSON that clients make up, limited to what can be stored, read again and looked at. The edge has
-already refused text that is not Unicode."""
+"""Free-form JSON from clients, limited to what can be stored, read again and inspected. The edge
+has already refused text that is not Unicode."""
 
 import json
 from typing import Annotated, Any
@@ -18,12 +18,12 @@ def check_free_json(value: dict[str, Any]) -> dict[str, Any]:
     except ValueError:
         raise ValueError("has a number that JSON does not have: NaN or Infinity") from None
     if len(text) > MAX_BYTES:
-        raise ValueError(f"is {len(text)} bytes of JSON; it may be {MAX_BYTES} at most")
+        raise ValueError(f"is {len(text)} bytes of JSON; expected at most {MAX_BYTES}")
     return value
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
-    """Level by level, for what is very deep cannot be walked by recursion."""
+    """Walk level by level, because very deep values exceed the recursion limit."""
     level = [value]
     for _ in range(levels):
         inner = [item.values() if isinstance(item, dict) else item for item in level]

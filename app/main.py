@@ -47,8 +47,8 @@ from app.telemetry.metrics import Metrics
 if TYPE_CHECKING:
     from app.telemetry.tracing import Tracing
 
-DESCRIPTION = """One REST API over a lakehouse: Airbyte brings data into bronze, Spark turns it
-into silver, dbt into gold, and data products make gold tables somebody answers for."""
+DESCRIPTION = """One REST API over a lakehouse: Airbyte loads data into bronze, Spark transforms it
+into silver, dbt builds gold, and data products are gold tables with an owner."""
 
 log = structlog.get_logger()
 
@@ -60,12 +60,12 @@ ROUTERS = (
     (runs.router, "runs"),
     (audit.router, ADMIN),
 )
-"""Each with what its scopes begin with."""
+"""Each router, with the prefix of its scopes."""
 
 
 class Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """Made when it is first asked for: that takes longer than the rest of the start."""
+        """Build the document on first use: that takes longer than the rest of the start."""
         if self.openapi_schema is None:
             document = problems.describe(super().openapi())
             access.describe(document, is_closed=self.state.is_closed)
@@ -73,7 +73,7 @@ class Api(FastAPI):
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Builds the application; its engines open in the lifespan. Raises `ConfigurationError`."""
+    """Build the application. Its engines open in the lifespan. Raises `ConfigurationError`."""
     check_choice(settings)
     configure_logging(settings.log_level, settings.secrets())
     metrics = Metrics()
@@ -121,7 +121,7 @@ def create_app(settings: Settings) -> FastAPI:
     _add_docs(api)
     api.add_middleware(Edge, metrics=metrics, settings=settings, telemetry=telemetry)
     if settings.cors_origins:
-        # The outermost: a browser's preflight brings no key.
+        # CORS is the outermost middleware, because a browser's preflight has no key.
         api.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
@@ -158,13 +158,13 @@ async def _opened(
         async with open_context(settings, metrics, telemetry) as context:
             yield context
     except ConfigurationError as error:
-        # The server shows a traceback of it, in which nobody finds the reason.
+        # The server prints a traceback, which hides the reason.
         log.error("cannot_start", reason=str(error))
         raise
 
 
 def _tracing(settings: Settings) -> "Tracing | None":
-    """The import takes 12 MB, from those alone who want it."""
+    """Return the tracing client, if configured. Its import takes 12 MB, so it happens only then."""
     if settings.otel_exporter_otlp_endpoint is None:
         return None
     from app.telemetry.tracing import Tracing
@@ -188,7 +188,7 @@ async def _closing(tracing: "Tracing | None") -> AsyncIterator[None]:
 
 
 def _add_docs(api: FastAPI) -> None:
-    """Swagger UI and ReDoc from the package's own files: they work with no internet."""
+    """Serve Swagger UI and ReDoc from the package's own files, so they work without internet."""
     files = Path(fastapi_offline.__file__).parent / "static"
     api.mount("/static", StaticFiles(directory=files), name="static")
     icon = "/static/favicon.png"
@@ -217,7 +217,7 @@ def _add_docs(api: FastAPI) -> None:
 
     @api.get("/problems", tags=["problems"], dependencies=[STRICTLY])
     def list_problems() -> list[dict[str, object]]:
-        """Every `type` that an error can carry, and what it means."""
+        """Lists every `type` that an error can have, and its meaning."""
         return problems.catalogue()
 
 

@@ -1,4 +1,4 @@
-"""Finds the name that an unknown one means: a misspelling, or another tool's word for it."""
+"""Finds the name that an unknown one stands for: a misspelling, or another tool's word for it."""
 
 from collections.abc import Collection, Mapping
 
@@ -36,7 +36,7 @@ OTHERS_WORDS: Mapping[str, tuple[str, ...]] = {
     "type": ("data_product_type", "kind"),
     "wait": ("wait_seconds",),
 }
-"""Our names, by the words that other tools use. The first name that is known is meant."""
+"""Our names, by the words that other tools use. The first name that the route has is meant."""
 LONGEST = 100
 """The longest name, in characters, that is compared, since comparing is slow."""
 

@@ -47,8 +47,8 @@ def write_page(rows: list[measures.Row]) -> None:
         document.FIRST,
         [
             "",
-            "Made by `.venv/bin/python -m benchmarks`; each figure stands beside its peer's, taken",
-            f"in the same run, on {os.cpu_count()} cores, Python {platform.python_version()}.",
+            "Measured by `.venv/bin/python -m benchmarks`. Each figure is next to its peer's,",
+            f"from the same run, on {os.cpu_count()} cores, Python {platform.python_version()}.",
             "",
             *document.table(rows),
         ],

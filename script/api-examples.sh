@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Calls every route of the API, in the order in which data goes: source, bronze, silver, gold, data
-# product. Each call and its answer is shown; one that is not as expected ends it with exit 1.
+# Calls every route of the API, in the order in which data flows: source, bronze, silver, gold, data
+# product. It shows each call and its answer, and exits with 1 after an unexpected answer.
 #   ./script/api-examples.sh                      a gateway of this machine, embedded
 #   ./script/api-examples.sh --source FILE        any other: FILE is the JSON body of a source that
 #                                                 the gateway can read, as POST /airbyte/datasource
@@ -9,9 +9,10 @@
 # ASGARD_API_KEY or ASGARD_API_KEY_FILE           a key of the scope admin, unless AUTH_MODE is none
 # ASGARD_HOME                                     the embedded gateway's, where the example's file
 #                                                 is put: default .asgard
-# What it makes is called api-examples and deleted in the end, also after a failure. Two things stay,
-# since the API has no call to delete them: the files in bronze/ and the table silver.api_examples.
-# The next run overwrites both; do not run two at once. Exit: 0, 1 a call failed, 2 wrong use.
+# Everything that it creates is called api-examples and deleted at the end, also after a failure. Two
+# things stay, since the API has no call to delete them: the files in bronze/ and the table
+# silver.api_examples. The next run overwrites both. Do not run two at once.
+# Exit: 0, 1 a call failed, 2 wrong usage.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -20,7 +21,7 @@ case "${1:-}" in
   --help) sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 0 ;;
   --source) source_body=${2:-} ;;
   "") ;;
-  *) echo "There is no $1; see --help." >&2; exit 2 ;;
+  *) echo "Unknown option $1. See --help." >&2; exit 2 ;;
 esac
 
 . "$here/gateway-client.sh"
@@ -49,7 +50,7 @@ call() {
     stop "" "$method ${target#"$url"} should answer $expected: $(problem)" "${hint:-$(advice)}"
 }
 
-# The answer, in a line.
+# Prints the answer, on one line.
 shown() {
   [[ $status != 000 && -s $work/answer ]] || return 0
   if [[ $type == application/gzip ]]; then
@@ -61,7 +62,7 @@ shown() {
 
 chapter() { printf '\n== %s\n' "$*"; }
 
-# ids LIST KEY: of what is called api-examples in the answer's list.
+# ids LIST KEY: prints the ids of the items called api-examples in the answer's list.
 ids() {
   python3 -c '
 import json, sys
@@ -72,7 +73,7 @@ for item in json.load(open(file))[items]:
 ' "$work/answer" "$1" "$2" "$name"
 }
 
-# delete PATH: 409 is a run that uses it still.
+# delete PATH: 409 means that a run still uses it.
 delete() {
   local ends=$((SECONDS + 60))
   while call '204|409' DELETE "$1" && [[ $status == 409 ]]; do
@@ -81,7 +82,7 @@ delete() {
   done
 }
 
-# forget LIST_PATH LIST KEY PATH [QUERY]: deletes what is called api-examples.
+# forget LIST_PATH LIST KEY PATH [QUERY]: deletes everything called api-examples.
 forget() {
   local id
   call 200 GET "$1"
@@ -105,7 +106,7 @@ end() {
   trap - EXIT
   if ((code != 0)) && [[ ${begun:-} ]]; then
     chapter "Deletes what it made"
-    (clean_up) || echo "Something called $name was left behind: run this again." >&2
+    (clean_up) || echo "Something called $name was left behind. Run this again." >&2
   fi
   rm -rf "$work"
   exit "$code"

@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# Brings this tree into a cluster: images, namespaces, secrets, schemas, release, proof. Every step
-# may be repeated, and so may all of it: run it again after a failure, and for an upgrade.
+# Deploys this tree to a cluster: images, namespaces, secrets, schemas, release, smoke test. You can
+# repeat every step: run the script again after a failure, and for an upgrade.
 #   ./script/deploy-production.sh --bucket BUCKET --image registry.example.com/asgard [OPTIONS]
-#   --dry-run               shows the steps and their commands; calls nothing, touches nothing
+#   --dry-run               shows the steps and their commands, and changes nothing
 #   --bucket BUCKET         the lake's; default S3_BUCKET
 #   --image REPOSITORY      of the gateway; Spark's is spark-custom beside it; default IMAGE_REPOSITORY
 #   --tag TAG               of both; default: this commit, with git
 #   --namespace NAME        of the release `asgard`; default asgard
-#   --values FILE           values of the chart (helmchart/values.yaml); may be given again
-#   --set KEY=VALUE         a value of the chart; may be given again
-#   --without STEP          build, push, secrets, spark-account, schemas or smoke-test; may be given
-#                           again
-# Secrets come from the environment, and go on over stdin:
+#   --values FILE           values of the chart (helmchart/values.yaml); repeatable
+#   --set KEY=VALUE         a value of the chart; repeatable
+#   --without STEP          skips build, push, secrets, spark-account, schemas or smoke-test;
+#                           repeatable
+# Secrets come from the environment, and are passed over stdin:
 #   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY    become the Secret s3-credentials in the gateway's and
-#                                               in Spark's namespace; without them it has to be there
+#                                               in Spark's namespace; otherwise it must exist
 #   REGISTRY_USERNAME, REGISTRY_PASSWORD        log docker in and become the Secret ecr-credentials in
-#                                               both; an ECR's are asked of `aws`
-#   TRINO_PASSWORD or TRINO_JWT_TOKEN           for the schemas alone; the release takes them from
-#                                               Secrets that the values name
-# docker, kubectl, helm, curl and python3 have to be on PATH, and kubectl's context is the cluster.
-# Exit: 0 it is deployed and works, 1 a step failed (told), 2 wrong use.
+#                                               both; those of an ECR come from `aws`
+#   TRINO_PASSWORD or TRINO_JWT_TOKEN           only for the schemas; the release reads them from
+#                                               the Secrets that the values name
+# docker, kubectl, helm, curl and python3 must be on PATH, and kubectl's context must be the cluster.
+# Exit: 0 Asgard is deployed and works, 1 a step failed (see the output), 2 wrong usage.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,7 +36,7 @@ while [[ $# -gt 0 ]]; do
     --help) sed -n '2,24s/^# \{0,1\}//p' script/deploy-production.sh; exit 0 ;;
     --dry-run) dry_run=yes; shift; continue ;;
     --bucket | --image | --tag | --namespace | --values | --set | --without) ;;
-    *) misused "There is no $1; see --help." ;;
+    *) misused "Unknown option $1. See --help." ;;
   esac
   [[ -n ${2:-} ]] || misused "$1 has no value; see --help."
   case $1 in
@@ -85,20 +85,20 @@ show() {
   printf '%s\n' "${after:-}"
 }
 
-# run COMMAND…: shown, and done unless this is a dry run.
+# run COMMAND…: shows the command, and runs it unless this is a dry run.
 run() {
   show "$@"
   [[ -n $dry_run ]] || "$@"
 }
 
 failed() {
-  printf '\nFailed: %s. Nothing after it was done.\n' "$current" >&2
+  printf '\nFailed: %s. No later step was executed.\n' "$current" >&2
   [[ $# -eq 0 ]] || printf '%s\n' "$@" >&2
-  echo "Put it right, and run the same command again: what is done already stays as it is." >&2
+  echo "Fix the cause and run the same command again: completed steps stay as they are." >&2
   exit 1
 }
 
-# The environment of the release's containers, as NAME=VALUE lines; what comes of Secrets is not there.
+# The environment of the release's containers, as NAME=VALUE lines, without values from Secrets.
 read_settings() {
   local rendering=(helm template "${release[@]}" --set schemasJob.enabled=true -s templates/schemas-job.yaml)
   show "${rendering[@]}"
@@ -110,7 +110,7 @@ read_settings() {
 }
 setting() { sed -n "s/^$1=//p" "$work/settings"; }
 
-# apply_secret NAMESPACE NAME TYPE KEY VALUE [KEY VALUE]: made, or made to hold just this.
+# apply_secret NAMESPACE NAME TYPE KEY VALUE [KEY VALUE]: creates the Secret, or replaces its contents.
 apply_secret() {
   local into=$1 name=$2 type=$3 data="" before
   shift 3
@@ -134,7 +134,7 @@ needs_namespace() {
   run kubectl create namespace "$1" || failed "Does kubectl reach the cluster, and may you do this there?"
 }
 
-# The password of an ECR lives for 12 hours.
+# The password of an ECR is valid for 12 hours.
 log_in() {
   if [[ $registry =~ \.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com$ ]]; then
     printf '  $ aws ecr get-login-password --region %s   (into a variable)\n' "${BASH_REMATCH[1]}"
@@ -151,8 +151,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 spark_namespace=SPARK_NAMESPACE s3_secret=S3_SECRET_NAME
 if [[ -n $dry_run ]]; then
-  echo "A plan: nothing is called, nothing is touched. SPARK_NAMESPACE and S3_SECRET_NAME stand for what"
-  echo "the chart's values say: spark-operator and s3-credentials, unless these say otherwise."
+  echo "A plan: nothing is changed. SPARK_NAMESPACE and S3_SECRET_NAME stand for the names in the chart's"
+  echo "values: by default spark-operator and s3-credentials."
 else
   needed=(kubectl helm curl python3)
   ! wanted build && ! wanted push || needed+=(docker)
@@ -237,7 +237,7 @@ run helm upgrade --install "${release[@]}" --wait --timeout 10m ||
     "have the reason."
 
 step "Its pods"
-# Another image under the same name changes nothing that Kubernetes could see.
+# Kubernetes does not notice another image under the same name.
 if wanted push && [[ $deployed == "$image" ]]; then restart=yes; fi
 if [[ -n $restart ]]; then
   run kubectl rollout restart deployment asgard-app -n "$namespace" || failed

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# To be sourced: how a script calls a gateway. The key goes to curl over stdin, never by argv.
+# Source this file to call a gateway from a script. The key goes to curl over stdin, never by argv.
 
 url=${ASGARD_URL:-http://127.0.0.1:8000}
 url=${url%/}
@@ -23,7 +23,7 @@ needs_programs() {
   done
 }
 
-# ASGARD_API_KEY, or what is in the file ASGARD_API_KEY_FILE.
+# The key: ASGARD_API_KEY, or the contents of the file ASGARD_API_KEY_FILE.
 read_key() {
   key=${ASGARD_API_KEY:-}
   if [[ -z $key && -n ${ASGARD_API_KEY_FILE:-} ]]; then
@@ -35,7 +35,7 @@ read_key() {
 }
 
 # request METHOD URL [curl's arguments]: sets `status` (000: no answer) and `type`, the answer's media
-# type; the answer itself is in $work/answer.
+# type. The answer itself is in $work/answer.
 request() {
   local method=$1 target=$2 told
   shift 2
@@ -48,7 +48,7 @@ request() {
   read -r status type <<<"$told"
 }
 
-# field PATH: a value of the answer, such as `streams.0.name`; nothing when it is not there.
+# field PATH: prints a value of the answer, for example `streams.0.name`, or nothing if it is missing.
 field() {
   python3 -c '
 import json, sys
@@ -63,7 +63,7 @@ if value is not None:
 ' "$work/answer" "$1"
 }
 
-# What the gateway says is wrong, in a line.
+# Prints the error of the gateway, on one line.
 problem() {
   if [[ $status == 000 ]]; then
     sed 's/^curl: ([0-9]*) //' "$work/error"
@@ -72,19 +72,19 @@ problem() {
   fi
 }
 
-# What to do about $status.
+# Prints what to do about $status.
 advice() {
   case $status in
-    000) echo "Is a gateway serving at $url? Start one with \`asgard serve\`, or set ASGARD_URL." ;;
+    000) echo "No gateway answers at $url. Start one with \`asgard serve\`, or set ASGARD_URL." ;;
     401) echo "Set ASGARD_API_KEY or ASGARD_API_KEY_FILE to a key that \`asgard keys create\` has shown." ;;
-    403) echo "Take a key of the scope that is missing: \`asgard keys create NAME --scope admin\` has all." ;;
+    403) echo "Use a key with the missing scope: \`asgard keys create NAME --scope admin\` creates one with all scopes." ;;
     429) echo "Wait as long as Retry-After says, or raise RATE_LIMIT." ;;
-    5??) echo "\`asgard doctor\`, on the gateway's machine or in its pod, says which dependency fails." ;;
-    *) echo "$url/docs has what this route takes and answers." ;;
+    5??) echo "\`asgard doctor\`, on the gateway's machine or in its pod, shows which dependency fails." ;;
+    *) echo "$url/docs describes the parameters and answers of this route." ;;
   esac
 }
 
-# await_run ID: until it has ended; sets `state`.
+# await_run ID: waits until the run has ended, and sets `state`.
 await_run() {
   local ends=$((SECONDS + ${RUN_SECONDS:-300}))
   state=""

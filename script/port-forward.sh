@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# To be sourced: reaches a Service inside the cluster through kubectl, from outside of it.
+# Source this file to reach a Service inside the cluster through kubectl, from outside.
 
 forwarder=""
 

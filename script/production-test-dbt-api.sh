@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Smoke test of a deployed Asgard: is it reached, closed to strangers, and can it build? It makes a
+# Tests a deployed Asgard: that it is reachable, requires a key, and can build. It creates a
 # transformation and a data product of one row, reads them back and deletes both.
 #   ./script/production-test-dbt-api.sh                      at ASGARD_URL, default http://127.0.0.1:8000
 #   ./script/production-test-dbt-api.sh --namespace asgard   the release there, through kubectl
@@ -8,8 +8,8 @@
 # ASGARD_API_KEY or ASGARD_API_KEY_FILE                      a key of the scopes dbt, data-products and
 #                                                            runs, unless AUTH_MODE is none
 # RUN_SECONDS                                                how long a run may take: default 300
-# READY_SECONDS                                              how long all may take to be reached: default 30
-# Exit: 0 all of it works, 1 something does not (told in the last lines), 2 wrong use.
+# READY_SECONDS                                              how long the gateway may take to be reachable: default 30
+# Exit: 0 everything works, 1 a check failed (see the last lines), 2 wrong usage.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -19,9 +19,9 @@ while [[ $# -gt 0 ]]; do
     --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
     --namespace) namespace=${2:-}; shift ;;
     --service) service=${2:-}; shift ;;
-    *) echo "There is no $1; see --help." >&2; exit 2 ;;
+    *) echo "Unknown option $1. See --help." >&2; exit 2 ;;
   esac
-  shift || { echo "The last option has no value; see --help." >&2; exit 2; }
+  shift || { echo "The last option has no value. See --help." >&2; exit 2; }
 done
 
 . "$here/gateway-client.sh"
@@ -30,7 +30,7 @@ trap 'rm -rf "$work"' EXIT
 needs_programs curl python3
 [[ -z $namespace ]] || needs_programs kubectl
 
-# step WHAT: what is being tried; ok tells how long it took.
+# step WHAT: prints the step; ok prints how long it took.
 step() {
   what=$1
   printf '%-58s' "$what"
@@ -52,7 +52,7 @@ ask() {
     failed "$method ${target#"$url"} answered $status: $(problem)" "$(advice)"
 }
 
-# built ID: waits for a run, which has to succeed.
+# built ID: waits for a run, which must succeed.
 built() {
   await_run "$1"
   [[ $state == succeeded ]] || failed "$(field failure.message)" \
@@ -63,18 +63,18 @@ end() {
   local code=$?
   trap - EXIT
   if [[ -n ${product:-} ]] && ! deleted "$api/data-products/$product?drop_table=true"; then
-    printf 'The data product %s is left behind.\n' "$name" >&2
+    printf 'The data product %s was left behind.\n' "$name" >&2
     code=1
   fi
   if [[ -n ${transformation:-} ]] && ! deleted "$api/dbt/transformations/$transformation?drop_table=true"; then
-    printf 'The transformation %s is left behind.\n' "$name" >&2
+    printf 'The transformation %s was left behind.\n' "$name" >&2
     code=1
   fi
   stop_forwarding
   rm -rf "$work"
   exit "$code"
 }
-# 409 is a run that uses it still.
+# 409 means that a run still uses it.
 deleted() {
   local ends=$((SECONDS + 30))
   request DELETE "$1"
@@ -109,7 +109,7 @@ ask 200 GET "$url/health"
 ok "version $(field version)"
 
 step "What it depends on is reached"
-# A gateway that has just started may be slow to answer for the first time.
+# The first answer of a gateway that has just started may be slow.
 ends=$((SECONDS + READY_SECONDS))
 ask '200|503' GET "$url/health/ready"
 while [[ $(field status) != ready ]] && ((SECONDS < ends)); do
@@ -132,7 +132,7 @@ request GET "$api/runs"
 key=$given
 case $status in
   401) ok ;;
-  200) printf ' OPEN\n' && echo "  AUTH_MODE is none: whoever reaches $url may do everything." ;;
+  200) printf ' OPEN\n' && echo "  AUTH_MODE is none: anyone who can reach $url may do everything." ;;
   *) failed "without a key it answered $status: $(problem)" "$(advice)" ;;
 esac
 

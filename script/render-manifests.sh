@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Renders k8s/ from helmchart/. Applied after helm, production-deployment.yaml only adds the Ingress.
 #   script/render-manifests.sh                    writes k8s/*.yaml
-#   script/render-manifests.sh --check            exit 1 when they are not what the chart gives
+#   script/render-manifests.sh --check            exits with 1 if they differ from the chart
 #   script/render-manifests.sh --all ARGUMENTS…   prints all objects, for clusters without helm:
 #                                                 --all --set s3Bucket=my-bucket | kubectl apply -f -
-# Needs helm on PATH. --all makes no key: the Secret api-secrets has to be there.
+# Needs helm on PATH. --all creates no key: the Secret api-secrets must exist.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [[ "${1:-}" == "--help" ]]; then sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0; fi
 
 template() { helm template asgard helmchart -n asgard "$@"; }
 
-# What the chart says of itself is helm's, and does not belong to objects that helm does not own.
+# The labels of the chart are for helm, and do not belong on objects that helm does not own.
 plain() { sed -e '/managed-by: Helm$/d' -e '/^# Source: /d'; }
 
 render() {
@@ -38,7 +38,7 @@ case "${1:-}" in
     ;;
   "") write k8s ;;
   *)
-    echo "There is no $1; see --help." >&2
+    echo "Unknown argument $1. See --help." >&2
     exit 2
     ;;
 esac

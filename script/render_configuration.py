@@ -1,7 +1,7 @@
-"""Writes .env.example and docs/configuration.md, which say what app/config says of each variable.
+"""Writes .env.example and docs/configuration.md from the descriptions in app/config.
 
 Usage: .venv/bin/python script/render_configuration.py [--check]
---check changes nothing: exit 1 when one of the files differs. Run it after a setting was changed.
+--check changes nothing, and exits with 1 if a file differs. Run it after you change a setting.
 """
 
 import sys
@@ -15,30 +15,31 @@ from app.config.reference import SET_BY_KUBERNETES, Variable, variables
 ROOT = Path(__file__).parent.parent
 WIDTH = 100
 ENV_INTRO = """\
-Copy to .env, and take the # from what you set. On a laptop nothing has to be: with all of it
-commented out, Asgard runs on embedded engines. A variable that is empty counts as unset. What is
-shown is the default or, where there is none, an example. docs/configuration.md has the same with
-what each value may be. Rendered from app/config by script/render_configuration.py."""
+Copy to .env, and remove the # of the variables that you set. On a laptop none are needed: Asgard
+then runs on embedded engines. An empty variable counts as unset. Each line shows the default or, if
+there is none, an example. docs/configuration.md also lists the allowed values. Rendered from
+app/config by script/render_configuration.py."""
 DOCS_INTRO = """# Configuration
 
-Every variable that Asgard reads, from the environment or from `.env` in the working directory (the
-environment goes first). An empty one counts as unset. Rendered from `app/config` by
-`script/render_configuration.py`: change the settings, not this page.
+Asgard reads these variables from the environment or from `.env` in the working directory. The
+environment takes precedence. An empty variable counts as unset. This page is rendered from
+`app/config` by `script/render_configuration.py`: change the settings, not this page.
 
-- **On a laptop** nothing has to be set: ingestion, Spark, SQL and the lake are embedded. As soon as
-  AIRBYTE_BASE_URL, SPARK_IMAGE, TRINO_HOST, S3_BUCKET or a catalog is set, all of them have to be,
-  unless ASGARD_EMBEDDED names the parts that stay embedded. So it is inside a Kubernetes cluster.
-- **With `ENVIRONMENT=production`** nothing is embedded. Those marked *production* have to be set;
-  placeholders and well-known defaults (`your-secret-key`, `changeme`, `minioadmin` …) are refused.
-- **A value that cannot be right is no start.** The message lists everything that is wrong at once,
-  with what each value has to be. An unknown variable that begins with `ASGARD_` is a warning that
-  names the nearest known one.
-- **Durations** are numbers of seconds, **sizes** numbers of bytes, without units. Lists are
-  separated by commas.
-- `asgard doctor`, or `script/validate-production-config.sh`, checks all of it and then reaches each
-  dependency.
+- **On a laptop**, nothing needs to be set: ingestion, Spark, SQL and the lake are embedded. If
+  AIRBYTE_BASE_URL, SPARK_IMAGE, TRINO_HOST, S3_BUCKET or a catalog is set, all of them must be set,
+  unless ASGARD_EMBEDDED names the parts that stay embedded. The same applies in a Kubernetes
+  cluster.
+- **With `ENVIRONMENT=production`**, nothing is embedded. Variables marked *production* are needed.
+  Placeholders and well-known defaults (`your-secret-key`, `changeme`, `minioadmin` …) are refused.
+- **With an invalid value**, Asgard does not start. The message lists all problems, each with
+  the expected value. An unknown variable that begins with `ASGARD_` causes a warning that names the
+  most similar variable.
+- **Durations** are numbers of seconds and **sizes** are numbers of bytes, both without units. Lists
+  are separated by commas.
+- **To check the settings** and reach each dependency, run `asgard doctor` or
+  `script/validate-production-config.sh`.
 
-With the Helm chart, `config.trinoHost` is TRINO_HOST and so on: see
+In the Helm chart, TRINO_HOST is `config.trinoHost`, and so on: see
 [helmchart/README.md](../helmchart/README.md). Authentication is explained in
 [authentication.md](authentication.md), catalogs in [catalogs.md](catalogs.md)."""
 
@@ -53,9 +54,9 @@ def env_example() -> str:
 
 def _env_block(variable: Variable) -> str:
     marks = " Required in production." if variable.is_required else ""
-    said = textwrap.wrap(f"{variable.description}{marks}", WIDTH - 2)
+    lines = textwrap.wrap(f"{variable.description}{marks}", WIDTH - 2)
     shown = variable.example if variable.default is None else variable.default
-    return f"{_commented(said)}\n# {variable.name}={shown}"
+    return f"{_commented(lines)}\n# {variable.name}={shown}"
 
 
 def _commented(lines: Iterable[str]) -> str:

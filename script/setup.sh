@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes .venv with the pinned packages of a requirements file, every one checked by its hash.
+# Creates .venv with the pinned packages of a requirements file, each checked by its hash.
 # Usage: script/setup.sh [requirements.txt | requirements-dev.txt | requirements-production.txt]
-# Does nothing when that has been done already, else prints "installed" at the end. PYTHON= chooses the interpreter (3.11 or newer).
+# Does nothing if that is already done, otherwise prints "installed" at the end. PYTHON= chooses the interpreter (3.11 or newer).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [[ "${1:-}" == "--help" ]]; then sed -n '2,4s/^# //p' "$0"; exit 0; fi
@@ -30,11 +30,11 @@ find_python() {
       return
     fi
   done
-  fail "Asgard needs Python 3.11 or newer, and ${PYTHON:-python3} is not." \
+  fail "Asgard needs Python 3.11 or newer, but ${PYTHON:-python3} is not." \
     "Install it, or say where it is: PYTHON=/path/to/python3.11 $0"
 }
 
-[[ -f $requirements ]] || fail "There is no $requirements here."
+[[ -f $requirements ]] || fail "$requirements does not exist here."
 wanted=$(fingerprint)
 if [[ -f $stamp && $(<"$stamp") == "$wanted" ]] && "$venv/python" -c '' 2>/dev/null; then
   exit 0
@@ -45,14 +45,14 @@ if ! "$venv/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev
   python=$(find_python)
   say "Making .venv with $("$python" --version)"
   "$python" -m venv --clear .venv ||
-    fail "The virtual environment could not be made. On Debian and Ubuntu: apt install python3-venv"
+    fail "The virtual environment could not be created. On Debian and Ubuntu: apt install python3-venv"
 fi
 say "Installing the packages of $requirements, each checked by its hash"
 "$venv/python" -m pip --version >/dev/null 2>&1 || "$venv/python" -m ensurepip >/dev/null
 "$venv/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
   -r requirements-bootstrap.txt
 
-# uv does not read pip's configuration: whoever has set up a mirror for pip means it for both.
+# uv does not read pip's configuration: a mirror that is set up for pip applies to both.
 if [[ -z ${UV_DEFAULT_INDEX:-} ]]; then
   index=${PIP_INDEX_URL:-$("$venv/python" -m pip config get global.index-url 2>/dev/null || true)}
   [[ -z $index ]] || export UV_DEFAULT_INDEX=$index

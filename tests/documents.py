@@ -1,4 +1,4 @@
-"""Documents as a reader takes them: commands to copy, and answers to compare with one's own."""
+"""Reads documents as a reader uses them: commands to copy, and answers to compare."""
 
 import json
 import os
@@ -15,17 +15,17 @@ from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[1]
 MORE = "…"
-"""In an answer that is shown: more of the same, left out."""
+"""Stands for an omitted part of an answer."""
 MARK = "\x1eblock "
 CLUSTER = re.compile(r"\b(kubectl|helm|docker)\b")
 WAY = "From nothing to a data product"
-"""A section of docs/operations.md, which is copied and done."""
+"""A section of docs/operations.md, which a test copies and runs."""
 LOCAL = ("docs/DOCUMENTATION.md", "docs/TRANSFORMATION_APIs_DOCUMENTATION.md")
-"""What does not need a cluster is run on the embedded stack."""
+"""Documents whose commands need no cluster. They run on the embedded stack."""
 ON_CLUSTER = ("docs/DOCUMENTATION.md", "docs/operations.md", "helmchart/README.md")
-"""What does is taken by an API server."""
+"""Documents whose commands need a cluster. They run against an API server."""
 COPIED = ("docs/operations.md", "docs/scripts.md")
-"""What does not, and the way, is done in front of all that an operator owns."""
+"""Documents whose commands a test runs with everything that an operator has."""
 NOT_COPIED = {
     ("README.md", "./script/demo.sh"): ".ci/run does, with --check",
     ("README.md", "api="): "tests/embedded/test_newcomer.py, beside the demo",
@@ -44,23 +44,23 @@ NOT_COPIED = {
     ): "deploying ends with the first; the "
     "second has an address that is nobody's: tests/embedded/test_scripts.py has another",
 }
-"""Blocks that no test copies out of their document, by their beginning: why not, or who does it."""
+"""Blocks that no test copies, by their beginning, with the reason or the test that covers them."""
 VARIES = (
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "ID"),
     (re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])|\b\d{13,}\b"), "ID"),
     (re.compile(r"(localhost|127\.0\.0\.1):\d+"), "HOST"),
 )
-"""What differs from one call to the next, inside a text."""
+"""Parts of a text that differ between calls."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of commands, and the answer that is shown after it."""
+    """A fenced block of commands, and the answer after it."""
 
     document: str
     section: str
-    """Its heading of the second level."""
+    """The heading of the second level above it."""
     line: int
     commands: str
     answer: str | None
@@ -71,7 +71,7 @@ class Block:
 
 
 def blocks(document: str, info: str = "bash") -> list[Block]:
-    """In their order. `console` is what needs more than a gateway or a cluster."""
+    """Return the blocks in order. `console` blocks need more than a gateway or a cluster."""
     tokens = MarkdownIt().parse((ROOT / document).read_text())
     found: list[Block] = []
     section, before = "", None
@@ -99,7 +99,7 @@ def is_copied(block: Block) -> bool:
 def told(
     found: Sequence[Block], folder: Path, environment: Mapping[str, str], seconds: float
 ) -> list[str]:
-    """What each block printed, all in one shell: later ones use what earlier ones set.
+    """Return what each block printed. All run in one shell, so later ones use earlier variables.
 
     Nothing that they leave running outlives it.
     """
@@ -127,7 +127,7 @@ def told(
 
 
 def untrue(found: Sequence[Block], printed: Sequence[str]) -> list[str]:
-    """Where what was printed is not what is shown."""
+    """Return where the output differs from the document."""
     return [
         f"{block.where} {difference}"
         for block, text in zip(found, printed, strict=True)
@@ -137,8 +137,8 @@ def untrue(found: Sequence[Block], printed: Sequence[str]) -> list[str]:
 
 
 def differences(shown: Any, seen: Any, at: str = "") -> Iterator[str]:
-    """Where an answer is not as it is shown. Ids and times differ always, sizes and durations may:
-    of these only the type counts."""
+    """Return where an answer differs from the document. Ids, times, sizes and durations may differ:
+    only their type is compared."""
     if isinstance(shown, dict) and isinstance(seen, dict):
         wanted = set(shown) - {MORE}
         if missing := wanted - set(seen):

@@ -11,7 +11,7 @@ SCRIPTS = Path(__file__).parents[1] / "script"
 SECONDS = 150
 
 
-class Said(NamedTuple):
+class ScriptResult(NamedTuple):
     code: int
     out: str
     err: str
@@ -45,7 +45,7 @@ class Bin:
 
 async def run(
     script: str | Path, *arguments: str, bin_: Bin | None = None, **environment: str
-) -> Said:
+) -> ScriptResult:
     """With nothing of the test's own settings in its environment."""
     path = [str(Path(sys.executable).parent), os.environ["PATH"]]
     known = {"PATH": ":".join([str(bin_.folder), *path] if bin_ else path), "LC_ALL": "C.UTF-8"}
@@ -63,4 +63,4 @@ async def run(
         process.kill()
         raise
     assert process.returncode is not None
-    return Said(process.returncode, out.decode(), err.decode())
+    return ScriptResult(process.returncode, out.decode(), err.decode())

@@ -1,4 +1,4 @@
-"""What a caller may do: each router says which scopes it needs, and the API document shows it."""
+"""Checks scopes: each router states which ones it needs, and the OpenAPI document shows them."""
 
 from typing import Annotated, Any
 
@@ -9,7 +9,7 @@ from app.caller import ANONYMOUS, Caller
 from app.errors import MissingScope, Unauthorized
 
 READS: dict[str, Any] = {"x-asgard-access": "read"}
-"""`openapi_extra` of a route that changes nothing although it is a POST."""
+"""The `openapi_extra` of a POST route that changes nothing."""
 BEARER = HTTPBearer(
     auto_error=False, scheme_name="bearer", description="An API key, or a token of the issuer."
 )
@@ -19,7 +19,7 @@ API_KEY = APIKeyHeader(
 
 
 async def current_caller(request: Request) -> Caller:
-    """Whom the outer edge found."""
+    """Return the caller that the edge authenticated."""
     caller: Caller | None = getattr(request.state, "caller", None)
     return ANONYMOUS if caller is None else caller
 
@@ -30,28 +30,28 @@ async def _allow(
     _: Annotated[object, Security(BEARER)],
     __: Annotated[object, Security(API_KEY)],
 ) -> None:
-    """Closed unless the edge put a caller there whose scopes suffice."""
+    """Refuse the request unless the edge authenticated a caller with sufficient scopes."""
     caller: Caller | None = getattr(request.state, "caller", None)
     if caller is None:
-        raise Unauthorized("This needs a key or a token.")
+        raise Unauthorized("This request needs a key or a token.")
     extra = request.scope["route"].openapi_extra or {}
     needed = scope_of(domain.scopes[0], request.method, extra)
     if not caller.may(needed):
         raise MissingScope(
             f"The key or token lacks the scope {needed}.",
-            hint="Ask whoever gave it to you for one that has this scope.",
+            hint="Ask the issuer of the key or token for one that has this scope.",
             missing=needed,
         )
 
 
 def needs(domain: str) -> Any:
-    """The dependency of a router, or of one route; see `scope_of`."""
+    """Return the dependency of a router or route. See `scope_of`."""
     return Security(_allow, scopes=[domain])
 
 
 def scope_of(domain: str, method: str, extra: dict[str, Any]) -> str:
-    """GET needs `DOMAIN:read`, all else `DOMAIN:write`; a domain with a colon, or `admin`, is the
-    scope itself."""
+    """Return `DOMAIN:read` for GET and `DOMAIN:write` for other methods. A domain with a colon, or
+    `admin`, is the scope itself."""
     if ":" in domain or domain == "admin":
         return domain
     reads = method in {"GET", "HEAD"} or extra.get("x-asgard-access") == "read"
@@ -59,7 +59,7 @@ def scope_of(domain: str, method: str, extra: dict[str, Any]) -> str:
 
 
 def describe(document: dict[str, Any], is_closed: bool) -> dict[str, Any]:
-    """Names the scope in each operation of an OpenAPI document; an open gateway has none."""
+    """Name the scope in each operation of an OpenAPI document. An open gateway has none."""
     if not is_closed:
         document.get("components", {}).pop("securitySchemes", None)
     for path in document["paths"].values():
@@ -72,8 +72,8 @@ def describe(document: dict[str, Any], is_closed: bool) -> dict[str, Any]:
                 for item in (entry.items() for entry in security)
             ]
             scope = next(iter(operation["security"][0].values()))[0]
-            said = operation.get("description", "")
-            operation["description"] = f"{said}\n\nNeeds the scope `{scope}`.".strip()
+            description = operation.get("description", "")
+            operation["description"] = f"{description}\n\nNeeds the scope `{scope}`.".strip()
     return document
 
 

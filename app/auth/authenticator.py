@@ -1,4 +1,4 @@
-"""Who is calling, by the headers of a request. The mode is chosen once, in `context.py`."""
+"""Authenticates callers by request headers. The mode is chosen once, in `app/context/access.py`."""
 
 import re
 from typing import Protocol
@@ -16,7 +16,7 @@ HOW = "Send Authorization: Bearer KEY, or X-API-Key: KEY."
 
 class Authenticator(Protocol):
     async def caller(self, headers: Headers) -> Caller:
-        """Raises `Unauthorized`."""
+        """Return the caller. Raise `Unauthorized`."""
 
 
 class Anybody:
@@ -32,19 +32,19 @@ class ByKey:
         caller = self._keys.caller(_credential(headers))
         if caller is None:
             raise Unauthorized(
-                "The key is not known, was revoked, or has expired.",
-                hint="`asgard keys list` shows the keys, `asgard keys create` makes one.",
+                "The key is unknown, revoked or expired.",
+                hint="`asgard keys list` shows the keys, and `asgard keys create` creates one.",
             )
         return caller
 
 
 class ByToken:
-    def __init__(self, judge: TokenVerifier) -> None:
-        self._judge = judge
+    def __init__(self, verifier: TokenVerifier) -> None:
+        self._verifier = verifier
 
     async def caller(self, headers: Headers) -> Caller:
         try:
-            return await self._judge.caller(_credential(headers))
+            return await self._verifier.caller(_credential(headers))
         except TokenRefused as error:
             raise Unauthorized(
                 f"The token was refused: {str(error).rstrip('.')}.",
@@ -53,11 +53,11 @@ class ByToken:
 
 
 def _credential(headers: Headers) -> str:
-    given = headers.get("authorization")
-    if given is None:
+    authorization = headers.get("authorization")
+    if authorization is None:
         if key := headers.get("x-api-key"):
             return key.strip()
-        raise Unauthorized("This needs a key or a token.", hint=HOW)
-    if found := BEARER.match(given):
-        return found[1]
-    raise Unauthorized("The Authorization header is not that of a bearer.", hint=HOW)
+        raise Unauthorized("This request needs a key or a token.", hint=HOW)
+    if match := BEARER.match(authorization):
+        return match[1]
+    raise Unauthorized("The Authorization header is not a bearer credential.", hint=HOW)

@@ -1,4 +1,4 @@
-"""Where keys are kept, for `asgard keys`: a 0600 file, or a Kubernetes Secret."""
+"""Stores keys for `asgard keys`: in a file with mode 0600, or in a Kubernetes Secret."""
 
 import base64
 import os
@@ -20,14 +20,14 @@ Change = Callable[[KeyFile], KeyFile]
 
 
 class KeyStoreError(Exception):
-    """Says what is wrong and what to do; holds no key."""
+    """States the problem and its remedy. Contains no key."""
 
 
 class KeyStore(Protocol):
     def read(self) -> KeyFile: ...
 
     def change(self, change: Change) -> None:
-        """`change` is called again on newer keys when another writer was faster."""
+        """Apply `change`, and apply it again to newer keys if another writer was faster."""
 
 
 class KeysInFile:
@@ -44,12 +44,12 @@ class KeysInFile:
 
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self._path.with_name(f".{self._path.name}.lock")
-        with os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)) as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+        with os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)) as lock_file:
+            fcntl.flock(lock_file, fcntl.LOCK_EX)
             self._replace(change(self.read()))
 
     def _replace(self, keys: KeyFile) -> None:
-        """Whole or not at all, and never readable by others: `mkstemp` makes it 0600."""
+        """Replace the file atomically. It is never readable by others: `mkstemp` uses 0600."""
         descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".keys-")
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -64,7 +64,7 @@ class KeysInFile:
 
 
 class KeysInSecret:
-    """By the operator's own kubeconfig: the gateway itself has no right on Secrets."""
+    """Uses the operator's kubeconfig, since the gateway has no permissions on Secrets."""
 
     def __init__(self, namespace: str, name: str, kubeconfig: Path | None) -> None:
         from kubernetes import client, config
@@ -88,7 +88,7 @@ class KeysInSecret:
             secret = self._secret()
             if self._write(secret, _dump(change(self._keys(secret)))):
                 return
-        raise KeyStoreError("Others keep changing the Secret. Try again.")
+        raise KeyStoreError("Other writers keep changing the Secret. Try again.")
 
     def _secret(self) -> Any:
         from kubernetes.client import ApiException
@@ -100,10 +100,10 @@ class KeysInSecret:
         except ApiException as error:
             if error.status == MISSING:
                 return None
-            raise self._told(error) from None
+            raise self._error(error) from None
 
     def _write(self, secret: Any, content: bytes) -> bool:
-        """False when another writer was faster."""
+        """Return False if another writer was faster."""
         from kubernetes.client import ApiException
 
         data = {SECRET_KEY: base64.b64encode(content).decode()}
@@ -123,7 +123,7 @@ class KeysInSecret:
         except ApiException as error:
             if error.status == CONFLICT:
                 return False
-            raise self._told(error) from None
+            raise self._error(error) from None
         return True
 
     def _keys(self, secret: Any) -> KeyFile:
@@ -131,10 +131,10 @@ class KeysInSecret:
         where = f"The Secret {self._namespace}/{self._name}"
         return _parse(base64.b64decode(content), where) if content else KeyFile()
 
-    def _told(self, error: Any) -> KeyStoreError:
+    def _error(self, error: Any) -> KeyStoreError:
         return KeyStoreError(
             f"The API server answered {error.status} {error.reason} for the Secret "
-            f"{self._namespace}/{self._name}. `kubectl auth can-i` shows what you may do there."
+            f"{self._namespace}/{self._name}. `kubectl auth can-i` shows your permissions there."
         )
 
 
@@ -146,4 +146,4 @@ def _parse(content: bytes, where: str) -> KeyFile:
     try:
         return KeyFile.model_validate_json(content)
     except ValidationError:
-        raise KeyStoreError(f"{where} is no file of keys; nothing was changed.") from None
+        raise KeyStoreError(f"{where} is not a valid key file. Nothing was changed.") from None

@@ -1,7 +1,8 @@
-"""API keys: what one looks like, what is kept of it, and the file of those that are known.
+"""API keys: their form, what is stored of them, and the file of known keys.
 
-A secret is 32 random bytes: nobody guesses 2^256 of them, however fast the hash. So its hash is a
-salted SHA-256, and no slow one, which every request would pay for (see docs/adr/0007).
+A secret is 32 random bytes, which cannot be guessed, however fast the hash is. So it is hashed with
+salted SHA-256, not with a slow hash, which would cost every request (see
+docs/adr/0007-keys-are-hashed-once.md).
 """
 
 import hashlib
@@ -21,7 +22,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 
 
 class KnownKey(BaseModel):
-    """What is kept of a key. Times are in UTC; `digest` is hex."""
+    """The stored part of a key. Times are in UTC, and `digest` is hexadecimal."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,7 +39,8 @@ class KnownKey(BaseModel):
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := sorted(set(value) - SCOPES):
-            raise ValueError(f"{', '.join(unknown)}: there are {', '.join(sorted(SCOPES))}")
+            names = ", ".join(sorted(SCOPES))
+            raise ValueError(f"unknown scope: {', '.join(unknown)}; expected one of {names}")
         if not value:
             raise ValueError("a key needs at least one scope")
         return value
@@ -47,7 +49,7 @@ class KnownKey(BaseModel):
         return self.revoked is None and (self.expires is None or now < self.expires)
 
     def opens(self, key: str) -> bool:
-        """Takes as long for a wrong key as for the right one."""
+        """Return whether the key matches, in the same time for a wrong key as for the right one."""
         return hmac.compare_digest(_digest(self.salt, key), self.digest)
 
     @property
@@ -60,12 +62,12 @@ class KeyFile(BaseModel):
     keys: tuple[KnownKey, ...] = ()
 
     def with_key(self, key: KnownKey) -> "KeyFile":
-        """Added, or in the place of the one that has its id."""
+        """Return the file with the key added, or with the key of the same id replaced."""
         others = tuple(known for known in self.keys if known.id != key.id)
         return KeyFile(keys=(*others, key))
 
     def find(self, name_or_id: str) -> list[KnownKey]:
-        """That are not revoked."""
+        """Return the keys of this name or id that are not revoked."""
         return [
             key for key in self.keys if name_or_id in {key.id, key.name} and key.revoked is None
         ]
@@ -77,7 +79,7 @@ class NewKey(NamedTuple):
 
 
 def make_key(name: str, scopes: Iterable[str], lifetime: timedelta | None) -> NewKey:
-    """Raises `ValidationError` for a scope or a name that cannot be."""
+    """Return a new key. Raise `ValidationError` for an invalid scope or name."""
     key_id, salt, now = secrets.token_hex(6), secrets.token_hex(16), datetime.now(UTC)
     plain = f"asgard_{key_id}_{secrets.token_urlsafe(32)}"
     known = KnownKey(
@@ -93,9 +95,9 @@ def make_key(name: str, scopes: Iterable[str], lifetime: timedelta | None) -> Ne
 
 
 def key_id(key: str) -> str | None:
-    """None when it has not the form of a key."""
-    found = KEY.match(key)
-    return found[1] if found else None
+    """Return the id in a key, or None if it does not have the form of a key."""
+    match = KEY.match(key)
+    return match[1] if match else None
 
 
 def _digest(salt: str, key: str) -> str:

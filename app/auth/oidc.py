@@ -1,4 +1,4 @@
-"""Tokens of an OpenID issuer: found by discovery, checked by its published keys."""
+"""Verifies tokens of an OpenID issuer with its published keys, which it finds by discovery."""
 
 import asyncio
 import json
@@ -17,10 +17,10 @@ from app.errors import EngineUnreachable
 if TYPE_CHECKING:
     from joserfc.jwk import KeySet
 
-KEYS_KEPT = 3600.0
-"""Seconds after which the issuer's keys are asked for again, in case one was withdrawn."""
-ASKED_EVERY = 10.0
-"""Seconds between two questions to the issuer, however many unknown keys tokens name."""
+KEYS_MAX_AGE = 3600.0
+"""The seconds after which the issuer's keys are requested again, in case one was withdrawn."""
+REQUEST_INTERVAL = 10.0
+"""The seconds between two requests to the issuer, however many unknown keys tokens name."""
 TIMEOUT = httpx.Timeout(5, connect=3)
 LONGEST_ANSWER = 1024 * 1024
 LONGEST_TOKEN = 16 * 1024
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 class TokenRefused(Exception):
-    """Says why, in words that hold nothing of the token."""
+    """States the reason, without any part of the token."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Issuer:
 
 
 class IssuerKeys:
-    """The issuer's keys, kept. While it cannot be reached those that are known go on to count."""
+    """Caches the issuer's keys. While the issuer is unreachable, the cached keys stay valid."""
 
     def __init__(self, issuer: str) -> None:
         self._issuer = issuer
@@ -51,28 +51,29 @@ class IssuerKeys:
         self._lock = asyncio.Lock()
         self._keys: KeySet | None = None
         self._read_at = 0.0
-        self._asked_at: float | None = None
-        self._failure = "it was not asked yet"
-        self._asking: asyncio.Task[None] | None = None
+        self._requested_at: float | None = None
+        self._failure = "no request was sent yet"
+        self._refresh: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.gather(self._asking, return_exceptions=True)
+        if self._refresh is not None:
+            self._refresh.cancel()
+            await asyncio.gather(self._refresh, return_exceptions=True)
         await self._client.aclose()
 
-    async def having(self, key_id: str | None) -> "KeySet":
-        """Asks the issuer when it is not known. Raises `EngineUnreachable` without any keys."""
+    async def get(self, key_id: str | None) -> "KeySet":
+        """Return the keys, fetching them if `key_id` is unknown. Raise `EngineUnreachable` if there
+        are none."""
         if not self._has(key_id):
             async with self._lock:
-                if not self._has(key_id) and self._may_ask():
-                    await self._ask()
-        elif self._is_old() and self._may_ask():
-            # Nobody waits for it: the keys that are known go on to count meanwhile.
-            self._asking = asyncio.create_task(self._ask())
+                if not self._has(key_id) and self._may_fetch():
+                    await self._fetch()
+        elif self._is_old() and self._may_fetch():
+            # Nobody waits for this: the cached keys stay valid meanwhile.
+            self._refresh = asyncio.create_task(self._fetch())
         if self._keys is None:
             raise EngineUnreachable(
-                f"The issuer of tokens cannot be asked for its keys: {self._failure}",
+                f"The keys of the token issuer cannot be fetched: {self._failure}",
                 dependency="oidc",
             )
         return self._keys
@@ -83,66 +84,68 @@ class IssuerKeys:
         return key_id is None or any(key.kid == key_id for key in self._keys)
 
     def _is_old(self) -> bool:
-        return time.monotonic() - self._read_at > KEYS_KEPT
+        return time.monotonic() - self._read_at > KEYS_MAX_AGE
 
-    def _may_ask(self) -> bool:
-        return self._asked_at is None or time.monotonic() - self._asked_at >= ASKED_EVERY
+    def _may_fetch(self) -> bool:
+        requested_at = self._requested_at
+        return requested_at is None or time.monotonic() - requested_at >= REQUEST_INTERVAL
 
-    async def _ask(self) -> None:
+    async def _fetch(self) -> None:
         from joserfc.errors import JoseError
         from joserfc.jwk import KeySet
 
-        self._asked_at = time.monotonic()
+        self._requested_at = time.monotonic()
+        discovery = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
         try:
-            found = await self._get(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
-            if found.get("issuer") != self._issuer:
+            document = await self._get(discovery)
+            if document.get("issuer") != self._issuer:
                 raise ValueError("its discovery document is another issuer's (OIDC_ISSUER)")
-            published = await self._get(found["jwks_uri"])
-            signing = [key for key in published["keys"] if key.get("use", "sig") == "sig"]
-            self._keys = KeySet.import_key_set({"keys": signing})
+            key_set = await self._get(document["jwks_uri"])
+            signing_keys = [key for key in key_set["keys"] if key.get("use", "sig") == "sig"]
+            self._keys = KeySet.import_key_set({"keys": signing_keys})
         except httpx.HTTPError as error:
             self._failed(str(error) or type(error).__name__)
         except (ValueError, KeyError, TypeError, AttributeError, JoseError) as error:
-            self._failed(f"it answered what cannot be used: {error}")
+            self._failed(f"its answer cannot be used: {error}")
         else:
             self._read_at = time.monotonic()
 
-    def _failed(self, why: str) -> None:
-        self._failure = why
-        log.warning("issuer_not_asked", issuer=self._issuer, error=why)
+    def _failed(self, reason: str) -> None:
+        self._failure = reason
+        log.warning("issuer_keys_not_fetched", issuer=self._issuer, error=reason)
 
     async def _get(self, url: str) -> dict[str, Any]:
-        answer = await self._client.get(url)
-        answer.raise_for_status()
-        if len(answer.content) > LONGEST_ANSWER:
+        response = await self._client.get(url)
+        response.raise_for_status()
+        if len(response.content) > LONGEST_ANSWER:
             raise ValueError("more than a megabyte")
-        found = json.loads(answer.content)
-        if not isinstance(found, dict):
-            raise TypeError("no JSON object")
-        return found
+        document = json.loads(response.content)
+        if not isinstance(document, dict):
+            raise TypeError("not a JSON object")
+        return document
 
 
 INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\U000e0100-\U000e01ef]"
 )
-"""Characters that Python calls printable and that show nothing: Default_Ignorable_Code_Point in
-Unicode's DerivedCoreProperties, and the empty Braille pattern."""
+"""Characters that Python considers printable but that are invisible: Default_Ignorable_Code_Point
+in Unicode's DerivedCoreProperties, and the empty Braille pattern."""
 
 
-def subject_refusal(given: object) -> str | None:
+def subject_refusal(subject: object) -> str | None:
     """Return why a `sub` cannot name a caller, or None if it can."""
-    if not isinstance(given, str):
+    if not isinstance(subject, str):
         return "is not a string"
-    if not given.strip():
+    if not subject.strip():
         return "is empty"
-    if len(given) > LONGEST_SUBJECT:
+    if len(subject) > LONGEST_SUBJECT:
         return f"is longer than {LONGEST_SUBJECT} characters"
-    if not given.isprintable() or INVISIBLE.search(given):
+    if not subject.isprintable() or INVISIBLE.search(subject):
         return "contains control or invisible characters"
-    if given != given.strip():
+    if subject != subject.strip():
         return "begins or ends with a space"
-    if is_reserved(given):
+    if is_reserved(subject):
         return "is a name that Asgard reserves"
     return None
 
@@ -156,21 +159,22 @@ class TokenVerifier:
         await self._keys.close()
 
     async def caller(self, token: str) -> Caller:
-        """Raises `TokenRefused`, or `EngineUnreachable` while there is nothing to judge it by."""
+        """Return the caller. Raise `TokenRefused`, or `EngineUnreachable` while there are no keys
+        to verify it with."""
         claims = await self._claims(token)
         return Caller(self._subject(claims["sub"]), self._scopes(claims))
 
-    def _subject(self, given: object) -> str:
-        why = subject_refusal(given)
-        if why is None:
-            return str(given)
+    def _subject(self, subject: object) -> str:
+        reason = subject_refusal(subject)
+        if reason is None:
+            return str(subject)
         log.warning(
             "token_subject_refused",
             issuer=self._issuer.url,
-            subject=repr(given)[:LONGEST_SUBJECT],
-            why=why,
+            subject=repr(subject)[:LONGEST_SUBJECT],
+            why=reason,
         )
-        raise TokenRefused(f"its sub {why}")
+        raise TokenRefused(f"its sub {reason}")
 
     async def _claims(self, token: str) -> dict[str, Any]:
         from joserfc import jwt
@@ -178,33 +182,33 @@ class TokenVerifier:
 
         if len(token) > LONGEST_TOKEN:
             raise TokenRefused("it is too long")
-        keys = await self._keys.having(self._key_id(token))
+        keys = await self._keys.get(self._key_id(token))
         try:
-            # The algorithms are ours to choose: `none` and HS256 are never among them.
+            # The gateway chooses the algorithms: `none` and HS256 are never among them.
             claims = jwt.decode(token, keys, algorithms=list(self._issuer.algorithms)).claims
             self._registry().validate(claims)
         except JoseError as error:
             raise TokenRefused(error.description or error.error) from None
         except (ValueError, TypeError, KeyError, RecursionError):
-            raise TokenRefused("it is no signed JWT") from None
+            raise TokenRefused("it is not a signed JWT") from None
         return claims
 
     def _key_id(self, token: str) -> str | None:
-        """Also refuses at once what no key needs to be fetched for."""
+        """Return the key id, and refuse tokens that are invalid with any key."""
         from joserfc.errors import JoseError
         from joserfc.jws import extract_compact
 
         try:
             header = extract_compact(token.encode()).headers()
         except (JoseError, ValueError, TypeError, RecursionError):
-            raise TokenRefused("it is no signed JWT") from None
+            raise TokenRefused("it is not a signed JWT") from None
         if not isinstance(header, dict):
-            raise TokenRefused("it is no signed JWT")
+            raise TokenRefused("it is not a signed JWT")
         if header.get("alg") not in self._issuer.algorithms:
             raise TokenRefused("its alg is not one of OIDC_ALGORITHMS")
         key_id = header.get("kid")
         if key_id is not None and not isinstance(key_id, str):
-            raise TokenRefused("its kid is no text")
+            raise TokenRefused("its kid is not a string")
         return key_id
 
     def _registry(self) -> Any:
@@ -220,13 +224,13 @@ class TokenVerifier:
         )
 
     def _scopes(self, claims: dict[str, Any]) -> frozenset[str]:
-        found: Any = claims
+        claim: Any = claims
         for part in self._issuer.roles_claim.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
-        roles = found.split() if isinstance(found, str) else found
+            claim = claim.get(part) if isinstance(claim, dict) else None
+        roles = claim.split() if isinstance(claim, str) else claim
         scopes: set[str] = set()
         for role in roles if isinstance(roles, list) else ():
             if isinstance(role, str):
-                named = self._issuer.role_scopes.get(role)
-                scopes.update(named if named is not None else SCOPES & {role})
+                granted = self._issuer.role_scopes.get(role)
+                scopes.update(granted if granted is not None else SCOPES & {role})
         return frozenset(scopes)

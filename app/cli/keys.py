@@ -1,4 +1,4 @@
-"""`asgard keys create | list | rotate | revoke`."""
+"""Implements `asgard keys create | list | rotate | revoke`."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,8 @@ SecretOption = Annotated[
     typer.Option(
         "--secret",
         metavar="NAMESPACE/NAME",
-        help="Keep the keys in this Kubernetes Secret, by your kubeconfig. Else AUTH_KEYS_FILE.",
+        help="Store the keys in this Kubernetes Secret, using your kubeconfig. "
+        "Default: AUTH_KEYS_FILE.",
     ),
 ]
 NameArgument = Annotated[str, typer.Argument(help="Name or id of the key.")]
@@ -28,85 +29,90 @@ NameArgument = Annotated[str, typer.Argument(help="Name or id of the key.")]
 
 @keys.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Who or what will use it.")],
-    scope: Annotated[list[str], typer.Option(help="What it allows: `dbt:read`. Repeatable.")],
-    expires: Annotated[str | None, typer.Option(help="For how long: 90d, 12h, 30m.")] = None,
+    name: Annotated[str, typer.Argument(help="The person or program that will use it.")],
+    scope: Annotated[
+        list[str], typer.Option(help="Scope of the key, for example dbt:read. Repeatable.")
+    ],
+    expires: Annotated[str | None, typer.Option(help="Lifetime: 90d, 12h, 30m.")] = None,
     secret: SecretOption = None,
 ) -> None:
-    """Make a key and print it, this once."""
+    """Create a key and print it once."""
     lifetime = _duration(expires) if expires else None
     try:
-        made = make_key(name, scope, lifetime)
+        new_key = make_key(name, scope, lifetime)
     except ValidationError as error:
         _fail("; ".join(item["msg"] for item in error.errors()))
 
-    def add(known: KeyFile) -> KeyFile:
-        if any(key.is_live(datetime.now(UTC)) for key in known.find(name)):
-            _fail(f"There is a key named {name}: rotate or revoke it, or choose another name.")
-        return known.with_key(made.known)
+    def add(keys: KeyFile) -> KeyFile:
+        if any(key.is_live(datetime.now(UTC)) for key in keys.find(name)):
+            _fail(
+                f"A key named {name} already exists: rotate or revoke it, or choose another name."
+            )
+        return keys.with_key(new_key.known)
 
     _change(secret, add)
-    typer.echo("The key, shown this once:", err=True)
-    typer.echo(made.plain)
+    typer.echo("The key (shown only once):", err=True)
+    typer.echo(new_key.plain)
 
 
 @keys.command("list")
 def show(secret: SecretOption = None) -> None:
-    """Show every key: id, name, scopes, when made, until when, state."""
+    """List all keys: id, name, scopes, creation time, expiry time, state."""
     now = datetime.now(UTC)
     for key in _read(secret).keys:
-        until = f"{key.expires:%Y-%m-%dT%H:%MZ}" if key.expires else "-"
+        expires = f"{key.expires:%Y-%m-%dT%H:%MZ}" if key.expires else "-"
         scopes = ",".join(key.scopes)
-        made = f"{key.created:%Y-%m-%dT%H:%MZ}"
-        typer.echo("\t".join((key.id, key.name, scopes, made, until, _state(key, now))))
+        created = f"{key.created:%Y-%m-%dT%H:%MZ}"
+        typer.echo("\t".join((key.id, key.name, scopes, created, expires, _state(key, now))))
 
 
 @keys.command()
 def rotate(
     name: NameArgument,
-    grace: Annotated[str, typer.Option(help="How long the old key still opens.")] = "24h",
-    expires: Annotated[str | None, typer.Option(help="Of the new key: 90d.")] = None,
+    grace: Annotated[str, typer.Option(help="How long the old key stays valid.")] = "24h",
+    expires: Annotated[str | None, typer.Option(help="Lifetime of the new key: 90d.")] = None,
     secret: SecretOption = None,
 ) -> None:
-    """Make a new key of the same name and scopes; the old one ends after the grace time."""
-    old_ends = datetime.now(UTC) + _duration(grace)
+    """Create a new key with the same name and scopes. The old key expires after the grace time."""
+    grace_end = datetime.now(UTC) + _duration(grace)
     lifetime = _duration(expires) if expires else None
     plain = ""
 
-    def turn(known: KeyFile) -> KeyFile:
+    def replace(keys: KeyFile) -> KeyFile:
         nonlocal plain
-        old = _only(known, name)
-        made = make_key(old.name, old.scopes, lifetime)
-        plain = made.plain
-        until = min(old_ends, old.expires) if old.expires else old_ends
-        return known.with_key(old.model_copy(update={"expires": until})).with_key(made.known)
+        old = _newest(keys, name)
+        new_key = make_key(old.name, old.scopes, lifetime)
+        plain = new_key.plain
+        old_expires = min(grace_end, old.expires) if old.expires else grace_end
+        old = old.model_copy(update={"expires": old_expires})
+        return keys.with_key(old).with_key(new_key.known)
 
-    _change(secret, turn)
-    typer.echo("The new key, shown this once:", err=True)
+    _change(secret, replace)
+    typer.echo("The new key (shown only once):", err=True)
     typer.echo(plain)
 
 
 @keys.command()
 def revoke(name: NameArgument, secret: SecretOption = None) -> None:
-    """End a key (all that have the name), within a second where its file is watched."""
+    """Revoke a key (or every key with this name). Takes effect within a second."""
 
-    def end(known: KeyFile) -> KeyFile:
-        found = known.find(name)
-        if not found:
+    def mark_revoked(keys: KeyFile) -> KeyFile:
+        matches = keys.find(name)
+        if not matches:
             _fail(f"There is no key {name} that is not revoked.")
-        for key in found:
-            known = known.with_key(key.model_copy(update={"revoked": datetime.now(UTC)}))
-        return known
+        for key in matches:
+            keys = keys.with_key(key.model_copy(update={"revoked": datetime.now(UTC)}))
+        return keys
 
-    _change(secret, end)
-    typer.echo(f"{name} opens nothing any more.", err=True)
+    _change(secret, mark_revoked)
+    typer.echo(f"{name} is revoked.", err=True)
 
 
-def _only(known: KeyFile, name: str) -> KnownKey:
-    """The newest of the name: the others of that name are in their grace time."""
-    live = [key for key in known.find(name) if key.is_live(datetime.now(UTC))]
+def _newest(keys: KeyFile, name: str) -> KnownKey:
+    """Return the newest key of the name. The others are in their grace time."""
+    live = [key for key in keys.find(name) if key.is_live(datetime.now(UTC))]
     if not live:
-        _fail(f"There is no key {name} that opens anything.")
+        _fail(f"There is no valid key {name}.")
     return max(live, key=lambda key: key.created)
 
 
@@ -117,10 +123,10 @@ def _state(key: KnownKey, now: datetime) -> str:
 
 
 def _duration(text: str) -> timedelta:
-    found = DURATION.match(text)
-    if found is None:
-        _fail(f"{text} is no duration: write 90d, 12h or 30m.")
-    return timedelta(**{UNITS[found[2]]: int(found[1])})
+    match = DURATION.match(text)
+    if match is None:
+        _fail(f"{text} is not a valid duration: expected, for example, 90d, 12h or 30m.")
+    return timedelta(**{UNITS[match[2]]: int(match[1])})
 
 
 def _read(secret: str | None) -> KeyFile:
@@ -139,17 +145,17 @@ def _change(secret: str | None, change: Change) -> None:
 
 def _store(secret: str | None) -> KeyStore:
     settings, faults = examine_settings()
-    # What else is wrong is nothing to a key.
-    if own := [fault.said for fault in faults if OWN_VARIABLES.intersection(fault.variables)]:
+    # Problems of other settings do not affect keys.
+    if own := [fault.message for fault in faults if OWN_VARIABLES.intersection(fault.variables)]:
         _fail(" ".join(own))
     if secret is None:
         return KeysInFile(settings.keys_file)
     namespace, slash, name = secret.partition("/")
     if not slash or not namespace or not name:
-        _fail("--secret is NAMESPACE/NAME.")
+        _fail("--secret is invalid: expected NAMESPACE/NAME.")
     return KeysInSecret(namespace, name, settings.kubeconfig)
 
 
-def _fail(why: str) -> NoReturn:
-    typer.echo(why, err=True)
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
     raise typer.Exit(2)

@@ -11,14 +11,14 @@ from app.cli.keys import keys
 from app.config import ConfigurationError, Settings, load_settings
 
 KEEP_ALIVE_SECONDS = 75
-"""Longer than load balancers keep a connection idle (60 s, as a rule): who closes it first must not
-be the gateway, or a request that is on its way is answered 502."""
+"""Longer than load balancers usually keep an idle connection (60 s). If the gateway closed it
+first, a request in transit would be answered 502."""
 DRAIN_SECONDS = 20
-"""How long requests may take to be answered once the server was asked to end; the chart's
-terminationGracePeriodSeconds leaves room for it."""
+"""The seconds that requests may take after the server is told to stop. The chart's
+terminationGracePeriodSeconds allows for it."""
 
 PortOption = Annotated[
-    int | None, typer.Option(min=1, max=65535, help="Default: PORT, or else 8000.")
+    int | None, typer.Option(min=1, max=65535, help="Default: PORT, or 8000 if it is unset.")
 ]
 
 main = typer.Typer(
@@ -34,7 +34,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: PortOption = None,
 ) -> None:
-    """Serve the API until it is interrupted."""
+    """Serve the API until interrupted."""
     port = port or _settings().port
     _refuse_taken_port(host, port)
     import uvicorn
@@ -50,7 +50,7 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        # Asgard judges X-Forwarded-For itself: TRUSTED_PROXIES.
+        # Asgard evaluates X-Forwarded-For itself: see TRUSTED_PROXIES.
         proxy_headers=False,
     )
 
@@ -65,7 +65,7 @@ def openapi() -> None:
 
 @main.command()
 def doctor() -> None:
-    """Check the settings, then reach every dependency; exit 1 when one of them fails."""
+    """Check the settings and every dependency. Exit with 1 if a check fails."""
     from app.doctor import examine
 
     raise typer.Exit(examine())
@@ -73,19 +73,21 @@ def doctor() -> None:
 
 @main.command()
 def schemas() -> None:
-    """Make the schemas of the configured catalog, as serving does; exit 1 when that fails."""
-    from app.cli.create_schemas import make_schemas
+    """Create the schemas of the configured catalog, as `serve` does. Exit with 1 on failure."""
+    from app.cli.create_schemas import create_schemas
 
-    raise typer.Exit(make_schemas())
+    raise typer.Exit(create_schemas())
 
 
 @main.command()
 def demo(
     port: PortOption = None,
     check: Annotated[bool, typer.Option("--check", help="Compare all figures, then stop.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Alter the data at random first.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="First alter the data at random, with this seed.")
+    ] = None,
 ) -> None:
-    """Carry real data from a source to a data product, as a REST client would."""
+    """Take real data from a source to a data product, as a REST client would."""
     from app.demo.run import run
 
     raise typer.Exit(run(port=port or _settings().port, check=check, seed=seed))

@@ -1,4 +1,4 @@
-"""Every environment variable, with its default, its meaning and its checks; a module a section.
+"""Every environment variable, with its default, description and checks, in one module per section.
 Nothing else reads the environment."""
 
 from app.config.authentication import AuthMode

@@ -24,28 +24,30 @@ class Airbyte(Section):
         default=None,
         examples=["http://airbyte.airbyte.svc.cluster.local:8001/api/public/v1"],
     )
-    """Airbyte's public API. Unset: connectors run in the gateway itself."""
+    """URL of Airbyte's public API. If unset, connectors run in the gateway itself."""
     airbyte_username: Line | None = Field(default=None, examples=["airbyte"])
-    """With AIRBYTE_PASSWORD: basic authentication."""
+    """User name for basic authentication. Requires AIRBYTE_PASSWORD."""
     airbyte_password: Secret | None = Field(default=None, examples=["your-password"])
-    """Of AIRBYTE_USERNAME."""
+    """Password of AIRBYTE_USERNAME."""
     airbyte_client_id: Word | None = Field(default=None, examples=["your-client-id"])
-    """With AIRBYTE_CLIENT_SECRET: an application of Airbyte; goes before name and password."""
+    """Client ID of an Airbyte application. Requires AIRBYTE_CLIENT_SECRET, and takes precedence
+    over user name and password."""
     airbyte_client_secret: Secret | None = Field(default=None, examples=["your-client-secret"])
-    """Of AIRBYTE_CLIENT_ID."""
+    """Client secret of AIRBYTE_CLIENT_ID."""
     airbyte_workspace: Line | None = Field(default=None, examples=["main"])
-    """Name or id of the workspace. Default: the only one that there is."""
+    """Name or ID of the Airbyte workspace. Default: the only existing workspace."""
     airbyte_timeout: Seconds = Field(default=30, gt=0, le=3600)
-    """How long Airbyte may take to answer; where it asks a source, six times that."""
+    """Time limit for an answer from Airbyte. Requests that make it query a source get six times
+    as long."""
     connectors_allowed: Annotated[tuple[Connector, ...], NoDecode, AsList] = Field(
         default=(), examples=["airbyte-source-github==1.8.0"]
     )
-    """More connectors for the embedded engine, as pinned requirements."""
+    """Additional connectors for the embedded engine, as pinned requirements."""
     ingestion_allowed_dirs: Annotated[tuple[AbsoluteDirectory, ...], NoDecode, AsList] = Field(
         default=(), examples=["/data/incoming,/data/archive"]
     )
-    """Local directories that a `file` source may read, besides `$ASGARD_HOME/data`."""
+    """Local directories that a `file` source may read, in addition to `$ASGARD_HOME/data`."""
     s3_allowed_prefixes: Annotated[tuple[Prefix, ...], NoDecode, AsList] = Field(
         default=(), examples=["landing/"]
     )
-    """Key prefixes of the bucket that SQL and file sources may read, besides `bronze/`."""
+    """Key prefixes of the bucket that SQL and file sources may read, in addition to `bronze/`."""

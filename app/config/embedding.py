@@ -14,11 +14,11 @@ class Embedding(Section):
     model_config = SettingsConfigDict(title="Embedded engines")
 
     asgard_home: Directory = Path(".asgard")
-    """Where the embedded lakehouse, logs, keys and secrets of connectors are kept."""
+    """Directory of the embedded lakehouse, logs, keys and connector secrets."""
     asgard_embedded: Annotated[frozenset[Part], NoDecode, AsList] = Field(
         default=frozenset(), examples=["ingestion,spark"]
     )
-    """Parts that stay embedded beside production ones; never in production."""
+    """Parts that stay embedded while others use production engines. Not allowed in production."""
     kubernetes_service_host: str | None = None
-    """Set by the kubelet in every pod: there the ServiceAccount opens the Kubernetes API, and
-    nothing is embedded by itself."""
+    """Set by the kubelet in every pod. Asgard then uses the pod's ServiceAccount for the Kubernetes
+    API, and embeds no engine by default."""

@@ -9,12 +9,13 @@ class RunLimits(Section):
     model_config = SettingsConfigDict(title="Limits of runs")
 
     max_queued: int = Field(default=1000, ge=1)
-    """Open runs beyond this many are refused with 429."""
+    """Maximum number of open runs. Further runs are refused with 429."""
     max_runs_per_caller: int = Field(default=100, ge=0)
-    """Open runs of one caller beyond this many are refused with 429; 0 is no limit. Does not bind
-    callers without a name (AUTH_MODE=none)."""
+    """Maximum number of open runs per caller. Further runs are refused with 429. 0 means no limit.
+    Does not apply to callers without a name (AUTH_MODE=none)."""
     max_running_per_engine: int | None = Field(default=None, ge=1, examples=["50"])
-    """Runs of one kind that a gateway has going at once. Default: 50 in Airbyte and on Kubernetes,
-    which have queues of their own; 2 on embedded engines; DBT_WORKERS for SQL."""
+    """Maximum number of runs of one kind that a gateway executes at once. Default: 50 in Airbyte
+    and on Kubernetes, which have their own queues, 2 on embedded engines, and DBT_WORKERS for
+    SQL."""
     run_timeout: Seconds = Field(default=3600, gt=0, le=MONTH)
-    """A run that goes on for longer is ended as failed, with the cause `timeout`."""
+    """Time limit of a run. A run that takes longer fails with the cause `timeout`."""

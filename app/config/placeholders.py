@@ -1,4 +1,4 @@
-"""Values that documentation, examples and other software's defaults show: no credentials."""
+"""Recognizes values from documentation, examples and defaults, which are not credentials."""
 
 import re
 
@@ -11,7 +11,7 @@ SHOWN = frozenset(
         *("akiaiosfodnn7example", "wjalrxutnfemi/k7mdeng/bpxrficyexamplekey"),
     }
 )
-"""In lower case."""
+"""Well-known values, in lower case."""
 TO_BE_REPLACED = re.compile(
     r"(https?://)?(your[-_ ]|change[-_ ]?(me|it|this)|replace[-_ ]?(me|this|with)|<.*>|\$\{|\{\{)",
     re.IGNORECASE,
@@ -20,12 +20,12 @@ REPEATED = re.compile(r"(.)\1*")
 
 
 def asks_to_be_replaced(value: str) -> bool:
-    """`your-data-lake-bucket`, `<bucket>`, `changeme`."""
+    """Return whether it is like `your-data-lake-bucket`, `<bucket>` or `changeme`."""
     return TO_BE_REPLACED.match(value.strip()) is not None
 
 
 def is_placeholder(credential: str) -> bool:
-    """Also each side of `ID:SECRET`."""
+    """Check the credential, and each side of `ID:SECRET`."""
     return any(
         asks_to_be_replaced(part)
         or part.strip().lower() in SHOWN

@@ -1,4 +1,4 @@
-"""What is wrong with the settings: all of it at once, each with the way out."""
+"""Problems of the settings: all at once, each with its remedy."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ConfigProblem:
-    """`said` is a sentence that names the variables and holds no secret."""
+    """`message` is a sentence that names the variables and contains no secret."""
 
     variables: tuple[str, ...]
-    said: str
+    message: str
     advice: str
 
 
 class ConfigurationError(Exception):
-    """The settings cannot work; the message says what is wrong, all of it, and what to do."""
+    """The settings are invalid. The message lists every problem and its remedy."""
 
     @classmethod
     def of(cls, faults: Iterable[ConfigProblem]) -> "ConfigurationError":
-        lines = [f"{fault.said} {fault.advice}" for fault in faults]
+        lines = [f"{fault.message} {fault.advice}" for fault in faults]
         if len(lines) == 1:
             return cls(lines[0])
-        return cls("\n- ".join([f"{len(lines)} things are wrong with the settings:", *lines]))
+        return cls("\n- ".join([f"The settings have {len(lines)} problems:", *lines]))

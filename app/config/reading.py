@@ -1,4 +1,4 @@
-"""Reads the environment and `.env`, and finds all that is wrong with them at once."""
+"""Reads the environment and `.env`, and finds all their problems at once."""
 
 import os
 import re
@@ -20,7 +20,7 @@ IN_AN_ADDRESS = re.compile(r"//.*@")
 
 
 def load_settings(*further: Finder) -> Settings:
-    """Raises `ConfigurationError`, listing all that is wrong, `further` faults included."""
+    """Return the settings. Raise `ConfigurationError` with all faults, `further` ones included."""
     settings, faults = examine_settings(*further)
     if faults:
         raise ConfigurationError.of([*faults, *(_hint(unknown) for unknown in unknown_variables())])
@@ -28,8 +28,8 @@ def load_settings(*further: Finder) -> Settings:
 
 
 def examine_settings(*further: Finder) -> tuple[Settings, list[ConfigProblem]]:
-    """With faults, the settings have an example in place of each value that cannot be read: the
-    rest is judged all the same."""
+    """Return the settings and their faults. An example replaces each value that cannot be read, so
+    that the others can be checked."""
     try:
         settings = Settings()
     except ValidationError as error:
@@ -46,27 +46,28 @@ def examine_settings(*further: Finder) -> tuple[Settings, list[ConfigProblem]]:
 
 
 def unknown_variables() -> list[UnknownVariable]:
-    """What is probably mistyped."""
+    """Return the variables that are probably mistyped."""
     return unknown_among({**dotenv_values(".env"), **os.environ})
 
 
 def _hint(unknown: UnknownVariable) -> ConfigProblem:
-    """Beside what is wrong, a mistyped name may be the reason."""
-    meant = f"Perhaps {unknown.nearest} was meant." if unknown.nearest else "Unset it."
-    return ConfigProblem((unknown.name,), f"{unknown.name} is no variable of Asgard.", meant)
+    """Return a problem for a mistyped name, which may explain the others."""
+    advice = f"Did you mean {unknown.nearest}?" if unknown.nearest else "Unset it."
+    message = f"{unknown.name} is not a variable of Asgard."
+    return ConfigProblem((unknown.name,), message, advice)
 
 
 def _fault(item: Any) -> ConfigProblem:
-    known = variable(str(item["loc"][0]))
-    own = str(item.get("ctx", {}).get("error", "")) if item["type"] == "value_error" else ""
-    shown = "" if known.is_secret else f"={_shown(item['input'])}"
-    example = "" if known.is_secret else f", such as {known.example}"
-    said = f"{known.name}{shown} cannot be right. {own}".rstrip()
-    return ConfigProblem((known.name,), said, f"It has to be {known.kind}{example}.")
+    invalid = variable(str(item["loc"][0]))
+    reason = str(item.get("ctx", {}).get("error", "")) if item["type"] == "value_error" else ""
+    value = "" if invalid.is_secret else f"={_shown(item['input'])}"
+    example = "" if invalid.is_secret else f", for example {invalid.example}"
+    message = f"{invalid.name}{value} is invalid. {reason}".rstrip()
+    return ConfigProblem((invalid.name,), message, f"Expected {invalid.kind}{example}.")
 
 
 def _shown(value: Any) -> str:
-    """On one line, and without the password that some write into addresses."""
+    """Return the value on one line, without a password that is part of an address."""
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     text = IN_AN_ADDRESS.sub("//…@", text)
     if len(text) > LONGEST_SHOWN:

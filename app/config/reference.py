@@ -1,4 +1,4 @@
-"""What there is to say of each variable: for the docs, and for messages that name one."""
+"""Describes each variable, for the documentation and for messages that name one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ SET_BY_KUBERNETES = frozenset({"KUBERNETES_SERVICE_HOST"})
 REQUIRED = frozenset(
     {"auth_mode", *(name for names in PARTS.values() for name in names)} - {"iceberg_rest_uri"}
 )
-"""In production; the last has NESSIE_URI in its place."""
+"""Fields that production requires. NESSIE_URI stands for both catalogs."""
 BOUNDS = ("ge", "gt", "le", "lt")
 BOUND_WORDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
@@ -29,36 +29,36 @@ class Variable:
     section: str
     description: str
     kind: str
-    """In words that follow "it has to be"."""
+    """Words that follow "Expected"."""
     default: str | None
-    """As one would write it; None is unset."""
+    """The default as text. None means unset."""
     example: str
     is_secret: bool
     is_required: bool
-    """In production."""
+    """Whether production requires it."""
 
 
 def variables() -> tuple[Variable, ...]:
-    """All of them, section by section."""
+    """Return all variables, section by section."""
     return tuple(_all().values())
 
 
 def variable(field: str) -> Variable:
-    """Of a field of `Settings`."""
+    """Return the variable of a field of `Settings`."""
     return _all()[field]
 
 
 @cache
 def _all() -> dict[str, Variable]:
     return {
-        name: _described(name, field, section)
+        name: _describe(name, field, section)
         for section in SECTIONS
         for name, field in section.model_fields.items()
     }
 
 
-def _described(name: str, field: FieldInfo, section: type[Section]) -> Variable:
-    default = _written(field.get_default(call_default_factory=True, validated_data={}))
+def _describe(name: str, field: FieldInfo, section: type[Section]) -> Variable:
+    default = _text(field.get_default(call_default_factory=True, validated_data={}))
     example = field.examples[0] if field.examples else default
     return Variable(
         name=name.upper(),
@@ -72,7 +72,7 @@ def _described(name: str, field: FieldInfo, section: type[Section]) -> Variable:
     )
 
 
-def _written(value: Any) -> str | None:
+def _text(value: Any) -> str | None:
     match value:
         case None:
             return None
@@ -89,7 +89,7 @@ def _written(value: Any) -> str | None:
 
 
 def _kind(field: FieldInfo) -> str:
-    """What a type says of itself, and else what follows from it."""
+    """Return the kind that a type is annotated with, or the one that follows from it."""
     parts = list(_parts(field.annotation))
     metadata = [*field.metadata, *(part for part in parts if not isinstance(part, type))]
     words = [part.words for part in metadata if isinstance(part, Kind)]
@@ -115,18 +115,18 @@ def _named(parts: list[Any]) -> str:
 def _number(words: list[str], metadata: list[Any], *, is_whole: bool) -> str:
     what = "a whole number" if is_whole else "a number"
     unit = f" of {words[0].removeprefix('whole ')}" if words else ""
-    found: dict[str, Any] = {}
+    bounds: dict[str, Any] = {}
     for part in metadata:
         for inner in getattr(part, "metadata", [part]):
-            found |= {b: getattr(inner, b) for b in BOUNDS if getattr(inner, b, None) is not None}
-    if {"ge", "le"} <= found.keys():
-        return f"{what}{unit} from {found['ge']:g} to {found['le']:.15g}"
-    bounds = [f"{BOUND_WORDS[name]} {bound:.15g}" for name, bound in found.items()]
-    return ", ".join([what + unit, *bounds])
+            bounds |= {b: getattr(inner, b) for b in BOUNDS if getattr(inner, b, None) is not None}
+    if {"ge", "le"} <= bounds.keys():
+        return f"{what}{unit} from {bounds['ge']:g} to {bounds['le']:.15g}"
+    texts = [f"{BOUND_WORDS[name]} {bound:.15g}" for name, bound in bounds.items()]
+    return ", ".join([what + unit, *texts])
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
-    """An annotation and everything in it: types, literals and what `Annotated` adds."""
+    """Yield an annotation and everything in it: types, literals and what `Annotated` adds."""
     yield annotation
     origin = get_origin(annotation)
     if origin is None or origin is Literal:

@@ -1,10 +1,10 @@
-"""What the sections of the settings have in common."""
+"""The base of all sections of the settings."""
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Section(BaseSettings):
-    """The docstring of a field is its description, in `docs/configuration.md` too."""
+    """The docstring of a field is its description, also in `docs/configuration.md`."""
 
     model_config = SettingsConfigDict(
         env_file=".env",

@@ -1,4 +1,4 @@
-"""Every environment variable, once. Nothing but this package reads them."""
+"""Every environment variable, once. Only this package reads them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     "sql": ("trino_host",),
     "lake": ("s3_bucket", "nessie_uri", "iceberg_rest_uri"),
 }
-"""The parts that are either production or embedded, and the settings that choose production."""
+"""The parts that are either production or embedded, each with the settings that select
+production."""
 
 SECTIONS: tuple[type[Section], ...] = (
     Core,
@@ -42,16 +43,16 @@ SECTIONS: tuple[type[Section], ...] = (
 
 
 class Settings(Traces, RunLimits, Storage, Trino, Spark, Airbyte, Embedding, Authentication, Core):
-    """Read from the environment and `.env`; an empty value means unset. Times are in seconds."""
+    """Read from the environment and `.env`. An empty value means unset. Times are in seconds."""
 
     model_config = SettingsConfigDict(title="Settings")
 
     def is_production(self, part: str) -> bool:
-        """Of `PARTS`; else it is embedded. Ask only after `check_choice`."""
+        """Return whether a part of `PARTS` is not embedded. Use after `check_choice`."""
         return any(getattr(self, name) for name in PARTS[part])
 
     def max_running(self, part: str) -> int:
-        """Of `PARTS`. Ask only after `check_choice`."""
+        """Return the run limit of a part of `PARTS`. Use after `check_choice`."""
         if self.max_running_per_engine is not None:
             return self.max_running_per_engine
         if part == "sql":
@@ -79,7 +80,7 @@ class Settings(Traces, RunLimits, Storage, Trino, Spark, Airbyte, Embedding, Aut
         return (self.auth_keys_file or self.home / "keys.json").expanduser().absolute()
 
     def secrets(self) -> Iterator[str]:
-        """What no log and no table may show: each secret, and the part of it that is one alone."""
+        """Yield what no log or table may show: each secret, and each part that is itself secret."""
         for _, value in self:
             if isinstance(value, SecretStr):
                 yield value.get_secret_value()

@@ -9,37 +9,38 @@ class Storage(Section):
     model_config = SettingsConfigDict(title="Storage and catalog")
 
     s3_bucket: Bucket | None = Field(default=None, examples=["your-data-lake-bucket"])
-    """The bucket of the lake. Unset, with no catalog either: SeaweedFS under ASGARD_HOME."""
+    """Bucket of the lake. If it and the catalog are unset, SeaweedFS runs under ASGARD_HOME."""
     s3_endpoint: Address | None = Field(default=None, examples=["https://s3.example.com"])
-    """Of an S3 other than AWS; its buckets are addressed by path."""
+    """Endpoint of an S3 other than AWS. Its buckets are addressed by path."""
     aws_region: Region = "us-east-1"
-    """Of S3_BUCKET."""
+    """Region of S3_BUCKET."""
     aws_access_key_id: Word | None = Field(default=None, examples=["your-key-id"])
-    """Without keys, AWS's own chain: environment, profile, web identity, instance role."""
+    """Access key ID. If unset, the AWS default chain applies: environment, profile, web identity,
+    instance role."""
     aws_secret_access_key: Secret | None = Field(default=None, examples=["your-secret-key"])
-    """Of AWS_ACCESS_KEY_ID."""
+    """Secret access key of AWS_ACCESS_KEY_ID."""
     nessie_uri: Url | None = Field(
         default=None,
         examples=["http://nessie.data-platform.svc.cluster.local:19120/api/v1"],
     )
-    """Nessie's own API; the catalog is the `/iceberg/{ref}` beside it. In its place:
+    """URL of Nessie's own API. The catalog is at `/iceberg/{ref}` next to it. The alternative is
     ICEBERG_REST_URI."""
     nessie_ref: Branch = "main"
-    """The branch that tables are read and written on."""
+    """Branch on which tables are read and written."""
     nessie_records_ref: Branch | None = Field(default=None, examples=["records"])
-    """The branch of Asgard's records, so that a rollback of data leaves them alone. Default:
+    """Branch of Asgard's records, so that a rollback of data does not affect them. Default:
     NESSIE_REF."""
     iceberg_rest_uri: Url | None = Field(default=None, examples=["https://catalog.example.com"])
-    """Another Iceberg REST catalog, in place of Nessie."""
+    """URL of an Iceberg REST catalog, as an alternative to Nessie."""
     iceberg_rest_warehouse: Line | None = Field(default=None, examples=["warehouse"])
-    """The warehouse in ICEBERG_REST_URI, where it has several."""
+    """Warehouse in ICEBERG_REST_URI, if it has several."""
     iceberg_rest_credential: Credential | None = Field(
         default=None, examples=["your-client-id:your-client-secret"]
     )
-    """`CLIENT_ID:CLIENT_SECRET` of OAuth2's client credentials; the token is renewed in time."""
+    """OAuth2 client credentials, as `CLIENT_ID:CLIENT_SECRET`. The token is renewed in time."""
     iceberg_rest_oauth2_uri: Url | None = Field(
         default=None, examples=["https://login.example.com/oauth/token"]
     )
-    """Where tokens are given. Default: the catalog's own `/v1/oauth/tokens`."""
+    """URL that issues tokens. Default: the catalog's own `/v1/oauth/tokens`."""
     iceberg_rest_token: Secret | None = Field(default=None, examples=["your-token"])
-    """A bearer token, used as it is."""
+    """Bearer token, used as given."""

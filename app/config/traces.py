@@ -11,10 +11,10 @@ class Traces(Section):
     otel_exporter_otlp_endpoint: Url | None = Field(
         default=None, examples=["http://collector.example.com:4318"]
     )
-    """Where traces are sent, over OTLP/HTTP. None are made without."""
+    """URL to which traces are sent over OTLP/HTTP. If unset, no traces are recorded."""
     otel_exporter_otlp_headers: Secret | None = Field(
         default=None, examples=["your-header=your-key"]
     )
-    """What is sent along, a key above all: `name=value,name=value`."""
+    """Headers to send with traces, for example an API key: `name=value,name=value`."""
     otel_service_name: Word = "asgard"
-    """As what traces show this gateway."""
+    """Service name of this gateway in traces."""

@@ -13,29 +13,29 @@ class Trino(Section):
     trino_host: Host | None = Field(
         default=None, examples=["trino.data-platform.svc.cluster.local"]
     )
-    """The host name of Trino's coordinator. Unset: models are built in the gateway itself."""
+    """Host name of the Trino coordinator. If unset, models are built in the gateway itself."""
     trino_port: Port = 8080
-    """Of TRINO_HOST."""
+    """Port of TRINO_HOST."""
     trino_user: Word = "dbt"
-    """As whom Asgard and dbt work in Trino."""
+    """Trino user for Asgard and dbt."""
     trino_password: Secret | None = Field(default=None, examples=["your-password"])
-    """Basic authentication, over https only."""
+    """Password for basic authentication, over https only."""
     trino_jwt_token: Secret | None = Field(default=None, examples=["your-token"])
-    """A bearer token, over https only."""
+    """Bearer token, over https only."""
     trino_http_scheme: Literal["http", "https"] | None = Field(default=None, examples=["https"])
-    """Default: https with a password or a token, else http."""
+    """Scheme of TRINO_HOST. Default: https with a password or a token, otherwise http."""
     trino_verify: Trust = Field(default="true", examples=["/etc/asgard/trino-ca.pem"])
-    """Whether and by which authority Trino's certificate is checked."""
+    """Whether Trino's certificate is verified, or the file of the CA to trust."""
     trino_catalog: CatalogName = "iceberg"
-    """The Iceberg catalog of Trino that shows the same tables as NESSIE_URI or ICEBERG_REST_URI."""
+    """Iceberg catalog in Trino, with the same tables as NESSIE_URI or ICEBERG_REST_URI."""
     silver_schema: SchemaName = "silver"
-    """The schema of Spark's tables; `silver.t` means it in clients' SQL."""
+    """Schema of Spark's tables. In clients' SQL, `silver.t` refers to it."""
     gold_schema: SchemaName = "gold"
-    """The schema of dbt's models and of data products; `gold.t` means it in clients' SQL."""
+    """Schema of dbt models and data products. In clients' SQL, `gold.t` refers to it."""
     dbt_project_dir: Directory | None = Field(default=None, examples=["/tmp/dbt_projects"])  # noqa: S108
-    """Where the generated dbt project is kept. Default: `/tmp/dbt_projects`, embedded
-    `$ASGARD_HOME/dbt`."""
+    """Directory of the generated dbt project. Default: `/tmp/dbt_projects`, or `$ASGARD_HOME/dbt`
+    if embedded."""
     dbt_profiles_dir: Directory | None = Field(default=None, examples=["/etc/asgard/dbt"])
-    """Where the generated profiles.yml is kept. Default: DBT_PROJECT_DIR."""
+    """Directory of the generated profiles.yml. Default: DBT_PROJECT_DIR."""
     dbt_workers: int = Field(default=2, ge=1, le=16)
-    """Processes that hold dbt and build models, one at a time each."""
+    """Number of dbt worker processes. Each builds one model at a time."""

@@ -1,4 +1,4 @@
-"""Variables that begin with ASGARD_ and mean nothing."""
+"""Finds variables that begin with ASGARD_ and have no meaning."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from app.config.reference import variables
 
 PREFIX = "ASGARD_"
 OF_PROCESSES = frozenset({"ASGARD_PROTOCOL_FD", "ASGARD_DEMO_STARTED", "ASGARD_DEMO_COLD"})
-"""What Asgard's own processes tell one another."""
+"""Variables that Asgard's own processes pass to one another."""
 LEAST_LIKENESS = 0.6
 
 
@@ -32,7 +32,8 @@ def unknown_among(environment: Mapping[str, str | None]) -> list[UnknownVariable
 
 
 def _of_services(environment: Iterable[str]) -> Iterator[str]:
-    """Kubernetes tells pods of Services so: ASGARD_SERVICE_SERVICE_HOST for `asgard-service`."""
+    """Yield the prefixes that Kubernetes sets for Services in pods, for example
+    ASGARD_SERVICE_SERVICE_HOST for `asgard-service`."""
     for name in environment:
         if name.endswith("_SERVICE_HOST"):
             service = name.removesuffix("_SERVICE_HOST")
@@ -41,11 +42,11 @@ def _of_services(environment: Iterable[str]) -> Iterator[str]:
 
 
 def _nearest(name: str, known: list[str]) -> str | None:
-    """By what follows the prefix, since whoever writes ASGARD_LOG_LEVEL means LOG_LEVEL."""
-    wanted = name.removeprefix(PREFIX)
+    """Compare what follows the prefix, since ASGARD_LOG_LEVEL means LOG_LEVEL."""
+    requested = name.removeprefix(PREFIX)
 
     def likeness(candidate: str) -> float:
-        return SequenceMatcher(None, wanted, candidate.removeprefix(PREFIX)).ratio()
+        return SequenceMatcher(None, requested, candidate.removeprefix(PREFIX)).ratio()
 
-    found = max(known, key=likeness)
-    return found if likeness(found) >= LEAST_LIKENESS else None
+    nearest = max(known, key=likeness)
+    return nearest if likeness(nearest) >= LEAST_LIKENESS else None

@@ -1,4 +1,4 @@
-"""Whether the settings work together: all that is wrong with them at once."""
+"""Checks whether the settings work together, and reports all problems at once."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,12 +15,12 @@ from app.config.settings import PARTS, Settings
 
 RESERVED_SCHEMAS = frozenset({"asgard", "asgard_staging", "bronze", "information_schema", "system"})
 CREDENTIAL_NAMES = ("aws_access_key_id", "airbyte_client_id")
-"""Half of a credential each, and no secret by itself."""
+"""Halves of credentials, which are not secret by themselves."""
 
 
 def check_choice(settings: Settings) -> None:
-    """Raises `ConfigurationError`, listing all that is wrong, unless every part of Asgard is
-    chosen: all of them embedded, or each by its variables or by name in `ASGARD_EMBEDDED`."""
+    """Raise `ConfigurationError`, listing all problems, unless every part of Asgard has an engine:
+    all parts embedded, or each chosen by its variables or by name in `ASGARD_EMBEDDED`."""
     if faults := list(find_faults(settings)):
         raise ConfigurationError.of(faults)
 
@@ -29,14 +29,14 @@ def find_faults(settings: Settings) -> Iterator[ConfigProblem]:
     yield from _contradictions(settings)
     yield from _missing(settings)
     yield from _half_credentials(settings)
-    yield from _doors(settings)
+    yield from _authentication(settings)
     yield from _names(settings)
     if settings.environment is Environment.PRODUCTION:
         yield from _placeholders(settings)
 
 
-def _fault(variables: str, said: str, advice: str) -> ConfigProblem:
-    return ConfigProblem(tuple(variables.split()), said, advice)
+def _fault(variables: str, message: str, advice: str) -> ConfigProblem:
+    return ConfigProblem(tuple(variables.split()), message, advice)
 
 
 def _contradictions(settings: Settings) -> Iterator[ConfigProblem]:
@@ -45,30 +45,30 @@ def _contradictions(settings: Settings) -> Iterator[ConfigProblem]:
         if given := _given(settings, {part}):
             yield ConfigProblem(
                 ("ASGARD_EMBEDDED", *given),
-                f"{', '.join(given)} and ASGARD_EMBEDDED={part} contradict one another.",
+                f"{', '.join(given)} and ASGARD_EMBEDDED={part} contradict each other.",
                 "Unset one of them.",
             )
     if embedded and settings.environment is Environment.PRODUCTION:
         yield _fault(
             "ASGARD_EMBEDDED",
-            "ENVIRONMENT=production never runs on embedded engines.",
+            "ENVIRONMENT=production does not allow embedded engines.",
             "Unset ASGARD_EMBEDDED.",
         )
     pairs = (
-        ("nessie_uri", "iceberg_rest_uri", "are two catalogs"),
-        ("iceberg_rest_credential", "iceberg_rest_token", "are two ways in"),
-        ("trino_password", "trino_jwt_token", "are two ways in"),
+        ("nessie_uri", "iceberg_rest_uri", "both name a catalog"),
+        ("iceberg_rest_credential", "iceberg_rest_token", "are alternative credentials"),
+        ("trino_password", "trino_jwt_token", "are alternative credentials"),
     )
     for one, other, why in pairs:
         if getattr(settings, one) and getattr(settings, other):
             names = f"{one.upper()} {other.upper()}"
-            yield _fault(names, f"{names.replace(' ', ' and ')} {why}.", "Give one of them.")
+            yield _fault(names, f"{names.replace(' ', ' and ')} {why}.", "Set only one of them.")
     if settings.trino_http_scheme == "http" and (
         settings.trino_password or settings.trino_jwt_token
     ):
         yield _fault(
             "TRINO_HTTP_SCHEME",
-            "TRINO_HTTP_SCHEME=http would send Trino's password or token in the clear.",
+            "TRINO_HTTP_SCHEME=http would send Trino's password or token unencrypted.",
             "Set TRINO_HTTP_SCHEME=https, or leave it unset.",
         )
 
@@ -77,20 +77,20 @@ def _missing(settings: Settings) -> Iterator[ConfigProblem]:
     production = settings.environment is Environment.PRODUCTION
     if not (production or settings.kubernetes_service_host or _given(settings, PARTS)):
         return
-    why = "in production" if production else "beside production engines, or in Kubernetes,"
+    why = "in production" if production else "with production engines or in Kubernetes"
     for part in PARTS:
         for name, other in _missing_of(part, settings):
             choice = f" (or {other})" if other else ""
-            embed = "" if production else f", or name {part} in ASGARD_EMBEDDED"
+            embed = "" if production else f" Or add {part} to ASGARD_EMBEDDED."
             yield ConfigProblem(
                 (name, other) if other else (name,),
-                f"{name}{choice} is missing: {why} nothing is embedded by itself.",
-                f"Set it, such as {_such_as(name)}{embed}.",
+                f"{name}{choice} is missing: {why}, nothing is embedded by default.",
+                f"Set it, for example: {_example(name)}.{embed}",
             )
 
 
 def _missing_of(part: str, settings: Settings) -> Iterator[tuple[str, str]]:
-    """Each with the variable that would do as well."""
+    """Yield each missing variable, with its alternative or an empty string."""
     if part in settings.asgard_embedded:
         return
     if part != "lake":
@@ -114,51 +114,48 @@ def _half_credentials(settings: Settings) -> Iterator[ConfigProblem]:
         if len(given) == 1:
             names = " ".join(pair).upper()
             yield _fault(
-                names, f"{names.replace(' ', ' and ')} go together.", "Give both or neither."
+                names, f"{names.replace(' ', ' and ')} go together.", "Set both or neither."
             )
     embedded = settings.asgard_embedded & {"spark", "sql"}
     if settings.s3_bucket and embedded and not settings.aws_access_key_id:
         yield _fault(
             "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY",
             "Embedded engines on S3_BUCKET need AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
-            "Give both.",
+            "Set both.",
         )
 
 
-def _doors(settings: Settings) -> Iterator[ConfigProblem]:
+def _authentication(settings: Settings) -> Iterator[ConfigProblem]:
     if settings.auth_mode is None and settings.environment is Environment.PRODUCTION:
         yield _fault(
             "AUTH_MODE",
             "AUTH_MODE is missing.",
-            "Set api_key or oidc; none, said in so many words, is open to whoever reaches the "
-            "port.",
+            "Set api_key or oidc. An explicit none admits everyone who can reach the port.",
         )
     if settings.auth_mode is AuthMode.OIDC:
         for name in ("OIDC_ISSUER", "OIDC_AUDIENCE"):
             if not getattr(settings, name.lower()):
                 yield _fault(
-                    name, f"AUTH_MODE=oidc needs {name}.", f"Set it, such as {_such_as(name)}."
+                    name, f"AUTH_MODE=oidc needs {name}.", f"Set it, for example: {_example(name)}."
                 )
     if settings.oidc_issuer and not _is_guarded(settings.oidc_issuer):
         yield _fault(
             "OIDC_ISSUER",
-            "OIDC_ISSUER is not https: its keys could be changed on their way.",
-            "Give its https:// address.",
+            "OIDC_ISSUER is not https: its keys could be replaced in transit.",
+            "Set its https:// address.",
         )
 
 
 def _names(settings: Settings) -> Iterator[ConfigProblem]:
     for name in ("SILVER_SCHEMA", "GOLD_SCHEMA"):
         if (schema := getattr(settings, name.lower())) in RESERVED_SCHEMAS:
-            yield _fault(
-                name, f"{name}={schema} is a schema with another use.", "Choose another name."
-            )
+            yield _fault(name, f"{name}={schema} is a reserved schema.", "Choose another name.")
     verify = settings.trino_verify
     if verify.lower() not in {"true", "false"} and not Path(verify).is_file():
         yield _fault(
             "TRINO_VERIFY",
-            f"TRINO_VERIFY={verify} names a file that is not there.",
-            "Give true, false, or the file of a CA to trust, in PEM.",
+            f"TRINO_VERIFY={verify} names a file that does not exist.",
+            "Set true, false, or the PEM file of a CA to trust.",
         )
 
 
@@ -176,30 +173,30 @@ def _placeholders(settings: Settings) -> Iterator[ConfigProblem]:
         if shown:
             yield _fault(
                 name,
-                f"{name} is a placeholder or a default that everybody knows.",
-                "In production set a value of your own.",
+                f"{name} is a placeholder or a well-known default.",
+                "In production, set a value of your own.",
             )
 
 
 def is_placeholder_inside(url: str) -> bool:
-    """A password that stands in an address."""
+    """Return whether the password in an address is a placeholder."""
     if "://" not in url:
         return False
     password = urlsplit(url).password
     return bool(password) and is_placeholder(unquote(password or ""))
 
 
-def _such_as(name: str) -> str:
+def _example(name: str) -> str:
     return f"{name}={variable(name.lower()).example}"
 
 
 def _is_guarded(url: str) -> bool:
-    """Or of this very machine, where nobody stands in between."""
+    """Return whether the URL is https, or of this machine, where nobody is in between."""
     parts = urlsplit(url)
     return parts.scheme == "https" or parts.hostname in {"localhost", "127.0.0.1", "::1"}
 
 
 def _given(settings: Settings, parts: Iterable[str]) -> list[str]:
-    """The variables that are set of those that choose production for these parts."""
+    """Return the variables that are set and select production for these parts."""
     names = (name for part in PARTS if part in parts for name in PARTS[part])
     return [name.upper() for name in names if getattr(settings, name)]

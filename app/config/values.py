@@ -1,4 +1,4 @@
-"""Kinds of values: what each looks like, judged at the start."""
+"""Kinds of values, checked when the settings are read."""
 
 import json
 import math
@@ -25,7 +25,7 @@ DAY, MONTH = 86_400, 30 * 86_400
 
 @dataclass(frozen=True)
 class Kind:
-    """What a value of an annotated type looks like, in words that follow "it has to be"."""
+    """Describes the values of an annotated type, in words that follow "Expected"."""
 
     words: str
 
@@ -42,13 +42,13 @@ def _matching(pattern: str) -> AfterValidator:
 
 
 def _number(units: Mapping[str, float], unit: str) -> BeforeValidator:
-    """Whoever writes a unit is told the number."""
+    """Refuse a value with a unit, and suggest the number."""
 
     def check(value: Any) -> Any:
         match = AMOUNT.fullmatch(value.strip()) if isinstance(value, str) else None
         if match is not None and (factor := units.get(match[2].lower())):
             amount = float(match[1]) * factor
-            raise ValueError(f"Write it in {unit}, without the unit: {_plain(amount)}.")
+            raise ValueError(f"Give it in {unit}, without the unit: {_plain(amount)}.")
         return value
 
     return BeforeValidator(check)
@@ -58,33 +58,33 @@ def _plain(amount: float) -> str:
     return str(int(amount)) if math.isfinite(amount) and amount == int(amount) else str(amount)
 
 
-def _of_no_service(value: Any) -> Any:
+def _refuse_service_link(value: Any) -> Any:
     if isinstance(value, str) and value.startswith(("tcp://", "udp://")):
         raise ValueError(
-            "Kubernetes sets that for a Service of this name in the same namespace: set "
-            "enableServiceLinks: false in the pod, or give the variable in its env."
+            "Kubernetes sets this value for a Service of that name in the same namespace. Set "
+            "enableServiceLinks: false in the pod, or set the variable in its env."
         )
     return value
 
 
 def _split_url(value: str) -> SplitResult:
-    """Raises `ValueError`, with what is wrong where that can be said."""
+    """Return the parts. Raise `ValueError`, with the reason if there is one to give."""
     if not value.isprintable() or " " in value:
-        raise ValueError("There are spaces or control characters in it.")
+        raise ValueError("It contains spaces or control characters.")
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         raise ValueError("It does not begin with http:// or https://.")
     try:
         port = parts.port
     except ValueError:
-        raise ValueError("Its port is none.") from None
+        raise ValueError("Its port is not valid.") from None
     if port == 0:
-        raise ValueError("Its port is none.")
+        raise ValueError("Its port is not valid.")
     host = parts.hostname or ""
     if ":" not in host and not HOST.fullmatch(host):
-        raise ValueError("Its host is none.")
+        raise ValueError("Its host is not valid.")
     if parts.query or parts.fragment:
-        raise ValueError("Nothing may follow its path.")
+        raise ValueError("It has a query or a fragment.")
     return parts
 
 
@@ -95,7 +95,7 @@ def _login_url(value: str) -> str:
 
 def _url(value: str) -> str:
     if _split_url(value).username is not None:
-        raise ValueError("There is a user in it: credentials have variables of their own.")
+        raise ValueError("It contains a user name: credentials have their own variables.")
     return value
 
 
@@ -113,9 +113,9 @@ def _origin(value: str) -> str:
 
 def _host(value: str) -> str:
     if "://" in value:
-        raise ValueError("It is a URL; the port has a variable of its own.")
+        raise ValueError("It is a URL. The port has its own variable.")
     if re.fullmatch(r"[^:]+:\d+", value):
-        raise ValueError("The port has a variable of its own.")
+        raise ValueError("It contains a port, which has its own variable.")
     if ":" not in value and not HOST.fullmatch(value.lower()):
         raise ValueError
     return value
@@ -124,9 +124,11 @@ def _host(value: str) -> str:
 def _secret(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if text != text.strip():
-        raise ValueError("White space surrounds it, perhaps the line break that `echo` adds.")
+        raise ValueError(
+            "It begins or ends with white space, perhaps the line break that `echo` adds."
+        )
     if not text.isprintable():
-        raise ValueError("There are control characters in it.")
+        raise ValueError("It contains control characters.")
     return value
 
 
@@ -175,7 +177,7 @@ def _from_json(value: Any) -> Any:
         try:
             return json.loads(value)
         except ValueError as error:
-            raise ValueError(f"It is no JSON: {error}.") from None
+            raise ValueError(f"It is not valid JSON: {error}.") from None
     return value
 
 
@@ -190,11 +192,11 @@ AsUpper = BeforeValidator(_upper)
 Seconds = Annotated[float, Field(allow_inf_nan=False), _number(SECONDS, "seconds"), Kind("seconds")]
 WholeSeconds = Annotated[int, _number(SECONDS, "seconds"), Kind("whole seconds")]
 Bytes = Annotated[int, _number(BYTES, "bytes"), Kind("bytes")]
-Port = Annotated[int, Field(ge=1, le=65_535), BeforeValidator(_of_no_service)]
+Port = Annotated[int, Field(ge=1, le=65_535), BeforeValidator(_refuse_service_link)]
 
 Url = Annotated[str, AfterValidator(_url), Kind("an http:// or https:// URL")]
 LoginUrl = Annotated[str, AfterValidator(_login_url), Kind("an http:// or https:// URL")]
-"""With a user and a password in it, perhaps."""
+"""A URL that may contain a user name and a password."""
 Address = Annotated[
     str, AfterValidator(_address), Kind("an http:// or https:// URL without a path")
 ]
@@ -202,7 +204,7 @@ Origin = Annotated[str, AfterValidator(_origin), Kind("an origin, a URL without 
 Host = Annotated[str, AfterValidator(_host), Kind("a host name or an IP address")]
 HostPattern = Annotated[
     str,
-    # Of IPv6 the bare form is never a Host header, but what Kubernetes has for the pod's own.
+    # A bare IPv6 address is never a Host header, but Kubernetes gives the pod's own in this form.
     _matching(
         r"\*|(\*\.)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?"
         r"|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*"
@@ -227,38 +229,38 @@ Segment = Annotated[
 SchemaName = Annotated[
     str,
     _matching(r"[a-z_][a-z0-9_]{0,62}"),
-    Kind("the name of a schema: lower-case letters, digits and underscores"),
+    Kind("a schema name: lower-case letters, digits and underscores"),
 ]
 CatalogName = Annotated[
     str,
     _matching(r"[a-z_][a-z0-9_-]{0,62}"),
-    Kind("the name of a catalog: lower-case letters, digits, underscores and hyphens"),
+    Kind("a catalog name: lower-case letters, digits, underscores and hyphens"),
 ]
 KubernetesName = Annotated[
     str,
     _matching(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"),
-    Kind("a name of Kubernetes: lower-case letters, digits, hyphens"),
+    Kind("a Kubernetes name: lower-case letters, digits, hyphens"),
 ]
 Namespace = Annotated[
     str,
     _matching(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"),
-    Kind("a namespace of Kubernetes: lower-case letters, digits, hyphens"),
+    Kind("a Kubernetes namespace: lower-case letters, digits, hyphens"),
 ]
 Bucket = Annotated[
     str,
     _matching(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"),
-    Kind("the name of a bucket alone: 3 to 63 lower-case letters, digits, dots, hyphens"),
+    Kind("a bucket name only: 3 to 63 lower-case letters, digits, dots, hyphens"),
 ]
-Region = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]*"), Kind("the name of a region")]
+Region = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]*"), Kind("a region name")]
 Image = Annotated[
     str,
     _matching(r"[a-z0-9][A-Za-z0-9._/:@-]*"),
     Kind("a container image, with its registry and tag"),
 ]
 Version = Annotated[str, _matching(r"\d+\.\d+(\.\d+)?"), Kind("a version")]
-Branch = Annotated[str, _matching(r"[A-Za-z][A-Za-z0-9._/-]*"), Kind("the name of a branch or tag")]
+Branch = Annotated[str, _matching(r"[A-Za-z][A-Za-z0-9._/-]*"), Kind("a branch or tag name")]
 Prefix = Annotated[
-    str, AfterValidator(_prefix), Kind("a prefix of keys, with no bucket, leading slash or ..")
+    str, AfterValidator(_prefix), Kind("a key prefix without bucket, .. or leading slash")
 ]
 Connector = Annotated[
     str, _matching(r"airbyte-source-[a-z0-9-]+==[A-Za-z0-9._!+-]+"), Kind("a pinned connector")

@@ -1,4 +1,4 @@
-"""Builds, owns and closes every client, engine and background task; nothing else makes one."""
+"""Creates, owns and closes every client, engine and background task. Nothing else creates one."""
 
 from app.context.process import ProcessContext, open_context
 

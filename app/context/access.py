@@ -1,4 +1,4 @@
-"""Who may call, by `AUTH_MODE`."""
+"""Creates the authenticator that `AUTH_MODE` selects."""
 
 from contextlib import AsyncExitStack
 
@@ -15,9 +15,9 @@ def authenticator(settings: Settings, stack: AsyncExitStack) -> Authenticator:
         case AuthMode.API_KEY:
             return ByKey(KeyRing(settings.keys_file, settings.auth_api_key_file))
         case AuthMode.OIDC:
-            sql_guard = TokenVerifier(_issuer(settings))
-            stack.push_async_callback(sql_guard.close)
-            return ByToken(sql_guard)
+            verifier = TokenVerifier(_issuer(settings))
+            stack.push_async_callback(verifier.close)
+            return ByToken(verifier)
 
 
 def _issuer(settings: Settings) -> Issuer:

@@ -1,4 +1,4 @@
-"""How the engines of production are reached, from the settings."""
+"""Creates the connections to production engines from the settings."""
 
 from app.config import Settings
 from app.data_transformation.kubernetes.api import KubernetesApi

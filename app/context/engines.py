@@ -1,4 +1,5 @@
-"""The engine behind each port: production's where its settings are there, else the embedded one."""
+"""Creates the engine behind each port: production's if its settings are set, else the embedded
+one."""
 
 from app.airbyte.engine import IngestionEngine
 from app.airbyte.local.engine import LocalIngestionEngine

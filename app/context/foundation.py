@@ -1,4 +1,4 @@
-"""What every engine stands on: the lake, its catalog, and the judge of SQL."""
+"""Builds what every engine uses: the lake, its catalog and the SQL guard."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -25,34 +25,34 @@ class Foundation:
     settings: Settings
     lake: Lake
     builder_lake: Lake
-    """The same lake with the keys of untrusted code."""
+    """The same lake with the keys for untrusted code."""
     publisher_lake: Lake
-    """The same lake with the keys that write the tables of gold."""
+    """The same lake with the keys that write gold tables."""
     sail_lake: Lake
     """The same lake with the keys that read sources, silver and gold."""
     silver_publisher_lake: Lake
-    """The same lake with the keys that write the tables of silver."""
+    """The same lake with the keys that write silver tables."""
     store: ObjectStore
     catalog: Catalog
     records: Catalog
-    """The same catalog, on the branch that Asgard's own records are on."""
+    """The same catalog, on the branch of Asgard's own records."""
     policy: SqlPolicy
     sql_guard: SqlGuardClient
     manifests: BronzeManifests
     telemetry: Telemetry
     stack: AsyncExitStack
-    """Closes what is pushed onto it, in reverse order."""
+    """Closes everything pushed onto it, in reverse order."""
     warm: list[Callable[[], Awaitable[None]]]
-    """Starts the workers of those that have any, in the background once all are built."""
+    """Functions that start workers, called in the background once everything is built."""
     probes: dict[str, Probe]
-    """What readiness asks, by the name of the dependency."""
+    """The checks of readiness, by the name of the dependency."""
 
     @property
     def logs(self) -> Path:
         return self.settings.home / "logs"
 
 
-async def lay_foundation(
+async def build_foundation(
     settings: Settings, telemetry: Telemetry, stack: AsyncExitStack
 ) -> Foundation:
     lakehouse: EmbeddedLakehouse | ExternalLakehouse

@@ -1,4 +1,4 @@
-"""Reports at startup which layers of the sandbox this system does not have."""
+"""Reports at startup which layers of the sandbox this system lacks."""
 
 import structlog
 
@@ -9,7 +9,7 @@ from app.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 
-async def tell_layers(settings: Settings, metrics: Metrics) -> None:
+async def report_layers(settings: Settings, metrics: Metrics) -> None:
     """Log one warning with each missing layer and what is exposed without it."""
     present = (await reached())["layers"]
     for layer in LAYERS:

@@ -17,8 +17,8 @@ from app.config import Settings
 from app.context.access import authenticator
 from app.context.connections import project_target
 from app.context.engines import ingestion_engine, spark_engine, sql_engine
-from app.context.foundation import Foundation, Probe, lay_foundation
-from app.context.layers import tell_layers
+from app.context.foundation import Foundation, Probe, build_foundation
+from app.context.layers import report_layers
 from app.data_products.freshness import FreshnessWatch
 from app.data_products.record import ProductDoc
 from app.data_products.service import DataProductService
@@ -65,8 +65,8 @@ class ProcessContext:
 
     def component(self, kind: type[T]) -> T:
         for field in fields(self):
-            if isinstance(found := getattr(self, field.name), kind):
-                return found
+            if isinstance(component := getattr(self, field.name), kind):
+                return component
         raise LookupError(kind)
 
 
@@ -74,10 +74,10 @@ class ProcessContext:
 async def open_context(
     settings: Settings, metrics: Metrics, telemetry: Telemetry
 ) -> AsyncIterator[ProcessContext]:
-    """Opens everything in order and closes it in reverse, also when opening fails half-way."""
+    """Open everything in order and close it in reverse, also if opening fails half-way."""
     async with AsyncExitStack() as stack:
         access = authenticator(settings, stack)
-        foundation = await lay_foundation(settings, telemetry, stack)
+        foundation = await build_foundation(settings, telemetry, stack)
         lake, store, catalog = foundation.lake, foundation.store, foundation.catalog
         records, sql_guard, manifests = (
             foundation.records,
@@ -96,13 +96,13 @@ async def open_context(
             RunKind.DATA_PRODUCT: models,
         }
         products = RecordTable(records, "data_products", ProductDoc)
-        runs_seen: list[Observer] = [partial(count_ended_run, metrics)]
+        observers: list[Observer] = [partial(count_ended_run, metrics)]
         runs = RunService(
             store=store,
             catalog=records,
             settings=settings,
             handlers=handlers,
-            observers=runs_seen,
+            observers=observers,
             owners={
                 RunKind.INGESTION: lambda id_: _creator_of_ingestion(ingestion, id_),
                 RunKind.DATA_PRODUCT: lambda id_: _creator_of_product(products, id_),
@@ -148,13 +148,13 @@ async def open_context(
         stack.push_async_callback(audit.close)
         await runs.open()
         stack.push_async_callback(runs.close)
-        _follow(metrics, foundation, runs, audit)
+        _register_gauges(metrics, foundation, runs, audit)
         freshness = FreshnessWatch(data_products, metrics)
-        runs_seen.append(freshness.run_ended)
+        observers.append(freshness.run_ended)
         freshness.open()
         stack.push_async_callback(freshness.close)
         starts = [*foundation.warm]
-        starts.append(partial(tell_layers, settings, metrics))
+        starts.append(partial(report_layers, settings, metrics))
         warming = asyncio.create_task(_warm(starts))
         stack.push_async_callback(_stop, warming)
         yield ProcessContext(
@@ -195,8 +195,10 @@ async def _creator_of_product(products: RecordTable[ProductDoc], product_id: str
     return record.created_by if record else None
 
 
-def _follow(metrics: Metrics, foundation: Foundation, runs: RunService, audit: AuditTrail) -> None:
-    """What is looked at when somebody asks for the metrics."""
+def _register_gauges(
+    metrics: Metrics, foundation: Foundation, runs: RunService, audit: AuditTrail
+) -> None:
+    """Register the values that are read when metrics are requested."""
     watch_open_runs(metrics, runs.counts)
     metrics.endings_waiting.set_function(lambda: runs.endings_waiting)
     metrics.audit_waiting.set_function(lambda: audit.waiting)
@@ -206,12 +208,12 @@ def _follow(metrics: Metrics, foundation: Foundation, runs: RunService, audit: A
 
 
 async def _warm(starts: list[Callable[[], Awaitable[None]]]) -> None:
-    """Starts workers one after the other, so that the first requests do not wait for theirs."""
+    """Start workers one after another, so that the first requests do not wait for them."""
     for start in starts:
         try:
             await start()
         except Exception:
-            log.exception("a worker did not start; it is tried again when it is needed")
+            log.exception("A worker did not start. It is started again when it is needed.")
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

@@ -1,2 +1,2 @@
-"""`asgard demo`: a REST client of the gateway, and nothing more. It imports no other part of
-`app`; what it needs to know it learns over HTTP."""
+"""Implements `asgard demo`, which is only a REST client of the gateway. It imports no other part of
+`app`, and gets everything over HTTP."""

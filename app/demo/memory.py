@@ -1,4 +1,4 @@
-"""How much memory the demo and all its children take together, sampled while it runs."""
+"""Samples the memory of the demo and all its children while it runs."""
 
 import threading
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import psutil
 
 INTERVAL = 0.5
-"""Seconds between two samples."""
+"""The seconds between two samples."""
 
 
 class MemorySampler:
-    """`peak` is in bytes: the proportional set size where the system tells it (Linux), which
-    counts a page that several processes share once; elsewhere the resident set size."""
+    """Records the peak, in bytes. On Linux it is the proportional set size, which counts a page
+    that several processes share only once. Elsewhere it is the resident set size."""
 
     def __init__(self) -> None:
         self.peak = 0
@@ -30,7 +30,7 @@ class MemorySampler:
         own = psutil.Process()
         while not self._ended.wait(INTERVAL):
             family = (own, *own.children(recursive=True))
-            # The proportional size is dear to ask for, and never above the resident size.
+            # The proportional size is expensive to read, and never above the resident size.
             if sum(_resident(process) for process in family) <= self.peak:
                 continue
             sizes = [_measure(process) for process in family]
@@ -43,7 +43,7 @@ class MemorySampler:
 def _resident(process: psutil.Process) -> int:
     try:
         return int(process.memory_info().rss)
-    except psutil.Error:  # it ended in between, or is not ours to look at
+    except psutil.Error:  # the process ended meanwhile, or access is denied
         return 0
 
 
@@ -56,7 +56,7 @@ def _measure(process: psutil.Process) -> tuple[str, int]:
 
 
 def _label(process: psutil.Process) -> str:
-    """The module or script that runs, rather than one of many `python`."""
+    """Return the module or script that runs, which is more telling than `python`."""
     command = process.cmdline()
     if "-m" in command[:-1]:
         return command[command.index("-m") + 1]

@@ -1,4 +1,4 @@
-"""`asgard demo`: brings everything up, tells the story, then serves or checks and stops."""
+"""Runs `asgard demo`: starts everything, makes the calls, then serves, or checks and stops."""
 
 import json
 import os
@@ -27,7 +27,7 @@ CHECK = Path(__file__).parents[2] / "script" / "demo_check.py"
 COLD_LIMIT, WARM_LIMIT = 300, 60
 MEMORY_LIMIT = 2_500_000_000
 WIDTH = 120
-"""Characters of a line where the output is no terminal."""
+"""The line width if the output is not a terminal."""
 
 
 class Interrupted(Exception):
@@ -35,14 +35,14 @@ class Interrupted(Exception):
 
 
 def run(port: int, check: bool, seed: int | None) -> int:
-    """The exit status: 0, 1 when the demo or the check fails, 2 for a wrong use, 130 when it was
-    interrupted before its end."""
+    """Return the exit status: 0, 1 if the demo or the check fails, 2 for wrong usage, 130 if it was
+    interrupted."""
     started = float(os.environ.get("ASGARD_DEMO_STARTED") or time.time())
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)
     if seed is not None and not check:
-        console.print("--seed alters the data, which only makes sense with --check.")
+        console.print("--seed alters the data, so it requires --check.")
         return 2
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -75,12 +75,12 @@ def _in_home(
     if seed is not None:
         data = home / "data" / "nycflights13"
         altered_copy(raw_data(), data, seed)
-        console.print(f"Rows dropped, doubled and altered at random, seed {seed}")
+        console.print(f"Rows dropped, duplicated and altered at random, seed {seed}")
     with _gateway(console, port, home, data) as gateway:
         client = Client(gateway.url, console)
         story = Story(client, data)
         try:
-            story.tell()
+            story.run()
         finally:
             client.close()
         result = 0
@@ -95,7 +95,7 @@ def _in_home(
 
 @contextmanager
 def _home(check: bool) -> Iterator[Path]:
-    """A check begins with nothing and leaves nothing."""
+    """Yield the home directory. A check uses a temporary one."""
     if not check:
         yield Path(os.environ.get("ASGARD_HOME") or ".asgard").expanduser().absolute()
         return
@@ -112,20 +112,20 @@ def _gateway(console: Console, port: int, home: Path, data: Path) -> Iterator[Ga
     started = time.perf_counter()
     gateway = Gateway(port, home, data)
     try:
-        with Client(gateway.url, console).progress("starting") as say:
-            gateway.wait_ready(say)
+        with Client(gateway.url, console).progress("starting") as set_detail:
+            gateway.wait_ready(set_detail)
         console.print(f"  ready in {time.perf_counter() - started:.1f} s at {gateway.url}")
         yield gateway
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it
-        console.print("Stopping the gateway and all that it started")
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
+        console.print("Stopping the gateway and all its processes")
         for name in gateway.stop():
             console.print(f"  had to be killed: {name}")
 
 
 def _check(home: Path, data: Path, facts: dict[str, Any]) -> int:
-    """In a process of its own, which knows the raw files, the lake and these facts alone."""
+    """Check in a separate process, which knows only the raw files, the lake and these facts."""
     path = home / "facts.json"
     path.write_text(json.dumps(facts | {"users": USERS}))
     options = ["--raw", str(data), "--home", str(home), "--facts", str(path)]
@@ -164,7 +164,7 @@ def _serve(console: Console, gateway: Gateway) -> None:
         status = gateway.wait()
     except Interrupted:
         return
-    raise DemoFailed(f"The gateway ended with status {status}; its log is {gateway.log}.")
+    raise DemoFailed(f"The gateway ended with status {status}. Its log is {gateway.log}.")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -1,6 +1,6 @@
-"""The demo itself: from two sources to a data product, call by call.
+"""The calls of the demo, from two sources to a data product.
 
-It keeps what the API answered in `facts`, which the summary prints and the check compares.
+`facts` holds figures from the answers, which the summary prints and the check compares.
 """
 
 from pathlib import Path
@@ -27,10 +27,10 @@ class Story:
         self._data = data
         self.facts: dict[str, Any] = {"bronze": {}, "silver": {}, "gold": {}, "product": {}}
 
-    def tell(self) -> None:
+    def run(self) -> None:
         self._chapter("1 · Ingestion: files and an Airbyte connector into bronze")
         users = self._ingest()
-        self._chapter("2 · Spark: bronze into silver, while the connector reads on")
+        self._chapter("2 · Spark: bronze into silver, while the connector keeps reading")
         self._spark("flights", queries.SILVER_FLIGHTS)
         self._spark("flights_enriched", queries.SILVER_FLIGHTS_ENRICHED)
         self._synced(users)
@@ -44,13 +44,13 @@ class Story:
         self._client.console.rule(f"[bold]{title}", align="left")
 
     def _ingest(self) -> str:
-        """The run of the connector's sync, which goes on; the files are in bronze."""
+        """Load the files into bronze, and return the run of the connector's sync, which goes on."""
         call = self._client
         users, install = self._source(USERS_SOURCE, "faker", {"count": USERS, "seed": 2013})
         flights, _ = self._source(FLIGHTS_SOURCE, "file", {"url": str(self._data)})
         call.get(f"/airbyte/datasource/{flights}/streams")
         sink = (
-            self._named("/airbyte/sink", "destinations", "destinationId", "lake")
+            self._find("/airbyte/sink", "destinations", "destinationId", "lake")
             or (call.post("/airbyte/sink", {"name": "lake", "type": "s3"}, show="id")["id"])
         )
         self._synced(self._sync(flights, sink, FLIGHTS_SOURCE, None))
@@ -71,17 +71,17 @@ class Story:
         return run
 
     def _source(self, name: str, kind: str, config: Answer) -> tuple[str, str | None]:
-        """Its id, and the run that installs its connector if that has to be done first."""
-        known = self._named("/airbyte/datasource", "sources", "sourceId", name)
-        if known:
-            return known, None
+        """Return the source's id, and the run that installs its connector, if that is needed."""
+        existing = self._find("/airbyte/datasource", "sources", "sourceId", name)
+        if existing:
+            return existing, None
         body = {"name": name, "type": kind, "config": config}
         answer = self._client.post("/airbyte/datasource", body, show="id, name")
         install = answer.get("run") or {}
         return answer["id"], install.get("run_id")
 
-    def _named(self, path: str, plural: str, key: str, name: str) -> str | None:
-        """What an earlier demo on the same ASGARD_HOME made is used again."""
+    def _find(self, path: str, plural: str, key: str, name: str) -> str | None:
+        """Return the id of a resource that an earlier demo on the same ASGARD_HOME created."""
         for item in self._client.get(path, show="total")[plural]:
             if item["name"] == name:
                 return str(item[key])
@@ -124,7 +124,7 @@ class Story:
         gold = self.facts["gold"]
         gold["carrier_delays"] = self._dbt("carrier_delays", queries.CARRIER_DELAYS, "table")
         gold["worst_routes"] = self._dbt("worst_routes", queries.WORST_ROUTES, "view")
-        self._forget("daily_departures")
+        self._delete("daily_departures")
         gold["daily_departures, first run"] = self._daily(queries.DAILY_DEPARTURES_FIRST)
         gold["daily_departures, second run"] = self._daily(queries.DAILY_DEPARTURES_SECOND)
 
@@ -137,14 +137,14 @@ class Story:
             unique_key=["scheduled_on", "origin"],
         )
 
-    def _dbt(self, name: str, sql: str, materialization: str, **more: Any) -> int | None:
+    def _dbt(self, name: str, sql: str, materialization: str, **options: Any) -> int | None:
         body = {
             "name": name,
             "sql_query": sql,
             "materialization": materialization,
             "tags": ["demo"],
             "owner": "demo",
-            **more,
+            **options,
         }
         answer = self._client.post(
             "/dbt/transform", body, show="status, gold_table_name, row_count"
@@ -154,18 +154,18 @@ class Story:
         rows: int | None = answer["row_count"]
         return rows
 
-    def _forget(self, name: str) -> None:
-        """An incremental table grows with every run: a demo that is run again starts it anew."""
-        listed = self._client.get("/dbt/transformations", show="total_count", page_size=100)
-        for item in listed["transformations"]:
+    def _delete(self, name: str) -> None:
+        """Delete the table of an earlier demo, since an incremental table grows with every run."""
+        page = self._client.get("/dbt/transformations", show="total_count", page_size=100)
+        for item in page["transformations"]:
             if item["name"] == name:
                 path = f"/dbt/transformations/{item['transformation_id']}"
                 self._client.call("DELETE", path, params={"drop_table": "true"})
 
     def _product(self) -> None:
         call, facts = self._client, self.facts["product"]
-        listed = call.get("/data-products", show="total_count", search=PRODUCT)
-        known = [item["id"] for item in listed["data_products"] if item["name"] == PRODUCT]
+        page = call.get("/data-products", show="total_count", search=PRODUCT)
+        existing = [item["id"] for item in page["data_products"] if item["name"] == PRODUCT]
         body = {
             "name": PRODUCT,
             "description": "How punctual each carrier is, and where it has a hard time.",
@@ -176,8 +176,11 @@ class Story:
             "tags": ["flights", "punctuality"],
             "sql_query": queries.CARRIER_PUNCTUALITY,
         }
-        created = known[0] if known else call.post("/data-products", body, show="id, status")["id"]
-        path = f"/data-products/{created}"
+        if existing:
+            id_ = existing[0]
+        else:
+            id_ = call.post("/data-products", body, show="id, status")["id"]
+        path = f"/data-products/{id_}"
         built = call.post(f"{path}/run", show="status, run.state, run.output.rows")
         _expect_success(built["run"])
         lineage = call.get(f"{path}/lineage")
@@ -189,15 +192,15 @@ class Story:
         facts["stats rows"] = stats["row_count"]
         facts["columns"] = [column["name"] for column in preview["columns"]]
         facts["rows"] = preview["rows"]
-        facts["id"] = created
+        facts["id"] = id_
         facts["upstream"] = sorted(node["id"] for node in lineage["upstream"])
 
     def _show_lineage(self, lineage: Answer) -> None:
-        into: dict[str, list[str]] = {}
+        inputs: dict[str, list[str]] = {}
         for edge in lineage["edges"]:
-            into.setdefault(edge["to"], []).append(edge["from"])
-        for table, read in into.items():
-            self._client.console.print(f"    {table} [dim]⟵[/] {', '.join(read)}", soft_wrap=True)
+            inputs.setdefault(edge["to"], []).append(edge["from"])
+        for table, names in inputs.items():
+            self._client.console.print(f"    {table} [dim]⟵[/] {', '.join(names)}", soft_wrap=True)
 
     def _show_rows(self, preview: Answer) -> None:
         shown = [

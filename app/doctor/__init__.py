@@ -1,4 +1,4 @@
-"""`asgard doctor`."""
+"""Implements `asgard doctor`."""
 
 from app.doctor.checks import examine
 from app.doctor.engines import airbyte_findings, kubernetes_findings

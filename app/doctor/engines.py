@@ -1,4 +1,4 @@
-"""The engines: reached, as whom, and allowed to do what is needed."""
+"""Checks that the engines are reachable, and that Asgard's user has the permissions it needs."""
 
 import asyncio
 
@@ -12,31 +12,31 @@ from app.warehouse.trino.client import TrinoClient
 
 async def trino_findings(settings: Settings) -> list[CheckResult]:
     client = TrinoClient(trino_connection(settings))
-    advice = "Check TRINO_HOST, TRINO_PORT, TRINO_USER and how Trino lets them in."
+    advice = "Check TRINO_HOST, TRINO_PORT, TRINO_USER and Trino's authentication."
     reached = await finding("Trino", lambda: _identity(client), advice)
     if not reached.ok:
         return [reached]
-    allow = "Allow TRINO_USER to make tables in GOLD_SCHEMA: see Trino's access control."
-    make = "./script/create-schemas.sh makes them, and so does Asgard when it starts."
+    allow = "Allow TRINO_USER to create tables in GOLD_SCHEMA: see Trino's access control."
+    create = "./script/create-schemas.sh creates them, and so does Asgard when it starts."
     return [
         reached,
         *await asyncio.gather(
-            finding("Trino schemas", lambda: _schemas(client, settings), make),
+            finding("Trino schemas", lambda: _schemas(client, settings), create),
             finding("Trino, writing", lambda: _may_write(client, settings), allow),
         ),
     ]
 
 
 async def _identity(client: TrinoClient) -> str:
-    asked = "SELECT node_version, current_user FROM system.runtime.nodes LIMIT 1"
-    answer = await asyncio.to_thread(client.ask, asked, BUDGET)
+    query = "SELECT node_version, current_user FROM system.runtime.nodes LIMIT 1"
+    answer = await asyncio.to_thread(client.ask, query, BUDGET)
     version, user = answer.rows[0]
     return f"version {version} as {user}"
 
 
 async def _schemas(client: TrinoClient, settings: Settings) -> str:
-    shown = await asyncio.to_thread(client.ask, "SHOW SCHEMAS", BUDGET)
-    missing = {settings.silver_schema, settings.gold_schema} - {row[0] for row in shown.rows}
+    answer = await asyncio.to_thread(client.ask, "SHOW SCHEMAS", BUDGET)
+    missing = {settings.silver_schema, settings.gold_schema} - {row[0] for row in answer.rows}
     if missing:
         names = ", ".join(sorted(missing))
         raise RuntimeError(f"catalog {settings.trino_catalog} has no schema {names}")
@@ -44,11 +44,11 @@ async def _schemas(client: TrinoClient, settings: Settings) -> str:
 
 
 async def _may_write(client: TrinoClient, settings: Settings) -> str:
-    """Judged by Trino's own analysis, which asks its access control and makes nothing."""
+    """Let Trino validate a statement, which checks its access control and creates nothing."""
     table = f'"{settings.gold_schema}".asgard_doctor'
-    asked = f"EXPLAIN (TYPE VALIDATE) CREATE TABLE {table} AS SELECT 1 AS checked"
-    await asyncio.to_thread(client.ask, asked, BUDGET)
-    return f"tables may be made in {settings.gold_schema}"
+    query = f"EXPLAIN (TYPE VALIDATE) CREATE TABLE {table} AS SELECT 1 AS checked"
+    await asyncio.to_thread(client.ask, query, BUDGET)
+    return f"tables can be created in {settings.gold_schema}"
 
 
 async def airbyte_findings(settings: Settings) -> list[CheckResult]:

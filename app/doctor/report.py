@@ -1,4 +1,4 @@
-"""What was seen of one thing, and how it is shown."""
+"""The result of a check, and the table that shows all results."""
 
 import time
 from asyncio import timeout
@@ -12,58 +12,58 @@ from rich.table import Table
 from app.errors import AsgardError
 
 Advice = str | Callable[[str], str]
-"""What to do; a function of it is told what was seen."""
+"""What to do about a failure, or a function that derives it from the message."""
 BUDGET = 5.0
-"""Seconds that each check may take. One in a thread ends with its client's own time-out, which has
-to be as short."""
+"""The seconds that each check may take. A check in a thread only ends with its client's timeout,
+which must be as short."""
 SHORTEST_HIDDEN = 4
-"""A shorter secret is part of too many words."""
+"""Shorter secrets are not hidden: they are part of too many words."""
 
 
 @dataclass(frozen=True)
 class CheckResult:
     what: str
     ok: bool
-    said: str
+    message: str
     advice: str = ""
     is_warning: bool = False
-    """To be looked at, though it keeps nothing from working."""
+    """Whether it needs attention, although everything works."""
 
 
 async def finding(what: str, check: Callable[[], Awaitable[str]], advice: Advice) -> CheckResult:
-    """`advice` is for a failure that brings none of its own."""
+    """Run a check. `advice` applies to a failure without its own hint."""
     started = time.perf_counter()
     try:
         async with timeout(BUDGET):
-            said = await check()
-    except Exception as error:  # noqa: BLE001 — a doctor reports whatever it met
-        said = str(error) or type(error).__name__
+            message = await check()
+    except Exception as error:  # noqa: BLE001 — the doctor reports every error
+        message = str(error) or type(error).__name__
         if isinstance(error, TimeoutError):
-            said = f"no answer within {BUDGET:g} s"
+            message = f"no answer within {BUDGET:g} s"
         hint = error.hint if isinstance(error, AsgardError) else None
         return CheckResult(
-            what, False, said, hint or (advice if isinstance(advice, str) else advice(said))
+            what, False, message, hint or (advice if isinstance(advice, str) else advice(message))
         )
-    return CheckResult(what, True, f"{said} ({(time.perf_counter() - started) * 1000:.0f} ms)")
+    return CheckResult(what, True, f"{message} ({(time.perf_counter() - started) * 1000:.0f} ms)")
 
 
-def show(findings: Iterable[CheckResult], secrets: Iterable[str]) -> int:
-    """Prints a table; returns 0, or 1 when something does not work. No secret gets through."""
+def show(results: Iterable[CheckResult], secrets: Iterable[str]) -> int:
+    """Print a table without secrets. Return 0, or 1 if a check failed."""
     hidden = [secret for secret in secrets if len(secret) >= SHORTEST_HIDDEN]
     table = Table()
-    for title in ("check", "result", "what was seen", "what to do"):
+    for title in ("check", "result", "details", "what to do"):
         table.add_column(title, overflow="fold")
-    is_well = True
-    for found in findings:
-        is_well = is_well and found.ok
-        result = "[green]ok" if found.ok else "[red]failed"
-        if found.is_warning:
-            result = "[yellow]warning"
-        advice = "" if found.ok and not found.is_warning else found.advice
-        cells = [found.what, found.said, advice]
+    all_ok = True
+    for result in results:
+        all_ok = all_ok and result.ok
+        status = "[green]ok" if result.ok else "[red]failed"
+        if result.is_warning:
+            status = "[yellow]warning"
+        advice = "" if result.ok and not result.is_warning else result.advice
+        cells = [result.what, result.message, advice]
         for secret in hidden:
             cells = [cell.replace(secret, "**********") for cell in cells]
-        what, said, advice = map(escape, cells)
-        table.add_row(what, result, said, advice)
+        what, message, advice = map(escape, cells)
+        table.add_row(what, status, message, advice)
     Console().print(table)
-    return 0 if is_well else 1
+    return 0 if all_ok else 1

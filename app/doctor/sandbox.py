@@ -18,24 +18,25 @@ ADVICE = (
 async def sandbox_findings(settings: Settings) -> list[CheckResult]:
     """Warns, but never fails, when a layer is missing: the SQL guard works without it."""
     hosts = () if settings.is_production("sql") else (UNREACHED,)
-    found: dict[str, Any] = {}
+    layers: dict[str, Any] = {}
 
     async def check() -> str:
-        found.update(await reached(hosts))
-        return _described(found)
+        layers.update(await reached(hosts))
+        return _describe(layers)
 
     result = await finding(WHAT, check, ADVICE)
     if not result.ok:
         return [result]
-    open_ = [name for name in ("file", "network", "process") if found[name]]
-    return [CheckResult(WHAT, True, result.said, ADVICE, is_warning=bool(open_ or _missing(found)))]
+    is_warning = any(layers[name] for name in ("file", "network", "process"))
+    is_warning = is_warning or bool(_missing(layers))
+    return [CheckResult(WHAT, True, result.message, ADVICE, is_warning=is_warning)]
 
 
 def _missing(reached: dict[str, Any]) -> list[str]:
     return [part for part in PARTS if part not in reached["layers"]]
 
 
-def _described(reached: dict[str, Any]) -> str:
+def _describe(reached: dict[str, Any]) -> str:
     named = {LANDLOCK: f"{LANDLOCK} ABI {abi()}"}
     layers = [layer for layer in reached["layers"] if layer not in PARTS]
     active = ", ".join(named.get(layer, layer) for layer in layers) or "no sandbox layer"

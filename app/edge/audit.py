@@ -1,4 +1,4 @@
-"""Puts changes, and who was refused one, on record."""
+"""Records changes, and refused attempts to make them, in the audit trail."""
 
 import json
 from typing import TYPE_CHECKING, cast
@@ -21,8 +21,8 @@ def is_change(scope: Scope) -> bool:
 
 
 def audit_recorder(scope: Scope, caller: Caller, address: str, request_id: str) -> Recorder:
-    async def keep(status: int, body: bytes) -> None:
-        # What a route says of itself is known once the router has found it.
+    async def record_change(status: int, body: bytes) -> None:
+        # The route is only known here, after the router has matched it.
         extra = getattr(scope.get("route"), "openapi_extra", None) or {}
         context = cast("ProcessContext | None", getattr(scope["app"].state, "context", None))
         if context is None or extra.get("x-asgard-access") == "read":
@@ -33,7 +33,7 @@ def audit_recorder(scope: Scope, caller: Caller, address: str, request_id: str) 
             path=scope["path"][:LONGEST_PATH],
             address=address,
             status=status,
-            # Who was never let in cannot fill the lake: whatever such callers try is counted.
+            # Unauthenticated callers cannot fill the lake: their attempts are only counted.
             outcome=AuditOutcome.REFUSED if caller is UNKNOWN else AuditOutcome.of(status),
             request_id=request_id,
             **ids_in(_parsed(body), scope.get("path_params", {})),
@@ -43,7 +43,7 @@ def audit_recorder(scope: Scope, caller: Caller, address: str, request_id: str) 
         else:
             await context.audit.keep(record)
 
-    return keep
+    return record_change
 
 
 def _parsed(body: bytes) -> object:

@@ -1,4 +1,4 @@
-"""Who may come in: every path but those that are open needs a caller."""
+"""Admits authenticated callers. Every path except the open ones requires one."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -24,32 +24,33 @@ class Gatekeeper:
     docs_are_public: bool
     rate: RateLimit
     failures: RateLimit
-    """Of those who show no valid key, by address: guessing is slow as well as hopeless."""
+    """Limits requests without a valid key, by address, so that guessing keys is also slow."""
 
     def is_open(self, path: str) -> bool:
         return path in PROBES or (self.docs_are_public and (path in DOCS or path.startswith(FILES)))
 
     async def admit(self, scope: Scope, headers: Headers, address: str) -> Caller:
-        """Raises `Unauthorized`, `TooManyRequests`, `EngineUnreachable`."""
+        """Return the caller. Raise `Unauthorized`, `TooManyRequests` or `EngineUnreachable`."""
         context = cast("ProcessContext | None", getattr(scope["app"].state, "context", None))
         if context is None:
-            raise EngineUnreachable("This gateway is starting; ask again.", retry_after=2)
+            raise EngineUnreachable("This gateway is still starting. Try again.", retry_after=2)
         try:
             return await context.authenticator.caller(headers)
         except Unauthorized:
             self.require_rate(self.failures, address)
             raise
 
-    def require_rate(self, limit: RateLimit, who: str) -> None:
-        if (seconds := limit.take(who)) is not None:
+    def require_rate(self, limit: RateLimit, identity: str) -> None:
+        if (seconds := limit.take(identity)) is not None:
             raise TooManyRequests(
-                "These are more requests than one caller may make in a minute (RATE_LIMIT).",
-                hint=f"Ask again in {seconds} s.",
+                "The caller has exceeded its number of requests per minute (RATE_LIMIT).",
+                hint=f"Try again in {seconds} s.",
                 retry_after=seconds,
             )
 
 
 def challenge(headers: Headers) -> dict[str, str]:
-    """RFC 6750: no error is named to those who showed nothing."""
-    shown = "authorization" in headers or "x-api-key" in headers
-    return {"WWW-Authenticate": 'Bearer realm="asgard"' + ', error="invalid_token"' * shown}
+    """Return the challenge of RFC 6750, which names an error only if a credential was sent."""
+    has_credential = "authorization" in headers or "x-api-key" in headers
+    error = ', error="invalid_token"' if has_credential else ""
+    return {"WWW-Authenticate": f'Bearer realm="asgard"{error}'}

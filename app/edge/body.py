@@ -1,4 +1,4 @@
-"""A request's body on its way in: not too large, and the clock knows when it is all there."""
+"""Reads a request's body: limits its size and restarts the deadline when it is complete."""
 
 from collections.abc import Callable
 
@@ -23,10 +23,10 @@ class BodyReader:
         length = headers.get("content-length")
         self._is_whole = "transfer-encoding" not in headers and length in {None, "0"}
         self.is_awaited = False
-        """The handler waits for the rest of it."""
+        """Whether the handler is waiting for the rest of the body."""
 
     async def __call__(self) -> Message:
-        """Counts what arrives without a Content-Length (or with a false one)."""
+        """Return the next message, counting bytes: Content-Length may be missing or wrong."""
         self.is_awaited = not self._is_whole
         message = await self._receive()
         self.is_awaited = False
@@ -47,4 +47,4 @@ class BodyReader:
 
 
 def too_large(limit: int) -> str:
-    return f"A body has at most {limit} bytes (MAX_BODY_BYTES)."
+    return f"The body is too large: expected at most {limit} bytes (MAX_BODY_BYTES)."

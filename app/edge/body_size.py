@@ -1,15 +1,15 @@
-"""Counts the values in a body before anything parses it: the event loop looks at each of them."""
+"""Counts the values in a body before it is parsed, since the event loop visits each of them."""
 
 import re
 
 MOST_PARTS = 100_000
-"""Values in a body, about."""
+"""The approximate limit for the number of values in a body."""
 TOO_MANY_PARTS = f"body: has more than {MOST_PARTS} values; expected fewer"
 TEXTS = re.compile(b'"[^"]*"?')
 
 
 def has_too_many_parts(body: bytes) -> bool:
-    """Count what stands before values, outside of texts."""
+    """Count the characters that precede values, outside of strings."""
     if _marks(body) <= MOST_PARTS:
         return False
     plain = body.replace(rb"\\", b"").replace(rb"\"", b"")

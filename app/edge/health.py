@@ -1,4 +1,5 @@
-"""Liveness, readiness and metrics. A shared outage never takes a replica out: see the contract."""
+"""Liveness, readiness and metrics. The outage of a shared dependency never makes a replica
+unready."""
 
 import asyncio
 import time
@@ -22,8 +23,8 @@ router = APIRouter(tags=["health"])
 PROBE_BUDGET = 1.0
 """Seconds that readiness gives each dependency."""
 ROUND_SECONDS = 1.0
-"""The time for which readiness answers with what the last round of checks found."""
-FAILED = "the check failed; the log of the gateway has the cause"
+"""The seconds for which readiness reuses the results of the last round of checks."""
+FAILED = "the check failed; the gateway's log has the cause"
 Checks = Mapping[str, Callable[[], Awaitable[object]]]
 log = structlog.get_logger(__name__)
 
@@ -36,21 +37,21 @@ class Probe(BaseModel):
 
 
 class Rounds:
-    """Shares one round of checks: anyone may ask for readiness, as often as they like."""
+    """Shares one round of checks between callers: anyone may request readiness at any rate."""
 
     def __init__(self) -> None:
         self._checks: Checks | None = None
         self._round: asyncio.Task[dict[str, Probe]] | None = None
-        self._begun = 0.0
+        self._started = 0.0
 
-    async def found(self, checks: "Checks") -> dict[str, Probe]:
+    async def results(self, checks: "Checks") -> dict[str, Probe]:
         if self._round is None or self._checks is not checks or self._is_old(self._round):
-            self._checks, self._begun = checks, time.monotonic()
-            self._round = asyncio.create_task(_probed(checks))
+            self._checks, self._started = checks, time.monotonic()
+            self._round = asyncio.create_task(_probe_all(checks))
         return await asyncio.shield(self._round)
 
     def _is_old(self, last: asyncio.Task[dict[str, Probe]]) -> bool:
-        return last.done() and time.monotonic() - self._begun >= ROUND_SECONDS
+        return last.done() and time.monotonic() - self._started >= ROUND_SECONDS
 
 
 class Health(BaseModel):
@@ -60,44 +61,44 @@ class Health(BaseModel):
 
 class Readiness(BaseModel):
     status: str
-    """`ready`, `degraded` (a dependency is away), `starting` or `draining`."""
+    """`ready`, `degraded` (a dependency is unreachable), `starting` or `draining`."""
     dependencies: dict[str, Probe]
 
 
 @router.get("/health")
 async def health(request: Request) -> Health:
-    """The process is alive."""
+    """Reports that the process is alive."""
     return Health(status="healthy", version=request.app.version)
 
 
 @router.get("/health/ready", responses={503: {"model": Readiness}})
 async def ready(request: Request, response: Response) -> Readiness:
-    """Whether this process takes requests, and what it found of its dependencies."""
+    """Reports whether this process accepts requests, and the state of each dependency."""
     context = cast("ProcessContext | None", getattr(request.app.state, "context", None))
     if context is None or request.app.state.draining:
         response.status_code = 503
         status = "starting" if context is None else "draining"
         return Readiness(status=status, dependencies={})
-    probes = await request.app.state.rounds.found(context.probes)
-    away = any(item.status != "ok" for item in probes.values())
-    return Readiness(status="degraded" if away else "ready", dependencies=probes)
+    probes = await request.app.state.rounds.results(context.probes)
+    is_degraded = any(item.status != "ok" for item in probes.values())
+    return Readiness(status="degraded" if is_degraded else "ready", dependencies=probes)
 
 
 @router.get("/metrics", response_class=Response, dependencies=[needs(METRICS)])
 async def metrics(request: Request) -> Response:
-    """The gateway's own series, in Prometheus' text format."""
+    """Returns the gateway's own metrics, in the Prometheus text format."""
     return Response(
         generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST
     )
 
 
-async def _probed(checks: Checks) -> dict[str, Probe]:
-    found = await asyncio.gather(*(probe(check) for check in checks.values()))
-    return dict(zip(checks, found, strict=True))
+async def _probe_all(checks: Checks) -> dict[str, Probe]:
+    probes = await asyncio.gather(*(probe(check) for check in checks.values()))
+    return dict(zip(checks, probes, strict=True))
 
 
-def _told(error: BaseException) -> str:
-    """The text of another error may say more than anyone may know."""
+def _public_cause(error: BaseException) -> str:
+    """Return what anyone may know of the error. Texts of other libraries may reveal too much."""
     if isinstance(error, AsgardError):
         return error.detail
     log.warning("probe_failed", error=type(error).__name__, text=str(error))
@@ -105,22 +106,22 @@ def _told(error: BaseException) -> str:
 
 
 async def probe(check: Callable[[], Awaitable[object]], budget: float = PROBE_BUDGET) -> Probe:
-    """Runs one check within its budget, in seconds; never raises."""
+    """Run one check within its budget, in seconds. Never raises."""
     started = time.perf_counter()
     cause: str | None = None
-    # Left behind when it is late: a cancelled check would be waited for until its thread ends.
-    checking = asyncio.ensure_future(check())
-    checking.add_done_callback(_seen)
-    if not (await asyncio.wait({checking}, timeout=budget))[0]:
+    # A late check is left running: cancelling it would wait until its thread ends.
+    task = asyncio.ensure_future(check())
+    task.add_done_callback(_retrieve_exception)
+    if not (await asyncio.wait({task}, timeout=budget))[0]:
         cause = f"no answer within {budget:g} s"
-    elif (error := checking.exception()) is not None:
-        cause = _told(error)
+    elif (error := task.exception()) is not None:
+        cause = _public_cause(error)
     status = "ok" if cause is None else "unreachable"
     return Probe(
         status=status, latency_seconds=round(time.perf_counter() - started, 4), cause=cause
     )
 
 
-def _seen(checking: asyncio.Future[object]) -> None:
-    if not checking.cancelled():
-        checking.exception()
+def _retrieve_exception(task: asyncio.Future[object]) -> None:
+    if not task.cancelled():
+        task.exception()

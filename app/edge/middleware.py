@@ -1,4 +1,4 @@
-"""The outer edge of every request: its id, its caller, its limits, its log line and its metrics."""
+"""Handles what every request has: an id, a caller, limits, a log line and metrics."""
 
 import time
 import uuid
@@ -43,12 +43,12 @@ log = structlog.get_logger(__name__)
 METHODS = SAFE_METHODS | {"POST", "PUT", "PATCH", "DELETE"}
 MOST_DIGITS = 18
 UNTRACED = PROBES | {"/metrics"}
-"""Asked every few seconds by machines."""
+"""Paths that machines request every few seconds."""
 
 
 @dataclass(frozen=True)
 class EdgeRequest:
-    """A request, as far as the edge looks at it."""
+    """The parts of a request that the edge uses."""
 
     scope: Scope
     receive: Receive
@@ -58,8 +58,8 @@ class EdgeRequest:
 
 
 class Edge:
-    """Wraps the application. Nothing but an answer leaves it: an error that no handler knew is
-    logged with its traceback and answered as a bare 500."""
+    """Wraps the application. Every request gets an answer: an error without a handler is logged
+    with its traceback and answered as a plain 500."""
 
     def __init__(
         self, app: ASGIApp, metrics: Metrics, settings: Settings, telemetry: Telemetry
@@ -73,7 +73,7 @@ class Edge:
         self.timeout = settings.request_timeout
         self.proxies = Proxies(settings.trusted_proxies)
         limit = settings.requests_per_minute
-        self.door = Gatekeeper(settings.shows_docs, RateLimit(limit), RateLimit(limit))
+        self.gatekeeper = Gatekeeper(settings.shows_docs, RateLimit(limit), RateLimit(limit))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -85,113 +85,117 @@ class Edge:
         origin = self.proxies.origin(scope, headers)
         method: str = scope["method"]
         is_head = method == "HEAD"
-        answer = ResponseGuard(send, request_id, origin.is_https, is_head)
+        response = ResponseGuard(send, request_id, origin.is_https, is_head)
         started = time.perf_counter()
         with self._traced(scope, headers) as work:
-            answer.traceresponse = work.traceparent
-            logged = {"request_id": request_id, **in_log(work)}
-            structlog.contextvars.bind_contextvars(**logged)
+            response.traceresponse = work.traceparent
+            log_fields = {"request_id": request_id, **in_log(work)}
+            structlog.contextvars.bind_contextvars(**log_fields)
             if is_head:
-                # The server still sees the method in its own scope. Every GET route answers HEAD.
+                # The server's own scope keeps the method. Every GET route answers HEAD.
                 scope = {**scope, "method": "GET"}
             try:
-                asked = EdgeRequest(scope, receive, headers, request_id, origin.address)
-                await self._answer(asked, answer)
+                request = EdgeRequest(scope, receive, headers, request_id, origin.address)
+                await self._answer(request, response)
             finally:
-                self._account(scope, method, answer.status, time.perf_counter() - started, work)
-                structlog.contextvars.unbind_contextvars(*logged)
+                self._account(scope, method, response.status, time.perf_counter() - started, work)
+                structlog.contextvars.unbind_contextvars(*log_fields)
                 request_id_of_task.reset(token)
 
     def _traced(self, scope: Scope, headers: Headers) -> AbstractContextManager[Work]:
         if scope["path"] in UNTRACED:
             return nullcontext(Work())
-        known = {"http.request.method": scope["method"], "url.path": scope["path"]}
-        return self.telemetry.work(scope["method"], "server", headers.get("traceparent"), known)
+        attributes = {"http.request.method": scope["method"], "url.path": scope["path"]}
+        traceparent = headers.get("traceparent")
+        return self.telemetry.work(scope["method"], "server", traceparent, attributes)
 
-    async def _answer(self, asked: EdgeRequest, answer: ResponseGuard) -> None:
-        scope, caller = asked.scope, UNKNOWN
+    async def _answer(self, request: EdgeRequest, response: ResponseGuard) -> None:
+        scope, caller = request.scope, UNKNOWN
         path: str = scope["path"]
         if len(path) > 1 and path.endswith("/"):
             scope["path"] = path.rstrip("/") or "/"
         if is_change(scope):
-            answer.keep = audit_recorder(scope, caller, asked.address, asked.request_id)
+            response.record = audit_recorder(scope, caller, request.address, request.request_id)
         try:
-            self._look_at(scope["method"], asked.headers)
-            if not self.door.is_open(scope["path"]):
-                caller = await self.door.admit(scope, asked.headers, asked.address)
+            self._check(scope["method"], request.headers)
+            if not self.gatekeeper.is_open(scope["path"]):
+                caller = await self.gatekeeper.admit(scope, request.headers, request.address)
                 scope.setdefault("state", {})["caller"] = caller
-                if answer.keep is not None:
-                    answer.keep = audit_recorder(scope, caller, asked.address, asked.request_id)
-                self.door.require_rate(self.door.rate, identity_of(caller.subject))
+                if response.record is not None:
+                    response.record = audit_recorder(
+                        scope, caller, request.address, request.request_id
+                    )
+                self.gatekeeper.require_rate(self.gatekeeper.rate, identity_of(caller.subject))
         except AsgardError as refusal:
-            more = challenge(asked.headers) if isinstance(refusal, Unauthorized) else None
-            response = problem_response(refusal, path, more)
-            # What follows may be a second request, or the rest of this one.
-            response = _close(response) if isinstance(refusal, MalformedRequest) else response
-            await response(scope, asked.receive, answer)
+            headers = challenge(request.headers) if isinstance(refusal, Unauthorized) else None
+            problem = problem_response(refusal, path, headers)
+            # The bytes that follow may be a second request, or the rest of this one.
+            problem = _close(problem) if isinstance(refusal, MalformedRequest) else problem
+            await problem(scope, request.receive, response)
             return
         with within(SecretScope()):
-            await self._serve(asked, answer, path, caller)
+            await self._serve(request, response, path, caller)
 
     async def _serve(
-        self, asked: EdgeRequest, answer: ResponseGuard, path: str, caller: Caller
+        self, request: EdgeRequest, response: ResponseGuard, path: str, caller: Caller
     ) -> None:
         async def late() -> None:
-            if answer.status:
+            if response.status:
                 return
-            answer.is_late = True
+            response.is_late = True
             log.warning(
                 "request_late", path=path, subject=caller.subject, body_awaited=body.is_awaited
             )
             error = self._lateness(body.is_awaited)
-            await _close(problem_response(error, path))(asked.scope, asked.receive, answer.say)
+            problem = _close(problem_response(error, path))
+            await problem(request.scope, request.receive, response.send)
 
-        clock = Deadline(self.timeout, late)
-        body = BodyReader(asked.receive, asked.headers, self.max_body, clock.restart)
-        asked.scope.setdefault("state", {})["extend_deadline"] = clock.extend
+        deadline = Deadline(self.timeout, late)
+        body = BodyReader(request.receive, request.headers, self.max_body, deadline.restart)
+        request.scope.setdefault("state", {})["extend_deadline"] = deadline.extend
         try:
-            await self.app(asked.scope, body, answer)
+            await self.app(request.scope, body, response)
         except ClientDisconnect:
-            if not answer.status:
+            if not response.status:
                 error: AsgardError = MalformedRequest("The body ended before it was complete.")
-                await _close(problem_response(error, path))(asked.scope, body, answer)
+                await _close(problem_response(error, path))(request.scope, body, response)
         except Exception:
-            if answer.is_late:
+            if response.is_late:
                 return
-            log.exception("request_failed", method=asked.scope["method"], path=path)
-            if answer.status:
+            log.exception("request_failed", method=request.scope["method"], path=path)
+            if response.status:
                 raise
-            error = AsgardError("Something went wrong in Asgard itself; its log has the cause.")
-            await _close(problem_response(error, path))(asked.scope, body, answer)
+            error = AsgardError("An internal error occurred in Asgard. Its log has the cause.")
+            await _close(problem_response(error, path))(request.scope, body, response)
         finally:
-            clock.stop()
-            if clock.answering is not None:
-                await clock.answering
+            deadline.stop()
+            if deadline.answering is not None:
+                await deadline.answering
 
     def _lateness(self, body_awaited: bool) -> AsgardError:
         if body_awaited:
             return RequestTooSlow(f"The body did not arrive in {self.timeout:g} s.", retry_after=1)
         return AnswerTooSlow(
             f"There was no answer within {self.timeout:g} s (REQUEST_TIMEOUT).",
-            hint="What was begun may still be done: look for it before you ask again.",
+            hint="The work may still complete: check before you send the request again.",
         )
 
-    def _look_at(self, method: str, headers: Headers) -> None:
+    def _check(self, method: str, headers: Headers) -> None:
         if "content-length" in headers and "transfer-encoding" in headers:
             raise MalformedRequest(TWO_LENGTHS)
         refuse_repeated_headers(headers)
         refuse_other_hosts(headers, self.trusted_hosts)
         if method not in SAFE_METHODS and self._is_cross_site(headers):
             raise CrossSite(
-                "A page of another site asked for this change.",
-                hint="Call the API from a program, or from a page of its own host or one of "
-                "CORS_ORIGINS.",
+                "This change was requested by a page of another site.",
+                hint="Call the API from a program, from a page on its own host, or from an origin "
+                "in CORS_ORIGINS.",
             )
         if _is_longer(headers.get("content-length", "0"), self.max_body):
             raise BodyTooLarge(too_large(self.max_body))
 
     def _is_cross_site(self, headers: Headers) -> bool:
-        """By what browsers alone send: pages cannot change these headers, programs have none."""
+        """Decide by headers that only browsers send and that pages cannot change."""
         origin = headers.get("origin")
         if origin in self.cors_origins:
             return False
@@ -201,11 +205,11 @@ class Edge:
 
     def _account(self, scope: Scope, method: str, status: int, seconds: float, work: Work) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
-        # Anybody can make methods up, and every one would be a series for ever.
-        counted = method if method in METHODS else "other"
-        self.metrics.requests.labels(counted, route, str(status)).inc()
-        self.metrics.latency.labels(counted, route).observe(seconds)
-        work.name = f"{counted} {route}"
+        # Clients can invent methods, and each one would become a permanent series.
+        label = method if method in METHODS else "other"
+        self.metrics.requests.labels(label, route, str(status)).inc()
+        self.metrics.latency.labels(label, route).observe(seconds)
+        work.name = f"{label} {route}"
         work.attributes = {"http.route": route, "http.response.status_code": status}
         work.error = str(status) if status >= 500 else None
         log.info(
@@ -218,8 +222,8 @@ class Edge:
 
 
 def _request_id(headers: Headers) -> str:
-    given = headers.get("x-request-id", "")
-    return given if REQUEST_ID.match(given) else uuid.uuid4().hex
+    header = headers.get("x-request-id", "")
+    return header if REQUEST_ID.match(header) else uuid.uuid4().hex
 
 
 def _host_of(origin: str) -> str | None:
@@ -230,7 +234,7 @@ def _host_of(origin: str) -> str | None:
 
 
 def _is_longer(length: str, limit: int) -> bool:
-    """Python reads no number of more than 4,300 digits."""
+    """Compare without parsing very long numbers: Python refuses more than 4,300 digits."""
     digits = length.lstrip("0")
     return digits.isdecimal() and (len(digits) > MOST_DIGITS or int(digits) > limit)
 

@@ -1,4 +1,4 @@
-"""Where a request comes from, as far as it can be believed."""
+"""Determines where a request comes from, as far as the headers can be trusted."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -10,12 +10,12 @@ from starlette.types import Scope
 @dataclass(frozen=True)
 class Origin:
     address: str
-    """Empty when it is not known (a Unix socket)."""
+    """Empty if unknown (a Unix socket)."""
     is_https: bool
 
 
 class Proxies:
-    """Trusted ones: what anybody else says in X-Forwarded-* counts for nothing."""
+    """The trusted proxies. X-Forwarded-* headers from any other peer are ignored."""
 
     def __init__(self, trusted: tuple[str, ...]) -> None:
         self._networks = [ip_network(network, strict=False) for network in trusted]
@@ -26,11 +26,11 @@ class Proxies:
         is_https = scope.get("scheme") == "https"
         if not self._is_trusted(peer):
             return Origin(peer, is_https)
-        said = headers.get("x-forwarded-proto", "").rpartition(",")[2].strip()
-        return Origin(self._behind(peer, headers), is_https or said == "https")
+        scheme = headers.get("x-forwarded-proto", "").rpartition(",")[2].strip()
+        return Origin(self._behind(peer, headers), is_https or scheme == "https")
 
     def _behind(self, peer: str, headers: Headers) -> str:
-        """The last address that was not added by a trusted proxy: those before it are hearsay."""
+        """Return the last address that is not a trusted proxy's. Earlier ones can be forged."""
         hops = ",".join(headers.getlist("x-forwarded-for")).split(",")
         address = peer
         for hop in reversed([hop.strip() for hop in hops if hop.strip()]):

@@ -1,4 +1,4 @@
-"""How many requests a caller may make: a bucket each, in this process alone."""
+"""Limits the requests of each caller with a token bucket, in this process only."""
 
 import math
 import time
@@ -8,7 +8,7 @@ MOST_BUCKETS = 10_000
 
 
 class RateLimit:
-    """A full bucket holds a minute's worth, and fills evenly. Without a limit all may pass."""
+    """A full bucket holds one minute's requests and refills evenly. A limit of 0 is no limit."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._capacity = float(per_minute)
@@ -17,7 +17,7 @@ class RateLimit:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, caller: str) -> int | None:
-        """None when there was a token; else the seconds until there is one again."""
+        """Take a token and return None, or return the seconds until there is one."""
         if not self._capacity:
             return None
         left, now = self._level(caller)
@@ -34,7 +34,7 @@ class RateLimit:
         return min(self._capacity, level + (now - at) * self._per_second), now
 
     def _forget(self) -> None:
-        """Those that are full again, and if that is not enough the fuller half."""
+        """Drop the fuller half of the buckets, starting with those that are full again."""
         levels = {caller: self._level(caller)[0] for caller in self._buckets}
         ordered = sorted(levels, key=lambda caller: levels[caller])
         for caller in ordered[MOST_BUCKETS // 2 :]:

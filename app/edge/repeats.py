@@ -1,5 +1,6 @@
-"""Refuses what a request gives more than once although only one can count. Programs differ in which
-one they use, so a proxy may have checked a different one than the gateway would use."""
+"""Refuses headers, parameters and fields that are repeated although only one value can count.
+Programs differ in which one they use, so a proxy may have checked a different one than the gateway
+would use."""
 
 import json
 from collections import Counter
@@ -42,7 +43,7 @@ def refuse_repeated_parameters(names: Iterable[str], lists: Iterable[str]) -> No
 
 def refuse_repeated_fields(body: bytes) -> None:
     """Raise `InvalidBody` if an object in `body`, which is JSON, repeats a name."""
-    found: list[_Repeating] = []
+    repeating_objects: list[_Repeating] = []
 
     def to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         plain = dict(pairs)
@@ -50,11 +51,11 @@ def refuse_repeated_fields(body: bytes) -> None:
             return plain
         repeating = _Repeating(plain)
         repeating.names = tuple(islice(_repeated(pairs), MOST_NAMED))
-        found.append(repeating)
+        repeating_objects.append(repeating)
         return repeating
 
     value = json.loads(body, object_pairs_hook=to_object)
-    if found:
+    if repeating_objects:
         _refuse(_paths(value))
 
 

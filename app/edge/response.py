@@ -1,4 +1,4 @@
-"""The answer on its way out: its headers, its time limit, and the audit before it leaves."""
+"""Sends the answer: sets its headers, limits its time, and records the change first."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,10 +12,10 @@ Recorder = Callable[[int, bytes], Awaitable[None]]
 
 
 class ResponseGuard:
-    """Passes an answer on, the first one only, and remembers its status; 0 until it has started.
+    """Sends only the first answer, and holds its status: 0 until it has started.
 
-    With `keep` the whole answer waits until that has returned: a change is on record before
-    anybody hears that it was made.
+    With `record`, the whole answer waits until that has returned, so a change is recorded before
+    the client learns of it.
     """
 
     def __init__(self, send: Send, request_id: str, is_https: bool, is_head: bool = False) -> None:
@@ -24,29 +24,29 @@ class ResponseGuard:
         self._request_id = request_id
         self._is_https = is_https
         self._held: list[Message] = []
-        self.keep: Recorder | None = None
+        self.record: Recorder | None = None
         self.traceresponse: str | None = None
-        """As W3C Trace Context Level 2 names it: the span that answered."""
+        """The span that answered (W3C Trace Context Level 2)."""
         self.status = 0
         self.is_late = False
-        """The clock has answered; what the handler says is not heard any more."""
+        """Whether the deadline has answered. The handler's own answer is then dropped."""
 
     async def __call__(self, message: Message) -> None:
         if not self.is_late:
-            await self.say(message)
+            await self.send(message)
 
-    async def say(self, message: Message) -> None:
+    async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self._set_headers(message)
-        if self.keep is None:
+        if self.record is None:
             await self._pass(message)
             return
         self._held.append(message)
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             body = b"".join(held.get("body", b"") for held in self._held)
-            await self.keep(self.status, body)
-            self.keep = None
+            await self.record(self.status, body)
+            self.record = None
             for held in self._held:
                 await self._send(held)
 
@@ -70,9 +70,9 @@ class ResponseGuard:
 
 
 class Deadline:
-    """Calls `late` after so many seconds, unless it is stopped; a handler can have more of them.
+    """Calls `late` after `seconds`, unless it is stopped. A handler can extend the time.
 
-    The handler itself goes on: cut off half-way it could leave a run that nobody owns.
+    The handler itself continues: if it were cancelled, it could leave a run without an owner.
     """
 
     def __init__(self, seconds: float, late: Callable[[], Awaitable[None]]) -> None:

@@ -1,4 +1,4 @@
-"""What browsers are told to refuse, whatever an answer holds."""
+"""Headers that tell browsers what to refuse, whatever an answer contains."""
 
 import base64
 import hashlib
@@ -13,13 +13,13 @@ HEADERS = {
     "Content-Security-Policy": API_POLICY,
     "Cache-Control": "no-store",
 }
-"""Unless the answer brings its own."""
+"""Defaults. An answer's own headers take precedence."""
 HTTPS_ONLY = "max-age=31536000"
 INLINE = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 def page_policy(html: str) -> str:
-    """For Swagger UI and ReDoc: their own files and the very scripts of this page, no other."""
+    """Return a policy for Swagger UI and ReDoc: only their files and the scripts of this page."""
     scripts = " ".join(f"'sha256-{_sum(script)}'" for script in INLINE.findall(html))
     return "; ".join(
         (

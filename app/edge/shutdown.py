@@ -1,4 +1,4 @@
-"""What happens first when the process is asked to end."""
+"""Drains the application as soon as the process receives a signal to stop."""
 
 import asyncio
 import signal
@@ -12,26 +12,26 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def on_signals(drain: Callable[[], None]) -> Iterator[None]:
-    """Calls `drain` on the event loop, besides what the server does: it waits for its requests to
-    be answered before it closes the application, and those may be waiting for runs."""
+    """Call `drain` on the event loop before the server's own handler. The server waits for its
+    requests before it closes the application, and those may be waiting for runs."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
-    former = {number: signal.getsignal(number) for number in SIGNALS}
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
 
-    def asked(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(drain)
-        handler = former[signal.Signals(number)]
+        handler = previous[signal.Signals(number)]
         if callable(handler):
             handler(number, frame)
 
-    # A signal that the server does not handle keeps its default: ending at once.
-    handled = [number for number in SIGNALS if callable(former[number])]
+    # A signal that the server does not handle keeps its default: the process ends immediately.
+    handled = [number for number in SIGNALS if callable(previous[number])]
     for number in handled:
-        signal.signal(number, asked)
+        signal.signal(number, handle)
     try:
         yield
     finally:
         for number in handled:
-            signal.signal(number, former[number])
+            signal.signal(number, previous[number])

@@ -1,4 +1,4 @@
-"""Refuses the parts of a request that would be ignored, and text that cannot be stored."""
+"""Refuses parts of a request that would be ignored, and text that cannot be stored."""
 
 import json
 from email.message import Message
@@ -10,34 +10,41 @@ from fastapi import Depends, Request
 
 from app.edge.repeats import refuse_repeated_fields, refuse_repeated_parameters
 from app.errors import InvalidBody
-from app.http.known_names import MOST_NAMED, Takes, refusal, takes, unknown_field, unknown_query
+from app.http.known_names import (
+    MOST_NAMED,
+    Accepted,
+    accepted_by,
+    refusal,
+    unknown_field,
+    unknown_query,
+)
 from app.http.text import LONGEST_NAME, TextProblem, text_faults
 
 BODILESS = frozenset({"GET", "HEAD", "DELETE"})
 NOTHING = frozenset({b"", b"{}", b"null"})
-"""Bodies that programs send to routes that take none."""
+"""Bodies that programs send to routes without a body."""
 NOT_EMPTY = "body: is not empty; this route takes no body"
 TEXT_HINT = "Text must not contain control characters other than tab, LF and CR."
 MOST_READ = 4096
-"""Bytes of a body that are read although the method has none."""
+"""The bytes that are read of a body whose method has none."""
 JSON_HINT = "Send the header Content-Type: application/json."
 UTF8_HINT = "Send JSON in UTF-8 (RFC 8259, 8.1)."
 UTF8 = frozenset({"utf-8", "utf8"})
 
 
 async def _strictly(request: Request) -> None:
-    """Check path, query and body. Raises `InvalidBody`."""
-    asked = takes(request.scope["route"])
+    """Check path, query and body. Raise `InvalidBody`."""
+    accepted = accepted_by(request.scope["route"])
     query = request.query_params
     _refuse_text("path", request.path_params)
     for name, value in query.multi_items():
         _refuse_text("query", {name: value})
-    if unknown := unknown_query(list(query), asked):
+    if unknown := unknown_query(list(query), accepted):
         raise refusal(unknown)
-    refuse_repeated_parameters((name for name, _ in query.multi_items()), asked.lists)
-    if asked.body is None:
+    refuse_repeated_parameters((name for name, _ in query.multi_items()), accepted.lists)
+    if accepted.body is None:
         is_small = request.method in BODILESS
-        _refuse_body(await (_small_body(request) if is_small else request.body()), asked)
+        _refuse_body(await (_small_body(request) if is_small else request.body()), accepted)
     elif body := await request.body():
         _require_json(request.headers.get("content-type"))
         _require_utf8(body)
@@ -57,7 +64,7 @@ def _refuse_text(place: str, value: Any) -> None:
 
 
 async def _small_body(request: Request) -> bytes:
-    """Refuse a body that is larger than what programs send for nothing, without reading it."""
+    """Return the body, or refuse it without reading it if it is larger than an empty one."""
     length = request.headers.get("content-length", "0")
     body = b""
     if not (length.isdigit() and int(length) > MOST_READ):
@@ -70,7 +77,7 @@ async def _small_body(request: Request) -> bytes:
     raise InvalidBody(NOT_EMPTY, hint="Send no body.")
 
 
-def _refuse_body(body: bytes, asked: Takes) -> None:
+def _refuse_body(body: bytes, accepted: Accepted) -> None:
     """Refuse a body that the route does not take. Its fields count as unknown fields."""
     if body.strip() in NOTHING:
         return
@@ -80,7 +87,7 @@ def _refuse_body(body: bytes, asked: Takes) -> None:
         fields = None
     _refuse_text("body", fields)
     if isinstance(fields, dict) and fields:
-        raise refusal([unknown_field((name,), asked) for name in islice(fields, MOST_NAMED)])
+        raise refusal([unknown_field((name,), accepted) for name in islice(fields, MOST_NAMED)])
     raise InvalidBody(NOT_EMPTY, hint="Send no body.")
 
 

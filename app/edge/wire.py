@@ -1,6 +1,6 @@
 """Reads HTTP/1.1 strictly: refuses what a proxy could read differently, and closes the connection.
-uvicorn's own protocol accepts bare LF, folded headers and two lengths, and waits forever for the
-rest of a request."""
+uvicorn's own protocol accepts bare LF, folded headers and two lengths, and waits indefinitely for
+the rest of a request."""
 
 import asyncio
 import re
@@ -76,8 +76,8 @@ class Lines(ReceiveBuffer):
         if self._data.startswith(b"\r\n"):
             end = 2
         else:
-            found = self._data.find(b"\r\n\r\n", max(0, self._checked - 3))
-            end = len(self._data) if found < 0 else found + 4
+            head_end = self._data.find(b"\r\n\r\n", max(0, self._checked - 3))
+            end = len(self._data) if head_end < 0 else head_end + 4
         for pattern, fault in FAULTS:
             if pattern.search(self._data, max(0, self._checked - 2), end):
                 self._refuse_if(fault)
@@ -108,12 +108,12 @@ class Wire(H11Protocol):
     silent_seconds = 30.0
     """The time between two parts of a body. REQUEST_TIMEOUT limits the whole body."""
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._lines = Lines(lambda: self.conn.their_state is h11.IDLE)
         self.conn._receive_buffer = self._lines
         self._awaited: Awaited | None = None
-        self._patience: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -143,12 +143,12 @@ class Wire(H11Protocol):
         return None
 
     def _await(self, awaited: Awaited | None) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._awaited = awaited
         is_body = awaited in {Awaited.BODY, Awaited.REST}
         seconds = self.silent_seconds if is_body else self.head_seconds
-        self._patience = self.loop.call_later(seconds, self._give_up) if awaited else None
+        self._timer = self.loop.call_later(seconds, self._give_up) if awaited else None
 
     def _give_up(self) -> None:
         """Answer 408 if the client can still expect an answer, and close the connection."""

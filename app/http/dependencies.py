@@ -39,7 +39,7 @@ class Page:
 
 
 class Components(Protocol):
-    """What the process was built of."""
+    """The components that the process was built from."""
 
     @property
     def settings(self) -> "Settings": ...
@@ -69,7 +69,7 @@ async def _page(
 
 
 def extend_deadline(request: Request, seconds: float) -> None:
-    """Lets the handler of this request take that much longer than REQUEST_TIMEOUT."""
+    """Let the handler of this request take `seconds` longer than REQUEST_TIMEOUT."""
     extend: Callable[[float], None] | None = getattr(request.state, "extend_deadline", None)
     if extend is not None:
         extend(seconds)
@@ -93,23 +93,25 @@ async def _idempotency_key(
     if idempotency_key is None:
         return None
     if not IDEMPOTENCY_KEY.match(idempotency_key):
-        raise InvalidRequest("Idempotency-Key is 1 to 255 visible ASCII characters.")
-    what = f"{_asked(request)}\n".encode() + await request.body()
-    return IdempotencyKey(idempotency_key, caller, hashlib.sha256(what).hexdigest())
+        raise InvalidRequest(
+            "Idempotency-Key is invalid: expected 1 to 255 visible ASCII characters."
+        )
+    content = f"{_request_line(request)}\n".encode() + await request.body()
+    return IdempotencyKey(idempotency_key, caller, hashlib.sha256(content).hexdigest())
 
 
-def _asked(request: Request) -> str:
+def _request_line(request: Request) -> str:
     """Return the method, the path and the parameters, except for the one that only says how long to
-    wait for what is asked."""
-    given = request.query_params.multi_items()
-    query = urlencode(sorted(item for item in given if item[0] != WAIT))
+    wait for the result."""
+    parameters = request.query_params.multi_items()
+    query = urlencode(sorted(item for item in parameters if item[0] != WAIT))
     return f"{request.method} {request.url.path.rstrip('/')}" + (f"?{query}" if query else "")
 
 
 RequestIdDep = Annotated[str | None, Depends(_request_id)]
 IdempotencyDep = Annotated[IdempotencyKey | None, Depends(_idempotency_key)]
 AsksSource = Depends(_asks_source)
-"""Of a route that makes an engine ask a source, which may take its time."""
+"""The dependency of a route that makes an engine query a source, which may be slow."""
 PageDep = Annotated[Page, Depends(_page)]
 
 

@@ -1,4 +1,4 @@
-"""The names that a route takes, and suggestions for names that it does not take."""
+"""The names that a route accepts, and suggestions for unknown names."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
-class Takes:
+class Accepted:
     query: tuple[str, ...]
     lists: tuple[str, ...]
     """The parameters of `query` that a request may repeat."""
@@ -69,8 +69,8 @@ class Unknown:
         return {"field": self.path, "problem": f"is not a known {self.what}", **nearest}
 
 
-def takes(route: APIRoute) -> Takes:
-    params = [(found.alias, found.field_info) for found in get_flat_params(route.dependant)]
+def accepted_by(route: APIRoute) -> Accepted:
+    params = [(param.alias, param.field_info) for param in get_flat_params(route.dependant)]
     names = {
         kind: tuple(name for name, info in params if getattr(info, "in_", None) is kind)
         for kind in (ParamTypes.query, ParamTypes.header)
@@ -78,42 +78,42 @@ def takes(route: APIRoute) -> Takes:
     lists = tuple(name for name, info in params if _is_list(info.annotation))
     body = route.body_field
     model = None if body is None else next(_models(body.field_info.annotation), None)
-    return Takes(names[ParamTypes.query], lists, names[ParamTypes.header], model)
+    return Accepted(names[ParamTypes.query], lists, names[ParamTypes.header], model)
 
 
-def unknown_query(names: Collection[str], asked: Takes) -> list[Unknown]:
+def unknown_query(names: Collection[str], accepted: Accepted) -> list[Unknown]:
     return [
         Unknown(
             "query",
             name,
-            nearest_name(name, asked.query),
-            _elsewhere(name, asked, ("body", asked.fields)),
-            asked.query,
+            nearest_name(name, accepted.query),
+            _elsewhere(name, accepted, ("body", accepted.fields)),
+            accepted.query,
         )
-        for name in islice((name for name in names if name not in asked.query), MOST_NAMED)
+        for name in islice((name for name in names if name not in accepted.query), MOST_NAMED)
     ]
 
 
-def unknown_field(path: Sequence[str | int], asked: Takes) -> Unknown:
+def unknown_field(path: Sequence[str | int], accepted: Accepted) -> Unknown:
     """`path` leads to the field in the body, for example `("streams", 0, "sync_modes")`."""
     *outer, name = path
-    model = asked.body
+    model = accepted.body
     for part in outer:
         if model is not None and part in model.model_fields:
             model = next(_models(model.model_fields[str(part)].annotation), None)
     known = () if model is None else tuple(model.model_fields)
-    query = ("query parameter", asked.query)
+    query = ("query parameter", accepted.query)
     return Unknown(
         ".".join(["body", *map(str, outer)]),
         str(name),
         nearest_name(str(name), known),
-        None if outer else _elsewhere(str(name), asked, query),
+        None if outer else _elsewhere(str(name), accepted, query),
         known,
     )
 
 
 def refusal(unknown: Sequence[Unknown], others: Sequence[dict[str, Any]] = ()) -> InvalidBody:
-    """`others` are further faults of the request, each with `field` and `problem`."""
+    """Return the error. `others` are further faults, each with `field` and `problem`."""
     faults = [*(item.fault() for item in unknown), *others]
     detail = "; ".join(f"{fault['field']}: {fault['problem']}" for fault in faults[:MOST_NAMED])
     hints = dict.fromkeys(item.hint(alone=len(unknown) == 1) for item in unknown[:3])
@@ -125,11 +125,11 @@ def refusal(unknown: Sequence[Unknown], others: Sequence[dict[str, Any]] = ()) -
     )
 
 
-def _elsewhere(name: str, asked: Takes, other: tuple[str, Sequence[str]]) -> str | None:
+def _elsewhere(name: str, accepted: Accepted, other: tuple[str, Sequence[str]]) -> str | None:
     what, names = other
     if name in names:
         return "field of the body" if what == "body" else what
-    return "header" if name.lower().replace("_", "-") in asked.headers else None
+    return "header" if name.lower().replace("_", "-") in accepted.headers else None
 
 
 def _is_list(annotation: Any) -> bool:

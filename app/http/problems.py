@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457): the one place where it happens."""
+"""Turns errors into `application/problem+json` (RFC 9457), in this one place."""
 
 import inspect
 import json
@@ -24,14 +24,14 @@ from app.errors import (
     NotFound,
 )
 from app.http.dependencies import components, request_id_of_task
-from app.http.known_names import MOST_NAMED, refusal, takes, unknown_field
+from app.http.known_names import MOST_NAMED, accepted_by, refusal, unknown_field
 from app.http.text import shown
 from app.redaction import clean, clean_value
 
 FULL_DISK = 0.01
-"""The part of a disk that SeaweedFS leaves free."""
+"""The share of a disk that SeaweedFS leaves free."""
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-PATHS_HINT = "/docs lists every path, and /openapi.json too."
+PATHS_HINT = "/docs and /openapi.json list every path."
 UNKNOWN = "extra_forbidden"
 """Pydantic's name for a field that a body does not have."""
 MEDIA_TYPE = "application/problem+json"
@@ -50,7 +50,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "unknown": {
             "type": "array",
             "items": {"type": "string"},
-            "description": "Fields and parameters that the route does not have.",
+            "description": "The fields and parameters that the route does not have.",
             "examples": [["body.materialized"]],
         },
         "errors": {
@@ -72,7 +72,8 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 
 
 def problem_response(error: AsgardError, instance: str, headers: Any = None) -> Response:
-    # Work that several callers share may have raised it, without knowing this caller's secrets.
+    # The error may come from work that several callers share, which did not know this caller's
+    # secrets.
     document: dict[str, Any] = {
         **clean_value(error.members),
         "type": f"/problems/{error.problem}",
@@ -86,8 +87,8 @@ def problem_response(error: AsgardError, instance: str, headers: Any = None) -> 
         document["hint"] = clean(error.hint)
     if isinstance(error, MissingScope):
         scope = error.members["missing"]
-        told = f'Bearer realm="asgard", error="insufficient_scope", scope="{scope}"'
-        headers = {**(headers or {}), "WWW-Authenticate": told}
+        authenticate = f'Bearer realm="asgard", error="insufficient_scope", scope="{scope}"'
+        headers = {**(headers or {}), "WWW-Authenticate": authenticate}
     if error.retry_after:
         headers = {**(headers or {}), "Retry-After": str(error.retry_after)}
     return _json(document, error.status, headers)
@@ -100,7 +101,7 @@ def install(app: FastAPI) -> None:
 
 
 def describe(document: dict[str, Any]) -> dict[str, Any]:
-    """Gives every operation of an OpenAPI document the problem as its answer to all faults."""
+    """Add the problem, as the response to all faults, to every operation of an OpenAPI document."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
@@ -116,7 +117,7 @@ def describe(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """Every problem type that the service can answer with, for `GET /problems`."""
+    """Return every problem type that the service can answer with, for `GET /problems`."""
     return [
         {
             "type": f"/problems/{error.problem}",
@@ -129,7 +130,8 @@ def catalogue() -> list[dict[str, Any]]:
 
 
 def _disk_hint(request: Request) -> str | None:
-    """The embedded lakehouse cannot say that its disk is full; it only fails."""
+    """Return a hint if the disk is full. The embedded lakehouse cannot report that; it only
+    fails."""
     home = components(request).settings.home
     if not home.exists():
         return None
@@ -154,13 +156,13 @@ async def _asgard_error(request: Request, error: Exception) -> Response:
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
-    """Names each wrong field, never its value: it may be a secret."""
+    """Name each wrong field, but never its value, which may be a secret."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    asked = takes(request.scope["route"])
-    found = error.errors()
-    unknown = (item["loc"][1:] for item in found if item["type"] == UNKNOWN)
-    fields = [unknown_field(path, asked) for path in islice(unknown, MOST_NAMED)]
-    others = (item for item in found if item["type"] != UNKNOWN)
+    expected = accepted_by(request.scope["route"])
+    errors_ = error.errors()
+    unknown = (item["loc"][1:] for item in errors_ if item["type"] == UNKNOWN)
+    fields = [unknown_field(path, expected) for path in islice(unknown, MOST_NAMED)]
+    others = (item for item in errors_ if item["type"] != UNKNOWN)
     faults = [
         {"field": ".".join(shown(str(part)) for part in item["loc"]), "problem": item["msg"]}
         for item in islice(others, MOST_NAMED - len(fields))
@@ -169,20 +171,20 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
-    """What the framework finds: no such path, no such method, a body that it cannot take."""
+    """Convert the framework's errors: an unknown path or method, or a body that it cannot read."""
     assert isinstance(error, HTTPException)  # noqa: S101
-    asked = f"{request.method} {request.url.path}"
+    target = f"{request.method} {request.url.path}"
     headers = error.headers
     problem: AsgardError
     match error.status_code:
         case 404:
-            problem = NotFound(f"There is no {asked}.", hint=PATHS_HINT)
+            problem = NotFound(f"There is no {target}.", hint=PATHS_HINT)
         case 405:
             allowed = _methods(request)
             if allowed:
                 headers = {**(headers or {}), "Allow": ", ".join(_with_head(allowed))}
-            takes = f" The path takes {' and '.join(allowed)}." if allowed else ""
-            problem = MethodNotAllowed(f"There is no {asked}.{takes}", hint=PATHS_HINT)
+            methods = f" The path supports {' and '.join(allowed)}." if allowed else ""
+            problem = MethodNotAllowed(f"There is no {target}.{methods}", hint=PATHS_HINT)
         case 413:
             problem = BodyTooLarge(str(error.detail))
         case _:
@@ -191,22 +193,23 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """Of all the routes that have the path; the framework's own answer has the first one's."""
-    asked = [(method, {**request.scope, "method": method}) for method in METHODS]
+    """Return the methods of all routes that have this path. The framework's own answer names only
+    those of the first route."""
+    scopes = [(method, {**request.scope, "method": method}) for method in METHODS]
     routes = [route for route in request.app.routes if not isinstance(route, Mount)]
     return [
         method
-        for method, scope in asked
+        for method, scope in scopes
         if any(route.matches(dict(scope))[0] is Match.FULL for route in routes)
     ]
 
 
 def _with_head(methods: list[str]) -> list[str]:
-    """Every route that answers GET answers HEAD (see the edge)."""
+    """Add HEAD, which every route that answers GET also answers (see `app/edge/middleware.py`)."""
     return ["GET", "HEAD", *methods[1:]] if methods[:1] == ["GET"] else methods
 
 
 def _json(document: dict[str, Any], status: int, headers: Any) -> Response:
-    # What was asked may hold half a surrogate, and then so does what is said of it.
+    # The request may contain half a surrogate pair, and then so does the text about it.
     body = json.dumps(document, ensure_ascii=False, default=str).encode(errors="backslashreplace")
     return Response(body, status, headers=headers, media_type=MEDIA_TYPE)

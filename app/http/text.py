@@ -28,8 +28,8 @@ def text_faults(place: str, value: Any) -> Iterator[TextProblem]:
         outer, items = open_[-1]
         for name, item in items:
             if isinstance(item, str):
-                if found := UNWANTED.search(item):
-                    yield _fault((outer, name), "has", found)
+                if match := UNWANTED.search(item):
+                    yield _fault((outer, name), "has", match)
             elif not item:
                 continue
             elif isinstance(item, list):
@@ -46,8 +46,8 @@ def text_faults(place: str, value: Any) -> Iterator[TextProblem]:
 
 def _faults_of_names(at: "_Place", names: Iterable[str]) -> Iterator[TextProblem]:
     for name in names:
-        if found := UNWANTED.search(name):
-            yield _fault(at, "has a name with", found)
+        if match := UNWANTED.search(name):
+            yield _fault(at, "has a name with", match)
 
 
 def shown(name: str) -> str:
@@ -55,14 +55,14 @@ def shown(name: str) -> str:
     return UNWANTED.sub("\N{REPLACEMENT CHARACTER}", name[:LONGEST_NAME])
 
 
-def _fault(at: "_Place", has: str, found: re.Match[str]) -> TextProblem:
+def _fault(at: "_Place", has: str, match: re.Match[str]) -> TextProblem:
     parts: list[str] = []
     outer: _Place | None = at
     while outer is not None:
         outer, name = outer
         parts.append(shown(str(name)))
     field = ".".join(reversed(parts))
-    character, position = found.group(), found.start() + 1
+    character, position = match.group(), match.start() + 1
     if character >= "\ud800":
         what = f"half of a surrogate pair (U+{ord(character):04X}), which is not Unicode text,"
     else:

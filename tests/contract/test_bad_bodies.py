@@ -1,4 +1,4 @@
-"""Bodies, names, ids and pages that must be refused, on every route: a problem, no change."""
+"""Invalid bodies, names, ids and pages are refused on every route, and change nothing."""
 
 import json
 from typing import Any
@@ -95,7 +95,7 @@ def nested(levels: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("free", "told"),
+    ("free", "expected"),
     [
         (json.dumps(nested(21)), "nested more than 20 levels"),
         (json.dumps(nested(200)), "nested more than 20 levels"),
@@ -107,8 +107,8 @@ def nested(levels: int) -> dict[str, Any]:
         ('{"a": 1e999}', "NaN or Infinity"),
     ],
 )
-async def test_free_json_that_could_not_be_kept_as_it_is_is_422(
-    client: httpx.AsyncClient, nothing_changes: None, free: str, told: str
+async def test_free_json_that_cannot_be_stored_unchanged_is_422(
+    client: httpx.AsyncClient, nothing_changes: None, free: str, expected: str
 ) -> None:
     headers = {"content-type": "application/json"}
     for path, body, field in (
@@ -118,15 +118,15 @@ async def test_free_json_that_could_not_be_kept_as_it_is_is_422(
     ):
         text = json.dumps({**body, field: "FREE"}).replace('"FREE"', free)
         answer = await client.post(path, content=text, headers=headers)
-        assert told in str(assert_problem(answer, 422, "invalid-body")["detail"])
+        assert expected in str(assert_problem(answer, 422, "invalid-body")["detail"])
 
 
 @pytest.mark.parametrize("levels", [1, 20])
-async def test_metadata_comes_back_as_it_was_given(client: httpx.AsyncClient, levels: int) -> None:
+async def test_metadata_is_returned_unchanged(client: httpx.AsyncClient, levels: int) -> None:
     product = {**PRODUCT, "name": f"Nested {levels}", "metadata": nested(levels)}
-    made = (await client.post("/data-products", json=product)).json()
-    assert made["metadata"] == product["metadata"]
-    answer = await client.delete(f"/data-products/{made['id']}")
+    created = (await client.post("/data-products", json=product)).json()
+    assert created["metadata"] == product["metadata"]
+    answer = await client.delete(f"/data-products/{created['id']}")
     assert answer.status_code == 204
 
 
@@ -198,9 +198,7 @@ async def test_an_unknown_id_is_404(client: httpx.AsyncClient, method: str, path
 
 @pytest.mark.parametrize("path", ["/dbt/transformations", "/data-products"])
 @pytest.mark.parametrize("query", ["page=0", "page=-1", "page_size=0", "page_size=101", "page=x"])
-async def test_a_page_that_cannot_be_is_422(
-    client: httpx.AsyncClient, path: str, query: str
-) -> None:
+async def test_an_invalid_page_is_422(client: httpx.AsyncClient, path: str, query: str) -> None:
     assert_problem(await client.get(f"{path}?{query}"), 422, "invalid-body")
 
 
@@ -213,7 +211,7 @@ async def test_a_body_of_ten_megabytes_is_413(
     assert_problem(answer, 413, "body-too-large")
 
 
-async def test_a_body_that_is_too_large_and_has_no_length_is_413(
+async def test_a_body_that_is_too_large_without_a_length_is_413(
     client: httpx.AsyncClient, nothing_changes: None
 ) -> None:
     async def chunks():  # type: ignore[no-untyped-def]
@@ -227,7 +225,7 @@ async def test_a_body_that_is_too_large_and_has_no_length_is_413(
 
 
 @pytest.mark.parametrize("content", [b"{not json", b"\xff\xfe", b'{"a":' * 100_000])
-async def test_a_body_that_is_no_json_is_422(client: httpx.AsyncClient, content: bytes) -> None:
+async def test_a_body_that_is_not_json_is_422(client: httpx.AsyncClient, content: bytes) -> None:
     headers = {"content-type": "application/json"}
     answer = await client.post("/dbt/transform", content=content, headers=headers)
     assert_problem(answer, 422, "invalid-body")
@@ -264,11 +262,11 @@ async def test_an_unknown_path_and_method_are_problems_too(client: httpx.AsyncCl
     assert "GET and POST" in str(document["detail"])
 
 
-async def test_the_case_of_a_hosts_letters_plays_no_part(client: httpx.AsyncClient) -> None:
+async def test_host_names_are_case_insensitive(client: httpx.AsyncClient) -> None:
     assert (await client.get("/runs", headers={"host": "ASGARD"})).status_code == 200
 
 
-async def test_a_missing_file_and_one_outside_are_refused(
+async def test_a_missing_file_and_one_outside_the_allowed_directories_are_refused(
     client: httpx.AsyncClient, nothing_changes: None
 ) -> None:
     for url, problem in (
@@ -280,7 +278,7 @@ async def test_a_missing_file_and_one_outside_are_refused(
         assert_problem(await client.post("/airbyte/datasource", json=body), 400, problem)
 
 
-async def test_what_the_embedded_engine_cannot_do_names_the_setting(
+async def test_an_unsupported_request_names_the_setting_that_enables_it(
     client: httpx.AsyncClient, nothing_changes: None
 ) -> None:
     config = {"host": "db.example.com", "database": "d", "username": "u", "password": "p"}
@@ -301,7 +299,7 @@ async def test_paths_answer_with_and_without_a_trailing_slash(client: httpx.Asyn
         assert (await client.get(path)).status_code == 200
 
 
-async def test_the_callers_request_id_comes_back_when_it_is_sane(
+async def test_a_valid_request_id_of_the_caller_is_returned(
     client: httpx.AsyncClient,
 ) -> None:
     assert (await client.get("/runs", headers={"X-Request-Id": "abc-1"})).headers[
@@ -320,14 +318,14 @@ async def test_the_callers_request_id_comes_back_when_it_is_sane(
         {"Origin": "http://asgard:81"},
     ],
 )
-async def test_a_page_of_another_site_changes_nothing(
+async def test_a_page_of_another_site_cannot_make_changes(
     client: httpx.AsyncClient, nothing_changes: None, headers: dict[str, str]
 ) -> None:
     answer = await client.post("/dbt/transform", json=TRANSFORMATION, headers=headers)
     assert_problem(answer, 403, "cross-site")
 
 
-async def test_a_page_of_its_own_may_call_it(client: httpx.AsyncClient) -> None:
+async def test_a_page_on_the_same_host_may_call_the_api(client: httpx.AsyncClient) -> None:
     headers = {"Origin": "http://asgard", "Sec-Fetch-Site": "same-origin"}
     answer = await client.post(
         "/dbt/validate-sql", json={"sql_query": "SELECT 1 AS a"}, headers=headers

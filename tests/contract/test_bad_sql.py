@@ -97,7 +97,7 @@ REFUSED_IN_SPARK = [
 
 @pytest.mark.parametrize("post", ROUTES)
 @pytest.mark.parametrize(("sql", "problem"), REFUSED_EVERYWHERE)
-async def test_refused_on_every_route(
+async def test_bad_sql_is_refused_on_every_route(
     client: httpx.AsyncClient, nothing_changes: None, post: Post, sql: str, problem: str
 ) -> None:
     await assert_refused(await quickly(post(client, sql)), problem)
@@ -105,21 +105,21 @@ async def test_refused_on_every_route(
 
 @pytest.mark.parametrize("post", TRINO_ROUTES)
 @pytest.mark.parametrize(("sql", "problem"), REFUSED_IN_TRINO)
-async def test_refused_where_trino_is_spoken(
+async def test_bad_sql_is_refused_on_routes_of_trino(
     client: httpx.AsyncClient, nothing_changes: None, post: Post, sql: str, problem: str | None
 ) -> None:
     await assert_refused(await quickly(post(client, sql)), problem)
 
 
 @pytest.mark.parametrize(("sql", "problem"), REFUSED_IN_SPARK)
-async def test_refused_where_spark_is_spoken(
+async def test_bad_sql_is_refused_on_routes_of_spark(
     client: httpx.AsyncClient, nothing_changes: None, sql: str, problem: str | None
 ) -> None:
     await assert_refused(await quickly(spark(client, sql)), problem)
 
 
 @pytest.mark.parametrize(("sql", "problem"), [*REFUSED_EVERYWHERE[:-1], *REFUSED_IN_TRINO])
-async def test_validation_says_no_with_200(
+async def test_validation_answers_invalid_sql_with_200(
     client: httpx.AsyncClient, sql: str, problem: str | None
 ) -> None:
     answer = await client.post("/dbt/validate-sql", json={"sql_query": sql})
@@ -140,7 +140,7 @@ async def test_a_parse_error_names_its_position(client: httpx.AsyncClient) -> No
 
 
 @pytest.mark.parametrize("post", ROUTES)
-async def test_an_unknown_table_is_named_with_its_near_matches(
+async def test_an_unknown_table_is_named_with_similar_ones(
     client: httpx.AsyncClient, small_silver_table: str, nothing_changes: None, post: Post
 ) -> None:
     near = f"silver.{small_silver_table}s"
@@ -161,18 +161,18 @@ async def test_an_unknown_column_is_named(
 
 
 async def update(client: httpx.AsyncClient, sql: str) -> httpx.Response:
-    """The same check, when a data product gets another query."""
+    """Check the same when a data product gets another query."""
     body = {
         "name": "Right",
         "data_product_type": "CUSTOM",
         "owner": "o",
         "sql_query": "SELECT 1 AS a",
     }
-    made = (await client.post("/data-products", json=body)).json()["id"]
+    created = (await client.post("/data-products", json=body)).json()["id"]
     try:
-        return await client.put(f"/data-products/{made}", json={"sql_query": sql})
+        return await client.put(f"/data-products/{created}", json={"sql_query": sql})
     finally:
-        await client.delete(f"/data-products/{made}")
+        await client.delete(f"/data-products/{created}")
 
 
 UNPLANNED = [
@@ -184,7 +184,7 @@ UNPLANNED = [
 
 @pytest.mark.parametrize("post", [*TRINO_ROUTES, update])
 @pytest.mark.parametrize(("sql", "position"), UNPLANNED)
-async def test_sql_that_the_engine_cannot_plan_is_refused_where_its_fault_is(
+async def test_sql_that_the_engine_cannot_plan_is_refused_with_the_position(
     client: httpx.AsyncClient,
     small_silver_table: str,
     post: Post,

@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from app.config import Settings
 from app.edge.repeats import refuse_repeated_parameters
 from app.errors import InvalidBody
-from app.http.known_names import takes
+from app.http.known_names import accepted_by
 from app.main import create_app
 from tests.contract.problems import assert_problem
 
@@ -96,7 +96,7 @@ def open_objects(method: str, path: str) -> list[Path]:
     ]
 
 
-def test_the_bodies_that_are_open_are_those_that_are_meant_to_be() -> None:
+def test_only_the_intended_bodies_accept_any_field() -> None:
     found = {
         (path.removeprefix("/api/v1"), at)
         for method, path in OPERATIONS
@@ -145,7 +145,7 @@ async def test_an_unknown_field_is_422(
 @pytest.mark.parametrize(
     ("method", "path"), [one for one in OPERATIONS if "requestBody" in operation(*one)]
 )
-async def test_text_that_nothing_may_hold_is_422_in_every_field(
+async def test_unwanted_characters_are_422_in_every_field(
     client: httpx.AsyncClient, nothing_changes: None, method: str, path: str
 ) -> None:
     for at, schema in body_nodes(method, path):
@@ -178,7 +178,7 @@ async def refused_as_name(client: httpx.AsyncClient, method: str, path: str, at:
 
 
 @every_operation
-async def test_text_that_nothing_may_hold_is_422_in_every_parameter(
+async def test_unwanted_characters_are_422_in_every_parameter(
     client: httpx.AsyncClient, nothing_changes: None, method: str, path: str
 ) -> None:
     for character in BAD[:-1]:
@@ -274,7 +274,7 @@ def test_a_parameter_that_is_a_list_may_be_repeated() -> None:
         """Takes one list and one text."""
 
     [route] = [route for route in api.routes if isinstance(route, APIRoute)]
-    asked = takes(route)
+    asked = accepted_by(route)
     assert asked.lists == ("tag",)
     refuse_repeated_parameters(["tag", "tag", "name"], asked.lists)
     with pytest.raises(InvalidBody, match=r"query\.name: is given more than once"):
@@ -324,7 +324,7 @@ async def test_head_is_answered_as_get_is_without_the_body(
 
 
 @pytest.mark.parametrize("number", [*range(32), *range(127, 160), 0xD800, 0xDBFF, 0xDC00, 0xDFFF])
-async def test_which_characters_are_text(
+async def test_unwanted_characters_are_not_text(
     client: httpx.AsyncClient, nothing_changes: None, number: int
 ) -> None:
     sql = json.dumps({"sql_query": f"SELECT 1 AS a -- {chr(number)}\n"})
@@ -396,7 +396,7 @@ async def test_characters_that_json_need_not_escape_are_refused_as_well(
         ("POST", f"/runs/{ID}/cancel", {"reason": "late"}, "This route takes no body."),
     ],
 )
-async def test_the_hint_says_what_may_have_been_meant(
+async def test_the_hint_suggests_a_similar_name(
     client: httpx.AsyncClient,
     nothing_changes: None,
     method: str,
@@ -408,7 +408,7 @@ async def test_the_hint_says_what_may_have_been_meant(
     assert hint in str(assert_problem(answer, 422, "invalid-body")["hint"])
 
 
-async def test_a_field_of_a_file_source_that_does_not_exist_names_the_nearest(
+async def test_an_unknown_field_of_a_file_source_gets_a_suggestion(
     client: httpx.AsyncClient, nothing_changes: None
 ) -> None:
     body = {"name": "f", "type": "file", "config": {"url": "a.csv", "data_set": "x"}}
@@ -417,7 +417,7 @@ async def test_a_field_of_a_file_source_that_does_not_exist_names_the_nearest(
 
 
 @pytest.mark.parametrize("path", ["/dbt/transform", f"/runs/{ID}/cancel"])
-async def test_a_great_many_unknown_names_get_a_short_answer_soon(
+async def test_many_unknown_names_get_a_short_answer_quickly(
     client: httpx.AsyncClient, nothing_changes: None, path: str
 ) -> None:
     many = {f"materialize{number}": 1 for number in range(50_000)}
@@ -429,7 +429,7 @@ async def test_a_great_many_unknown_names_get_a_short_answer_soon(
         assert len(answer.content) < 10_000
 
 
-async def test_a_very_long_name_is_told_in_part(
+async def test_a_very_long_name_is_shown_in_part(
     client: httpx.AsyncClient, nothing_changes: None
 ) -> None:
     for at in ({"materialized" * 100_000: 1}, {"tags": [{"x" * 1_000_000: "\x00"}]}):
@@ -438,7 +438,7 @@ async def test_a_very_long_name_is_told_in_part(
         assert len(answer.content) < 2_000
 
 
-async def test_documented_names_are_all_taken(client: httpx.AsyncClient) -> None:
+async def test_documented_names_are_all_accepted(client: httpx.AsyncClient) -> None:
     product = {
         "name": f"Older Name {uuid4().hex[:8]}",
         "data_product_type": "CUSTOM",
@@ -446,9 +446,9 @@ async def test_documented_names_are_all_taken(client: httpx.AsyncClient) -> None
         "source_query": "SELECT 1 AS id",
         "metadata": {"anything": {"at": ["all"]}},
     }
-    made = await client.post("/data-products/", json=product)
-    assert made.status_code == 201, made.text
-    assert (await client.delete(f"/data-products/{made.json()['id']}")).status_code == 204
+    created = await client.post("/data-products/", json=product)
+    assert created.status_code == 201, created.text
+    assert (await client.delete(f"/data-products/{created.json()['id']}")).status_code == 204
     missing = f"/dbt/transformations/{ID}/run"
     for params, body in (({"full_refresh": "true"}, None), ({}, {"full_refresh": True})):
         answer = await client.post(missing, params=params, json=body)
@@ -456,14 +456,16 @@ async def test_documented_names_are_all_taken(client: httpx.AsyncClient) -> None
 
 
 @pytest.mark.parametrize("content", [b"", b" ", b"{}", b"null"])
-async def test_an_empty_body_is_no_body(client: httpx.AsyncClient, content: bytes) -> None:
+async def test_an_empty_body_counts_as_no_body(client: httpx.AsyncClient, content: bytes) -> None:
     for headers in ({}, JSON):
         answer = await client.post(f"/runs/{ID}/cancel", content=content, headers=headers)
         assert_problem(answer, 404, "not-found")
 
 
 @pytest.mark.parametrize("content", [b"[1]", b"text", b'"text"', b"\xff", b"[" * 100_000])
-async def test_a_body_that_nobody_reads_is_422(client: httpx.AsyncClient, content: bytes) -> None:
+async def test_a_body_on_a_route_without_one_is_422(
+    client: httpx.AsyncClient, content: bytes
+) -> None:
     answer = await client.post(f"/runs/{ID}/cancel", content=content)
     detail = assert_problem(answer, 422, "invalid-body")["detail"]
     assert detail == "body: is not empty; this route takes no body"
@@ -480,7 +482,7 @@ async def test_a_body_that_nobody_reads_is_422(client: httpx.AsyncClient, conten
         ("application/json, text/plain", "as application/json, text/plain"),
     ],
 )
-async def test_a_body_that_is_not_sent_as_json_is_422_and_says_so(
+async def test_a_body_that_is_not_sent_as_json_is_422_with_the_reason(
     client: httpx.AsyncClient, nothing_changes: None, content_type: str | None, sent: str
 ) -> None:
     headers = {} if content_type is None else {"content-type": content_type}
@@ -503,7 +505,9 @@ async def test_a_body_that_is_not_sent_as_json_is_422_and_says_so(
         "application/vnd.example+json; charset=utf-8",
     ],
 )
-async def test_every_name_of_json_is_taken(client: httpx.AsyncClient, content_type: str) -> None:
+async def test_every_json_media_type_is_accepted(
+    client: httpx.AsyncClient, content_type: str
+) -> None:
     content = json.dumps({"sql_query": "SELECT 1 AS a"})
     headers = {"content-type": content_type}
     answer = await client.post("/dbt/validate-sql", content=content, headers=headers)
@@ -552,7 +556,7 @@ async def test_another_charset_than_utf_8_is_422(
     assert told(answer)["header.content-type"]["problem"] == expected
 
 
-async def test_the_pages_of_the_documentation_take_any_parameter(client: httpx.AsyncClient) -> None:
+async def test_the_documentation_pages_accept_any_parameter(client: httpx.AsyncClient) -> None:
     for page in ("/docs", "/redoc", "/openapi.json", "/static/swagger-ui.css"):
         answer = await client.get(f"http://asgard{page}", params={"v": "1"})
         assert answer.status_code == 200, page

@@ -1,4 +1,4 @@
-"""The whole application behind a door, on the session's lakehouse."""
+"""Runs the whole application with authentication, on the session's lakehouse."""
 
 import asyncio
 import socket
@@ -40,7 +40,7 @@ async def gate(settings: Settings, **given: Any) -> AsyncIterator[Gate]:
 
 @asynccontextmanager
 async def served(app: FastAPI, http: Any = "app.edge.wire:Wire") -> AsyncIterator[int]:
-    """Its port, on a real socket; its lifespan is not run."""
+    """Yield its port, on a real socket. Its lifespan does not run."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", http=http))
     task = asyncio.create_task(server.serve([listener]))

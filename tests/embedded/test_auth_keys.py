@@ -1,4 +1,4 @@
-"""AUTH_MODE=api_key, over HTTP: every route is closed, and opens to the right scope alone."""
+"""AUTH_MODE=api_key, over HTTP: every route requires a key with the right scope."""
 
 import asyncio
 import re
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from auth_world import Gate, bearer, gate, key_of, write_keys
 
-from app.auth.key_ring import LOOKED_AT_EVERY
+from app.auth.key_ring import REFRESH_SECONDS
 from app.caller import SCOPES
 from app.config import AuthMode, ConfigurationError
 
@@ -73,7 +73,7 @@ async def test_every_route_is_closed_without_a_key(closed):
     assert seen >= 45
 
 
-async def test_every_route_names_the_scope_that_a_key_lacks(closed, keys):
+async def test_every_route_names_the_missing_scope(closed, keys):
     for method, path, url, operation in operations(closed):
         if path in OPEN | ANY_KEY:
             assert "security" not in operation
@@ -87,7 +87,7 @@ async def test_every_route_names_the_scope_that_a_key_lacks(closed, keys):
             assert f'scope="{needed}"' in answer.headers["WWW-Authenticate"]
 
 
-async def test_a_key_of_the_scope_is_let_in_by_either_header(closed, keys):
+async def test_a_key_with_the_scope_is_accepted_in_either_header(closed, keys):
     for scope, path in (
         ("dbt:read", "/api/v1/dbt/transformations"),
         ("runs:read", "/api/v1/runs"),
@@ -104,7 +104,7 @@ async def test_a_key_of_the_scope_is_let_in_by_either_header(closed, keys):
     assert answer.json()["is_valid"] is True
 
 
-async def test_what_is_no_live_key_is_refused(closed, keys):
+async def test_invalid_keys_are_refused(closed, keys):
     good = keys["admin"][0]
     changed = good[:-1] + ("A" if good[-1] != "A" else "B")
     wrong = [changed, good + "x", good.upper(), "asgard_0123456789ab_" + "x" * 43, "ä", "x" * 5000]
@@ -119,7 +119,7 @@ async def test_what_is_no_live_key_is_refused(closed, keys):
         assert answer.status_code == 401, header
 
 
-async def test_paths_that_are_not_there_are_closed_too(closed, keys):
+async def test_unknown_paths_require_a_key_too(closed, keys):
     assert (await closed.client.get("/api/v1/nothing")).status_code == 401
     for path in ("/docs", "/redoc", "/openapi.json", "/problems", "/static/swagger-ui.css"):
         assert (await closed.client.get(path)).status_code == 401, path
@@ -127,7 +127,7 @@ async def test_paths_that_are_not_there_are_closed_too(closed, keys):
         assert answer.status_code == 200, path
 
 
-async def test_who_made_a_thing_is_on_its_record(closed, keys):
+async def test_the_creator_of_a_resource_is_recorded(closed, keys):
     plain, known = keys["data-products:write"]
     body = {
         "name": "Made by a key",
@@ -138,20 +138,20 @@ async def test_who_made_a_thing_is_on_its_record(closed, keys):
         "sql_query": "SELECT 1 AS x",
     }
     again = {**bearer(plain), "Idempotency-Key": "auth-keys"}
-    made = await closed.client.post("/api/v1/data-products", json=body, headers=again)
-    assert made.status_code == 201, made.text
+    created = await closed.client.post("/api/v1/data-products", json=body, headers=again)
+    assert created.status_code == 201, created.text
     replayed = await closed.client.post("/api/v1/data-products", json=body, headers=again)
     assert replayed.headers["Idempotency-Replayed"] == "true"
-    # Another caller's key of the same text is another key.
+    # The same idempotency key of another caller is a different key.
     other = {**bearer(PLAIN), "Idempotency-Key": "auth-keys"}
     conflict = await closed.client.post("/api/v1/data-products", json=body, headers=other)
     assert conflict.status_code == 409
-    url = f"/api/v1/audit?resource_id={made.json()['id']}&outcome=done"
+    url = f"/api/v1/audit?resource_id={created.json()['id']}&outcome=done"
     records = (await closed.client.get(url, headers=bearer(PLAIN))).json()["records"]
     assert {record["subject"] for record in records} == {f"key:{known.id}:{known.name}"}
 
 
-async def test_a_changed_file_counts_within_a_second_and_a_broken_one_changes_nothing(
+async def test_a_changed_key_file_takes_effect_within_a_second_and_a_broken_one_has_none(
     lakehouse, tmp_path
 ):
     (first, first_known), (second, second_known) = key_of("admin"), key_of("admin", name="b")
@@ -165,34 +165,36 @@ async def test_a_changed_file_counts_within_a_second_and_a_broken_one_changes_no
 
         assert (await status_of_runs(first), await status_of_runs(second)) == (200, 401)
         write_keys(file, second_known)
-        async with asyncio.timeout(LOOKED_AT_EVERY * 10):
+        async with asyncio.timeout(REFRESH_SECONDS * 10):
             while await status_of_runs(second) != 200:  # noqa: ASYNC110 — asked over HTTP
                 await asyncio.sleep(0.05)
         assert await status_of_runs(first) == 401
         file.write_text("{broken")
-        ends = asyncio.get_running_loop().time() + LOOKED_AT_EVERY * 1.5
+        ends = asyncio.get_running_loop().time() + REFRESH_SECONDS * 1.5
         while asyncio.get_running_loop().time() < ends:
             assert await status_of_runs(second) == 200
             await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize(
-    ("content", "mode", "said"),
+    ("content", "mode", "message"),
     [
-        ("{broken", 0o600, "no file of keys"),
-        ('{"keys": []}', 0o666, "written by others"),
+        ("{broken", 0o600, "not a valid key file"),
+        ('{"keys": []}', 0o666, "writable by other users"),
     ],
 )
-async def test_a_file_that_cannot_be_used_is_no_start(lakehouse, tmp_path, content, mode, said):
+async def test_an_unusable_key_file_is_an_error_at_startup(
+    lakehouse, tmp_path, content, mode, message
+):
     file = tmp_path / "keys.json"
     file.write_text(content)
     file.chmod(mode)
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         async with gate(lakehouse.settings, auth_mode=AuthMode.API_KEY, auth_keys_file=file):
             raise AssertionError("it started")
 
 
-async def test_a_plain_key_that_can_be_guessed_is_no_start(lakehouse, tmp_path):
+async def test_a_guessable_plain_key_is_an_error_at_startup(lakehouse, tmp_path):
     file = tmp_path / "api-key"
     file.write_text("ci-key-of-2026")
     with pytest.raises(ConfigurationError, match="can be guessed"):

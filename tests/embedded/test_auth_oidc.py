@@ -1,4 +1,4 @@
-"""AUTH_MODE=oidc, over HTTP, beside a real issuer on 127.0.0.1."""
+"""AUTH_MODE=oidc, over HTTP, with a real issuer on 127.0.0.1."""
 
 import base64
 import hashlib
@@ -60,7 +60,7 @@ def encoded(part: dict) -> str:
 
 
 def by_hmac(head: dict, claims: dict, secret: bytes) -> str:
-    """By hand: the library itself refuses to sign with a public key."""
+    """Sign by hand, because the library refuses to sign with a public key."""
     signed = f"{encoded(head)}.{encoded(claims)}"
     mac = hmac.new(secret, signed.encode(), hashlib.sha256).digest()
     return f"{signed}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
@@ -128,7 +128,7 @@ async def test_hostile_tokens_are_refused(closed, issuer):
     assert (await closed.client.get(READS)).status_code == 401
 
 
-async def test_a_subject_that_is_a_name_comes_in_as_it_is(closed, issuer):
+async def test_a_valid_subject_is_used_unchanged(closed, issuer):
     path = "/api/v1/runs/0123456789abcdef/cancel"
     for sub in GOOD_SUBJECTS:
         headers = bearer(issuer.token(sub=sub, realm={"roles": ["runs:write"]}))
@@ -138,14 +138,14 @@ async def test_a_subject_that_is_a_name_comes_in_as_it_is(closed, issuer):
     assert seen == set(GOOD_SUBJECTS)
 
 
-async def test_the_log_says_why_a_subject_was_refused(closed, issuer):
+async def test_the_log_gives_the_reason_for_a_refused_subject(closed, issuer):
     with structlog.testing.capture_logs() as logged:
         answer = await closed.client.get(READS, headers=bearer(issuer.token(sub="key:api-key")))
     assert answer.status_code == 401
     assert "its sub is a name that Asgard reserves" in answer.json()["detail"]
-    (said,) = [entry for entry in logged if entry["event"] == "token_subject_refused"]
-    assert (said["issuer"], said["subject"]) == (issuer.url, "'key:api-key'")
-    assert said["why"] == "is a name that Asgard reserves"
+    (event,) = [entry for entry in logged if entry["event"] == "token_subject_refused"]
+    assert (event["issuer"], event["subject"]) == (issuer.url, "'key:api-key'")
+    assert event["why"] == "is a name that Asgard reserves"
 
 
 async def test_roles_grant_scopes(closed, issuer):
@@ -163,17 +163,17 @@ async def test_roles_grant_scopes(closed, issuer):
     assert await statuses(aud=[AUDIENCE, "another"]) == [200, 200, 403]
 
 
-async def test_a_clock_may_be_a_little_off(closed, issuer):
+async def test_a_small_clock_difference_is_accepted(closed, issuer):
     now = int(time.time())
     for claims in ({"exp": now - 10}, {"nbf": now + 10}, {"iat": now + 10}):
         answer = await closed.client.get(READS, headers=bearer(issuer.token(**claims)))
         assert answer.status_code == 200, claims
 
 
-async def test_a_new_key_of_the_issuer_is_fetched_and_strange_ones_do_not_make_us_ask(
+async def test_a_new_key_of_the_issuer_is_fetched_and_unknown_ones_cause_few_requests(
     lakehouse, monkeypatch
 ):
-    monkeypatch.setattr(oidc, "ASKED_EVERY", 0.0)
+    monkeypatch.setattr(oidc, "REQUEST_INTERVAL", 0.0)
     with issuing() as issuer:
         async with gate(lakehouse.settings, **settings_for(issuer)) as closed:
 
@@ -185,19 +185,19 @@ async def test_a_new_key_of_the_issuer_is_fetched_and_strange_ones_do_not_make_u
             issuer.rotate("second", "EC")
             assert await status(issuer.token()) == 200
             assert await status(before) == 401
-            monkeypatch.setattr(oidc, "ASKED_EVERY", 60.0)
+            monkeypatch.setattr(oidc, "REQUEST_INTERVAL", 60.0)
             asked = issuer.asked
             for number in range(20):
                 strange = issuer.token(key=new_key("s", "EC"), header={"kid": f"s{number}"})
                 assert await status(strange) == 401
             assert issuer.asked == asked
-            monkeypatch.setattr(oidc, "ASKED_EVERY", 0.0)
-            monkeypatch.setattr(oidc, "KEYS_KEPT", 0.0)
+            monkeypatch.setattr(oidc, "REQUEST_INTERVAL", 0.0)
+            monkeypatch.setattr(oidc, "KEYS_MAX_AGE", 0.0)
             issuer.is_broken = True
             assert await status(issuer.token()) == 200
 
 
-async def test_an_issuer_that_cannot_be_asked_is_a_503(lakehouse):
+async def test_an_unreachable_issuer_is_a_503(lakehouse):
     with issuing() as issuer:
         issuer.is_broken = True
         async with gate(lakehouse.settings, **settings_for(issuer)) as closed:
@@ -205,7 +205,7 @@ async def test_an_issuer_that_cannot_be_asked_is_a_503(lakehouse):
     assert (answer.status_code, answer.json()["dependency"]) == (503, "oidc")
 
 
-async def test_another_issuers_discovery_document_is_not_believed(lakehouse):
+async def test_another_issuers_discovery_document_is_not_trusted(lakehouse):
     with issuing() as issuer:
         named = issuer.url.replace("127.0.0.1", "localhost")
         given = settings_for(issuer, oidc_issuer=named)

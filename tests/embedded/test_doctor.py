@@ -1,4 +1,4 @@
-"""`asgard doctor`: a row for each thing that is wrong, with the fix; nothing left behind."""
+"""`asgard doctor` shows a row with advice for each problem, and leaves nothing behind."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import pytest
 
 from app.auth.keys import make_key
 from app.config import AuthMode, Settings
-from app.doctor.authentication import door_findings
+from app.doctor.authentication import authentication_findings
 from app.doctor.lake import lake_findings
 from app.doctor.report import CheckResult, show
 from app.lakehouse.timeouts import READ_TIMEOUT
@@ -26,7 +26,7 @@ SECRET = "c2VjcmV0LXRoYXQtbm9ib2R5LXNlZXM"
 
 
 def external(lakehouse: Lakehouse, **changes: Any) -> Settings:
-    """The session's lake, as one that an operator runs."""
+    """Return the settings of the session's lake as an external one."""
     s3, catalog = lakehouse.lake.s3, lakehouse.lake.catalog
     given: dict[str, Any] = {
         "asgard_embedded": "ingestion,spark,sql",
@@ -48,7 +48,7 @@ async def examined(lakehouse: Lakehouse, **changes: Any) -> dict[str, CheckResul
 
 
 def doctor(cwd: Path, **environment: str) -> tuple[int, dict[str, list[str]], str]:
-    """The real command: its code, the cells of each row by the first of them, all it said."""
+    """Run the real command. Return its status, the cells of each row, and its output."""
     done = subprocess.run(
         [Path(sys.executable).with_name("asgard"), "doctor"],
         cwd=cwd,
@@ -62,9 +62,9 @@ def doctor(cwd: Path, **environment: str) -> tuple[int, dict[str, list[str]], st
     return done.returncode, {row[0]: row[1:] for row in rows}, done.stdout + done.stderr
 
 
-async def test_a_lake_that_works_keeps_nothing_of_the_visit(lakehouse: Lakehouse) -> None:
+async def test_the_checks_leave_nothing_in_a_working_lake(lakehouse: Lakehouse) -> None:
     found = await examined(lakehouse)
-    assert [finding.said for finding in found.values() if not finding.ok] == []
+    assert [finding.message for finding in found.values() if not finding.ok] == []
     assert set(found) == {*LAKE, KEPT, "Iceberg catalog, writing"}
     assert await lakehouse.store.list("asgard/doctor/") == []
     staged = await lakehouse.catalog.list_tables(lakehouse.lake.staging_schema)
@@ -72,26 +72,30 @@ async def test_a_lake_that_works_keeps_nothing_of_the_visit(lakehouse: Lakehouse
 
 
 @pytest.mark.parametrize(
-    ("changes", "said", "advice"),
+    ("changes", "message", "advice"),
     [
         ({"aws_secret_access_key": SECRET}, "SignatureDoesNotMatch", "Correct AWS_SECRET_ACCESS"),
         ({"aws_access_key_id": "nobody"}, "InvalidAccessKeyId", "Correct AWS_ACCESS_KEY_ID"),
-        ({"s3_bucket": "no-such-bucket"}, "NoSuchBucket", "Make the bucket, or correct S3_BUCKET"),
+        (
+            {"s3_bucket": "no-such-bucket"},
+            "NoSuchBucket",
+            "Create the bucket, or correct",
+        ),
         ({"s3_endpoint": "http://127.0.0.1:9"}, "cannot be reached", "Check S3_ENDPOINT"),
     ],
 )
-async def test_what_is_wrong_with_s3_is_told_with_the_fix(
-    lakehouse: Lakehouse, changes: dict[str, str], said: str, advice: str
+async def test_a_problem_of_s3_is_reported_with_advice(
+    lakehouse: Lakehouse, changes: dict[str, str], message: str, advice: str
 ) -> None:
     found = await examined(lakehouse, **changes)
     for what in LAKE[:2]:
         assert not found[what].ok
-        assert said in found[what].said
+        assert message in found[what].message
         assert found[what].advice.startswith(advice)
     assert found["Iceberg catalog"].ok
 
 
-async def test_a_catalog_that_refuses_is_told_apart_from_s3(lakehouse: Lakehouse) -> None:
+async def test_a_catalog_that_refuses_is_reported_separately_from_s3(lakehouse: Lakehouse) -> None:
     found = await examined(lakehouse, iceberg_rest_credential=f"nobody:{SECRET}")
     assert [found[what].ok for what in LAKE] == [True, True, False]
     assert "ICEBERG_REST_URI and its credential" in found["Iceberg catalog"].advice
@@ -99,7 +103,7 @@ async def test_a_catalog_that_refuses_is_told_apart_from_s3(lakehouse: Lakehouse
     assert SECRET not in str(found)
 
 
-async def test_who_stays_mute_holds_up_nothing(lakehouse: Lakehouse) -> None:
+async def test_a_dependency_that_does_not_answer_delays_no_other(lakehouse: Lakehouse) -> None:
     with mute() as port:
         address = f"http://127.0.0.1:{port}"
         for setting, silent, fine in (
@@ -109,55 +113,59 @@ async def test_who_stays_mute_holds_up_nothing(lakehouse: Lakehouse) -> None:
             started = time.monotonic()
             found = await examined(lakehouse, **{setting: address})
             assert not found[silent].ok
-            assert found[silent].said.startswith(("no answer within 5 s", "S3 cannot be reached"))
+            assert found[silent].message.startswith(
+                ("no answer within 5 s", "S3 cannot be reached")
+            )
             assert found[fine].ok
-            # A thread that is waited for as long as elsewhere would end now.
+            # With the usual timeouts, a thread would still be waited for now.
             assert time.monotonic() - started < READ_TIMEOUT
 
 
-async def test_keys_are_counted_and_their_modes_told(lakehouse: Lakehouse, tmp_path: Path) -> None:
+async def test_keys_are_counted_and_file_modes_are_shown(
+    lakehouse: Lakehouse, tmp_path: Path
+) -> None:
     file, plain = tmp_path / "keys.json", tmp_path / "api-key"
     key = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": file}
-    [none] = await door_findings(lakehouse.settings.model_copy(update=key))
+    [none] = await authentication_findings(lakehouse.settings.model_copy(update=key))
     assert (none.ok, none.advice.startswith("asgard keys create")) == (False, True)
     write_keys(file, make_key("ci", ["dbt:read"], None).known)
-    [one] = await door_findings(lakehouse.settings.model_copy(update=key))
+    [one] = await authentication_findings(lakehouse.settings.model_copy(update=key))
     assert one.ok
-    assert f"1 live in {file} (0600)" in one.said
+    assert f"1 live in {file} (0600)" in one.message
     plain.write_text(SECRET)
     key["auth_api_key_file"] = plain
     for mode, is_pod, ok in ((0o600, False, True), (0o644, False, False), (0o644, True, True)):
         plain.chmod(mode)
         key["kubernetes_service_host"] = "10.0.0.1" if is_pod else None
-        _, found = await door_findings(lakehouse.settings.model_copy(update=key))
-        assert (found.ok, f"({mode:04o})" in found.said) == (ok, True)
+        _, found = await authentication_findings(lakehouse.settings.model_copy(update=key))
+        assert (found.ok, f"({mode:04o})" in found.message) == (ok, True)
         assert found.advice == ("" if ok else f"chmod 600 {plain}")
 
 
-async def test_an_issuer_is_asked_for_its_keys(lakehouse: Lakehouse) -> None:
+async def test_the_keys_of_an_issuer_are_checked(lakehouse: Lakehouse) -> None:
     with issuing() as issuer:
         oidc = {"auth_mode": AuthMode.OIDC, "oidc_issuer": issuer.url, "oidc_audience": "asgard"}
         settings = lakehouse.settings.model_copy(update=oidc)
-        [good] = await door_findings(settings)
+        [good] = await authentication_findings(settings)
         assert good.ok
-        assert f"{issuer.url}, 1 keys, audience asgard" in good.said
+        assert f"{issuer.url}, 1 keys, audience asgard" in good.message
         others = settings.model_copy(update={"oidc_algorithms": ("ES256",)})
-        [unfit] = await door_findings(others)
-        assert (unfit.ok, "no key of the issuer (RSA) makes" in unfit.said) == (False, True)
+        [unfit] = await authentication_findings(others)
+        assert (unfit.ok, "no key of the issuer (RSA) signs with" in unfit.message) == (False, True)
         other = settings.model_copy(update={"oidc_issuer": f"{issuer.url}/"})
-        [another] = await door_findings(other)
-        assert (another.ok, "another issuer's" in another.said) == (False, True)
+        [another] = await authentication_findings(other)
+        assert (another.ok, "another issuer's" in another.message) == (False, True)
         issuer.is_broken = True
-        [broken] = await door_findings(settings)
+        [broken] = await authentication_findings(settings)
     assert not broken.ok
-    assert "/.well-known/openid-configuration has to answer" in broken.advice
+    assert "/.well-known/openid-configuration must return" in broken.advice
 
 
-async def test_the_command_shows_what_is_wrong_and_asks_what_is_right(
+async def test_the_command_shows_invalid_settings_and_checks_the_rest(
     lakehouse: Lakehouse, tmp_path: Path
 ) -> None:
     s3 = lakehouse.lake.s3
-    code, rows, said = doctor(
+    code, rows, output = doctor(
         tmp_path,
         S3_BUCKET=s3.bucket,
         S3_ENDPOINT=s3.endpoint or "",
@@ -187,11 +195,11 @@ async def test_the_command_shows_what_is_wrong_and_asks_what_is_right(
         "Trino": "failed",
     }
     assert "Correct AWS_SECRET_ACCESS_KEY" in rows["S3 conditional PUT"][2]
-    assert SECRET not in said
-    assert "Traceback" not in said
+    assert SECRET not in output
+    assert "Traceback" not in output
 
 
-async def test_on_a_laptop_everything_is_well(tmp_path: Path) -> None:
+async def test_on_a_laptop_every_check_passes(tmp_path: Path) -> None:
     code, rows, _ = doctor(tmp_path)
     assert code == 0
     assert {what: row[0] for what, row in rows.items()} == {
@@ -205,6 +213,6 @@ async def test_on_a_laptop_everything_is_well(tmp_path: Path) -> None:
 def test_a_secret_in_an_engines_answer_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     findings = [CheckResult("Trino", False, f"no user [bold]{SECRET}[/bold]", f"not {SECRET}")]
     assert show(findings, [SECRET, "no"]) == 1
-    said = capsys.readouterr().out
-    assert SECRET not in said
-    assert said.count("**********") == 2
+    output = capsys.readouterr().out
+    assert SECRET not in output
+    assert output.count("**********") == 2

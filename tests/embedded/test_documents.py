@@ -1,4 +1,4 @@
-"""Every command of the documents is run, from top to bottom, and every answer is as it is shown."""
+"""Runs every command of the documents, from top to bottom, and compares every answer."""
 
 import os
 from dataclasses import replace
@@ -12,7 +12,7 @@ from tests.live_gateway import live_gateway
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("document", LOCAL)
-def test_a_document_is_true(document: str, tmp_path: Path) -> None:
+def test_the_answers_in_a_document_are_correct(document: str, tmp_path: Path) -> None:
     local = [block for block in blocks(document) if not CLUSTER.search(block.commands)]
     with live_gateway(tmp_path / ".asgard") as gateway:
         here = [
@@ -24,7 +24,7 @@ def test_a_document_is_true(document: str, tmp_path: Path) -> None:
     assert sum(block.answer is not None for block in local) >= 8
 
 
-def test_another_answer_than_the_one_shown_is_found() -> None:
+def test_an_answer_that_differs_from_the_document_is_detected() -> None:
     shown = {"rows": 3, "size_bytes": 10, "at": "2026-11-01T10:00:00Z", "names": ["a", "…"]}
     same = {"rows": 3, "size_bytes": 99, "at": "2027-01-02T03:04:05.6Z", "names": ["a", "b"]}
     assert list(differences(shown, same)) == []

@@ -1,4 +1,4 @@
-"""The outer edge: rates, time limits, headers, browsers, proxies, and a caller's share of runs."""
+"""The edge: rates, time limits, headers, browsers, proxies, and a caller's limit of runs."""
 
 import asyncio
 from dataclasses import replace
@@ -21,7 +21,7 @@ from app.runs.waiting import WaitDep
 HERE = {"host": "asgard"}
 
 
-async def test_a_caller_who_asks_too_often_is_told_when_to_come_back(lakehouse, tmp_path):
+async def test_a_caller_above_the_rate_limit_gets_a_retry_after(lakehouse, tmp_path):
     one, two = key_of("runs:read", name="one"), key_of("runs:read", name="two")
     write_keys(tmp_path / "keys.json", one[1], two[1])
     settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": tmp_path / "keys.json"}
@@ -36,13 +36,13 @@ async def test_a_caller_who_asks_too_often_is_told_when_to_come_back(lakehouse, 
         assert 1 <= int(refused.headers["Retry-After"]) <= 20
         assert "RATE_LIMIT" in refused.json()["detail"]
         assert (await ask(two[0])).status_code == 200
-        # Guessers share a bucket by address, and never the one of a caller with a key.
+        # Requests with invalid keys share a bucket by address, never that of a caller with a key.
         assert [(await ask("wrong")).status_code for _ in range(4)] == [401, 401, 401, 429]
         assert (await ask(two[0])).status_code == 200
         assert (await closed.client.get("/health")).status_code == 200
 
 
-async def test_a_rotated_key_has_no_bucket_of_its_own(lakehouse, tmp_path):
+async def test_a_rotated_key_shares_the_bucket_of_the_old_one(lakehouse, tmp_path):
     old, new = key_of("runs:read", name="one"), key_of("runs:read", name="one")
     write_keys(tmp_path / "keys.json", old[1], new[1])
     settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": tmp_path / "keys.json"}
@@ -96,7 +96,7 @@ async def test_no_value_of_a_header_is_a_500(lakehouse, tmp_path):
             for name in names:
                 for value in HOSTILE:
                     own = {"Authorization": f"Bearer {given}", "Content-Type": "application/json"}
-                    own = {key: said for key, said in own.items() if key != name}
+                    own = {key: result for key, result in own.items() if key != name}
                     headers = [*own.items(), (name, value)]
                     answer = await closed.client.request(
                         method, path, headers=headers, content=body
@@ -105,7 +105,7 @@ async def test_no_value_of_a_header_is_a_500(lakehouse, tmp_path):
 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://[v1.x]", "null", "[", ""])
-async def test_an_origin_that_is_not_one_is_another_site(lakehouse, origin):
+async def test_an_invalid_origin_counts_as_another_site(lakehouse, origin):
     async with gate(lakehouse.settings) as opened:
         answer = await opened.client.post(
             f"/api/v1/runs/{'0' * 16}/cancel", headers={"Origin": origin}
@@ -117,7 +117,7 @@ async def test_an_origin_that_is_not_one_is_another_site(lakehouse, origin):
         assert any(item.status == 403 for item in refused)
 
 
-async def test_a_missing_scope_is_told_before_a_wrong_parameter(lakehouse, tmp_path):
+async def test_a_missing_scope_is_reported_before_a_wrong_parameter(lakehouse, tmp_path):
     plain, known = key_of("runs:read")
     write_keys(tmp_path / "keys.json", known)
     settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": tmp_path / "keys.json"}
@@ -144,7 +144,7 @@ def test_a_bucket_fills_evenly_and_callers_are_forgotten():
     assert RateLimit(0).take("a") is None
 
 
-async def test_a_slow_handler_is_a_504_and_goes_on_to_its_end(lakehouse):
+async def test_a_slow_handler_is_a_504_and_still_completes(lakehouse):
     may_end, ended = asyncio.Event(), asyncio.Event()
     async with gate(lakehouse.settings, request_timeout=0.2) as open_gate:
 
@@ -173,7 +173,7 @@ async def test_a_slow_handler_is_a_504_and_goes_on_to_its_end(lakehouse):
     assert (whole.status_code, whole.json()) == (200, "waited 60")
 
 
-async def test_a_body_that_trickles_in_is_a_408(lakehouse):
+async def test_a_body_that_arrives_too_slowly_is_a_408(lakehouse):
     async with gate(lakehouse.settings, request_timeout=0.2) as open_gate:
 
         @open_gate.app.post("/body")
@@ -217,7 +217,7 @@ async def test_every_answer_tells_browsers_what_to_refuse(lakehouse):
         assert "Strict-Transport-Security" not in headers
 
 
-async def test_browsers_may_call_from_named_origins_alone(lakehouse):
+async def test_browsers_may_call_only_from_configured_origins(lakehouse):
     ours, theirs = "https://app.example.com", "https://evil.example.com"
     preflight = {
         "Access-Control-Request-Method": "POST",
@@ -244,7 +244,7 @@ async def test_browsers_may_call_from_named_origins_alone(lakehouse):
 
 
 @pytest.mark.parametrize(
-    ("peer", "said", "address"),
+    ("peer", "forwarded_for", "address"),
     [
         ("192.0.2.1", "198.51.100.1", "192.0.2.1"),
         ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
@@ -255,15 +255,15 @@ async def test_browsers_may_call_from_named_origins_alone(lakehouse):
         ("fd00::1", "2001:db8::7", "2001:db8::7"),
     ],
 )
-def test_only_a_trusted_proxy_is_believed(peer, said, address):
+def test_forwarded_headers_count_only_from_a_trusted_proxy(peer, forwarded_for, address):
     from starlette.datastructures import Headers
 
     proxies = Proxies(("10.0.0.0/8", "fd00::/8"))
     scope = {"type": "http", "client": (peer, 1), "scheme": "http"}
-    assert proxies.origin(scope, Headers({"x-forwarded-for": said})).address == address
+    assert proxies.origin(scope, Headers({"x-forwarded-for": forwarded_for})).address == address
 
 
-async def test_a_caller_has_a_share_of_the_runs(lakehouse):
+async def test_a_caller_has_a_limit_of_open_runs(lakehouse):
     toy = await toy_lake(lakehouse.lake)
     long = {"seconds": 30}
     async with running(toy.service(Idle(), max_runs_per_caller=2)) as runs:
@@ -272,7 +272,7 @@ async def test_a_caller_has_a_share_of_the_runs(lakehouse):
             asked = request(f"share-{subject}-{number}", spec=long)
             return (await runs.start(replace(asked, caller=Caller(subject)))).run.run_id
 
-        # All at once: what has only been begun counts, too.
+        # All at once: runs that are still being created count as well.
         tried = await asyncio.gather(
             *(start("eager", number) for number in range(6)), return_exceptions=True
         )
@@ -290,7 +290,7 @@ async def test_a_caller_has_a_share_of_the_runs(lakehouse):
             await runs.cancel(run_id, Caller("operator", frozenset({RUNS_ADMIN})))
 
 
-async def test_a_withdrawn_run_belongs_to_the_share_of_those_that_still_want_it(lakehouse):
+async def test_a_run_counts_towards_the_limit_of_the_callers_that_still_want_it(lakehouse):
     toy = await toy_lake(lakehouse.lake)
     async with running(toy.service(Idle(), max_runs_per_caller=1)) as runs:
 
@@ -310,7 +310,7 @@ async def test_a_withdrawn_run_belongs_to_the_share_of_those_that_still_want_it(
             await runs.cancel(run_id, Caller("operator", frozenset({RUNS_ADMIN})))
 
 
-async def test_nothing_follows_the_answer_that_the_clock_gave():
+async def test_nothing_follows_the_answer_of_the_deadline():
     sent: list[str] = []
 
     async def send(message) -> None:
@@ -318,6 +318,6 @@ async def test_nothing_follows_the_answer_that_the_clock_gave():
 
     answer = ResponseGuard(send, "id", is_https=False)
     answer.is_late = True
-    await answer.say({"type": "http.response.start", "status": 504, "headers": []})
+    await answer.send({"type": "http.response.start", "status": 504, "headers": []})
     await answer({"type": "http.response.start", "status": 200, "headers": []})
     assert (sent, answer.status) == (["http.response.start"], 504)

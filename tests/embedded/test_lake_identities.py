@@ -30,7 +30,7 @@ from pyiceberg.exceptions import (
 
 from app.config import Settings
 from app.context.engines import spark_engine
-from app.context.foundation import lay_foundation
+from app.context.foundation import build_foundation
 from app.lakehouse.catalog import Column
 from app.lakehouse.connection import Lake
 from app.lakehouse.embedded.lakehouse import embedded_lakehouse
@@ -617,7 +617,7 @@ async def given_to(module, lakehouse, monkeypatch):
 
     monkeypatch.setattr(WorkerProcess, "start", watched)
     async with AsyncExitStack() as stack:
-        foundation = await lay_foundation(lakehouse.settings, SILENT, stack)
+        foundation = await build_foundation(lakehouse.settings, SILENT, stack)
         spark_engine(foundation)
         await foundation.warm[-1]()
     return given[module]

@@ -10,7 +10,7 @@ import pytest
 from auth_world import gate, key_of, served, write_keys
 
 from app.config import AuthMode
-from tests.script_world import Bin, Said, run
+from tests.script_world import Bin, ScriptResult, run
 
 EXAMPLES, SMOKE = "api-examples.sh", "production-test-dbt-api.sh"
 SMOKE_SCOPES = ("dbt:read", "dbt:write", "data-products:read", "data-products:write", "runs:read")
@@ -26,7 +26,7 @@ LISTS = {
 
 @pytest.fixture(scope="module")
 async def url(client: httpx.AsyncClient) -> AsyncIterator[str]:
-    """The session's gateway, on a port."""
+    """Return the URL of the session's gateway."""
     async with served(client._transport.app) as port:  # type: ignore[attr-defined]
         yield f"http://127.0.0.1:{port}"
 
@@ -46,7 +46,7 @@ async def closed(lakehouse, tmp_path_factory) -> AsyncIterator[Closed]:
     keys = tmp_path_factory.mktemp("keys") / "keys.json"
     write_keys(keys, known, known_dbt)
     settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": keys}
-    # A home of its own: two gateways of one process would share the names of their workers.
+    # A separate home: two gateways of one process would share the names of their workers.
     home = {"trusted_hosts": ("127.0.0.1",), "asgard_home": tmp_path_factory.mktemp("closed")}
     async with (
         gate(lakehouse.settings, **settings, **home) as door,
@@ -55,14 +55,14 @@ async def closed(lakehouse, tmp_path_factory) -> AsyncIterator[Closed]:
         yield Closed(f"http://127.0.0.1:{port}", port, key, dbt_key)
 
 
-def routes_called(said: Said, document: dict) -> set[tuple[str, str]]:
-    """As the OpenAPI document names them; the path itself where it names none."""
+def routes_called(result: ScriptResult, document: dict) -> set[tuple[str, str]]:
+    """Return the paths as the OpenAPI document names them, or the path itself."""
     patterns = [
         (path, re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path) + "$"))
-        # A path without parameters goes first: /transform/jobs is no {run_id}.
+        # A path without parameters takes precedence: /transform/jobs is not a {run_id}.
         for path in sorted(document["paths"], key=lambda path: path.count("{"))
     ]
-    called = {(method, target.partition("?")[0]) for method, target in CALL.findall(said.out)}
+    called = {(method, target.partition("?")[0]) for method, target in CALL.findall(result.out)}
     return {
         (method, next((path for path, known in patterns if known.match(target)), target))
         for method, target in called
@@ -78,7 +78,7 @@ async def left_behind(client: httpx.AsyncClient) -> list[str]:
 
 
 @pytest.mark.timeout(300)
-async def test_the_examples_call_every_route_twice_over_and_leave_nothing(
+async def test_the_examples_call_every_route_and_leave_nothing_even_when_repeated(
     client, url, lakehouse, tmp_path
 ):
     environment = {"ASGARD_URL": url, "ASGARD_HOME": str(lakehouse.home)}
@@ -97,10 +97,10 @@ async def test_the_examples_call_every_route_twice_over_and_leave_nothing(
     assert await left_behind(client) == []
 
 
-async def test_the_examples_end_at_the_first_failure_and_delete_what_they_had_made(
+async def test_the_examples_stop_at_the_first_failure_and_delete_what_they_created(
     client, url, lakehouse, tmp_path
 ):
-    """Another ingestion writes the same files, which is found out after source and sink."""
+    """Another ingestion writes the same files, which is detected after source and sink exist."""
     (lakehouse.home / "data").mkdir(exist_ok=True)
     (lakehouse.home / "data" / "taken.csv").write_text("a\n1\n")
     body = {"name": "mine", "type": "file", "config": {"url": "taken.csv"}}
@@ -110,63 +110,63 @@ async def test_the_examples_end_at_the_first_failure_and_delete_what_they_had_ma
     assert (await client.post("/airbyte/ingestion", json=mine)).status_code == 201
     (tmp_path / "source.json").write_text(json.dumps(body))
 
-    said = await run(EXAMPLES, "--source", str(tmp_path / "source.json"), ASGARD_URL=url)
+    result = await run(EXAMPLES, "--source", str(tmp_path / "source.json"), ASGARD_URL=url)
 
-    assert said.code == 1
-    assert "POST /api/v1/airbyte/ingestion should answer 201: " in said.err
-    assert "/sync" not in said.out
-    assert said.out.count("DELETE /api/v1/airbyte/") == 2
+    assert result.code == 1
+    assert "POST /api/v1/airbyte/ingestion should answer 201: " in result.err
+    assert "/sync" not in result.out
+    assert result.out.count("DELETE /api/v1/airbyte/") == 2
     assert await left_behind(client) == []
 
 
-async def test_the_examples_say_how_to_give_a_source_that_can_be_read(client, url, tmp_path):
+async def test_the_examples_explain_how_to_name_a_readable_source(client, url, tmp_path):
     source = tmp_path / "source.json"
     source.write_text('{"type": "file", "config": {"url": "is-not-there.csv"}}')
 
-    said = await run(EXAMPLES, "--source", str(source), ASGARD_URL=url)
+    result = await run(EXAMPLES, "--source", str(source), ASGARD_URL=url)
 
-    assert said.code == 1
-    assert "There is no file is-not-there.csv." in said.err
-    assert "Give a source that the gateway can read by --source" in said.err
+    assert result.code == 1
+    assert "There is no file is-not-there.csv." in result.err
+    assert "Give a source that the gateway can read by --source" in result.err
 
 
-async def test_the_examples_name_the_scope_that_a_key_lacks_and_never_the_key(closed, tmp_path):
+async def test_the_examples_name_the_missing_scope_and_never_the_key(closed, tmp_path):
     watched = Bin(tmp_path / "bin")
     watched.watch("curl")
 
-    said = await run(EXAMPLES, ASGARD_URL=closed.url, ASGARD_API_KEY=closed.key, bin_=watched)
+    result = await run(EXAMPLES, ASGARD_URL=closed.url, ASGARD_API_KEY=closed.key, bin_=watched)
 
-    assert said.code == 1
-    assert "metrics:read" in said.err
-    assert "asgard keys create" in said.err
+    assert result.code == 1
+    assert "metrics:read" in result.err
+    assert "asgard keys create" in result.err
     assert len(watched.called) == 3
-    assert closed.key not in said.out + said.err + "".join(watched.called)
+    assert closed.key not in result.out + result.err + "".join(watched.called)
 
 
 @pytest.mark.parametrize("script", [EXAMPLES, SMOKE])
-async def test_wrong_use_is_told_before_anything_is_called(script, tmp_path):
+async def test_wrong_usage_is_reported_before_any_call(script, tmp_path):
     watched = Bin(tmp_path / "bin")
     watched.watch("curl")
-    for arguments, environment, told in (
+    for arguments, environment, expected in (
         (["--nonsense"], {}, "--help"),
         ([], {"ASGARD_API_KEY_FILE": str(tmp_path / "none")}, "cannot be read"),
         ([], {"ASGARD_API_KEY": 'a"b'}, "a character that no key has"),
     ):
-        said = await run(script, *arguments, bin_=watched, **environment)
-        assert (said.code, said.out) == (2, "")
-        assert told in said.err
+        result = await run(script, *arguments, bin_=watched, **environment)
+        assert (result.code, result.out) == (2, "")
+        assert expected in result.err
     helped = await run(script, "--help", bin_=watched)
     assert (helped.code, helped.err) == (0, "")
     assert "ASGARD_URL" in helped.out
-    assert helped.out.rstrip().endswith("2 wrong use.")
+    assert helped.out.rstrip().endswith("2 wrong usage.")
     assert watched.called == []
 
 
 @pytest.mark.parametrize("script", [EXAMPLES, SMOKE])
-async def test_a_gateway_that_is_not_there_is_told(script, unused_tcp_port):
-    said = await run(script, ASGARD_URL=f"http://127.0.0.1:{unused_tcp_port}")
-    assert said.code == 1
-    assert f"Is a gateway serving at http://127.0.0.1:{unused_tcp_port}?" in said.err
+async def test_an_unreachable_gateway_is_reported(script, unused_tcp_port):
+    result = await run(script, ASGARD_URL=f"http://127.0.0.1:{unused_tcp_port}")
+    assert result.code == 1
+    assert f"No gateway answers at http://127.0.0.1:{unused_tcp_port}." in result.err
 
 
 async def test_the_smoke_test_reaches_a_release_through_kubectl_and_leaves_nothing(
@@ -182,32 +182,32 @@ async def test_the_smoke_test_reaches_a_release_through_kubectl_and_leaves_nothi
         esac""",
     )
 
-    said = await run(SMOKE, "--namespace", "asgard", bin_=standin)
+    result = await run(SMOKE, "--namespace", "asgard", bin_=standin)
 
-    assert said.code == 0, said.out + said.err
-    assert said.out.count(" ok ") == 9
-    assert said.out.endswith("It works.\n")
+    assert result.code == 0, result.out + result.err
+    assert result.out.count(" ok ") == 9
+    assert result.out.endswith("It works.\n")
     assert [call for call in standin.called if call.startswith("kubectl")] == [
         "kubectl get service asgard-service -n asgard -o jsonpath={.spec.ports[0].port}",
         "kubectl port-forward -n asgard svc/asgard-service :80",
         "kubectl get secret api-secrets -n asgard --ignore-not-found "
         '-o go-template={{index .data "api-key" | base64decode}}',
     ]
-    assert closed.key not in said.out + said.err + "".join(standin.called)
+    assert closed.key not in result.out + result.err + "".join(standin.called)
     assert await smoke_left_behind(closed) == []
 
 
-async def test_the_smoke_test_deletes_what_it_made_when_it_fails_later(closed, tmp_path):
+async def test_the_smoke_test_deletes_what_it_created_after_a_later_failure(closed, tmp_path):
     file = tmp_path / "key"
     file.write_text(closed.dbt_key + "\n")
 
-    said = await run(SMOKE, ASGARD_URL=closed.url, ASGARD_API_KEY_FILE=str(file))
+    result = await run(SMOKE, ASGARD_URL=closed.url, ASGARD_API_KEY_FILE=str(file))
 
-    assert said.code == 1
-    assert said.out.endswith(" FAILED\n")
-    assert said.err.startswith("\nA data product is built from it: ")
-    assert "data-products:write" in said.err
-    assert closed.dbt_key not in said.out + said.err
+    assert result.code == 1
+    assert result.out.endswith(" FAILED\n")
+    assert result.err.startswith("\nA data product is built from it: ")
+    assert "data-products:write" in result.err
+    assert closed.dbt_key not in result.out + result.err
     assert await smoke_left_behind(closed) == []
 
 
@@ -220,7 +220,7 @@ async def smoke_left_behind(closed: Closed) -> list[str]:
     return left
 
 
-async def test_the_smoke_test_says_what_fails_and_what_to_do(closed, url):
+async def test_the_smoke_test_names_the_failure_and_the_remedy(closed, url):
     without = await run(SMOKE, ASGARD_URL=closed.url)
     assert without.code == 1
     assert "SQL is planned" in without.out.splitlines()[-1]

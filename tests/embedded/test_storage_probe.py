@@ -100,7 +100,7 @@ async def test_the_doctor_reports_the_same_loss(own, tmp_path):
     async def told() -> bool:
         found = {finding.what: finding for finding in await lake_findings(settings)}
         kept = found["S3 keeps objects"]
-        return not kept.ok and "volume warehouse_" in kept.said
+        return not kept.ok and "volume warehouse_" in kept.message
 
     await until(told, 60)
 

@@ -1,4 +1,4 @@
-"""Sends raw requests that two programs could read differently: each gets one answer, then EOF."""
+"""Raw requests that two programs could read differently get one answer, then EOF."""
 
 import asyncio
 import contextlib
@@ -117,7 +117,7 @@ async def port(app: FastAPI) -> AsyncIterator[int]:
         yield port
 
 
-async def said(port: int, *pieces: bytes) -> bytes:
+async def exchange(port: int, *pieces: bytes) -> bytes:
     """Return all bytes that arrive until the gateway closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     async with asyncio.timeout(10):
@@ -146,8 +146,10 @@ def assert_one_refusal(
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-async def test_a_malformed_request_gets_one_answer_and_eof(port: int, name: str) -> None:
-    assert_one_refusal(await said(port, MALFORMED[name]))
+async def test_a_malformed_request_gets_one_answer_and_is_disconnected(
+    port: int, name: str
+) -> None:
+    assert_one_refusal(await exchange(port, MALFORMED[name]))
 
 
 @pytest.mark.parametrize(
@@ -160,20 +162,20 @@ async def test_a_malformed_request_gets_one_answer_and_eof(port: int, name: str)
         CHUNKED + b"2\r\nab\r\n0\r\nX-A: b\n",
     ],
 )
-async def test_it_is_refused_at_its_first_wrong_byte(port: int, request_: bytes) -> None:
-    pieces = [request_[at : at + 1] for at in range(len(request_))]
-    assert_one_refusal(await said(port, *pieces))
-
-
-async def test_a_body_that_breaks_off_is_not_a_fault_of_the_gateway(
-    app: FastAPI, port: int
+async def test_a_malformed_request_is_refused_at_its_first_wrong_byte(
+    port: int, request_: bytes
 ) -> None:
+    pieces = [request_[at : at + 1] for at in range(len(request_))]
+    assert_one_refusal(await exchange(port, *pieces))
+
+
+async def test_an_incomplete_body_is_not_an_error_of_the_gateway(app: FastAPI, port: int) -> None:
     def count(status: str) -> float:
         labels = {"method": "POST", "route": "/body", "status": status}
         return app.state.metrics.registry.get_sample_value(REQUESTS, labels) or 0.0
 
     failed, refused = count("500"), count("400")
-    assert_one_refusal(await said(port, MALFORMED["a chunk that is longer than its size"]))
+    assert_one_refusal(await exchange(port, MALFORMED["a chunk that is longer than its size"]))
     await until(lambda: count("400") == refused + 1 or count("500") > failed)
     assert count("500") == failed
 
@@ -181,7 +183,7 @@ async def test_a_body_that_breaks_off_is_not_a_fault_of_the_gateway(
 async def test_lengths_that_differ_are_refused_by_a_plain_uvicorn_too(app: FastAPI) -> None:
     for name in ("a length and chunks", "chunks and a length"):
         async with served(app, http="h11") as port:
-            assert_one_refusal(await said(port, MALFORMED[name]))
+            assert_one_refusal(await exchange(port, MALFORMED[name]))
 
 
 @pytest.mark.parametrize("name", WELL_FORMED)
@@ -190,21 +192,21 @@ async def test_a_well_formed_request_is_answered_and_the_next_one_too(port: int,
     keeps = b"HTTP/1.0" not in WELL_FORMED[name]
     whole = WELL_FORMED[name] + last * keeps
     for pieces in ([whole], [whole[at : at + 1] for at in range(len(whole))]):
-        answers = await said(port, *pieces)
+        answers = await exchange(port, *pieces)
         assert answers.startswith(b"HTTP/1.1 200 "), answers
         assert b"\r\n\r\n2" in answers
         assert answers.count(b"HTTP/1.1 200 ") == 1 + keeps, answers
 
 
 async def test_a_malformed_second_request_is_refused_after_the_first(port: int) -> None:
-    answers = await said(port, GET + b"\r\n" + MALFORMED["a length and chunks"])
+    answers = await exchange(port, GET + b"\r\n" + MALFORMED["a length and chunks"])
     assert answers.startswith(b"HTTP/1.1 200 ")
     assert_one_refusal(answers[answers.index(b"HTTP/1.1 400 ") :])
     assert b"the second answer" not in answers
 
 
-async def test_what_a_refused_header_holds_is_not_said(port: int) -> None:
-    answers = await said(port, GET + b"Authorization : Bearer hunter2-very-secret\r\n\r\n")
+async def test_the_value_of_a_refused_header_is_not_repeated(port: int) -> None:
+    answers = await exchange(port, GET + b"Authorization : Bearer hunter2-very-secret\r\n\r\n")
     assert_one_refusal(answers)
     assert b"hunter2" not in answers
 
@@ -227,7 +229,7 @@ async def trickled(port: int, start: bytes, each: bytes) -> bytes:
     answers = bytearray()
 
     async def read() -> None:
-        # What is sent after the end resets the connection.
+        # Data sent after the end resets the connection.
         with contextlib.suppress(ConnectionResetError):
             while part := await reader.read(65536):
                 answers.extend(part)
@@ -242,7 +244,7 @@ async def trickled(port: int, start: bytes, each: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("start", [b"G", GET, GET + b"X-A: b\r\n\r\n" + GET, POST])
-async def test_a_head_that_trickles_in_has_one_time_limit(hasty: int, start: bytes) -> None:
+async def test_a_head_that_arrives_slowly_has_one_time_limit(hasty: int, start: bytes) -> None:
     answers = await trickled(hasty, start, b"x")
     if start.count(b"\r\n\r\n"):
         assert answers.startswith(b"HTTP/1.1 200 ")
@@ -252,14 +254,14 @@ async def test_a_head_that_trickles_in_has_one_time_limit(hasty: int, start: byt
 
 
 async def test_a_connection_without_a_request_is_closed_without_an_answer(hasty: int) -> None:
-    assert await said(hasty) == b""
+    assert await exchange(hasty) == b""
 
 
 @pytest.mark.parametrize(
     "request_", [POST + b"Content-Length: 100\r\n\r\nab", CHUNKED + b"5\r\nab"]
 )
-async def test_a_body_that_falls_silent_is_answered_408(hasty: int, request_: bytes) -> None:
-    answers = await said(hasty, request_)
+async def test_a_body_that_stops_arriving_is_a_408(hasty: int, request_: bytes) -> None:
+    answers = await exchange(hasty, request_)
     assert_one_refusal(answers, 408, "request-too-slow")
     assert b"The next part of the body did not arrive within 0.3 s." in answers
 
@@ -289,13 +291,13 @@ async def test_the_rest_of_a_refused_body_does_not_hold_the_connection(hasty: in
     assert len(STATUS_LINE.findall(answers)) == 1
 
 
-async def test_a_connection_between_two_requests_is_kept(hasty: int) -> None:
+async def test_a_connection_stays_open_between_two_requests(hasty: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", hasty)
     writer.write(GET + b"\r\n")
     async with asyncio.timeout(10):
         assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
         # The time limit of a connection that began later has passed.
-        assert await said(hasty) == b""
+        assert await exchange(hasty) == b""
         writer.write(GET + b"Connection: close\r\n\r\n")
         assert b"HTTP/1.1 200 " in await reader.read()
     writer.close()
@@ -303,15 +305,15 @@ async def test_a_connection_between_two_requests_is_kept(hasty: int) -> None:
 
 async def test_head_is_answered_without_a_body_on_the_wire(port: int) -> None:
     head = b"HEAD /health HTTP/1.1\r\nHost: asgard\r\n"
-    answers = await said(port, head + b"\r\n" + head + b"Connection: close\r\n\r\n")
+    answers = await exchange(port, head + b"\r\n" + head + b"Connection: close\r\n\r\n")
     assert answers.count(b"HTTP/1.1 200 ") == 2
     assert b"healthy" not in answers
-    whole = await said(port, GET + b"Connection: close\r\n\r\n")
+    whole = await exchange(port, GET + b"Connection: close\r\n\r\n")
     length = re.search(rb"(?i)content-length: \d+", whole)[0]
     assert answers.count(length) == 2
 
 
-async def test_head_of_a_stream_without_an_end_ends(app: FastAPI, port: int) -> None:
+async def test_a_head_request_for_an_endless_stream_ends(app: FastAPI, port: int) -> None:
     ended = asyncio.Event()
 
     @app.get("/endless")
@@ -326,7 +328,7 @@ async def test_head_of_a_stream_without_an_end_ends(app: FastAPI, port: int) -> 
 
         return StreamingResponse(parts(), media_type="text/event-stream")
 
-    answers = await said(
+    answers = await exchange(
         port, b"HEAD /endless HTTP/1.1\r\nHost: asgard\r\nConnection: close\r\n\r\n"
     )
     assert answers.startswith(b"HTTP/1.1 200 ")
@@ -337,13 +339,13 @@ async def test_head_of_a_stream_without_an_end_ends(app: FastAPI, port: int) -> 
 async def test_a_body_of_very_many_small_chunks_is_refused(port: int) -> None:
     few, many = MOST_SMALL_CHUNKS - 1, MOST_SMALL_CHUNKS + 1
     end, last = b"0\r\n\r\n", GET + b"Connection: close\r\n\r\n"
-    answers = await said(port, CHUNKED + b"1\r\na\r\n" * few + end, last)
+    answers = await exchange(port, CHUNKED + b"1\r\na\r\n" * few + end, last)
     assert STATUS_LINE.findall(answers) == [b"HTTP/1.1 200 "] * 2
-    assert_one_refusal(await said(port, CHUNKED + b"1\r\na\r\n" * many + end + SECOND))
+    assert_one_refusal(await exchange(port, CHUNKED + b"1\r\na\r\n" * many + end + SECOND))
 
 
 async def test_a_body_may_have_any_number_of_larger_chunks(port: int) -> None:
     last = GET + b"Connection: close\r\n\r\n"
     chunk = b"40\r\n" + b"a" * SMALL_CHUNK + b"\r\n"
-    answers = await said(port, CHUNKED + chunk * 2 * MOST_SMALL_CHUNKS + b"0\r\n\r\n", last)
+    answers = await exchange(port, CHUNKED + chunk * 2 * MOST_SMALL_CHUNKS + b"0\r\n\r\n", last)
     assert STATUS_LINE.findall(answers) == [b"HTTP/1.1 200 "] * 2

@@ -1,4 +1,4 @@
-"""The settings of the door."""
+"""The settings of authentication."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def settings(**given: object) -> Settings:
     return Settings(_env_file=None, **given)  # type: ignore[arg-type]
 
 
-def test_production_starts_with_a_door_alone() -> None:
+def test_production_does_not_start_without_an_auth_mode() -> None:
     with pytest.raises(ConfigurationError, match="AUTH_MODE is missing"):
         check_choice(settings(**PRODUCTION))
     for mode in ("none", "api_key"):
@@ -43,7 +43,9 @@ def test_development_is_open_and_shows_its_docs() -> None:
         ({"oidc_issuer": "http://a.example.com"}, "not https"),
     ],
 )
-def test_a_door_that_cannot_work_is_told(given: dict[str, str], wrong: str) -> None:
+def test_authentication_settings_that_cannot_work_are_refused(
+    given: dict[str, str], wrong: str
+) -> None:
     with pytest.raises(ConfigurationError, match=wrong):
         check_choice(settings(**given))
 

@@ -54,11 +54,11 @@ def test_nothing_set_is_fully_embedded() -> None:
 def test_a_mixture_names_everything_that_is_missing(
     given: dict[str, str], missing: list[str]
 ) -> None:
-    said = refusal(**given)
-    lines = [line for line in said.splitlines() if "is missing" in line]
+    message = refusal(**given)
+    lines = [line for line in message.splitlines() if "is missing" in line]
     assert [line.removeprefix("- ").split(" ")[0] for line in lines] == missing
-    assert "NESSIE_URI (or ICEBERG_REST_URI) is missing" in said
-    assert "or name ingestion in ASGARD_EMBEDDED" in said or "AIRBYTE_BASE_URL" not in missing
+    assert "NESSIE_URI (or ICEBERG_REST_URI) is missing" in message
+    assert "Or add ingestion to ASGARD_EMBEDDED" in message or "AIRBYTE_BASE_URL" not in missing
 
 
 @pytest.mark.parametrize(
@@ -70,20 +70,23 @@ def test_a_mixture_names_everything_that_is_missing(
         ),
         (
             {"nessie_uri": "http://a.example.com", "iceberg_rest_uri": "http://b.example.com"},
-            "NESSIE_URI and ICEBERG_REST_URI are two catalogs",
+            "NESSIE_URI and ICEBERG_REST_URI both name a catalog",
         ),
         ({"airbyte_client_id": "id"}, "AIRBYTE_CLIENT_ID and AIRBYTE_CLIENT_SECRET go together"),
         ({"airbyte_username": "me"}, "AIRBYTE_USERNAME and AIRBYTE_PASSWORD go together"),
         (
             {"environment": "production", "asgard_embedded": "lake"},
-            "ENVIRONMENT=production never runs on embedded",
+            "ENVIRONMENT=production does not allow embedded",
         ),
-        ({"silver_schema": "asgard"}, "SILVER_SCHEMA=asgard is a schema with another use"),
-        ({"gold_schema": "bronze"}, "GOLD_SCHEMA=bronze is a schema with another use"),
-        ({"trino_verify": "/no/such/ca.pem"}, "TRINO_VERIFY=/no/such/ca.pem names a file that is"),
+        ({"silver_schema": "asgard"}, "SILVER_SCHEMA=asgard is a reserved schema"),
+        ({"gold_schema": "bronze"}, "GOLD_SCHEMA=bronze is a reserved schema"),
+        (
+            {"trino_verify": "/no/such/ca.pem"},
+            "names a file that does not exist",
+        ),
     ],
 )
-def test_a_contradiction_is_told(given: dict[str, str], wrong: str) -> None:
+def test_a_contradiction_is_reported(given: dict[str, str], wrong: str) -> None:
     assert wrong in refusal(**given)
 
 
@@ -105,13 +108,13 @@ def test_a_secret_is_not_shown() -> None:
     ("given", "wrong"),
     [
         ({"aws_access_key_id": "k"}, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together"),
-        ({"trino_password": "x", "trino_jwt_token": "y"}, "two ways in"),
-        ({"trino_password": "x", "trino_http_scheme": "http"}, "in the clear"),
-        ({"iceberg_rest_token": "x", "iceberg_rest_credential": "a:b"}, "two ways in"),
+        ({"trino_password": "x", "trino_jwt_token": "y"}, "alternative credentials"),
+        ({"trino_password": "x", "trino_http_scheme": "http"}, "unencrypted"),
+        ({"iceberg_rest_token": "x", "iceberg_rest_credential": "a:b"}, "alternative credentials"),
         ({"s3_bucket": "lake", "asgard_embedded": "spark"}, "need AWS_ACCESS_KEY_ID"),
     ],
 )
-def test_credentials_that_cannot_work_are_told(given: dict[str, str], wrong: str) -> None:
+def test_credentials_that_cannot_work_are_refused(given: dict[str, str], wrong: str) -> None:
     assert wrong in refusal(**given)
 
 
@@ -124,7 +127,7 @@ def test_credentials_that_cannot_work_are_told(given: dict[str, str], wrong: str
         ({"spark_image": "registry.example.com/spark", "max_running_per_engine": 7}, 7, 7, 7),
     ],
 )
-def test_how_many_runs_go_at_once_is_by_engine(
+def test_the_limit_of_running_runs_depends_on_the_engine(
     given: dict[str, object], spark: int, ingestion: int, sql: int
 ) -> None:
     found = settings(**given)

@@ -1,4 +1,4 @@
-"""`.env.example` and docs/configuration.md say what the settings say."""
+"""`.env.example` and docs/configuration.md match the settings."""
 
 import re
 import subprocess
@@ -40,11 +40,11 @@ DOCUMENTED = {
     "DBT_PROJECT_DIR": None,
     "DBT_PROFILES_DIR": None,
 }
-"""With their defaults, as the documentation has had them from the beginning."""
+"""Variables that the documentation has named from the beginning, with their defaults."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_the_file_is_what_the_settings_give(path: Path) -> None:
+def test_the_files_match_the_settings(path: Path) -> None:
     assert path.read_text() == FILES[path]()
 
 
@@ -69,13 +69,13 @@ def test_every_variable_has_a_row_with_a_meaning() -> None:
     assert [variable.name for variable in variables() if len(variable.description) < 10] == []
 
 
-def test_what_earlier_documentation_names_is_there_with_its_defaults() -> None:
+def test_documented_variables_exist_with_their_defaults() -> None:
     found = {variable.name: variable.default for variable in variables()}
     assert {name: found[name] for name in DOCUMENTED} == DOCUMENTED
     assert "Default: `/tmp/dbt_projects`" in PAGE
 
 
-def test_production_marks_what_production_asks_for() -> None:
+def test_required_variables_are_marked_as_production() -> None:
     assert {variable.name for variable in variables() if variable.is_required} == {
         *("AUTH_MODE", "AIRBYTE_BASE_URL", "SPARK_IMAGE", "TRINO_HOST", "S3_BUCKET", "NESSIE_URI")
     }

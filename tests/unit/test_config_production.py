@@ -1,4 +1,4 @@
-"""ENVIRONMENT=production: no start with anything missing, shown in public or left open."""
+"""ENVIRONMENT=production refuses to start with a missing setting, a placeholder or an open API."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from app.config.reference import variables
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-PLACEHOLDERS = "is a placeholder or a default that everybody knows"
+PLACEHOLDERS = "is a placeholder or a well-known default"
 COMPLETE = {
     "environment": "production",
     "auth_mode": "api_key",
@@ -33,7 +33,7 @@ def refusal(**given: str) -> str:
 
 
 def serve(command: list[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The real one, with nothing in its environment but this; it must not start."""
+    """Run the real command with only these variables. It must not start."""
     name, *arguments = command
     return subprocess.run(
         [Path(sys.executable).with_name(name), *arguments],
@@ -74,41 +74,41 @@ def test_complete_settings_start() -> None:
     ],
 )
 def test_a_placeholder_is_refused(name: str, value: str) -> None:
-    said = refusal(**{name: value})
-    assert f"{name.upper()} {PLACEHOLDERS}" in said
-    assert value not in said
+    message = refusal(**{name: value})
+    assert f"{name.upper()} {PLACEHOLDERS}" in message
+    assert value not in message
 
 
-def test_development_may_use_them() -> None:
+def test_development_accepts_placeholders() -> None:
     pair = {"aws_access_key_id": "minioadmin", "aws_secret_access_key": "minioadmin"}
     check_choice(Settings(_env_file=None, **pair))  # type: ignore[arg-type]
 
 
 def test_every_credential_that_the_example_shows_is_refused() -> None:
-    """Somebody takes the # from each line and changes nothing."""
+    """Uncomment each line and change nothing."""
     lines = re.findall(r"^# ([A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
     shown = {name.lower(): value for name, value in lines if value}
     secret = {variable.name for variable in variables() if variable.is_secret}
     assert {name.upper() for name in shown} >= secret
-    said = refusal(**{**shown, "environment": "production"})
-    refused = {line.split(" ")[1] for line in said.splitlines() if PLACEHOLDERS in line}
+    message = refusal(**{**shown, "environment": "production"})
+    refused = {line.split(" ")[1] for line in message.splitlines() if PLACEHOLDERS in line}
     assert refused == secret | {"AIRBYTE_CLIENT_ID", "AWS_ACCESS_KEY_ID", "S3_BUCKET"}
 
 
-def test_the_documented_variables_are_refused_as_they_stand() -> None:
+def test_the_documented_examples_are_refused_unchanged() -> None:
     documented = {
         "spark_image": "your-registry/spark-custom:latest",
         "s3_bucket": "your-data-lake-bucket",
         "aws_access_key_id": "your-key-id",
         "aws_secret_access_key": "your-secret-key",
     }
-    said = refusal(**documented)
-    assert sorted(re.findall(rf"- (\w+) {PLACEHOLDERS}", said)) == sorted(
+    message = refusal(**documented)
+    assert sorted(re.findall(rf"- (\w+) {PLACEHOLDERS}", message)) == sorted(
         name.upper() for name in documented
     )
 
 
-def test_the_real_command_lists_everything_at_once_and_ends(tmp_path: Path) -> None:
+def test_the_command_lists_all_problems_and_exits(tmp_path: Path) -> None:
     done = serve(
         ["asgard", "serve", "--port", str(free_port())],
         tmp_path,
@@ -121,45 +121,45 @@ def test_the_real_command_lists_everything_at_once_and_ends(tmp_path: Path) -> N
         RUN_TIMEOUT="1h",
         ASGARD_EMBEDED="sql",
     )
-    said = done.stdout + done.stderr
+    message = done.stdout + done.stderr
     assert done.returncode == 1
-    assert "Asgard cannot start: 11 things are wrong with the settings:" in said
-    assert re.findall(r"^- (\w+)", said, re.MULTILINE) == [
+    assert "Asgard cannot start: The settings have 11 problems:" in message
+    assert re.findall(r"^- (\w+)", message, re.MULTILINE) == [
         *("TRINO_PORT", "AWS_SECRET_ACCESS_KEY", "RUN_TIMEOUT", "AIRBYTE_BASE_URL"),
         *("SPARK_IMAGE", "TRINO_HOST", "NESSIE_URI", "AUTH_MODE", "TRINO_PASSWORD", "S3_BUCKET"),
         "ASGARD_EMBEDED",
     ]
-    assert "Perhaps ASGARD_EMBEDDED was meant." in said
-    assert "Write it in seconds, without the unit: 3600." in said
-    assert SECRET not in said
-    assert "changeme" not in said
-    assert "Traceback" not in said
+    assert "Did you mean ASGARD_EMBEDDED?" in message
+    assert "Give it in seconds, without the unit: 3600." in message
+    assert SECRET not in message
+    assert "changeme" not in message
+    assert "Traceback" not in message
 
 
-def test_a_worker_of_uvicorn_says_the_same(tmp_path: Path) -> None:
-    said = []
+def test_uvicorn_reports_the_same_error(tmp_path: Path) -> None:
+    message = []
     for command in (["asgard", "serve"], ["uvicorn", "app.main:app"]):
         done = serve([*command, "--port", str(free_port())], tmp_path, DBT_WORKERS="many")
         assert done.returncode == 1
-        said.append(done.stderr.strip())
-    assert set(said) == {
-        "Asgard cannot start: DBT_WORKERS=many cannot be right. "
-        "It has to be a whole number from 1 to 16, such as 2."
+        message.append(done.stderr.strip())
+    assert set(message) == {
+        "Asgard cannot start: DBT_WORKERS=many is invalid. "
+        "Expected a whole number from 1 to 16, for example 2."
     }
 
 
 @pytest.mark.parametrize(
-    ("content", "mode", "told"),
+    ("content", "mode", "expected"),
     [
-        ("your-secret-key", 0o600, "it holds the placeholder of an example"),
-        ("changeme-changeme-changeme", 0o600, "it holds the placeholder of an example"),
-        ("short", 0o600, "a key has at least 16 characters"),
-        (SECRET, 0o622, "may be written by others: chmod 600 it"),
+        ("your-secret-key", 0o600, "it contains a placeholder from an example"),
+        ("changeme-changeme-changeme", 0o600, "it contains a placeholder from an example"),
+        ("short", 0o600, "expected at least 16 characters"),
+        (SECRET, 0o622, "is writable by other users: run chmod 600 on it"),
         (None, 0, "No such file or directory"),
     ],
 )
-def test_a_key_file_that_cannot_be_used_is_no_start(
-    tmp_path: Path, content: str | None, mode: int, told: str
+def test_an_unusable_key_file_prevents_the_start(
+    tmp_path: Path, content: str | None, mode: int, expected: str
 ) -> None:
     file = tmp_path / "api-key"
     if content is not None:
@@ -169,7 +169,7 @@ def test_a_key_file_that_cannot_be_used_is_no_start(
     done = serve(command, tmp_path, AUTH_MODE="api_key", AUTH_API_KEY_FILE=str(file))
     assert done.returncode == 1
     assert done.stderr.startswith(f"Asgard cannot start: AUTH_API_KEY_FILE: {file}")
-    assert told in done.stderr
+    assert expected in done.stderr
     assert "openssl rand -hex 24" in done.stderr
     assert SECRET not in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""A variable that begins with ASGARD_ and means nothing is probably mistyped."""
+"""An unknown variable that begins with ASGARD_ is probably mistyped."""
 
 import pytest
 
@@ -17,17 +17,17 @@ from app.config.unknown import UnknownVariable, unknown_among
         ("ASGARD_XYZZY", None),
     ],
 )
-def test_the_nearest_known_one_is_named(name: str, nearest: str | None) -> None:
+def test_the_most_similar_variable_is_named(name: str, nearest: str | None) -> None:
     found = unknown_among({name: "x", "PATH": "/bin", "TRINO_HSOT": "t"})
     assert found == [UnknownVariable(name.upper(), nearest)]
 
 
-def test_known_ones_and_those_of_asgards_own_processes_are_not_told() -> None:
+def test_known_variables_and_those_of_asgards_own_processes_are_not_reported() -> None:
     known = ("ASGARD_HOME", "asgard_home", "ASGARD_EMBEDDED", "ASGARD_PROTOCOL_FD")
     assert unknown_among(dict.fromkeys(known, "x")) == []
 
 
-def test_what_kubernetes_tells_of_a_service_is_none() -> None:
+def test_variables_that_kubernetes_sets_for_services_are_not_reported() -> None:
     of_service = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_80_TCP_ADDR")
     environment = {f"ASGARD_SERVICE_{name}": "x" for name in of_service}
     assert unknown_among(environment) == []

@@ -35,7 +35,7 @@ def test_the_check_imports_nothing_of_the_application() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "app" / "demo").glob("*.py")), ids=lambda p: p.name)
-def test_the_demo_is_a_client_and_imports_no_other_part(path: Path) -> None:
+def test_the_demo_imports_no_other_part(path: Path) -> None:
     own = {name for name in _imported(path) if name.split(".")[0] == "app"}
     assert {name for name in own if not name.startswith("app.demo")} == set()
 

@@ -5,7 +5,7 @@ from structlog.testing import capture_logs
 
 from app.config import Settings
 from app.context import layers
-from app.context.layers import tell_layers
+from app.context.layers import report_layers
 from app.doctor.sandbox import sandbox_findings
 from app.processes import sandbox_layers
 from app.processes.sandbox_layers import (
@@ -38,7 +38,7 @@ def without(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
 
 async def told(settings: Settings, metrics: Metrics) -> list[dict[str, object]]:
     with capture_logs() as logs:
-        await tell_layers(settings, metrics)
+        await report_layers(settings, metrics)
     return [dict(entry) for entry in logs]
 
 
@@ -88,7 +88,7 @@ async def test_an_old_landlock_lacks_some_layers(
     [finding] = await sandbox_findings(EMBEDDED)
     parts = [part for part in missing if part != LANDLOCK]
     assert finding.is_warning == bool(missing)
-    assert (f"missing: {', '.join(parts)}" in finding.said) == bool(missing)
+    assert (f"missing: {', '.join(parts)}" in finding.message) == bool(missing)
 
 
 async def test_workers_without_sockets_need_no_namespaces(monkeypatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.script_world import SCRIPTS, Bin, Said, run
+from tests.script_world import SCRIPTS, Bin, ScriptResult, run
 
 KEY_ID, SECRET_KEY, PASSWORD = "KEY-ID", "s3cr3t-of-the-lake", 'registry"pass\\word'
 SECRETS = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
@@ -39,7 +39,7 @@ GET_SECRET = "--ignore-not-found -o jsonpath={.metadata.resourceVersion}"
 
 
 class Tree:
-    """The script in a tree of its own, so that the scripts beside it can be stood in for."""
+    """Copy the script into a separate tree, with stand-ins for the scripts that it calls."""
 
     def __init__(self, folder: Path) -> None:
         self.script = folder / "tree" / "script" / "deploy-production.sh"
@@ -57,7 +57,7 @@ class Tree:
         self.docker_stdin = folder / "docker.stdin"
         self.bin.add("aws", "printf %s token-of-ecr")
         self.bin.add("helm", f"[[ $1 == template ]] && cat <<'X'\n{JOB}\nX\nexit 0")
-        # Namespaces are there once they were made; `state` has other answers, by name.
+        # Namespaces exist once they are created. `state` has other answers, by name.
         self.bin.add(
             "kubectl",
             f"""case "$1 $2" in
@@ -69,7 +69,7 @@ class Tree:
             esac""",
         )
 
-    async def deploy(self, *arguments: str, **environment: str) -> Said:
+    async def deploy(self, *arguments: str, **environment: str) -> ScriptResult:
         given = ["--bucket", "lake", "--image", "registry.example.com/asgard", "--tag", "1.2"]
         return await run(self.script, *given, *arguments, bin_=self.bin, **environment)
 
@@ -83,10 +83,10 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
 
 
-async def test_all_of_it_is_done_in_order(tree: Tree) -> None:
-    said = await tree.deploy("--set", "replicaCount=3", **SECRETS)
+async def test_all_steps_run_in_order(tree: Tree) -> None:
+    result = await tree.deploy("--set", "replicaCount=3", **SECRETS)
 
-    assert said.code == 0, said.out + said.err
+    assert result.code == 0, result.out + result.err
     chart = f"{CHART} --set replicaCount=3"
     secret = "apply --server-side --force-conflicts --field-manager=asgard-deploy -f -"
     assert tree.bin.called == [
@@ -113,7 +113,7 @@ async def test_all_of_it_is_done_in_order(tree: Tree) -> None:
         "kubectl rollout status deployment asgard-app -n asgard --timeout=10m",
         "production-test-dbt-api.sh --namespace asgard",
     ]
-    assert "registry.example.com/asgard:1.2 is deployed." in said.out
+    assert "registry.example.com/asgard:1.2 is deployed." in result.out
 
 
 async def test_the_secrets_go_over_stdin_into_both_namespaces_and_are_never_shown(
@@ -121,9 +121,9 @@ async def test_the_secrets_go_over_stdin_into_both_namespaces_and_are_never_show
 ) -> None:
     registry = {"REGISTRY_USERNAME": "me", "REGISTRY_PASSWORD": PASSWORD}
 
-    said = await tree.deploy(**SECRETS, **registry)
+    result = await tree.deploy(**SECRETS, **registry)
 
-    assert said.code == 0, said.out + said.err
+    assert result.code == 0, result.out + result.err
     assert "docker login --username me --password-stdin registry.example.com" in tree.bin.called
     assert tree.docker_stdin.read_text() == PASSWORD
     lake, spark, pull, spark_pull = tree.secrets()
@@ -139,29 +139,31 @@ async def test_the_secrets_go_over_stdin_into_both_namespaces_and_are_never_show
     config = json.loads(base64.b64decode(pull["data"][".dockerconfigjson"]))
     login = base64.b64decode(config["auths"]["registry.example.com"]["auth"]).decode()
     assert login == f"me:{PASSWORD}"
-    seen = said.out + said.err + "".join(tree.bin.called)
+    seen = result.out + result.err + "".join(tree.bin.called)
     for text in (KEY_ID, SECRET_KEY, PASSWORD):
         assert text not in seen
         assert base64.b64encode(text.encode()).decode() not in seen
 
 
-async def test_the_password_of_an_ecr_is_asked_of_aws(tree: Tree) -> None:
+async def test_the_password_of_an_ecr_comes_from_aws(tree: Tree) -> None:
     registry = "1.dkr.ecr.eu-north-1.amazonaws.com"
-    said = await tree.deploy("--image", f"{registry}/asgard", **SECRETS)
-    assert said.code == 0, said.out + said.err
+    result = await tree.deploy("--image", f"{registry}/asgard", **SECRETS)
+    assert result.code == 0, result.out + result.err
     assert "aws ecr get-login-password --region eu-north-1" in tree.bin.called
     assert f"docker login --username AWS --password-stdin {registry}" in tree.bin.called
     assert tree.docker_stdin.read_text() == "token-of-ecr"
-    assert "token-of-ecr" not in said.out + said.err + "".join(tree.bin.called)
+    assert "token-of-ecr" not in result.out + result.err + "".join(tree.bin.called)
 
 
 async def test_a_dry_run_shows_the_steps_and_calls_nothing(tree: Tree) -> None:
-    said = await tree.deploy("--dry-run", REGISTRY_USERNAME="me", REGISTRY_PASSWORD="pw", **SECRETS)
+    result = await tree.deploy(
+        "--dry-run", REGISTRY_USERNAME="me", REGISTRY_PASSWORD="pw", **SECRETS
+    )
 
-    assert (said.code, said.err) == (0, "")
+    assert (result.code, result.err) == (0, "")
     assert tree.bin.called == []
     assert not tree.applied.exists()
-    planned = [line.split()[1:3] for line in said.out.splitlines() if line.startswith("  $ ")]
+    planned = [line.split()[1:3] for line in result.out.splitlines() if line.startswith("  $ ")]
     assert planned == [
         ["helm", "template"],
         ["docker", "build"],
@@ -181,22 +183,22 @@ async def test_a_dry_run_shows_the_steps_and_calls_nothing(tree: Tree) -> None:
         ["kubectl", "rollout"],
         ["./script/production-test-dbt-api.sh", "--namespace"],
     ]
-    assert SECRET_KEY not in said.out
+    assert SECRET_KEY not in result.out
 
 
-async def test_the_schemas_are_made_where_the_values_say(tree: Tree) -> None:
-    said = await tree.deploy(**SECRETS, TRINO_HOST="elsewhere", TRINO_PASSWORD="of-trino")
-    assert said.code == 0, said.err
+async def test_the_schemas_are_created_where_the_values_say(tree: Tree) -> None:
+    result = await tree.deploy(**SECRETS, TRINO_HOST="elsewhere", TRINO_PASSWORD="of-trino")
+    assert result.code == 0, result.err
     environment = tree.environment.read_text().splitlines()
     for line in ("TRINO_HOST=trino.example.com", "TRINO_PORT=8443", "TRINO_PASSWORD=of-trino"):
         assert line in environment
-    assert "of-trino" not in said.out + "".join(tree.bin.called)
+    assert "of-trino" not in result.out + "".join(tree.bin.called)
 
 
-async def test_steps_can_be_left_out(tree: Tree) -> None:
+async def test_steps_can_be_skipped(tree: Tree) -> None:
     steps = ("build", "push", "secrets", "spark-account", "schemas", "smoke-test")
-    said = await tree.deploy(*(word for step in steps for word in ("--without", step)))
-    assert said.code == 0, said.out + said.err
+    result = await tree.deploy(*(word for step in steps for word in ("--without", step)))
+    assert result.code == 0, result.out + result.err
     called = [call.split()[0:2] for call in tree.bin.called]
     assert called == [
         ["kubectl", "config"],
@@ -208,10 +210,10 @@ async def test_steps_can_be_left_out(tree: Tree) -> None:
     ]
 
 
-async def test_without_credentials_the_secret_has_to_be_there(tree: Tree) -> None:
-    said = await tree.deploy()
-    assert said.code == 1
-    assert "asgard has no Secret lake-keys: give AWS_ACCESS_KEY_ID" in said.err
+async def test_without_credentials_the_secret_must_exist(tree: Tree) -> None:
+    result = await tree.deploy()
+    assert result.code == 1
+    assert "asgard has no Secret lake-keys: give AWS_ACCESS_KEY_ID" in result.err
     assert not [call for call in tree.bin.called if "upgrade" in call]
 
     (tree.state / "secret-asgard").write_text("7")
@@ -221,10 +223,10 @@ async def test_without_credentials_the_secret_has_to_be_there(tree: Tree) -> Non
     assert "kubectl rollout restart" not in "".join(tree.bin.called)
 
 
-async def test_pods_are_restarted_when_the_same_name_is_another_image(tree: Tree) -> None:
+async def test_pods_are_restarted_if_the_tag_has_another_image(tree: Tree) -> None:
     (tree.state / "deployment").write_text("registry.example.com/asgard:1.2")
-    said = await tree.deploy(**SECRETS)
-    assert said.code == 0, said.err
+    result = await tree.deploy(**SECRETS)
+    assert result.code == 0, result.err
     assert "kubectl rollout restart deployment asgard-app -n asgard" in tree.bin.called
 
 
@@ -232,21 +234,21 @@ async def test_pods_are_restarted_when_the_same_name_is_another_image(tree: Tree
     ("program", "said_before", "never"),
     [("docker", "Failed: Build", "kubectl create"), ("helm", "chart refuses", "docker")],
 )
-async def test_a_step_that_fails_is_told_and_nothing_comes_after_it(
+async def test_a_failed_step_is_reported_and_ends_the_script(
     tree: Tree, program: str, said_before: str, never: str
 ) -> None:
     tree.bin.add(program, "echo broken >&2; exit 3")
-    said = await tree.deploy(**SECRETS)
-    assert said.code == 1
-    assert said_before in said.err
-    assert "run the same command again" in said.err
+    result = await tree.deploy(**SECRETS)
+    assert result.code == 1
+    assert said_before in result.err
+    assert "run the same command again" in result.err
     assert not [call for call in tree.bin.called if call.startswith(never)]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "told"),
+    ("arguments", "environment", "expected"),
     [
-        (["--nonsense"], {}, "There is no --nonsense"),
+        (["--nonsense"], {}, "Unknown option --nonsense"),
         (["--tag"], {}, "--tag has no value"),
         (["--without", "helm"], {}, "no step helm"),
         (["--image", "asgard"], {}, "names no registry"),
@@ -254,19 +256,19 @@ async def test_a_step_that_fails_is_told_and_nothing_comes_after_it(
         ([], {"REGISTRY_USERNAME": "a"}, "belong together"),
     ],
 )
-async def test_wrong_use_is_told_before_anything_is_called(
-    tree: Tree, arguments: list[str], environment: dict[str, str], told: str
+async def test_wrong_usage_is_reported_before_any_call(
+    tree: Tree, arguments: list[str], environment: dict[str, str], expected: str
 ) -> None:
-    said = await tree.deploy(*arguments, **environment)
-    assert (said.code, said.out) == (2, "")
-    assert told in said.err
+    result = await tree.deploy(*arguments, **environment)
+    assert (result.code, result.out) == (2, "")
+    assert expected in result.err
     assert tree.bin.called == []
 
 
-async def test_what_is_missing_is_named(tree: Tree) -> None:
-    said = await run(tree.script, bin_=tree.bin)
-    assert said.code == 2
-    assert "--bucket" in said.err
+async def test_missing_programs_and_options_are_named(tree: Tree) -> None:
+    result = await run(tree.script, bin_=tree.bin)
+    assert result.code == 2
+    assert "--bucket" in result.err
     helped = await run(tree.script, "--help", bin_=tree.bin)
     assert (helped.code, helped.err) == (0, "")
     assert helped.out.splitlines()[-1].startswith("Exit: ")

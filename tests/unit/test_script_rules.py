@@ -1,4 +1,4 @@
-"""What every script of script/ has in common."""
+"""Rules for every script in script/."""
 
 import os
 import shutil
@@ -23,10 +23,10 @@ def test_shellcheck_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_what_cannot_be_run_is_only_read_by_others() -> None:
+def test_files_that_cannot_run_are_only_sourced() -> None:
     assert {path.name for path in ALL if path not in PROGRAMS} == SOURCED
     for name in SOURCED:
-        assert (SCRIPTS / name).read_text().splitlines()[1].startswith("# To be sourced: ")
+        assert (SCRIPTS / name).read_text().splitlines()[1].startswith("# Source this file ")
 
 
 def test_every_script_is_strict() -> None:
@@ -35,7 +35,7 @@ def test_every_script_is_strict() -> None:
 
 @pytest.mark.parametrize("script", [path.name for path in PROGRAMS])
 async def test_a_script_explains_itself(script: str, tmp_path: Path) -> None:
-    said = await run(script, "--help", HOME=str(tmp_path))
-    assert (said.code, said.err) == (0, "")
-    assert said.out.strip()
-    assert not [line for line in said.out.splitlines() if line.startswith(("#", "set "))]
+    result = await run(script, "--help", HOME=str(tmp_path))
+    assert (result.code, result.err) == (0, "")
+    assert result.out.strip()
+    assert not [line for line in result.out.splitlines() if line.startswith(("#", "set "))]

@@ -1,5 +1,5 @@
-"""script/create-schemas.sh against a stand-in on a real port; the real Trino is in the integration
-stage."""
+"""script/create-schemas.sh against a stand-in on a real port. The integration stage uses the real
+Trino."""
 
 import base64
 import os
@@ -26,7 +26,7 @@ def trino() -> Iterator[Trino]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With its key, in one file; made out to a Service's name and to localhost."""
+    """Return the file with a certificate, for a Service's name and localhost, and its key."""
     folder = tmp_path_factory.mktemp("certificate")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     names = "subjectAltName=DNS:localhost,DNS:trino.data-platform.svc.cluster.local"
@@ -49,12 +49,12 @@ def here(trino: Trino, host: str = "localhost") -> dict[str, str]:
     return {"TRINO_HOST": host, "TRINO_PORT": str(trino.port)}
 
 
-async def test_both_schemas_are_made_as_the_settings_name_them(trino: Trino) -> None:
+async def test_both_schemas_are_created_with_the_configured_names(trino: Trino) -> None:
     names = {"TRINO_CATALOG": "lake", "SILVER_SCHEMA": "s1", "GOLD_SCHEMA": "g-1"}
 
-    said = await run(SCRIPT, **here(trino), **names, S3_BUCKET="bucket", TRINO_USER="me")
+    result = await run(SCRIPT, **here(trino), **names, S3_BUCKET="bucket", TRINO_USER="me")
 
-    assert said == (0, "lake.s1 is there\nlake.g-1 is there\n", "")
+    assert result == (0, "lake.s1 exists\nlake.g-1 exists\n", "")
     assert trino.made == [
         f'CREATE SCHEMA IF NOT EXISTS "lake"."{name}" WITH (location = \'s3://bucket/{name}/\')'
         for name in ("s1", "g-1")
@@ -62,20 +62,20 @@ async def test_both_schemas_are_made_as_the_settings_name_them(trino: Trino) -> 
     assert trino.users == {"me"}
 
 
-async def test_a_gateway_error_in_between_is_asked_again(trino: Trino) -> None:
+async def test_a_gateway_error_in_between_is_retried(trino: Trino) -> None:
     trino.failing = [502, 503, 504]
     assert (await run(SCRIPT, **here(trino))).code == 0
     assert trino.made == [f'CREATE SCHEMA IF NOT EXISTS "iceberg"."{name}"' for name in NAMES]
 
 
-async def test_what_trino_refuses_is_told_whole(trino: Trino) -> None:
+async def test_an_error_of_trino_is_shown_completely(trino: Trino) -> None:
     trino.refusal = 'Access Denied: Cannot create schema "iceberg"."silver"'
     code, out, err = await run(SCRIPT, **here(trino))
     assert (code, out) == (1, "")
     assert err == f'CREATE SCHEMA IF NOT EXISTS "iceberg"."silver": {trino.refusal}\n'
 
 
-async def test_an_error_that_lasts_is_no_success(trino: Trino) -> None:
+async def test_a_persistent_error_is_a_failure(trino: Trino) -> None:
     trino.failing = [404]
     code, _, err = await run(SCRIPT, **here(trino))
     assert code == 1
@@ -97,17 +97,17 @@ async def test_a_secret_goes_over_tls_and_never_by_argv(
     watched.watch("curl")
     given = {secret: PASSWORD if secret == "TRINO_PASSWORD" else TOKEN}
 
-    said = await run(SCRIPT, bin_=watched, **here(secure), **given, TRINO_VERIFY=str(certificate))
+    result = await run(SCRIPT, bin_=watched, **here(secure), **given, TRINO_VERIFY=str(certificate))
 
-    assert said.code == 0, said
+    assert result.code == 0, result
     assert len(secure.made) == 2
-    seen = "".join(watched.called) + said.out + said.err
+    seen = "".join(watched.called) + result.out + result.err
     assert "v1/statement" in seen
     assert PASSWORD not in seen
     assert TOKEN not in seen
 
 
-async def test_a_wrong_secret_is_told_without_it(secure: Trino) -> None:
+async def test_a_wrong_secret_is_reported_without_its_value(secure: Trino) -> None:
     secure.authorization = "Bearer another"
     code, out, err = await run(SCRIPT, **here(secure), TRINO_JWT_TOKEN=TOKEN, TRINO_VERIFY="False")
     assert (code, out) == (1, "")
@@ -115,7 +115,7 @@ async def test_a_wrong_secret_is_told_without_it(secure: Trino) -> None:
     assert TOKEN not in err
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(secure: Trino) -> None:
+async def test_an_untrusted_certificate_is_refused(secure: Trino) -> None:
     code, _, err = await run(SCRIPT, **here(secure), TRINO_HTTP_SCHEME="https")
     assert code == 1
     assert "Check TRINO_HTTP_SCHEME and TRINO_VERIFY." in err
@@ -125,15 +125,15 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(secure: Trino) -
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"TRINO_PASSWORD": "a", "TRINO_JWT_TOKEN": "b"}, "two ways in"),
-        ({"TRINO_PASSWORD": "a", "TRINO_HTTP_SCHEME": "http"}, "in the clear"),
+        ({"TRINO_PASSWORD": "a", "TRINO_JWT_TOKEN": "b"}, "alternative credentials"),
+        ({"TRINO_PASSWORD": "a", "TRINO_HTTP_SCHEME": "http"}, "unencrypted"),
         ({"TRINO_HTTP_SCHEME": "ftp"}, "http or https"),
         ({"TRINO_VERIFY": "/none"}, "TRINO_VERIFY=/none is neither"),
-        ({"SILVER_SCHEMA": 'x"; DROP SCHEMA y'}, "no name of a catalog or schema"),
-        ({"S3_BUCKET": "a'b"}, "no bucket's name"),
+        ({"SILVER_SCHEMA": 'x"; DROP SCHEMA y'}, "is not a valid catalog or schema name"),
+        ({"S3_BUCKET": "a'b"}, "is not a valid bucket name"),
     ],
 )
-async def test_settings_that_cannot_be_right_are_refused_at_once(
+async def test_invalid_settings_are_refused_before_any_call(
     settings: dict[str, str], told: str
 ) -> None:
     code, out, err = await run(SCRIPT, **settings)
@@ -141,10 +141,10 @@ async def test_settings_that_cannot_be_right_are_refused_at_once(
     assert told in err
 
 
-async def test_where_the_service_does_not_resolve_it_goes_through_kubectl(
+async def test_a_service_that_does_not_resolve_is_reached_through_kubectl(
     secure: Trino, certificate: Path, tmp_path: Path
 ) -> None:
-    """Under the Service's own name: its certificate is checked."""
+    """The Service's own name is used, so its certificate is verified."""
     standin = Bin(tmp_path / "bin")
     standin.add(
         "kubectl",
@@ -152,7 +152,7 @@ async def test_where_the_service_does_not_resolve_it_goes_through_kubectl(
         f"echo $$ >{tmp_path / 'pid'}; exec sleep 600",
     )
 
-    said = await run(
+    result = await run(
         SCRIPT,
         bin_=standin,
         TRINO_HOST="trino.data-platform.svc.cluster.local",
@@ -161,32 +161,32 @@ async def test_where_the_service_does_not_resolve_it_goes_through_kubectl(
         TRINO_VERIFY=str(certificate),
     )
 
-    assert said.code == 0, said
+    assert result.code == 0, result
     assert standin.called == ["kubectl port-forward -n data-platform svc/trino :8443"]
     assert len(secure.made) == 2
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
-async def test_a_port_forward_that_fails_is_told(tmp_path: Path) -> None:
+async def test_a_failed_port_forward_is_reported(tmp_path: Path) -> None:
     standin = Bin(tmp_path / "bin")
     standin.add("kubectl", 'echo "error: no such service" >&2; exit 1')
     code, out, err = await run(SCRIPT, bin_=standin)
     assert (code, out) == (1, "")
     assert "error: no such service" in err
-    assert "Is kubectl set up for the cluster that Trino is in?" in err
+    assert "Configure kubectl for the cluster of Trino" in err
 
 
-async def test_a_name_outside_a_cluster_that_does_not_resolve_is_told() -> None:
+async def test_an_external_name_that_does_not_resolve_is_reported() -> None:
     code, _, err = await run(SCRIPT, TRINO_HOST="trino.invalid")
     assert code == 1
     assert err == "trino.invalid does not resolve. Check TRINO_HOST.\n"
 
 
-async def test_nobody_there_is_told(unused_tcp_port: int) -> None:
+async def test_an_unreachable_trino_is_reported(unused_tcp_port: int) -> None:
     code, _, err = await run(SCRIPT, TRINO_HOST="127.0.0.1", TRINO_PORT=str(unused_tcp_port))
     assert code == 1
-    assert f"Trino is not reached at http://127.0.0.1:{unused_tcp_port}" in err
+    assert f"Trino cannot be reached at http://127.0.0.1:{unused_tcp_port}" in err
 
 
 async def test_help_names_the_settings_and_the_exit_codes() -> None:

@@ -1,4 +1,4 @@
-"""script/production-test-dbt-api.sh on a gateway whose dependencies are not reached at once."""
+"""script/production-test-dbt-api.sh on a gateway whose dependencies are not reachable at once."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -6,13 +6,13 @@ from itertools import count
 import pytest
 
 from tests.http_server import Asked, serving
-from tests.script_world import Said, run
+from tests.script_world import ScriptResult, run
 
 AWAY = {"kubernetes": {"status": "unreachable", "cause": "no answer within 1 s"}}
 
 
-async def smoke(*, away: Iterator[bool], ready_seconds: int) -> Said:
-    """Until SQL is to be planned, which this gateway does not do."""
+async def smoke(*, away: Iterator[bool], ready_seconds: int) -> ScriptResult:
+    """Run until SQL must be planned, which this gateway cannot do."""
 
     def answer(asked: Asked) -> tuple[int, object]:
         match asked.path:
@@ -34,16 +34,16 @@ async def smoke(*, away: Iterator[bool], ready_seconds: int) -> Said:
         )
 
 
-async def test_what_is_slow_to_answer_at_first_is_waited_for() -> None:
-    said = await smoke(away=iter([True, False]), ready_seconds=30)
-    assert "There is no SQL here." in said.err
-    steps = [line.split() for line in said.out.splitlines()]
+async def test_a_slow_first_answer_is_awaited() -> None:
+    result = await smoke(away=iter([True, False]), ready_seconds=30)
+    assert "There is no SQL here." in result.err
+    steps = [line.split() for line in result.out.splitlines()]
     assert [step[-3] for step in steps if step[0] == "What"] == ["ok"]
 
 
 @pytest.mark.parametrize("seconds", [0, 1])
-async def test_what_stays_away_is_told(seconds: int) -> None:
-    said = await smoke(away=(True for _ in count()), ready_seconds=seconds)
-    assert said.code == 1
-    assert "it is degraded. kubernetes: no answer within 1 s" in said.err
-    assert said.out.splitlines()[-1].startswith("What it depends on is reached")
+async def test_a_gateway_that_stays_unreachable_is_reported(seconds: int) -> None:
+    result = await smoke(away=(True for _ in count()), ready_seconds=seconds)
+    assert result.code == 1
+    assert "it is degraded. kubernetes: no answer within 1 s" in result.err
+    assert result.out.splitlines()[-1].startswith("What it depends on is reached")

@@ -1,4 +1,4 @@
-"""script/validate-production-config.sh: the doctor, asked as production."""
+"""script/validate-production-config.sh runs the doctor with production settings."""
 
 import subprocess
 import sys
@@ -29,19 +29,19 @@ def test_shellcheck_finds_nothing() -> None:
     assert "\nset -euo pipefail\n" in SCRIPT.read_text()
 
 
-def test_it_says_what_it_does() -> None:
+def test_help_describes_the_script() -> None:
     done = validate("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Checks what is in the environment")
-    assert "Exit code: 0 all is well, 1 something failed" in done.stdout
+    assert done.stdout.startswith("Checks the environment and .env")
+    assert "Exit: 0 everything works, 1 a check failed" in done.stdout
 
 
-def test_an_argument_that_means_nothing_is_refused() -> None:
+def test_an_unknown_argument_is_refused() -> None:
     done = validate("--all")
-    assert (done.returncode, done.stderr) == (2, "There is no --all; see --help.\n")
+    assert (done.returncode, done.stderr) == (2, "Unknown argument --all. See --help.\n")
 
 
-def test_nothing_set_is_a_row_for_each_thing_that_is_missing() -> None:
+def test_each_missing_setting_has_a_row() -> None:
     done = validate()
     assert done.returncode == 1
     rows = [line.split("│")[1:3] for line in done.stdout.splitlines() if line.startswith("│")]
@@ -55,7 +55,7 @@ def test_nothing_set_is_a_row_for_each_thing_that_is_missing() -> None:
 
 
 @pytest.mark.parametrize("value", [SECRET, f"{SECRET}\n", "changeme"])
-def test_no_secret_is_in_what_it_says(value: str) -> None:
+def test_the_output_contains_no_secret(value: str) -> None:
     names = ("AWS_SECRET_ACCESS_KEY", "TRINO_PASSWORD", "AIRBYTE_CLIENT_SECRET")
     done = validate(**dict.fromkeys(names, value), TRINO_HOST="127.0.0.1", TRINO_PORT="9")
     assert done.returncode == 1

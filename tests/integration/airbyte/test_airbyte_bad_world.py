@@ -654,13 +654,13 @@ async def test_the_doctor_shows_the_address_the_identity_and_the_fix(
     login = {"airbyte_username": "airbyte", "airbyte_password": SECRET}
     reached, workspace = await airbyte_findings(settings_of(lakehouse, airbyte.url, **login))
     assert (reached.ok, workspace.ok) == (True, True)
-    assert f"{airbyte.url} as the user airbyte, workspaces: main" in reached.said
-    assert airbyte.state.workspace in workspace.said
+    assert f"{airbyte.url} as the user airbyte, workspaces: main" in reached.message
+    assert airbyte.state.workspace in workspace.message
     refused, _ = await airbyte_findings(settings_of(lakehouse, airbyte.url))
     assert (refused.ok, "AIRBYTE_PASSWORD" in refused.advice) == (False, True)
     other = settings_of(lakehouse, airbyte.url, airbyte_workspace="other", **login)
     _, missing = await airbyte_findings(other)
-    assert (missing.ok, "no workspace other" in missing.said) == (False, True)
+    assert (missing.ok, "no workspace other" in missing.message) == (False, True)
     airbyte.fail("GET /workspaces", times=9, mute=True)
     started = time.monotonic()
     mute = await airbyte_findings(settings_of(lakehouse, airbyte.url, airbyte_timeout=30, **login))

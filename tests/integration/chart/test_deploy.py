@@ -12,7 +12,7 @@ import pytest
 from tests.integration.chart.standin import Nodes
 from tests.integration.chart.tools import helm, kubectl, tool
 from tests.integration.servers.kube import KubeServer, binaries
-from tests.script_world import Bin, Said, run
+from tests.script_world import Bin, ScriptResult, run
 from tests.trino_standin import Trino
 
 NAMESPACE, SPARK = "deployed", "deployed-spark"
@@ -28,7 +28,7 @@ class Cluster:
         for program in (binaries("kubectl") / "kubectl", tool("helm")):
             self.bin.add(program.name, f'exec {program} "$@"')
 
-    async def deploy(self, *arguments: str, **environment: str) -> Said:
+    async def deploy(self, *arguments: str, **environment: str) -> ScriptResult:
         return await run(
             "deploy-production.sh",
             *("--bucket", "lake", "--image", "registry.example.com/asgard", "--tag", "1.2"),

@@ -110,7 +110,7 @@ def test_it_makes_the_schemas(image: Image, production: dict[str, str]) -> None:
 
     assert (code, said.splitlines()[-1]) == (
         0,
-        "There are now bronze, silver, gold, asgard, asgard_staging.",
+        "Existing schemas: bronze, silver, gold, asgard, asgard_staging.",
     )
 
 
@@ -120,7 +120,7 @@ def test_it_says_which_part_of_the_lake_fails(image: Image, production: dict[str
     code, said = run(image, wrong, "asgard", "schemas")
 
     assert code == 1
-    assert said.splitlines()[-1].startswith("The schemas cannot be made: S3_BUCKET: ")
+    assert said.splitlines()[-1].startswith("The schemas cannot be created: S3_BUCKET: ")
 
 
 def test_it_serves_in_production_and_ends_within_the_grace(

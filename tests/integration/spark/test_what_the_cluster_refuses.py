@@ -60,13 +60,13 @@ async def test_the_doctor_names_every_right_that_is_missing(cluster: Cluster) ->
         return result
 
     good = await examined("seen-by-doctor")
-    assert good.ok, good.said
-    assert "as system:serviceaccount:" in good.said
+    assert good.ok, good.message
+    assert "as system:serviceaccount:" in good.message
     bad = await examined("half-blind")
     assert not bad.ok
     assert (
         "may not list sparkapplications.sparkoperator.k8s.io in the namespace half-blind"
-        in bad.said
+        in bad.message
     )
     assert "docs/production/spark.md" in bad.advice
 

@@ -58,7 +58,7 @@ async def test_what_works_is_told_and_nothing_is_left(
         "Trino schemas",
         "Trino, writing",
     ]
-    [reached] = [finding.said for finding in found if finding.what == "Trino"]
+    [reached] = [finding.message for finding in found if finding.what == "Trino"]
     assert "version 476 as dbt" in reached
     assert trino.execute("SHOW TABLES FROM iceberg.gold LIKE '%doctor%'") == []
     assert trino.execute("SHOW TABLES FROM iceberg.asgard_staging LIKE '%doctor%'") == []
@@ -71,11 +71,11 @@ async def test_a_branch_that_is_missing_and_a_nessie_that_nobody_serves(
     nowhere = production.model_copy(update={"nessie_records_ref": "nowhere"})
     branch = (await lake_findings(nowhere))[-1]
     assert (branch.what, branch.ok) == ("Iceberg catalog, branch nowhere", False)
-    assert "Make the branch NESSIE_RECORDS_REF" in branch.advice
+    assert "Create the branch NESSIE_RECORDS_REF" in branch.advice
     gone = {"nessie_uri": f"http://127.0.0.1:{free_port()}/api/v1", "nessie_records_ref": None}
     catalog = (await lake_findings(production.model_copy(update=gone)))[-1]
     assert (catalog.what, catalog.ok) == ("Iceberg catalog", False)
-    assert "cannot be reached" in catalog.said
+    assert "cannot be reached" in catalog.message
     assert catalog.advice.startswith("Check NESSIE_URI and NESSIE_REF")
 
 
@@ -83,7 +83,7 @@ async def test_a_schema_that_trino_lacks(production: Settings) -> None:
     lacking = production.model_copy(update={"silver_schema": "platinum"})
     _, schemas, writing = await trino_findings(lacking)
     assert (schemas.ok, writing.ok) == (False, True)
-    assert schemas.said == "catalog iceberg has no schema platinum"
+    assert schemas.message == "catalog iceberg has no schema platinum"
     assert "./script/create-schemas.sh" in schemas.advice
 
 
@@ -93,7 +93,7 @@ async def test_who_may_only_read_is_told_so(
     reader = {"trino_port": guarded.port, "trino_user": "reader"}
     found = await trino_findings(production.model_copy(update=reader))
     assert seen(found) == {"Trino": True, "Trino schemas": True, "Trino, writing": False}
-    assert "Access Denied: Cannot create table iceberg.gold.asgard_doctor" in found[2].said
+    assert "Access Denied: Cannot create table iceberg.gold.asgard_doctor" in found[2].message
     assert "TRINO_USER" in found[2].advice
     allowed = production.model_copy(update={"trino_port": guarded.port})
     assert all(seen(await trino_findings(allowed)).values())
