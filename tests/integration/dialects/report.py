@@ -7,7 +7,7 @@ from tests.integration.dialects.answers import Answer
 from tests.integration.dialects.cases import CASES, ROWS
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "dialects.md"
-INTRODUCTION = f"""# What the embedded engines answer, beside the production ones
+INTRODUCTION = f"""# SQL dialects: embedded and production engines compared
 
 Every statement below was run over the same five rows, after Asgard's guard and rewriting, by the
 engine that a laptop runs and by the one that production runs. `tests/integration/dialects` does it
