@@ -18,6 +18,9 @@ NOTHING = frozenset({b"", b"{}", b"null"})
 """Bodies that programs send to routes that take none."""
 NOT_EMPTY = "body: is not empty; this route takes no body"
 TEXT_HINT = "Text must not contain control characters other than tab, LF and CR."
+LONGEST_TYPE = 200
+"""Characters of a Content-Type. Python's parser of its parameters takes a time that grows with the
+square of their length."""
 MOST_READ = 4096
 """Bytes of a body that are read although the method has none."""
 JSON_HINT = "Send the header Content-Type: application/json."
@@ -87,6 +90,8 @@ def _refuse_body(body: bytes, asked: Takes) -> None:
 def _require_json(content_type: str | None) -> None:
     if content_type is None:
         sent = "without a Content-Type"
+    elif len(content_type) > LONGEST_TYPE:
+        sent = f"with a Content-Type of {len(content_type)} characters"
     elif _is_json(content_type):
         _require_charset(content_type)
         return

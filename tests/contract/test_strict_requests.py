@@ -478,6 +478,11 @@ async def test_a_body_that_nobody_reads_is_422(client: httpx.AsyncClient, conten
         ("application/jsonx", "as application/jsonx"),
         ("json", "as json"),
         ("application/json, text/plain", "as application/json, text/plain"),
+        (
+            'application/json; x="' + ";" * 3000,
+            "with a Content-Type of 3021 characters",
+        ),
+        ("application/json;" + " " * 184, "with a Content-Type of 201 characters"),
     ],
 )
 async def test_a_body_that_is_not_sent_as_json_is_422_and_says_so(
@@ -501,6 +506,7 @@ async def test_a_body_that_is_not_sent_as_json_is_422_and_says_so(
         "application/json; charset=utf-8",
         'Application/JSON;charset="UTF-8"',
         "application/vnd.example+json; charset=utf-8",
+        "application/json; x=" + "y" * 180,
     ],
 )
 async def test_every_name_of_json_is_taken(client: httpx.AsyncClient, content_type: str) -> None:
