@@ -1,9 +1,9 @@
 """Records of one kind: an append-only Iceberg table, read from memory, never last-writer-wins."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import structlog
 from pydantic import BaseModel, ValidationError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 log = structlog.get_logger()
 
 SCHEMA_VERSION = 1
@@ -31,6 +32,15 @@ class Record(Generic[M]):
     created_by: str
     updated_at: datetime
     doc: M
+    _derived: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def derive(self, make: Callable[[M], T]) -> T:
+        """Return `make(doc)`, made once: a version of a record never changes. Callers must not
+        change it either."""
+        if make not in self._derived:
+            self._derived[make] = make(self.doc)
+        made: T = self._derived[make]
+        return made
 
 
 Check = Callable[[Mapping[str, Record[M]]], None]
