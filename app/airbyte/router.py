@@ -103,9 +103,10 @@ async def check_source(source_id: str, service: ServiceDep, caller: CallerDep) -
 
 
 @router.get("/datasource/{source_id}/streams", dependencies=[AsksSource])
-async def list_streams(source_id: str, service: ServiceDep, caller: CallerDep) -> StreamList:
-    """What the source has, as it says now."""
-    streams = await service.streams(source_id, caller)
+async def list_streams(source_id: str, service: ServiceDep, _: CallerDep) -> StreamList:
+    """What the source has, as it says now. 409 if its connector is not installed: a check of the
+    source installs it."""
+    streams = await service.streams(source_id)
     return StreamList(streams=[StreamView.of(stream) for stream in streams])
 
 
