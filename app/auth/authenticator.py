@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from app.auth.key_ring import KeyRing
 from app.auth.oidc import TokenRefused, TokenVerifier
 from app.caller import ADMIN, ANONYMOUS, Caller
-from app.errors import Unauthorized
+from app.errors import MalformedRequest, Unauthorized
 
 BEARER = re.compile(r"^bearer +([^ ]+) *$", re.IGNORECASE)
 HOW = "Send Authorization: Bearer KEY, or X-API-Key: KEY."
@@ -59,5 +59,10 @@ def _credential(headers: Headers) -> str:
             return key.strip()
         raise Unauthorized("This needs a key or a token.", hint=HOW)
     if found := BEARER.match(given):
+        if headers.get("x-api-key", found[1]).strip() != found[1]:
+            raise MalformedRequest(
+                "The headers Authorization and X-API-Key differ; expected one credential.",
+                hint="Send one of them.",
+            )
         return found[1]
     raise Unauthorized("The Authorization header is not that of a bearer.", hint=HOW)
