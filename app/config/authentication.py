@@ -50,8 +50,8 @@ class Authentication(Section):
         AsJson,
         Kind("a JSON object of role names, each with a list of scopes"),
     ] = Field(default_factory=dict, examples=['{"analyst": ["dbt:read", "runs:read"]}'])
-    """Which scopes a role grants. A role that is not named here grants the scope of its own name,
-    if there is one."""
+    """Which scopes a role grants. If it is set, a role that it does not name grants nothing. If it
+    is not set, a role grants the scope of its own name, if there is one."""
     docs_public: bool | None = Field(default=None, examples=["true"])
     """Whether `/docs`, `/redoc`, `/openapi.json`, `/problems` and their files answer without a
     key. Default: true in development, false in production."""
