@@ -11,7 +11,7 @@ MAX_BYTES = 64 * 1024
 
 
 def check_free_json(value: dict[str, Any]) -> dict[str, Any]:
-    if _is_deeper(value, MAX_DEPTH):
+    if is_deeper(value, MAX_DEPTH):
         raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
@@ -22,7 +22,7 @@ def check_free_json(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _is_deeper(value: Any, levels: int) -> bool:
+def is_deeper(value: Any, levels: int) -> bool:
     """Walk level by level, because very deep values exceed the recursion limit."""
     level = [value]
     for _ in range(levels):

@@ -7,14 +7,19 @@ names, and texts that contain credentials.
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from app.free_json import MAX_DEPTH, is_deeper
 from app.redaction import PATTERNS
 
 MASK = "**********"
 Pointer = tuple[str | int, ...]
 """The steps to a value: names of fields and positions in lists."""
+_Place = tuple["_Place", str | int] | None
+"""The place of the holder of a value, and the last step; None for the whole."""
+_Found = tuple[_Place, Any, bool]
+_Named = Callable[[dict[str, Any], _Place, bool], Iterator[_Found]]
 
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 _SECRET_NAMES = re.compile(
@@ -39,8 +44,6 @@ _CERTAIN_NAMES = re.compile(
 """Names that mean a secret even in free JSON: neither `secret_name` nor `sort_key` does."""
 _FORMS = (
     *(pattern for pattern, _ in PATTERNS),
-    # A password with a slash in an address.
-    re.compile(r"\w://[^\s/?#@:]{0,300}:(?!\d+[/?#])[^\s@]{1,300}@"),
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"),
     # Tokens of well-known services, by their published prefixes.
     re.compile(r"(?<![\w-])(gh[pousr]_|github_pat_|xox[abpr]-|sk_live_|rk_live_|glpat-)[\w-]{10,}"),
@@ -51,6 +54,12 @@ _FORMS = (
         re.IGNORECASE,
     ),
 )
+_LOGIN = re.compile(r"\w://[^/?#:]*:(?!\d+[/?#])(?=.)")
+"""The address and the user before a password that may have a slash."""
+_SHORTEST = 5
+"""Characters of the shortest text that has one of the forms: `pwd=x`."""
+_PART = 200
+"""Characters of a name that are normalized at once."""
 _PAIRS = ("name", "key", "header", "header_name", "field_name")
 """Fields that name the `value` next to them: `{"name": "Authorization", "value": "…"}`."""
 
@@ -61,49 +70,97 @@ def is_secret_name(name: str) -> bool:
 
 
 def is_secret_text(text: str) -> bool:
-    if any(pattern.search(text) for pattern in _FORMS):
+    """The work grows with the length of the text alone, whatever the text says."""
+    if len(text) < _SHORTEST:
+        return False
+    if any(pattern.search(text) for pattern in _FORMS) or _has_login(text):
         return True
     if text.lstrip()[:1] not in {"{", "["}:
         return False
     try:
-        return bool(secret_pointers_of(json.loads(text)))
+        # Python reads only integers of up to 4,300 digits.
+        value = json.loads(text, parse_int=float)
     except RecursionError:
         return True  # a text that cannot be searched is not shown
     except ValueError:
         return False
+    return is_deeper(value, MAX_DEPTH) or any(True for _ in _secrets(value))
+
+
+def _has_login(text: str) -> bool:
+    """Search only what stands before an @ without a space between."""
+    for before in text.split("@")[:-1]:
+        if before and not before[-1].isspace() and _LOGIN.search(before.rsplit(None, 1)[-1]):
+            return True
+    return False
 
 
 def secret_pointers_of(value: Any) -> set[Pointer]:
     """Return where the secrets in `value` are, at any depth."""
-    return set(_secrets(value, within=False))
+    return {_pointer(place) for place in _secrets(value)}
 
 
 def plain_secrets(value: Any) -> Iterator[Pointer]:
     """Yield where free JSON certainly has a secret. Empty texts, numbers and masked values are not
     secrets."""
-    for pointer, name, leaf in _named(value, ""):
+    for place, leaf, is_named in _leaves(value, _plainly_named):
         if not isinstance(leaf, str) or not leaf or leaf == MASK:
             continue
-        if _CERTAIN_NAMES.search(_plain(name)) or is_secret_text(leaf):
-            yield pointer
+        if is_named or is_secret_text(leaf):
+            yield _pointer(place)
 
 
-def _secrets(value: Any, *, within: bool) -> Iterator[Pointer]:
-    """Yield the secrets in `value`. `within` is true if `value` is under a secret's name."""
-    match value:
-        case dict():
-            named = within or _is_named_pair(value)
-            for name, inner in value.items():
-                described = _DESCRIPTIVE_NAMES.search(_plain(name)) is not None
-                secret = is_secret_name(name) or (named and not described and name not in _PAIRS)
-                yield from ((name, *rest) for rest in _secrets(inner, within=secret))
-        case list():
-            for position, inner in enumerate(value):
-                yield from ((position, *rest) for rest in _secrets(inner, within=within))
-        case str() if value and (within or is_secret_text(value)):
-            yield ()
-        case int() | float() if within and not isinstance(value, bool):
-            yield ()
+def _secrets(value: Any) -> Iterator["_Place"]:
+    for place, leaf, within in _leaves(value, _secretly_named):
+        if isinstance(leaf, str):
+            if leaf and (within or is_secret_text(leaf)):
+                yield place
+        elif within and isinstance(leaf, int | float) and not isinstance(leaf, bool):
+            yield place
+
+
+def _leaves(value: Any, named: "_Named") -> Iterator["_Found"]:
+    """Yield each leaf in its order, and whether it stands under a secret's name. Lists inherit
+    that. A place is a linked tuple: a pointer for each value would cost its depth."""
+    open_: list[Iterator[_Found]] = [iter([(None, value, False)])]
+    while open_:
+        for found in open_[-1]:
+            place, inner, within = found
+            if isinstance(inner, dict):
+                open_.append(named(inner, place, within))
+                break
+            if isinstance(inner, list):
+                open_.append(_items(inner, place, within))
+                break
+            yield found
+        else:
+            open_.pop()
+
+
+def _items(values: list[Any], place: "_Place", within: bool) -> Iterator["_Found"]:
+    for position, inner in enumerate(values):
+        yield (place, position), inner, within
+
+
+def _secretly_named(fields: dict[str, Any], place: "_Place", within: bool) -> Iterator["_Found"]:
+    named = within or _is_named_pair(fields)
+    for name, inner in fields.items():
+        described = _DESCRIPTIVE_NAMES.search(_plain(name)) is not None
+        secret = is_secret_name(name) or (named and not described and name not in _PAIRS)
+        yield (place, name), inner, secret
+
+
+def _plainly_named(fields: dict[str, Any], place: "_Place", _: bool) -> Iterator["_Found"]:
+    for name, inner in fields.items():
+        yield (place, name), inner, _CERTAIN_NAMES.search(_plain(name)) is not None
+
+
+def _pointer(place: "_Place") -> Pointer:
+    steps: list[str | int] = []
+    while place is not None:
+        place, step = place
+        steps.append(step)
+    return tuple(reversed(steps))
 
 
 def _is_named_pair(value: Mapping[str, Any]) -> bool:
@@ -113,22 +170,9 @@ def _is_named_pair(value: Mapping[str, Any]) -> bool:
     return any(isinstance(name, str) and is_secret_name(name) for name in names)
 
 
-def _named(value: Any, name: str) -> Iterator[tuple[Pointer, str, Any]]:
-    """Yield every leaf with the name of the field that holds it or its list."""
-    match value:
-        case dict():
-            for inner_name, inner in value.items():
-                for pointer, named, leaf in _named(inner, inner_name):
-                    yield (inner_name, *pointer), named, leaf
-        case list():
-            for position, inner in enumerate(value):
-                for pointer, named, leaf in _named(inner, name):
-                    yield (position, *pointer), named, leaf
-        case _:
-            yield (), name, value
-
-
 def _plain(name: str) -> str:
     """Return `client_secret` for `clientSecret`, `client-secret` and `Client Secret`, in any width
     or style of letters (NFKC)."""
-    return _WORD.sub("_", unicodedata.normalize("NFKC", name)).lower()
+    # Python sorts a row of combining characters in a time that grows with its square.
+    parts = (name[at : at + _PART] for at in range(0, len(name), _PART))
+    return _WORD.sub("_", "".join(unicodedata.normalize("NFKC", part) for part in parts)).lower()

@@ -107,8 +107,11 @@ class AirbyteService:
         await self._require_connector(await self._engine.source(source_id), caller)
         return await self._engine.check_source(source_id)
 
-    async def streams(self, source_id: str, caller: Caller) -> tuple[Stream, ...]:
-        await self._require_connector(await self._engine.source(source_id), caller)
+    async def streams(self, source_id: str) -> tuple[Stream, ...]:
+        """Starts nothing. Raises `Conflict` if nobody is installing the missing connector."""
+        source = await self._engine.source(source_id)
+        if connector := await self._engine.missing_connector(source.type):
+            await self._await_install(source, await self._open_install(source, connector))
         return await self._engine.discover(source_id)
 
     async def create_destination(
@@ -281,8 +284,21 @@ class AirbyteService:
     async def _require_connector(self, source: Source, caller: Caller) -> None:
         """Raises `EngineUnreachable` (retry later) while it is still being installed."""
         run = await self._start_install(source.type, caller)
-        if run is None:
-            return
+        if run is not None:
+            await self._await_install(source, run)
+
+    async def _open_install(self, source: Source, connector: str) -> Run:
+        target = InstallWork(connector=connector).target
+        newest = (await self._runs.list(target=target, limit=1)).runs
+        if not newest or newest[0].state.is_terminal:
+            raise Conflict(
+                f"The connector {source.type} is not installed.",
+                hint=f"POST /airbyte/datasource/{source.id}/check installs it. That needs the "
+                "scope airbyte:write.",
+            )
+        return newest[0]
+
+    async def _await_install(self, source: Source, run: Run) -> None:
         run = await self._runs.wait(run.run_id, self._wait_seconds)
         if run.failure is not None:
             raise EngineFailed(

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from app.auth.key_ring import KeyRing
 from app.auth.oidc import TokenRefused, TokenVerifier
 from app.caller import ADMIN, ANONYMOUS, Caller
-from app.errors import Unauthorized
+from app.errors import MalformedRequest, Unauthorized
 
 BEARER = re.compile(r"^bearer +([^ ]+) *$", re.IGNORECASE)
 HOW = "Send Authorization: Bearer KEY, or X-API-Key: KEY."
@@ -59,5 +59,10 @@ def _credential(headers: Headers) -> str:
             return key.strip()
         raise Unauthorized("This request needs a key or a token.", hint=HOW)
     if match := BEARER.match(authorization):
+        if headers.get("x-api-key", match[1]).strip() != match[1]:
+            raise MalformedRequest(
+                "The headers Authorization and X-API-Key differ; expected one credential.",
+                hint="Send one of them.",
+            )
         return match[1]
     raise Unauthorized("The Authorization header is not a bearer credential.", hint=HOW)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,11 @@ class Issuer:
     clock_skew: float
     roles_claim: str
     role_scopes: Mapping[str, Sequence[str]]
+
+    def scopes_of(self, role: str) -> Collection[str]:
+        """Without a map, a role grants the scope of its own name. With one, only the map counts:
+        a role of the issuer may have that name by chance."""
+        return self.role_scopes.get(role, ()) if self.role_scopes else SCOPES & {role}
 
 
 class IssuerKeys:
@@ -178,7 +183,7 @@ class TokenVerifier:
 
     async def _claims(self, token: str) -> dict[str, Any]:
         from joserfc import jwt
-        from joserfc.errors import JoseError
+        from joserfc.errors import InvalidKeyIdError, JoseError
 
         if len(token) > LONGEST_TOKEN:
             raise TokenRefused("it is too long")
@@ -187,6 +192,8 @@ class TokenVerifier:
             # The gateway chooses the algorithms: `none` and HS256 are never among them.
             claims = jwt.decode(token, keys, algorithms=list(self._issuer.algorithms)).claims
             self._registry().validate(claims)
+        except InvalidKeyIdError:
+            raise TokenRefused("its kid names no key of the issuer") from None
         except JoseError as error:
             raise TokenRefused(error.description or error.error) from None
         except (ValueError, TypeError, KeyError, RecursionError):
@@ -231,6 +238,5 @@ class TokenVerifier:
         scopes: set[str] = set()
         for role in roles if isinstance(roles, list) else ():
             if isinstance(role, str):
-                granted = self._issuer.role_scopes.get(role)
-                scopes.update(granted if granted is not None else SCOPES & {role})
+                scopes.update(self._issuer.scopes_of(role))
         return frozenset(scopes)

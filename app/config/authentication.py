@@ -51,8 +51,8 @@ class Authentication(Section):
         AsJson,
         Kind("a JSON object of role names, each with a list of scopes"),
     ] = Field(default_factory=dict, examples=['{"analyst": ["dbt:read", "runs:read"]}'])
-    """Scopes that each role grants. A role that is not listed grants the scope with the same name,
-    if there is one."""
+    """Scopes that each role grants. If this is set, a role that is not listed grants nothing. If it
+    is not set, a role grants the scope with the same name, if there is one."""
     docs_public: bool | None = Field(default=None, examples=["true"])
     """Whether `/docs`, `/redoc`, `/openapi.json`, `/problems` and their files are available without
     a key. Default: true in development, false in production."""

@@ -99,6 +99,10 @@ class ProductUpdate(Body):
         return {name: empty[name] if value is None else value for name, value in submitted.items()}
 
 
+def _shown_metadata(doc: ProductDoc) -> dict[str, Any]:
+    return masked_metadata(doc.metadata)
+
+
 class ProductView(BaseModel):
     id: str
     name: str
@@ -125,7 +129,7 @@ class ProductView(BaseModel):
     ) -> dict[str, Any]:
         return {
             **record.doc.model_dump(exclude={"guarded_sql", "metadata"}),
-            "metadata": masked_metadata(record.doc.metadata),
+            "metadata": record.derive(_shown_metadata),
             "id": record.id,
             "status": status,
             "created_at": record.created_at,

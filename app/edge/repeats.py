@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 
 from app.errors import InvalidBody, MalformedRequest
 from app.http.known_names import MOST_NAMED
-from app.http.text import shown
+from app.http.text import Place, path_of, shown
 
 SINGLE_HEADERS = (
     *("Host", "Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "If-Match"),
@@ -77,13 +77,18 @@ def _refuse(fields: Iterable[str]) -> None:
 
 def _paths(value: Any) -> Iterator[str]:
     """Yield the path of each repeated name. Of a name given twice, only the last value is searched:
-    the path of that name is then yielded anyway."""
-    open_: list[tuple[str, Any]] = [("body", value)]
+    the path of that name is then yielded anyway. Only yielded paths are joined: a body may have
+    many values at a great depth."""
+    open_: list[tuple[Place, Any]] = [((None, "body"), value)]
     while open_:
-        path, item = open_.pop()
+        place, item = open_.pop()
         if isinstance(item, _Repeating):
-            yield from (f"{path}.{shown(name)}" for name in item.names)
+            yield from (path_of((place, name)) for name in item.names)
         if isinstance(item, dict):
-            open_ += [(f"{path}.{shown(name)}", inner) for name, inner in item.items()]
+            open_ += [((place, name), inner) for name, inner in item.items() if _holds(inner)]
         elif isinstance(item, list):
-            open_ += [(f"{path}.{number}", inner) for number, inner in enumerate(item)]
+            open_ += [((place, at), inner) for at, inner in enumerate(item) if _holds(inner)]
+
+
+def _holds(value: Any) -> bool:
+    return isinstance(value, dict | list)

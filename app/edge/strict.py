@@ -25,6 +25,9 @@ NOTHING = frozenset({b"", b"{}", b"null"})
 """Bodies that programs send to routes without a body."""
 NOT_EMPTY = "body: is not empty; this route takes no body"
 TEXT_HINT = "Text must not contain control characters other than tab, LF and CR."
+LONGEST_TYPE = 200
+"""Characters of a Content-Type. Python's parser of its parameters takes a time that grows with the
+square of their length."""
 MOST_READ = 4096
 """The bytes that are read of a body whose method has none."""
 JSON_HINT = "Send the header Content-Type: application/json."
@@ -94,6 +97,8 @@ def _refuse_body(body: bytes, accepted: Accepted) -> None:
 def _require_json(content_type: str | None) -> None:
     if content_type is None:
         sent = "without a Content-Type"
+    elif len(content_type) > LONGEST_TYPE:
+        sent = f"with a Content-Type of {len(content_type)} characters"
     elif _is_json(content_type):
         _require_charset(content_type)
         return

@@ -12,7 +12,7 @@ UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 LONGEST_NAME = 100
 """The most characters of a name that an answer repeats."""
 
-_Place = tuple["_Place | None", str | int]
+Place = tuple["Place | None", str | int]
 """The holder of a value, and the value's name or number in it. Joined only for answers."""
 TextProblem = dict[str, Any]
 """`field`, `problem`, and `position`: the number of the character in the text, from 1."""
@@ -21,7 +21,7 @@ TextProblem = dict[str, Any]
 def text_faults(place: str, value: Any) -> Iterator[TextProblem]:
     """Yield all faults in a JSON value, including names of fields. A fault never repeats the text,
     which may be a secret."""
-    open_: list[tuple[_Place | None, Iterator[tuple[str | int, Any]]]] = [
+    open_: list[tuple[Place | None, Iterator[tuple[str | int, Any]]]] = [
         (None, iter([(place, value)]))
     ]
     while open_:
@@ -44,7 +44,7 @@ def text_faults(place: str, value: Any) -> Iterator[TextProblem]:
             open_.pop()
 
 
-def _faults_of_names(at: "_Place", names: Iterable[str]) -> Iterator[TextProblem]:
+def _faults_of_names(at: "Place", names: Iterable[str]) -> Iterator[TextProblem]:
     for name in names:
         if match := UNWANTED.search(name):
             yield _fault(at, "has a name with", match)
@@ -55,16 +55,21 @@ def shown(name: str) -> str:
     return UNWANTED.sub("\N{REPLACEMENT CHARACTER}", name[:LONGEST_NAME])
 
 
-def _fault(at: "_Place", has: str, match: re.Match[str]) -> TextProblem:
+def path_of(place: "Place") -> str:
+    """Return the names of a place, joined for an answer."""
     parts: list[str] = []
-    outer: _Place | None = at
+    outer: Place | None = place
     while outer is not None:
         outer, name = outer
         parts.append(shown(str(name)))
-    field = ".".join(reversed(parts))
+    return ".".join(reversed(parts))
+
+
+def _fault(at: "Place", has: str, match: re.Match[str]) -> TextProblem:
     character, position = match.group(), match.start() + 1
     if character >= "\ud800":
         what = f"half of a surrogate pair (U+{ord(character):04X}), which is not Unicode text,"
     else:
         what = f"the control character U+{ord(character):04X}"
-    return {"field": field, "problem": f"{has} {what} at position {position}", "position": position}
+    problem = f"{has} {what} at position {position}"
+    return {"field": path_of(at), "problem": problem, "position": position}

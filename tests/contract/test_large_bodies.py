@@ -1,6 +1,7 @@
 """Bodies that cost the gateway far more than their size: each gets a short answer soon."""
 
 import json
+import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -175,3 +176,19 @@ def test_repeated_names_are_found_in_one_way_through_an_object() -> None:
         refuse_repeated_fields(b'{"x":[' + b'{"a":1,"a":2},' * 20 + b'1],"x":1}')
     assert wrong.value.detail != inside.value.detail
     assert [fault["field"] for fault in inside.value.members["errors"]] == ["body.x"]
+
+
+def test_repeated_names_cost_no_path_for_each_value() -> None:
+    """Each of the 3000 values below stands at a path of 10,000 characters."""
+    name, values = b"k" * 100, 3000
+    inner = (b'{"%s":' % name) * 100 + b"[" + b",".join([b"1"] * values) + b"]" + b"}" * 100
+    body = b'{"x":{"a":1,"a":1},"y":' + inner + b',"z":[' + b"[{}]," * values + b"1]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidBody) as wrong:
+            refuse_repeated_fields(body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [fault["field"] for fault in wrong.value.members["errors"]] == ["body.x.a"]
+    assert peak < 2_000_000

@@ -480,6 +480,11 @@ async def test_a_body_on_a_route_without_one_is_422(
         ("application/jsonx", "as application/jsonx"),
         ("json", "as json"),
         ("application/json, text/plain", "as application/json, text/plain"),
+        (
+            'application/json; x="' + ";" * 3000,
+            "with a Content-Type of 3021 characters",
+        ),
+        ("application/json;" + " " * 184, "with a Content-Type of 201 characters"),
     ],
 )
 async def test_a_body_that_is_not_sent_as_json_is_422_with_the_reason(
@@ -503,6 +508,7 @@ async def test_a_body_that_is_not_sent_as_json_is_422_with_the_reason(
         "application/json; charset=utf-8",
         'Application/JSON;charset="UTF-8"',
         "application/vnd.example+json; charset=utf-8",
+        "application/json; x=" + "y" * 180,
     ],
 )
 async def test_every_json_media_type_is_accepted(

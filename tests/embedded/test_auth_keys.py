@@ -104,6 +104,19 @@ async def test_a_key_with_the_scope_is_accepted_in_either_header(closed, keys):
     assert answer.json()["is_valid"] is True
 
 
+async def test_two_different_keys_are_refused(closed, keys):
+    one, other = keys["runs:read"][0], keys["admin"][0]
+    for first, second in ((one, other), (other, one), (one, "unknown")):
+        headers = {**bearer(first), "X-API-Key": second}
+        answer = await closed.client.get("/api/v1/runs", headers=headers)
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["detail"] == (
+            "The headers Authorization and X-API-Key differ; expected one credential."
+        )
+    same = {**bearer(one), "X-API-Key": one}
+    assert (await closed.client.get("/api/v1/runs", headers=same)).status_code == 200
+
+
 async def test_invalid_keys_are_refused(closed, keys):
     good = keys["admin"][0]
     changed = good[:-1] + ("A" if good[-1] != "A" else "B")

@@ -12,6 +12,7 @@ from auth_world import bearer, gate
 from joserfc import jwt
 
 import app.auth.oidc as oidc
+from app.auth.oidc import Issuer
 from app.config import AuthMode
 from tests.oidc_issuer import AUDIENCE, issuing, new_key
 
@@ -44,7 +45,11 @@ def settings_for(issuer, **more):
         "oidc_issuer": issuer.url,
         "oidc_audience": AUDIENCE,
         "oidc_roles_claim": "realm.roles",
-        "oidc_role_scopes": {"analyst": ("runs:read",)},
+        "oidc_role_scopes": {
+            "analyst": ("runs:read",),
+            "operator": ("admin",),
+            **{scope: (scope,) for scope in ("dbt:read", "runs:write")},
+        },
         **more,
     }
 
@@ -128,6 +133,26 @@ async def test_hostile_tokens_are_refused(closed, issuer):
     assert (await closed.client.get(READS)).status_code == 401
 
 
+async def test_an_answer_does_not_repeat_the_kid_of_a_token(closed, issuer):
+    token = issuer.token(key=new_key("unknown"), header={"kid": "made-up-name"})
+    answer = await closed.client.get(READS, headers=bearer(token))
+    assert answer.json()["detail"] == "The token was refused: its kid names no key of the issuer."
+
+
+@pytest.mark.parametrize(
+    ("mapped", "role", "granted"),
+    [
+        ({}, "admin", {"admin"}),
+        ({}, "other", set()),
+        ({"other": ("runs:read",)}, "other", {"runs:read"}),
+        ({"other": ("runs:read",)}, "admin", set()),
+    ],
+)
+def test_a_role_grants_the_scope_of_its_name_only_without_a_map(mapped, role, granted):
+    issuer = Issuer("https://example.com", AUDIENCE, ("RS256",), 30, "roles", mapped)
+    assert set(issuer.scopes_of(role)) == granted
+
+
 async def test_a_valid_subject_is_used_unchanged(closed, issuer):
     path = "/api/v1/runs/0123456789abcdef/cancel"
     for sub in GOOD_SUBJECTS:
@@ -157,7 +182,8 @@ async def test_roles_grant_scopes(closed, issuer):
     assert await statuses() == [200, 200, 403]
     assert await statuses(realm={"roles": ["analyst"]}) == [403, 200, 403]
     assert await statuses(realm={"roles": "dbt:read other"}) == [200, 403, 403]
-    assert await statuses(realm={"roles": ["admin"]}) == [200, 200, 200]
+    assert await statuses(realm={"roles": ["operator"]}) == [200, 200, 200]
+    assert await statuses(realm={"roles": ["admin", "runs:read"]}) == [403, 403, 403]
     assert await statuses(realm=None) == [403, 403, 403]
     assert await statuses(realm="roles") == [403, 403, 403]
     assert await statuses(aud=[AUDIENCE, "another"]) == [200, 200, 403]

@@ -1,6 +1,7 @@
 """Data products over HTTP, on the real app and the real embedded lakehouse."""
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -8,6 +9,8 @@ import pyarrow as pa
 import pytest
 
 from app.caller import Caller
+from app.data_products import schemas
+from app.data_products.metadata import masked_metadata
 from app.data_products.record import ProductDoc
 from app.lakehouse.records.table import RecordTable
 
@@ -439,6 +442,28 @@ async def test_metadata_with_a_secret_is_refused(api: httpx.AsyncClient) -> None
     )
     assert changed.status_code == 422
     assert (await get(api, product["id"]))["metadata"] == product["metadata"]
+
+
+async def test_metadata_is_searched_once_and_on_a_thread_of_its_own(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[int] = []
+
+    def counting(metadata: dict[str, Any]) -> dict[str, Any]:
+        searched.append(threading.get_ident())
+        return masked_metadata(metadata)
+
+    product = await create(api, "Searched once", metadata={"team": "a"})
+    monkeypatch.setattr(schemas, "masked_metadata", counting)
+    await api.get("/data-products")
+    assert threading.get_ident() not in searched
+    searched.clear()
+    for path in ("/data-products", f"/data-products/{product['id']}"):
+        assert (await api.get(path)).status_code == 200
+    assert searched == []
+    changed = await api.put(f"/data-products/{product['id']}", json={"metadata": {"team": "b"}})
+    assert changed.json()["metadata"] == {"team": "b"}
+    assert len(searched) == 1
 
 
 async def test_secrets_in_metadata_of_old_versions_are_masked_and_retained(

@@ -34,7 +34,7 @@ async def test_records_are_typed_by_their_schema(world: World) -> None:
 
 async def test_streams_and_check_come_from_the_connector(world: World) -> None:
     source = await world.source("toy", rows=1, stream="a")
-    streams = await world.service.streams(source.id, CALLER)
+    streams = await world.service.streams(source.id)
     assert [s.name for s in streams] == ["a", "a_more"]
     assert streams[0].sync_modes == (
         SyncMode.FULL_REFRESH_OVERWRITE,
@@ -53,7 +53,7 @@ async def test_streams_and_check_come_from_the_connector(world: World) -> None:
 @pytest.mark.parametrize("text", [JINJA[1], f"{YAML[1]}{SQL[1]}{FORMATS[3]}{SHELL[0]}{HTML[0]}"])
 async def test_a_stream_name_may_be_any_text(world: World, text: str) -> None:
     toy = await make(world, rows=2, stream=text)
-    assert [s.name for s in await world.service.streams(toy.ingestion.source_id, CALLER)] == [
+    assert [s.name for s in await world.service.streams(toy.ingestion.source_id)] == [
         text,
         f"{text}_more",
     ]

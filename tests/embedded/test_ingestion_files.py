@@ -116,7 +116,7 @@ async def test_each_file_of_a_directory_is_a_stream(world: World) -> None:
     world.write("many/two.jsonl", '{"b": 2}\n')
     world.write("many/notes.md", "not data")
     source = await world.source("file", url=str(world.data / "many"))
-    streams = await world.service.streams(source.id, CALLER)
+    streams = await world.service.streams(source.id)
     assert {s.name: [(c.name, c.type) for c in s.columns] for s in streams} == {
         "one": [("a", "string")],
         "two": [("b", "integer")],

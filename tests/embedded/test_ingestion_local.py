@@ -17,7 +17,8 @@ from ingestion_world import (  # noqa: F401
     make,
 )
 
-from app.errors import InvalidBody
+from app.airbyte.engine import SourceDraft
+from app.errors import Conflict, InvalidBody
 from app.runs.model import RunState
 from tests.patience import until
 
@@ -182,3 +183,16 @@ async def test_reconciling_finds_a_commit_and_sweeps_uncommitted_files(world: Wo
         assert await world.engine.reconcile_sync(dead, toy.ingestion.id) is None
     assert orphan not in await world.keys(toy.path)
     assert await toy.rows() == [1, 2, 3]
+
+
+async def test_a_read_of_streams_does_not_install_a_connector(world: World) -> None:
+    name = f"missing-{uuid4().hex[:6]}"
+    draft = SourceDraft(name=name, type="faker", config={"count": 1})
+    source = await world.engine.create_source(str(uuid4()), draft, CALLER)
+    with pytest.raises(Conflict, match="The connector faker is not installed") as refused:
+        await world.service.streams(source.id)
+    assert refused.value.hint == (
+        f"POST /airbyte/datasource/{source.id}/check installs it. That needs the scope "
+        "airbyte:write."
+    )
+    assert (await world.runs.list(target="connector/faker")).total_count == 0

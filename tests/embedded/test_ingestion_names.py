@@ -85,7 +85,7 @@ async def test_a_header_that_does_not_end_fails_the_run(local_world: World, text
 async def test_the_names_of_a_connector_s_columns_and_keys_arrive(world: World) -> None:
     numbered: dict[str, Any] = {name: number for number, name in enumerate(PAYLOADS)}
     toy = await make(world, rows=1, columns=list(PAYLOADS))
-    streams = await world.service.streams(toy.ingestion.source_id, CALLER)
+    streams = await world.service.streams(toy.ingestion.source_id)
     assert [column.name for column in streams[0].columns] == [*TOYS, *PAYLOADS]
     run = await toy.sync()
     assert run.state is RunState.SUCCEEDED, run.failure

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,9 @@ from ingestion_world import (  # noqa: F401
 )
 
 from app.airbyte.engine import DestinationDraft, Source, SourceDraft
+from app.airbyte.local import records
 from app.airbyte.local.records import DestinationDoc, SourceDoc
+from app.airbyte.secrets import masked
 from app.airbyte.views import SinkView, SourceView
 from app.config import Settings
 from app.errors import InvalidBody
@@ -193,6 +197,29 @@ async def test_sinks_of_old_versions_are_masked(local_world: World) -> None:
     )
     stored = await world.service.destination(created.id)
     assert stored.config == {"region": "r", **SHOWN}
+
+
+async def test_a_config_is_searched_once_and_on_a_thread_of_its_own(
+    local_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[int] = []
+
+    def counting(config: Mapping[str, Any]) -> dict[str, Any]:
+        searched.append(threading.get_ident())
+        return masked(config)
+
+    await faker(local_world, note="n")
+    draft = DestinationDraft(name=f"s{uuid4().hex[:6]}", config=sink_config(local_world))
+    await local_world.service.create_destination(draft, CALLER)
+    monkeypatch.setattr(records, "masked", counting)
+    for read in (local_world.engine.sources, local_world.engine.destinations):
+        searched.clear()
+        first = await read()
+        assert 1 <= len(searched) <= len(first)
+        assert threading.get_ident() not in searched
+        searched.clear()
+        assert await read() == first
+        assert searched == []
 
 
 async def test_one_callers_secrets_are_not_masked_in_the_runs_of_others(world: World) -> None:

@@ -1,7 +1,9 @@
 """Values that surely are secrets, by the field's name or by their form, at any place."""
 
 import json
+import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.airbyte.secrets import joined, masked, masks_in, split, sure_secrets
 from app.data_products.metadata import masked_metadata, with_stored_secrets
-from app.secret_marks import MASK, is_secret_name, is_secret_text, plain_secrets
+from app.secret_marks import MASK, is_secret_name, is_secret_text, plain_secrets, secret_pointers_of
 
 HUNTER = "hunter2-0815"
 PEM = f"-----BEGIN RSA PRIVATE KEY-----\n{HUNTER}\n-----END RSA PRIVATE KEY-----"
@@ -148,6 +150,7 @@ def test_logs_hide_what_has_the_form_of_a_secret_too() -> None:
         '{"a":' * 10_000,
         "-" * 64_000,
         "sig=" * 16_000,
+        "\N{COMBINING GRAVE ACCENT}\N{COMBINING GRAVE ACCENT BELOW}" * 32_000,
     ],
     ids=lambda text: text[:10],
 )
@@ -156,6 +159,72 @@ def test_no_text_takes_long(text: str) -> None:
     is_secret_text(text)
     is_secret_name(text)
     assert time.process_time() - began < 1
+
+
+def nested(value: Any, levels: int) -> Any:
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def steps_of(search: Callable[[], Any]) -> int:
+    """Count the calls, and how often a generator goes on."""
+    steps = 0
+
+    def count(_: Any, event: str, __: Any) -> None:
+        nonlocal steps
+        steps += event == "call"
+
+    sys.setprofile(count)
+    try:
+        search()
+    finally:
+        sys.setprofile(None)
+    return steps
+
+
+def test_a_json_text_is_searched_up_to_its_first_secret() -> None:
+    text = json.dumps({"password": nested([1] * 5000, 15)})
+    assert steps_of(lambda: is_secret_text(text)) < 200
+    assert is_secret_text(text)
+
+
+def test_the_depth_of_a_value_does_not_multiply_the_search() -> None:
+    values = ["a value"] * 1000
+    for search in (secret_pointers_of, lambda value: list(plain_secrets(value))):
+        flat, deep = ({"a": nested(values, levels)} for levels in (1, 18))
+        assert steps_of(lambda: search(deep)) < 1.2 * steps_of(lambda: search(flat))  # noqa: B023
+
+
+def test_a_json_text_that_is_nested_too_deep_counts_as_a_secret() -> None:
+    assert not is_secret_text(json.dumps(nested("a value", 19)))
+    assert is_secret_text(json.dumps(nested("a value", 21)))
+
+
+def test_a_long_number_does_not_hide_a_secret_in_a_json_text() -> None:
+    assert is_secret_text(f'{{"password": "{HUNTER}", "n": {"1" * 5000}}}')
+
+
+def test_the_shortest_form_is_a_secret() -> None:
+    assert is_secret_text("pwd=x")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_secret"),
+    [
+        ("db://me:pass/word@example.com", True),
+        ("see db://me:pass/word@example.com now", True),
+        ("a@example.com db://:pass/word@example.com", True),
+        (f"db://me:{'pass/' * 100}@example.com", True),
+        ("db://example.com:5432/a@b", False),
+        ("db://me:pass/word at example.com, x@example.com", False),
+        ("https://example.com/a:b@c", False),
+        ("db://me:@example.com/", True),
+        ("db://example.com/x:@y", False),
+    ],
+)
+def test_a_password_with_a_slash_is_found_before_its_at_sign(text: str, is_secret: bool) -> None:
+    assert is_secret_text(text) is is_secret
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ A source whose connector is not installed yet can be created at once. Its config
 the shipped spec, or (for CONNECTORS_ALLOWED) when the connector is installed.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.to_thread
 
@@ -53,7 +53,7 @@ from app.caller import Caller
 from app.config import Settings
 from app.errors import Gone, NotFound
 from app.lakehouse.bronze.manifests import BronzeManifests
-from app.lakehouse.records.table import Record, RecordTable
+from app.lakehouse.records.table import M, Record, RecordTable
 from app.redaction import register_caller_secrets
 from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from app.lakehouse.storage import ObjectStore
 
 FILE = "file"
+T = TypeVar("T")
 
 
 class LocalIngestionEngine:
@@ -138,7 +139,8 @@ class LocalIngestionEngine:
             raise
 
     async def sources(self) -> list[Source]:
-        return [to_source(record) for record in await self._sources.all()]
+        # In a thread: each config is searched for secrets once.
+        return await anyio.to_thread.run_sync(_each, to_source, await self._sources.all())
 
     async def source(self, source_id: str) -> Source:
         return to_source(await self._source(source_id))
@@ -176,7 +178,7 @@ class LocalIngestionEngine:
         return to_destination(await self._destinations.insert(destination_id, doc, caller.subject))
 
     async def destinations(self) -> list[Destination]:
-        return [to_destination(record) for record in await self._destinations.all()]
+        return await anyio.to_thread.run_sync(_each, to_destination, await self._destinations.all())
 
     async def destination(self, destination_id: str) -> Destination:
         return to_destination(await self._destination(destination_id))
@@ -324,3 +326,7 @@ class LocalIngestionEngine:
         if record is None:
             raise NotFound(f"There is no destination {destination_id}.")
         return record
+
+
+def _each(convert: Callable[[Record[M]], T], records: list[Record[M]]) -> list[T]:
+    return [convert(record) for record in records]

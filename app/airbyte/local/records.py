@@ -132,13 +132,17 @@ def destination_prefix(config: Mapping[str, Any] | None, bucket: str) -> str:
     return path
 
 
+def _shown_config(doc: SourceDoc | DestinationDoc) -> dict[str, Any]:
+    return masked(doc.config)
+
+
 def to_source(record: Record[SourceDoc]) -> Source:
     return Source(
         id=record.id,
         created_at=record.created_at,
         created_by=record.created_by,
         **record.doc.model_dump(exclude={"config"}),
-        config=masked(record.doc.config),
+        config=record.derive(_shown_config),
     )
 
 
@@ -148,7 +152,7 @@ def to_destination(record: Record[DestinationDoc]) -> Destination:
         created_at=record.created_at,
         created_by=record.created_by,
         **record.doc.model_dump(exclude={"prefix", "config"}),
-        config=masked(record.doc.config),
+        config=record.derive(_shown_config),
     )
 
 

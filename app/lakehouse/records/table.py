@@ -2,9 +2,9 @@
 never an overwrite."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import structlog
 from pydantic import BaseModel, ValidationError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 log = structlog.get_logger()
 
 SCHEMA_VERSION = 1
@@ -32,6 +33,15 @@ class Record(Generic[M]):
     created_by: str
     updated_at: datetime
     doc: M
+    _derived: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def derive(self, make: Callable[[M], T]) -> T:
+        """Return `make(doc)`, made once: a version of a record never changes. Callers must not
+        change it either."""
+        if make not in self._derived:
+            self._derived[make] = make(self.doc)
+        made: T = self._derived[make]
+        return made
 
 
 Check = Callable[[Mapping[str, Record[M]]], None]

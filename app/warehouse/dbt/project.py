@@ -15,8 +15,9 @@ import structlog
 import yaml
 
 from app.config import ConfigurationError
-from app.errors import AsgardError
+from app.errors import AsgardError, InvalidBody, InvalidRequest, NotSupported
 from app.lakehouse.connection import Lake
+from app.processes import WorkerTimeout
 from app.sql.client import SqlGuardClient
 from app.sql.model import TableName
 from app.warehouse.dbt import project_files as files
@@ -26,11 +27,14 @@ from app.warehouse.engine import ModelSpec
 Models = Callable[[], Awaitable[list[ModelSpec]]]
 
 RETRY_SECONDS = 5.0
+REFUSALS = (InvalidRequest, InvalidBody, NotSupported)
+"""Errors of one model that stay until the model changes."""
 log = structlog.get_logger(__name__)
 
 
 class DbtProject:
-    """Rewrites the project in the background after each `changed()`, each file by rename."""
+    """Rewrites the project in the background after each `changed()`, each file by rename. A model
+    that cannot be written is left out and named in README.md, so the others are still written."""
 
     def __init__(
         self,
@@ -51,6 +55,8 @@ class DbtProject:
         self._writer: asyncio.Task[None] | None = None
         self._texts: dict[tuple[str, frozenset[str]], str] = {}
         self._reads: dict[str, tuple[TableName, ...]] = {}
+        self._refused: dict[tuple[str, frozenset[str] | None], AsgardError] = {}
+        self._left_out: set[str] = set()
 
     def follow(self, models: Models) -> None:
         """Add the models of a domain to the project."""
@@ -98,41 +104,100 @@ class DbtProject:
 
     async def _content(self) -> dict[str, str]:
         specs = [spec for models in self._sources for spec in await models()]
-        reads = {spec.name: await self._tables(spec.sql) for spec in specs}
-        gold = self._lake.gold_schema
-        names = {n: [t.name for t in tables if t.schema == gold] for n, tables in reads.items()}
-        views = {spec.name for spec in specs if spec.materialization.is_view}
-        refs = files.allowed_refs(names, views)
-        models = [
-            files.ModelText(spec, await self._text(spec.sql, frozenset(refs[spec.name])))
-            for spec in sorted(specs, key=lambda spec: spec.name)
-        ]
+        reads, left_out = await self._readable(specs)
+        models, refs = await self._model_texts(specs, reads, left_out)
+        self._log_once(left_out)
         sources = [
             table
             for name, tables in reads.items()
             for table in tables
-            if table.schema != gold or table.name not in refs[name]
+            if table.schema != self._lake.gold_schema or table.name not in refs[name]
         ]
+        readme = self._target.readme + files.left_out_text(left_out)
         return {
             "dbt_project.yml": files.project_file(self._lake, self._target.settings),
-            "README.md": self._target.readme,
+            "README.md": readme,
             "macros/lake.sql": self._target.macros,
             "models/sources.yml": files.sources_file(sources, self._lake),
             "models/gold/models.yml": files.properties_file(models, self._target.views_database),
             **{f"models/gold/{m.spec.name}.sql": files.model_file(m) for m in models},
         }
 
+    async def _readable(
+        self, specs: list[ModelSpec]
+    ) -> tuple[dict[str, tuple[TableName, ...]], dict[str, AsgardError]]:
+        """Return the tables that each model reads, and the models that are refused."""
+        reads: dict[str, tuple[TableName, ...]] = {}
+        left_out: dict[str, AsgardError] = {}
+        for spec in specs:
+            try:
+                reads[spec.name] = await self._tables(spec.sql)
+            except REFUSALS as refusal:
+                left_out[spec.name] = refusal
+        return reads, left_out
+
+    async def _model_texts(
+        self,
+        specs: list[ModelSpec],
+        reads: dict[str, tuple[TableName, ...]],
+        left_out: dict[str, AsgardError],
+    ) -> tuple[list[files.ModelText], dict[str, set[str]]]:
+        """Return the models and their refs. Refused ones are moved from `reads` to `left_out`, and
+        the others are written again without refs to them."""
+        views = {spec.name for spec in specs if spec.materialization.is_view}
+        while True:
+            refs = files.allowed_refs(self._gold_names(reads), views)
+            models: list[files.ModelText] = []
+            for spec in sorted(specs, key=lambda spec: spec.name):
+                if spec.name not in reads:
+                    continue
+                try:
+                    text = await self._text(spec.sql, frozenset(refs[spec.name]))
+                except REFUSALS as refusal:
+                    left_out[spec.name] = refusal
+                else:
+                    models.append(files.ModelText(spec, text))
+            if len(models) == len(reads):
+                return models, refs
+            for name in left_out:
+                reads.pop(name, None)
+
+    def _gold_names(self, reads: dict[str, tuple[TableName, ...]]) -> dict[str, list[str]]:
+        gold = self._lake.gold_schema
+        return {n: [t.name for t in tables if t.schema == gold] for n, tables in reads.items()}
+
+    def _log_once(self, left_out: dict[str, AsgardError]) -> None:
+        for name, refusal in left_out.items():
+            if name not in self._left_out:
+                log.warning("dbt model left out", model=name, error=str(refusal))
+        self._left_out = set(left_out)
+
     async def _tables(self, sql: str) -> tuple[TableName, ...]:
         if sql not in self._reads:
-            self._reads[sql] = (await self._sql_guard.check_query(sql)).tables
+            with self._remembered(sql, None):
+                self._reads[sql] = (await self._sql_guard.check_query(sql)).tables
         return self._reads[sql]
 
     async def _text(self, sql: str, refs: frozenset[str]) -> str:
         if (sql, refs) not in self._texts:
-            self._texts[sql, refs] = await self._sql_guard.to_dbt_model(
-                sql, set(refs), self._target.dialect
-            )
+            with self._remembered(sql, refs):
+                self._texts[sql, refs] = await self._sql_guard.to_dbt_model(
+                    sql, set(refs), self._target.dialect
+                )
         return self._texts[sql, refs]
+
+    @contextmanager
+    def _remembered(self, sql: str, refs: frozenset[str] | None) -> Iterator[None]:
+        """Raise a refusal again without asking again: one may cost seconds of processor time. Only
+        a model that took too long by the clock is tried again: the workers may have been busy."""
+        if (sql, refs) in self._refused:
+            raise self._refused[sql, refs]
+        try:
+            yield
+        except REFUSALS as refusal:
+            if not isinstance(refusal.__cause__, WorkerTimeout):
+                self._refused[sql, refs] = refusal
+            raise
 
     def _prepare(self) -> None:
         for folder, variable in (

@@ -46,6 +46,14 @@ VARIABLES = """
 `profiles.yml` reads these environment variables: {names}.
 """
 
+LEFT_OUT = """
+## Models that are left out
+
+These models cannot be written for dbt on this engine. Tables that they made are sources here.
+
+{models}
+"""
+
 
 class Template(str):
     """A string that dbt renders. It reads no template in any other string of the project."""
@@ -126,6 +134,12 @@ def _config(spec: ModelSpec, views_database: str | None) -> dict[str, Any]:
         # dbt puts a key into SQL unchanged.
         config["unique_key"] = [quoted(key) for key in spec.unique_key]
     return config
+
+
+def left_out_text(reasons: Mapping[str, Exception]) -> str:
+    """Return the part of the README that names the models that are left out, and why."""
+    lines = [f"- `{name}`: {' '.join(str(reasons[name]).split())}" for name in sorted(reasons)]
+    return LEFT_OUT.format(models="\n".join(lines)) if lines else ""
 
 
 def sources_file(tables: Iterable[TableName], lake: Lake) -> str:

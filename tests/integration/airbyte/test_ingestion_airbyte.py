@@ -475,7 +475,7 @@ async def test_changed_streams_are_sent_to_airbyte(world: World, airbyte: Airbyt
 
 async def test_a_deduplicating_mode_is_refused_for_s3(world: World) -> None:
     source = await world.source("toy", rows=1, stream=f"d{uuid4().hex[:6]}")
-    name = (await world.service.streams(source.id, CALLER))[0].name
+    name = (await world.service.streams(source.id))[0].name
     with pytest.raises(Exception, match="cannot be read as incremental_deduped_history"):
         await world.ingestion(source, stream(name, SyncMode.INCREMENTAL_DEDUPED_HISTORY))
 
