@@ -32,9 +32,9 @@ class AskedGuard(SqlGuardClient):
 
     asked: int = 0
 
-    async def _ask(self, op: str, **message: Any) -> Any:
+    async def _call(self, op: str, **message: Any) -> Any:
         self.asked += 1
-        return await super()._ask(op, **message)
+        return await super()._call(op, **message)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,6 @@ async def test_a_refused_model_is_asked_and_logged_once(guard: AskedGuard, tmp_p
         finally:
             await project.close()
     assert guard.asked == asked + 2
-    told = [entry["model"] for entry in logged if entry["event"] == "dbt model left out"]
+    told = [entry["model"] for entry in logged if entry["event"] == "dbt_model_left_out"]
     assert sorted(told) == ["forbidden", "foreign"]
-    assert "dbt project not written" not in {entry["event"] for entry in logged}
+    assert "dbt_project_not_written" not in {entry["event"] for entry in logged}

@@ -169,7 +169,7 @@ class DbtProject:
     def _log_once(self, left_out: dict[str, AsgardError]) -> None:
         for name, refusal in left_out.items():
             if name not in self._left_out:
-                log.warning("dbt model left out", model=name, error=str(refusal))
+                log.warning("dbt_model_left_out", model=name, error=str(refusal))
         self._left_out = set(left_out)
 
     async def _tables(self, sql: str) -> tuple[TableName, ...]:
