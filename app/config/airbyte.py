@@ -44,7 +44,8 @@ class Airbyte(Section):
     ingestion_allowed_dirs: Annotated[tuple[AbsoluteDirectory, ...], NoDecode, AsList] = Field(
         default=(), examples=["/data/incoming,/data/archive"]
     )
-    """Local directories that a `file` source may read, besides `$ASGARD_HOME/data`."""
+    """Local directories that a `file` source may read, besides `$ASGARD_HOME/data`. They may not
+    contain ASGARD_HOME, key files or dbt folders, nor lie in them."""
     s3_allowed_prefixes: Annotated[tuple[Prefix, ...], NoDecode, AsList] = Field(
         default=(), examples=["landing/"]
     )

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from app.config.authentication import AuthMode
 from app.config.core import Environment
+from app.config.folders import folder_faults
 from app.config.placeholders import asks_to_be_replaced, is_placeholder
 from app.config.problems import ConfigProblem, ConfigurationError
 from app.config.reference import variable
@@ -31,6 +32,7 @@ def find_faults(settings: Settings) -> Iterator[ConfigProblem]:
     yield from _half_credentials(settings)
     yield from _doors(settings)
     yield from _names(settings)
+    yield from folder_faults(settings)
     if settings.environment is Environment.PRODUCTION:
         yield from _placeholders(settings)
 

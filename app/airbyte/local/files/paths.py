@@ -33,8 +33,8 @@ class FileChoice:
     format: FileFormat | None = None
 
 
-def local_streams(choice: FileChoice, roots: Sequence[Path]) -> list[FileStream]:
-    """The first root is where relative paths begin.
+def local_streams(choice: FileChoice, roots: Sequence[Path], home: Path) -> list[FileStream]:
+    """The first root is where relative paths begin. In `home`, only `data` may be read.
 
     Raises:
         PathRefused: outside the roots, also by `..` or a symbolic link.
@@ -48,11 +48,11 @@ def local_streams(choice: FileChoice, roots: Sequence[Path]) -> list[FileStream]
         )
     if "\0" in raw:
         raise PathRefused("A path has no NUL characters.")
-    path = _allowed(roots[0] / raw, raw, roots)
+    path = _allowed(roots[0] / raw, raw, roots, home)
     if path.is_dir():
         names = sorted(child.name for child in path.iterdir() if not child.name.startswith("."))
         found = [n for n in names if _format(n, choice.format, any_name=False)]
-        files = [(n, _allowed(path / n, n, roots)) for n in found]
+        files = [(n, _allowed(path / n, n, roots, home)) for n in found]
         return _streams(choice, [(n, str(p)) for n, p in files if p.is_file()], raw, local=True)
     if not path.is_file():
         raise SourceNotFound(f"There is no file {raw}.", path=raw)
@@ -90,15 +90,20 @@ def bucket_streams(choice: FileChoice, prefix: str, keys: Iterable[str]) -> list
     return _streams(choice, found, choice.url, local=False)
 
 
-def _allowed(path: Path, shown: str, roots: Sequence[Path]) -> Path:
+def _allowed(path: Path, shown: str, roots: Sequence[Path], home: Path) -> Path:
     resolved = Path(os.path.realpath(path))
-    if not any(resolved.is_relative_to(os.path.realpath(root)) for root in roots):
+    private = _is_below(resolved, home) and not _is_below(resolved, home / "data")
+    if private or not any(_is_below(resolved, root) for root in roots):
         raise PathRefused(
             f"{shown} is not in a directory that file sources may read.",
             hint=f"Name its directory in {SETTING}, or put the file into $ASGARD_HOME/data.",
             setting=SETTING,
         )
     return resolved
+
+
+def _is_below(resolved: Path, folder: Path) -> bool:
+    return resolved.is_relative_to(os.path.realpath(folder))
 
 
 def _one(choice: FileChoice, name: str, where: str, *, local: bool) -> list[FileStream]:

@@ -39,6 +39,7 @@ class LocalFiles:
         workroom: WorkDirectories,
     ) -> None:
         self._roots = roots
+        self._home = settings.home
         self._prefixes = settings.s3_allowed_prefixes
         self._store = store
         self._workroom = workroom
@@ -140,7 +141,7 @@ class LocalFiles:
             key = bucket_key(choice.url, self._store.bucket, self._prefixes)
             listed = [info.key for info in await self._store.list(key)]
             return bucket_streams(choice, key, listed)
-        return await anyio.to_thread.run_sync(local_streams, choice, self._roots)
+        return await anyio.to_thread.run_sync(local_streams, choice, self._roots, self._home)
 
 
 def _take_over(room: WorkDirectory, path: Path, target: Path) -> None:

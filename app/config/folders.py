@@ -1,0 +1,45 @@
+"""Whether the files of sources lie apart from the files of the gateway."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.config.problems import ConfigProblem
+from app.config.settings import Settings
+
+
+def folder_faults(settings: Settings) -> Iterator[ConfigProblem]:
+    """Links are resolved. Paths that do not exist yet count, too. Airbyte reads no local files."""
+    if settings.airbyte_base_url:
+        return
+    data = settings.home / "data"
+    for directory in (*settings.ingestion_allowed_dirs, data):
+        for name, path in _private(settings):
+            inside = None if name != "ASGARD_HOME" else data
+            if _shows(directory, path, inside):
+                yield ConfigProblem(
+                    ("INGESTION_ALLOWED_DIRS", name),
+                    f"File sources may read {directory}, which would show them files of {path} "
+                    f"({name}).",
+                    "Name directories in INGESTION_ALLOWED_DIRS that hold source files alone.",
+                )
+                break
+
+
+def _private(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """Yield what only the gateway may read, each with the variable that names it."""
+    yield "ASGARD_HOME", settings.home
+    yield "AUTH_KEYS_FILE", settings.keys_file
+    if settings.auth_api_key_file:
+        yield "AUTH_API_KEY_FILE", settings.auth_api_key_file.expanduser().absolute()
+    yield "DBT_PROJECT_DIR", settings.project_dir
+    yield "DBT_PROFILES_DIR", settings.profiles_dir
+
+
+def _shows(directory: Path, private: Path, public: Path | None) -> bool:
+    """Whether `directory` shows something of `private` that is not below `public`."""
+    shown = directory.resolve()
+    if private.resolve().is_relative_to(shown):
+        return True
+    if public is not None and shown.is_relative_to(public.resolve()):
+        return False
+    return shown.is_relative_to(private.resolve())
