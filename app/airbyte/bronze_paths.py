@@ -21,6 +21,25 @@ def require_bronze(bucket: str, path: str, lake_bucket: str) -> None:
         )
 
 
+def bucket_key(url: str, bucket: str, prefixes: Iterable[str]) -> str:
+    """Return the key prefix of an `s3://` path in the lake's own bucket. File sources read
+    `bronze/` and `prefixes`. Raises `PathRefused` for any other path."""
+    named, _, key = re.sub(r"^s3a?://", "", url).partition("/")
+    if named != bucket:
+        raise PathRefused(f"{url} is in another bucket; this lake's is {bucket}.", path=url)
+    parts = key.strip("/").split("/")
+    if any(part in {"", ".", ".."} or re.search(r"[*?\[\]{}%\\\0]", part) for part in parts):
+        raise PathRefused(f"{url} is not a plain path.", path=url)
+    allowed = [prefix.strip("/") for prefix in ("bronze", *prefixes)]
+    key = "/".join(parts)
+    if not any(key == prefix or key.startswith(f"{prefix}/") for prefix in allowed):
+        raise PathRefused(
+            f"{url} may not be read: file sources read {', '.join(allowed)} of the bucket.",
+            path=url,
+        )
+    return key
+
+
 def refuse_taken(paths: Iterable[str], ingestions: Iterable[Ingestion], itself: str | None) -> None:
     """Raises `Conflict` when another ingestion writes one of these bronze paths."""
     wanted = set(paths)

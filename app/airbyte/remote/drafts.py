@@ -1,5 +1,6 @@
 """What is sent to Airbyte for a new source or destination, and what that can be told by again."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from app.airbyte.bronze_paths import require_bronze
@@ -13,12 +14,13 @@ if TYPE_CHECKING:
 
 
 async def source_body(
-    draft: SourceDraft, workspaces: Workspaces, s3: "S3Connection"
+    draft: SourceDraft, workspaces: Workspaces, s3: "S3Connection", prefixes: Iterable[str]
 ) -> tuple[Json, Json]:
-    """Raises `NotSupported` for a connector that this Airbyte does not have."""
+    """Raises `NotSupported` for a connector that this Airbyte does not have, and `PathRefused` for
+    a file of the lake's bucket that is not for sources."""
     workspace = await workspaces.resolve(draft.workspace)
     definition = await workspaces.definition_id(workspace, draft.type)
-    config = configs.source_config(draft.type, draft.config, s3)
+    config = configs.source_config(draft.type, draft.config, s3, prefixes)
     type_ = configs.airbyte_name(draft.type)
     body: Json = {
         "name": draft.name,

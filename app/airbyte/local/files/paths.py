@@ -1,7 +1,6 @@
 """Which files a `file` source means, and whether they may be read. Blocks: call it in a thread."""
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,24 +58,6 @@ def local_streams(choice: FileChoice, roots: Sequence[Path], home: Path) -> list
     if not os.access(path, os.R_OK):
         raise SourceNotFound(f"The gateway's user may not read {raw}.", path=raw)
     return _one(choice, path.name, str(path), local=True)
-
-
-def bucket_key(url: str, bucket: str, prefixes: Iterable[str]) -> str:
-    """The key prefix of an `s3://` path in the lake's own bucket."""
-    named, _, key = re.sub(r"^s3a?://", "", url).partition("/")
-    if named != bucket:
-        raise PathRefused(f"{url} is in another bucket; this lake's is {bucket}.", path=url)
-    parts = key.strip("/").split("/")
-    if any(part in {"", ".", ".."} or re.search(r"[*?\[\]{}%\\\0]", part) for part in parts):
-        raise PathRefused(f"{url} is not a plain path.", path=url)
-    allowed = [prefix.strip("/") for prefix in ("bronze", *prefixes)]
-    key = "/".join(parts)
-    if not any(key == prefix or key.startswith(f"{prefix}/") for prefix in allowed):
-        raise PathRefused(
-            f"{url} may not be read: file sources read {', '.join(allowed)} of the bucket.",
-            path=url,
-        )
-    return key
 
 
 def bucket_streams(choice: FileChoice, prefix: str, keys: Iterable[str]) -> list[FileStream]:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
+from app.airbyte.bronze_paths import bucket_key
 from app.airbyte.engine import CheckResult, ConfiguredStream, Stream, StreamColumn, SyncMode
 from app.airbyte.file_formats import FileFormat
 from app.airbyte.local.files.paths import (
     FileChoice,
     FileStream,
-    bucket_key,
     bucket_streams,
     local_streams,
 )
