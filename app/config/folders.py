@@ -1,16 +1,33 @@
-"""Whether the files of sources lie apart from the files of the gateway."""
+"""Whether the files of the gateway lie apart from the files that workers and sources read."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from app.config.problems import ConfigProblem
 from app.config.settings import Settings
+from app.sandbox.policy import readable
 
 
 def folder_faults(settings: Settings) -> Iterator[ConfigProblem]:
-    """Links are resolved. Paths that do not exist yet count, too. Airbyte reads no local files."""
-    if settings.airbyte_base_url:
-        return
+    """Links are resolved. Paths that do not exist yet count, too."""
+    yield from _shown_to_workers(settings)
+    if not settings.airbyte_base_url:
+        yield from _shown_to_sources(settings)
+
+
+def _shown_to_workers(settings: Settings) -> Iterator[ConfigProblem]:
+    folders = [Path(path).resolve() for path in readable()]
+    for name, path in _private(settings):
+        shown = [folder for folder in folders if path.resolve().is_relative_to(folder)]
+        if shown:
+            yield ConfigProblem(
+                (name,),
+                f"{name} names {path}, which lies in {shown[0]}: sandboxed workers read there.",
+                "Choose a path that holds neither programs nor libraries.",
+            )
+
+
+def _shown_to_sources(settings: Settings) -> Iterator[ConfigProblem]:
     data = settings.home / "data"
     for directory in (*settings.ingestion_allowed_dirs, data):
         for name, path in _private(settings):

@@ -21,7 +21,7 @@ async def sandbox_findings(settings: Settings) -> list[CheckResult]:
     found: dict[str, Any] = {}
 
     async def check() -> str:
-        found.update(await reached(hosts))
+        found.update(await reached(settings.home, hosts))
         return _described(found)
 
     result = await finding(WHAT, check, ADVICE)

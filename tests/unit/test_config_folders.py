@@ -1,5 +1,6 @@
-"""Files of sources lie apart from the files of the gateway, links included."""
+"""The files of the gateway lie apart from the files that sources and workers read."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,17 @@ def test_an_allowed_directory_that_shows_other_files_of_the_gateway_is_refused(
 @pytest.mark.parametrize("allowed", ["project/.asgard/data", "project/.asgard/data/in", "other"])
 def test_other_directories_are_allowed(tmp_path: Path, allowed: str) -> None:
     check_choice(settings_of(tmp_path, ingestion_allowed_dirs=str(tmp_path / allowed)))
+
+
+@pytest.mark.parametrize("name", ["ASGARD_HOME", "AUTH_KEYS_FILE", "DBT_PROFILES_DIR"])
+@pytest.mark.parametrize("folder", ["/usr/share", f"{sys.prefix}/lib", f"{sys.base_prefix}/bin"])
+def test_a_path_that_sandboxed_workers_read_is_refused(
+    tmp_path: Path, name: str, folder: str
+) -> None:
+    settings = settings_of(tmp_path, **{name.lower(): Path(folder) / "asgard"})
+    with pytest.raises(ConfigurationError, match=rf"{name} names .*: sandboxed workers read"):
+        check_choice(settings)
+
+
+def test_the_folder_of_a_venv_itself_is_allowed(tmp_path: Path) -> None:
+    check_choice(settings_of(tmp_path, asgard_home=Path(sys.prefix) / ".asgard"))

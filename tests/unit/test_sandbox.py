@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -278,6 +279,34 @@ async def test_dbt_needs_no_shared_memory(tmp_path: Path) -> None:
     said, _ = await child.communicate()
     assert child.returncode == 0, said.decode()
     assert "Completed successfully" in said.decode() or "OK created" in said.decode(), said.decode()
+
+
+def test_a_child_reads_of_a_venv_only_programs_and_libraries(tmp_path: Path) -> None:
+    """People make their venv in the project's folder. Then the home of the gateway lies in it."""
+    venv = tmp_path / "project"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    python = venv / "bin" / "python"
+    [packages] = venv.glob("lib/python*/site-packages")
+    (packages / "installed.py").write_text("word = 'imported'")
+    secret = venv / ".asgard" / "secrets.json"
+    secret.parent.mkdir()
+    secret.write_text("secret")
+    told = subprocess.run(
+        [python, "-c", "import json\nfrom app.sandbox.policy import Sandbox\n"
+         "print(json.dumps(Sandbox().options()))"],
+        env={"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, check=True,
+    )  # fmt: skip
+    launch = {"parent": os.getpid(), "limits": {}, "protocol": False}
+    options = json.dumps({**launch, "sandbox": json.loads(told.stdout)})
+    code = (
+        "import sys, zoneinfo, installed\n"
+        "print(installed.word)\n"
+        "try: print(open(sys.argv[1]).read())\n"
+        "except PermissionError: print('denied')\n"
+    )
+    command = [python, "-I", "-S", LAUNCH, options, python, "-c", code, secret]
+    said = subprocess.run(command, env={}, stdout=subprocess.PIPE, check=True).stdout
+    assert said.decode().split() == ["imported", "denied"]
 
 
 async def test_a_host_is_reached_by_its_name(tmp_path: Path) -> None:
