@@ -125,7 +125,7 @@ class LocalFiles:
         path = file.path
         if file.key is not None:
             # The worker has no keys and no network, since the file can be hostile.
-            path = room.private / "downloaded"
+            path = room.inbox / "downloaded"
             if not await self._store.download(file.key, path):
                 raise SourceNotFound(f"{file.label} is not in the bucket.")
         return {"name": file.label, "format": file.format, "path": str(path)}
