@@ -1,12 +1,13 @@
 """The rules of bronze paths, whichever engine writes them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from app.airbyte.engine import Ingestion
 from app.errors import Conflict, PathRefused
 
 BRONZE = "bronze"
+DISJOINT = "No ingestion may write to, above or below a path of another one."
 
 
 def require_bronze(bucket: str, path: str, lake_bucket: str) -> None:
@@ -41,13 +42,23 @@ def bucket_key(url: str, bucket: str, prefixes: Iterable[str]) -> str:
 
 
 def refuse_taken(paths: Iterable[str], ingestions: Iterable[Ingestion], itself: str | None) -> None:
-    """Raises `Conflict` when another ingestion writes one of these bronze paths."""
-    wanted = set(paths)
+    """Raises `Conflict` when one of these bronze paths overlaps one of another ingestion."""
+    wanted = tuple(paths)
     for other in ingestions:
-        taken = wanted.intersection(stream.path for stream in other.streams)
+        taken = overlapping(wanted, (stream.path for stream in other.streams))
         if other.id != itself and taken:
             raise Conflict(
-                f"The ingestion {other.name} writes {', '.join(sorted(taken))} already.",
-                hint="Choose other streams, or another destination.",
+                f"The ingestion {other.name} writes {', '.join(taken)} already.",
+                hint=f"{DISJOINT} Choose other streams, or another destination.",
                 conflicting_id=other.id,
             )
+
+
+def overlapping(paths: Collection[str], others: Iterable[str]) -> list[str]:
+    """Return those of `others` that equal, contain or lie below one of `paths`, sorted. A reader
+    of a path gets everything below it."""
+    return sorted(o for o in set(others) if any(_is_below(o, p) or _is_below(p, o) for p in paths))
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder}/")

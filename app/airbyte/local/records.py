@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from app.airbyte import streams
+from app.airbyte.bronze_paths import DISJOINT, overlapping
 from app.airbyte.engine import (
     ConfiguredStream,
     Destination,
@@ -91,14 +92,14 @@ def configured(
 def refuse_taken_paths(
     paths: Iterable[str], ingestions: Mapping[str, Record[IngestionDoc]], itself: str | None
 ) -> None:
-    """Raises `Conflict` when another ingestion writes one of these bronze paths."""
-    wanted = set(paths)
+    """Raises `Conflict` when one of these bronze paths overlaps one of another ingestion."""
+    wanted = tuple(paths)
     for other in ingestions.values():
-        taken = wanted.intersection(stream.path for stream in other.doc.streams)
+        taken = overlapping(wanted, (stream.path for stream in other.doc.streams))
         if other.id != itself and taken:
             raise Conflict(
-                f"The ingestion {other.doc.name} writes {', '.join(sorted(taken))} already.",
-                hint="Choose other streams, or give the file source a dataset_name.",
+                f"The ingestion {other.doc.name} writes {', '.join(taken)} already.",
+                hint=f"{DISJOINT} Choose other streams, or give the file source a dataset_name.",
                 conflicting_id=other.id,
             )
 
