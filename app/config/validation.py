@@ -15,6 +15,8 @@ from app.config.reference import variable
 from app.config.settings import PARTS, Settings
 
 RESERVED_SCHEMAS = frozenset({"asgard", "asgard_staging", "bronze", "information_schema", "system"})
+RECORDS = "asgard/"
+"""The prefix of Asgard's own files in the bucket."""
 CREDENTIAL_NAMES = ("aws_access_key_id", "airbyte_client_id")
 """Half of a credential each, and no secret by itself."""
 
@@ -154,6 +156,13 @@ def _names(settings: Settings) -> Iterator[ConfigProblem]:
         if (schema := getattr(settings, name.lower())) in RESERVED_SCHEMAS:
             yield _fault(
                 name, f"{name}={schema} is a schema with another use.", "Choose another name."
+            )
+    for prefix in settings.s3_allowed_prefixes:
+        if prefix.startswith(RECORDS):
+            yield _fault(
+                "S3_ALLOWED_PREFIXES",
+                f"S3_ALLOWED_PREFIXES={prefix} holds Asgard's own files.",
+                "Choose another prefix.",
             )
     verify = settings.trino_verify
     if verify.lower() not in {"true", "false"} and not Path(verify).is_file():

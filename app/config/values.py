@@ -158,10 +158,11 @@ def _path(value: Path) -> Path:
 
 
 def _prefix(value: str) -> str:
-    parts = value.split("/")
-    if value.startswith("/") or "://" in value or {"", ".", ".."} & set(parts[:-1]):
+    """Return the prefix with one slash at its end, so that `a` does not mean `asgard/` as well."""
+    prefix = value.removesuffix("/")
+    if re.search(r"[*?\[\]{}%\\]", prefix) or {"", ".", ".."} & set(prefix.split("/")):
         raise ValueError
-    return value
+    return f"{prefix}/"
 
 
 def _split(value: Any) -> Any:
@@ -258,7 +259,9 @@ Image = Annotated[
 Version = Annotated[str, _matching(r"\d+\.\d+(\.\d+)?"), Kind("a version")]
 Branch = Annotated[str, _matching(r"[A-Za-z][A-Za-z0-9._/-]*"), Kind("the name of a branch or tag")]
 Prefix = Annotated[
-    str, AfterValidator(_prefix), Kind("a prefix of keys, with no bucket, leading slash or ..")
+    str,
+    AfterValidator(_prefix),
+    Kind("a prefix of keys, with no bucket, leading slash, .. or wildcard"),
 ]
 Connector = Annotated[
     str, _matching(r"airbyte-source-[a-z0-9-]+==[A-Za-z0-9._!+-]+"), Kind("a pinned connector")

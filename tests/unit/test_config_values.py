@@ -171,8 +171,17 @@ def test_a_url(monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
         ("ASGARD_EMBEDDED", "spork", "each one of ingestion, spark, sql, lake"),
         ("CONNECTORS_ALLOWED", "airbyte-source-x", "such as airbyte-source-github==1.8.0"),
         ("INGESTION_ALLOWED_DIRS", "data", "each an absolute directory"),
-        ("S3_ALLOWED_PREFIXES", "landing/../asgard/", "no bucket, leading slash or .."),
-        ("S3_ALLOWED_PREFIXES", "s3://lake/landing/", "no bucket, leading slash or .."),
+        *(
+            ("S3_ALLOWED_PREFIXES", value, "no bucket, leading slash, .. or wildcard")
+            for value in (
+                "landing/../asgard/",
+                "s3://lake/landing/",
+                "landing/..",
+                "a*",
+                "a?/",
+                "/a",
+            )
+        ),
         ("NESSIE_REF", "main branch", "the name of a branch or tag"),
     ],
 )
