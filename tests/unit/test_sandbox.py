@@ -50,6 +50,21 @@ def own_server():
 def empty(mode):
     os.close(os.open(Path(outside, "secret"), mode | os.O_TRUNC))
     return "emptied"
+def ioctl(command):
+    "Fails only if the filter denies it: the file system may not know it."
+    try:
+        fcntl.ioctl(os.open(folder, os.O_RDONLY), command, bytes(128))
+    except OSError as error:
+        if error.errno == 1:
+            raise
+    return "passed"
+def newer(number):
+    try:
+        call((number, number), -1, 0, 0, 0, 0)
+    except OSError as error:
+        if error.errno == 38:
+            raise
+    return "passed"
 parent = os.getppid()
 def connect(port, host="127.0.0.1"):
     with socket.create_connection((host, int(port)), 2) as opened:
@@ -111,6 +126,17 @@ attempts = {
         socket.socketpair()[0], 0x8901, struct.pack("i", parent)),
     "owner by SIOCSPGRP": lambda: fcntl.ioctl(
         socket.socketpair()[0], 0x8902, struct.pack("i", parent)),
+    "flags of a file": lambda: ioctl(0x40086602),
+    "flags of a file, 32 bits": lambda: ioctl(0x40046602),
+    "attributes of a file": lambda: ioctl(0x401C5820),
+    "version of a file": lambda: ioctl(0x40087602),
+    "version of a file on ext4": lambda: ioctl(0x40086604),
+    "verity of a file": lambda: ioctl(0x40806685),
+    "encryption of a folder": lambda: ioctl(0x800C6613),
+    "open_tree_attr": lambda: newer(467),
+    "file_getattr": lambda: newer(468),
+    "file_setattr": lambda: newer(469),
+    "a later system call": lambda: newer(500),
     "truncate": lambda: os.truncate(Path(outside, "secret"), 0) or "emptied",
     "open for reading, emptied": lambda: empty(os.O_RDONLY),
     "open for nothing, emptied": lambda: empty(3),
