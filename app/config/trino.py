@@ -34,7 +34,7 @@ class Trino(Section):
     """The schema of dbt's models and of data products; `gold.t` means it in clients' SQL."""
     dbt_project_dir: Directory | None = Field(default=None, examples=["/tmp/dbt_projects"])  # noqa: S108
     """Where the generated dbt project is kept. Default: `/tmp/dbt_projects`, embedded
-    `$ASGARD_HOME/dbt`."""
+    `$ASGARD_HOME/dbt`. It may not be a link, or belong to another user."""
     dbt_profiles_dir: Directory | None = Field(default=None, examples=["/etc/asgard/dbt"])
     """Where the generated profiles.yml is kept. Default: DBT_PROJECT_DIR."""
     dbt_workers: int = Field(default=2, ge=1, le=16)
