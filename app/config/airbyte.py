@@ -46,7 +46,8 @@ class Airbyte(Section):
     ingestion_allowed_dirs: Annotated[tuple[AbsoluteDirectory, ...], NoDecode, AsList] = Field(
         default=(), examples=["/data/incoming,/data/archive"]
     )
-    """Local directories that a `file` source may read, in addition to `$ASGARD_HOME/data`."""
+    """Local directories that a `file` source may read, in addition to `$ASGARD_HOME/data`. They
+    must not contain ASGARD_HOME, key files or dbt folders, or be inside one of these."""
     s3_allowed_prefixes: Annotated[tuple[Prefix, ...], NoDecode, AsList] = Field(
         default=(), examples=["landing/"]
     )

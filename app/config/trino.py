@@ -34,7 +34,7 @@ class Trino(Section):
     """Schema of dbt models and data products. In clients' SQL, `gold.t` refers to it."""
     dbt_project_dir: Directory | None = Field(default=None, examples=["/tmp/dbt_projects"])  # noqa: S108
     """Directory of the generated dbt project. Default: `/tmp/dbt_projects`, or `$ASGARD_HOME/dbt`
-    if embedded."""
+    if embedded. It must not be a link or belong to another user."""
     dbt_profiles_dir: Directory | None = Field(default=None, examples=["/etc/asgard/dbt"])
     """Directory of the generated profiles.yml. Default: DBT_PROJECT_DIR."""
     dbt_workers: int = Field(default=2, ge=1, le=16)

@@ -8,12 +8,15 @@ from pydantic import SecretStr
 
 from app.config.authentication import AuthMode
 from app.config.core import Environment
+from app.config.folders import folder_faults
 from app.config.placeholders import asks_to_be_replaced, is_placeholder
 from app.config.problems import ConfigProblem, ConfigurationError
 from app.config.reference import variable
 from app.config.settings import PARTS, Settings
 
 RESERVED_SCHEMAS = frozenset({"asgard", "asgard_staging", "bronze", "information_schema", "system"})
+RECORDS = "asgard/"
+"""The prefix of Asgard's own files in the bucket."""
 CREDENTIAL_NAMES = ("aws_access_key_id", "airbyte_client_id")
 """Halves of credentials, which are not secret by themselves."""
 
@@ -31,6 +34,7 @@ def find_faults(settings: Settings) -> Iterator[ConfigProblem]:
     yield from _half_credentials(settings)
     yield from _authentication(settings)
     yield from _names(settings)
+    yield from folder_faults(settings)
     if settings.environment is Environment.PRODUCTION:
         yield from _placeholders(settings)
 
@@ -150,6 +154,13 @@ def _names(settings: Settings) -> Iterator[ConfigProblem]:
     for name in ("SILVER_SCHEMA", "GOLD_SCHEMA"):
         if (schema := getattr(settings, name.lower())) in RESERVED_SCHEMAS:
             yield _fault(name, f"{name}={schema} is a reserved schema.", "Choose another name.")
+    for prefix in settings.s3_allowed_prefixes:
+        if prefix.startswith(RECORDS):
+            yield _fault(
+                "S3_ALLOWED_PREFIXES",
+                f"S3_ALLOWED_PREFIXES={prefix} holds Asgard's own files.",
+                "Choose another prefix.",
+            )
     verify = settings.trino_verify
     if verify.lower() not in {"true", "false"} and not Path(verify).is_file():
         yield _fault(

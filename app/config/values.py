@@ -160,10 +160,11 @@ def _path(value: Path) -> Path:
 
 
 def _prefix(value: str) -> str:
-    parts = value.split("/")
-    if value.startswith("/") or "://" in value or {"", ".", ".."} & set(parts[:-1]):
+    """Return the prefix with one slash at its end, so that `a` does not mean `asgard/` as well."""
+    prefix = value.removesuffix("/")
+    if re.search(r"[*?\[\]{}%\\]", prefix) or {"", ".", ".."} & set(prefix.split("/")):
         raise ValueError
-    return value
+    return f"{prefix}/"
 
 
 def _split(value: Any) -> Any:
@@ -260,7 +261,9 @@ Image = Annotated[
 Version = Annotated[str, _matching(r"\d+\.\d+(\.\d+)?"), Kind("a version")]
 Branch = Annotated[str, _matching(r"[A-Za-z][A-Za-z0-9._/-]*"), Kind("a branch or tag name")]
 Prefix = Annotated[
-    str, AfterValidator(_prefix), Kind("a key prefix without bucket, .. or leading slash")
+    str,
+    AfterValidator(_prefix),
+    Kind("a key prefix without bucket, leading slash, .. or wildcard"),
 ]
 Connector = Annotated[
     str, _matching(r"airbyte-source-[a-z0-9-]+==[A-Za-z0-9._!+-]+"), Kind("a pinned connector")

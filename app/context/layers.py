@@ -11,7 +11,7 @@ log = structlog.get_logger(__name__)
 
 async def report_layers(settings: Settings, metrics: Metrics) -> None:
     """Log one warning with each missing layer and what is exposed without it."""
-    present = (await reached())["layers"]
+    present = (await reached(settings.home))["layers"]
     for layer in LAYERS:
         metrics.sandbox_layers.labels(layer).set(layer in present)
     missing = {layer: EXPOSED[layer] for layer in LAYERS if layer not in present}

@@ -21,7 +21,7 @@ async def sandbox_findings(settings: Settings) -> list[CheckResult]:
     layers: dict[str, Any] = {}
 
     async def check() -> str:
-        layers.update(await reached(hosts))
+        layers.update(await reached(settings.home, hosts))
         return _describe(layers)
 
     result = await finding(WHAT, check, ADVICE)

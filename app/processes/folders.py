@@ -26,7 +26,7 @@ class WorkerFolders:
             worker = await start(folder)
         except BaseException:
             self._used.pop(folder)
-            _remove(folder)
+            remove_tree(folder)
             raise
         self._used[folder] = worker
         return worker
@@ -58,11 +58,11 @@ class WorkerFolders:
                 pid, started, *_ = folder.name.split("-")
                 unused = str(_started(int(pid))) != started
             if unused:
-                _remove(folder)
+                remove_tree(folder)
                 self._used.pop(folder, None)
 
 
-def _remove(folder: Path) -> None:
+def remove_tree(folder: Path) -> None:
     """A worker can leave a tree that is too deep for Python to walk."""
     try:
         shutil.rmtree(folder, ignore_errors=True)

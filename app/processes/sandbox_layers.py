@@ -32,10 +32,11 @@ EXPOSED = {
 """Describes what is exposed without each layer."""
 
 
-async def reached(hosts: Sequence[Address] = ()) -> dict[str, Any]:
+async def reached(home: Path, hosts: Sequence[Address] = ()) -> dict[str, Any]:
     """Return which of this process's own things a child in a builder's sandbox reached, and its
-    `layers`."""
-    with tempfile.TemporaryDirectory() as outside, tempfile.TemporaryDirectory() as folder:
+    `layers`. The file that it tries to read lies in `home`."""
+    await asyncio.to_thread(home.mkdir, mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home) as outside, tempfile.TemporaryDirectory() as folder:
         canary = Path(outside) / "canary"
         canary.write_text("a file of the gateway")
         listener = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)

@@ -45,7 +45,26 @@ SYSTEM = (
 PROGRAMS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 """Shared libraries and their loader, but no shell."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+RUNTIME = (
+    "bin",
+    "lib",
+    "lib64",
+    "pyvenv.cfg",
+    "share/zoneinfo",
+    "ssl/cert.pem",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+)
+"""What imports need of a Python installation or a venv. Its folder can hold other files, too, even
+the home of the gateway."""
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 — allowed only where namespaces make it private
+
+
+def readable() -> list[str]:
+    """Return the paths that every sandboxed child may read."""
+    prefixes = (Path(sys.prefix), Path(sys.base_prefix))
+    runtime = [str(prefix / name) for prefix in prefixes for name in RUNTIME]
+    return [*SYSTEM, *runtime, str(Path(app.__file__).parent)]
 
 
 @dataclass(frozen=True)
@@ -68,12 +87,11 @@ class Sandbox:
 
     def options(self) -> dict[str, Any]:
         """Return the options for the launcher, ready for JSON."""
-        runtime = [sys.prefix, sys.base_prefix, str(Path(app.__file__).parent)]
         return {
             "folder": None if self.folder is None else str(self.folder),
             "hosts": [list(host) for host in self.hosts],
             "own_port": self.own_port,
-            "read": [*SYSTEM, *runtime, *map(str, self.reads)],
+            "read": [*readable(), *map(str, self.reads)],
             "execute": [*PROGRAMS, str(Path(sys.executable).resolve())],
             "write": [*([str(self.folder)] if self.folder else []), *DEVICES],
             "private": [SHARED_MEMORY],

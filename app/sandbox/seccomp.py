@@ -25,6 +25,10 @@ AUDIT_ARCH = {X86: 0xC000003E, ARM: 0xC00000B7}
 X32 = 0x40000000
 """Numbers from here on belong to a second ABI on x86_64, which nothing here needs."""
 
+UNKNOWN = 467
+"""Numbers from here on, the same on both architectures, were added after this list: open_tree_attr
+(6.15), file_getattr and file_setattr (6.17), and later ones. They fail as on an older kernel."""
+
 DENIED = {
     # Access to other processes.
     "ptrace": (101, 117),
@@ -141,7 +145,13 @@ COMMANDS = {
     # F_SETLEASE delays others that open a file. F_NOTIFY reports changes in a folder.
     (72, 25): (8, 10, 15, 1024, 1026),
     # FIOSETOWN, SIOCSPGRP: as F_SETOWN.
-    (16, 29): (0x8901, 0x8902),
+    # The others change any file of the user, even one that is opened for reading: FS_IOC_SETFLAGS
+    # (64 and 32 bits), FS_IOC_FSSETXATTR, FS_IOC_SETVERSION (64 and 32 bits, and that of ext4),
+    # FS_IOC_ENABLE_VERITY, FS_IOC_SET_ENCRYPTION_POLICY.
+    (16, 29): (
+        *(0x8901, 0x8902, 0x40086602, 0x40046602, 0x401C5820, 0x40087602, 0x40047602),
+        *(0x40086604, 0x40046604, 0x40806685, 0x800C6613),
+    ),
 }
 """The denied commands (second argument) of fcntl and of ioctl."""
 PRCTL = (157, 167)
@@ -190,6 +200,8 @@ def program(sockets: bool, datagrams: bool, servers: bool, pid: int) -> Program:
     ]
     if machine == X86:
         lines += [(AT_LEAST, 0, 1, X32), _refuse()]
+    lines += [(AT_LEAST, 0, 1, UNKNOWN), _refuse(errno.ENOSYS)]
+    if machine == X86:
         for number in DENIED_ON_X86.values():
             lines += _denied(number)
         lines += _if(OPEN_ON_X86, [_argument(1), *_writes_if_it_truncates()])

@@ -1,5 +1,7 @@
 """The visible results of a sync, with every engine."""
 
+from uuid import uuid4
+
 import pytest
 from ingestion_world import (  # noqa: F401
     CALLER,
@@ -12,7 +14,15 @@ from ingestion_world import (  # noqa: F401
     stream,
 )
 
-from app.airbyte.engine import IngestionChange, IngestionStatus, SyncMode
+from app.airbyte.engine import (
+    DestinationDraft,
+    Ingestion,
+    IngestionChange,
+    IngestionDraft,
+    IngestionStatus,
+    Source,
+    SyncMode,
+)
 from app.errors import Conflict, InvalidBody
 from app.runs.model import RunState
 from tests.patience import until
@@ -167,6 +177,44 @@ async def test_two_ingestions_never_write_one_path(world: World) -> None:
     change = IngestionChange(streams=(stream(name),))
     with pytest.raises(Conflict):
         await world.service.update_ingestion(more.id, change, CALLER)
+
+
+async def sink_at(world: World, path: str) -> str:
+    config = {
+        "s3_bucket_name": world.lakehouse.lake.s3.bucket,
+        "s3_bucket_region": "us-east-1",
+        "s3_bucket_path": path,
+        "access_key_id": "AKIAEXAMPLE",
+        "secret_access_key": SECRET,
+        "format": {"format_type": "Parquet"},
+    }
+    draft = DestinationDraft(name=f"sink {uuid4().hex[:8]}", config=config)
+    return (await world.service.create_destination(draft, CALLER))[0].id
+
+
+async def test_no_ingestion_writes_above_or_below_the_path_of_another(world: World) -> None:
+    """A reader of a path gets everything below it."""
+    outer = f"bronze/o{uuid4().hex[:8]}"
+    middle, inner = await sink_at(world, outer), await sink_at(world, f"{outer}/orders")
+    orders = await world.source("toy", rows=1, stream="orders")
+    forged = await world.source("toy", rows=2, stream="y")
+
+    async def write(source: Source, name: str, sink: str) -> Ingestion:
+        draft = IngestionDraft(
+            name=source.name, source_id=source.id, destination_id=sink, streams=(stream(name),)
+        )
+        return (await world.service.create_ingestion(draft, CALLER))[0]
+
+    first = await write(orders, "orders", middle)
+    assert [written.path for written in first.streams] == [f"{outer}/orders"]
+    with pytest.raises(Conflict, match=f"already writes {outer}/orders") as conflict:
+        await write(forged, "y", inner)
+    assert conflict.value.members["conflicting_id"] == first.id
+    await world.service.delete_ingestion(first.id, CALLER)
+    second = await write(forged, "y", inner)
+    assert [written.path for written in second.streams] == [f"{outer}/orders/y"]
+    with pytest.raises(Conflict, match=f"already writes {outer}/orders/y"):
+        await write(orders, "orders", middle)
 
 
 async def test_files_of_a_deleted_ingestion_stay_until_another_writes_there(

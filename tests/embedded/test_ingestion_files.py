@@ -13,6 +13,7 @@ import pytest
 from ingestion_world import CALLER, World, local_ingestion_world, stream  # noqa: F401
 
 from app.airbyte.engine import SyncMode
+from app.airbyte.local.files.paths import FileChoice, local_streams
 from app.errors import InvalidRequest, PathRefused, SourceNotFound
 from app.failure import FailureCause
 from app.runs.model import RunState
@@ -187,9 +188,10 @@ async def test_paths_outside_the_allowed_directories_are_refused(
     (world.data / "link.csv").symlink_to(outside)
     (world.data / "linked").mkdir()
     (world.data / "linked" / "a.csv").symlink_to(outside)
+    (world.data / "home.csv").symlink_to(world.settings.home / "lakehouse.json")
     urls = [
         outside, "/etc/passwd", f"{world.data}/../outside.csv", world.data / "link.csv",
-        world.data / "linked", "http://example.com/x.csv", "s3://other/bronze/x.csv",
+        world.data / "linked", world.data / "home.csv", "http://example.com/x.csv", "s3://other/bronze/x.csv",
         f"s3://{world.lakehouse.lake.s3.bucket}/asgard/runs",
         f"s3://{world.lakehouse.lake.s3.bucket}/bronze/../asgard/runs",
     ]  # fmt: skip
@@ -201,6 +203,19 @@ async def test_paths_outside_the_allowed_directories_are_refused(
         await world.source("file", url=str(outside))
     assert refused.value.members["setting"] == "INGESTION_ALLOWED_DIRS"
     assert await world.service.sources() == before
+
+
+def test_of_the_home_only_data_may_be_read(tmp_path: Path) -> None:
+    """This holds even if a directory that became a link leads to the home."""
+    home = tmp_path / "home"
+    for folder in ("data", "secrets"):
+        (home / folder).mkdir(parents=True)
+        (home / folder / "a.csv").write_text(CSV)
+    roots = (home / "data", tmp_path)
+    with pytest.raises(PathRefused):
+        local_streams(FileChoice(url=str(home / "secrets" / "a.csv")), roots, home)
+    [found] = local_streams(FileChoice(url=str(home / "data" / "a.csv")), roots, home)
+    assert found.path == home / "data" / "a.csv"
 
 
 async def test_an_invalid_source_is_refused_with_the_reason(world: World) -> None:

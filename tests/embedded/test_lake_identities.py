@@ -484,13 +484,15 @@ def test_the_catalog_refuses_every_change_by_sail(world, lakehouse, schema):
 
 
 async def test_sail_also_reads_the_prefixes_that_the_settings_allow(tmp_path):
-    settings = Settings(_env_file=None, asgard_home=tmp_path, s3_allowed_prefixes=("landing/",))
+    settings = Settings(_env_file=None, asgard_home=tmp_path, s3_allowed_prefixes=("landing/", "a"))
     async with embedded_lakehouse(settings) as lakehouse:
         await lakehouse.store.put("landing/a.csv", b"id")
         await lakehouse.store.put("landed/a.csv", b"id")
+        await lakehouse.store.put("asgard/a.json", b"{}")
         with closing(open_client(lakehouse.sail_lake.s3)) as s3:
             assert s3.get_object(Bucket="lake", Key="landing/a.csv")["Body"].read() == b"id"
             refused(s3.get_object, Bucket="lake", Key="landed/a.csv")
+            refused(s3.get_object, Bucket="lake", Key="asgard/a.json")
 
 
 BOOT = f"import sys; sys.path.insert(0, {str(Path(run_module.__file__).parent)!r})\n" + (

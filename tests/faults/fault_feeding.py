@@ -183,7 +183,7 @@ def _earlier(run: Body, succeeded: dict[str, Body], known: list[str]) -> list[st
 def _left_over(lake: LakeView, home: Path, kinds: list[Kind], failed: set[str]) -> list[str]:
     left = [f"asgard_staging.{name}" for name in lake.tables("asgard_staging")]
     left += lake.keys("asgard/locks/")
-    left += [str(path) for name in ("spool", "downloads") for path in (home / name).iterdir()]
+    left += [str(path) for path in (home / "spool").iterdir()]
     left += [str(path) for path in home.rglob("*.new")]
     for kind in kinds:
         if kind.published and not kind.target.startswith("ingestion/"):

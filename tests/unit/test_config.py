@@ -84,6 +84,8 @@ def test_a_mixture_names_everything_that_is_missing(
             {"trino_verify": "/no/such/ca.pem"},
             "names a file that does not exist",
         ),
+        ({"s3_allowed_prefixes": "asgard"}, "S3_ALLOWED_PREFIXES=asgard/ holds Asgard's own files"),
+        ({"s3_allowed_prefixes": "a,asgard/runs/"}, "S3_ALLOWED_PREFIXES=asgard/runs/ holds"),
     ],
 )
 def test_a_contradiction_is_reported(given: dict[str, str], wrong: str) -> None:
@@ -98,6 +100,12 @@ def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_lists_are_read_from_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INGESTION_ALLOWED_DIRS", "/a, /b,")
     assert settings().ingestion_allowed_dirs == (Path("/a"), Path("/b"))
+
+
+def test_a_prefix_of_keys_ends_with_a_slash() -> None:
+    given = settings(s3_allowed_prefixes="a,landing/eu/,asg")
+    assert given.s3_allowed_prefixes == ("a/", "landing/eu/", "asg/")
+    check_choice(given)
 
 
 def test_a_secret_is_not_shown() -> None:

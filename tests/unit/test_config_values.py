@@ -181,8 +181,17 @@ def test_an_invalid_url_is_refused(
         ("ASGARD_EMBEDDED", "spork", "each one of ingestion, spark, sql, lake"),
         ("CONNECTORS_ALLOWED", "airbyte-source-x", "for example airbyte-source-github==1.8.0"),
         ("INGESTION_ALLOWED_DIRS", "data", "each an absolute directory"),
-        ("S3_ALLOWED_PREFIXES", "landing/../asgard/", "without bucket, .. or leading slash"),
-        ("S3_ALLOWED_PREFIXES", "s3://lake/landing/", "without bucket, .. or leading slash"),
+        *(
+            ("S3_ALLOWED_PREFIXES", value, "without bucket, leading slash, .. or wildcard")
+            for value in (
+                "landing/../asgard/",
+                "s3://lake/landing/",
+                "landing/..",
+                "a*",
+                "a?/",
+                "/a",
+            )
+        ),
         ("NESSIE_REF", "main branch", "a branch or tag name"),
     ],
 )

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -49,6 +50,21 @@ def own_server():
 def empty(mode):
     os.close(os.open(Path(outside, "secret"), mode | os.O_TRUNC))
     return "emptied"
+def ioctl(command):
+    "Fails only if the filter denies it: the file system may not know it."
+    try:
+        fcntl.ioctl(os.open(folder, os.O_RDONLY), command, bytes(128))
+    except OSError as error:
+        if error.errno == 1:
+            raise
+    return "passed"
+def newer(number):
+    try:
+        call((number, number), -1, 0, 0, 0, 0)
+    except OSError as error:
+        if error.errno == 38:
+            raise
+    return "passed"
 parent = os.getppid()
 def connect(port, host="127.0.0.1"):
     with socket.create_connection((host, int(port)), 2) as opened:
@@ -110,6 +126,17 @@ attempts = {
         socket.socketpair()[0], 0x8901, struct.pack("i", parent)),
     "owner by SIOCSPGRP": lambda: fcntl.ioctl(
         socket.socketpair()[0], 0x8902, struct.pack("i", parent)),
+    "flags of a file": lambda: ioctl(0x40086602),
+    "flags of a file, 32 bits": lambda: ioctl(0x40046602),
+    "attributes of a file": lambda: ioctl(0x401C5820),
+    "version of a file": lambda: ioctl(0x40087602),
+    "version of a file on ext4": lambda: ioctl(0x40086604),
+    "verity of a file": lambda: ioctl(0x40806685),
+    "encryption of a folder": lambda: ioctl(0x800C6613),
+    "open_tree_attr": lambda: newer(467),
+    "file_getattr": lambda: newer(468),
+    "file_setattr": lambda: newer(469),
+    "a later system call": lambda: newer(500),
     "truncate": lambda: os.truncate(Path(outside, "secret"), 0) or "emptied",
     "open for reading, emptied": lambda: empty(os.O_RDONLY),
     "open for nothing, emptied": lambda: empty(3),
@@ -280,6 +307,34 @@ async def test_dbt_needs_no_shared_memory(tmp_path: Path) -> None:
     assert "Completed successfully" in output.decode() or "OK created" in output.decode(), (
         output.decode()
     )
+
+
+def test_a_child_reads_of_a_venv_only_programs_and_libraries(tmp_path: Path) -> None:
+    """People make their venv in the project's folder. Then the home of the gateway lies in it."""
+    venv = tmp_path / "project"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    python = venv / "bin" / "python"
+    [packages] = venv.glob("lib/python*/site-packages")
+    (packages / "installed.py").write_text("word = 'imported'")
+    secret = venv / ".asgard" / "secrets.json"
+    secret.parent.mkdir()
+    secret.write_text("secret")
+    told = subprocess.run(
+        [python, "-c", "import json\nfrom app.sandbox.policy import Sandbox\n"
+         "print(json.dumps(Sandbox().options()))"],
+        env={"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, check=True,
+    )  # fmt: skip
+    launch = {"parent": os.getpid(), "limits": {}, "protocol": False}
+    options = json.dumps({**launch, "sandbox": json.loads(told.stdout)})
+    code = (
+        "import sys, zoneinfo, installed\n"
+        "print(installed.word)\n"
+        "try: print(open(sys.argv[1]).read())\n"
+        "except PermissionError: print('denied')\n"
+    )
+    command = [python, "-I", "-S", LAUNCH, options, python, "-c", code, secret]
+    said = subprocess.run(command, env={}, stdout=subprocess.PIPE, check=True).stdout
+    assert said.decode().split() == ["imported", "denied"]
 
 
 async def test_a_host_is_reached_by_its_name(tmp_path: Path) -> None:

@@ -1,5 +1,10 @@
 """The gateway logs at its start which layers of the sandbox are missing, and what that exposes."""
 
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -24,13 +29,19 @@ EMBEDDED = Settings(_env_file=None)
 CLUSTER = Settings(_env_file=None, trino_host="trino.example.com", spark_image="spark:1")
 
 
+@pytest.fixture(autouse=True)
+def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The home of these settings is a relative path."""
+    monkeypatch.chdir(tmp_path)
+
+
 def series(metrics: Metrics) -> dict[str, float | None]:
     read = metrics.registry.get_sample_value
     return {layer: read("asgard_sandbox_layer", {"layer": layer}) for layer in LAYERS}
 
 
 def without(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
-    async def found() -> dict[str, object]:
+    async def found(_: Path) -> dict[str, object]:
         return {"layers": [layer for layer in LAYERS if layer not in missing]}
 
     monkeypatch.setattr(layers, "reached", found)
@@ -44,7 +55,7 @@ async def told(settings: Settings, metrics: Metrics) -> list[dict[str, object]]:
 
 async def test_a_system_with_all_layers_gets_no_warning() -> None:
     metrics = Metrics()
-    assert (await reached())["layers"] == list(LAYERS)
+    assert (await reached(EMBEDDED.home))["layers"] == list(LAYERS)
     assert await told(EMBEDDED, metrics) == []
     assert series(metrics) == dict.fromkeys(LAYERS, 1.0)
 
@@ -83,7 +94,7 @@ async def test_an_old_landlock_lacks_some_layers(
     monkeypatch, version: int, missing: list[str]
 ) -> None:
     monkeypatch.setattr(sandbox_layers, "abi", lambda: version)
-    present = (await reached())["layers"]
+    present = (await reached(EMBEDDED.home))["layers"]
     assert [layer for layer in LAYERS if layer not in present] == missing
     [finding] = await sandbox_findings(EMBEDDED)
     parts = [part for part in missing if part != LANDLOCK]
@@ -99,3 +110,15 @@ async def test_workers_without_sockets_need_no_namespaces(monkeypatch) -> None:
     without(monkeypatch, LANDLOCK)
     [warning] = await told(CLUSTER, Metrics())
     assert list(warning["missing"]) == [LANDLOCK]
+
+
+@pytest.fixture
+def readable_home() -> Iterator[Path]:
+    home = Path(sys.prefix) / "lib" / "asgard-test-home"
+    yield home
+    shutil.rmtree(home)
+
+
+async def test_a_home_that_workers_can_read_is_found(tmp_path: Path, readable_home: Path) -> None:
+    assert not (await reached(tmp_path))["file"]
+    assert (await reached(readable_home))["file"]

@@ -1,5 +1,6 @@
 """The limits of a hostile file in the process that reads it, and of what the gateway takes."""
 
+import fcntl
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from app.airbyte.local import sandbox
 from app.airbyte.local.files.opening import opened_without_links
 from app.airbyte.local.sandbox import WorkDirectories, WorkDirectory
 from app.errors import SourceNotFound
@@ -20,13 +22,15 @@ CSV = "id\n1\n"
 HOSTILE = """
 import json, os, socket, sys
 from pathlib import Path
-home, data, own = map(Path, sys.argv[1:4])
+home, data, own, private, inbox, other = map(Path, sys.argv[1:7])
 attempts = {
     "own file": lambda: (own / "x").write_text("x"),
     "a source": lambda: (data / "a.csv").read_text(),
-    "a download": lambda: (home / "downloads" / "d").read_text(),
+    "a download": lambda: (inbox / "d").read_text(),
+    "a download of another job": lambda: (other / "d").read_text(),
+    "the lock of its job": lambda: os.open(private / ".lock", os.O_RDONLY),
     "a change of a source": lambda: (data / "a.csv").write_text("x"),
-    "a link in place of a download": lambda: (home / "downloads" / "l").symlink_to("/etc"),
+    "a link in place of a download": lambda: (inbox / "l").symlink_to("/etc"),
     "the lake's keys": lambda: (home / "lakehouse.json").read_text(),
     "the home": lambda: os.listdir(home),
     "a connector's configuration": lambda: (home / "spool" / "config.json").read_text(),
@@ -74,24 +78,57 @@ async def test_a_hostile_program_in_place_of_the_file_worker_reads_only_sources(
         return await start(module, **options)
 
     monkeypatch.setattr(WorkerProcess, "start", watched)
-    async with directories.for_file("any") as directory:
-        assert await columns(directory, tmp_path / "data" / "a.csv")
-    assert received["handshake"] == {}
-    (tmp_path / "downloads" / "d").write_text("downloaded")
     (tmp_path / "lakehouse.json").write_text("keys")
     (tmp_path / "spool" / "config.json").write_text("secret")
     own = tmp_path / "own"
     own.mkdir()
-    child = await ChildProcess.start(
-        [sys.executable, "-c", HOSTILE, tmp_path, tmp_path / "data", own],
-        name="hostile",
-        log_path=tmp_path / "log",
-        sandbox=replace(received["sandbox"], folder=own),
-        pipe_stdout=True,
-    )
-    answer = await child.stdout.read()
-    assert await child.wait() == 0, child.log_tail()
+    async with directories.for_file("any") as room:
+        assert await columns(room, tmp_path / "data" / "a.csv")
+        assert received["handshake"] == {}
+        walls = replace(received["sandbox"], folder=own)
+        async with directories.for_file("other") as other:
+            for directory in (room.inbox, other.inbox):
+                (directory / "d").write_text("downloaded")
+            paths = [tmp_path, tmp_path / "data", own, room.private, room.inbox, other.inbox]
+            child = await ChildProcess.start(
+                [sys.executable, "-c", HOSTILE, *paths],
+                name="hostile",
+                log_path=tmp_path / "log",
+                sandbox=walls,
+                pipe_stdout=True,
+            )
+            answer = await child.stdout.read()
+            assert await child.wait() == 0, child.log_tail()
     assert json.loads(answer) == ["own file", "a source", "a download"]
+
+
+async def test_a_lock_that_another_process_holds_is_not_waited_for(
+    directories: WorkDirectories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = tmp_path / "spool" / "taken"
+    taken.mkdir()
+    with (taken / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        names = iter([str(taken)])
+        make = sandbox.mkdtemp
+        monkeypatch.setattr(sandbox, "mkdtemp", lambda **how: next(names, None) or make(**how))
+        async with directories.for_file("any") as room:
+            assert room.private != taken
+            assert room.private.parent == tmp_path / "spool"
+
+
+async def test_a_tree_that_is_too_deep_for_python_is_removed(
+    directories: WorkDirectories, tmp_path: Path
+) -> None:
+    async with directories.for_file("any") as room:
+        deep = os.open(room.directory, os.O_RDONLY)
+        for _ in range(sys.getrecursionlimit() + 100):
+            os.mkdir("d", dir_fd=deep)
+            inner = os.open("d", os.O_RDONLY, dir_fd=deep)
+            os.close(deep)
+            deep = inner
+        os.close(deep)
+    assert not room.directory.exists()
 
 
 async def test_the_file_worker_does_not_run_connectors(directories: WorkDirectories) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from app.airbyte import streams
+from app.airbyte.bronze_paths import DISJOINT, overlapping
 from app.airbyte.engine import (
     ConfiguredStream,
     Destination,
@@ -95,14 +96,14 @@ def configured(
 def refuse_taken_paths(
     paths: Iterable[str], ingestions: Mapping[str, Record[IngestionDoc]], own_id: str | None
 ) -> None:
-    """Raises `Conflict` when another ingestion writes one of these bronze paths."""
-    requested = set(paths)
+    """Raises `Conflict` when one of these bronze paths overlaps one of another ingestion."""
+    requested = tuple(paths)
     for other in ingestions.values():
-        taken = requested.intersection(stream.path for stream in other.doc.streams)
+        taken = overlapping(requested, (stream.path for stream in other.doc.streams))
         if other.id != own_id and taken:
             raise Conflict(
-                f"The ingestion {other.doc.name} already writes {', '.join(sorted(taken))}.",
-                hint="Choose other streams, or give the file source a dataset_name.",
+                f"The ingestion {other.doc.name} already writes {', '.join(taken)}.",
+                hint=f"{DISJOINT} Choose other streams, or give the file source a dataset_name.",
                 conflicting_id=other.id,
             )
 

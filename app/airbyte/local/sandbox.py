@@ -3,10 +3,8 @@
 import asyncio
 import fcntl
 import os
-import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from itertools import chain
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -24,6 +22,7 @@ from app.processes import (
     WorkerProcess,
     WorkerTimeout,
 )
+from app.processes.folders import remove_tree
 from app.sandbox.policy import Sandbox
 from app.telemetry.calls import SILENT, Telemetry
 
@@ -35,6 +34,8 @@ OnEvent = Callable[[Message], None]
 CONNECTOR_MODULE = "app.airbyte.local.worker"
 FILE_MODULE = "app.airbyte.local.files.worker"
 LOCK = ".lock"
+OWN, INBOX = "own", "inbox"
+"""Of a file worker's folder: where the worker writes, and where the gateway writes for it."""
 SIGKILLED = -9
 FILE_MEMORY = 2 * 2**30
 CONNECTOR_MEMORY = 4 * 2**30
@@ -43,11 +44,19 @@ CONNECTOR_MEMORY = 4 * 2**30
 
 class WorkDirectory:
     """A directory with its worker. `directory` is 0700 and removed afterwards, with the written
-    configuration. In `private` a sandboxed worker reads, but does not write."""
+    configuration. A sandboxed worker reads `inbox`, but does not write there, and it cannot open
+    `private`."""
 
-    def __init__(self, directory: Path, worker: WorkerProcess, private: Path | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        worker: WorkerProcess,
+        private: Path | None = None,
+        inbox: Path | None = None,
+    ) -> None:
         self.directory = directory
         self.private = private or directory
+        self.inbox = inbox or directory
         self._worker = worker
 
     async def call(
@@ -78,7 +87,7 @@ class WorkDirectory:
 
 class WorkDirectories:
     """File workers stay warm, since reading a file takes less time than starting one. Their sandbox
-    lets them read what is below `roots` and what the gateway downloads for them."""
+    lets them read what is below `roots` and what the gateway downloads for their current job."""
 
     def __init__(
         self,
@@ -91,15 +100,13 @@ class WorkDirectories:
         self._telemetry = telemetry
         self._roots = tuple(roots)
         self._spool = home / "spool"
-        self._downloads = home / "downloads"
         self._logs = home / "logs"
         self._folders = WorkerFolders(home / "files")
         self._files = WorkerPool(lambda: self._folders.start(self._file_worker), file_workers)
         self._reads: WeakKeyDictionary[WorkerProcess, Identities] = WeakKeyDictionary()
 
     async def open(self) -> None:
-        for spool in (self._spool, self._downloads):
-            spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         await anyio.to_thread.run_sync(self._sweep)
 
     async def close(self) -> None:
@@ -109,16 +116,17 @@ class WorkDirectories:
     @asynccontextmanager
     async def for_file(self, name: str) -> AsyncIterator[WorkDirectory]:
         async with (
-            self._directory(self._downloads, name) as private,
+            self._directory(name) as private,
             self._acquired() as worker,
-            _working_directory(self._folders.folder_of(worker)) as directory,
+            _working_directory(self._folders.folder_of(worker) / OWN) as directory,
+            _working_directory(self._folders.folder_of(worker) / INBOX) as inbox,
         ):
-            yield WorkDirectory(directory, worker, private)
+            yield WorkDirectory(directory, worker, private, inbox)
 
     @asynccontextmanager
     async def for_connector(self, name: str) -> AsyncIterator[WorkDirectory]:
         """Starts a separate worker. Killing it ends the connector and everything it started."""
-        async with self._directory(self._spool, name) as directory:
+        async with self._directory(name) as directory:
             worker = await WorkerProcess.start(
                 CONNECTOR_MODULE,
                 name=f"connector {name}",
@@ -149,12 +157,15 @@ class WorkDirectories:
 
     async def _file_worker(self, folder: Path) -> WorkerProcess:
         reads = _identities(self._roots)
+        own, inbox = folder / OWN, folder / INBOX
+        for part in (own, inbox):
+            part.mkdir(mode=0o700)
         worker = await WorkerProcess.start(
             FILE_MODULE,
             name="file worker",
             log_path=self._logs / "file-worker.log",
             handshake={},
-            sandbox=Sandbox(folder, reads=(*self._roots, self._downloads)),
+            sandbox=Sandbox(own, reads=(*self._roots, inbox)),
             max_rss=FILE_MEMORY,
             telemetry=self._telemetry,
             engine="files",
@@ -163,26 +174,40 @@ class WorkDirectories:
         return worker
 
     @asynccontextmanager
-    async def _directory(self, spool: Path, name: str) -> AsyncIterator[Path]:
-        directory = Path(mkdtemp(prefix=f"{name}-", dir=spool))
-        lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    async def _directory(self, name: str) -> AsyncIterator[Path]:
+        directory, lock = self._locked(name)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
             yield directory
         finally:
             os.close(lock)
-            await asyncio.shield(anyio.to_thread.run_sync(_remove, directory))
+            await asyncio.shield(anyio.to_thread.run_sync(remove_tree, directory))
+
+    def _locked(self, name: str) -> tuple[Path, int]:
+        """Return a new directory and its lock. Never waits for another process: if one holds the
+        lock already, which the sweep of another gateway can do, the next directory is tried."""
+        while True:
+            directory = Path(mkdtemp(prefix=f"{name}-", dir=self._spool))
+            try:
+                lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            except FileNotFoundError:
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                continue
+            return directory, lock
 
     def _sweep(self, pattern: str = "*") -> None:
         """Removes the directories that no living gateway holds. A lock ends with its holder."""
-        for directory in chain(self._spool.glob(pattern), self._downloads.glob(pattern)):
+        for directory in self._spool.glob(pattern):
             try:
                 lock = os.open(directory / LOCK, os.O_RDWR)
             except FileNotFoundError:
                 continue  # just created, or just removed
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(directory)
+                remove_tree(directory)
             except BlockingIOError:
                 continue
             finally:
@@ -207,11 +232,7 @@ async def _working_directory(folder: Path) -> AsyncIterator[Path]:
     try:
         yield directory
     finally:
-        await asyncio.shield(anyio.to_thread.run_sync(_remove, directory))
-
-
-def _remove(directory: Path) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
+        await asyncio.shield(anyio.to_thread.run_sync(remove_tree, directory))
 
 
 def _translated(error: WorkerError) -> AsgardError:

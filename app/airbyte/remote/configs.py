@@ -1,9 +1,10 @@
 """Converts the configs that Asgard types into those of Airbyte's connectors."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from app.airbyte.bronze_paths import bucket_key
 from app.airbyte.secrets import secret_texts
 from app.errors import InvalidRequest
 from app.secret_marks import MASK
@@ -41,7 +42,11 @@ def our_name(type_: str) -> str:
     return _OUR_NAMES.get(type_, type_)
 
 
-def source_config(type_: str, config: Config, s3: "S3Connection") -> Config:
+def source_config(
+    type_: str, config: Config, s3: "S3Connection", prefixes: Iterable[str]
+) -> Config:
+    """`prefixes` are those of the lake's bucket that file sources may read, in addition to
+    `bronze/`. Raises `PathRefused` for a file elsewhere in that bucket."""
     match type_:
         case "mysql":
             return {"replication_method": {"method": "STANDARD"}, **config}
@@ -50,7 +55,7 @@ def source_config(type_: str, config: Config, s3: "S3Connection") -> Config:
         case "kafka":
             return _kafka(config)
         case "file":
-            return _file(config, s3)
+            return _file(config, s3, prefixes)
         case _:
             return config
 
@@ -101,12 +106,14 @@ def _kafka(config: Config) -> Config:
     }
 
 
-def _file(config: Config, s3: "S3Connection") -> Config:
+def _file(config: Config, s3: "S3Connection", prefixes: Iterable[str]) -> Config:
     """Airbyte reads from the web and from buckets. A path is one on Airbyte's host."""
     url = str(config["url"])
     scheme, _, _ = url.partition("://")
     provider: Config = {"storage": _PROVIDERS.get(scheme, "local")}
     if url.startswith(f"s3://{s3.bucket}/") and not s3.endpoint:
+        # The gateway's keys read every file of the bucket. The caller may not.
+        bucket_key(url, s3.bucket, prefixes)
         keys = {"aws_access_key_id": s3.access_key, "aws_secret_access_key": s3.secret_key}
         provider |= {name: value for name, value in keys.items() if value}
     name = PurePosixPath(url).name.split(".")[0]

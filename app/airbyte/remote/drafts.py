@@ -1,5 +1,6 @@
 """The requests for new sources and destinations, and the fields that identify each of them."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from app.airbyte.bronze_paths import require_bronze
@@ -13,15 +14,16 @@ if TYPE_CHECKING:
 
 
 async def source_body(
-    draft: SourceDraft, workspaces: Workspaces, s3: "S3Connection"
+    draft: SourceDraft, workspaces: Workspaces, s3: "S3Connection", prefixes: Iterable[str]
 ) -> tuple[Json, Json]:
     """Returns the body and the identifying fields.
 
-    Raises `NotSupported` for a connector that this Airbyte does not have.
+    Raises `NotSupported` for a connector that this Airbyte does not have, and `PathRefused` for a
+    file of the lake's bucket that sources may not read.
     """
     workspace = await workspaces.resolve(draft.workspace)
     definition = await workspaces.definition_id(workspace, draft.type)
-    config = configs.source_config(draft.type, draft.config, s3)
+    config = configs.source_config(draft.type, draft.config, s3, prefixes)
     type_ = configs.airbyte_name(draft.type)
     body: Json = {
         "name": draft.name,

@@ -70,6 +70,7 @@ class RemoteIngestionEngine:
         telemetry: Telemetry = SILENT,
     ) -> None:
         self._s3 = lake.s3
+        self._prefixes = settings.s3_allowed_prefixes
         self.client = AirbyteClient(settings, telemetry)
         self._workspaces = Workspaces(self.client, settings.airbyte_workspace)
         self._claims = Claims(store)
@@ -95,10 +96,10 @@ class RemoteIngestionEngine:
     # Sources
 
     async def validate_source(self, draft: SourceDraft) -> None:
-        await source_body(draft, self._workspaces, self._s3)
+        await source_body(draft, self._workspaces, self._s3, self._prefixes)
 
     async def create_source(self, source_id: str, draft: SourceDraft, caller: Caller) -> Source:
-        body, same = await source_body(draft, self._workspaces, self._s3)
+        body, same = await source_body(draft, self._workspaces, self._s3, self._prefixes)
         try:
             created = await self._creator.create(SOURCE, source_id, body, same, caller.subject)
         except InvalidRequest as error:

@@ -4,7 +4,6 @@ import asyncio
 import fcntl
 import gzip
 import io
-import os
 import tarfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -20,12 +19,14 @@ from app.lakehouse.connection import Lake
 from app.processes import WorkerTimeout
 from app.sql.client import SqlGuardClient
 from app.sql.model import TableName
+from app.warehouse.dbt import own_folder
 from app.warehouse.dbt import project_files as files
 from app.warehouse.dbt.profiles import ProjectTarget
 from app.warehouse.engine import ModelSpec
 
 Models = Callable[[], Awaitable[list[ModelSpec]]]
 
+MARK = ".asgard"
 RETRY_SECONDS = 5.0
 REFUSALS = (InvalidRequest, InvalidBody, NotSupported)
 """Errors of one model that stay until the model changes."""
@@ -205,15 +206,12 @@ class DbtProject:
             (self._profiles, "DBT_PROFILES_DIR"),
         ):
             try:
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _replace(folder / ".asgard", "Written by Asgard.\n")
+                own_folder.make_folder(folder, private=folder == self._folder)
+                own_folder.write_file(folder, MARK, "Written by Asgard.\n")
             except OSError as error:
                 raise ConfigurationError(
                     f"{variable}: {folder} cannot be written: {error.strerror}"
                 ) from error
-        if self._folder.stat().st_uid == os.getuid():
-            # A mounted volume belongs to root and to this pod alone, so its mode stays.
-            self._folder.chmod(0o700)
         try:
             self._merged_profiles()
         except yaml.YAMLError as error:
@@ -222,16 +220,11 @@ class DbtProject:
             ) from error
 
     def _write(self, content: dict[str, str]) -> None:
-        with _locked(self._folder / ".asgard"):
+        with _locked(self._folder / MARK):
             for name, text in content.items():
-                path = self._folder / name
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                if not path.exists() or path.read_text("utf-8") != text:
-                    _replace(path, text)
-            for path in (self._folder / "models").rglob("*.sql"):
-                if str(path.relative_to(self._folder)) not in content:
-                    path.unlink()
-            _replace(self._profiles / "profiles.yml", self._merged_profiles())
+                own_folder.write_file(self._folder, name, text)
+            own_folder.remove_files(self._folder, "models", ".sql", content)
+            own_folder.write_file(self._profiles, "profiles.yml", self._merged_profiles())
 
     def _merged_profiles(self) -> str:
         """Return profiles.yml with our profile. Other profiles in it are left alone."""
@@ -241,14 +234,6 @@ class DbtProject:
         profiles[files.PROJECT] = files.rendered(self._target.disk_profile(self._folder))
         text: str = yaml.safe_dump(profiles, sort_keys=False)
         return text
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    temporary.replace(path)
 
 
 @contextmanager

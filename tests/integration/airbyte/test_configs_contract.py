@@ -22,7 +22,7 @@ MONGO = {"connection_string": "mongodb://reader:s3cret@db/", "database": "shop"}
 
 def sent(type_: str, **config: Any) -> dict[str, Any]:
     typed = TYPED[type_].model_validate(config).model_dump(exclude_none=True)
-    return source_config(type_, {**config, **typed}, LAKE)
+    return source_config(type_, {**config, **typed}, LAKE, ())
 
 
 def test_postgres() -> None:

@@ -1,7 +1,6 @@
 """The files of a `file` source, if they may be read. Calls block: make them in a thread."""
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +32,9 @@ class FileChoice:
     format: FileFormat | None = None
 
 
-def local_streams(choice: FileChoice, roots: Sequence[Path]) -> list[FileStream]:
-    """Returns the streams at a local path. Relative paths begin at the first root.
+def local_streams(choice: FileChoice, roots: Sequence[Path], home: Path) -> list[FileStream]:
+    """Returns the streams at a local path. Relative paths begin at the first root. In `home`, only
+    `data` may be read.
 
     Raises:
         PathRefused: The path is outside the roots, also by `..` or a symbolic link.
@@ -48,35 +48,17 @@ def local_streams(choice: FileChoice, roots: Sequence[Path]) -> list[FileStream]
         )
     if "\0" in raw:
         raise PathRefused("A path cannot have NUL characters.")
-    path = _allowed(roots[0] / raw, raw, roots)
+    path = _allowed(roots[0] / raw, raw, roots, home)
     if path.is_dir():
         names = sorted(child.name for child in path.iterdir() if not child.name.startswith("."))
         data_files = [n for n in names if _format(n, choice.format, any_name=False)]
-        files = [(n, _allowed(path / n, n, roots)) for n in data_files]
+        files = [(n, _allowed(path / n, n, roots, home)) for n in data_files]
         return _streams(choice, [(n, str(p)) for n, p in files if p.is_file()], raw, local=True)
     if not path.is_file():
         raise SourceNotFound(f"There is no file {raw}.", path=raw)
     if not os.access(path, os.R_OK):
         raise SourceNotFound(f"The gateway's user may not read {raw}.", path=raw)
     return _one(choice, path.name, str(path), local=True)
-
-
-def bucket_key(url: str, bucket: str, prefixes: Iterable[str]) -> str:
-    """Returns the key prefix of an `s3://` path in the lake's own bucket."""
-    named_bucket, _, key = re.sub(r"^s3a?://", "", url).partition("/")
-    if named_bucket != bucket:
-        raise PathRefused(f"{url} is in another bucket; this lake's is {bucket}.", path=url)
-    parts = key.strip("/").split("/")
-    if any(part in {"", ".", ".."} or re.search(r"[*?\[\]{}%\\\0]", part) for part in parts):
-        raise PathRefused(f"{url} is not a plain path.", path=url)
-    allowed = [prefix.strip("/") for prefix in ("bronze", *prefixes)]
-    key = "/".join(parts)
-    if not any(key == prefix or key.startswith(f"{prefix}/") for prefix in allowed):
-        raise PathRefused(
-            f"{url} may not be read: file sources read {', '.join(allowed)} of the bucket.",
-            path=url,
-        )
-    return key
 
 
 def bucket_streams(choice: FileChoice, prefix: str, keys: Iterable[str]) -> list[FileStream]:
@@ -90,15 +72,20 @@ def bucket_streams(choice: FileChoice, prefix: str, keys: Iterable[str]) -> list
     return _streams(choice, files, choice.url, local=False)
 
 
-def _allowed(path: Path, shown: str, roots: Sequence[Path]) -> Path:
+def _allowed(path: Path, shown: str, roots: Sequence[Path], home: Path) -> Path:
     resolved = Path(os.path.realpath(path))
-    if not any(resolved.is_relative_to(os.path.realpath(root)) for root in roots):
+    private = _is_below(resolved, home) and not _is_below(resolved, home / "data")
+    if private or not any(_is_below(resolved, root) for root in roots):
         raise PathRefused(
             f"{shown} is not in a directory that file sources may read.",
             hint=f"Name its directory in {SETTING}, or put the file into $ASGARD_HOME/data.",
             setting=SETTING,
         )
     return resolved
+
+
+def _is_below(resolved: Path, folder: Path) -> bool:
+    return resolved.is_relative_to(os.path.realpath(folder))
 
 
 def _one(choice: FileChoice, name: str, where: str, *, local: bool) -> list[FileStream]:

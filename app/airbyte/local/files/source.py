@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
+from app.airbyte.bronze_paths import bucket_key
 from app.airbyte.engine import CheckResult, ConfiguredStream, Stream, StreamColumn, SyncMode
 from app.airbyte.file_formats import FileFormat
 from app.airbyte.local.files.paths import (
     FileChoice,
     FileStream,
-    bucket_key,
     bucket_streams,
     local_streams,
 )
@@ -39,6 +39,7 @@ class LocalFiles:
         directories: WorkDirectories,
     ) -> None:
         self._roots = roots
+        self._home = settings.home
         self._prefixes = settings.s3_allowed_prefixes
         self._store = store
         self._directories = directories
@@ -124,7 +125,7 @@ class LocalFiles:
         path = file.path
         if file.key is not None:
             # The worker has no keys and no network, since the file may be hostile.
-            path = directory.private / "downloaded"
+            path = directory.inbox / "downloaded"
             if not await self._store.download(file.key, path):
                 raise SourceNotFound(f"{file.label} is not in the bucket.")
         return {"name": file.label, "format": file.format, "path": str(path)}
@@ -140,7 +141,7 @@ class LocalFiles:
             key = bucket_key(choice.url, self._store.bucket, self._prefixes)
             listed = [info.key for info in await self._store.list(key)]
             return bucket_streams(choice, key, listed)
-        return await anyio.to_thread.run_sync(local_streams, choice, self._roots)
+        return await anyio.to_thread.run_sync(local_streams, choice, self._roots, self._home)
 
 
 def _take_over(directory: WorkDirectory, path: Path, target: Path) -> None:

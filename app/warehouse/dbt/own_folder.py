@@ -1,0 +1,109 @@
+"""Writes files below a folder that other users of the machine may have prepared.
+
+For example, another user can create `/tmp/dbt_projects` first and put links into it. No link is
+followed here, and no folder of another user is used.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+PRIVATE_FILE = 0o600
+
+
+def make_folder(path: Path, *, private: bool) -> None:
+    """Raises `OSError` if another user owns the folder or can write to it, or if it is a link.
+    `private` takes the rights of other users away, unless it is a mounted volume of root."""
+    if path.is_symlink():
+        raise _refused(path, "is a link")
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = os.open(path, FOLDER)
+    try:
+        if private and os.fstat(folder).st_uid == os.getuid():
+            os.fchmod(folder, 0o700)
+        _require_trust(folder, path)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def opened(root: Path, *parts: str) -> Iterator[int]:
+    """Yield a descriptor of the folder `parts` below `root`, which is made if it does not exist."""
+    path = root
+    folder = os.open(root, FOLDER)
+    try:
+        _require_trust(folder, path)
+        for part in parts:
+            path /= part
+            with suppress(FileExistsError):
+                os.mkdir(part, 0o700, dir_fd=folder)
+            if stat.S_ISLNK(os.stat(part, dir_fd=folder, follow_symlinks=False).st_mode):
+                raise _refused(path, "is a link")
+            inner = os.open(part, FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+            _require_trust(folder, path)
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def write_file(root: Path, name: str, text: str) -> None:
+    """Write the file whole or not at all, by rename, with mode 0600. `name` is below `root`."""
+    *parents, last = PurePosixPath(name).parts
+    with opened(root, *parents) as folder:
+        if _holds(folder, last, text):
+            return
+        temporary = f".{last}.{os.getpid()}.tmp"
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=folder)
+        descriptor = os.open(temporary, NEW_FILE, PRIVATE_FILE, dir_fd=folder)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.rename(temporary, last, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def remove_files(root: Path, folder: str, suffix: str, kept: Collection[str]) -> None:
+    """Remove the files with this suffix below `folder`, except those that `kept` names."""
+    with opened(root, folder) as top:
+        for below, _, files, descriptor in os.fwalk(".", dir_fd=top):
+            for file in files:
+                if file.endswith(suffix) and str(PurePosixPath(folder, below, file)) not in kept:
+                    os.unlink(file, dir_fd=descriptor)
+
+
+def _holds(folder: int, name: str, text: str) -> bool:
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except OSError:
+        return False
+    with os.fdopen(file, "rb") as opened_file:
+        status = os.fstat(file)
+        own = status.st_uid == os.getuid() and status.st_mode == stat.S_IFREG | PRIVATE_FILE
+        return own and opened_file.read() == text.encode()
+
+
+def _require_trust(folder: int, path: Path) -> None:
+    status = os.fstat(folder)
+    if status.st_uid not in {0, os.getuid()}:
+        raise _refused(path, "belongs to another user")
+    volume = status.st_uid == 0 and _is_mounted(path)
+    if status.st_mode & stat.S_IWOTH and not volume:
+        raise _refused(path, "can be written by every user")
+
+
+def _is_mounted(path: Path) -> bool:
+    """Volumes of a pod often have the device of their parent, which `Path.is_mount` compares."""
+    mounts = Path("/proc/self/mountinfo")
+    if not mounts.exists():
+        return path.is_mount()
+    return str(path) in {line.split()[4] for line in mounts.read_text().splitlines()}
+
+
+def _refused(path: Path, why: str) -> OSError:
+    return OSError(errno.EPERM, f"{path} {why}. Name a folder that only Asgard's user can write")
