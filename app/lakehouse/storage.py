@@ -19,6 +19,7 @@ import anyio.to_thread
 from app.errors import EngineFailed, EngineUnreachable
 from app.failure import FailureCause
 from app.lakehouse.connection import S3Connection
+from app.lakehouse.listeners import is_ours
 from app.lakehouse.s3_metrics import watch
 from app.lakehouse.timeouts import CONNECT_TIMEOUT
 from app.telemetry.calls import SILENT, Telemetry
@@ -182,7 +183,7 @@ def open_client(connection: S3Connection, service: str = "s3") -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return boto3.session.Session(botocore_session=core).client(
+    client = boto3.session.Session(botocore_session=core).client(
         service,
         endpoint_url=connection.endpoint,
         region_name=connection.region,
@@ -190,6 +191,16 @@ def open_client(connection: S3Connection, service: str = "s3") -> Any:
         aws_secret_access_key=connection.secret_key,
         config=config,
     )
+    if connection.own_user:
+        client.meta.events.register("before-send", _require_own_server)
+    return client
+
+
+def _require_own_server(request: Any, **_: Any) -> None:
+    from botocore.exceptions import EndpointConnectionError
+
+    if not is_ours(request.url):
+        raise EndpointConnectionError(endpoint_url=request.url)
 
 
 def _time_of(value: Any) -> datetime:

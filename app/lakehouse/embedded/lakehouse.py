@@ -30,6 +30,7 @@ from app.lakehouse.embedded.seaweedfs_identities import (
     lake_of,
 )
 from app.lakehouse.embedded.seaweedfs_losses import Losses
+from app.lakehouse.listeners import is_ours
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
 from app.lakehouse.storage_probe import HEALTH_KEY, ProbeObject, Proof
 from app.lakehouse.timeouts import READ_TIMEOUT
@@ -290,6 +291,10 @@ class EmbeddedLakehouse:
                 await asyncio.sleep(LONGEST_BACKOFF)
 
     async def _restart(self, shared: Shared) -> None:
+        if not await self._ports_come_free(shared):
+            log.error("another process listens on ports %s", seaweedfs.taken_ports(shared))
+            await asyncio.sleep(LONGEST_BACKOFF)
+            return
         self._child = child = await self._start(shared)
         self.restarts += 1
         if await self._ready(child):
@@ -365,6 +370,8 @@ async def _until(condition: Callable[[], bool], interval: float) -> None:
 async def _accepts(lake: Lake) -> bool:
     """A connection costs nothing, against the stack of errors of a client that finds nobody."""
     for address in (lake.s3.endpoint or "", lake.catalog.uri):
+        if not is_ours(address):
+            return False
         port = int(address.rpartition(":")[2])
         try:
             _, writer = await asyncio.open_connection(seaweedfs.HOST, port)

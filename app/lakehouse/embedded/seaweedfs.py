@@ -51,6 +51,7 @@ def s3_connection(shared: Shared) -> S3Connection:
         access_key=shared.access_key,
         secret_key=shared.secret_key,
         bucket=BUCKET,
+        own_user=True,
     )
 
 
@@ -61,6 +62,8 @@ def catalog_connection(shared: Shared) -> CatalogConnection:
         warehouse=TABLE_BUCKET,
         credential=f"{shared.access_key}:{shared.secret_key}",
         oauth2_server_uri=f"{uri}/v1/oauth/tokens",
+        signs_tokens=True,
+        own_user=True,
     )
 
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from app.errors import AsgardError, EngineFailed, EngineUnreachable, SqlInvalid, TableNotFound
 from app.failure import FailureCause
 from app.lakehouse.publish.errors import disk_full, lake_errors
+from app.lakehouse.signed_tokens import WORKER_LIFETIME, sign_token
 from app.sql.quoting import literal, quoted
 from app.warehouse.duckdb.column_names import missing_column, refuse_fallbacks
 
@@ -86,8 +87,11 @@ def s3_secret(lake: Lake) -> str:
 
 def catalog_secret(lake: Lake) -> str | None:
     """None for a catalog that lets everybody in."""
-    if lake.catalog.token:
-        return f"CREATE SECRET lake_catalog (TYPE iceberg, TOKEN {literal(lake.catalog.token)})"
+    token = lake.catalog.token
+    if lake.catalog.credential and lake.catalog.signs_tokens:
+        token = sign_token(lake.catalog.credential, WORKER_LIFETIME)
+    if token:
+        return f"CREATE SECRET lake_catalog (TYPE iceberg, TOKEN {literal(token)})"
     if not lake.catalog.credential:
         return None
     client, _, secret = lake.catalog.credential.partition(":")
@@ -99,7 +103,8 @@ def catalog_secret(lake: Lake) -> str | None:
 
 
 def attach(lake: Lake) -> str:
-    access = "SECRET lake_catalog" if catalog_secret(lake) else "AUTHORIZATION_TYPE 'none'"
+    guarded = lake.catalog.token or lake.catalog.credential
+    access = "SECRET lake_catalog" if guarded else "AUTHORIZATION_TYPE 'none'"
     return (
         f"ATTACH {literal(lake.catalog.warehouse or '')} AS {quoted(lake.catalog_name)} "
         f"(TYPE iceberg, ENDPOINT {literal(lake.catalog.uri)}, {access}, READ_ONLY true)"
