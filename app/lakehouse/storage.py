@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 import anyio.to_thread
 
+from app.disk import require_room
 from app.errors import EngineFailed, EngineUnreachable
 from app.failure import FailureCause
 from app.lakehouse.connection import S3Connection
@@ -120,7 +121,8 @@ class ObjectStore:
         await self._run(lambda s3: _upload(s3, path, self.bucket, key))
 
     async def download(self, key: str, path: Path) -> bool:
-        """Write the object into a file. Return False if there is no such object."""
+        """Write the object into a file. Return False if there is no such object. Raises
+        `EngineFailed` when the disk is full but for its reserve."""
         return await self._run(lambda s3: _download(s3, self.bucket, key, path))
 
     async def close(self) -> None:
@@ -302,7 +304,9 @@ def _download(s3: Any, bucket: str, key: str, path: Path) -> bool:
     from botocore.exceptions import ClientError
 
     try:
-        s3.download_file(bucket, key, str(path))
+        s3.download_file(
+            bucket, key, str(path), Callback=lambda chunk: require_room(path.parent, chunk)
+        )
     except Boto3Error as error:
         raise EngineUnreachable(f"S3 did not send {key}: {error}", dependency="s3") from error
     except ClientError as error:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from app.disk import RESERVE, disk_full, room
 from app.errors import AsgardError, EngineFailed, EngineUnreachable, SqlInvalid, TableNotFound
 from app.failure import FailureCause
-from app.lakehouse.publish.errors import disk_full, lake_errors
+from app.lakehouse.publish.errors import lake_errors
 from app.lakehouse.signed_tokens import WORKER_LIFETIME, sign_token
 from app.sql.quoting import literal, quoted
 from app.warehouse.duckdb.column_names import missing_column, refuse_fallbacks
@@ -42,6 +43,8 @@ def open_session(lake: Lake, scratch: Path, memory: str, threads: int = 2) -> Du
             "memory_limit": memory,
             "threads": threads,
             "temp_directory": str(scratch),
+            # It cannot change later, when the disk may have room again.
+            "max_temp_directory_size": f"{max(room(scratch.parent), RESERVE) // 2}B",
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "python_enable_replacements": False,
