@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -147,8 +148,11 @@ async def test_a_seaweedfs_that_hangs_at_its_start_is_started_anew(tmp_path):
     await until(lambda: bool(seaweedfs_of(tmp_path)), 10)
     [hanging] = seaweedfs_of(tmp_path)
     hanging.suspend()
+    former = Home(tmp_path).read()
     started = await opening
     try:
+        # Another user of the machine may be the cause, at one of these ports.
+        assert not set(Home(tmp_path).read().ports.values()) & set(former.ports.values())
         assert started.pid != hanging.pid
         assert not is_running(hanging.pid)
         await write_data(started)
@@ -244,6 +248,28 @@ async def test_ports_that_strangers_took_are_chosen_again(tmp_path):
             assert lakehouse.lake.s3.endpoint != former.s3.endpoint
             assert lakehouse.lake.s3.secret_key == former.s3.secret_key
             await assert_data_is_there(lakehouse)
+
+
+async def test_folders_in_place_of_sockets_do_not_keep_the_lake_closed(tmp_path):
+    """Any user of the machine can make them."""
+    async with opened(tmp_path) as lakehouse:
+        await write_data(lakehouse)
+        former = Home(tmp_path).read().ports
+        late = Path(f"/tmp/seaweedfs-late-grpc-{former['s3.port.grpc']}.sock")
+        await asyncio.to_thread(late.mkdir)
+    parts = ("master", "volume", "filer", "s3", "admin")
+    folders = [
+        Path(f"/tmp/seaweedfs-{part}-grpc-{former[f'{part}.port.grpc']}.sock") for part in parts
+    ]
+    try:
+        for folder in folders:
+            (folder / "not empty").mkdir(parents=True)
+        async with opened(tmp_path) as lakehouse:
+            assert not set(Home(tmp_path).read().ports.values()) & set(former.values())
+            await assert_data_is_there(lakehouse)
+    finally:
+        for folder in (late, *folders):
+            shutil.rmtree(folder)
 
 
 async def test_a_seaweedfs_that_the_kernel_left_running_is_ended_by_the_next_owner(tmp_path):

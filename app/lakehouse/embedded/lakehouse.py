@@ -175,8 +175,9 @@ class EmbeddedLakehouse:
         await seaweedfs.end_leftover(self._home)
         alone = self._home.attached.try_exclusive()
         shared = self._home.read()
+        hung = False
         for _ in range(PORT_ATTEMPTS):
-            if shared is None or (alone and not await self._ports_come_free(shared)):
+            if shared is None or (alone and (hung or not await self._are_usable(shared))):
                 shared = new_shared(shared)
                 self._home.write(shared)
             self._use(shared)
@@ -195,6 +196,9 @@ class EmbeddedLakehouse:
     async def _start(self, shared: Shared) -> ChildProcess:
         sources = self._settings.source_prefixes
         return await seaweedfs.start(self._home, shared, self.lake, sources)
+
+    async def _are_usable(self, shared: Shared) -> bool:
+        return seaweedfs.remove_sockets(shared) and await self._ports_come_free(shared)
 
     async def _ports_come_free(self, shared: Shared) -> bool:
         """The kernel may still be busy with the end of a SeaweedFS that was killed."""

@@ -101,11 +101,17 @@ async def stop(home: Home, shared: Shared, child: ChildProcess) -> None:
     remove_sockets(shared)
 
 
-def remove_sockets(shared: Shared) -> None:
-    """SeaweedFS puts its gRPC sockets into /tmp, and leaves them there when it is killed."""
+def remove_sockets(shared: Shared) -> bool:
+    """SeaweedFS puts its gRPC sockets into /tmp, and leaves them there when it is killed. Return
+    False if another user has put something there, since SeaweedFS does not start then."""
+    free = True
     for port in shared.ports.values():
         for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108
-            socket.unlink(missing_ok=True)
+            try:
+                socket.unlink(missing_ok=True)
+            except OSError:
+                free = False
+    return free
 
 
 async def end_leftover(home: Home) -> None:
