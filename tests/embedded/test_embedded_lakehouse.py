@@ -307,6 +307,32 @@ async def test_nobody_reads_or_writes_past_the_credentials(tmp_path):
         await assert_data_is_there(lakehouse)
 
 
+async def test_an_upload_without_a_key_is_not_written_to_the_disk(tmp_path):
+    """SeaweedFS reads the form of an upload before it looks for its key."""
+    part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
+    head = (
+        b"POST /lake HTTP/1.1\r\nHost: lake\r\nContent-Length: 1000000000\r\n"
+        b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+    )
+    async with opened(tmp_path) as lakehouse:
+        port = int(lakehouse.lake.s3.endpoint.rpartition(":")[2])
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            async with asyncio.timeout(30):
+                writer.write(head + part)
+                with contextlib.suppress(ConnectionError):
+                    for _ in range(64):
+                        writer.write(b"x" * 2**20)
+                        await writer.drain()
+            files = [file.path for file in psutil.Process(lakehouse.pid).open_files()]
+            assert [path for path in files if "multipart" in path] == []
+        finally:
+            writer.close()
+        assert lakehouse.restarts == 0
+        await write_data(lakehouse)
+        await assert_data_is_there(lakehouse)
+
+
 async def test_a_process_that_only_has_the_number_of_our_seaweedfs_is_left_alone(tmp_path):
     (tmp_path / "seaweedfs.pid").write_text(f"{os.getpid()} 1.0")
     assert Home(tmp_path).leftover_child() is None

@@ -85,6 +85,8 @@ async def start(home: Home, shared: Shared, lake: Lake, sources: Sequence[str]) 
             "AWS_ACCESS_KEY_ID": shared.access_key,
             "AWS_SECRET_ACCESS_KEY": shared.secret_key,
             "HOME": str(data),
+            # Does not exist. It would only take uploads by HTML forms, before a key is checked.
+            "TMPDIR": str(data / "no-temporary-files"),
             "GOMEMLIMIT": "400MiB",
             **seaweedfs_ports.environment(home, shared),
         },
