@@ -4,13 +4,8 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import structlog
-
 from app.dbt_transformations.record import TransformationDoc
-from app.errors import TableRefused
-from app.lakehouse.catalog import Catalog, TableInfo, ViewInfo
-
-log = structlog.get_logger()
+from app.lakehouse.catalog import Catalog, TableInfo, ViewInfo, if_readable
 
 
 @dataclass(frozen=True)
@@ -28,22 +23,13 @@ class GoldTable:
 
 async def tables_of(catalog: Catalog, schema: str) -> list[TableInfo]:
     names = await catalog.list_tables(schema)
-    infos = await asyncio.gather(*(_trusted(catalog, name) for name in names))
+    infos = await asyncio.gather(*(if_readable(catalog.table(name)) for name in names))
     return [info for info in infos if info is not None]
-
-
-async def _trusted(catalog: Catalog, name: str) -> TableInfo | None:
-    """Return the table, or None if its metadata is refused: the list has the other tables."""
-    try:
-        return await catalog.table(name)
-    except TableRefused as error:
-        log.warning("table_left_out", table=name, error=error.detail)
-        return None
 
 
 async def views_of(catalog: Catalog, schema: str) -> list[ViewInfo]:
     names = await catalog.list_views(schema)
-    infos = await asyncio.gather(*(catalog.view(name) for name in names))
+    infos = await asyncio.gather(*(if_readable(catalog.view(name)) for name in names))
     return [info for info in infos if info is not None]
 
 

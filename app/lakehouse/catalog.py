@@ -2,12 +2,13 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import anyio.to_thread
+import structlog
 from pydantic import ValidationError
 
 from app.errors import AsgardError, EngineFailed, EngineUnreachable, NotFound, TableRefused
@@ -24,18 +25,19 @@ from app.lakehouse.tables import (
     table_info,
     view_info,
 )
+from app.shorten import LONGEST_DETAIL, shortened
 from app.telemetry.calls import SILENT, Telemetry
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
     from pyiceberg.schema import Schema
-    from pyiceberg.table import Table
     from pyiceberg.view import View
     from pyiceberg.view.metadata import ViewVersion
 
-__all__ = ["RUN_ID_PROPERTY", "Catalog", "Column", "TableInfo", "ViewInfo"]
+__all__ = ["RUN_ID_PROPERTY", "Catalog", "Column", "TableInfo", "ViewInfo", "if_readable"]
 
 T = TypeVar("T")
+log = structlog.get_logger()
 
 RUN_ID_PROPERTY = "asgard.run_id"
 """The property in the summary of every snapshot that a run wrote."""
@@ -47,6 +49,15 @@ occupies its place for its whole time-out, and later calls wait for two time-out
 NETWORK_FAULTS = ("NETWORK_CONNECTION", "connect", "timeout", "timed out", "Timeout")
 SERVER_FAULTS = ("INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "SLOW_DOWN")
 """Arrow's names for errors of S3. SeaweedFS returns them when its disk is full, for example."""
+
+
+async def if_readable(asked: Awaitable[T | None]) -> T | None:
+    """Return None also for a table or view whose metadata is refused: a list has the others."""
+    try:
+        return await asked
+    except TableRefused as error:
+        log.warning("table_left_out", table=error.members.get("table"), error=error.detail)
+        return None
 
 
 class Catalog:
@@ -85,12 +96,16 @@ class Catalog:
 
     async def table(self, name: str) -> TableInfo | None:
         return await self.run(
-            lambda catalog: _if_found(lambda: _described(name, catalog.load_table(name)))
+            lambda catalog: _if_found(
+                lambda: _read(name, lambda: table_info(name, catalog.load_table(name)))
+            )
         )
 
     async def view(self, name: str) -> ViewInfo | None:
         return await self.run(
-            lambda catalog: _if_found(lambda: view_info(name, catalog.load_view(name)))
+            lambda catalog: _if_found(
+                lambda: _read(name, lambda: view_info(name, catalog.load_view(name)))
+            )
         )
 
     async def drop_table(self, name: str) -> bool:
@@ -119,7 +134,9 @@ class Catalog:
 
     async def find_snapshot(self, table: str, run_id: str) -> TableInfo | None:
         """Return the table as this run left it, from the whole history that the catalog shows."""
-        return await self.run(lambda catalog: _find_snapshot(catalog, table, run_id))
+        return await self.run(
+            lambda catalog: _read(table, lambda: _find_snapshot(catalog, table, run_id))
+        )
 
     async def state(self, name: str) -> TableState | None:
         """Return the state to record for a table or view that was read or published."""
@@ -222,18 +239,32 @@ def _done(_: None) -> bool:
     return True
 
 
-def _described(name: str, table: "Table") -> TableInfo:
-    """Describe the table. Raises `TableRefused` for figures and times that no real writer sets."""
+def _read(name: str, work: Callable[[], T]) -> T:
+    """Raises `TableRefused` for metadata that no client, or not pyiceberg, can read: a writer can
+    put any types, figures and times there."""
+    import requests
+    from pyiceberg.exceptions import ValidationError as Unreadable
+
     try:
-        return table_info(name, table)
-    except (ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
-        raise TableRefused(
-            f"The metadata of {name} cannot be read: {type(error).__name__}: {error}", table=name
-        ) from error
+        return work()
+    except (requests.RequestException, ForeignFile):
+        raise  # They are an `OSError`, and some of them a `ValueError`.
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        OSError,
+        RuntimeError,  # also what is nested too deeply
+        TypeError,
+        Unreadable,
+        ValueError,
+    ) as error:
+        said = shortened(f"{type(error).__name__}: {error}", LONGEST_DETAIL // 4)
+        raise TableRefused(f"The metadata of {name} cannot be read: {said}", table=name) from error
 
 
 def _drop_table(catalog: "RestCatalog", lake: Lake, name: str) -> bool:
-    table = catalog.load_table(name)
+    table = _read(name, lambda: catalog.load_table(name))
     if lake.tables_under is None:
         schemas = _schema_locations(catalog, lake)
         lake.places.require_own(table.name(), table.location(), schemas)
@@ -319,7 +350,7 @@ def _replace_view(
 
     namespace, _, short_name = name.rpartition(".")
     schema = schema_of(columns)
-    current = _if_found(lambda: catalog.load_view(name))
+    current = _if_found(lambda: _read(name, lambda: catalog.load_view(name)))
     versions = [version.version_id for version in current.versions] if current else [0]
     version = ViewVersion.model_validate(
         {

@@ -25,6 +25,8 @@ class S3Connection:
     secret_key: str | None = field(repr=False)
     bucket: str
     read_timeout: float = READ_TIMEOUT
+    own_user: bool = False
+    """Whether the server runs as our own user. No request goes to a server of another user."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,12 @@ class CatalogConnection:
     ref: str = "main"
     credential: str | None = field(default=None, repr=False)
     oauth2_server_uri: str | None = None
+    signs_tokens: bool = False
+    """Whether clients sign tokens with `credential` themselves, and never send it."""
     token: str | None = field(default=None, repr=False)
     read_timeout: float = READ_TIMEOUT
+    own_user: bool = False
+    """As for S3."""
     hides_history: bool = False
     """Whether the catalog shows only the newest snapshot of a table, as Nessie does."""
 
@@ -140,7 +146,15 @@ class Lake:
         from app.lakehouse.rest_catalog import TimedRestCatalog
 
         seconds, properties = self.catalog.read_timeout, self.pyiceberg_properties()
-        return TimedRestCatalog("lake", self.places, telemetry, seconds, **properties)
+        return TimedRestCatalog(
+            "lake",
+            self.places,
+            telemetry,
+            seconds,
+            signs_tokens=self.catalog.signs_tokens,
+            own_user=self.catalog.own_user,
+            **properties,
+        )
 
 
 def _address(url: str) -> tuple[str, int]:

@@ -17,7 +17,9 @@ from pyiceberg.catalog.rest.auth import AuthManager, AuthManagerAdapter
 from pyiceberg.exceptions import OAuthError
 from requests.adapters import HTTPAdapter
 
+from app.lakehouse.listeners import is_ours
 from app.lakehouse.locations import TableLocations
+from app.lakehouse.signed_tokens import LIFETIME, sign_token
 from app.lakehouse.table_files import TableFiles, harmless
 from app.lakehouse.timeouts import CONNECT_TIMEOUT, READ_TIMEOUT
 from app.redaction import register_transient_secrets
@@ -43,16 +45,18 @@ class TimedAdapter(HTTPAdapter):
 
     def __init__(
         self,
-        credentials: "CatalogCredentials | None",
+        credentials: "CatalogCredentials | SignedTokens | None",
         commit: "CommitInFlight",
         telemetry: Telemetry,
         read_timeout: float,
+        own_user: bool,
     ) -> None:
         super().__init__(pool_connections=2, pool_maxsize=POOL_SIZE)
         self._timeout = (CONNECT_TIMEOUT, read_timeout)
         self._telemetry = telemetry
         self._credentials = credentials
         self._commit = commit
+        self._own_user = own_user
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("timeout") is None:
@@ -69,6 +73,10 @@ class TimedAdapter(HTTPAdapter):
     def _send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
         with self._telemetry.call("catalog", operation_of(request)) as call:
             try:
+                if self._own_user and not is_ours(request.url or ""):
+                    raise requests.ConnectionError(
+                        "SeaweedFS does not listen on the catalog's port"
+                    )
                 response = super().send(request, *args, **kwargs)
             except requests.Timeout:
                 call.outcome = Outcome.TIMEOUT
@@ -158,6 +166,29 @@ class CatalogCredentials(AuthManager):
         self._renew_at = time.monotonic() + max(lifetime - RENEWAL_MARGIN, lifetime / 2)
 
 
+class SignedTokens(AuthManager):
+    """Thread-safe."""
+
+    def __init__(self, credential: str) -> None:
+        self._credential = credential
+        self._renewing = threading.Lock()
+        self._token: str | None = None
+        self._renew_at = 0.0
+
+    def auth_header(self) -> str:
+        with self._renewing:
+            if self._token is None or time.time() >= self._renew_at:
+                self._token = sign_token(self._credential, LIFETIME)
+                self._renew_at = time.time() + LIFETIME / 2
+            return f"Bearer {self._token}"
+
+    def forget(self, header: str | bytes | None) -> None:
+        """This header was refused, for example because the clock was set forward."""
+        with self._renewing:
+            if header == f"Bearer {self._token}":
+                self._token = None
+
+
 class TimedRestCatalog(RestCatalog):
     """Gives each table only the files of its own place on the lake's own S3, whatever its
     properties and the catalog's response say, because every writer of a table can change its
@@ -169,18 +200,25 @@ class TimedRestCatalog(RestCatalog):
         places: TableLocations,
         telemetry: Telemetry | None = None,
         read_timeout: float = READ_TIMEOUT,
+        signs_tokens: bool = False,
+        own_user: bool = False,
         **properties: str,
     ) -> None:
         self._telemetry = telemetry or SILENT
         self._read_timeout = read_timeout
-        self._credentials: CatalogCredentials | None = None
+        self._own_user = own_user
+        self._credentials: CatalogCredentials | SignedTokens | None = None
         self._commit = CommitInFlight()
         self._places = places
         self._given = properties
         if credential := properties.get("credential"):
             url = properties.get("oauth2-server-uri")
             url = url or f"{properties['uri'].rstrip('/')}/v1/oauth/tokens"
-            self._credentials = CatalogCredentials(url, credential, read_timeout)
+            self._credentials = (
+                SignedTokens(credential)
+                if signs_tokens
+                else CatalogCredentials(url, credential, read_timeout)
+            )
         # The credential is not passed on, or pyiceberg would also request tokens.
         rest = {key: value for key, value in properties.items() if key != "credential"}
         super().__init__(name, **rest)
@@ -233,7 +271,11 @@ class TimedRestCatalog(RestCatalog):
         session = super()._create_session()
         for scheme in ("http://", "https://"):
             adapter = TimedAdapter(
-                self._credentials, self._commit, self._telemetry, self._read_timeout
+                self._credentials,
+                self._commit,
+                self._telemetry,
+                self._read_timeout,
+                self._own_user,
             )
             session.mount(scheme, adapter)
         if self._credentials:

@@ -16,9 +16,11 @@ from weakref import WeakValueDictionary
 
 import anyio.to_thread
 
+from app.disk import require_room
 from app.errors import EngineFailed, EngineUnreachable
 from app.failure import FailureCause
 from app.lakehouse.connection import S3Connection
+from app.lakehouse.listeners import is_ours
 from app.lakehouse.s3_metrics import watch
 from app.lakehouse.timeouts import CONNECT_TIMEOUT
 from app.telemetry.calls import SILENT, Telemetry
@@ -122,7 +124,8 @@ class ObjectStore:
         await self._run(lambda s3: _upload(s3, path, self.bucket, key))
 
     async def download(self, key: str, path: Path) -> bool:
-        """Write the object into a file. Return False if there is no such object."""
+        """Write the object into a file. Return False if there is no such object. Raises
+        `EngineFailed` when the disk is full but for its reserve."""
         return await self._run(lambda s3: _download(s3, self.bucket, key, path))
 
     async def close(self) -> None:
@@ -186,7 +189,7 @@ def open_client(connection: S3Connection, service: str = "s3") -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return boto3.session.Session(botocore_session=core).client(
+    client = boto3.session.Session(botocore_session=core).client(
         service,
         endpoint_url=connection.endpoint,
         region_name=connection.region,
@@ -194,6 +197,16 @@ def open_client(connection: S3Connection, service: str = "s3") -> Any:
         aws_secret_access_key=connection.secret_key,
         config=config,
     )
+    if connection.own_user:
+        client.meta.events.register("before-send", _require_own_server)
+    return client
+
+
+def _require_own_server(request: Any, **_: Any) -> None:
+    from botocore.exceptions import EndpointConnectionError
+
+    if not is_ours(request.url):
+        raise EndpointConnectionError(endpoint_url=request.url)
 
 
 def _time_of(value: Any) -> datetime:
@@ -295,7 +308,9 @@ def _download(s3: Any, bucket: str, key: str, path: Path) -> bool:
     from botocore.exceptions import ClientError
 
     try:
-        s3.download_file(bucket, key, str(path))
+        s3.download_file(
+            bucket, key, str(path), Callback=lambda chunk: require_room(path.parent, chunk)
+        )
     except Boto3Error as error:
         raise EngineUnreachable(f"S3 did not send {key}: {error}", dependency="s3") from error
     except ClientError as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.errors import AsgardError, EngineFailed, InvalidRequest, NotSupported
 from app.failure import FailureCause
-from app.lakehouse.catalog import NESSIE_OWN, RUN_ID_PROPERTY
+from app.lakehouse.catalog import NESSIE_OWN, RUN_ID_PROPERTY, if_readable
 from app.lakehouse.tables import Column
 from app.lakehouse.types import iceberg_type, trino_type
 from app.runs.handler import ReconciledAsFailed
@@ -121,7 +121,7 @@ class DependentViews:
         schemas = dict.fromkeys((lake.silver_schema, lake.gold_schema))
         listed = await asyncio.gather(*(self._catalog.list_views(schema) for schema in schemas))
         names = [name for names in listed for name in names]
-        infos = await asyncio.gather(*(self._catalog.view(name) for name in names))
+        infos = await asyncio.gather(*(if_readable(self._catalog.view(name)) for name in names))
         views = {view.table.lower(): view for view in infos if view is not None}
         reads = await asyncio.gather(*(self._reads(view) for view in views.values()))
         pairs = zip(views, reads, strict=True)

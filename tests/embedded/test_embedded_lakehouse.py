@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -147,8 +148,11 @@ async def test_a_seaweedfs_that_hangs_while_starting_is_restarted(tmp_path):
     await until(lambda: bool(seaweedfs_of(tmp_path)), 10)
     [hanging] = seaweedfs_of(tmp_path)
     hanging.suspend()
+    former = Home(tmp_path).read()
     started = await opening
     try:
+        # Another user of the machine may be the cause, at one of these ports.
+        assert not set(Home(tmp_path).read().ports.values()) & set(former.ports.values())
         assert started.pid != hanging.pid
         assert not is_running(hanging.pid)
         await write_data(started)
@@ -246,6 +250,28 @@ async def test_ports_that_other_programs_took_are_replaced(tmp_path):
             await assert_data_is_there(lakehouse)
 
 
+async def test_folders_in_place_of_sockets_do_not_keep_the_lake_closed(tmp_path):
+    """Any user of the machine can make them."""
+    async with opened(tmp_path) as lakehouse:
+        await write_data(lakehouse)
+        former = Home(tmp_path).read().ports
+        late = Path(f"/tmp/seaweedfs-late-grpc-{former['s3.port.grpc']}.sock")
+        await asyncio.to_thread(late.mkdir)
+    parts = ("master", "volume", "filer", "s3", "admin")
+    folders = [
+        Path(f"/tmp/seaweedfs-{part}-grpc-{former[f'{part}.port.grpc']}.sock") for part in parts
+    ]
+    try:
+        for folder in folders:
+            (folder / "not empty").mkdir(parents=True)
+        async with opened(tmp_path) as lakehouse:
+            assert not set(Home(tmp_path).read().ports.values()) & set(former.values())
+            await assert_data_is_there(lakehouse)
+    finally:
+        for folder in (late, *folders):
+            shutil.rmtree(folder)
+
+
 async def test_a_seaweedfs_that_the_kernel_left_running_is_ended_by_the_next_owner(tmp_path):
     leftover = await asyncio.create_subprocess_exec("sleep", "600")
     started = psutil.Process(leftover.pid).create_time()
@@ -278,6 +304,32 @@ async def test_no_request_without_credentials_reads_or_writes(tmp_path):
         catalog = await stranger.get(f"{lakehouse.lake.catalog.uri}/v1/namespaces")
         assert catalog.status_code == 403
         assert await lakehouse.store.get("bronze/evil") is None
+        await assert_data_is_there(lakehouse)
+
+
+async def test_an_upload_without_a_key_is_not_written_to_the_disk(tmp_path):
+    """SeaweedFS reads the form of an upload before it looks for its key."""
+    part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
+    head = (
+        b"POST /lake HTTP/1.1\r\nHost: lake\r\nContent-Length: 1000000000\r\n"
+        b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+    )
+    async with opened(tmp_path) as lakehouse:
+        port = int(lakehouse.lake.s3.endpoint.rpartition(":")[2])
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            async with asyncio.timeout(30):
+                writer.write(head + part)
+                with contextlib.suppress(ConnectionError):
+                    for _ in range(64):
+                        writer.write(b"x" * 2**20)
+                        await writer.drain()
+            files = [file.path for file in psutil.Process(lakehouse.pid).open_files()]
+            assert [path for path in files if "multipart" in path] == []
+        finally:
+            writer.close()
+        assert lakehouse.restarts == 0
+        await write_data(lakehouse)
         await assert_data_is_there(lakehouse)
 
 

@@ -429,7 +429,8 @@ async def test_an_outage_fails_the_run_as_retryable(
     nowhere = f"http://127.0.0.1:{unused_tcp_port}"
     lake = lakehouse.sail_lake
     if away == "catalog":
-        gone = replace(lake.catalog, uri=nowhere, oauth2_server_uri=f"{nowhere}/v1/oauth/tokens")
+        tokens = f"{nowhere}/v1/oauth/tokens"
+        gone = replace(lake.catalog, uri=nowhere, oauth2_server_uri=tokens, signs_tokens=False)
         lake = replace(lake, catalog=gone)
     else:
         lake = replace(lake, s3=replace(lake.s3, endpoint=nowhere))

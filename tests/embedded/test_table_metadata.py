@@ -15,8 +15,9 @@ from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.typedef import Record
 
-from app.dbt_transformations.tables import tables_of
+from app.dbt_transformations.tables import tables_of, views_of
 from app.errors import EngineFailed, TableRefused
+from app.lakehouse.catalog import Column
 from app.lakehouse.connection import Lake
 from app.lakehouse.outputs import RunOutput
 from app.lakehouse.publish import publish
@@ -68,6 +69,15 @@ class Writer:
         named = {key.replace("__", "-").replace("_", "."): v for key, v in properties.items()}
         self.change({"action": "set-properties", "updates": named})
 
+    def retype(self, kind: object) -> None:
+        field = {"id": 2, "name": "odd", "required": False, "type": kind}
+        schema = {**SCHEMA, "schema-id": 1, "fields": [*SCHEMA["fields"], field]}
+        self.change(
+            {"action": "upgrade-format-version", "format-version": 3},
+            {"action": "add-schema", "schema": schema, "last-column-id": 1000},
+            {"action": "set-current-schema", "schema-id": -1},
+        )
+
     def move(self, location: str) -> None:
         self.change({"action": "set-location", "location": location})
 
@@ -75,14 +85,18 @@ class Writer:
         httpx.delete(f"{self._tables}/{self.name}", headers=self.headers).raise_for_status()
 
     def add_snapshot(
-        self, manifests: str, timestamp: int | None = None, records: str = "1"
+        self,
+        manifests: str,
+        timestamp: int | None = None,
+        records: str = "1",
+        operation: str = "append",
     ) -> None:
         snapshot = {
             "snapshot-id": 1,
             "sequence-number": 1,
             "timestamp-ms": timestamp or int(time.time() * 1000),
             "manifest-list": manifests,
-            "summary": {"operation": "append", "total-records": records},
+            "summary": {"operation": operation, "total-records": records},
             "schema-id": 0,
         }
         main = {"ref-name": "main", "type": "branch", "snapshot-id": 1}
@@ -90,6 +104,21 @@ class Writer:
             {"action": "add-snapshot", "snapshot": snapshot},
             {"action": "set-snapshot-ref", **main},
         )
+
+    def create_view(self, timestamp: int) -> None:
+        sql = {"type": "sql", "sql": "SELECT 1 id", "dialect": "trino"}
+        version = {
+            "version-id": 1,
+            "schema-id": 0,
+            "timestamp-ms": timestamp,
+            "summary": {},
+            "representations": [sql],
+            "default-namespace": ["gold"],
+        }
+        body = {"name": self.name, "schema": SCHEMA, "view-version": version, "properties": {}}
+        views = self._tables.removesuffix("tables") + "views"
+        answer = httpx.post(views, json=body, headers=self.headers)
+        assert answer.is_success, answer.text
 
     @property
     def _tables(self) -> str:
@@ -309,14 +338,40 @@ async def test_manifests_on_this_machine_are_not_read(lakehouse, writer, tmp_pat
         published(lakehouse.publisher_lake, writer.table, uuid4().hex)
 
 
+def nested_list(depth: int) -> object:
+    kind: object = "long"
+    for level in range(depth):
+        kind = {
+            "type": "list",
+            "element-id": 10 + level,
+            "element-required": False,
+            "element": kind,
+        }
+    return kind
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
         lambda writer: writer.move("file:///etc"),
         lambda writer: writer.add_snapshot("s3://warehouse/x", timestamp=10**17),
         lambda writer: writer.add_snapshot("s3://warehouse/x", records="²"),
+        lambda writer: writer.add_snapshot("s3://warehouse/x", operation="evil"),
+        lambda writer: writer.retype("variant"),
+        lambda writer: writer.retype("geometry(srid:3857)"),
+        lambda writer: writer.retype(nested_list(150)),
+        lambda writer: writer.retype(nested_list(250)),
     ],
-    ids=["location", "time", "figure"],
+    ids=[
+        "location",
+        "time",
+        "figure",
+        "operation",
+        "variant",
+        "geometry",
+        "nested",
+        "deeply nested",
+    ],
 )
 async def test_a_list_omits_a_table_whose_metadata_is_refused(lakehouse, writer, spoil):
     writer.create()
@@ -326,7 +381,26 @@ async def test_a_list_omits_a_table_whose_metadata_is_refused(lakehouse, writer,
     names = [info.table for info in await tables_of(lakehouse.catalog, "gold")]
     assert good in names
     assert writer.table not in names
+    with pytest.raises(TableRefused) as refused:
+        await lakehouse.catalog.table(writer.table)
+    assert refused.value.members["table"] == writer.table
     await lakehouse.catalog.drop_table(good)
+
+
+async def test_a_list_leaves_out_a_view_whose_metadata_is_refused(lakehouse):
+    writer, good = Writer.of(lakehouse.lake), f"gold.good_{uuid4().hex[:8]}"
+    writer.create_view(timestamp=2**62)
+    await lakehouse.catalog.replace_view(good, "SELECT 1 x", [Column("x", "integer")], {})
+    try:
+        names = [info.table for info in await views_of(lakehouse.catalog, "gold")]
+        assert good in names
+        assert writer.table not in names
+        with pytest.raises(TableRefused) as refused:
+            await lakehouse.catalog.view(writer.table)
+        assert refused.value.members["table"] == writer.table
+    finally:
+        for view in (good, writer.table):
+            await lakehouse.catalog.drop_view(view)
 
 
 async def test_leftovers_are_not_searched_at_other_places(lakehouse, writer):

@@ -7,7 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from app import disk
 from app.errors import EngineFailed
+from app.lakehouse.embedded.lakehouse import FULL, ROOM
 from app.lakehouse.publish.result_file import RESULT, discard_result, open_result, write_result
 
 ROWS = pa.table({"id": [1, 2, 3], "name": ["one", "two", "three"]})
@@ -46,6 +48,40 @@ def test_a_full_disk_is_named_and_retryable(tmp_path: Path) -> None:
     with pytest.raises(EngineFailed, match="disk of the gateway is full") as told:
         write_result(tmp_path, ROWS.schema, ROWS.to_batches())
     assert told.value.can_retry
+
+
+ALL_OF_IT = 2**62
+"""A reserve that no disk has."""
+
+
+def test_rows_leave_the_reserve_of_the_disk_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def filling() -> Iterator[pa.RecordBatch]:
+        yield ROWS.to_batches()[0]
+        monkeypatch.setattr(disk, "RESERVE", ALL_OF_IT)
+        yield ROWS.to_batches()[0]
+
+    with pytest.raises(EngineFailed, match="disk of the gateway is full") as told:
+        write_result(tmp_path, ROWS.schema, filling())
+    assert told.value.can_retry
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_published_leaves_the_reserve_of_the_disk_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_result(tmp_path, ROWS.schema, ROWS.to_batches(max_chunksize=2))
+    with open_result(tmp_path) as reader:
+        assert reader.read_next_batch().num_rows == 2
+        monkeypatch.setattr(disk, "RESERVE", ALL_OF_IT)
+        with pytest.raises(EngineFailed, match="disk of the gateway is full"):
+            reader.read_next_batch()
+
+
+def test_the_reserve_is_more_than_what_restarts_seaweedfs() -> None:
+    """After its disk was full, SeaweedFS needs a restart, which all callers see."""
+    assert disk.RESERVE > ROOM > FULL
 
 
 def test_a_truncated_file_is_not_taken_for_a_complete_one(tmp_path: Path) -> None:

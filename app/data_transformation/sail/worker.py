@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.data_transformation import job
 from app.data_transformation.sail.errors import translated
+from app.disk import room
 from app.errors import EngineFailed, EngineUnreachable
 from app.failure import FailureCause
 from app.lakehouse.connection import Lake
@@ -143,6 +144,7 @@ def _configuration(lake: Lake, memory_bytes: int, token: str | None) -> dict[str
         "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
         "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(memory_bytes),
         "SAIL_RUNTIME__TEMPORARY_FILES__PATHS": json.dumps([tempfile.gettempdir()]),
+        "SAIL_RUNTIME__TEMPORARY_FILES__MAX_SIZE": str(room(Path(tempfile.gettempdir()))),
         "AWS_REGION": lake.s3.region,
     }
     if lake.s3.access_key and lake.s3.secret_key:
@@ -160,9 +162,12 @@ def _configuration(lake: Lake, memory_bytes: int, token: str | None) -> dict[str
 def _token(lake: Lake) -> str | None:
     """Return a new token. Sail retains it, and it must outlive the job."""
     from app.lakehouse.rest_catalog import CatalogCredentials
+    from app.lakehouse.signed_tokens import WORKER_LIFETIME, sign_token
 
     if lake.catalog.credential is None:
         return lake.catalog.token
+    if lake.catalog.signs_tokens:
+        return sign_token(lake.catalog.credential, WORKER_LIFETIME)
     url = lake.catalog.oauth2_server_uri or f"{lake.catalog.uri.rstrip('/')}/v1/oauth/tokens"
     credentials = CatalogCredentials(url, lake.catalog.credential)
     return credentials.auth_header().removeprefix("Bearer ")

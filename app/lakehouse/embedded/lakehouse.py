@@ -29,6 +29,7 @@ from app.lakehouse.embedded.seaweedfs_identities import (
     lake_of,
 )
 from app.lakehouse.embedded.seaweedfs_losses import Losses
+from app.lakehouse.listeners import is_ours
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
 from app.lakehouse.storage_probe import HEALTH_KEY, ProbeObject, Proof
 from app.lakehouse.timeouts import READ_TIMEOUT
@@ -173,8 +174,9 @@ class EmbeddedLakehouse:
         await seaweedfs.end_leftover(self._home)
         alone = self._home.attached.try_exclusive()
         shared = self._home.read()
+        hung = False
         for _ in range(PORT_ATTEMPTS):
-            if shared is None or (alone and not await self._ports_come_free(shared)):
+            if shared is None or (alone and (hung or not await self._are_usable(shared))):
                 shared = new_shared(shared)
                 self._home.write(shared)
             self._use(shared)
@@ -193,6 +195,9 @@ class EmbeddedLakehouse:
     async def _start(self, shared: Shared) -> ChildProcess:
         sources = self._settings.source_prefixes
         return await seaweedfs.start(self._home, shared, self.lake, sources)
+
+    async def _are_usable(self, shared: Shared) -> bool:
+        return seaweedfs.remove_sockets(shared) and await self._ports_come_free(shared)
 
     async def _ports_come_free(self, shared: Shared) -> bool:
         """Wait for the ports: the kernel may still be ending a SeaweedFS that was killed."""
@@ -289,6 +294,10 @@ class EmbeddedLakehouse:
                 await asyncio.sleep(LONGEST_BACKOFF)
 
     async def _restart(self, shared: Shared) -> None:
+        if not await self._ports_come_free(shared):
+            log.error("another process listens on ports %s", seaweedfs.taken_ports(shared))
+            await asyncio.sleep(LONGEST_BACKOFF)
+            return
         self._child = child = await self._start(shared)
         self.restarts += 1
         if await self._ready(child):
@@ -366,6 +375,8 @@ async def _accepts(lake: Lake) -> bool:
     """Return whether both ports accept connections. This costs little compared with a client's
     chain of errors."""
     for address in (lake.s3.endpoint or "", lake.catalog.uri):
+        if not is_ours(address):
+            return False
         port = int(address.rpartition(":")[2])
         try:
             _, writer = await asyncio.open_connection(seaweedfs.HOST, port)

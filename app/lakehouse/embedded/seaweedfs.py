@@ -51,6 +51,7 @@ def s3_connection(shared: Shared) -> S3Connection:
         access_key=shared.access_key,
         secret_key=shared.secret_key,
         bucket=BUCKET,
+        own_user=True,
     )
 
 
@@ -61,6 +62,8 @@ def catalog_connection(shared: Shared) -> CatalogConnection:
         warehouse=TABLE_BUCKET,
         credential=f"{shared.access_key}:{shared.secret_key}",
         oauth2_server_uri=f"{uri}/v1/oauth/tokens",
+        signs_tokens=True,
+        own_user=True,
     )
 
 
@@ -82,6 +85,8 @@ async def start(home: Home, shared: Shared, lake: Lake, sources: Sequence[str]) 
             "AWS_ACCESS_KEY_ID": shared.access_key,
             "AWS_SECRET_ACCESS_KEY": shared.secret_key,
             "HOME": str(data),
+            # Does not exist. It would only take uploads by HTML forms, before a key is checked.
+            "TMPDIR": str(data / "no-temporary-files"),
             "GOMEMLIMIT": "400MiB",
             **seaweedfs_ports.environment(home, shared),
         },
@@ -98,11 +103,17 @@ async def stop(home: Home, shared: Shared, child: ChildProcess) -> None:
     remove_sockets(shared)
 
 
-def remove_sockets(shared: Shared) -> None:
-    """Remove the gRPC sockets that SeaweedFS leaves in /tmp when it is killed."""
+def remove_sockets(shared: Shared) -> bool:
+    """Remove the gRPC sockets that SeaweedFS leaves in /tmp when it is killed. Return False if
+    another user has put something there, since SeaweedFS does not start then."""
+    free = True
     for port in shared.ports.values():
         for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108
-            socket.unlink(missing_ok=True)
+            try:
+                socket.unlink(missing_ok=True)
+            except OSError:
+                free = False
+    return free
 
 
 async def end_leftover(home: Home) -> None:

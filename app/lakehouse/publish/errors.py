@@ -4,8 +4,8 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.errors import EngineFailed, EngineUnreachable
-from app.failure import FailureCause
+from app.disk import disk_full
+from app.errors import EngineUnreachable
 from app.lakehouse.locations import ForeignFile, of_foreign_file
 
 
@@ -27,9 +27,3 @@ def lake_errors() -> Iterator[None]:
         if error.filename is not None:
             raise
         raise EngineUnreachable(f"The object store could not be reached: {error}") from error
-
-
-def disk_full() -> EngineFailed:
-    return EngineFailed(
-        "The disk of the gateway is full.", cause=FailureCause.INTERNAL, retryable=True
-    )

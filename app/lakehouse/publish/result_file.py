@@ -10,8 +10,8 @@ import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from app.disk import disk_full, require_room
 from app.errors import EngineFailed
-from app.lakehouse.publish.errors import disk_full
 from app.processes.handover import open_handed_over
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ RESULT = "result.arrow"
 
 def write_result(folder: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     """Write one batch after the other, so that memory holds only one of them. A failure leaves no
-    file. Raises `EngineFailed` when the disk is full."""
+    file. Raises `EngineFailed` when the disk is full but for its reserve."""
     try:
-        _write(str(folder / RESULT), schema, batches)
+        _write(folder, schema, batches)
     except BaseException as error:
         discard_result(folder)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -35,12 +35,14 @@ def write_result(folder: Path, schema: pa.Schema, batches: Iterable[pa.RecordBat
         raise
 
 
-def _write(path: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+def _write(folder: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     import pyarrow as pa
 
     options = pa.ipc.IpcWriteOptions(compression="lz4")
+    path = str(folder / RESULT)
     with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, schema, options=options) as writer:
         for batch in batches:
+            require_room(folder, batch.nbytes)
             writer.write_batch(batch)
 
 
@@ -53,10 +55,10 @@ def open_result(folder: Path) -> Iterator[pa.RecordBatchReader]:
     """Open the file that the worker of `folder` has written. Raises `EngineFailed`, also when the
     file is read."""
     with open_handed_over(folder, RESULT) as file:
-        yield _reader(file)
+        yield _reader(file, folder)
 
 
-def _reader(file: Any) -> pa.RecordBatchReader:
+def _reader(file: Any, folder: Path) -> pa.RecordBatchReader:
     import pyarrow as pa
 
     try:
@@ -73,6 +75,8 @@ def _reader(file: Any) -> pa.RecordBatchReader:
                 batch.validate(full=True)
             except pa.ArrowInvalid as error:
                 raise EngineFailed(f"The worker's result is not valid: {error}") from error
+            # The embedded lake stores it on the same disk.
+            require_room(folder, batch.nbytes)
             yield batch
 
     return pa.RecordBatchReader.from_batches(opened.schema, batches())

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from app.disk import RESERVE, disk_full, room
 from app.errors import AsgardError, EngineFailed, EngineUnreachable, SqlInvalid, TableNotFound
 from app.failure import FailureCause
-from app.lakehouse.publish.errors import disk_full, lake_errors
+from app.lakehouse.publish.errors import lake_errors
+from app.lakehouse.signed_tokens import WORKER_LIFETIME, sign_token
 from app.sql.quoting import literal, quoted
 from app.warehouse.duckdb.column_names import missing_column, refuse_fallbacks
 
@@ -41,6 +43,8 @@ def open_session(lake: Lake, scratch: Path, memory: str, threads: int = 2) -> Du
             "memory_limit": memory,
             "threads": threads,
             "temp_directory": str(scratch),
+            # It cannot change later, when the disk may have room again.
+            "max_temp_directory_size": f"{max(room(scratch.parent), RESERVE) // 2}B",
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "python_enable_replacements": False,
@@ -86,8 +90,11 @@ def s3_secret(lake: Lake) -> str:
 
 def catalog_secret(lake: Lake) -> str | None:
     """Return the secret, or None for a catalog without authentication."""
-    if lake.catalog.token:
-        return f"CREATE SECRET lake_catalog (TYPE iceberg, TOKEN {literal(lake.catalog.token)})"
+    token = lake.catalog.token
+    if lake.catalog.credential and lake.catalog.signs_tokens:
+        token = sign_token(lake.catalog.credential, WORKER_LIFETIME)
+    if token:
+        return f"CREATE SECRET lake_catalog (TYPE iceberg, TOKEN {literal(token)})"
     if not lake.catalog.credential:
         return None
     client, _, secret = lake.catalog.credential.partition(":")
@@ -99,7 +106,8 @@ def catalog_secret(lake: Lake) -> str | None:
 
 
 def attach(lake: Lake) -> str:
-    access = "SECRET lake_catalog" if catalog_secret(lake) else "AUTHORIZATION_TYPE 'none'"
+    guarded = lake.catalog.token or lake.catalog.credential
+    access = "SECRET lake_catalog" if guarded else "AUTHORIZATION_TYPE 'none'"
     return (
         f"ATTACH {literal(lake.catalog.warehouse or '')} AS {quoted(lake.catalog_name)} "
         f"(TYPE iceberg, ENDPOINT {literal(lake.catalog.uri)}, {access}, READ_ONLY true)"

@@ -35,6 +35,7 @@ from app.airbyte.local.files.unpack import (
     opened,
     unpacked,
 )
+from app.disk import room
 from app.errors import SourceUnreadable
 
 FILE_BYTES = 256 * 1024 * 1024
@@ -166,6 +167,7 @@ class _connection:  # noqa: N801 — reads as a function
                 "threads": job.threads,
                 "memory_limit": "1GB",
                 "temp_directory": str(job.directory / "duckdb"),
+                "max_temp_directory_size": f"{room(job.directory)}B",
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
             }
