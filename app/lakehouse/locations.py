@@ -60,13 +60,18 @@ class TableLocations:
     tables_under: str | None = None
     schemas: Mapping[str, str] = field(default_factory=dict)
 
+    def location_of(self, identifier: Sequence[str]) -> str | None:
+        """Return where a table of this name has to be, or None if the catalog decides."""
+        if self.tables_under is None:
+            return None
+        return f"{self.tables_under}/{'/'.join(identifier)}"
+
     def require_place(
         self, identifier: Sequence[str], location: str, metadata_location: str | None
     ) -> None:
         """Raise `TableRefused` unless a table of this name may have this location."""
         name, place = ".".join(identifier), place_of(location)
-        if self.tables_under is not None:
-            expected = f"{self.tables_under}/{'/'.join(identifier)}"
+        if (expected := self.location_of(identifier)) is not None:
             own = place_of(expected)
             metadata_place = place_of(metadata_location) if metadata_location else own
             if (

@@ -27,9 +27,17 @@ from app.telemetry.calls import SILENT, Telemetry
 from app.telemetry.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from pyiceberg.table import CommitTableResponse, StagedTable, Table
+    import pyarrow as pa
+    from pyiceberg.schema import Schema
+    from pyiceberg.table import (
+        CommitTableResponse,
+        CreateTableTransaction,
+        StagedTable,
+        Table,
+    )
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.update import TableRequirement, TableUpdate
+    from pyiceberg.typedef import Identifier
 
 POOL_SIZE = 16
 RENEWAL_MARGIN = 300.0
@@ -235,6 +243,22 @@ class TimedRestCatalog(RestCatalog):
         finally:
             self._commit.last_column_id = None
         return response.model_copy(update={"metadata": _harmless(response.metadata)})
+
+    def create_table_transaction(
+        self,
+        identifier: "str | Identifier",
+        schema: "Schema | pa.Schema",
+        location: str | None = None,
+        *more: Any,
+        **options: Any,
+    ) -> "CreateTableTransaction":
+        """Name the location. SeaweedFS would choose another one for a second writer that creates
+        the table at the same time, and Asgard would then refuse the table."""
+        location = location or self._places.location_of(self.identifier_to_tuple(identifier))
+        transaction: CreateTableTransaction = super().create_table_transaction(
+            identifier, schema, location, *more, **options
+        )
+        return transaction
 
     def _response_to_table(
         self, identifier_tuple: tuple[str, ...], table_response: TableResponse

@@ -2,6 +2,7 @@ import asyncio
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pyarrow as pa
 import pytest
@@ -261,3 +262,20 @@ async def test_a_view_can_be_given_what_it_had_before(lakehouse):
         assert (found.sql, found.properties["run"]) == (sql, str(run))
         assert [column.name for column in found.columns] == [column.name for column in kept]
         assert replaced.view_uuid == found.view_uuid
+
+
+async def test_two_writers_that_create_a_table_at_once_get_the_same_location(lakehouse):
+    """SeaweedFS offers the second one another folder if the first has written files already."""
+    name = f"gold.t{uuid4().hex[:8]}"
+    writers = [lakehouse.lake.open_catalog() for _ in range(2)]
+
+    def create() -> list[str]:
+        locations = []
+        for writer in writers:
+            staged = writer.create_table_transaction(name, ROWS.schema)
+            locations.append(staged.table_metadata.location)
+            staged._table.io.new_output(f"{locations[-1]}/data/{uuid4().hex}").create().close()
+        return locations
+
+    first, second = await asyncio.to_thread(create)
+    assert first == second
