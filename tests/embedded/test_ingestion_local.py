@@ -5,6 +5,7 @@ What both ingestion engines have in common is in `test_ingestion_connectors.py`.
 
 import os
 import signal
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -14,12 +15,14 @@ from ingestion_world import (  # noqa: F401
     World,
     connectors,
     local_ingestion_world,
+    local_world_of,
     make,
 )
 
 from app.airbyte.engine import SourceDraft
 from app.errors import Conflict, InvalidBody
 from app.runs.model import RunState
+from tests.conftest import Lakehouse
 from tests.patience import until
 
 SECRET = "tr0ub4dor-and-3"
@@ -185,16 +188,21 @@ async def test_reconciling_finds_a_commit_and_sweeps_uncommitted_files(world: Wo
     assert await toy.rows() == [1, 2, 3]
 
 
-async def test_a_read_of_streams_does_not_install_a_connector(world: World) -> None:
-    name = f"missing-{uuid4().hex[:6]}"
-    draft = SourceDraft(name=name, type="faker", config={"count": 1})
-    source = await world.engine.create_source(str(uuid4()), draft, CALLER)
-    before = await world.runs.list(target="connector/faker")
-    with pytest.raises(Conflict, match="The connector faker is not installed") as refused:
-        await world.service.streams(source.id)
-    assert refused.value.hint == (
-        f"POST /airbyte/datasource/{source.id}/check installs it. That needs the scope "
-        "airbyte:write."
-    )
-    after = await world.runs.list(target="connector/faker")
-    assert after.total_count == before.total_count
+async def test_a_read_of_streams_does_not_install_a_connector(
+    lakehouse: Lakehouse, tmp_path: Path
+) -> None:
+    """In a home of its own, where no other test has installed it."""
+    settings = lakehouse.settings.model_copy(update={"asgard_home": tmp_path})
+    async with local_world_of(lakehouse, settings, tmp_path) as world:
+        name = f"missing-{uuid4().hex[:6]}"
+        draft = SourceDraft(name=name, type="faker", config={"count": 1})
+        source = await world.engine.create_source(str(uuid4()), draft, CALLER)
+        before = await world.runs.list(target="connector/faker")
+        with pytest.raises(Conflict, match="The connector faker is not installed") as refused:
+            await world.service.streams(source.id)
+        assert refused.value.hint == (
+            f"POST /airbyte/datasource/{source.id}/check installs it. That needs the scope "
+            "airbyte:write."
+        )
+        after = await world.runs.list(target="connector/faker")
+        assert after.total_count == before.total_count

@@ -70,9 +70,12 @@ async def test_the_aliases_of_spark_sql_arrive_in_gold(
     client: httpx.AsyncClient, lakehouse: Lakehouse
 ) -> None:
     name = f"text_alias_{uuid4().hex[:8]}"
-    aliases = (f"{n} AS `{text.replace('`', '``')}`" for text, n in NUMBERED.items())
+    # Spark would read the start of a variable, so that the guard refuses it.
+    numbered = {text: n for text, n in NUMBERED.items() if "${" not in text}
+    assert len(numbered) == len(NUMBERED) - 1
+    aliases = (f"{n} AS `{text.replace('`', '``')}`" for text, n in numbered.items())
     await succeed(client, f"SELECT {', '.join(aliases)}", destination_table=name)
-    assert await transformed(client, lakehouse, name) == NUMBERED
+    assert await transformed(client, lakehouse, name) == numbered
 
 
 async def ingested(

@@ -56,7 +56,7 @@ async def publishing(world: World, run: Run) -> bool:
 
 def builders(world: World) -> list[psutil.Process]:
     children = psutil.Process().children(recursive=True)
-    return [c for c in children if any("app.warehouse.dbt." in part for part in c.cmdline())]
+    return [c for c in children if "app.warehouse.duckdb.builder" in c.cmdline()]
 
 
 async def test_a_table_holds_the_rows_of_its_query_and_records_its_inputs(world: World) -> None:
