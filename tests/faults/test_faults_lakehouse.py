@@ -22,8 +22,8 @@ from app.lakehouse.timeouts import READ_TIMEOUT
 pytestmark = pytest.mark.timeout(600)
 
 TRUE_ENDS = {"lost", "engine_unreachable", "timeout", "internal"}
-ROOM = 160 * 2**20
-"""SeaweedFS alone takes 30 MB of it, and needs a hundredth of it free."""
+ROOM = 512 * 2**20
+"""SeaweedFS alone takes 30 MB of it, and needs a hundredth of it free. Runs leave 256 MB free."""
 PUTS = 150
 
 
