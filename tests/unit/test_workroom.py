@@ -14,7 +14,7 @@ import pytest
 from app.airbyte.local import sandbox
 from app.airbyte.local.files.opening import opened_without_links
 from app.airbyte.local.sandbox import WorkDirectories, WorkDirectory
-from app.errors import SourceNotFound
+from app.errors import EngineFailed, SourceNotFound
 from app.processes import ChildProcess, WorkerProcess
 from app.processes.handover import take_over
 
@@ -222,3 +222,15 @@ def test_other_files_are_not_taken_over(tmp_path: Path, planted: str) -> None:
         take_over(own, file, tmp_path / "taken")
     assert secret.read_text() == "of the gateway"
     assert not (tmp_path / "taken").is_file()
+
+
+async def test_a_connectors_worker_that_dies_at_its_start_fails_the_run_as_worth_a_retry(
+    directories: WorkDirectories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # This module does nothing, so that the process ends before it answers.
+    monkeypatch.setattr(sandbox, "CONNECTOR_MODULE", "keyword")
+    with pytest.raises(EngineFailed) as failed:
+        async with directories.for_connector("toy"):
+            pass
+    assert failed.value.can_retry
+    assert "ended with exit code 0" in failed.value.detail

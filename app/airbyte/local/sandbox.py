@@ -127,15 +127,7 @@ class WorkDirectories:
     async def for_connector(self, name: str) -> AsyncIterator[WorkDirectory]:
         """Starts a separate worker. Killing it ends the connector and everything it started."""
         async with self._directory(name) as directory:
-            worker = await WorkerProcess.start(
-                CONNECTOR_MODULE,
-                name=f"connector {name}",
-                log_path=self._logs / "connectors.log",
-                handshake={},
-                max_rss=CONNECTOR_MEMORY,
-                telemetry=self._telemetry,
-                engine="connector",
-            )
+            worker = await self._connector_worker(name)
             try:
                 yield WorkDirectory(directory, worker)
             finally:
@@ -154,6 +146,20 @@ class WorkDirectories:
                     yield worker
                     return
                 worker.kill()
+
+    async def _connector_worker(self, name: str) -> WorkerProcess:
+        try:
+            return await WorkerProcess.start(
+                CONNECTOR_MODULE,
+                name=f"connector {name}",
+                log_path=self._logs / "connectors.log",
+                handshake={},
+                max_rss=CONNECTOR_MEMORY,
+                telemetry=self._telemetry,
+                engine="connector",
+            )
+        except WorkerDied as error:
+            raise _died(error) from error
 
     async def _file_worker(self, folder: Path) -> WorkerProcess:
         reads = _identities(self._roots)
