@@ -51,9 +51,13 @@ def build(home: Path) -> Image:
     for folder in (source, image.prefix):
         folder.mkdir()
     # As an emptyDir is: whoever runs the container may write into it, and does not own it.
-    for name in ("tmp", "state", "dbt"):
+    for name in ("tmp", "state"):
         (home / name).mkdir()
         (home / name).chmod(0o777)
+    # Anyone may write into an emptyDir, but only this pod mounts it. This is not a mounted volume.
+    (home / "dbt").mkdir(mode=0o700)
+    if os.getuid() == 0:
+        os.chown(home / "dbt", UID, UID)
     venv.create(home / "base", with_pip=True, symlinks=True)
     path = f"{home / 'base' / 'bin'}:{os.environ['PATH']}"
     environment = os.environ | {"PATH": path} | _index()
