@@ -130,7 +130,7 @@ async def test_a_missing_crd_is_reported(lakehouse: Lakehouse, bare: KubeServer)
     async with operator_runs(lakehouse, bare.kubeconfig(ADMIN), "default") as runs:
         cause, message, hint = fault(await runs.ended(await runs.start("sk_no_crd")))
     assert cause == "internal"
-    assert "knows no sparkapplications.sparkoperator.k8s.io" in message
+    assert "does not have sparkapplications.sparkoperator.k8s.io" in message
     assert "CRDs (v1beta2)" in hint
 
 
