@@ -54,9 +54,12 @@ async def publishing(world: World, run: Run) -> bool:
     return bool(run.engine) or run.state.is_terminal
 
 
+BUILDERS = {"app.warehouse.duckdb.builder", "app.warehouse.trino.builder"}
+
+
 def builders(world: World) -> list[psutil.Process]:
     children = psutil.Process().children(recursive=True)
-    return [c for c in children if "app.warehouse.duckdb.builder" in c.cmdline()]
+    return [c for c in children if any(part in BUILDERS for part in c.cmdline())]
 
 
 async def test_a_table_holds_the_rows_of_its_query_and_records_its_inputs(world: World) -> None:

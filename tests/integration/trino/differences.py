@@ -13,6 +13,8 @@ _HISTORY = "Nessie shows the current snapshot alone"
 _OAUTH = "this Nessie gives no tokens; runs on SeaweedFS's catalog"
 ON_NESSIE: dict[str, str] = {
     "test_a_tables_figures_are_those_of_its_snapshot": f"{_HISTORY}: created_at is its time",
+    "test_two_writers_that_create_a_table_at_once_get_the_same_location": "Nessie gives each "
+    "table a folder of its own",
     "test_a_runs_snapshot_is_found_behind_later_ones": _HISTORY,
     "test_a_replacement_is_one_snapshot_with_the_runs_id": _HISTORY,
     "test_old_snapshots_expire_with_the_files_that_only_they_use": "nessie-gc deletes files",

@@ -258,7 +258,7 @@ async def test_a_snapshot_of_another_writer_does_not_count_as_the_runs(
 
     engine: Any = world.engine
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "client", Rival(trino_connection(world.lakehouse.settings)))
+        patch.setattr(engine.tables, "client", Rival(trino_connection(world.lakehouse.settings)))
         run = await world.build(name, "SELECT 2 AS k")
     assert await world.rows(name) == [{"k": 2}, {"k": 7}]
     if world.lakehouse.lake.catalog.hides_history:
