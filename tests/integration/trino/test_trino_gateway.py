@@ -154,7 +154,7 @@ def test_the_demo_carries_its_data_from_bronze_to_a_product(
         client = Client(gateways[0].url, Console(file=nowhere))
         story = Story(client, raw_data())
         try:
-            story.tell()
+            story.run()
         finally:
             client.close()
     raw = punctuality()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.processes import WorkerProcess
 from app.runs.model import RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization
 from app.warehouse.trino.engine import TrinoEngine
@@ -35,14 +36,26 @@ async def world(
         yield world
 
 
+class Unconfined(Workers):
+    """Workers without a sandbox, which would keep them from reading the tests."""
+
+    async def _start(self, kind: WorkerKind, folder: Path) -> WorkerProcess:
+        return await WorkerProcess.start(
+            kind.module,
+            name=kind.name,
+            log_path=self._logs / f"{kind.name}.log",
+            handshake={**kind.handshake, "folder": str(folder)},
+        )
+
+
 @asynccontextmanager
 async def hostile(world: World, home: Path, **handshake: Any) -> AsyncIterator[None]:
     """Replace dbt's workers with hostile ones in this context."""
     engine = world.engine
     assert isinstance(engine, TrinoEngine)
     good, handshake = engine.workers, {"catalog": engine.tables.lake.catalog_name, **handshake}
-    stranger = WorkerKind("tests.hostile_dbt", "dbt-worker", handshake, hosts=None)
-    engine.workers = Workers(home, builder=stranger, builders=1)
+    stranger = WorkerKind("tests.hostile_dbt", "dbt-worker", handshake, hosts=())
+    engine.workers = Unconfined(home, builder=stranger, builders=1)
     try:
         yield
     finally:
