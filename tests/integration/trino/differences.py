@@ -5,6 +5,8 @@ ON_TRINO: dict[str, str] = {
     "test_validation_refuses_sql_that_the_engine_does_not_support": "Trino supports this SQL",
     "test_a_session_reaches_nothing_but_the_lake": "about DuckDB's own session; "
     "Trino's reach is that of its catalogs and access control",
+    "test_two_writers_that_create_a_table_at_once_get_the_same_location": "the catalog of an "
+    "external lake chooses the folders of tables",
     "test_merges_leave_one_file_and_no_delete_files": "Trino merges on read: delete files are "
     "worked in from the eighth on (test_trino_engine)",
 }
@@ -13,8 +15,6 @@ _HISTORY = "Nessie shows the current snapshot alone"
 _OAUTH = "this Nessie gives no tokens; runs on SeaweedFS's catalog"
 ON_NESSIE: dict[str, str] = {
     "test_a_tables_figures_are_those_of_its_snapshot": f"{_HISTORY}: created_at is its time",
-    "test_two_writers_that_create_a_table_at_once_get_the_same_location": "Nessie gives each "
-    "table a folder of its own",
     "test_a_runs_snapshot_is_found_behind_later_ones": _HISTORY,
     "test_a_replacement_is_one_snapshot_with_the_runs_id": _HISTORY,
     "test_old_snapshots_expire_with_the_files_that_only_they_use": "nessie-gc deletes files",
