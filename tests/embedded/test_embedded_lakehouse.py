@@ -143,7 +143,7 @@ async def test_a_seaweedfs_that_stops_answering_is_restarted(tmp_path):
 
 
 async def test_a_seaweedfs_that_hangs_while_starting_is_restarted(tmp_path):
-    lakehouse = opened(tmp_path, Patience(ready_within=4))
+    lakehouse = opened(tmp_path, Patience(ready_within=8))
     opening = asyncio.create_task(lakehouse.__aenter__())
     await until(lambda: bool(seaweedfs_of(tmp_path)), 10)
     [hanging] = seaweedfs_of(tmp_path)

@@ -6,6 +6,7 @@ import os
 import random
 import secrets
 import socket
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -116,18 +117,19 @@ def new_shared(previous: Shared | None = None) -> Shared:
     return Shared(
         access_key=previous.access_key if previous else f"asgard-{secrets.token_hex(8)}",
         secret_key=previous.secret_key if previous else secrets.token_urlsafe(32),
-        ports=free_ports(),
+        ports=free_ports(avoided=previous.ports.values() if previous else ()),
     )
 
 
-def free_ports() -> dict[str, int]:
+def free_ports(avoided: Collection[int] = ()) -> dict[str, int]:
+    """Return a free port for each listener, and none of `avoided`."""
     candidates = random.sample(range(LOWEST, HIGHEST), HIGHEST - LOWEST)
-    free = (port for port in candidates if is_free(port))
+    free = (port for port in candidates if port not in avoided and is_free(port))
     ports = {name: next(free) for name in LISTENERS}
     taken = set(ports.values())
     for port in free:
         above = port + ADMIN_GRPC_OFFSET
-        if port < LOWEST + 2_000 and port not in taken and is_free(above):
+        if port < LOWEST + 2_000 and port not in taken and above not in avoided and is_free(above):
             return ports | {"admin.port": port, "admin.port.grpc": above}
     raise OSError(f"no free ports are left between {LOWEST} and {HIGHEST}")
 
