@@ -16,8 +16,7 @@ from app.warehouse.dependents import (
 )
 
 if TYPE_CHECKING:
-    from app.lakehouse.catalog import Catalog, TableInfo
-    from app.lakehouse.connection import Lake
+    from app.lakehouse.catalog import Catalog
 
 
 class SparkRunHandler:
@@ -75,18 +74,8 @@ class SparkRunHandler:
         table = await self._catalog.table(name)
         if table is None:
             raise TableNotFound(f"{name} was dropped before the job started.", missing=name)
-        return table_input(table, self._catalog.lake)
+        return RunInput.of(table, self._catalog.lake.catalog.ref)
 
 
 def path_input(files: Resolved) -> RunInput:
     return RunInput(table=files.path, run_ids=files.run_ids, source=files.source)
-
-
-def table_input(table: "TableInfo", lake: "Lake") -> RunInput:
-    return RunInput(
-        table=table.table,
-        table_uuid=table.table_uuid,
-        snapshot_id=table.snapshot_id,
-        metadata_location=table.metadata_location,
-        catalog_ref=lake.catalog.ref,
-    )

@@ -9,7 +9,7 @@ from app.caller import Caller
 from app.config import Settings
 from app.data_transformation.engine import Reading, SparkEngine, SparkWork, WriteMode
 from app.data_transformation.resources import SparkResources
-from app.data_transformation.run_handler import path_input, table_input
+from app.data_transformation.run_handler import path_input
 from app.data_transformation.schemas import TransformRequest
 from app.data_transformation.source_files import SourceResolver
 from app.data_transformation.states import SparkState
@@ -171,7 +171,7 @@ class SparkService:
     async def _table(self, name: str) -> RunInput:
         table = await self._catalog.table(name)
         if table is not None:
-            return table_input(table, self._lake)
+            return RunInput.of(table, self._lake.catalog.ref)
         if await self._catalog.view(name) is not None:
             raise NotSupported(
                 f"{name} is a view, but Spark reads only tables. Read the tables that the view "

@@ -140,18 +140,8 @@ class Catalog:
 
     async def state(self, name: str) -> TableState | None:
         """Return the state to record for a table or view that was read or published."""
-        ref = self.lake.catalog.ref
-        if table := await self.table(name):
-            return TableState(
-                table=name,
-                table_uuid=table.table_uuid,
-                snapshot_id=table.snapshot_id,
-                metadata_location=table.metadata_location,
-                catalog_ref=ref,
-            )
-        if view := await self.view(name):
-            return TableState(table=name, table_uuid=view.view_uuid, catalog_ref=ref)
-        return None
+        info = await self.table(name) or await self.view(name)
+        return TableState.of(info, self.lake.catalog.ref) if info else None
 
     async def close(self) -> None:
         with self._opening:

@@ -1,6 +1,9 @@
 """States of tables, and the outputs of runs."""
 
+from typing import Self
+
 from app.frozen import Frozen
+from app.lakehouse.tables import TableInfo, ViewInfo
 
 
 class TableState(Frozen):
@@ -11,6 +14,18 @@ class TableState(Frozen):
     snapshot_id: str | None = None
     metadata_location: str | None = None
     catalog_ref: str | None = None
+
+    @classmethod
+    def of(cls, info: TableInfo | ViewInfo, catalog_ref: str) -> Self:
+        if isinstance(info, ViewInfo):
+            return cls(table=info.table, table_uuid=info.view_uuid, catalog_ref=catalog_ref)
+        return cls(
+            table=info.table,
+            table_uuid=info.table_uuid,
+            snapshot_id=info.snapshot_id,
+            metadata_location=info.metadata_location,
+            catalog_ref=catalog_ref,
+        )
 
 
 class StreamOutput(Frozen):

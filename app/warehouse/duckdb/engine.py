@@ -149,7 +149,7 @@ class DuckDbEngine:
         await self._target.note(spec.table, control)
         guarded = await self._sql_guard.check_query(spec.sql)
         relations = await find_relations(self._catalog, names_of(guarded))
-        inputs = tuple(self._input(info) for info in relations.values())
+        inputs = tuple(RunInput.of(info, self._lake.catalog.ref) for info in relations.values())
         target = spec.table if spec.materialization.is_view else None
         text = await self._to_duckdb(guarded, relations, target)
         async with self._workers.builder() as worker:
@@ -187,7 +187,7 @@ class DuckDbEngine:
             if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
                 return None
             await rebuild_views_of_reconciled(self._views.rebuild, run)
-            return RunResult(output=self._view_output(view))
+            return RunResult(output=RunOutput.of(view, self._lake.catalog.ref))
         output = await self._target.published(spec.table, run.run_id)
         if output is None:
             await self._catalog.run(lambda catalog: publish.sweep(catalog, spec.table, run.run_id))
@@ -214,7 +214,7 @@ class DuckDbEngine:
                 spec.table, spec.sql, _columns(built), {RUN_ID_PROPERTY: run_id}
             )
             require_own(view, run_id)
-            return self._view_output(view)
+            return RunOutput.of(view, self._lake.catalog.ref)
         return await self._publish_table(spec, run_id, worker)
 
     async def _publish_table(
@@ -269,22 +269,6 @@ class DuckDbEngine:
     ) -> str:
         views = await expand_views(self._catalog, relations, self._sql_guard.check_query, target)
         return await self._sql_guard.to_duckdb(query.sql, views=views)
-
-    def _input(self, info: TableInfo | ViewInfo) -> RunInput:
-        ref = self._lake.catalog.ref
-        if isinstance(info, ViewInfo):
-            return RunInput(table=info.table, table_uuid=info.view_uuid, catalog_ref=ref)
-        return RunInput(
-            table=info.table,
-            table_uuid=info.table_uuid,
-            snapshot_id=info.snapshot_id,
-            metadata_location=info.metadata_location,
-            catalog_ref=ref,
-        )
-
-    def _view_output(self, view: ViewInfo) -> RunOutput:
-        ref = self._lake.catalog.ref
-        return RunOutput(table=view.table, table_uuid=view.view_uuid, catalog_ref=ref)
 
 
 def _columns(answer: dict[str, Any]) -> list[Column]:

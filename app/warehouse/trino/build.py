@@ -14,6 +14,7 @@ import stamina
 
 from app.errors import AsgardError, EngineFailed, NotFound
 from app.lakehouse.catalog import RUN_ID_PROPERTY
+from app.lakehouse.outputs import RunOutput
 from app.runs.commits import require_own, wrote_nothing
 from app.runs.handler import ReconciledAsFailed
 from app.warehouse.dependents import after_run, rebuild_views_after
@@ -32,7 +33,6 @@ from app.warehouse.trino.tables import TrinoTables, staging_table
 from app.warehouse.worker_calls import Artifacts, call_worker
 
 if TYPE_CHECKING:
-    from app.lakehouse.outputs import RunOutput
     from app.lakehouse.storage import ObjectStore
     from app.lakehouse.tables import TableInfo, ViewInfo
     from app.runs.handler import RunControl
@@ -111,7 +111,7 @@ class TrinoBuild:
             self._spec.table, described.sql, described.columns, {RUN_ID_PROPERTY: self._run_id}
         )
         require_own(view, self._run_id)
-        return self._tables.view_output(view)
+        return RunOutput.of(view, self._tables.lake.catalog.ref)
 
     async def _replace_view_by_table(self, described: Described) -> RunOutput:
         """Build into staging first, so that a query that fails leaves the view unchanged."""

@@ -124,7 +124,7 @@ class TrinoEngine:
         relations = await find_relations(self._catalog, names_of(guarded))
         target = spec.table if spec.materialization.is_view else None
         await self._refuse_cycles(relations, target)
-        inputs = tuple(self._input(info) for info in relations.values())
+        inputs = tuple(RunInput.of(info, self._lake.catalog.ref) for info in relations.values())
         described, _ = await asyncio.gather(
             self._cached_columns(guarded, relations),
             control.progress(inputs=inputs, engine={"name": "dbt-trino"}),
@@ -176,18 +176,6 @@ class TrinoEngine:
             await expand_views(
                 self._catalog, relations, self._sql_guard.check_query, target, foreign=True
             )
-
-    def _input(self, info: TableInfo | ViewInfo) -> RunInput:
-        ref = self._lake.catalog.ref
-        if isinstance(info, ViewInfo):
-            return RunInput(table=info.table, table_uuid=info.view_uuid, catalog_ref=ref)
-        return RunInput(
-            table=info.table,
-            table_uuid=info.table_uuid,
-            snapshot_id=info.snapshot_id,
-            metadata_location=info.metadata_location,
-            catalog_ref=ref,
-        )
 
 
 def _cache_key(sql: str, relations: Relations) -> CacheKey:

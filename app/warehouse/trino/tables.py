@@ -10,7 +10,6 @@ import anyio.to_thread
 from app.errors import EngineUnreachable, NotFound
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
 from app.lakehouse.outputs import RunOutput
-from app.lakehouse.tables import ViewInfo
 from app.runs.commits import RunTarget
 from app.runs.handler import RunResult
 from app.runs.model import Run
@@ -51,7 +50,7 @@ class TrinoTables:
             if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
                 return None
             await rebuild_views_of_reconciled(rebuild, run)
-            return RunResult(output=self.view_output(view))
+            return RunResult(output=RunOutput.of(view, self.lake.catalog.ref))
         published = await self.published(spec.table, query_ids)
         if published is None:
             await self.target.require_unchanged(run)
@@ -84,10 +83,6 @@ class TrinoTables:
 
     def name(self, schema: str, name: str) -> str:
         return table_name(self.lake.catalog_name, schema, name)
-
-    def view_output(self, view: ViewInfo) -> RunOutput:
-        ref = self.lake.catalog.ref
-        return RunOutput(table=view.table, table_uuid=view.view_uuid, catalog_ref=ref)
 
     def _wait_for_abandonment(self, run_id: str, error: EngineUnreachable) -> None:
         """Return if no query of the run can still be running, else raise the error."""
