@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from app.lakehouse.locations import TableLocations
+from app.lakehouse.signed_tokens import WORKER_LIFETIME, sign_token
 from app.lakehouse.timeouts import CONNECT_TIMEOUT, READ_TIMEOUT
 
 if TYPE_CHECKING:
@@ -47,6 +48,18 @@ class CatalogConnection:
     """As for S3."""
     hides_history: bool = False
     """Whether the catalog shows only the newest snapshot of a table, as Nessie does."""
+
+    @property
+    def token_url(self) -> str:
+        """Return the URL that issues tokens: by default the catalog's own."""
+        return self.oauth2_server_uri or f"{self.uri.rstrip('/')}/v1/oauth/tokens"
+
+    def worker_token(self) -> str | None:
+        """Return a token for an engine that cannot renew it, or None if only an OAuth2 server gives
+        one for `credential`."""
+        if self.credential and self.signs_tokens:
+            return sign_token(self.credential, WORKER_LIFETIME)
+        return self.token
 
 
 @dataclass(frozen=True)
@@ -134,10 +147,9 @@ class Lake:
             properties |= {"s3.endpoint": self.s3.endpoint, "s3.path-style-access": "true"}
         if self.catalog.credential:
             properties["credential"] = self.catalog.credential
+            properties["oauth2-server-uri"] = self.catalog.token_url
         if self.catalog.token:
             properties["token"] = self.catalog.token
-        if self.catalog.oauth2_server_uri:
-            properties["oauth2-server-uri"] = self.catalog.oauth2_server_uri
         return properties
 
     def open_catalog(self, telemetry: "Telemetry | None" = None) -> "RestCatalog":

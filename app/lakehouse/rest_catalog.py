@@ -220,12 +220,10 @@ class TimedRestCatalog(RestCatalog):
         self._places = places
         self._given = properties
         if credential := properties.get("credential"):
-            url = properties.get("oauth2-server-uri")
-            url = url or f"{properties['uri'].rstrip('/')}/v1/oauth/tokens"
             self._credentials = (
                 SignedTokens(credential)
                 if signs_tokens
-                else CatalogCredentials(url, credential, read_timeout)
+                else CatalogCredentials(properties["oauth2-server-uri"], credential, read_timeout)
             )
         # The credential is not passed on, or pyiceberg would also request tokens.
         rest = {key: value for key, value in properties.items() if key != "credential"}

@@ -150,12 +150,9 @@ def _sql_conf(lake: Lake) -> dict[str, str]:
         conf[f"{catalog}.s3.endpoint"] = lake.s3.endpoint
         conf[f"{catalog}.s3.path-style-access"] = "true"
     if lake.catalog.credential:
-        token_url = lake.catalog.oauth2_server_uri
         conf |= {
             f"{catalog}.rest.auth.type": "oauth2",
-            f"{catalog}.oauth2-server-uri": (
-                token_url or f"{lake.catalog.uri.rstrip('/')}/v1/oauth/tokens"
-            ),
+            f"{catalog}.oauth2-server-uri": lake.catalog.token_url,
             # Iceberg reads it from the environment of the pods.
             f"{catalog}.credential": f"env:{CATALOG_KEY}",
             f"{catalog}.scope": "catalog",

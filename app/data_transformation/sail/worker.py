@@ -162,14 +162,10 @@ def _configuration(lake: Lake, memory_bytes: int, token: str | None) -> dict[str
 def _token(lake: Lake) -> str | None:
     """Return a new token. Sail retains it, and it must outlive the job."""
     from app.lakehouse.rest_catalog import CatalogCredentials
-    from app.lakehouse.signed_tokens import WORKER_LIFETIME, sign_token
 
-    if lake.catalog.credential is None:
-        return lake.catalog.token
-    if lake.catalog.signs_tokens:
-        return sign_token(lake.catalog.credential, WORKER_LIFETIME)
-    url = lake.catalog.oauth2_server_uri or f"{lake.catalog.uri.rstrip('/')}/v1/oauth/tokens"
-    credentials = CatalogCredentials(url, lake.catalog.credential)
+    if lake.catalog.credential is None or lake.catalog.signs_tokens:
+        return lake.catalog.worker_token()
+    credentials = CatalogCredentials(lake.catalog.token_url, lake.catalog.credential)
     return credentials.auth_header().removeprefix("Bearer ")
 
 

@@ -241,7 +241,7 @@ def secret_values(lake: Lake) -> dict[str, str]:
         "ICEBERG_CLIENT_ID": client,
         "ICEBERG_CLIENT_SECRET": secret,
         "ICEBERG_REST_URI": uri,
-        "ICEBERG_OAUTH2_URI": lake.catalog.oauth2_server_uri or f"{uri}/v1/oauth/tokens",
+        "ICEBERG_OAUTH2_URI": lake.catalog.token_url,
     }
     if lake.s3.endpoint:
         values["S3_ENDPOINT"] = urlsplit(lake.s3.endpoint).netloc

@@ -18,7 +18,6 @@ from app.disk import RESERVE, disk_full, room
 from app.errors import AsgardError, EngineFailed, EngineUnreachable, SqlInvalid, TableNotFound
 from app.failure import FailureCause
 from app.lakehouse.publish.errors import lake_errors
-from app.lakehouse.signed_tokens import WORKER_LIFETIME, sign_token
 from app.sql.quoting import literal, quoted
 from app.warehouse.duckdb.column_names import missing_column, refuse_fallbacks
 
@@ -90,18 +89,14 @@ def s3_secret(lake: Lake) -> str:
 
 def catalog_secret(lake: Lake) -> str | None:
     """Return the secret, or None for a catalog without authentication."""
-    token = lake.catalog.token
-    if lake.catalog.credential and lake.catalog.signs_tokens:
-        token = sign_token(lake.catalog.credential, WORKER_LIFETIME)
-    if token:
+    if token := lake.catalog.worker_token():
         return f"CREATE SECRET lake_catalog (TYPE iceberg, TOKEN {literal(token)})"
     if not lake.catalog.credential:
         return None
     client, _, secret = lake.catalog.credential.partition(":")
-    server = lake.catalog.oauth2_server_uri or f"{lake.catalog.uri.rstrip('/')}/v1/oauth/tokens"
     return (
         f"CREATE SECRET lake_catalog (TYPE iceberg, CLIENT_ID {literal(client)}, "
-        f"CLIENT_SECRET {literal(secret)}, OAUTH2_SERVER_URI {literal(server)})"
+        f"CLIENT_SECRET {literal(secret)}, OAUTH2_SERVER_URI {literal(lake.catalog.token_url)})"
     )
 
 
