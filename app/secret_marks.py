@@ -145,9 +145,9 @@ def _items(values: list[Any], place: "_Place", within: bool) -> Iterator["_Found
 def _secretly_named(fields: dict[str, Any], place: "_Place", within: bool) -> Iterator["_Found"]:
     named = within or _is_named_pair(fields)
     for name, inner in fields.items():
-        described = _DESCRIPTIVE_NAMES.search(_plain(name)) is not None
-        secret = is_secret_name(name) or (named and not described and name not in _PAIRS)
-        yield (place, name), inner, secret
+        plain = _plain(name)
+        marked = _SECRET_NAMES.search(plain) is not None or (named and name not in _PAIRS)
+        yield (place, name), inner, marked and _DESCRIPTIVE_NAMES.search(plain) is None
 
 
 def _plainly_named(fields: dict[str, Any], place: "_Place", _: bool) -> Iterator["_Found"]:

@@ -246,7 +246,6 @@ def main(path: str) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(message)s")
     log = logging.getLogger("asgard.job").info
     spark = SparkSession.builder.getOrCreate()
-    failed = False
     try:
         job = _described(spark, path)
         if (snapshot := _published(spark, job)) is None:
@@ -258,11 +257,9 @@ def main(path: str) -> None:
         log(_traceback())
         # The last line of the log: the traceback quotes data, which may look like this line.
         log(_failure(error))
-        failed = True
+        sys.exit(1)
     finally:
         spark.stop()
-    if failed:
-        sys.exit(1)
 
 
 if __name__ == "__main__":
