@@ -228,7 +228,7 @@ def _state(name: str) -> SparkState:
         return SparkState(name.upper())
     except ValueError:
         raise InvalidRequest(
-            f"There is no state {name}. status_filter must be one of {', '.join(SparkState)}."
+            f"{name} is not a valid state. status_filter must be one of {', '.join(SparkState)}."
         ) from None
 
 

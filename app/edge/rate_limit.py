@@ -8,7 +8,7 @@ MOST_BUCKETS = 10_000
 
 
 class RateLimit:
-    """A full bucket holds one minute's requests and refills evenly. A limit of 0 is no limit."""
+    """A full bucket holds one minute's requests and refills evenly. 0 means no limit."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._capacity = float(per_minute)
