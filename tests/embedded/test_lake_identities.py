@@ -496,10 +496,28 @@ async def test_sail_also_reads_the_prefixes_that_the_settings_allow(tmp_path):
 
 
 BOOT = f"import sys; sys.path.insert(0, {str(Path(run_module.__file__).parent)!r})\n" + (
-    "import run_module\nrun_module.load_app()\n"
+    """import run_module
+run_module.load_app()
+import socket
+from functools import partial
+
+def reached_by(attempts, ports):
+    for port in ports:
+        connect = partial(socket.create_connection, ("127.0.0.1", port), 2)
+        attempts[f"port {port}"] = connect
+    reached = []
+    for what, attempt in attempts.items():
+        try:
+            attempt()
+        except Exception:
+            continue
+        reached.append(what)
+    return reached
+
+"""
 )
 HOSTILE = """
-import json, socket, sys
+import json, sys
 from pathlib import Path
 from app.lakehouse.connection import Lake
 from app.lakehouse.storage import open_client
@@ -519,15 +537,7 @@ attempts = {
     "a drop": lambda: lake.open_catalog().drop_table(f"gold.{name}"),
     "a copy": lambda: session.execute("COPY (SELECT 1) TO 's3://lake/bronze/planted.csv'"),
 }
-for port in json.loads(ports):
-    attempts[f"port {port}"] = lambda port=port: socket.create_connection(("127.0.0.1", port), 2)
-reached = []
-for what, attempt in attempts.items():
-    try:
-        attempt()
-    except Exception:
-        continue
-    reached.append(what)
+reached = reached_by(attempts, json.loads(ports))
 print(json.dumps({"rows": rows, "reached": reached}))
 """
 
@@ -555,7 +565,7 @@ async def test_a_hostile_program_in_a_builders_place_reads_gold_and_reaches_noth
 
 
 HOSTILE_SAIL = """
-import json, socket, sys
+import json, sys
 from pathlib import Path
 from app.lakehouse.connection import Lake
 from app.lakehouse.storage import open_client
@@ -595,15 +605,7 @@ for schema in ("silver", "gold", "asgard", "asgard_staging"):
             f"{schema}.planted", new),
         f"a drop in {schema}": lambda schema=schema: catalog.drop_table(f"{schema}.{name}"),
     }
-for port in json.loads(ports):
-    attempts[f"port {port}"] = lambda port=port: socket.create_connection(("127.0.0.1", port), 2)
-reached = []
-for what, attempt in attempts.items():
-    try:
-        attempt()
-    except Exception:
-        continue
-    reached.append(what)
+reached = reached_by(attempts, json.loads(ports))
 print(json.dumps({"body": body, "rows": rows, "reached": reached}))
 """
 
@@ -661,7 +663,7 @@ async def test_a_hostile_program_in_sails_place_reads_sources_and_reaches_nothin
 
 
 HOSTILE_PUBLISHER = """
-import json, socket, sys
+import json, sys
 from pathlib import Path
 from app.lakehouse.connection import Lake
 
@@ -674,15 +676,7 @@ attempts = {
     "a worker's file": lambda: Path(result).write_text("forged"),
     "a shell": lambda: __import__("subprocess").run(["/bin/sh", "-c", "true"], check=True),
 }
-for port in json.loads(ports):
-    attempts[f"port {port}"] = lambda port=port: socket.create_connection(("127.0.0.1", port), 2)
-reached = []
-for what, attempt in attempts.items():
-    try:
-        attempt()
-    except Exception:
-        continue
-    reached.append(what)
+reached = reached_by(attempts, json.loads(ports))
 handed_over = Path(result).read_text()
 print(json.dumps({"rows": rows, "handed over": handed_over, "reached": reached}))
 """
