@@ -99,7 +99,7 @@ def revoke(name: NameArgument, secret: SecretOption = None) -> None:
     def mark_revoked(keys: KeyFile) -> KeyFile:
         matches = keys.find(name)
         if not matches:
-            _fail(f"The key {name} does not exist or is already revoked.")
+            _fail(f"There is no key {name} to revoke.")
         for key in matches:
             keys = keys.with_key(key.model_copy(update={"revoked": datetime.now(UTC)}))
         return keys
