@@ -18,8 +18,7 @@ from pydantic import ValidationError
 
 from app.audit.ledger import AuditLedger
 from app.audit.record import AuditOutcome, AuditRecord
-from app.concurrency.backoff import backoff_delays
-from app.concurrency.notify import wait_within
+from app.concurrency.outbox import Outbox
 from app.errors import AsgardError
 from app.redaction import within
 
@@ -33,7 +32,6 @@ BATCHING = 5.0
 """Seconds that the first record waits for others, so that they share a batch."""
 SWEPT_EVERY = 60.0
 """Seconds between two sweeps for records that dead replicas left."""
-LARGEST_BATCH = 500
 MOST_REFUSALS = 20
 OTHERS = "others"
 log = structlog.get_logger()
@@ -43,36 +41,27 @@ class AuditTrail:
     def __init__(self, store: "ObjectStore", catalog: "Catalog") -> None:
         self._store = store
         self._ledger = AuditLedger(catalog)
-        self._waiting: dict[str, AuditRecord] = {}
         self._refused: dict[tuple[str, str, int], AuditRecord] = {}
         self._writing: set[asyncio.Task[None]] = set()
-        self._work = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self._next_sweep = 0.0
+        self._outbox = Outbox("audit", self._append, self._collect, batching=BATCHING)
 
     def open(self) -> None:
-        self._task = asyncio.create_task(self._archive_forever())
+        self._outbox.open()
 
     async def close(self, grace: float = 5.0) -> None:
         """Stop within `grace` seconds. Records not in Iceberg by then stay in S3 for the next
         start."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._outbox.stop()
         await asyncio.gather(*self._writing, return_exceptions=True)
         self._queue_refusals()
-        try:
-            async with asyncio.timeout(grace):
-                await self._append()
-        except (AsgardError, TimeoutError) as error:
-            log.warning("audit_left_in_s3", records=len(self._waiting), error=repr(error))
+        await self._outbox.flush(grace)
 
     async def keep(self, record: AuditRecord) -> None:
         """Record a change. Return once it is durable, or after `WRITE_TIMEOUT`. Never raises. A
         failed attempt changed nothing, so its response does not wait for the storage, which may be
         the cause."""
-        self._waiting[record.id] = record
-        self._work.set()
+        self._outbox.add(record.id, record)
         # No caller can hide a value in the audit by declaring it a secret.
         with within(None):
             log.info("audit", **record.model_dump(mode="json"))
@@ -86,7 +75,7 @@ class AuditTrail:
     @property
     def waiting(self) -> int:
         """Return the number of records that are not in Iceberg yet."""
-        return len(self._waiting)
+        return len(self._outbox)
 
     def refuse(self, record: AuditRecord) -> None:
         key = (record.address, record.subject, record.status)
@@ -102,7 +91,7 @@ class AuditTrail:
         await self._ledger.refresh()
         recorded = {item.id: item for item in self._ledger.all()}
         refused = {item.id: item for item in self._refused.values()}
-        return {**recorded, **self._waiting, **refused}.values()
+        return {**recorded, **self._outbox.items, **refused}.values()
 
     async def _write(self, record: AuditRecord) -> None:
         try:
@@ -111,54 +100,39 @@ class AuditTrail:
         except AsgardError as error:
             log.warning("audit_waits_in_memory", id=record.id, error=error.detail)
 
-    async def _archive_forever(self) -> None:
-        delays = backoff_delays(longest=30.0)
-        while True:
-            try:
-                if not self._waiting:
-                    # Cleared while nothing waits, because a set event would make this loop spin.
-                    self._work.clear()
-                    await wait_within(self._work, max(0.05, self._next_sweep - time.monotonic()))
-                if time.monotonic() >= self._next_sweep:
-                    self._queue_refusals()
-                    await self._sweep()
-                    self._next_sweep = time.monotonic() + SWEPT_EVERY
-                if self._waiting:
-                    await asyncio.sleep(BATCHING)
-                    await self._append()
-                delays = backoff_delays(longest=30.0)
-            except AsgardError as error:
-                log.warning("audit_waits", records=len(self._waiting), error=error.detail)
-                await asyncio.sleep(next(delays))
-            except Exception:
-                # The outer edge of a task that has to survive every error.
-                log.exception("audit_failed", records=len(self._waiting))
-                await asyncio.sleep(next(delays))
-
     def _queue_refusals(self) -> None:
-        self._waiting.update({item.id: item for item in self._refused.values()})
+        for item in self._refused.values():
+            self._outbox.add(item.id, item)
         self._refused.clear()
+
+    async def _collect(self) -> float:
+        """Sweep when it is time, and return the seconds until the next sweep."""
+        if time.monotonic() >= self._next_sweep:
+            self._queue_refusals()
+            await self._sweep()
+            self._next_sweep = time.monotonic() + SWEPT_EVERY
+        return max(0.05, self._next_sweep - time.monotonic())
 
     async def _sweep(self) -> None:
         """Collect records that other replicas left. Several replicas may find the same objects: the
         ledger accepts each record once."""
         for info in await self._store.list(PREFIX):
             audit_id = info.key.removeprefix(PREFIX).removesuffix(".json")
-            if audit_id in self._waiting or (stored := await self._store.get(info.key)) is None:
+            if audit_id in self._outbox.items:
+                continue
+            if (stored := await self._store.get(info.key)) is None:
                 continue
             try:
-                self._waiting[audit_id] = AuditRecord.model_validate_json(stored.body)
+                record = AuditRecord.model_validate_json(stored.body)
             except ValidationError:
                 log.error("audit_unreadable", key=info.key)
+                continue
+            self._outbox.add(audit_id, record)
 
-    async def _append(self) -> None:
-        while self._waiting:
-            batch = list(self._waiting.values())[:LARGEST_BATCH]
-            await asyncio.gather(*self._writing, return_exceptions=True)
-            await self._ledger.append(batch)
-            await self._store.delete_many([_key(item.id) for item in batch])
-            for item in batch:
-                self._waiting.pop(item.id, None)
+    async def _append(self, batch: list[AuditRecord]) -> None:
+        await asyncio.gather(*self._writing, return_exceptions=True)
+        await self._ledger.append(batch)
+        await self._store.delete_many([_key(item.id) for item in batch])
 
 
 def _key(audit_id: str) -> str:
