@@ -5,14 +5,12 @@ the paths of the secrets. This file holds the values.
 """
 
 import copy
-import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from app.files import locked, replace_atomically
 from app.secret_marks import MASK, Pointer, is_secret_name, is_secret_text, secret_pointers_of
 
 SHORTEST_SECRET = 4
@@ -186,22 +184,4 @@ class SecretStore:
         with locked(self._path.with_suffix(".lock")):
             secrets = self._load()
             change(secrets)
-            temporary = self._path.with_suffix(".new")
-            temporary.unlink(missing_ok=True)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(secrets, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Wait for a file lock, and hold it. The kernel releases it when the process dies."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+            replace_atomically(self._path, json.dumps(secrets).encode())

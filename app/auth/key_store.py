@@ -1,16 +1,14 @@
 """Stores keys for `asgard keys`: in a file with mode 0600, or in a Kubernetes Secret."""
 
 import base64
-import os
-import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
 from app.auth.keys import KeyFile
+from app.files import locked, replace_atomically
 
 SECRET_KEY = "keys.json"  # noqa: S105 — the name of an entry, not a secret
 CONFLICT, MISSING = 409, 404
@@ -40,27 +38,9 @@ class KeysInFile:
         return _parse(self._path.read_bytes(), str(self._path))
 
     def change(self, change: Change) -> None:
-        import fcntl
-
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = self._path.with_name(f".{self._path.name}.lock")
-        with os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)) as lock_file:
-            fcntl.flock(lock_file, fcntl.LOCK_EX)
-            self._replace(change(self.read()))
-
-    def _replace(self, keys: KeyFile) -> None:
-        """Replace the file atomically. It is never readable by others: `mkstemp` uses 0600."""
-        descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".keys-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(_dump(keys))
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(self._path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                Path(temporary).unlink()
-            raise
+        with locked(self._path.with_name(f".{self._path.name}.lock")):
+            replace_atomically(self._path, _dump(change(self.read())))
 
 
 class KeysInSecret:

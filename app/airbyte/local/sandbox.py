@@ -1,8 +1,6 @@
 """Private directories and worker processes for the work of one read, check or discovery."""
 
 import asyncio
-import fcntl
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ import anyio.to_thread
 
 from app.errors import AsgardError, EngineFailed
 from app.failure import FailureCause
+from app.files import FileLock
 from app.processes import (
     WorkerDied,
     WorkerError,
@@ -185,39 +184,34 @@ class WorkDirectories:
         try:
             yield directory
         finally:
-            os.close(lock)
+            lock.close()
             await asyncio.shield(anyio.to_thread.run_sync(remove_tree, directory))
 
-    def _locked(self, name: str) -> tuple[Path, int]:
+    def _locked(self, name: str) -> tuple[Path, FileLock]:
         """Return a new directory and its lock. Never waits for another process: if one holds the
         lock already, which the sweep of another gateway can do, the next directory is tried."""
         while True:
             directory = Path(mkdtemp(prefix=f"{name}-", dir=self._spool))
             try:
-                lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+                lock = FileLock(directory / LOCK)
             except FileNotFoundError:
                 continue
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(lock)
-                continue
-            return directory, lock
+            if lock.try_exclusive():
+                return directory, lock
+            lock.close()
 
     def _sweep(self, pattern: str = "*") -> None:
         """Removes the directories that no living gateway holds. A lock ends with its holder."""
         for directory in self._spool.glob(pattern):
             try:
-                lock = os.open(directory / LOCK, os.O_RDWR)
+                lock = FileLock(directory / LOCK, create=False)
             except FileNotFoundError:
                 continue  # just created, or just removed
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove_tree(directory)
-            except BlockingIOError:
-                continue
+                if lock.try_exclusive():
+                    remove_tree(directory)
             finally:
-                os.close(lock)
+                lock.close()
 
 
 def _identities(roots: Sequence[Path]) -> Identities:

@@ -1,14 +1,14 @@
 """The state that gateways on one `ASGARD_HOME` share: ports, keys, and which one runs SeaweedFS."""
 
-import fcntl
 import json
-import os
 import random
 import secrets
 import socket
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from app.files import FileLock, replace_atomically
 
 LISTENERS = (
     "s3.port",
@@ -55,12 +55,13 @@ class Home:
         return Shared(**json.loads(self._file.read_text()))
 
     def write(self, shared: Shared) -> None:
-        write_private(self._file, json.dumps(asdict(shared), indent=2))
+        replace_atomically(self._file, json.dumps(asdict(shared), indent=2).encode())
 
     def remember_child(self, pid: int) -> None:
         import psutil
 
-        write_private(self._child_file, f"{pid} {psutil.Process(pid).create_time()}")
+        started = psutil.Process(pid).create_time()
+        replace_atomically(self._child_file, f"{pid} {started}".encode())
 
     def forget_child(self) -> None:
         self._child_file.unlink(missing_ok=True)
@@ -80,36 +81,6 @@ class Home:
         except psutil.NoSuchProcess:
             return None
         return child.pid if same and alive else None
-
-
-class FileLock:
-    """A lock by `flock`, which the kernel releases with the process, however that ends. Children do
-    not inherit its descriptor, so none of them can keep the lock."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-    def try_exclusive(self) -> bool:
-        """Return False if others hold the lock. A shared lock that this process held is then
-        lost."""
-        return self._try(fcntl.LOCK_EX)
-
-    def try_shared(self) -> bool:
-        return self._try(fcntl.LOCK_SH)
-
-    def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def _try(self, kind: int) -> bool:
-        if self._descriptor is None:
-            raise ValueError("the lock is closed")
-        try:
-            fcntl.flock(self._descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
 
 def new_shared(previous: Shared | None = None) -> Shared:
@@ -148,14 +119,3 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write the file atomically. Other users can never read it, not even for a moment."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.files import replace_atomically
 from app.lakehouse.connection import CatalogConnection, Lake, S3Connection
 from app.lakehouse.embedded import seaweedfs_identities, seaweedfs_ports
-from app.lakehouse.embedded.home import Home, Shared, is_free, write_private
+from app.lakehouse.embedded.home import Home, Shared, is_free
 from app.processes import ChildProcess
 
 HOST = "127.0.0.1"
@@ -76,7 +77,8 @@ async def start(home: Home, shared: Shared, lake: Lake, sources: Sequence[str]) 
     (data / "mini.options").unlink(missing_ok=True)
     ports = [f"-{name}={port}" for name, port in sorted(shared.ports.items())]
     identities = home.path / "seaweedfs-identities.json"
-    write_private(identities, seaweedfs_identities.identities(lake, shared, sources))
+    content = seaweedfs_identities.identities(lake, shared, sources)
+    replace_atomically(identities, content.encode())
     options = [f"-dir={data}", f"-s3.config={identities}", *OPTIONS, *ports]
     child = await ChildProcess.start(
         [_program(), "-logtostderr=true", "mini", *options],

@@ -17,8 +17,9 @@ from typing import Any
 import anyio.to_thread
 
 from app.errors import EngineUnreachable
+from app.files import replace_atomically
 from app.lakehouse.embedded import seaweedfs_ports
-from app.lakehouse.embedded.home import Home, Shared, write_private
+from app.lakehouse.embedded.home import Home, Shared
 
 MEMORY = "lakehouse-seen.json"
 INDEX = "filerldb2/*/CURRENT"
@@ -145,7 +146,7 @@ class Losses:
             return Seen()
 
     def _remember(self, seen: Seen) -> None:
-        write_private(self._memory, json.dumps(asdict(seen)))
+        replace_atomically(self._memory, json.dumps(asdict(seen)).encode())
 
 
 def _volume(status: Mapping[str, Any]) -> Volume:

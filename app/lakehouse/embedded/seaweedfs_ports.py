@@ -8,7 +8,8 @@ import time
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from app.lakehouse.embedded.home import Home, Shared, write_private
+from app.files import replace_atomically
+from app.lakehouse.embedded.home import Home, Shared
 
 GRPC = ("MASTER", "VOLUME", "FILER", "S3", "ADMIN", "WORKER", "CLIENT")
 HTTP = ("MASTER", "VOLUME", "FILER", "ADMIN", "CLIENT")
@@ -54,7 +55,7 @@ def jwt_keys(shared: Shared) -> dict[str, str]:
 def _certificate(path: Path) -> Path:
     """Return the file with key and certificate. SeaweedFS's parts trust no other certificate."""
     if not path.exists() or time.time() - path.stat().st_mtime > RENEWED_AFTER:
-        write_private(path, _new_certificate())
+        replace_atomically(path, _new_certificate().encode())
     return path
 
 

@@ -1,7 +1,6 @@
 """Keeps the current dbt project on disk, so that the stock `dbt` command can build it by hand."""
 
 import asyncio
-import fcntl
 import gzip
 import io
 import tarfile
@@ -15,6 +14,7 @@ import yaml
 
 from app.config import ConfigurationError
 from app.errors import AsgardError, InvalidBody, InvalidRequest, NotSupported
+from app.files import locked
 from app.lakehouse.connection import Lake
 from app.processes import WorkerTimeout
 from app.sql.client import SqlGuardClient
@@ -220,7 +220,8 @@ class DbtProject:
             ) from error
 
     def _write(self, content: dict[str, str]) -> None:
-        with _locked(self._folder / MARK):
+        # Other gateways may write to the same directory.
+        with locked(self._folder / MARK):
             for name, text in content.items():
                 own_folder.write_file(self._folder, name, text)
             own_folder.remove_files(self._folder, "models", ".sql", content)
@@ -234,14 +235,6 @@ class DbtProject:
         profiles[files.PROJECT] = files.rendered(self._target.disk_profile(self._folder))
         text: str = yaml.safe_dump(profiles, sort_keys=False)
         return text
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Lock against other gateways, which may write to the same directory."""
-    with path.open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _packed(content: dict[str, str]) -> bytes:

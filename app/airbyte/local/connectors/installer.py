@@ -6,14 +6,12 @@ last, shows that it may be used. A file lock lets one process at a time install 
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import anyio.to_thread
 
 from app.airbyte.local.connectors.packages import ConnectorPackage
 from app.errors import EngineFailed
+from app.files import locked_by_polling, replace_atomically
 from app.processes import ChildProcess
 
 Report = Callable[[str], Awaitable[None]]
@@ -28,7 +27,6 @@ ReadSpec = Callable[[Path], Awaitable[dict[str, Any]]]
 
 COMPLETE = ".complete"
 REPORT_SECONDS = 2.0
-LOCK_PAUSE = 0.2
 TAIL_LINES = 15
 NETWORK_PREFIXES = ("PIP_", "UV_")
 NETWORK_NAMES = frozenset(
@@ -73,7 +71,7 @@ class ConnectorInstaller:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         started = time.monotonic()
         venv = self._directory / package.directory
-        async with _locked(self._directory / f"{package.directory}.lock"):
+        async with locked_by_polling(self._directory / f"{package.directory}.lock"):
             if self.program(package) is None:
                 await anyio.to_thread.run_sync(_remove, venv)
                 try:
@@ -97,7 +95,8 @@ class ConnectorInstaller:
         if not program.exists():
             raise EngineFailed(f"airbyte-source-{package.name} has no program {package.program}.")
         spec = await self._read_spec(program)
-        _write_atomically(venv / COMPLETE, json.dumps({"version": package.version, "spec": spec}))
+        complete = json.dumps({"version": package.version, "spec": spec})
+        replace_atomically(venv / COMPLETE, complete.encode())
 
     async def _with_uv(
         self, uv: Path, package: ConnectorPackage, venv: Path, requirements: Path, report: Report
@@ -165,27 +164,5 @@ def _installed_count(venv: Path) -> int:
     return sum(1 for _ in venv.glob("lib/python*/site-packages/*.dist-info"))
 
 
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".new")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
 def _remove(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
-
-
-@asynccontextmanager
-async def _locked(path: Path) -> AsyncIterator[None]:
-    """Holds a file lock. Polls instead of blocking, since a waiting thread cannot be cancelled."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await asyncio.sleep(LOCK_PAUSE)
-        yield
-    finally:
-        os.close(descriptor)
