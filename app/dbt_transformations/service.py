@@ -23,7 +23,6 @@ from app.errors import (
     InvalidRequest,
     NotFound,
     NotSupported,
-    SqlInvalid,
 )
 from app.failure import FailureCause
 from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
@@ -33,6 +32,7 @@ from app.runs.model import Run, RunKind
 from app.runs.service import RunRequest, RunService
 from app.sql.client import SqlGuardClient
 from app.sql.jinja import check_text
+from app.warehouse.checks import check_key
 from app.warehouse.dbt.project import DbtProject
 from app.warehouse.engine import ModelSpec, SqlEngine
 
@@ -203,12 +203,7 @@ class DbtService:
             raise columns
         if isinstance(refusal, BaseException):
             raise refusal
-        names = {column.name for column in columns}
-        if missing := [name for name in doc.unique_key if name not in names]:
-            raise SqlInvalid(
-                f"unique_key names {', '.join(missing)}, which the query does not give.",
-                missing_columns=missing,
-            )
+        check_key((column.name for column in columns), doc.unique_key)
         return doc
 
     async def _is_ours(self, doc: TransformationDoc) -> bool:

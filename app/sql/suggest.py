@@ -1,9 +1,13 @@
 """Suggests existing names for one that does not exist."""
 
 from collections.abc import Iterable
-from difflib import SequenceMatcher
 
-CUTOFF = 0.7
+from rapidfuzz import fuzz, process
+
+CUTOFF = 70.0
+"""The least likeness of two names, in percent."""
+LONGEST = 200
+"""How many characters of a name are compared. The time grows with their square."""
 
 
 def near_matches(missing: str, existing: Iterable[str], limit: int = 3) -> list[str]:
@@ -12,16 +16,20 @@ def near_matches(missing: str, existing: Iterable[str], limit: int = 3) -> list[
     `silver.fligths` is compared by its last part first, which also finds a table with the same or
     nearly the same name in another schema.
     """
-    lowered_missing = missing.lower()
-    last = lowered_missing.rpartition(".")[2]
-    compare = SequenceMatcher(b=last)  # what it learns about `b` serves every comparison
-    scored = []
-    for name in set(existing):
-        lowered = name.lower()
-        compare.set_seq1(lowered.rpartition(".")[2])
-        if compare.real_quick_ratio() < CUTOFF or compare.quick_ratio() < CUTOFF:
-            continue
-        if (likeness := compare.ratio()) >= CUTOFF:
-            whole = SequenceMatcher(None, lowered, lowered_missing).ratio()
-            scored.append((-likeness, -whole, name))
-    return [name for _, _, name in sorted(scored)[:limit]]
+    names = list(set(existing))
+    whole, last = _compared(missing)
+    compared = [_compared(name) for name in names]
+    near = process.extract(
+        last, [part for _, part in compared], scorer=fuzz.ratio, score_cutoff=CUTOFF, limit=None
+    )
+    scored = sorted(
+        (-likeness, -fuzz.ratio(whole, compared[index][0]), names[index])
+        for _, likeness, index in near
+    )
+    return [name for _, _, name in scored[:limit]]
+
+
+def _compared(name: str) -> tuple[str, str]:
+    """Return the name and its last part as they are compared."""
+    lowered = name.lower()
+    return lowered[:LONGEST], lowered.rpartition(".")[2][:LONGEST]

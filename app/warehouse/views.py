@@ -10,6 +10,8 @@ from app.sql.model import GuardedQuery
 from app.sql.suggest import near_matches
 
 MAX_DEPTH = 10
+MOST_COMPARED = 3
+"""The number of missing tables that near matches are looked for. A query can name 500."""
 
 Guard = Callable[[str], Awaitable[GuardedQuery]]
 
@@ -33,7 +35,9 @@ async def table_not_found(catalog: Catalog, missing: Sequence[str]) -> TableNotF
     schemas = (catalog.lake.silver_schema, catalog.lake.gold_schema)
     listed = [catalog.list_tables(s) for s in schemas] + [catalog.list_views(s) for s in schemas]
     existing = sorted({name for names in await asyncio.gather(*listed) for name in names})
-    near = list(dict.fromkeys(n for name in missing for n in near_matches(name, existing)))
+    near = list(
+        dict.fromkeys(n for name in missing[:MOST_COMPARED] for n in near_matches(name, existing))
+    )
     suggestion = f" Near matches: {', '.join(near)}." if near else ""
     return TableNotFound(
         f"There is no table {', '.join(missing)}.{suggestion}",
@@ -64,7 +68,7 @@ async def expand_views(
             if isinstance(view, ViewInfo) and name not in views
         }
         if not unexpanded:
-            _refuse_cycles(reads, target, tuple(relations))
+            refuse_cycles(reads, target, tuple(relations))
             return views
         below: set[str] = set()
         for name, view in unexpanded.items():
@@ -84,14 +88,21 @@ async def expand_views(
     raise SqlInvalid(f"The query reads views that are more than {MAX_DEPTH} views deep.")
 
 
-def _refuse_cycles(
+def refuse_cycles(
     reads: Mapping[str, tuple[str, ...]], target: str | None, start: Sequence[str]
 ) -> None:
+    """Raise `SqlInvalid` if a view that can be reached from `start` reads itself or `target`."""
+    # Each view is followed once: the number of paths through the views has no bound.
+    followed: set[str] = set()
+
     def walk(name: str, path: tuple[str, ...]) -> None:
         if name in path or name == target:
             raise SqlInvalid(f"A view would read itself: {' → '.join((*path, name))}.")
+        if name in followed:
+            return
         for below in reads.get(name, ()):
             walk(below, (*path, name))
+        followed.add(name)
 
     for name in start:
         walk(name, ())

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections import defaultdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +45,6 @@ WORKER_MAX_RSS = 600 * 2**20
 WORKER_OWN_BYTES = 3 * 2**29
 """The memory that a job may take in addition to Sail's pool: for Python, and for values that are
 created outside of the pool."""
-PUBLISH_ATTEMPTS = 3
 TRACEBACK_LINES = 40
 WORKER_ENVIRONMENT = {
     "TZ": "UTC",
@@ -164,19 +164,15 @@ class SparkConnectEngine:
 
     async def _publish(self, worker: WorkerProcess, job: SparkJob) -> RunOutput:
         """Publish the rows. Repeat this if another writer came first: they do not depend on it."""
-        for left in reversed(range(PUBLISH_ATTEMPTS)):
-            try:
-                return await self._publishers.publish(
-                    self._folders.folder_of(worker),
-                    job.destination,
-                    job.run_id,
-                    append=job.write_mode is WriteMode.APPEND,
-                )
-            except EngineFailed as error:
-                if not left or "changed_table" not in error.members:
-                    raise
-                self._telemetry.commit_again("published", "stale")
-        raise AssertionError("unreachable")
+        return await self._publishers.repeat_if_stale(
+            partial(
+                self._publishers.publish,
+                self._folders.folder_of(worker),
+                job.destination,
+                job.run_id,
+                append=job.write_mode is WriteMode.APPEND,
+            )
+        )
 
     async def _check_sources(self, job: SparkJob) -> None:
         """Raise if a file is gone. Sail reads it as an empty one, which must not be published."""

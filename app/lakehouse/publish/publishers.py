@@ -1,5 +1,6 @@
 """Runs the processes that may write tables."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from app.sandbox.policy import Sandbox
 from app.telemetry.calls import SILENT, Telemetry
 
 PUBLISHER = "app.lakehouse.publish.worker"
+ATTEMPTS = 3
 MAX_RSS = 3 * 2**29
 """Bytes during a call. A publisher holds one row group of a file at a time."""
 
@@ -81,6 +83,18 @@ class Publishers:
                     cause=FailureCause.INTERNAL,
                 ) from error
         return RunOutput.model_validate(answer)
+
+    async def repeat_if_stale(self, publish: Callable[[], Awaitable[RunOutput]]) -> RunOutput:
+        """Call `publish`, and call it again each time that another writer changed the table first,
+        up to `ATTEMPTS` times in total."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await publish()
+            except EngineFailed as error:
+                if "changed_table" not in error.members:
+                    raise
+                self._telemetry.commit_again("published", "stale")
+        return await publish()
 
     async def _start(self, folder: Path) -> WorkerProcess:
         # The sandbox leaves out what does not exist.

@@ -12,19 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.errors import SqlInvalid
 from app.lakehouse.connection import Lake
 from app.lakehouse.publish.published import ExpectedSnapshot
 from app.lakehouse.publish.result_file import discard_result, write_result
 from app.processes.worker_main import Emit, Handlers, serve
 from app.processes.worker_spans import span
-from app.sql.quoting import literal, quoted
+from app.sql.quoting import quoted
+from app.warehouse.checks import check_key, with_extra_columns
 from app.warehouse.dbt.invocation import Model, Workspace
 from app.warehouse.duckdb.dbt_backend import BACKEND, use_connection
 from app.warehouse.duckdb.incremental import (
     DuckDbMerge,
     append_sql,
-    check_key,
     check_no_null_key,
     check_one_row_per_key,
 )
@@ -66,9 +65,11 @@ class DuckDbBuilder:
             return self._build(spec, message["sql"], emit)
 
     def _build(self, spec: ModelSpec, sql: str, emit: Emit) -> dict[str, Any]:
-        sql = with_extra_columns(spec, sql, describe(self._connection, sql))
         columns = describe(self._connection, sql)
-        check_key(columns, spec.unique_key)
+        if spec.extra_columns:
+            sql = with_extra_columns(spec.extra_columns, sql, (c.name for c in columns))
+            columns = describe(self._connection, sql)
+        check_key((column.name for column in columns), spec.unique_key)
         model = Model(
             name=spec.name,
             sql=sql if spec.materialization.is_view else _as_held(sql, columns),
@@ -138,22 +139,6 @@ class DuckDbBuilder:
             kind = "VIEW" if self._built.spec.materialization.is_view else "TABLE"
             self._connection.execute(f"DROP {kind} IF EXISTS {self._built.relation}")
             self._built = None
-
-
-def with_extra_columns(spec: ModelSpec, sql: str, columns: list[ResultColumn]) -> str:
-    if not spec.extra_columns:
-        return sql
-    names = {column.name.lower() for column in columns}
-    if clashes := [extra.name for extra in spec.extra_columns if extra.name.lower() in names]:
-        raise SqlInvalid(
-            f"The query already has a column {clashes[0]}, which is added to every data product.",
-            hint="Give the column another name with AS.",
-        )
-    added = ", ".join(
-        f"{'now()' if extra.value is None else literal(extra.value)} AS {quoted(extra.name)}"
-        for extra in spec.extra_columns
-    )
-    return f"SELECT *, {added}\nFROM (\n{sql}\n) AS query"
 
 
 def _as_held(sql: str, columns: list[ResultColumn]) -> str:

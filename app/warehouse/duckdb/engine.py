@@ -45,7 +45,6 @@ from app.warehouse.workers import WorkerKind, Workers
 
 VALIDATE_SECONDS = 10.0
 PREVIEW_SECONDS = 30.0
-PUBLISH_ATTEMPTS = 3
 BUILDER, PLANNER = "app.warehouse.duckdb.builder", "app.warehouse.duckdb.planner"
 
 
@@ -72,7 +71,6 @@ class DuckDbEngine:
         self._store = store
         self._sql_guard = sql_guard
         self._views = DependentViews(catalog, sql_guard, self._describe_view)
-        self._telemetry = telemetry
         readable = {"lake": builder_lake.to_json()}
         self._workers = Workers(
             home,
@@ -222,24 +220,21 @@ class DuckDbEngine:
     ) -> RunOutput:
         """Publish the rows. If another writer committed first, compute them again from the table as
         it is now."""
-        for left in reversed(range(PUBLISH_ATTEMPTS)):
+
+        async def send_and_publish() -> RunOutput:
             base = await self._base(spec)
             message = {"op": "send", "base": asdict(base) if base else None}
             await call_worker(worker, message, None)
-            try:
-                return await self._publishers.publish(
-                    self._workers.folder_of(worker),
-                    spec.table,
-                    run_id,
-                    append=base is not None and spec.strategy is IncrementalStrategy.APPEND,
-                    add_columns=True,
-                    base=base,
-                )
-            except EngineFailed as error:
-                if not left or "changed_table" not in error.members:
-                    raise
-                self._telemetry.commit_again("published", "stale")
-        raise AssertionError("unreachable")
+            return await self._publishers.publish(
+                self._workers.folder_of(worker),
+                spec.table,
+                run_id,
+                append=base is not None and spec.strategy is IncrementalStrategy.APPEND,
+                add_columns=True,
+                base=base,
+            )
+
+        return await self._publishers.repeat_if_stale(send_and_publish)
 
     async def _base(self, spec: ModelSpec) -> ExpectedSnapshot | None:
         """Return the state of the table that an incremental run adds to, or None to replace it."""

@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.errors import EngineFailed, SqlInvalid
-from app.failure import FailureCause
 from app.sql.quoting import quoted
+from app.warehouse.checks import duplicate_key, null_key
 from app.warehouse.duckdb.types import ResultColumn, describe
 
 if TYPE_CHECKING:
@@ -79,39 +78,17 @@ def _pick(source: str, name: str, held_as: str, present: bool) -> str:
     return f"CAST({value} AS {held_as}) AS {quoted(name)}"
 
 
-def check_key(columns: list[ResultColumn], key: tuple[str, ...]) -> None:
-    names = {column.name for column in columns}
-    if missing := [name for name in key if name not in names]:
-        raise SqlInvalid(
-            f"unique_key names {', '.join(missing)}, which the query does not give.",
-            missing_columns=missing,
-        )
-
-
 def check_no_null_key(connection: DuckDBPyConnection, delta: str, key: tuple[str, ...]) -> None:
-    """Raise `EngineFailed` if a key is null: no later run could find its row."""
     null = " OR ".join(f"{quoted(name)} IS NULL" for name in key)
     nulls = connection.execute(f"SELECT count(*) FROM {delta} WHERE {null}").fetchall()[0][0]
     if nulls:
-        raise EngineFailed(
-            f"{nulls} rows have no value in their unique_key ({', '.join(key)}).",
-            cause=FailureCause.SQL_ERROR,
-            hint="Filter them out in the SQL, or choose another unique_key.",
-        )
+        raise null_key(key, nulls)
 
 
 def check_one_row_per_key(connection: DuckDBPyConnection, delta: str, key: tuple[str, ...]) -> None:
-    """Raise `EngineFailed` if two rows have the same key: a merge cannot choose between them."""
     columns = ", ".join(quoted(name) for name in key)
     duplicate = connection.execute(
         f"SELECT {columns} FROM {delta} GROUP BY {columns} HAVING count(*) > 1 LIMIT 1"
     ).fetchall()
     if duplicate:
-        values = ", ".join(
-            f"{name} = {value!r}" for name, value in zip(key, duplicate[0], strict=True)
-        )
-        raise EngineFailed(
-            f"The query gives more than one row with {values}; a merge needs one row per key.",
-            cause=FailureCause.SQL_ERROR,
-            hint="Make the query give one row per key, or use delete_insert.",
-        )
+        raise duplicate_key(key, duplicate[0])

@@ -17,10 +17,11 @@ from app.lakehouse.catalog import RUN_ID_PROPERTY
 from app.lakehouse.outputs import RunOutput
 from app.runs.commits import require_own, wrote_nothing
 from app.runs.handler import ReconciledAsFailed
+from app.warehouse.checks import check_key
 from app.warehouse.dependents import after_run, rebuild_views_after
 from app.warehouse.described import Described
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
-from app.warehouse.trino.columns import check_key, with_extra_columns
+from app.warehouse.trino.columns import with_extra_columns
 from app.warehouse.trino.errors import is_conflict
 from app.warehouse.trino.incremental import TrinoMerge, refused_key, unusable_keys
 from app.warehouse.trino.publisher import (
@@ -76,7 +77,7 @@ class TrinoBuild:
         spec = self._spec
         catalog = self._tables.catalog
         described = with_extra_columns(spec, described)
-        check_key(described.columns, spec.unique_key)
+        check_key((column.name for column in described.columns), spec.unique_key)
         view, table = await asyncio.gather(catalog.view(spec.table), catalog.table(spec.table))
         before, views = view or table, self._views
         adds = spec.strategy and not spec.full_refresh and not view

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from app.errors import SqlInvalid
 from app.lakehouse.tables import Column
 from app.lakehouse.types import iceberg_type, trino_type
-from app.sql.quoting import literal, quoted
+from app.sql.quoting import quoted
+from app.warehouse import checks
 from app.warehouse.described import Described
 from app.warehouse.duckdb.types import not_held
 from app.warehouse.engine import ModelSpec
@@ -39,31 +40,13 @@ def describe(sql: str, names: Sequence[str], types: Sequence[str]) -> Described:
 def with_extra_columns(spec: ModelSpec, query: Described) -> Described:
     if not spec.extra_columns:
         return query
-    existing = {column.name for column in query.columns}
-    if clashes := [extra.name for extra in spec.extra_columns if extra.name.lower() in existing]:
-        raise SqlInvalid(
-            f"The query already has a column {clashes[0]}, which is added to every data product.",
-            hint="Give the column another name with AS.",
-        )
-    added = ", ".join(
-        f"{'now()' if extra.value is None else literal(extra.value)} AS {quoted(extra.name)}"
-        for extra in spec.extra_columns
-    )
+    names = [column.name for column in query.columns]
+    sql = checks.with_extra_columns(spec.extra_columns, query.sql, names)
     columns = (
         Column(extra.name.lower(), MOMENT if extra.value is None else "varchar")
         for extra in spec.extra_columns
     )
-    sql = f"SELECT query.*, {added}\nFROM (\n{query.sql}\n) AS query"
     return Described((*query.columns, *columns), sql)
-
-
-def check_key(columns: Sequence[Column], key: Sequence[str]) -> None:
-    names = {column.name for column in columns}
-    if missing := [name for name in key if name.lower() not in names]:
-        raise SqlInvalid(
-            f"unique_key names {', '.join(missing)}, which the query does not give.",
-            missing_columns=missing,
-        )
 
 
 def first_rows(sql: str, limit: int) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from app.errors import EngineFailed
-from app.failure import FailureCause
 from app.lakehouse.tables import Column
 from app.sql.quoting import quoted
+from app.warehouse.checks import duplicate_key, null_key
 from app.warehouse.engine import IncrementalStrategy
 
 
@@ -104,18 +105,9 @@ def unusable_keys(delta: str, key: Sequence[str], *, unique: bool) -> str:
     return f"SELECT count(*), {columns} FROM {delta} GROUP BY {columns}\nHAVING {unusable} LIMIT 1"
 
 
-def refused_key(key: Sequence[str], row: Sequence[object]) -> EngineFailed:
+def refused_key(key: Sequence[str], row: Sequence[Any]) -> EngineFailed:
     """Return the error for a row of `unusable_keys`."""
     count, *values = row
     if None in values:
-        return EngineFailed(
-            f"{count} rows have no value in their unique_key ({', '.join(key)}).",
-            cause=FailureCause.SQL_ERROR,
-            hint="Filter them out in the SQL, or choose another unique_key.",
-        )
-    duplicate = ", ".join(f"{name} = {value!r}" for name, value in zip(key, values, strict=True))
-    return EngineFailed(
-        f"The query gives more than one row with {duplicate}; a merge needs one row per key.",
-        cause=FailureCause.SQL_ERROR,
-        hint="Make the query give one row per key, or use delete_insert.",
-    )
+        return null_key(key, count)
+    return duplicate_key(key, values)

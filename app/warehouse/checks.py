@@ -1,0 +1,58 @@
+"""Checks and wraps a model's query alike for every engine."""
+
+from collections.abc import Collection, Iterable, Sequence
+
+from app.errors import EngineFailed, SqlInvalid
+from app.failure import FailureCause
+from app.sql.quoting import literal, quoted
+from app.warehouse.engine import ExtraColumn
+
+
+def check_key(columns: Iterable[str], key: Sequence[str]) -> None:
+    """Raise `SqlInvalid` unless the query gives every column of the `unique_key`."""
+    names = {column.lower() for column in columns}
+    if missing := [name for name in key if name.lower() not in names]:
+        raise SqlInvalid(
+            f"unique_key names {', '.join(missing)}, which the query does not give.",
+            missing_columns=missing,
+        )
+
+
+def with_extra_columns(extra_columns: Sequence[ExtraColumn], sql: str, names: Iterable[str]) -> str:
+    """Return the query with the columns that Asgard adds to those of the query, `names`. Raises
+    `SqlInvalid` if the query already has one of them."""
+    if not extra_columns:
+        return sql
+    _refuse_clash(extra_columns, {name.lower() for name in names})
+    added = ", ".join(
+        f"{'now()' if extra.value is None else literal(extra.value)} AS {quoted(extra.name)}"
+        for extra in extra_columns
+    )
+    return f"SELECT query.*, {added}\nFROM (\n{sql}\n) AS query"
+
+
+def null_key(key: Sequence[str], rows: int) -> EngineFailed:
+    """Return the error for `rows` rows without a key: no later run could find them."""
+    return EngineFailed(
+        f"{rows} rows have no value in their unique_key ({', '.join(key)}).",
+        cause=FailureCause.SQL_ERROR,
+        hint="Filter them out in the SQL, or choose another unique_key.",
+    )
+
+
+def duplicate_key(key: Sequence[str], values: Sequence[object]) -> EngineFailed:
+    """Return the error for a key of two rows, of which a merge cannot choose one."""
+    duplicate = ", ".join(f"{name} = {value!r}" for name, value in zip(key, values, strict=True))
+    return EngineFailed(
+        f"The query gives more than one row with {duplicate}; a merge needs one row per key.",
+        cause=FailureCause.SQL_ERROR,
+        hint="Make the query give one row per key, or use delete_insert.",
+    )
+
+
+def _refuse_clash(extra_columns: Sequence[ExtraColumn], names: Collection[str]) -> None:
+    if clashes := [extra.name for extra in extra_columns if extra.name.lower() in names]:
+        raise SqlInvalid(
+            f"The query already has a column {clashes[0]}, which is added to every data product.",
+            hint="Give the column another name with AS.",
+        )
