@@ -1,16 +1,14 @@
-"""The secrets of sources: one 0600 file under `ASGARD_HOME`, never a record.
+"""Takes the secrets out of a source's configuration, and puts them back.
 
-Records are append-only and cannot forget. They hold a configuration with its secrets masked, and
-the paths of the secrets. This file holds the values.
+Records are append-only and cannot forget, so they hold a configuration with its secrets masked.
+The secrets are kept apart in the shape of the configuration, `{"tunnel": {"ssh_key": "…"}}`, with
+positions in lists as names (`"0"`). They take no more room than it, whatever its names are.
 """
 
 import copy
-import json
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.files import locked, replace_atomically
 from app.secret_marks import MASK, Pointer, is_secret_name, is_secret_text, secret_pointers_of
 
 SHORTEST_SECRET = 4
@@ -37,20 +35,29 @@ def secret_pointers(schema: Mapping[str, Any], config: Any) -> set[Pointer]:
 
 def every_pointer(config: Any) -> set[Pointer]:
     """Return the pointer to every value. Without a spec, any of them may be a secret."""
+    return {pointer for pointer, _ in _values(config)}
+
+
+def _values(config: Any) -> Iterator[tuple[Pointer, Any]]:
+    """Yield every value with its pointer, in order."""
     match config:
         case dict():
-            return {(k, *rest) for k, value in config.items() for rest in every_pointer(value)}
+            inner: Iterator[tuple[str | int, Any]] = iter(config.items())
         case list():
-            return {(i, *rest) for i, value in enumerate(config) for rest in every_pointer(value)}
+            inner = iter(enumerate(config))
         case _:
-            return {()}
+            yield (), config
+            return
+    for step, value in inner:
+        for rest, leaf in _values(value):
+            yield (step, *rest), leaf
 
 
 def split(
     config: Mapping[str, Any], pointers: set[Pointer]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the config with the secrets masked, and the secrets by their JSON Pointers. `pointers`
-    lead to what the connector knows to be secret. Values that surely are secrets are added."""
+    """Return the config with the secrets masked, and the secrets in its shape. `pointers` lead to
+    what the connector knows to be secret. Values that surely are secrets are added."""
     masked: Any = copy.deepcopy(dict(config))
     secrets: dict[str, Any] = {}
     for pointer in sorted(pointers | secret_pointers_of(masked), key=len):
@@ -59,9 +66,16 @@ def split(
             holder, value = value, MASK if value == MASK else value[step]
         if value == MASK or holder is None:
             continue
-        secrets[_json_pointer(pointer)] = value
+        put_at(secrets, pointer, value)
         holder[pointer[-1]] = MASK
     return masked, secrets
+
+
+def put_at(secrets: dict[str, Any], pointer: Pointer, value: Any) -> None:
+    *above, last = map(str, pointer)
+    for step in above:
+        secrets = secrets.setdefault(step, {})
+    secrets[last] = value
 
 
 def masked(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,51 +83,40 @@ def masked(config: Mapping[str, Any]) -> dict[str, Any]:
     return split(config, set())[0]
 
 
-def masks_in(config: Any) -> list[str]:
-    """Return the fields of a request that hold a response's mask instead of a value."""
-    return [
-        ".".join(map(str, pointer))
-        for pointer in sorted(every_pointer(config), key=str)
-        if _at(config, pointer) == MASK
-    ]
+def mask_in(config: Any) -> str | None:
+    """Return the first field of a request that holds a response's mask instead of a value."""
+    masks = (".".join(map(str, pointer)) for pointer, value in _values(config) if value == MASK)
+    return next(masks, None)
 
 
 def joined(masked: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config that `split` has taken apart."""
-    config: Any = copy.deepcopy(dict(masked))
-    for pointer, value in secrets.items():
-        holder, last = config, None
-        for step in _read(pointer):
-            if last is not None:
-                holder = holder[_index(holder, last)]
-            last = step
-        if last is not None:
-            holder[_index(holder, last)] = value
+    """Return the config that `split` has taken apart. A secret that the config has no mask for, as
+    a connector that renews its secrets may add one, is put where it belongs."""
+    config = _joined(masked, secrets)
     return dict(config)
 
 
-def _at(config: Any, pointer: Pointer) -> Any:
-    for step in pointer:
-        config = config[step]
-    return config
+def _joined(masked: Any, secrets: Any) -> Any:
+    if isinstance(masked, Mapping) and isinstance(secrets, Mapping):
+        return {
+            name: _joined(masked.get(name, MASK), secrets[name])
+            if name in secrets
+            else copy.deepcopy(masked[name])
+            for name in dict.fromkeys((*masked, *secrets))
+        }
+    if isinstance(masked, list) and isinstance(secrets, Mapping):
+        return [
+            _joined(value, secrets[str(position)])
+            if str(position) in secrets
+            else copy.deepcopy(value)
+            for position, value in enumerate(masked)
+        ]
+    return copy.deepcopy(secrets)
 
 
-def _json_pointer(pointer: Pointer) -> str:
-    return "".join("/" + str(s).replace("~", "~0").replace("/", "~1") for s in pointer)
-
-
-def _read(pointer: str) -> Iterator[str]:
-    for step in pointer.split("/")[1:]:
-        yield step.replace("~1", "/").replace("~0", "~")
-
-
-def _index(holder: Any, step: str) -> str | int:
-    return int(step) if isinstance(holder, list) else step
-
-
-def secret_values(values: Mapping[str, Any]) -> tuple[str, ...]:
+def secret_values(*secrets: Any) -> tuple[str, ...]:
     """Return the values to hide, longest first. A very short one would hide half of every log."""
-    texts = {str(v) for v in values.values() if len(str(v)) >= SHORTEST_SECRET}
+    texts = {str(leaf) for _, leaf in _values(list(secrets)) if len(str(leaf)) >= SHORTEST_SECRET}
     return tuple(sorted(texts, key=len, reverse=True))
 
 
@@ -149,39 +152,3 @@ def sure_secrets(config: Any, name: str = "") -> set[str]:
             return {config}
         case _:
             return set()
-
-
-class SecretStore:
-    """The file of secrets. Calls block for a few milliseconds, so make them in a thread. Several
-    gateways may use the file at once."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def get(self, owner: str) -> dict[str, Any]:
-        return dict(self._load().get(owner, {}))
-
-    def put(self, owner: str, secrets: Mapping[str, Any]) -> None:
-        def change(all_: dict[str, Any]) -> None:
-            all_[owner] = dict(secrets)
-
-        if secrets:
-            self._change(change)
-
-    def delete(self, owner: str) -> None:
-        if owner in self._load():
-            self._change(lambda all_: all_.pop(owner, None))
-
-    def _load(self) -> dict[str, Any]:
-        try:
-            loaded: dict[str, Any] = json.loads(self._path.read_bytes())
-        except FileNotFoundError:
-            return {}
-        return loaded
-
-    def _change(self, change: Callable[[dict[str, Any]], Any]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with locked(self._path.with_suffix(".lock")):
-            secrets = self._load()
-            change(secrets)
-            replace_atomically(self._path, json.dumps(secrets).encode())

@@ -22,7 +22,7 @@ from app.airbyte.engine import (
     Stream,
 )
 from app.airbyte.run_handler import InstallWork, SyncWork
-from app.airbyte.secrets import masks_in, sure_secrets
+from app.airbyte.secrets import mask_in, sure_secrets
 from app.caller import Caller
 from app.config import Settings
 from app.errors import Conflict, EngineFailed, EngineUnreachable, InvalidBody, NotFound
@@ -316,9 +316,9 @@ class AirbyteService:
 
 
 def _refuse_masks(config: Mapping[str, Any]) -> None:
-    if fields := masks_in(config):
+    if field := mask_in(config):
         raise InvalidBody(
-            f"config.{fields[0]} is the mask that responses show; expected the secret itself.",
+            f"config.{field} is the mask that responses show; expected the secret itself.",
             hint="Send the secret. Responses always mask it.",
         )
 

@@ -133,7 +133,7 @@ async def test_secrets_do_not_appear_in_records_logs_or_objects(world: World) ->
     log = await world.runs.logs(run.run_id)
     assert "from 0 with **********" in log
     assert "stderr knows **********" in log
-    file = world.lakehouse.home / "secrets" / "sources.json"
+    file = world.lakehouse.home / "secrets" / "sources" / f"{source.id}.json"
     assert file.stat().st_mode & 0o777 == 0o600
     # The connector renewed its password, and the next run gets the new one.
     assert file.read_text().count(renewed) == 2

@@ -1,5 +1,6 @@
 """Secrets leave a config before it becomes a record, and come back when it is used."""
 
+import json
 import multiprocessing
 import string
 from pathlib import Path
@@ -8,9 +9,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.airbyte.local.secret_store import SecretStore
 from app.airbyte.secrets import (
     MASK,
-    SecretStore,
     every_pointer,
     joined,
     secret_pointers,
@@ -49,16 +50,18 @@ def test_marked_fields_are_found_at_any_depth() -> None:
         "tokens": [{"value": MASK, "name": "a"}, {"value": MASK}],
     }
     assert secrets == {
-        "/password": "p4ssword",
-        "/tunnel/key~1with~0odd": "k3y-k3y",
-        "/tokens/0/value": "t0ken-1",
-        "/tokens/1/value": "t0ken-2",
+        "password": "p4ssword",
+        "tunnel": {"key/with~odd": "k3y-k3y"},
+        "tokens": {"0": {"value": "t0ken-1"}, "1": {"value": "t0ken-2"}},
     }
     assert joined(masked, secrets) == CONFIG
 
 
 def test_long_secrets_are_hidden_before_short_ones_that_they_contain() -> None:
-    assert secret_values({"/a": "1234", "/b": "12345678", "/c": "x"}) == ("12345678", "1234")
+    assert secret_values({"a": "1234", "b": {"c": "12345678", "d": "x"}}, {}) == (
+        "12345678",
+        "1234",
+    )
 
 
 names = st.text(string.ascii_letters + "/~", min_size=1, max_size=5)
@@ -87,26 +90,60 @@ def _leaves(value: Any) -> list[Any]:
     return [value]
 
 
-def test_the_file_is_private_and_forgets(tmp_path: Path) -> None:
-    store = SecretStore(tmp_path / "secrets" / "sources.json")
-    store.put("a", {"/password": "p4ssword"})
+def test_secrets_take_no_more_room_than_the_config_whatever_its_names() -> None:
+    config = {"/~" * 10_000 + "password": {str(number): "x" for number in range(3_000)}}
+    shown, secrets = split(config, every_pointer(config))
+    assert len(json.dumps(secrets)) <= len(json.dumps(config))
+    assert joined(shown, secrets) == config
+
+
+def test_a_secret_that_was_not_there_before_is_added() -> None:
+    shown = {"password": MASK, "tunnel": {"method": "key"}}
+    renewed = {"password": "new", "tunnel": {"ssh_key": "k3y"}, "token": "t0ken"}
+    assert joined(shown, renewed) == {
+        "password": "new",
+        "tunnel": {"method": "key", "ssh_key": "k3y"},
+        "token": "t0ken",
+    }
+
+
+def test_the_files_are_private_and_forget(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets" / "sources"
+    store = SecretStore(folder)
+    store.put("a", {"password": "p4ssword"})
     store.put("b", {})
-    assert store.get("a") == {"/password": "p4ssword"}
+    assert store.get("a") == {"password": "p4ssword"}
     assert store.get("b") == {}
-    file = tmp_path / "secrets" / "sources.json"
-    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    modes = [path.stat().st_mode & 0o777 for path in (folder / "a.json", folder, folder.parent)]
+    assert modes == [0o600, 0o700, 0o700]
     store.delete("a")
-    assert "p4ssword" not in file.read_text()
+    assert store.get("a") == {}
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
+def test_the_one_file_of_earlier_versions_is_converted(tmp_path: Path) -> None:
+    legacy = tmp_path / "sources.json"
+    pointers = {"/password": "p4ssword", "/tunnel/key~1with~0odd": "k3y", "/tokens/0/value": "t"}
+    legacy.write_text(json.dumps({"a": pointers, "b": {"/token": "other"}}))
+    store = SecretStore(tmp_path / "sources")
+    assert store.get("a") == {
+        "password": "p4ssword",
+        "tunnel": {"key/with~odd": "k3y"},
+        "tokens": {"0": {"value": "t"}},
+    }
+    assert store.get("b") == {"token": "other"}
+    assert not legacy.exists()
 
 
 def _put_many(path: Path, writer: int) -> None:
     store = SecretStore(path)
     for number in range(20):
-        store.put(f"{writer}-{number}", {"/n": number})
+        store.put("shared", {"writer": writer, "number": number})
+        store.put(f"{writer}-{number}", {"n": number})
 
 
 def test_two_gateways_do_not_lose_each_others_secrets(tmp_path: Path) -> None:
-    path = tmp_path / "sources.json"
+    path = tmp_path / "sources"
     spawning = multiprocessing.get_context("spawn")
     writers = [spawning.Process(target=_put_many, args=(path, writer)) for writer in range(2)]
     for writer in writers:
@@ -116,7 +153,8 @@ def test_two_gateways_do_not_lose_each_others_secrets(tmp_path: Path) -> None:
         assert writer.exitcode == 0
     store = SecretStore(path)
     stored = [store.get(f"{writer}-{number}") for writer in range(2) for number in range(20)]
-    assert stored == [{"/n": number} for _ in range(2) for number in range(20)]
+    assert stored == [{"n": number} for _ in range(2) for number in range(20)]
+    assert store.get("shared")["number"] == 19
 
 
 def test_only_sure_secrets_are_hidden_in_every_log() -> None:

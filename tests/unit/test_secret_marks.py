@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.airbyte.secrets import joined, masked, masks_in, split, sure_secrets
+from app.airbyte.secrets import joined, mask_in, masked, split, sure_secrets
 from app.data_products.metadata import masked_metadata, with_stored_secrets
 from app.secret_marks import MASK, is_secret_name, is_secret_text, plain_secrets, secret_pointers_of
 
@@ -130,8 +130,8 @@ def _is_described(value: Any) -> bool:
 
 
 def test_the_mask_is_no_value() -> None:
-    assert masks_in({"a": [{"token": MASK}], "b": "x"}) == ["a.0.token"]
-    assert masks_in({"a": "x"}) == []
+    assert mask_in({"a": [{"token": MASK}], "b": MASK}) == "a.0.token"
+    assert mask_in({"a": "x"}) is None
 
 
 def test_logs_hide_what_has_the_form_of_a_secret_too() -> None:

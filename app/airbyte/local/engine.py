@@ -38,10 +38,10 @@ from app.airbyte.local.records import (
     to_source,
 )
 from app.airbyte.local.sandbox import WorkDirectories
+from app.airbyte.local.secret_store import SecretStore
 from app.airbyte.local.source import LocalSource
 from app.airbyte.local.sync import LocalSync, outcome_of
 from app.airbyte.secrets import (
-    SecretStore,
     joined,
     masked,
     secret_values,
@@ -89,7 +89,7 @@ class LocalIngestionEngine:
         self._manifests = manifests
         roots = (settings.home / "data", *settings.ingestion_allowed_dirs)
         self._directories = WorkDirectories(settings.home, roots=roots, telemetry=telemetry)
-        self._secrets = SecretStore(settings.home / "secrets" / "sources.json")
+        self._secrets = SecretStore(settings.home / "secrets" / "sources")
         self._files = LocalFiles(settings, roots, store, self._directories)
         packages = allowed_packages(settings.connectors_allowed)
         self._airbyte = LocalAirbyte(
@@ -290,7 +290,7 @@ class LocalIngestionEngine:
             {*sure_secrets(config), *secret_values(self._secrets_of(source.type, config))}
         )
         unmasked = split(stored, set())[1]
-        return config, secret_values({**unmasked, **secrets})
+        return config, secret_values(unmasked, secrets)
 
     def _secrets_of(self, type_: str, config: dict[str, Any]) -> dict[str, Any]:
         return split(config, self._reader(type_).secret_pointers(type_, config))[1]
