@@ -13,8 +13,14 @@ _NOTE = len("… (999999999999 more characters)")
 
 
 def shortened(text: str, most: int, left_out: int = 0) -> str:
-    """Return at most `most` characters. `left_out` were left out before."""
+    """Return at most `most` characters. `left_out` were left out before. Lone surrogates, which no
+    JSON, log or response can hold, become question marks."""
     if len(text) <= most and not left_out:
-        return text
+        return storable(text)
     start = text[: most - _NOTE]
-    return f"{start}… ({left_out + len(text) - len(start)} more characters)"
+    return f"{storable(start)}… ({left_out + len(text) - len(start)} more characters)"
+
+
+def storable(text: str) -> str:
+    """Return the text without lone surrogates."""
+    return text if text.isascii() else text.encode(errors="replace").decode()

@@ -5,6 +5,7 @@ The SQL, template or connector that a worker runs can make it send anything.
 
 import asyncio
 import json
+import re
 from json import decoder, scanner
 from typing import Annotated, Any
 
@@ -20,6 +21,12 @@ SHORT_LINE = 64 * 1024
 MOST_PARTS = 400_000
 """Objects and lists in a line. Python's garbage collector stops everything while it visits them."""
 MOST_MEMBERS = 100
+MOST_SPANS = 1_000
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}"
+    rb"|(?P<lone>u[dD][89a-fA-F][\da-fA-F]{2})|.)"
+)
+"""An escape in JSON. Half of a pair of surrogates is valid there, but it is not a text."""
 _PARAMETERS = frozenset({"self", "detail", "hint", "retry_after"})
 
 
@@ -78,6 +85,8 @@ def checked_spans(spans: Any) -> list[Message]:
     """Return the spans if they are valid. Raises `WrongMessage`."""
     if not isinstance(spans, list):
         raise WrongMessage("spans that are not a list")
+    if len(spans) > MOST_SPANS:
+        raise WrongMessage(f"more than {MOST_SPANS} spans")
     try:
         return [Span.model_validate(span).model_dump() for span in spans]
     except ValidationError as error:
@@ -91,6 +100,8 @@ def _checked_in_turns(line: bytes) -> Message:
 
 
 def _checked(line: bytes, parse: Any) -> Message:
+    if b"\\ud" in line or b"\\uD" in line:
+        line = _ESCAPE.sub(lambda match: b"?" if match["lone"] else match[0], line)
     try:
         message = parse(line.decode())
     except (ValueError, RecursionError):

@@ -97,7 +97,9 @@ class RunStore:
         return stored.body.decode(errors="replace") if stored else ""
 
     async def write_log(self, run_id: str, text: str) -> None:
-        await self._store.put(_log_key(run_id), text.encode(), content_type="text/plain")
+        await self._store.put(
+            _log_key(run_id), text.encode(errors="replace"), content_type="text/plain"
+        )
 
 
 def _log_key(run_id: str) -> str:

@@ -148,6 +148,25 @@ async def test_an_append_adds_columns_on_request(target: Target) -> None:
     assert rows == [{"a": 1, "b": None}, {"a": None, "b": 2}]
 
 
+@pytest.mark.parametrize("exists", [True, False])
+async def test_a_column_with_the_path_of_a_nested_field_is_refused(
+    target: Target, exists: bool
+) -> None:
+    """Its values would be lost: pyiceberg takes the two for one."""
+    first = pa.table({"s": [{"a": 1}], "s.b": ["kept"]})
+    if exists:
+        await target.replace(first)
+    rows = pa.table({"s": [{"a": 2}], "s.a": [77]})
+    with pytest.raises(EngineFailed, match=r"'s\.a' has the name of a nested field") as error:
+        await target.append(rows, add_columns=True)
+    assert error.value.cause is FailureCause.SQL_ERROR
+    if exists:
+        with pytest.raises(EngineFailed, match=r"'s\.a' has the name"):
+            await target.replace(rows)
+        await target.append(pa.table({"s": [{"a": 2}], "s.c": [3]}), add_columns=True)
+        assert {row["s.c"] for row in await target.rows()} == {None, 3}
+
+
 async def test_a_value_that_does_not_fit_is_an_sql_error(target: Target) -> None:
     await target.replace(pa.table({"a": pa.array([1], pa.int32())}))
     with pytest.raises(EngineFailed) as failed:

@@ -37,7 +37,7 @@ def rendered(model: ModelSpec) -> str:
 
 def config(model: ModelSpec) -> dict[str, object]:
     document = yaml.safe_load(
-        files.properties_file([files.ModelText(model, "")], files.VIEWS_DATABASE)
+        files.properties_file(files.ModelText(model, ""), files.VIEWS_DATABASE)
     )
     (described,) = document["models"]
     settings: dict[str, object] = described["config"]
@@ -107,7 +107,7 @@ def test_dbt_finds_every_text_in_the_properties(text: str, texts: list[str]) -> 
         materialization=Materialization.INCREMENTAL,
         unique_key=tuple(texts),
     )
-    document = read_by_dbt(files.properties_file([files.ModelText(model, "")], None))
+    document = read_by_dbt(files.properties_file(files.ModelText(model, ""), None))
     (described,) = document["models"]
     assert described["description"] == text
     assert described["config"]["tags"] == texts

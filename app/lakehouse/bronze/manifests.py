@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from app.errors import Conflict
+from app.errors import Conflict, EngineFailed
 from app.frozen import Frozen
 from app.lakehouse.outputs import StreamOutput
+from app.stored_json import stored_json
 
 if TYPE_CHECKING:
     from app.lakehouse.storage import ObjectStore
@@ -251,7 +252,11 @@ class BronzeManifests:
         from app.lakehouse.storage import PreconditionFailed
 
         key = manifest_key(manifest.ingestion_id)
-        body = manifest.model_dump_json().encode()
+        try:
+            body = stored_json(manifest).encode()
+        except ValueError as error:
+            # A manifest that cannot be read would hide the files of every ingestion.
+            raise EngineFailed(f"The state of the connector cannot be stored: {error}.") from None
         try:
             if current is None:
                 etag = await self._store.create(key, body)

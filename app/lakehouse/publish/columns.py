@@ -17,7 +17,7 @@ from app.errors import EngineFailed
 from app.failure import FailureCause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pyiceberg.table import Transaction
     from pyiceberg.types import IcebergType, NestedField
@@ -25,7 +25,24 @@ if TYPE_CHECKING:
 
 def lake_schema(schema: pa.Schema) -> pa.Schema:
     """Return the same columns, all optional, with types that Iceberg can hold."""
-    return pa.schema([pa.field(f.name, lake_type(f.type, f.name), True) for f in schema])
+    columns = pa.schema([pa.field(f.name, lake_type(f.type, f.name), True) for f in schema])
+    if dotted := {name for name in columns.names if "." in name}:
+        nested = pa.schema([field for field in columns if t.is_nested(field.type)])
+        for field in nested:
+            paths = iceberg_schema(pa.schema([field])).column_names
+            refuse_paths(dotted - {field.name}, paths)
+    return columns
+
+
+def refuse_paths(names: Iterable[str], paths: Iterable[str]) -> None:
+    """Raise `EngineFailed` if a column has the path of a nested field as its name: Iceberg could
+    not tell the two apart."""
+    if ambiguous := sorted({*names} & {*paths}):
+        raise EngineFailed(
+            f"The column {ambiguous[0]!r} has the name of a nested field of another column.",
+            cause=FailureCause.SQL_ERROR,
+            hint="Give the column another name with AS.",
+        )
 
 
 def lake_type(kind: pa.DataType, column: str) -> pa.DataType:

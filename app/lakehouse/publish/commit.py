@@ -23,7 +23,13 @@ from requests import RequestException
 from app.errors import EngineUnreachable, InvalidRequest, NotSupported
 from app.lakehouse.catalog import RUN_ID_PROPERTY
 from app.lakehouse.outputs import RunOutput
-from app.lakehouse.publish.columns import add_columns, aligned, lake_schema, set_schema
+from app.lakehouse.publish.columns import (
+    add_columns,
+    aligned,
+    lake_schema,
+    refuse_paths,
+    set_schema,
+)
 from app.lakehouse.publish.data_files import write_data_files
 from app.lakehouse.publish.published import ExpectedSnapshot, target_changed
 from app.lakehouse.publish.snapshots import (
@@ -107,8 +113,10 @@ def append(
         )
 
     transaction = _transaction(target, properties)
-    existing = target.schema().column_names
+    # `Schema.column_names` also has the nested ones: a column "s.a" is not the field a of s.
+    existing = {field.name for field in target.schema().fields}
     new_columns = [field for field in lake_schema(reader.schema) if field.name not in existing]
+    refuse_paths((field.name for field in new_columns), target.schema().column_names)
     if new_columns and not may_add_columns:
         names = [field.name for field in new_columns]
         raise InvalidRequest(

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import structlog
 from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticSerializationError
 
 from app.caller import Caller
 from app.errors import Conflict, Gone, InvalidBody, NotFound, VersionMismatch
 from app.lakehouse.records.log import RecordLog, Row, new_commit_id
 from app.lakehouse.records.shared_log import SharedLog
+from app.stored_json import stored_json
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog
@@ -192,17 +192,13 @@ class RecordTable(Generic[M]):
         )
 
     def _json(self, doc: M) -> str:
-        """Return the document as JSON that can be read again. pydantic writes some values that it
-        does not read (deep nesting), and such a row would be lost."""
+        """Return the document as JSON. A row that could not be read again would be lost."""
         try:
-            text = doc.model_dump_json()
-            self._model.model_validate_json(text)
-        except (ValidationError, PydanticSerializationError):
+            return stored_json(doc)
+        except ValueError as error:
             raise InvalidBody(
-                f"This {self.kind} record cannot be stored as JSON: it is nested too deeply, or "
-                "has text or numbers that JSON does not have."
+                f"This {self.kind} record cannot be stored as JSON: {error}."
             ) from None
-        return text
 
     def _record(self, row: Row) -> Record[M]:
         return Record(

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import io
 import tarfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class DbtProject:
         self._reads: dict[str, tuple[TableName, ...]] = {}
         self._refused: dict[tuple[str, frozenset[str] | None], AsgardError] = {}
         self._left_out: set[str] = set()
+        self._rendered: dict[files.ModelText, dict[str, str]] = {}
 
     def follow(self, models: Models) -> None:
         """Add the models of a domain to the project."""
@@ -114,15 +115,27 @@ class DbtProject:
             for table in tables
             if table.schema != self._lake.gold_schema or table.name not in refs[name]
         ]
-        readme = self._target.readme + files.left_out_text(left_out)
-        return {
+        # In a thread: callers decide the number and the length of the texts.
+        return await asyncio.to_thread(self._render, models, sources, left_out)
+
+    def _render(
+        self,
+        models: list[files.ModelText],
+        sources: list[TableName],
+        left_out: Mapping[str, AsgardError],
+    ) -> dict[str, str]:
+        """Return the files of the project. Only those of changed models are rendered again."""
+        database, previous = self._target.views_database, self._rendered
+        self._rendered = {m: previous.get(m) or files.model_files(m, database) for m in models}
+        project = {
             "dbt_project.yml": files.project_file(self._lake, self._target.settings),
-            "README.md": readme,
+            "README.md": self._target.readme + files.left_out_text(left_out),
             "macros/lake.sql": self._target.macros,
             "models/sources.yml": files.sources_file(sources, self._lake),
-            "models/gold/models.yml": files.properties_file(models, self._target.views_database),
-            **{f"models/gold/{m.spec.name}.sql": files.model_file(m) for m in models},
         }
+        for model_files in self._rendered.values():
+            project |= model_files
+        return project
 
     async def _readable(
         self, specs: list[ModelSpec]
@@ -224,7 +237,8 @@ class DbtProject:
         with locked(self._folder / MARK):
             for name, text in content.items():
                 own_folder.write_file(self._folder, name, text)
-            own_folder.remove_files(self._folder, "models", ".sql", content)
+            for suffix in (".sql", ".yml"):
+                own_folder.remove_files(self._folder, "models", suffix, content)
             own_folder.write_file(self._profiles, "profiles.yml", self._merged_profiles())
 
     def _merged_profiles(self) -> str:
