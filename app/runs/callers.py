@@ -14,9 +14,9 @@ from app.runs.cancellers import (
 )
 from app.runs.handler import Superseded
 from app.runs.model import Run
+from app.runs.open_runs import OpenRuns
 from app.runs.owned_run import OwnedRun, Step, Stop, now, with_event
 from app.runs.store import RunStore
-from app.runs.supervisor import Supervisor
 
 
 class AlreadyEnded(Exception):
@@ -31,18 +31,18 @@ class RunCallers:
     def __init__(
         self,
         runs: RunStore,
-        supervisor: Supervisor,
+        open_runs: OpenRuns,
         get: Callable[[str], Awaitable[Run]],
         cancellers: Cancellers,
     ) -> None:
         self._runs = runs
-        self._supervisor = supervisor
+        self._owned = open_runs.owned
         self._get = get
         self._cancellers = cancellers
 
     async def cancel(self, run_id: str, caller: Caller) -> Run:
         while True:
-            active = self._supervisor.active.get(run_id)
+            active = self._owned.get(run_id)
             run = active.run if active is not None else await self._get(run_id)
             ends_at_once = await self._require(run, caller)
             if run.state.is_terminal or run.cancel_requested_at is not None:
@@ -71,7 +71,7 @@ class RunCallers:
             return with_event(with_joined(newest, subject), "Joined", message)
 
         while not (run.state.is_terminal or remembers(run, subject)):
-            active = self._supervisor.active.get(run.run_id)
+            active = self._owned.get(run.run_id)
             try:
                 if active is not None:
                     return await active.change(step, wait_for_storage=False)

@@ -19,8 +19,8 @@ from app.runs.handler import RunHandler
 from app.runs.history import RunHistory
 from app.runs.locks import TargetLocks
 from app.runs.model import Run, RunInput, RunKind, RunState
+from app.runs.open_runs import OpenRuns
 from app.runs.owned_run import OwnedRun, now
-from app.runs.pages import position
 from app.runs.reader import RunReader
 from app.runs.replicas import Replicas
 from app.runs.store import RunStore, StoredRun
@@ -84,11 +84,11 @@ class RunService(RunReader):
         history = RunHistory(catalog, namespace)
         archive = RunArchive(runs, history)
         replicas = Replicas(store)
-        locks = TargetLocks(
-            store, runs, replicas.id, lambda run, fresh: self._watcher.is_behind(run, fresh)
-        )
+        open_runs = OpenRuns(runs, archive, replicas.id)
+        locks = TargetLocks(store, runs, replicas.id, open_runs.is_behind)
         supervisor = Supervisor(
             runs=runs,
+            open_runs=open_runs,
             locks=locks,
             archive=archive,
             notifiers=notifiers,
@@ -100,15 +100,17 @@ class RunService(RunReader):
             telemetry=telemetry,
         )
         watcher = Watcher(
-            runs=runs,
             replicas=replicas,
+            open_runs=open_runs,
             supervisor=supervisor,
             archive=archive,
             notifiers=notifiers,
         )
-        super().__init__(runs, history, archive, supervisor, watcher, notifiers)
-        self._deduplicator = RunDeduplicator(store, runs, self._is_last)
-        self._callers = RunCallers(runs, supervisor, self.get, Cancellers(owners or {}))
+        super().__init__(runs, history, archive, open_runs, notifiers)
+        self._supervisor = supervisor
+        self._watcher = watcher
+        self._deduplicator = RunDeduplicator(store, runs, open_runs.is_last)
+        self._callers = RunCallers(runs, open_runs, self.get, Cancellers(owners or {}))
         self._replicas = replicas
         self._telemetry = telemetry
         self._max_queued = settings.max_queued
@@ -136,13 +138,7 @@ class RunService(RunReader):
 
     def counts(self) -> dict[tuple[RunKind, RunState], int]:
         """Return the number of runs that this process owns, for gauges."""
-        counts = {
-            (kind, state): 0 for kind in RunKind for state in RunState if not state.is_terminal
-        }
-        for active in self._supervisor.active.values():
-            if not active.run.state.is_terminal:
-                counts[active.run.kind, active.run.state] += 1
-        return counts
+        return self._open_runs.counts()
 
     @property
     def endings_waiting(self) -> int:
@@ -184,26 +180,17 @@ class RunService(RunReader):
         return await self._callers.cancel(run_id, caller)
 
     async def _equal_work(self, request: RunRequest) -> OwnedRun | None:
-        for active in list(self._supervisor.active.values()):
+        for active in list(self._open_runs.owned.values()):
             run = active.run
             same = (run.target, run.fingerprint) == (request.target, request.fingerprint)
-            if same and is_joinable(run) and await self._is_last(run):
+            if same and is_joinable(run) and await self._open_runs.is_last(run):
                 return active
         return None
 
-    async def _is_last(self, run: Run) -> bool:
-        """Return whether no later open run will overwrite what this one writes."""
-        return not any(
-            other.target == run.target
-            and position(other) > position(run)
-            and not other.state.is_terminal
-            for other in (await self._watcher.list_open()).values()
-        )
-
     def _require_room(self) -> None:
-        foreign_runs = (stored.run for stored in self._watcher.foreign_runs.values())
+        foreign_runs = (stored.run for stored in self._open_runs.foreign.values())
         waiting = sum(not run.state.is_terminal for run in foreign_runs)
-        if len(self._supervisor.active) + waiting >= self._max_queued:
+        if len(self._open_runs.owned) + waiting >= self._max_queued:
             raise TooManyRequests(
                 f"{self._max_queued} runs are open (MAX_QUEUED).",
                 hint="Try again when some of them have ended.",
@@ -216,8 +203,8 @@ class RunService(RunReader):
         replicas have just started count a second later."""
         subject, limit = identity_of(caller.subject), self._max_per_caller
         if limit and subject != ANONYMOUS.subject:
-            own = (active.run for active in self._supervisor.active.values())
-            foreign_runs = (stored.run for stored in self._watcher.foreign_runs.values())
+            own = (active.run for active in self._open_runs.owned.values())
+            foreign_runs = (stored.run for stored in self._open_runs.foreign.values())
             open_runs = sum(
                 identity_of(counts_for(run)) == subject and not run.state.is_terminal
                 for run in (*own, *foreign_runs)

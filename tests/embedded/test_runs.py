@@ -384,7 +384,7 @@ async def test_an_owner_that_lost_its_run_can_neither_publish_nor_end_it(toy):
             update={"owner": "another", "epoch": run.epoch + 1, "version": run.version + 1}
         )
         await toy.store.put(open_key(run_id), stolen.model_dump_json().encode())
-        await until(lambda: not slow._supervisor.active and not driver.running)
+        await until(lambda: not slow._open_runs.owned and not driver.running)
     assert await toy.rows("stolen") == []
     stored = await toy.store.get(open_key(run_id))
     assert Run.model_validate_json(stored.body).state is not RunState.SUCCEEDED
