@@ -29,7 +29,8 @@ from app.errors import Conflict, EngineFailed, EngineUnreachable, InvalidBody, N
 from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.redaction import register_caller_secrets
 from app.runs.model import Run, RunKind, RunState
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest
 from app.sql.jinja import check_text
 
 INSTALL_RETRY_SECONDS = 5

@@ -29,7 +29,8 @@ from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.lakehouse.catalog import Catalog, TableInfo
 from app.lakehouse.records.table import RecordTable
 from app.runs.model import Run, RunKind, RunState
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest
 from app.sql.client import SqlGuardClient
 from app.sql.model import GuardedQuery
 from app.warehouse.engine import ModelSpec, Preview, SqlEngine

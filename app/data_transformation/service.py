@@ -16,7 +16,8 @@ from app.data_transformation.states import SparkState
 from app.errors import Conflict, InvalidRequest, NotFound, NotSupported, TableNotFound
 from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.runs.model import Run, RunInput, RunKind, RunState
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest
 from app.sql.client import SqlGuardClient
 from app.sql.guard.paths import normalise_path
 from app.sql.model import BoundScript, SqlPolicy

@@ -30,7 +30,8 @@ from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.lakehouse.catalog import Catalog, Column, TableInfo
 from app.lakehouse.records.table import RecordTable
 from app.runs.model import Run, RunKind
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest
 from app.sql.client import SqlGuardClient
 from app.sql.jinja import check_text
 from app.warehouse.dbt.project import DbtProject

@@ -42,19 +42,24 @@ class RunReader:
         self._notifiers = notifiers
         self._stopping = False
 
+    def stop_waiting(self) -> None:
+        """Answer all who wait for a run with its current state, from now on."""
+        self._stopping = True
+        self._notifiers.notify_all()
+
     async def get(self, run_id: str) -> Run:
         """Raises `NotFound`."""
-        if (run := self._in_memory(run_id)) is not None:
+        if (run := self.in_memory(run_id)) is not None:
             return run
         if RUN_ID.match(run_id):
             # S3 comes first: a run moves from S3 to history, never back.
             stored = await self._runs.load(run_id)
-            if (run := self._in_memory(run_id)) is not None:
+            if (run := self.in_memory(run_id)) is not None:
                 return run
             if stored is not None:
                 return stored.run
             await self._history.refresh()
-            if (run := self._in_memory(run_id)) is not None:
+            if (run := self.in_memory(run_id)) is not None:
                 return run
         raise NotFound(f"There is no run {run_id}.")
 
@@ -71,18 +76,9 @@ class RunReader:
             await wait_within(changed, remaining)
 
     async def list(
-        self,
-        *,
-        kind: RunKind | None = None,
-        state: RunState | None = None,
-        target: str | None = None,
-        subject_id: str | None = None,
-        cursor: str | None = None,
-        limit: int = 20,
-        page: int = 1,
+        self, run_filter: RunFilter, cursor: str | None, limit: int, page: int
     ) -> RunPage:
         """Return a page of runs, newest first. Raises `InvalidRequest` for an unknown cursor."""
-        run_filter = RunFilter(kind, state, target, subject_id)
         runs: dict[str, Run | EndedRun] = {}
         runs.update(await self._list_open())
         for ended in self._history.all():
@@ -156,7 +152,7 @@ class RunReader:
         open_runs, _ = await asyncio.gather(self._open_runs.all(), self._history.refresh())
         return open_runs
 
-    def _in_memory(self, run_id: str) -> Run | None:
+    def in_memory(self, run_id: str) -> Run | None:
         active = self._open_runs.owned.get(run_id)
         if active is not None:
             return active.run

@@ -393,8 +393,8 @@ async def test_an_owner_that_lost_its_run_can_neither_publish_nor_end_it(toy):
 
 
 async def is_archived(service, run_id: str) -> bool:
-    await service._history.refresh()
-    return run_id in service._history
+    await service._reader._history.refresh()
+    return run_id in service._reader._history
 
 
 async def is_running(service, run_id: str) -> bool:

@@ -13,7 +13,8 @@ from app.caller import Caller
 from app.config import AuthMode, Settings
 from app.runs.cancellers import MOST_JOINED, counts_for
 from app.runs.model import Run, RunKind, RunState
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest
 from tests.oidc_issuer import AUDIENCE, issuing
 
 WORKER = ("dbt:write", "spark:write", "airbyte:write", "data-products:write")

@@ -17,7 +17,8 @@ from app.lakehouse.bronze.manifests import BronzeManifests
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Column
 from app.runs.handler import ReconciledAsFailed
 from app.runs.model import Run, RunKind, RunState
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 from tests.conftest import Lakehouse
 from tests.embedded.warehouse_world import World, open_world, unique

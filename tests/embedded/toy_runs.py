@@ -18,7 +18,8 @@ from app.lakehouse.outputs import RunOutput
 from app.lakehouse.storage import ObjectStore, open_client
 from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run, RunKind, RunState
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest
 
 ME = Caller("me")
 

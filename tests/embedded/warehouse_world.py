@@ -15,7 +15,8 @@ from app.dbt_transformations.service import DbtService, Submission, Transformati
 from app.idempotency import IdempotencyStore
 from app.lakehouse.records.table import RecordTable
 from app.runs.model import Run, RunKind, RunState
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest
 from app.sql.client import SqlGuardClient
 from app.sql.model import SqlPolicy
 from app.telemetry.calls import Telemetry

@@ -17,7 +17,8 @@ from app.data_transformation.run_handler import SparkRunHandler
 from app.data_transformation.source_files import SourceResolver
 from app.lakehouse.bronze.manifests import BronzeManifests
 from app.runs.model import Run, RunKind
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest
 from tests.conftest import Lakehouse
 from tests.no_views import NoViews
 
