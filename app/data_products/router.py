@@ -25,12 +25,11 @@ from app.http.dependencies import (
     CallerDep,
     IdempotencyDep,
     PageDep,
-    RequestIdDep,
     component,
     set_replayed,
 )
 from app.runs.schemas import RunView
-from app.runs.waiting import WaitDep, accepted
+from app.runs.waiting import SubmissionDep, WaitDep, accepted
 
 router = APIRouter(prefix="/data-products", tags=["data products"])
 
@@ -132,14 +131,11 @@ async def run_data_product(
     response: Response,
     service: ServiceDep,
     caller: CallerDep,
-    key: IdempotencyDep,
-    request_id: RequestIdDep,
+    submission: SubmissionDep,
     wait: WaitDep,
 ) -> ProductRunView:
     """Builds the table and waits for it. A failed run leaves the existing table unchanged."""
-    product, run, claim = await service.run(
-        product_id, caller, request_id=request_id, key=key, wait_seconds=wait.seconds
-    )
+    product, run, claim = await service.run(product_id, submission)
     set_replayed(response, claim)
     accepted(response, run, wait)
     return ProductRunView(**_fields(product), run=RunView.of(run, caller))

@@ -16,8 +16,8 @@ from app.data_transformation.schemas import (
     TransformRequest,
 )
 from app.data_transformation.service import SparkService
-from app.http.dependencies import CallerDep, IdempotencyDep, RequestIdDep, component, set_replayed
-from app.runs.waiting import WaitDep, accepted
+from app.http.dependencies import CallerDep, component, set_replayed
+from app.runs.waiting import AsyncSubmissionDep, WaitDep, accepted
 
 router = APIRouter(prefix="/spark", tags=["spark"])
 
@@ -34,17 +34,13 @@ RunId = Annotated[str, Path(max_length=64)]
 async def submit(
     body: TransformRequest,
     spark: ServiceDep,
-    caller: CallerDep,
-    key: IdempotencyDep,
-    request_id: RequestIdDep,
+    submission: AsyncSubmissionDep,
     wait: WaitDep,
     response: Response,
 ) -> Submitted:
     """Returns once the job is recorded. Without `wait_seconds` it does not wait for its end."""
-    run, claim = await spark.submit_transformation(body, caller, request_id=request_id, key=key)
-    if wait.explicit:
-        run = await spark.wait(run, wait.seconds)
-        accepted(response, run, wait)
+    run, claim = await spark.submit_transformation(body, submission)
+    accepted(response, run, wait)
     set_replayed(response, claim)
     return views.submitted(
         run,

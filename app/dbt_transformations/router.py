@@ -18,18 +18,16 @@ from app.dbt_transformations.schemas import (
     TransformationView,
     ValidationView,
 )
-from app.dbt_transformations.service import DbtService, Submission
+from app.dbt_transformations.service import DbtService
 from app.http.dependencies import (
     READS,
     CallerDep,
-    IdempotencyDep,
     PageDep,
-    RequestIdDep,
     component,
     set_replayed,
 )
 from app.runs.schemas import RunView
-from app.runs.waiting import Wait, WaitDep, accepted
+from app.runs.waiting import SubmissionDep, WaitDep, accepted
 
 router = APIRouter(prefix="/dbt", tags=["dbt"])
 
@@ -42,14 +40,7 @@ def _service(request: Request) -> DbtService:
     return component(request, DbtService)
 
 
-def _submission(
-    caller: CallerDep, key: IdempotencyDep, request_id: RequestIdDep, wait: WaitDep
-) -> tuple[Submission, Wait]:
-    return Submission(caller, key, request_id, wait.seconds), wait
-
-
 ServiceDep = Annotated[DbtService, Depends(_service)]
-SubmissionDep = Annotated[tuple[Submission, Wait], Depends(_submission)]
 
 
 @router.post("/transform")
@@ -58,6 +49,7 @@ async def transform(
     response: Response,
     service: ServiceDep,
     submission: SubmissionDep,
+    wait: WaitDep,
     replace: Annotated[
         bool, Query(description="Let a table become a view, or a view a table.")
     ] = False,
@@ -65,8 +57,7 @@ async def transform(
     """Defines a transformation, builds its gold table and waits for the build. An existing name
     gets a new version. A failed build returns 200 with status `failed` and leaves the existing
     table unchanged."""
-    request, wait = submission
-    item, claim = await service.create_transformation(body.fields(), request, replace=replace)
+    item, claim = await service.create_transformation(body.fields(), submission, replace=replace)
     set_replayed(response, claim)
     if item.run:
         accepted(response, item.run, wait)
@@ -116,13 +107,13 @@ async def run_transformation(
     response: Response,
     service: ServiceDep,
     submission: SubmissionDep,
+    wait: WaitDep,
     body: RunRequestBody | None = None,
     full_refresh: bool = False,
 ) -> TransformationView:
     """Builds the table again and waits for the build. `full_refresh` is read from body or query."""
-    request, wait = submission
     rebuild = full_refresh or bool(body and body.full_refresh)
-    item, claim = await service.run_again(transformation_id, request, full_refresh=rebuild)
+    item, claim = await service.run_again(transformation_id, submission, full_refresh=rebuild)
     set_replayed(response, claim)
     if item.run:
         accepted(response, item.run, wait)

@@ -63,6 +63,12 @@ class RunReader:
                 return run
         raise NotFound(f"There is no run {run_id}.")
 
+    async def find(self, run_id: str) -> Run | None:
+        try:
+            return await self.get(run_id)
+        except NotFound:
+            return None
+
     async def wait(self, run_id: str, seconds: float) -> Run:
         """Return the run when it has ended, or its current state after so many seconds."""
         deadline = monotonic() + seconds

@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from app.caller import Caller
 from app.concurrency.notify import RunNotifiers
 from app.config import Settings
+from app.idempotency import Claim, IdempotencyStore
 from app.runs.archive import RunArchive
 from app.runs.callers import RunCallers
 from app.runs.cancellers import Cancellers, FindOwner
@@ -20,7 +22,7 @@ from app.runs.reader import RunEnd, RunReader
 from app.runs.replicas import Replicas
 from app.runs.starter import RunStarter
 from app.runs.store import RunStore
-from app.runs.submission import RunRequest, Started
+from app.runs.submission import ClaimedSubmission, RunRequest, Started, Submission
 from app.runs.supervisor import Observer, Supervisor
 from app.runs.watcher import Watcher
 from app.telemetry.calls import SILENT, Telemetry
@@ -79,6 +81,7 @@ class RunService:
             archive=self._archive,
             notifiers=notifiers,
         )
+        self._idempotency = IdempotencyStore(store)
         self._reader = RunReader(runs, history, self._archive, self._open_runs, notifiers)
         self._callers = RunCallers(runs, self._open_runs, self._reader, Cancellers(owners or {}))
         self._starter = RunStarter(
@@ -122,10 +125,35 @@ class RunService:
         """Return the number of ended runs that are not in Iceberg yet."""
         return self._archive.waiting
 
-    async def start(self, request: RunRequest) -> Started:
-        """Record the run, then start it. Raises `TooManyRequests` beyond MAX_QUEUED, and when the
-        caller has MAX_RUNS_PER_CALLER open runs."""
-        return await self._starter.start(request)
+    async def submit(self, request: RunRequest, submission: Submission) -> tuple[Run, Claim]:
+        """Start or join a run, and wait for it. If an earlier request with the same idempotency
+        key has started a run, wait for that one. Raises `IdempotencyMismatch` if the key was used
+        with another body, and what `start` raises."""
+        claimed = await self.claim(submission)
+        return await self.submit_claimed(request, claimed), claimed.claim
+
+    async def claim(self, submission: Submission) -> ClaimedSubmission:
+        """Do the first half of `submit`, for work that depends on the id of its run, or that is
+        prepared only if there is no earlier run."""
+        claim = await self._idempotency.claim(submission.key, uuid4().hex)
+        # There is no earlier run if the first request died between its claim and its run.
+        earlier = await self.find(claim.id) if claim.replayed else None
+        return ClaimedSubmission(submission, claim, earlier)
+
+    async def submit_claimed(self, request: RunRequest, claimed: ClaimedSubmission) -> Run:
+        """Do the second half of `submit`."""
+        run = claimed.earlier
+        if run is None:
+            run = (await self.start(request, claimed.submission, claimed.claim.id)).run
+        return await self.wait(run.run_id, claimed.submission.wait_seconds)
+
+    async def start(
+        self, request: RunRequest, submission: Submission, run_id: str | None = None
+    ) -> Started:
+        """Record the run, then start it. `run_id` is its id if it joins no other run. Raises
+        `TooManyRequests` beyond MAX_QUEUED, and when the caller has MAX_RUNS_PER_CALLER open
+        runs."""
+        return await self._starter.start(request, submission, run_id)
 
     async def cancel(self, run_id: str, caller: Caller) -> Run:
         """Record the request to cancel, or that the caller withdraws from a run that others want.
@@ -135,6 +163,9 @@ class RunService:
 
     async def get(self, run_id: str) -> Run:
         return await self._reader.get(run_id)
+
+    async def find(self, run_id: str) -> Run | None:
+        return await self._reader.find(run_id)
 
     async def wait(self, run_id: str, seconds: float) -> Run:
         return await self._reader.wait(run_id, seconds)

@@ -15,7 +15,7 @@ from app.runs.open_runs import OpenRuns
 from app.runs.owned_run import OwnedRun, now
 from app.runs.reader import RunReader
 from app.runs.store import RunStore, StoredRun
-from app.runs.submission import RunRequest, Started
+from app.runs.submission import RunRequest, Started, Submission
 from app.runs.supervisor import Supervisor
 from app.telemetry.calls import Telemetry
 
@@ -54,29 +54,32 @@ class RunStarter:
         """Refuse every further run."""
         self._stopping = True
 
-    async def start(self, request: RunRequest) -> Started:
+    async def start(
+        self, request: RunRequest, submission: Submission, run_id: str | None = None
+    ) -> Started:
         if self._stopping:
             raise EngineUnreachable(
                 "This gateway is stopping. Send the request again.", retry_after=2
             )
-        may_join = request.fingerprint is not None and request.idempotency_key is None
+        may_join = request.fingerprint is not None and submission.key is None
         if may_join and (match := await self._equal_work(request)) is not None:
-            return await self._join(match.run, request.caller.subject)
+            return await self._join(match.run, submission.caller.subject)
         if not self._supervisor.handles(request.kind):
             raise NotSupported(f"No engine is configured for {request.kind.value} runs.")
         self._require_room()
-        with self._reserve_share(request.caller):
-            return await self._start(request, may_join)
+        with self._reserve_share(submission.caller):
+            return await self._start(request, submission, run_id or uuid4().hex, may_join)
 
-    async def _start(self, request: RunRequest, may_join: bool) -> Started:
-        run_id = request.run_id or uuid4().hex
+    async def _start(
+        self, request: RunRequest, submission: Submission, run_id: str, may_join: bool
+    ) -> Started:
         if may_join and request.fingerprint is not None:
             match = await self._deduplicator.run_id_for(request.target, request.fingerprint, run_id)
             if isinstance(match, StoredRun):
                 current = self._reader.in_memory(match.run.run_id) or match.run
-                return await self._join(current, request.caller.subject)
+                return await self._join(current, submission.caller.subject)
             run_id = match
-        return await self._create(self._new(request, run_id))
+        return await self._create(self._new(request, submission, run_id))
 
     async def _join(self, run: Run, subject: str) -> Started:
         return Started(await self._callers.join(run, subject), joined=True)
@@ -125,19 +128,19 @@ class RunStarter:
             if not self._starting[subject]:
                 del self._starting[subject]
 
-    def _new(self, request: RunRequest, run_id: str) -> Run:
+    def _new(self, request: RunRequest, submission: Submission, run_id: str) -> Run:
         return Run(
             run_id=run_id,
             kind=request.kind,
             target=request.target,
             subject_id=request.subject_id,
             created_at=now(),
-            request_id=request.request_id,
+            request_id=submission.request_id,
             traceparent=self._telemetry.traceparent(),
-            idempotency_key=request.idempotency_key,
+            idempotency_key=submission.key.key if submission.key else None,
             fingerprint=request.fingerprint,
             inputs=request.inputs,
-            created_by=request.caller.subject,
+            created_by=submission.caller.subject,
             owner=self._replica,
             spec=request.spec,
             engine=request.engine,
