@@ -19,8 +19,9 @@ class AsgardError(Exception):
     status: ClassVar[int] = 500
     problem: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
-    cause: ClassVar[FailureCause] = FailureCause.INTERNAL
-    retryable: ClassVar[bool] = False
+    cause: FailureCause = FailureCause.INTERNAL
+    retryable: bool = False
+    retry_after: int | None = None
 
     def __init__(
         self,
@@ -28,12 +29,20 @@ class AsgardError(Exception):
         *,
         hint: str | None = None,
         retry_after: int | None = None,
+        cause: FailureCause | None = None,
+        retryable: bool | None = None,
         **members: Any,
     ) -> None:
+        """`retry_after`, `cause` and `retryable` replace what is usual for the class."""
         self.detail = clean_start(detail, LONGEST_DETAIL)
         super().__init__(self.detail)
         self.hint = clean_start(hint, LONGEST_HINT) if hint else None
-        self.retry_after = retry_after
+        if retry_after is not None:
+            self.retry_after = retry_after
+        if cause is not None:
+            self.cause = cause
+        if retryable is not None:
+            self.retryable = retryable
         self.members: dict[str, Any] = clean_member(
             {name: value for name, value in members.items() if value is not None}
         )
@@ -241,19 +250,6 @@ class EngineFailed(AsgardError):
     problem = "engine-failed"
     title = "The engine failed"
 
-    def __init__(
-        self,
-        detail: str,
-        *,
-        cause: FailureCause = FailureCause.INTERNAL,
-        hint: str | None = None,
-        retryable: bool = False,
-        **members: Any,
-    ) -> None:
-        super().__init__(detail, hint=hint, **members)
-        self.failure_cause = cause
-        self.can_retry = retryable
-
 
 class TableRefused(EngineFailed):
     """The metadata of a table points to a location that a table of this name cannot have. `table`
@@ -270,9 +266,6 @@ class NotSupported(AsgardError):
     problem = "not-supported"
     title = "Not supported by the configured engine"
 
-    def __init__(self, detail: str, *, setting: str | None = None, **members: Any) -> None:
-        super().__init__(detail, setting=setting, **members)
-
 
 class EngineUnreachable(AsgardError):
     """A dependency (S3, catalog, engine) cannot be reached at the moment."""
@@ -282,9 +275,7 @@ class EngineUnreachable(AsgardError):
     title = "A dependency cannot be reached"
     cause = FailureCause.ENGINE_UNREACHABLE
     retryable = True
-
-    def __init__(self, detail: str, *, retry_after: int = 5, **members: Any) -> None:
-        super().__init__(detail, retry_after=retry_after, **members)
+    retry_after = 5
 
 
 class EngineTimeout(AsgardError):

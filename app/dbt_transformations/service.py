@@ -144,15 +144,12 @@ class DbtService:
         """Return errors of the SQL itself as a result, and raise those of the lake."""
         try:
             columns = await self._engine.validate(await self._sql_guard.check_query(sql))
-        except (InvalidRequest, NotSupported, EngineFailed) as error:
-            cause = getattr(error, "failure_cause", FailureCause.SQL_ERROR)
-            if cause is not FailureCause.SQL_ERROR:
+        except (InvalidRequest, NotSupported) as error:
+            return _invalid(error)
+        except EngineFailed as error:
+            if error.cause is not FailureCause.SQL_ERROR:
                 raise
-            return Validation(
-                error.detail,
-                suggested_tables=tuple(error.members.get("suggested_tables", ())),
-                position=error.members.get("position"),
-            )
+            return _invalid(error)
         return Validation("The SQL is valid.", columns)
 
     async def silver_sources(self) -> list[TableInfo]:
@@ -276,6 +273,14 @@ class DbtService:
             return await self._engine.compiled_sql(doc.model())
         except AsgardError:
             return None
+
+
+def _invalid(error: AsgardError) -> Validation:
+    return Validation(
+        error.detail,
+        suggested_tables=tuple(error.members.get("suggested_tables", ())),
+        position=error.members.get("position"),
+    )
 
 
 def _run_request(record: TransformationRecord, spec: ModelSpec) -> RunRequest:

@@ -78,8 +78,8 @@ class WorkerError(Exception):
             **self.error.get("members", {}),
         )
         if isinstance(error, app.errors.EngineFailed):
-            error.failure_cause = FailureCause(self.error.get("cause", "internal"))
-            error.can_retry = bool(self.error.get("retryable"))
+            error.cause = FailureCause(self.error.get("cause", "internal"))
+            error.retryable = bool(self.error.get("retryable"))
         return error
 
 

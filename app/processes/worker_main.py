@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from app.errors import AsgardError
 from app.processes.launch import PROTOCOL_FD
 from app.processes.worker_spans import EVENT, PARENT_SPAN, spans_of_call
 from app.shorten import LONGEST_DETAIL, LONGEST_HINT, LONGEST_TEXT, shortened
@@ -147,7 +148,6 @@ def _described(error: Exception) -> Message:
     for name in ("retry_after", "members"):
         if (value := getattr(error, name, None)) is not None:
             described[name] = value
-    cause = getattr(error, "failure_cause", None)
-    if cause is not None:
-        described |= {"cause": str(cause), "retryable": bool(getattr(error, "can_retry", False))}
+    if isinstance(error, AsgardError):
+        described |= {"cause": error.cause, "retryable": error.retryable}
     return described
