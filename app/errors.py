@@ -6,6 +6,7 @@ Services and adapters raise these. One handler, in `app/http/problems.py`, turns
 stored in run records, so no error holds a known secret or a text of unlimited length.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from app.failure import FailureCause
@@ -22,6 +23,10 @@ class AsgardError(Exception):
     cause: FailureCause = FailureCause.INTERNAL
     retryable: bool = False
     retry_after: int | None = None
+
+    def __init_subclass__(cls) -> None:
+        if "problem" in vars(cls):
+            PROBLEMS[cls.problem] = cls
 
     def __init__(
         self,
@@ -46,6 +51,37 @@ class AsgardError(Exception):
         self.members: dict[str, Any] = clean_member(
             {name: value for name, value in members.items() if value is not None}
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the error as `from_json` reads it. A class without a problem type of its own
+        comes back as the class that it inherits the type from."""
+        return {
+            "problem": self.problem,
+            "message": self.detail,
+            "hint": self.hint,
+            "retry_after": self.retry_after,
+            "cause": self.cause,
+            "retryable": self.retryable,
+            "members": self.members,
+        }
+
+    @staticmethod
+    def from_json(error: Mapping[str, Any]) -> "AsgardError":
+        """Return the error that `to_json` described. Only the problem type and the message are
+        required. Raises `KeyError` for an unknown problem type."""
+        cause = error.get("cause")
+        return PROBLEMS[error["problem"]](
+            error["message"],
+            hint=error.get("hint"),
+            retry_after=error.get("retry_after"),
+            cause=None if cause is None else FailureCause(cause),
+            retryable=error.get("retryable"),
+            **error.get("members", {}),
+        )
+
+
+PROBLEMS: dict[str, type[AsgardError]] = {AsgardError.problem: AsgardError}
+"""Every problem type, and the class that it stands for."""
 
 
 class InvalidRequest(AsgardError):

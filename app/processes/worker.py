@@ -13,6 +13,7 @@ from typing import Any
 
 import app.errors
 import app.sandbox.run_module
+from app.errors import PROBLEMS, AsgardError, EngineFailed, MissingScope, Unauthorized
 from app.failure import FailureCause
 from app.processes import worker_spans
 from app.processes.child import PIPE_LIMIT, ChildProcess, Limits
@@ -55,32 +56,20 @@ class WorkerTimeout(Exception):
 
 
 class WorkerError(Exception):
-    """The worker answered with an error: `{type, message}` and the other fields of its class."""
+    """The worker answered with an error: the JSON of an `AsgardError`, or `{type, message}`."""
 
     def __init__(self, error: Message) -> None:
         message = shortened(str(error.get("message")), LONGEST_DETAIL)
-        super().__init__(f"{error.get('type')}: {message}")
+        super().__init__(f"{error.get('type') or error.get('problem')}: {message}")
         self.error = {**error, "message": message}
 
-    def to_asgard(self) -> app.errors.AsgardError | None:
+    def to_asgard(self) -> AsgardError | None:
         """Return the same error as an `AsgardError`, if the worker raised one."""
-        kind = getattr(app.errors, str(self.error.get("type")), None)
-        if not (isinstance(kind, type) and issubclass(kind, app.errors.AsgardError)):
+        problem = str(self.error.get("problem"))
+        # Workers do not check a caller's rights.
+        if problem not in PROBLEMS or problem in {Unauthorized.problem, MissingScope.problem}:
             return None
-        if issubclass(kind, app.errors.Unauthorized | app.errors.MissingScope):
-            return None  # workers do not check a caller's rights
-        error = kind.__new__(kind)
-        app.errors.AsgardError.__init__(
-            error,
-            str(self.error.get("message")),
-            hint=self.error.get("hint"),
-            retry_after=self.error.get("retry_after"),
-            **self.error.get("members", {}),
-        )
-        if isinstance(error, app.errors.EngineFailed):
-            error.cause = FailureCause(self.error.get("cause", "internal"))
-            error.retryable = bool(self.error.get("retryable"))
-        return error
+        return AsgardError.from_json(self.error)
 
 
 class WorkerProcess:
@@ -284,7 +273,7 @@ class WorkerProcess:
         self.kill()
         exit_code = await self._child.wait()
         if self._outgrown:
-            raise WorkerError(_out_of_memory(self._max_rss))
+            raise WorkerError(_out_of_memory(self._max_rss).to_json())
         raise WorkerDied(self._child.name, exit_code, self._child.log_tail(), fault)
 
     async def _received(self, call: str) -> Message | None:
@@ -355,12 +344,10 @@ def _session(leader: int) -> Iterator[int]:
                 yield pid
 
 
-def _out_of_memory(max_rss: int | None) -> Message:
+def _out_of_memory(max_rss: int | None) -> EngineFailed:
     allowed = (max_rss or 0) // 2**20
-    return {
-        "type": "EngineFailed",
-        "message": f"It took more than the {allowed} MB of memory that it may use.",
-        "hint": "Read or build less at once: fewer rows or columns, shorter lists and texts.",
-        "cause": FailureCause.OUT_OF_MEMORY,
-        "retryable": False,
-    }
+    return EngineFailed(
+        f"It took more than the {allowed} MB of memory that it may use.",
+        cause=FailureCause.OUT_OF_MEMORY,
+        hint="Read or build less at once: fewer rows or columns, shorter lists and texts.",
+    )

@@ -20,7 +20,7 @@ SHORT_LINE = 64 * 1024
 MOST_PARTS = 400_000
 """Objects and lists in a line. Python's garbage collector stops everything while it visits them."""
 MOST_MEMBERS = 100
-_PARAMETERS = frozenset({"self", "detail", "hint", "retry_after"})
+_PARAMETERS = frozenset({"self", "detail", "hint", "retry_after", "cause", "retryable"})
 
 
 class WrongMessage(Exception):
@@ -38,7 +38,8 @@ class _Strict(BaseModel):
 
 
 class _Error(_Strict):
-    type: str
+    type: str = ""
+    problem: str | None = None
     message: str
     hint: str | None = None
     retry_after: Annotated[int, Field(ge=0)] | None = None

@@ -387,18 +387,18 @@ async def test_a_worker_that_answers_twice_does_not_answer_the_next_call(worker)
     ("line", "fault"),
     [
         (
-            '{"call": CALL, "error": {"type": "EngineFailed", "message": 5}}',
+            '{"call": CALL, "error": {"problem": "engine-failed", "message": 5}}',
             "an invalid error.message",
         ),
         ('{"call": CALL, "error": 5}', "an invalid error"),
         ('{"call": CALL, "error": null}', "an invalid error"),
         ('{"call": CALL, "error": {"type": [], "message": ""}}', "an invalid error.type"),
         (
-            '{"call": CALL, "error": {"type": "EngineFailed", "message": "", "cause": "magic"}}',
+            '{"call": CALL, "error": {"problem": "conflict", "message": "", "cause": "magic"}}',
             "an invalid error.cause",
         ),
         (
-            '{"call": CALL, "error": {"type": "NotFound", "message": "", "members": {"hint": 1}}}',
+            '{"call": CALL, "error": {"problem": "gone", "message": "", "members": {"hint": 1}}}',
             "an invalid error.members",
         ),
         (
