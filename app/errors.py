@@ -1,5 +1,41 @@
 """The one error tree. Each class knows its HTTP status and its problem type (RFC 9457).
 
+    AsgardError                  500
+      InvalidRequest             400
+        MalformedRequest
+        SqlRefused
+          SqlNotParsed
+          SqlNotSelect
+          SqlTooLarge
+          SqlJinja
+          SqlFunctionRefused
+          SqlTableRefused
+          SqlInvalid
+        TableNotFound
+        SourceNotFound
+          SourceUnreadable
+        PathRefused
+      InvalidBody                422
+        SqlColumnUnnamed
+        IdempotencyMismatch
+      Unauthorized               401
+      MissingScope               403
+      CrossSite                  403
+      NotFound                   404
+      Gone                       410
+      MethodNotAllowed           405
+      Conflict                   409
+      VersionMismatch            412
+      RequestTooSlow             408
+      BodyTooLarge               413
+      TooManyRequests            429
+      EngineFailed               424
+        TableRefused
+      NotSupported               501
+      EngineUnreachable          503
+      EngineTimeout              504
+      AnswerTooSlow              504
+
 Services and adapters raise these. One handler, in `app/http/problems.py`, turns them into
 `application/problem+json`. Both adapters of a port raise the same class for the same fault.
 `members` become extension members of the problem document. Many errors quote an engine, and are
@@ -99,15 +135,6 @@ class MalformedRequest(InvalidRequest):
     title = "The request is not valid HTTP"
 
 
-class CrossSite(AsgardError):
-    """A browser sent a change on behalf of a page of another site."""
-
-    status = 403
-    problem = "cross-site"
-    title = "Pages of other sites may not make changes"
-    cause = FailureCause.PERMISSION_DENIED
-
-
 class SqlRefused(InvalidRequest):
     """The SQL does not parse or may not run. `position` is `{line, column}`, both from 1."""
 
@@ -194,16 +221,16 @@ class InvalidBody(AsgardError):
     title = "The request has the wrong shape"
 
 
-class IdempotencyMismatch(InvalidBody):
-    problem = "idempotency-key-reused"
-    title = "The idempotency key was used with another body"
-
-
 class SqlColumnUnnamed(InvalidBody):
     """A model's query leaves a column without a name. `column` is its number, from 1."""
 
     problem = "sql-column-unnamed"
     title = "A column of the query has no name"
+
+
+class IdempotencyMismatch(InvalidBody):
+    problem = "idempotency-key-reused"
+    title = "The idempotency key was used with another body"
 
 
 class Unauthorized(AsgardError):
@@ -224,12 +251,13 @@ class MissingScope(AsgardError):
     cause = FailureCause.PERMISSION_DENIED
 
 
-class RequestTooSlow(AsgardError):
-    status = 408
-    problem = "request-too-slow"
-    title = "The request did not arrive in time"
-    cause = FailureCause.TIMEOUT
-    retryable = True
+class CrossSite(AsgardError):
+    """A browser sent a change on behalf of a page of another site."""
+
+    status = 403
+    problem = "cross-site"
+    title = "Pages of other sites may not make changes"
+    cause = FailureCause.PERMISSION_DENIED
 
 
 class NotFound(AsgardError):
@@ -238,18 +266,18 @@ class NotFound(AsgardError):
     title = "Not found"
 
 
-class MethodNotAllowed(AsgardError):
-    status = 405
-    problem = "method-not-allowed"
-    title = "The path does not support this method"
-
-
 class Gone(AsgardError):
     """The resource that an earlier request with this Idempotency-Key created was deleted since."""
 
     status = 410
     problem = "gone"
     title = "The resource was deleted"
+
+
+class MethodNotAllowed(AsgardError):
+    status = 405
+    problem = "method-not-allowed"
+    title = "The path does not support this method"
 
 
 class Conflict(AsgardError):
@@ -264,6 +292,14 @@ class VersionMismatch(AsgardError):
     status = 412
     problem = "version-mismatch"
     title = "The version is not the current one"
+
+
+class RequestTooSlow(AsgardError):
+    status = 408
+    problem = "request-too-slow"
+    title = "The request did not arrive in time"
+    cause = FailureCause.TIMEOUT
+    retryable = True
 
 
 class BodyTooLarge(AsgardError):

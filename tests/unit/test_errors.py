@@ -1,9 +1,12 @@
 """The tree of errors, and its way over a pipe."""
 
+import inspect
 import json
+import re
 
 import pytest
 
+import app.errors as errors
 from app.errors import PROBLEMS, AsgardError, EngineFailed, EngineUnreachable
 from app.failure import FailureCause
 
@@ -48,3 +51,18 @@ def test_an_instance_states_another_cause_than_its_class() -> None:
     lost = EngineFailed("gone", cause=FailureCause.LOST, retryable=True)
     assert (lost.cause, lost.retryable) == (FailureCause.LOST, True)
     assert (EngineFailed.cause, EngineFailed.retryable) == (FailureCause.INTERNAL, False)
+
+
+def test_the_tree_in_the_docstring_is_the_tree_of_classes() -> None:
+    drawn = [line for line in str(errors.__doc__).splitlines() if line.startswith("    ")]
+    classes = [line.split()[0] for line in drawn]
+    assert sorted(classes) == sorted(error.__name__ for error in PROBLEMS.values())
+    assert classes == re.findall(r"^class (\w+)", inspect.getsource(errors), re.MULTILINE)
+    branch: list[type[AsgardError]] = []
+    for line in drawn:
+        name, *status = line.split()
+        error = getattr(errors, name)
+        depth = (len(line) - len(line.lstrip()) - 4) // 2
+        branch[depth:] = [error]
+        assert list(error.__mro__[: depth + 1]) == branch[::-1]
+        assert error.status == int(*status) if status else branch[-2].status
