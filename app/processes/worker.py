@@ -13,15 +13,15 @@ from typing import Any
 
 import app.errors
 import app.sandbox.run_module
-from app.errors import PROBLEMS, AsgardError, EngineFailed, MissingScope, Unauthorized
+from app.errors import EngineFailed
 from app.failure import FailureCause
 from app.processes import worker_spans
 from app.processes.child import PIPE_LIMIT, ChildProcess, Limits
+from app.processes.errors import WorkerDied, WorkerError, WorkerTimeout
 from app.processes.worker_main import CALL
 from app.processes.worker_messages import Message, WrongMessage, checked_spans, read_message
 from app.redaction import scope, within
 from app.sandbox.policy import Sandbox
-from app.shorten import LONGEST_DETAIL, shortened
 from app.telemetry.calls import SILENT, Telemetry
 from app.telemetry.outcomes import Outcome
 
@@ -35,41 +35,6 @@ TURN_MESSAGES, TURN_BYTES = 32, 64 * 1024
 """What a worker may send before the event loop continues with other work. Reading a line that has
 already arrived does not yield to it."""
 MEMORY_POLL = 0.5
-
-
-class WorkerDied(Exception):
-    """The process ended in the middle of a call. `log_tail` is what it last printed. If there is a
-    `fault`, the gateway ended the process because it sent that."""
-
-    def __init__(self, name: str, exit_code: int, log_tail: str, fault: str | None = None) -> None:
-        self.how = (
-            f"was ended because it sent {fault}" if fault else f"ended with exit code {exit_code}"
-        )
-        super().__init__(f"{name} {self.how}")
-        self.exit_code = exit_code
-        self.log_tail = log_tail
-        self.fault = fault
-
-
-class WorkerTimeout(Exception):
-    """The call took longer than allowed, and the process was killed."""
-
-
-class WorkerError(Exception):
-    """The worker answered with an error: the JSON of an `AsgardError`, or `{type, message}`."""
-
-    def __init__(self, error: Message) -> None:
-        message = shortened(str(error.get("message")), LONGEST_DETAIL)
-        super().__init__(f"{error.get('type') or error.get('problem')}: {message}")
-        self.error = {**error, "message": message}
-
-    def to_asgard(self) -> AsgardError | None:
-        """Return the same error as an `AsgardError`, if the worker raised one."""
-        problem = str(self.error.get("problem"))
-        # Workers do not check a caller's rights.
-        if problem not in PROBLEMS or problem in {Unauthorized.problem, MissingScope.problem}:
-            return None
-        return AsgardError.from_json(self.error)
 
 
 class WorkerProcess:
