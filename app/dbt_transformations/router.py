@@ -5,20 +5,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.dbt_transformations.record import TransformationStatus
-from app.dbt_transformations.schemas import (
+from app.dbt_transformations.schemas import RunRequestBody, SqlToValidate, TransformationCreate
+from app.dbt_transformations.service import DbtService
+from app.dbt_transformations.views import (
     GoldTableList,
-    GoldTableView,
-    RunRequestBody,
     SourceTableList,
-    SourceTableView,
-    SqlToValidate,
-    TransformationCreate,
     TransformationDetail,
     TransformationPage,
     TransformationView,
     ValidationView,
 )
-from app.dbt_transformations.service import DbtService
 from app.http.dependencies import (
     READS,
     CallerDep,
@@ -26,7 +22,6 @@ from app.http.dependencies import (
     component,
     set_replayed,
 )
-from app.runs.schemas import RunView
 from app.runs.waiting import SubmissionDep, WaitDep, accepted
 
 router = APIRouter(prefix="/dbt", tags=["dbt"])
@@ -71,12 +66,7 @@ async def list_transformations(
     """Lists the transformations, the newest first."""
     matches = await service.search(status)
     shown = matches[page.offset : page.offset + page.page_size]
-    return TransformationPage(
-        transformations=[TransformationView.of(item) for item in shown],
-        total_count=len(matches),
-        page=page.page,
-        page_size=page.page_size,
-    )
+    return TransformationPage.of(shown, len(matches), page.page, page.page_size)
 
 
 @router.get("/transformations/{transformation_id}")
@@ -84,13 +74,7 @@ async def get_transformation(
     transformation_id: str, service: ServiceDep, caller: CallerDep
 ) -> TransformationDetail:
     """Returns a transformation with its compiled SQL and its newest runs."""
-    item, compiled, runs = await service.get(transformation_id)
-    return TransformationDetail(
-        **TransformationView.fields_of(item),
-        sql_query=item.record.doc.sql_query,
-        compiled_sql=compiled,
-        runs=[RunView.of(run, caller) for run in runs],
-    )
+    return TransformationDetail.of(*await service.get(transformation_id), caller)
 
 
 @router.delete("/transformations/{transformation_id}", status_code=204)
@@ -129,20 +113,13 @@ async def validate_sql(body: SqlToValidate, service: ServiceDep) -> ValidationVi
 @router.get("/sources/silver")
 async def silver_sources(service: ServiceDep) -> SourceTableList:
     """Lists the silver tables that SQL can read, from Iceberg's metadata."""
-    tables = await service.silver_sources()
-    return SourceTableList(
-        sources=[SourceTableView.of(info, service.catalog_name) for info in tables],
-        total_count=len(tables),
-    )
+    return SourceTableList.of(await service.silver_sources(), service.catalog_name)
 
 
 @router.get("/tables/gold")
 async def list_gold_tables(service: ServiceDep) -> GoldTableList:
     """Lists the gold tables, from Iceberg's metadata."""
-    tables = await service.gold_tables()
-    return GoldTableList(
-        tables=[GoldTableView.of(table) for table in tables], total_count=len(tables)
-    )
+    return GoldTableList.of(await service.gold_tables())
 
 
 @router.get("/project", response_class=Response, responses=ARCHIVE)

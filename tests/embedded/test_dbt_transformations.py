@@ -16,7 +16,8 @@ import yaml
 from app.caller import ANONYMOUS
 from app.config import ConfigurationError
 from app.dbt_transformations.record import TransformationStatus, transformation_id
-from app.dbt_transformations.schemas import TransformationCreate, TransformationView
+from app.dbt_transformations.schemas import TransformationCreate
+from app.dbt_transformations.views import TransformationView
 from app.errors import (
     Conflict,
     IdempotencyMismatch,
