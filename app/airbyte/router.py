@@ -28,7 +28,7 @@ from app.http.dependencies import (
     component,
     set_replayed,
 )
-from app.runs.schemas import RunView
+from app.runs.views import RunView
 from app.runs.waiting import AsyncSubmissionDep, SubmissionDep, WaitDep, accepted
 
 router = APIRouter(prefix="/airbyte", tags=["airbyte"])

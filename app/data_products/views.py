@@ -13,7 +13,7 @@ from app.data_products.record import DataProductType, ProductDoc, ProductStatus,
 from app.data_products.rules import ProductRecord
 from app.data_products.service import Product, Stats
 from app.runs.model import Run
-from app.runs.schemas import RunView
+from app.runs.views import RunView
 from app.warehouse.engine import Preview
 
 

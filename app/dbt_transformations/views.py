@@ -13,7 +13,7 @@ from app.dbt_transformations.tables import GoldTable
 from app.failure import Failure
 from app.lakehouse.catalog import Column, TableInfo
 from app.runs.model import Run
-from app.runs.schemas import RunView
+from app.runs.views import RunView
 from app.warehouse.engine import IncrementalStrategy, Materialization
 
 
