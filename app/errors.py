@@ -1,11 +1,48 @@
 """The one error tree. Each class knows its HTTP status and its problem type (RFC 9457).
 
+    AsgardError                  500
+      InvalidRequest             400
+        MalformedRequest
+        SqlRefused
+          SqlNotParsed
+          SqlNotSelect
+          SqlTooLarge
+          SqlJinja
+          SqlFunctionRefused
+          SqlTableRefused
+          SqlInvalid
+        TableNotFound
+        SourceNotFound
+          SourceUnreadable
+        PathRefused
+      InvalidBody                422
+        SqlColumnUnnamed
+        IdempotencyMismatch
+      Unauthorized               401
+      MissingScope               403
+      CrossSite                  403
+      NotFound                   404
+      Gone                       410
+      MethodNotAllowed           405
+      Conflict                   409
+      VersionMismatch            412
+      RequestTooSlow             408
+      BodyTooLarge               413
+      TooManyRequests            429
+      EngineFailed               424
+        TableRefused
+      NotSupported               501
+      EngineUnreachable          503
+      EngineTimeout              504
+      AnswerTooSlow              504
+
 Services and adapters raise these. One handler, in `app/http/problems.py`, turns them into
 `application/problem+json`. Both adapters of a port raise the same class for the same fault.
 `members` become extension members of the problem document. Many errors quote an engine, and are
 stored in run records, so no error holds a known secret or a text of unlimited length.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from app.failure import FailureCause
@@ -19,8 +56,13 @@ class AsgardError(Exception):
     status: ClassVar[int] = 500
     problem: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
-    cause: ClassVar[FailureCause] = FailureCause.INTERNAL
-    retryable: ClassVar[bool] = False
+    cause: FailureCause = FailureCause.INTERNAL
+    retryable: bool = False
+    retry_after: int | None = None
+
+    def __init_subclass__(cls) -> None:
+        if "problem" in vars(cls):
+            PROBLEMS[cls.problem] = cls
 
     def __init__(
         self,
@@ -28,15 +70,54 @@ class AsgardError(Exception):
         *,
         hint: str | None = None,
         retry_after: int | None = None,
+        cause: FailureCause | None = None,
+        retryable: bool | None = None,
         **members: Any,
     ) -> None:
+        """`retry_after`, `cause` and `retryable` replace what is usual for the class."""
         self.detail = clean_start(detail, LONGEST_DETAIL)
         super().__init__(self.detail)
         self.hint = clean_start(hint, LONGEST_HINT) if hint else None
-        self.retry_after = retry_after
+        if retry_after is not None:
+            self.retry_after = retry_after
+        if cause is not None:
+            self.cause = cause
+        if retryable is not None:
+            self.retryable = retryable
         self.members: dict[str, Any] = clean_member(
             {name: value for name, value in members.items() if value is not None}
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the error as `from_json` reads it. A class without a problem type of its own
+        comes back as the class that it inherits the type from."""
+        return {
+            "problem": self.problem,
+            "message": self.detail,
+            "hint": self.hint,
+            "retry_after": self.retry_after,
+            "cause": self.cause,
+            "retryable": self.retryable,
+            "members": self.members,
+        }
+
+    @staticmethod
+    def from_json(error: Mapping[str, Any]) -> "AsgardError":
+        """Return the error that `to_json` described. Only the problem type and the message are
+        required. Raises `KeyError` for an unknown problem type."""
+        cause = error.get("cause")
+        return PROBLEMS[error["problem"]](
+            error["message"],
+            hint=error.get("hint"),
+            retry_after=error.get("retry_after"),
+            cause=None if cause is None else FailureCause(cause),
+            retryable=error.get("retryable"),
+            **error.get("members", {}),
+        )
+
+
+PROBLEMS: dict[str, type[AsgardError]] = {AsgardError.problem: AsgardError}
+"""Every problem type, and the class that it stands for."""
 
 
 class InvalidRequest(AsgardError):
@@ -52,15 +133,6 @@ class MalformedRequest(InvalidRequest):
 
     problem = "malformed-request"
     title = "The request is not valid HTTP"
-
-
-class CrossSite(AsgardError):
-    """A browser sent a change on behalf of a page of another site."""
-
-    status = 403
-    problem = "cross-site"
-    title = "Pages of other sites may not make changes"
-    cause = FailureCause.PERMISSION_DENIED
 
 
 class SqlRefused(InvalidRequest):
@@ -149,16 +221,16 @@ class InvalidBody(AsgardError):
     title = "The request has the wrong shape"
 
 
-class IdempotencyMismatch(InvalidBody):
-    problem = "idempotency-key-reused"
-    title = "The idempotency key was used with another body"
-
-
 class SqlColumnUnnamed(InvalidBody):
     """A model's query leaves a column without a name. `column` is its number, from 1."""
 
     problem = "sql-column-unnamed"
     title = "A column of the query has no name"
+
+
+class IdempotencyMismatch(InvalidBody):
+    problem = "idempotency-key-reused"
+    title = "The idempotency key was used with another body"
 
 
 class Unauthorized(AsgardError):
@@ -179,12 +251,13 @@ class MissingScope(AsgardError):
     cause = FailureCause.PERMISSION_DENIED
 
 
-class RequestTooSlow(AsgardError):
-    status = 408
-    problem = "request-too-slow"
-    title = "The request did not arrive in time"
-    cause = FailureCause.TIMEOUT
-    retryable = True
+class CrossSite(AsgardError):
+    """A browser sent a change on behalf of a page of another site."""
+
+    status = 403
+    problem = "cross-site"
+    title = "Pages of other sites may not make changes"
+    cause = FailureCause.PERMISSION_DENIED
 
 
 class NotFound(AsgardError):
@@ -193,18 +266,18 @@ class NotFound(AsgardError):
     title = "Not found"
 
 
-class MethodNotAllowed(AsgardError):
-    status = 405
-    problem = "method-not-allowed"
-    title = "The path does not support this method"
-
-
 class Gone(AsgardError):
     """The resource that an earlier request with this Idempotency-Key created was deleted since."""
 
     status = 410
     problem = "gone"
     title = "The resource was deleted"
+
+
+class MethodNotAllowed(AsgardError):
+    status = 405
+    problem = "method-not-allowed"
+    title = "The path does not support this method"
 
 
 class Conflict(AsgardError):
@@ -219,6 +292,14 @@ class VersionMismatch(AsgardError):
     status = 412
     problem = "version-mismatch"
     title = "The version is not the current one"
+
+
+class RequestTooSlow(AsgardError):
+    status = 408
+    problem = "request-too-slow"
+    title = "The request did not arrive in time"
+    cause = FailureCause.TIMEOUT
+    retryable = True
 
 
 class BodyTooLarge(AsgardError):
@@ -241,19 +322,6 @@ class EngineFailed(AsgardError):
     problem = "engine-failed"
     title = "The engine failed"
 
-    def __init__(
-        self,
-        detail: str,
-        *,
-        cause: FailureCause = FailureCause.INTERNAL,
-        hint: str | None = None,
-        retryable: bool = False,
-        **members: Any,
-    ) -> None:
-        super().__init__(detail, hint=hint, **members)
-        self.failure_cause = cause
-        self.can_retry = retryable
-
 
 class TableRefused(EngineFailed):
     """The metadata of a table points to a location that a table of this name cannot have. `table`
@@ -270,9 +338,6 @@ class NotSupported(AsgardError):
     problem = "not-supported"
     title = "Not supported by the configured engine"
 
-    def __init__(self, detail: str, *, setting: str | None = None, **members: Any) -> None:
-        super().__init__(detail, setting=setting, **members)
-
 
 class EngineUnreachable(AsgardError):
     """A dependency (S3, catalog, engine) cannot be reached at the moment."""
@@ -282,9 +347,7 @@ class EngineUnreachable(AsgardError):
     title = "A dependency cannot be reached"
     cause = FailureCause.ENGINE_UNREACHABLE
     retryable = True
-
-    def __init__(self, detail: str, *, retry_after: int = 5, **members: Any) -> None:
-        super().__init__(detail, retry_after=retry_after, **members)
+    retry_after = 5
 
 
 class EngineTimeout(AsgardError):

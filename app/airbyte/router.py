@@ -25,12 +25,11 @@ from app.http.dependencies import (
     AsksSource,
     CallerDep,
     IdempotencyDep,
-    RequestIdDep,
     component,
     set_replayed,
 )
-from app.runs.schemas import RunView
-from app.runs.waiting import WaitDep, accepted
+from app.runs.views import RunView
+from app.runs.waiting import AsyncSubmissionDep, SubmissionDep, WaitDep, accepted
 
 router = APIRouter(prefix="/airbyte", tags=["airbyte"])
 
@@ -59,19 +58,12 @@ async def create_source(
     response: Response,
     service: ServiceDep,
     caller: CallerDep,
-    key: IdempotencyDep,
-    request_id: RequestIdDep,
+    submission: AsyncSubmissionDep,
     wait: WaitDep,
 ) -> SourceView:
     """Registers a source, which exists at once. If its connector is not installed yet, returns
     202 with the run that installs it in `run` and `Location`."""
-    created = await service.create_source(
-        body.draft(),
-        caller,
-        request_id=request_id,
-        key=key,
-        wait_seconds=wait.seconds if wait.explicit else 0,
-    )
+    created = await service.create_source(body.draft(), submission)
     set_replayed(response, created.claim)
     if created.install is None:
         return SourceView.of(created.source)
@@ -195,14 +187,11 @@ async def sync_ingestion(
     response: Response,
     service: ServiceDep,
     caller: CallerDep,
-    key: IdempotencyDep,
-    request_id: RequestIdDep,
+    submission: SubmissionDep,
     wait: WaitDep,
 ) -> RunView:
     """Starts a sync, or joins the one that is running, and waits for it."""
-    run, claim = await service.sync(
-        ingestion_id, caller, request_id=request_id, key=key, wait_seconds=wait.seconds
-    )
+    run, claim = await service.sync(ingestion_id, submission)
     set_replayed(response, claim)
     accepted(response, run, wait)
     return RunView.of(run, caller)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -29,7 +29,8 @@ from app.errors import Conflict, EngineFailed, EngineUnreachable, InvalidBody, N
 from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.redaction import register_caller_secrets
 from app.runs.model import Run, RunKind, RunState
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest, Submission
 from app.sql.jinja import check_text
 
 INSTALL_RETRY_SECONDS = 5
@@ -64,11 +65,7 @@ class AirbyteService:
     async def create_source(
         self,
         draft: SourceDraft,
-        caller: Caller,
-        *,
-        request_id: str | None = None,
-        key: IdempotencyKey | None = None,
-        wait_seconds: float = 0,
+        submission: Submission,
     ) -> CreatedSource:
         """Creates the source at once. A separate run installs its connector.
 
@@ -81,13 +78,14 @@ class AirbyteService:
         _refuse_masks(draft.config)
         register_caller_secrets(sure_secrets(draft.config))
         await self._engine.validate_source(draft)
-        claim = await self._idempotency.claim(key, str(uuid4()))
+        claim = await self._idempotency.claim(submission.key, str(uuid4()))
         source = await self._existing_source(claim)
         if source is None:
-            source = await self._engine.create_source(claim.id, draft, caller)
-        install = await self._start_install(source.type, caller, request_id)
-        if install is not None and wait_seconds:
-            install = await self._runs.wait(install.run_id, wait_seconds)
+            source = await self._engine.create_source(claim.id, draft, submission.caller)
+        # The key belongs to the source. Equal installations are joined.
+        install = await self._start_install(source.type, replace(submission, key=None))
+        if install is not None and submission.wait_seconds:
+            install = await self._runs.wait(install.run_id, submission.wait_seconds)
         return CreatedSource(source, claim, install)
 
     async def sources(self) -> list[Source]:
@@ -187,34 +185,20 @@ class AirbyteService:
         run = (await self._runs.latest({ingestion.id})).get(ingestion.id)
         return ingestion, run, await self._engine.later_job(ingestion.id, run)
 
-    async def sync(
-        self,
-        ingestion_id: str,
-        caller: Caller,
-        *,
-        request_id: str | None = None,
-        key: IdempotencyKey | None = None,
-        wait_seconds: float = 0,
-    ) -> tuple[Run, Claim]:
+    async def sync(self, ingestion_id: str, submission: Submission) -> tuple[Run, Claim]:
         """Starts a sync, or joins the running one. Raises `Conflict` for an inactive ingestion."""
         ingestion = await self._engine.ingestion(ingestion_id)
         if ingestion.status is not IngestionStatus.ACTIVE:
             raise _not_active(ingestion)
-        claim = await self._idempotency.claim(key, uuid4().hex)
         work = SyncWork(ingestion_id=ingestion_id)
         request = RunRequest(
             kind=RunKind.INGESTION,
             target=work.target,
             spec=work.model_dump(),
-            caller=caller,
-            request_id=request_id,
             subject_id=ingestion_id,
             fingerprint=_fingerprint(work.target),
-            run_id=claim.id,
-            idempotency_key=key.key if key else None,
         )
-        run = await self._existing_run(claim) or (await self._runs.start(request)).run
-        return await self._runs.wait(run.run_id, wait_seconds), claim
+        return await self._runs.submit(request, submission)
 
     async def _claim_ingestion(self, draft: IngestionDraft, key: IdempotencyKey) -> Claim:
         """Claims the key, if the draft is valid. A repeated request may conflict with the ingestion
@@ -244,14 +228,6 @@ class AirbyteService:
         except NotFound:
             return None  # the first request died between its claim and its record
 
-    async def _existing_run(self, claim: Claim) -> Run | None:
-        if not claim.replayed:
-            return None
-        try:
-            return await self._runs.get(claim.id)
-        except NotFound:
-            return None
-
     async def _refuse_while_running(self, ingestion: Ingestion) -> None:
         run = await self._runs.using(ingestion.id)
         if run is not None:
@@ -261,29 +237,23 @@ class AirbyteService:
                 conflicting_id=run.run_id,
             )
 
-    async def _start_install(
-        self, source_type: str, caller: Caller, request_id: str | None = None
-    ) -> Run | None:
+    async def _start_install(self, source_type: str, submission: Submission) -> Run | None:
         """Starts or joins the run that installs the connector. Returns None if it is installed."""
         connector = await self._engine.missing_connector(source_type)
         if connector is None:
             return None
         work = InstallWork(connector=connector)
-        started = await self._runs.start(
-            RunRequest(
-                kind=RunKind.INGESTION,
-                target=work.target,
-                spec=work.model_dump(),
-                caller=caller,
-                request_id=request_id,
-                fingerprint=_fingerprint(work.target),
-            )
+        request = RunRequest(
+            kind=RunKind.INGESTION,
+            target=work.target,
+            spec=work.model_dump(),
+            fingerprint=_fingerprint(work.target),
         )
-        return started.run
+        return (await self._runs.start(request, submission)).run
 
     async def _require_connector(self, source: Source, caller: Caller) -> None:
         """Raises `EngineUnreachable` (retry later) while it is still being installed."""
-        run = await self._start_install(source.type, caller)
+        run = await self._start_install(source.type, Submission(caller))
         if run is not None:
             await self._await_install(source, run)
 

@@ -20,7 +20,7 @@ from app.airbyte.engine import (
 )
 from app.airbyte.schemas import ScheduleBody
 from app.runs.model import Run, RunState
-from app.runs.schemas import RunView
+from app.runs.views import RunView
 
 
 class SourceView(BaseModel):

@@ -125,7 +125,6 @@ async def open_context(
             sql_guard=sql_guard,
             engine=warehouse,
             catalog=catalog,
-            idempotency=idempotency,
             project=project,
         )
         data_products = DataProductService(
@@ -178,7 +177,6 @@ async def open_context(
                 sql_guard=sql_guard,
                 sources=sources,
                 runs=runs,
-                idempotency=idempotency,
             ),
             dbt=dbt,
             data_products=data_products,

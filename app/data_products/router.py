@@ -1,36 +1,32 @@
 """Routes of `/data-products`: HTTP only."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from app.data_products.record import DataProductType, ProductStatus
 from app.data_products.rules import ProductFilter
-from app.data_products.schemas import (
-    FreshnessView,
+from app.data_products.schemas import ProductCreate, ProductUpdate
+from app.data_products.service import DataProductService, Product
+from app.data_products.views import (
     LineageView,
     PreviewView,
-    ProductCreate,
     ProductPage,
     ProductRunView,
-    ProductUpdate,
     ProductView,
     StatsView,
 )
-from app.data_products.service import DataProductService, Product
 from app.errors import VersionMismatch
 from app.http.dependencies import (
     CallerDep,
     IdempotencyDep,
     PageDep,
-    RequestIdDep,
     component,
     set_replayed,
 )
-from app.runs.schemas import RunView
-from app.runs.waiting import WaitDep, accepted
+from app.runs.waiting import SubmissionDep, WaitDep, accepted
 
 router = APIRouter(prefix="/data-products", tags=["data products"])
 
@@ -84,12 +80,9 @@ async def list_data_products(
     """Lists the data products, the newest first. `search` covers names, descriptions and tags."""
     products = await service.search(ProductFilter(owner, data_product_type, tag, status, search))
     shown = products[page.offset : page.offset + page.page_size]
-    return ProductPage(
-        # In a thread: all metadata is searched for secrets once.
-        data_products=await anyio.to_thread.run_sync(_views, shown),
-        total_count=len(products),
-        page=page.page,
-        page_size=page.page_size,
+    # In a thread: all metadata is searched for secrets once.
+    return await anyio.to_thread.run_sync(
+        ProductPage.of, shown, len(products), page.page, page.page_size
     )
 
 
@@ -132,45 +125,26 @@ async def run_data_product(
     response: Response,
     service: ServiceDep,
     caller: CallerDep,
-    key: IdempotencyDep,
-    request_id: RequestIdDep,
+    submission: SubmissionDep,
     wait: WaitDep,
 ) -> ProductRunView:
     """Builds the table and waits for it. A failed run leaves the existing table unchanged."""
-    product, run, claim = await service.run(
-        product_id, caller, request_id=request_id, key=key, wait_seconds=wait.seconds
-    )
+    product, run, claim = await service.run(product_id, submission)
     set_replayed(response, claim)
     accepted(response, run, wait)
-    return ProductRunView(**_fields(product), run=RunView.of(run, caller))
+    return ProductRunView.of(product, run, caller)
 
 
 @router.get("/{product_id}/lineage")
 async def get_lineage(product_id: str, service: ServiceDep) -> LineageView:
     """Returns what the table was built from and what is built from it."""
-    record, lineage = await service.lineage(product_id)
-    return LineageView.of(record.id, record.doc.table, lineage)
+    return LineageView.of(*await service.lineage(product_id))
 
 
 @router.get("/{product_id}/stats")
 async def get_stats(product_id: str, service: ServiceDep) -> StatsView:
     """Returns the size and freshness of the table, from Iceberg metadata."""
-    stats = await service.stats(product_id)
-    table, doc = stats.table, stats.product.doc
-    return StatsView(
-        data_product_id=product_id,
-        table=doc.table,
-        row_count=table.rows if table else None,
-        size_bytes=table.bytes if table else None,
-        file_count=table.files if table else None,
-        last_updated=table.last_updated if table else None,
-        snapshot_id=table.snapshot_id if table else None,
-        freshness=FreshnessView(
-            status=stats.freshness,
-            age_seconds=stats.age_seconds,
-            limit_seconds=doc.update_frequency.limit_seconds,
-        ),
-    )
+    return StatsView.of(await service.stats(product_id))
 
 
 @router.get("/{product_id}/preview")
@@ -180,24 +154,9 @@ async def preview_data_product(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> PreviewView:
     """Returns rows of the table, in no particular order."""
-    record, preview = await service.preview(product_id, limit)
-    return PreviewView(
-        data_product_id=product_id,
-        table=record.doc.table,
-        columns=[{"name": column.name, "type": column.type} for column in preview.columns],
-        rows=[list(row) for row in preview.rows],
-    )
-
-
-def _fields(product: Product) -> dict[str, Any]:
-    run_id = product.last_run.run_id if product.last_run else None
-    return ProductView.fields_of(product.record, product.status, run_id)
-
-
-def _views(products: list[Product]) -> list[ProductView]:
-    return [ProductView(**_fields(product)) for product in products]
+    return PreviewView.of(*await service.preview(product_id, limit))
 
 
 def _view(product: Product, response: Response) -> ProductView:
     response.headers["ETag"] = f'"{product.record.version}"'
-    return ProductView(**_fields(product))
+    return ProductView.of(product)

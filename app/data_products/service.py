@@ -23,13 +23,14 @@ from app.data_products.rules import (
     refuse_same_table,
     refuse_version,
 )
-from app.data_products.tracing import run_or_none, trace
+from app.data_products.tracing import trace
 from app.errors import Conflict, NotFound
 from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.lakehouse.catalog import Catalog, TableInfo
 from app.lakehouse.records.table import RecordTable
 from app.runs.model import Run, RunKind, RunState
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest, Submission
 from app.sql.client import SqlGuardClient
 from app.sql.model import GuardedQuery
 from app.warehouse.engine import ModelSpec, Preview, SqlEngine
@@ -165,38 +166,19 @@ class DataProductService:
         await self._records.delete(product_id, caller, expected_version)
         self._on_change()
 
-    async def run(
-        self,
-        product_id: str,
-        caller: Caller,
-        *,
-        request_id: str | None,
-        key: IdempotencyKey | None,
-        wait_seconds: float,
-    ) -> tuple[Product, Run, Claim]:
+    async def run(self, product_id: str, submission: Submission) -> tuple[Product, Run, Claim]:
         """Build the table. A request joins a current run of the same product in the same state."""
         record = await self._record(product_id)
         spec = model_spec(record, (await self._sql_guard.check_query(record.doc.sql_query)).sql)
-        claim = await self._idempotency.claim(key, uuid.uuid4().hex)
-        # A replay finds no run if the first request died between its claim and its run.
-        run = await run_or_none(self._runs, claim.id) if claim.replayed else None
-        if run is None:
-            work = spec.model_dump(mode="json")
-            started = await self._runs.start(
-                RunRequest(
-                    kind=RunKind.DATA_PRODUCT,
-                    target=record.doc.table,
-                    spec=work,
-                    caller=caller,
-                    request_id=request_id,
-                    subject_id=product_id,
-                    fingerprint=fingerprint(record.doc.table, work),
-                    run_id=claim.id,
-                    idempotency_key=key.key if key else None,
-                )
-            )
-            run = started.run
-        run = await self._runs.wait(run.run_id, wait_seconds)
+        work = spec.model_dump(mode="json")
+        request = RunRequest(
+            kind=RunKind.DATA_PRODUCT,
+            target=record.doc.table,
+            spec=work,
+            subject_id=product_id,
+            fingerprint=fingerprint(record.doc.table, work),
+        )
+        run, claim = await self._runs.submit(request, submission)
         return (await self._products([record], {product_id: run}))[0], run, claim
 
     async def lineage(self, product_id: str) -> tuple[ProductRecord, Lineage]:

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 from app.data_products.lineage import Lineage, ProductTable, Tracer
-from app.errors import NotFound
-from app.runs.model import Run, RunState
+from app.runs.model import RunState
 from app.runs.service import RunService
 
 RUNS_OF_A_TABLE = 200
@@ -29,12 +28,5 @@ async def trace(
             page = await runs.list(target=name, state=RunState.SUCCEEDED, limit=RUNS_OF_A_TABLE)
             by_id |= {run.run_id: run for run in page.runs}
         for run_id in syncs:
-            run = await run_or_none(runs, run_id)
+            run = await runs.find(run_id)
             by_id |= {run_id: run} if run else {}
-
-
-async def run_or_none(runs: RunService, run_id: str) -> Run | None:
-    try:
-        return await runs.get(run_id)
-    except NotFound:
-        return None

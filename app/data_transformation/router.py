@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from app.data_transformation import views
-from app.data_transformation.schemas import (
+from app.data_transformation.schemas import TransformRequest
+from app.data_transformation.service import SparkService
+from app.data_transformation.views import (
     Cancelled,
     Events,
     Jobs,
@@ -13,11 +14,9 @@ from app.data_transformation.schemas import (
     SparkMetrics,
     Status,
     Submitted,
-    TransformRequest,
 )
-from app.data_transformation.service import SparkService
-from app.http.dependencies import CallerDep, IdempotencyDep, RequestIdDep, component, set_replayed
-from app.runs.waiting import WaitDep, accepted
+from app.http.dependencies import CallerDep, component, set_replayed
+from app.runs.waiting import AsyncSubmissionDep, WaitDep, accepted
 
 router = APIRouter(prefix="/spark", tags=["spark"])
 
@@ -34,19 +33,15 @@ RunId = Annotated[str, Path(max_length=64)]
 async def submit(
     body: TransformRequest,
     spark: ServiceDep,
-    caller: CallerDep,
-    key: IdempotencyDep,
-    request_id: RequestIdDep,
+    submission: AsyncSubmissionDep,
     wait: WaitDep,
     response: Response,
 ) -> Submitted:
     """Returns once the job is recorded. Without `wait_seconds` it does not wait for its end."""
-    run, claim = await spark.submit_transformation(body, caller, request_id=request_id, key=key)
-    if wait.explicit:
-        run = await spark.wait(run, wait.seconds)
-        accepted(response, run, wait)
+    run, claim = await spark.submit_transformation(body, submission)
+    accepted(response, run, wait)
     set_replayed(response, claim)
-    return views.submitted(
+    return Submitted.of(
         run,
         waited=wait.explicit,
         api_path=wait.api_path,
@@ -63,16 +58,12 @@ async def jobs(
     status_filter: Annotated[str | None, Query(max_length=40)] = None,
 ) -> Jobs:
     runs, total = await spark.jobs(limit, status_filter)
-    return Jobs(
-        jobs=[views.job(run, spark.namespace) for run in runs],
-        total_count=total,
-        filter_applied=status_filter,
-    )
+    return Jobs.of(runs, total, status_filter, spark.namespace)
 
 
 @router.get("/transform/{run_id}/status", summary="Get the state of a job")
 async def status(run_id: RunId, spark: ServiceDep) -> Status:
-    return views.status(await spark.get(run_id), spark.namespace)
+    return Status.of(await spark.get(run_id), spark.namespace)
 
 
 @router.get("/transform/{run_id}/logs", summary="Get the log of a job, which outlives the job")
@@ -81,20 +72,19 @@ async def logs(
     spark: ServiceDep,
     tail_lines: Annotated[int | None, Query(ge=1, le=100_000)] = None,
 ) -> Logs:
-    run, text = await spark.logs(run_id, tail_lines)
-    return Logs(run_id=run_id, driver_pod=views.driver_pod(run), logs=text)
+    return Logs.of(*await spark.logs(run_id, tail_lines))
 
 
 @router.get("/transform/{run_id}/events", summary="List the events of a job")
 async def events(run_id: RunId, spark: ServiceDep) -> Events:
-    return views.events(await spark.get(run_id))
+    return Events.of(await spark.get(run_id))
 
 
 @router.get("/transform/{run_id}/metrics", summary="Get the times, resources and output of a job")
 async def metrics(run_id: RunId, spark: ServiceDep) -> SparkMetrics:
-    return views.metrics(await spark.get(run_id))
+    return SparkMetrics.of(await spark.get(run_id))
 
 
 @router.post("/transform/{run_id}/cancel", summary="Ask a job to stop")
 async def cancel(run_id: RunId, spark: ServiceDep, caller: CallerDep) -> Cancelled:
-    return views.cancelled(await spark.cancel(run_id, caller), caller.subject)
+    return Cancelled.of(await spark.cancel(run_id, caller), caller.subject)

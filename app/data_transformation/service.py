@@ -3,7 +3,6 @@
 import hashlib
 import json
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from app.caller import Caller
 from app.config import Settings
@@ -14,9 +13,10 @@ from app.data_transformation.schemas import TransformRequest
 from app.data_transformation.source_files import SourceResolver
 from app.data_transformation.states import SparkState
 from app.errors import Conflict, InvalidRequest, NotFound, NotSupported, TableNotFound
-from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
+from app.idempotency import Claim
 from app.runs.model import Run, RunInput, RunKind, RunState
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest, Submission
 from app.sql.client import SqlGuardClient
 from app.sql.guard.paths import normalise_path
 from app.sql.model import BoundScript, SqlPolicy
@@ -41,7 +41,6 @@ class SparkService:
         sql_guard: SqlGuardClient,
         sources: SourceResolver,
         runs: RunService,
-        idempotency: IdempotencyStore,
     ) -> None:
         self._lake = lake
         self._engine = engine
@@ -50,7 +49,6 @@ class SparkService:
         self._sql_guard = sql_guard
         self._sources = sources
         self._runs = runs
-        self._idempotency = idempotency
         self.namespace = settings.spark_namespace
         self.catalog_name = lake.catalog_name
         self.bucket = lake.s3.bucket
@@ -58,12 +56,9 @@ class SparkService:
     async def submit_transformation(
         self,
         request: TransformRequest,
-        caller: Caller,
-        *,
-        request_id: str | None,
-        key: IdempotencyKey | None,
+        submission: Submission,
     ) -> tuple[Run, Claim]:
-        """Checks everything that can be checked beforehand, records the run and starts it.
+        """Checks everything that can be checked beforehand, then submits the run.
 
         Raises:
             SqlRefused: The SQL does not parse or may not run.
@@ -85,13 +80,11 @@ class SparkService:
             await self._sources.resolve(source, None)
         destination = await self._destination(request)
 
-        claim = await self._idempotency.claim(key, uuid4().hex)
-        if claim.replayed and (run := await self._existing(claim.id)):
-            return run, claim
+        claimed = await self._runs.claim(submission)
         work = SparkWork(
             sql=request.sql,
             source_path=source,
-            destination=destination or f"{self._lake.silver_schema}.sql_exec_{claim.id}",
+            destination=destination or f"{self._lake.silver_schema}.sql_exec_{claimed.claim.id}",
             write_mode=request.write_mode,
             readings=readings,
             views=script.views,
@@ -101,23 +94,17 @@ class SparkService:
                 request.model_dump(include=set(SparkResources.model_fields))
             ),
         )
-        started = await self._runs.start(
+        run = await self._runs.submit_claimed(
             RunRequest(
                 kind=RunKind.SPARK,
                 target=work.destination,
                 spec=work.model_dump(mode="json"),
-                caller=caller,
-                request_id=request_id,
                 fingerprint=_fingerprint(work) if destination else None,
-                run_id=claim.id,
-                idempotency_key=key.key if key else None,
                 inputs=inputs,
-            )
+            ),
+            claimed,
         )
-        return started.run, claim
-
-    async def wait(self, run: Run, seconds: float) -> Run:
-        return await self._runs.wait(run.run_id, seconds)
+        return run, claimed.claim
 
     async def get(self, run_id: str) -> Run:
         """Returns the run. Raises `NotFound` also for runs of other kinds."""
@@ -207,12 +194,6 @@ class SparkService:
                 f"{name} is a view: choose another destination_table.", conflicting_id=name
             )
         return name
-
-    async def _existing(self, run_id: str) -> Run | None:
-        try:
-            return await self._runs.get(run_id)
-        except NotFound:
-            return None  # the first request died between its claim and its run
 
 
 def _readings(script: BoundScript, source: str | None) -> tuple[Reading, ...]:

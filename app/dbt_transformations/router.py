@@ -5,31 +5,24 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.dbt_transformations.record import TransformationStatus
-from app.dbt_transformations.schemas import (
+from app.dbt_transformations.schemas import RunRequestBody, SqlToValidate, TransformationCreate
+from app.dbt_transformations.service import DbtService
+from app.dbt_transformations.views import (
     GoldTableList,
-    GoldTableView,
-    RunRequestBody,
     SourceTableList,
-    SourceTableView,
-    SqlToValidate,
-    TransformationCreate,
     TransformationDetail,
     TransformationPage,
     TransformationView,
     ValidationView,
 )
-from app.dbt_transformations.service import DbtService, Submission
 from app.http.dependencies import (
     READS,
     CallerDep,
-    IdempotencyDep,
     PageDep,
-    RequestIdDep,
     component,
     set_replayed,
 )
-from app.runs.schemas import RunView
-from app.runs.waiting import Wait, WaitDep, accepted
+from app.runs.waiting import SubmissionDep, WaitDep, accepted
 
 router = APIRouter(prefix="/dbt", tags=["dbt"])
 
@@ -42,14 +35,7 @@ def _service(request: Request) -> DbtService:
     return component(request, DbtService)
 
 
-def _submission(
-    caller: CallerDep, key: IdempotencyDep, request_id: RequestIdDep, wait: WaitDep
-) -> tuple[Submission, Wait]:
-    return Submission(caller, key, request_id, wait.seconds), wait
-
-
 ServiceDep = Annotated[DbtService, Depends(_service)]
-SubmissionDep = Annotated[tuple[Submission, Wait], Depends(_submission)]
 
 
 @router.post("/transform")
@@ -58,6 +44,7 @@ async def transform(
     response: Response,
     service: ServiceDep,
     submission: SubmissionDep,
+    wait: WaitDep,
     replace: Annotated[
         bool, Query(description="Let a table become a view, or a view a table.")
     ] = False,
@@ -65,8 +52,7 @@ async def transform(
     """Defines a transformation, builds its gold table and waits for the build. An existing name
     gets a new version. A failed build returns 200 with status `failed` and leaves the existing
     table unchanged."""
-    request, wait = submission
-    item, claim = await service.create_transformation(body.fields(), request, replace=replace)
+    item, claim = await service.create_transformation(body.fields(), submission, replace=replace)
     set_replayed(response, claim)
     if item.run:
         accepted(response, item.run, wait)
@@ -80,12 +66,7 @@ async def list_transformations(
     """Lists the transformations, the newest first."""
     matches = await service.search(status)
     shown = matches[page.offset : page.offset + page.page_size]
-    return TransformationPage(
-        transformations=[TransformationView.of(item) for item in shown],
-        total_count=len(matches),
-        page=page.page,
-        page_size=page.page_size,
-    )
+    return TransformationPage.of(shown, len(matches), page.page, page.page_size)
 
 
 @router.get("/transformations/{transformation_id}")
@@ -93,13 +74,7 @@ async def get_transformation(
     transformation_id: str, service: ServiceDep, caller: CallerDep
 ) -> TransformationDetail:
     """Returns a transformation with its compiled SQL and its newest runs."""
-    item, compiled, runs = await service.get(transformation_id)
-    return TransformationDetail(
-        **TransformationView.fields_of(item),
-        sql_query=item.record.doc.sql_query,
-        compiled_sql=compiled,
-        runs=[RunView.of(run, caller) for run in runs],
-    )
+    return TransformationDetail.of(*await service.get(transformation_id), caller)
 
 
 @router.delete("/transformations/{transformation_id}", status_code=204)
@@ -116,13 +91,13 @@ async def run_transformation(
     response: Response,
     service: ServiceDep,
     submission: SubmissionDep,
+    wait: WaitDep,
     body: RunRequestBody | None = None,
     full_refresh: bool = False,
 ) -> TransformationView:
     """Builds the table again and waits for the build. `full_refresh` is read from body or query."""
-    request, wait = submission
     rebuild = full_refresh or bool(body and body.full_refresh)
-    item, claim = await service.run_again(transformation_id, request, full_refresh=rebuild)
+    item, claim = await service.run_again(transformation_id, submission, full_refresh=rebuild)
     set_replayed(response, claim)
     if item.run:
         accepted(response, item.run, wait)
@@ -138,20 +113,13 @@ async def validate_sql(body: SqlToValidate, service: ServiceDep) -> ValidationVi
 @router.get("/sources/silver")
 async def silver_sources(service: ServiceDep) -> SourceTableList:
     """Lists the silver tables that SQL can read, from Iceberg's metadata."""
-    tables = await service.silver_sources()
-    return SourceTableList(
-        sources=[SourceTableView.of(info, service.catalog_name) for info in tables],
-        total_count=len(tables),
-    )
+    return SourceTableList.of(await service.silver_sources(), service.catalog_name)
 
 
 @router.get("/tables/gold")
 async def list_gold_tables(service: ServiceDep) -> GoldTableList:
     """Lists the gold tables, from Iceberg's metadata."""
-    tables = await service.gold_tables()
-    return GoldTableList(
-        tables=[GoldTableView.of(table) for table in tables], total_count=len(tables)
-    )
+    return GoldTableList.of(await service.gold_tables())
 
 
 @router.get("/project", response_class=Response, responses=ARCHIVE)

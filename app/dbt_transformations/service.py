@@ -1,7 +1,6 @@
 """Implements the rules of transformations: SQL that turns silver into gold, as dbt models."""
 
 import asyncio
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,11 +24,12 @@ from app.errors import (
     NotSupported,
 )
 from app.failure import FailureCause
-from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
+from app.idempotency import Claim
 from app.lakehouse.catalog import Catalog, Column, TableInfo
 from app.lakehouse.records.table import RecordTable
 from app.runs.model import Run, RunKind
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest, Submission
 from app.sql.client import SqlGuardClient
 from app.sql.jinja import check_text
 from app.warehouse.checks import check_key
@@ -61,16 +61,6 @@ class Validation:
     position: dict[str, int] | None = None
 
 
-@dataclass(frozen=True)
-class Submission:
-    """Holds what every request for a run contains."""
-
-    caller: Caller
-    key: IdempotencyKey | None
-    request_id: str | None
-    wait_seconds: float
-
-
 class DbtService:
     def __init__(
         self,
@@ -80,7 +70,6 @@ class DbtService:
         sql_guard: SqlGuardClient,
         engine: SqlEngine,
         catalog: Catalog,
-        idempotency: IdempotencyStore,
         project: DbtProject,
     ) -> None:
         self._records = records
@@ -88,7 +77,6 @@ class DbtService:
         self._sql_guard = sql_guard
         self._engine = engine
         self._catalog = catalog
-        self._idempotency = idempotency
         self._project = project
         self._gold = catalog.lake.gold_schema
         self._silver = catalog.lake.silver_schema
@@ -100,26 +88,22 @@ class DbtService:
         for it. A refusal here changes nothing."""
         _refuse_templates(fields)
         doc = await self._checked_doc(fields, replace)
-        claim = await self._idempotency.claim(submission.key, uuid.uuid4().hex)
-        if claim.replayed and (run := await self._run_or_none(claim.id)):
-            record = await self._record(str(run.subject_id))
-        else:
+        claimed = await self._runs.claim(submission)
+        if claimed.earlier is None:
             record = await self._put(doc, submission.caller)
-            run = await self._start(record, doc.model(replace=replace), submission, claim)
             self._project.changed()
-        run = await self._runs.wait(run.run_id, submission.wait_seconds)
-        return Transformation(record, run), claim
+        else:
+            record = await self._record(str(claimed.earlier.subject_id))
+        request = _run_request(record, doc.model(replace=replace))
+        run = await self._runs.submit_claimed(request, claimed)
+        return Transformation(record, run), claimed.claim
 
     async def run_again(
         self, record_id: str, submission: Submission, *, full_refresh: bool
     ) -> tuple[Transformation, Claim]:
         record = await self._record(record_id)
-        claim = await self._idempotency.claim(submission.key, uuid.uuid4().hex)
-        run = await self._run_or_none(claim.id) if claim.replayed else None
-        if run is None:
-            spec = record.doc.model(full_refresh=full_refresh)
-            run = await self._start(record, spec, submission, claim)
-        run = await self._runs.wait(run.run_id, submission.wait_seconds)
+        spec = record.doc.model(full_refresh=full_refresh)
+        run, claim = await self._runs.submit(_run_request(record, spec), submission)
         return Transformation(record, run), claim
 
     async def search(self, status: TransformationStatus | None) -> list[Transformation]:
@@ -160,15 +144,12 @@ class DbtService:
         """Return errors of the SQL itself as a result, and raise those of the lake."""
         try:
             columns = await self._engine.validate(await self._sql_guard.check_query(sql))
-        except (InvalidRequest, NotSupported, EngineFailed) as error:
-            cause = getattr(error, "failure_cause", FailureCause.SQL_ERROR)
-            if cause is not FailureCause.SQL_ERROR:
+        except (InvalidRequest, NotSupported) as error:
+            return _invalid(error)
+        except EngineFailed as error:
+            if error.cause is not FailureCause.SQL_ERROR:
                 raise
-            return Validation(
-                error.detail,
-                suggested_tables=tuple(error.members.get("suggested_tables", ())),
-                position=error.members.get("position"),
-            )
+            return _invalid(error)
         return Validation("The SQL is valid.", columns)
 
     async def silver_sources(self) -> list[TableInfo]:
@@ -276,41 +257,35 @@ class DbtService:
             except NotFound:
                 continue  # deleted in this very moment: insert it again
 
-    async def _start(
-        self, record: TransformationRecord, spec: ModelSpec, submission: Submission, claim: Claim
-    ) -> Run:
-        started = await self._runs.start(
-            RunRequest(
-                kind=RunKind.DBT,
-                target=spec.table,
-                spec=spec.model_dump(mode="json"),
-                caller=submission.caller,
-                request_id=submission.request_id,
-                subject_id=record.id,
-                fingerprint=fingerprint(spec),
-                run_id=claim.id,
-                idempotency_key=submission.key.key if submission.key else None,
-            )
-        )
-        return started.run
-
     async def _record(self, record_id: str) -> TransformationRecord:
         record = await self._records.get(record_id)
         if record is None:
             raise NotFound(f"There is no transformation {record_id}.")
         return record
 
-    async def _run_or_none(self, run_id: str) -> Run | None:
-        try:
-            return await self._runs.get(run_id)
-        except NotFound:
-            return None
-
     async def _compiled(self, doc: TransformationDoc) -> str | None:
         try:
             return await self._engine.compiled_sql(doc.model())
         except AsgardError:
             return None
+
+
+def _invalid(error: AsgardError) -> Validation:
+    return Validation(
+        error.detail,
+        suggested_tables=tuple(error.members.get("suggested_tables", ())),
+        position=error.members.get("position"),
+    )
+
+
+def _run_request(record: TransformationRecord, spec: ModelSpec) -> RunRequest:
+    return RunRequest(
+        kind=RunKind.DBT,
+        target=spec.table,
+        spec=spec.model_dump(mode="json"),
+        subject_id=record.id,
+        fingerprint=fingerprint(spec),
+    )
 
 
 def _refuse_templates(fields: Mapping[str, Any]) -> None:

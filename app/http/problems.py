@@ -3,7 +3,6 @@
 import inspect
 import json
 import shutil
-from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -13,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Mount
 
-import app.errors as errors
 from app.errors import (
+    PROBLEMS,
     AsgardError,
     BodyTooLarge,
     EngineUnreachable,
@@ -125,7 +124,7 @@ def catalogue() -> list[dict[str, Any]]:
             "status": error.status,
             "meaning": inspect.getdoc(error) if error.__doc__ else error.title,
         }
-        for error in sorted(_tree(AsgardError), key=lambda error: (error.status, error.problem))
+        for error in sorted(PROBLEMS.values(), key=lambda error: (error.status, error.problem))
     ]
 
 
@@ -139,13 +138,6 @@ def _disk_hint(request: Request) -> str | None:
     if disk.free > disk.total * FULL_DISK:
         return None
     return f"The disk of ASGARD_HOME has {disk.free >> 20} MB left: free some space."
-
-
-def _tree(root: type[AsgardError]) -> Iterator[type[AsgardError]]:
-    yield root
-    for child in root.__subclasses__():
-        if child.__module__ == errors.__name__:
-            yield from _tree(child)
 
 
 async def _asgard_error(request: Request, error: Exception) -> Response:

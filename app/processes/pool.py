@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import structlog
 
 from app.errors import EngineUnreachable
-from app.processes.worker import WorkerDied, WorkerError, WorkerProcess, WorkerTimeout
+from app.processes.errors import WorkerDied, WorkerError, WorkerFailure
+from app.processes.worker import WorkerProcess
 
 log = structlog.get_logger()
 
@@ -72,7 +73,7 @@ class WorkerPool:
             worker = await self._started()
         except WorkerError as error:
             raise error.to_asgard() or _not_started(error) from error
-        except (WorkerDied, WorkerTimeout) as error:
+        except WorkerFailure as error:
             raise _not_started(error) from error
         self._workers.add(worker)
         return worker

@@ -13,14 +13,15 @@ from typing import Any
 
 import app.errors
 import app.sandbox.run_module
+from app.errors import EngineFailed
 from app.failure import FailureCause
 from app.processes import worker_spans
 from app.processes.child import PIPE_LIMIT, ChildProcess, Limits
+from app.processes.errors import WorkerDied, WorkerError, WorkerTimeout
 from app.processes.worker_main import CALL
 from app.processes.worker_messages import Message, WrongMessage, checked_spans, read_message
 from app.redaction import scope, within
 from app.sandbox.policy import Sandbox
-from app.shorten import LONGEST_DETAIL, shortened
 from app.telemetry.calls import SILENT, Telemetry
 from app.telemetry.outcomes import Outcome
 
@@ -34,53 +35,6 @@ TURN_MESSAGES, TURN_BYTES = 32, 64 * 1024
 """What a worker may send before the event loop continues with other work. Reading a line that has
 already arrived does not yield to it."""
 MEMORY_POLL = 0.5
-
-
-class WorkerDied(Exception):
-    """The process ended in the middle of a call. `log_tail` is what it last printed. If there is a
-    `fault`, the gateway ended the process because it sent that."""
-
-    def __init__(self, name: str, exit_code: int, log_tail: str, fault: str | None = None) -> None:
-        self.how = (
-            f"was ended because it sent {fault}" if fault else f"ended with exit code {exit_code}"
-        )
-        super().__init__(f"{name} {self.how}")
-        self.exit_code = exit_code
-        self.log_tail = log_tail
-        self.fault = fault
-
-
-class WorkerTimeout(Exception):
-    """The call took longer than allowed, and the process was killed."""
-
-
-class WorkerError(Exception):
-    """The worker answered with an error: `{type, message}` and the other fields of its class."""
-
-    def __init__(self, error: Message) -> None:
-        message = shortened(str(error.get("message")), LONGEST_DETAIL)
-        super().__init__(f"{error.get('type')}: {message}")
-        self.error = {**error, "message": message}
-
-    def to_asgard(self) -> app.errors.AsgardError | None:
-        """Return the same error as an `AsgardError`, if the worker raised one."""
-        kind = getattr(app.errors, str(self.error.get("type")), None)
-        if not (isinstance(kind, type) and issubclass(kind, app.errors.AsgardError)):
-            return None
-        if issubclass(kind, app.errors.Unauthorized | app.errors.MissingScope):
-            return None  # workers do not check a caller's rights
-        error = kind.__new__(kind)
-        app.errors.AsgardError.__init__(
-            error,
-            str(self.error.get("message")),
-            hint=self.error.get("hint"),
-            retry_after=self.error.get("retry_after"),
-            **self.error.get("members", {}),
-        )
-        if isinstance(error, app.errors.EngineFailed):
-            error.failure_cause = FailureCause(self.error.get("cause", "internal"))
-            error.can_retry = bool(self.error.get("retryable"))
-        return error
 
 
 class WorkerProcess:
@@ -284,7 +238,7 @@ class WorkerProcess:
         self.kill()
         exit_code = await self._child.wait()
         if self._outgrown:
-            raise WorkerError(_out_of_memory(self._max_rss))
+            raise WorkerError(_out_of_memory(self._max_rss).to_json())
         raise WorkerDied(self._child.name, exit_code, self._child.log_tail(), fault)
 
     async def _received(self, call: str) -> Message | None:
@@ -355,12 +309,10 @@ def _session(leader: int) -> Iterator[int]:
                 yield pid
 
 
-def _out_of_memory(max_rss: int | None) -> Message:
+def _out_of_memory(max_rss: int | None) -> EngineFailed:
     allowed = (max_rss or 0) // 2**20
-    return {
-        "type": "EngineFailed",
-        "message": f"It took more than the {allowed} MB of memory that it may use.",
-        "hint": "Read or build less at once: fewer rows or columns, shorter lists and texts.",
-        "cause": FailureCause.OUT_OF_MEMORY,
-        "retryable": False,
-    }
+    return EngineFailed(
+        f"It took more than the {allowed} MB of memory that it may use.",
+        cause=FailureCause.OUT_OF_MEMORY,
+        hint="Read or build less at once: fewer rows or columns, shorter lists and texts.",
+    )

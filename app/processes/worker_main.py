@@ -18,9 +18,10 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from app.errors import AsgardError
 from app.processes.launch import PROTOCOL_FD
 from app.processes.worker_spans import EVENT, PARENT_SPAN, spans_of_call
-from app.shorten import LONGEST_DETAIL, LONGEST_HINT, LONGEST_TEXT, shortened
+from app.shorten import LONGEST_DETAIL, LONGEST_TEXT, shortened
 
 Message = dict[str, Any]
 Emit = Callable[[Message], None]
@@ -140,14 +141,6 @@ class _Channel:
 
 def _described(error: Exception) -> Message:
     traceback.print_exception(error, file=sys.stderr)
-    message = shortened(str(error), LONGEST_DETAIL)
-    described: Message = {"type": type(error).__name__, "message": message}
-    if hint := getattr(error, "hint", None):
-        described["hint"] = shortened(str(hint), LONGEST_HINT)
-    for name in ("retry_after", "members"):
-        if (value := getattr(error, name, None)) is not None:
-            described[name] = value
-    cause = getattr(error, "failure_cause", None)
-    if cause is not None:
-        described |= {"cause": str(cause), "retryable": bool(getattr(error, "can_retry", False))}
-    return described
+    if isinstance(error, AsgardError):
+        return error.to_json()
+    return {"type": type(error).__name__, "message": shortened(str(error), LONGEST_DETAIL)}

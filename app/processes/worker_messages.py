@@ -27,7 +27,7 @@ _ESCAPE = re.compile(
     rb"|(?P<lone>u[dD][89a-fA-F][\da-fA-F]{2})|.)"
 )
 """An escape in JSON. Half of a pair of surrogates is valid there, but it is not a text."""
-_PARAMETERS = frozenset({"self", "detail", "hint", "retry_after"})
+_PARAMETERS = frozenset({"self", "detail", "hint", "retry_after", "cause", "retryable"})
 
 
 class WrongMessage(Exception):
@@ -45,7 +45,8 @@ class _Strict(BaseModel):
 
 
 class _Error(_Strict):
-    type: str
+    type: str = ""
+    problem: str | None = None
     message: str
     hint: str | None = None
     retry_after: Annotated[int, Field(ge=0)] | None = None

@@ -1,7 +1,5 @@
 """Lets callers join, withdraw from and cancel an open run, whichever replica owns it."""
 
-from collections.abc import Awaitable, Callable
-
 from app.caller import Caller
 from app.runs.cancellers import (
     Cancellers,
@@ -14,9 +12,10 @@ from app.runs.cancellers import (
 )
 from app.runs.handler import Superseded
 from app.runs.model import Run
+from app.runs.open_runs import OpenRuns
 from app.runs.owned_run import OwnedRun, Step, Stop, now, with_event
+from app.runs.reader import RunReader
 from app.runs.store import RunStore
-from app.runs.supervisor import Supervisor
 
 
 class AlreadyEnded(Exception):
@@ -31,19 +30,19 @@ class RunCallers:
     def __init__(
         self,
         runs: RunStore,
-        supervisor: Supervisor,
-        get: Callable[[str], Awaitable[Run]],
+        open_runs: OpenRuns,
+        reader: RunReader,
         cancellers: Cancellers,
     ) -> None:
         self._runs = runs
-        self._supervisor = supervisor
-        self._get = get
+        self._owned = open_runs.owned
+        self._reader = reader
         self._cancellers = cancellers
 
     async def cancel(self, run_id: str, caller: Caller) -> Run:
         while True:
-            active = self._supervisor.active.get(run_id)
-            run = active.run if active is not None else await self._get(run_id)
+            active = self._owned.get(run_id)
+            run = active.run if active is not None else await self._reader.get(run_id)
             ends_at_once = await self._require(run, caller)
             if run.state.is_terminal or run.cancel_requested_at is not None:
                 return run
@@ -55,9 +54,9 @@ class RunCallers:
                 if active is not None:
                     return await self._change_own(active, step)
                 if await self._change_elsewhere(run_id, step):
-                    return await self._get(run_id)
+                    return await self._reader.get(run_id)
             except NothingToWrite:
-                return await self._get(run_id)
+                return await self._reader.get(run_id)
             except (AlreadyEnded, Superseded):
                 continue
 
@@ -71,14 +70,14 @@ class RunCallers:
             return with_event(with_joined(newest, subject), "Joined", message)
 
         while not (run.state.is_terminal or remembers(run, subject)):
-            active = self._supervisor.active.get(run.run_id)
+            active = self._owned.get(run.run_id)
             try:
                 if active is not None:
                     return await active.change(step, wait_for_storage=False)
                 await self._change_elsewhere(run.run_id, step)
             except (NothingToWrite, Superseded):
                 pass
-            run = await self._get(run.run_id)
+            run = await self._reader.get(run.run_id)
         return run
 
     async def _require(self, run: Run, caller: Caller) -> bool:

@@ -57,8 +57,7 @@ class RunTarget:
 
     async def failure(self, run: Run, error: AsgardError) -> AsgardError:
         """Return `error`, or `hidden` if it suggests repeating a run whose commit may be hidden."""
-        inviting = error.can_retry if isinstance(error, EngineFailed) else error.retryable
-        return hidden(run.target) if inviting and not await self.is_unchanged(run) else error
+        return hidden(run.target) if error.retryable and not await self.is_unchanged(run) else error
 
     async def nothing_shown(self, run: Run, engine: str) -> EngineFailed:
         """Return why a run has failed although `engine` reports success."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.errors import AsgardError, EngineFailed
+from app.errors import AsgardError
 from app.failure import Failure, FailureCause
 from app.redaction import clean_start
 from app.runs.handler import RunResult
@@ -69,10 +69,10 @@ def failed(error: AsgardError, engine_state: str | None = None) -> RunOutcome:
     # Shared work may have raised it, and that does not know this run's secrets.
     message = clean_start(error.detail, LONGEST_DETAIL)
     failure = Failure(
-        cause=error.failure_cause if isinstance(error, EngineFailed) else error.cause,
+        cause=error.cause,
         message=message,
         hint=clean_start(error.hint, LONGEST_HINT) if error.hint else None,
-        retryable=error.can_retry if isinstance(error, EngineFailed) else error.retryable,
+        retryable=error.retryable,
     )
     return RunOutcome(RunState.FAILED, message, failure=failure, engine_state=engine_state)
 

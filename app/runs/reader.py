@@ -12,10 +12,9 @@ from app.errors import NotFound
 from app.runs.archive import RunArchive
 from app.runs.history import EndedRun, RunHistory, outputs_of
 from app.runs.model import Run, RunEvent, RunKind, RunState
+from app.runs.open_runs import OpenRuns
 from app.runs.pages import RunFilter, RunPage, page_of, position
 from app.runs.store import RunStore
-from app.runs.supervisor import Supervisor
-from app.runs.watcher import Watcher
 
 RUN_ID = re.compile(r"^[0-9a-f]{12,64}$")
 
@@ -33,33 +32,42 @@ class RunReader:
         runs: RunStore,
         history: RunHistory,
         archive: RunArchive,
-        supervisor: Supervisor,
-        watcher: Watcher,
+        open_runs: OpenRuns,
         notifiers: RunNotifiers,
     ) -> None:
         self._runs = runs
         self._history = history
         self._archive = archive
-        self._supervisor = supervisor
-        self._watcher = watcher
+        self._open_runs = open_runs
         self._notifiers = notifiers
         self._stopping = False
 
+    def stop_waiting(self) -> None:
+        """Answer all who wait for a run with its current state, from now on."""
+        self._stopping = True
+        self._notifiers.notify_all()
+
     async def get(self, run_id: str) -> Run:
         """Raises `NotFound`."""
-        if (run := self._in_memory(run_id)) is not None:
+        if (run := self.in_memory(run_id)) is not None:
             return run
         if RUN_ID.match(run_id):
             # S3 comes first: a run moves from S3 to history, never back.
             stored = await self._runs.load(run_id)
-            if (run := self._in_memory(run_id)) is not None:
+            if (run := self.in_memory(run_id)) is not None:
                 return run
             if stored is not None:
                 return stored.run
             await self._history.refresh()
-            if (run := self._in_memory(run_id)) is not None:
+            if (run := self.in_memory(run_id)) is not None:
                 return run
         raise NotFound(f"There is no run {run_id}.")
+
+    async def find(self, run_id: str) -> Run | None:
+        try:
+            return await self.get(run_id)
+        except NotFound:
+            return None
 
     async def wait(self, run_id: str, seconds: float) -> Run:
         """Return the run when it has ended, or its current state after so many seconds."""
@@ -74,20 +82,11 @@ class RunReader:
             await wait_within(changed, remaining)
 
     async def list(
-        self,
-        *,
-        kind: RunKind | None = None,
-        state: RunState | None = None,
-        target: str | None = None,
-        subject_id: str | None = None,
-        cursor: str | None = None,
-        limit: int = 20,
-        page: int = 1,
+        self, run_filter: RunFilter, cursor: str | None, limit: int, page: int
     ) -> RunPage:
         """Return a page of runs, newest first. Raises `InvalidRequest` for an unknown cursor."""
-        run_filter = RunFilter(kind, state, target, subject_id)
         runs: dict[str, Run | EndedRun] = {}
-        runs.update(await self._open_runs())
+        runs.update(await self._list_open())
         for ended in self._history.all():
             listed = runs.get(ended.run_id)
             if listed is None or listed.version < ended.version:
@@ -99,7 +98,7 @@ class RunReader:
         self, subject_ids: Collection[str] | None = None, kind: RunKind | None = None
     ) -> dict[str, Run]:
         """Return the newest run of each subject, open or ended."""
-        open_runs = await self._open_runs()
+        open_runs = await self._list_open()
         return _newest(
             self._history.latest_of_subject(),
             [(run.subject_id, run) for run in open_runs.values() if run.subject_id is not None],
@@ -109,7 +108,7 @@ class RunReader:
 
     async def latest_success(self, targets: Collection[str] | None = None) -> dict[str, Run]:
         """Return the newest successful run of each table or bronze path."""
-        open_runs = await self._open_runs()
+        open_runs = await self._list_open()
         succeeded = [run for run in open_runs.values() if run.state is RunState.SUCCEEDED]
         return _newest(
             self._history.latest_success(),
@@ -119,13 +118,13 @@ class RunReader:
 
     async def using(self, subject_id: str) -> Run | None:
         """Return a run of the subject that has not ended."""
-        for run in (await self._watcher.list_open()).values():
+        for run in (await self._open_runs.all()).values():
             if run.subject_id == subject_id and not run.state.is_terminal:
                 return run
         return None
 
     async def logs(self, run_id: str, tail_lines: int | None = None) -> str:
-        active = self._supervisor.active.get(run_id)
+        active = self._open_runs.owned.get(run_id)
         if active is not None:
             text = active.log_text()
         else:
@@ -152,15 +151,15 @@ class RunReader:
                 return
             await wait_within(changed, None)
 
-    async def _open_runs(self) -> dict[str, Run]:
+    async def _list_open(self) -> dict[str, Run]:
         """Return the open runs, and bring history up to date. Both happen at once: no run can be in
         neither, because its object stays for `KEPT_ENDED` after history has it, longer than a
         listing takes."""
-        open_runs, _ = await asyncio.gather(self._watcher.list_open(), self._history.refresh())
+        open_runs, _ = await asyncio.gather(self._open_runs.all(), self._history.refresh())
         return open_runs
 
-    def _in_memory(self, run_id: str) -> Run | None:
-        active = self._supervisor.active.get(run_id)
+    def in_memory(self, run_id: str) -> Run | None:
+        active = self._open_runs.owned.get(run_id)
         if active is not None:
             return active.run
         return self._archive.get(run_id) or self._history.get(run_id)

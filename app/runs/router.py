@@ -11,8 +11,8 @@ from app.errors import InvalidBody
 from app.http.dependencies import CallerDep, component
 from app.runs.model import RunKind, RunState
 from app.runs.reader import RunEnd
-from app.runs.schemas import RunEvents, RunList, RunLogs, RunView
 from app.runs.service import RunService
+from app.runs.views import RunEvents, RunList, RunLogs, RunView
 
 if TYPE_CHECKING:
     from sse_starlette import ServerSentEvent

@@ -1,29 +1,28 @@
-"""Starts and cancels runs, and builds the components that runs need."""
+"""Builds the components that runs need, and offers what other packages use of them."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from app.caller import ANONYMOUS, Caller, identity_of
+from app.caller import Caller
 from app.concurrency.notify import RunNotifiers
 from app.config import Settings
-from app.errors import EngineUnreachable, NotSupported, TooManyRequests
+from app.idempotency import Claim, IdempotencyStore
 from app.runs.archive import RunArchive
 from app.runs.callers import RunCallers
-from app.runs.cancellers import Cancellers, FindOwner, counts_for
-from app.runs.deduplication import RunDeduplicator, is_joinable
+from app.runs.cancellers import Cancellers, FindOwner
+from app.runs.deduplication import RunDeduplicator
 from app.runs.handler import RunHandler
 from app.runs.history import RunHistory
 from app.runs.locks import TargetLocks
-from app.runs.model import Run, RunInput, RunKind, RunState
-from app.runs.owned_run import OwnedRun, now
-from app.runs.pages import position
-from app.runs.reader import RunReader
+from app.runs.model import Run, RunEvent, RunKind, RunState
+from app.runs.open_runs import OpenRuns
+from app.runs.pages import RunFilter, RunPage
+from app.runs.reader import RunEnd, RunReader
 from app.runs.replicas import Replicas
-from app.runs.store import RunStore, StoredRun
+from app.runs.starter import RunStarter
+from app.runs.store import RunStore
+from app.runs.submission import ClaimedSubmission, RunRequest, Started, Submission
 from app.runs.supervisor import Observer, Supervisor
 from app.runs.watcher import Watcher
 from app.telemetry.calls import SILENT, Telemetry
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog
     from app.lakehouse.storage import ObjectStore
 
-FULL_RETRY_AFTER = 5
 PART_OF = {
     RunKind.INGESTION: "ingestion",
     RunKind.SPARK: "spark",
@@ -41,31 +39,9 @@ PART_OF = {
 }
 
 
-@dataclass(frozen=True)
-class RunRequest:
-    """A request for a run. With an equal `fingerprint` it joins the last open run of the target,
-    unless it has an idempotency key."""
+class RunService:
+    """The methods that read are described in `RunReader`."""
 
-    kind: RunKind
-    target: str
-    spec: dict[str, Any]
-    caller: Caller
-    request_id: str | None = None
-    subject_id: str | None = None
-    fingerprint: str | None = None
-    run_id: str | None = None
-    idempotency_key: str | None = None
-    inputs: tuple[RunInput, ...] = ()
-    engine: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Started:
-    run: Run
-    joined: bool
-
-
-class RunService(RunReader):
     def __init__(
         self,
         *,
@@ -82,38 +58,44 @@ class RunService(RunReader):
         creator of the record that a run belongs to, by its `subject_id`."""
         runs, notifiers = RunStore(store), RunNotifiers()
         history = RunHistory(catalog, namespace)
-        archive = RunArchive(runs, history)
-        replicas = Replicas(store)
-        locks = TargetLocks(
-            store, runs, replicas.id, lambda run, fresh: self._watcher.is_behind(run, fresh)
-        )
-        supervisor = Supervisor(
+        self._archive = RunArchive(runs, history)
+        self._replicas = Replicas(store)
+        self._open_runs = OpenRuns(runs, self._archive, self._replicas.id)
+        self._supervisor = Supervisor(
             runs=runs,
-            locks=locks,
-            archive=archive,
+            open_runs=self._open_runs,
+            locks=TargetLocks(store, runs, self._replicas.id, self._open_runs.is_behind),
+            archive=self._archive,
             notifiers=notifiers,
-            owner=replicas.id,
+            owner=self._replicas.id,
             handlers=handlers,
             max_running={kind: settings.max_running(PART_OF[kind]) for kind in RunKind},
             run_timeout=settings.run_timeout,
             observers=observers,
             telemetry=telemetry,
         )
-        watcher = Watcher(
-            runs=runs,
-            replicas=replicas,
-            supervisor=supervisor,
-            archive=archive,
+        self._watcher = Watcher(
+            replicas=self._replicas,
+            open_runs=self._open_runs,
+            supervisor=self._supervisor,
+            archive=self._archive,
             notifiers=notifiers,
         )
-        super().__init__(runs, history, archive, supervisor, watcher, notifiers)
-        self._deduplicator = RunDeduplicator(store, runs, self._is_last)
-        self._callers = RunCallers(runs, supervisor, self.get, Cancellers(owners or {}))
-        self._replicas = replicas
-        self._telemetry = telemetry
-        self._max_queued = settings.max_queued
-        self._max_per_caller = settings.max_runs_per_caller
-        self._starting: Counter[str] = Counter()
+        self._idempotency = IdempotencyStore(store)
+        self._reader = RunReader(runs, history, self._archive, self._open_runs, notifiers)
+        self._callers = RunCallers(runs, self._open_runs, self._reader, Cancellers(owners or {}))
+        self._starter = RunStarter(
+            runs=runs,
+            open_runs=self._open_runs,
+            reader=self._reader,
+            callers=self._callers,
+            deduplicator=RunDeduplicator(store, runs, self._open_runs.is_last),
+            supervisor=self._supervisor,
+            replica=self._replicas.id,
+            max_queued=settings.max_queued,
+            max_per_caller=settings.max_runs_per_caller,
+            telemetry=telemetry,
+        )
 
     async def open(self) -> None:
         """Start to take over runs whose owner is gone. Needs S3, not the catalog."""
@@ -123,8 +105,8 @@ class RunService(RunReader):
 
     def drain(self) -> None:
         """Accept no more runs, and answer requests that wait for a run with its current state."""
-        self._stopping = True
-        self._notifiers.notify_all()
+        self._starter.stop()
+        self._reader.stop_waiting()
 
     async def close(self, grace: float = 5.0) -> None:
         """Stop. Runs that do not end within `grace` seconds are left to the next replica."""
@@ -136,46 +118,42 @@ class RunService(RunReader):
 
     def counts(self) -> dict[tuple[RunKind, RunState], int]:
         """Return the number of runs that this process owns, for gauges."""
-        counts = {
-            (kind, state): 0 for kind in RunKind for state in RunState if not state.is_terminal
-        }
-        for active in self._supervisor.active.values():
-            if not active.run.state.is_terminal:
-                counts[active.run.kind, active.run.state] += 1
-        return counts
+        return self._open_runs.counts()
 
     @property
     def endings_waiting(self) -> int:
         """Return the number of ended runs that are not in Iceberg yet."""
         return self._archive.waiting
 
-    async def start(self, request: RunRequest) -> Started:
-        """Record the run, then start it. Raises `TooManyRequests` beyond MAX_QUEUED, and when the
-        caller has MAX_RUNS_PER_CALLER open runs."""
-        if self._stopping:
-            raise EngineUnreachable(
-                "This gateway is stopping. Send the request again.", retry_after=2
-            )
-        may_join = request.fingerprint is not None and request.idempotency_key is None
-        if may_join and (match := await self._equal_work(request)) is not None:
-            return Started(await self._callers.join(match.run, request.caller.subject), joined=True)
-        if not self._supervisor.handles(request.kind):
-            raise NotSupported(f"No engine is configured for {request.kind.value} runs.")
-        self._require_room()
-        with self._reserve_share(request.caller):
-            return await self._start(request, may_join)
+    async def submit(self, request: RunRequest, submission: Submission) -> tuple[Run, Claim]:
+        """Start or join a run, and wait for it. If an earlier request with the same idempotency
+        key has started a run, wait for that one. Raises `IdempotencyMismatch` if the key was used
+        with another body, and what `start` raises."""
+        claimed = await self.claim(submission)
+        return await self.submit_claimed(request, claimed), claimed.claim
 
-    async def _start(self, request: RunRequest, may_join: bool) -> Started:
-        run_id = request.run_id or uuid4().hex
-        if may_join and request.fingerprint is not None:
-            match = await self._deduplicator.run_id_for(request.target, request.fingerprint, run_id)
-            if isinstance(match, StoredRun):
-                current = self._in_memory(match.run.run_id) or match.run
-                return Started(
-                    await self._callers.join(current, request.caller.subject), joined=True
-                )
-            run_id = match
-        return await self._create(self._new(request, run_id))
+    async def claim(self, submission: Submission) -> ClaimedSubmission:
+        """Do the first half of `submit`, for work that depends on the id of its run, or that is
+        prepared only if there is no earlier run."""
+        claim = await self._idempotency.claim(submission.key, uuid4().hex)
+        # There is no earlier run if the first request died between its claim and its run.
+        earlier = await self.find(claim.id) if claim.replayed else None
+        return ClaimedSubmission(submission, claim, earlier)
+
+    async def submit_claimed(self, request: RunRequest, claimed: ClaimedSubmission) -> Run:
+        """Do the second half of `submit`."""
+        run = claimed.earlier
+        if run is None:
+            run = (await self.start(request, claimed.submission, claimed.claim.id)).run
+        return await self.wait(run.run_id, claimed.submission.wait_seconds)
+
+    async def start(
+        self, request: RunRequest, submission: Submission, run_id: str | None = None
+    ) -> Started:
+        """Record the run, then start it. `run_id` is its id if it joins no other run. Raises
+        `TooManyRequests` beyond MAX_QUEUED, and when the caller has MAX_RUNS_PER_CALLER open
+        runs."""
+        return await self._starter.start(request, submission, run_id)
 
     async def cancel(self, run_id: str, caller: Caller) -> Run:
         """Record the request to cancel, or that the caller withdraws from a run that others want.
@@ -183,84 +161,42 @@ class RunService(RunReader):
         Raises `MissingScope` for other callers' runs."""
         return await self._callers.cancel(run_id, caller)
 
-    async def _equal_work(self, request: RunRequest) -> OwnedRun | None:
-        for active in list(self._supervisor.active.values()):
-            run = active.run
-            same = (run.target, run.fingerprint) == (request.target, request.fingerprint)
-            if same and is_joinable(run) and await self._is_last(run):
-                return active
-        return None
+    async def get(self, run_id: str) -> Run:
+        return await self._reader.get(run_id)
 
-    async def _is_last(self, run: Run) -> bool:
-        """Return whether no later open run will overwrite what this one writes."""
-        return not any(
-            other.target == run.target
-            and position(other) > position(run)
-            and not other.state.is_terminal
-            for other in (await self._watcher.list_open()).values()
-        )
+    async def find(self, run_id: str) -> Run | None:
+        return await self._reader.find(run_id)
 
-    def _require_room(self) -> None:
-        foreign_runs = (stored.run for stored in self._watcher.foreign_runs.values())
-        waiting = sum(not run.state.is_terminal for run in foreign_runs)
-        if len(self._supervisor.active) + waiting >= self._max_queued:
-            raise TooManyRequests(
-                f"{self._max_queued} runs are open (MAX_QUEUED).",
-                hint="Try again when some of them have ended.",
-                retry_after=FULL_RETRY_AFTER,
-            )
+    async def wait(self, run_id: str, seconds: float) -> Run:
+        return await self._reader.wait(run_id, seconds)
 
-    @contextmanager
-    def _reserve_share(self, caller: Caller) -> Iterator[None]:
-        """Count a run of the caller from before it is created until it is owned. Runs that other
-        replicas have just started count a second later."""
-        subject, limit = identity_of(caller.subject), self._max_per_caller
-        if limit and subject != ANONYMOUS.subject:
-            own = (active.run for active in self._supervisor.active.values())
-            foreign_runs = (stored.run for stored in self._watcher.foreign_runs.values())
-            open_runs = sum(
-                identity_of(counts_for(run)) == subject and not run.state.is_terminal
-                for run in (*own, *foreign_runs)
-            )
-            if open_runs + self._starting[subject] >= limit:
-                raise TooManyRequests(
-                    f"You have {limit} open runs (MAX_RUNS_PER_CALLER).",
-                    hint="Try again when some of them have ended, or cancel one.",
-                    retry_after=FULL_RETRY_AFTER,
-                )
-        self._starting[subject] += 1
-        try:
-            yield
-        finally:
-            self._starting[subject] -= 1
-            if not self._starting[subject]:
-                del self._starting[subject]
+    async def latest(
+        self, subject_ids: Collection[str] | None = None, kind: RunKind | None = None
+    ) -> dict[str, Run]:
+        return await self._reader.latest(subject_ids, kind)
 
-    def _new(self, request: RunRequest, run_id: str) -> Run:
-        return Run(
-            run_id=run_id,
-            kind=request.kind,
-            target=request.target,
-            subject_id=request.subject_id,
-            created_at=now(),
-            request_id=request.request_id,
-            traceparent=self._telemetry.traceparent(),
-            idempotency_key=request.idempotency_key,
-            fingerprint=request.fingerprint,
-            inputs=request.inputs,
-            created_by=request.caller.subject,
-            owner=self._replicas.id,
-            spec=request.spec,
-            engine=request.engine,
-        )
+    async def latest_success(self, targets: Collection[str] | None = None) -> dict[str, Run]:
+        return await self._reader.latest_success(targets)
 
-    async def _create(self, run: Run) -> Started:
-        from app.lakehouse.storage import PreconditionFailed
+    async def using(self, subject_id: str) -> Run | None:
+        return await self._reader.using(subject_id)
 
-        try:
-            stored = await self._runs.create(run)
-        except PreconditionFailed:
-            # Two requests have the same id, so they are the same request.
-            existing = await self.get(run.run_id)
-            return Started(await self._callers.join(existing, run.created_by), joined=True)
-        return Started(self._supervisor.adopt(stored).run, joined=False)
+    async def logs(self, run_id: str, tail_lines: int | None = None) -> str:
+        return await self._reader.logs(run_id, tail_lines)
+
+    def events(self, run_id: str, after: int = 0) -> AsyncIterator[RunEvent | RunEnd]:
+        return self._reader.events(run_id, after)
+
+    async def list(
+        self,
+        *,
+        kind: RunKind | None = None,
+        state: RunState | None = None,
+        target: str | None = None,
+        subject_id: str | None = None,
+        cursor: str | None = None,
+        limit: int = 20,
+        page: int = 1,
+    ) -> RunPage:
+        run_filter = RunFilter(kind, state, target, subject_id)
+        return await self._reader.list(run_filter, cursor, limit, page)

@@ -13,6 +13,7 @@ from app.runs.archive import RunArchive
 from app.runs.handler import CancelRequested, ReconciledAsFailed, RunHandler, RunResult, Superseded
 from app.runs.locks import TargetLocks
 from app.runs.model import Run, RunKind, RunState
+from app.runs.open_runs import OpenRuns
 from app.runs.outcomes import (
     CANCELLED,
     LOST,
@@ -41,6 +42,7 @@ class Supervisor:
         self,
         *,
         runs: RunStore,
+        open_runs: OpenRuns,
         locks: TargetLocks,
         archive: RunArchive,
         notifiers: RunNotifiers,
@@ -51,8 +53,8 @@ class Supervisor:
         observers: Sequence[Observer] = (),
         telemetry: Telemetry = SILENT,
     ) -> None:
-        self.active: dict[str, OwnedRun] = {}
         self._runs = runs
+        self._owned = open_runs.owned
         self._locks = locks
         self._archive = archive
         self._notifiers = notifiers
@@ -76,7 +78,7 @@ class Supervisor:
         from app.lakehouse.storage import PreconditionFailed
 
         run = stored.run
-        if run.run_id in self.active:
+        if run.run_id in self._owned:
             return False
         changed = run.model_copy(
             update={"owner": self._owner, "epoch": run.epoch + 1, "version": run.version + 1}
@@ -92,21 +94,21 @@ class Supervisor:
     async def close(self, grace: float) -> None:
         """Wait for the runs for `grace` seconds. Runs still open stay in S3, free to be taken
         over."""
-        owned = list(self.active.values())
+        owned = list(self._owned.values())
         for active in owned:
             if active.run.state is RunState.QUEUED:
                 active.stop(Stop.RELEASE)
         tasks = [active.task for active in owned if active.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=grace)
-        for active in list(self.active.values()):
+        for active in list(self._owned.values()):
             active.stop(Stop.RELEASE)
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(self._release(active) for active in owned))
 
     def _begin(self, stored: StoredRun, *, taken_over: bool) -> OwnedRun:
         active = OwnedRun(stored, self._runs, self._notifiers)
-        self.active[stored.run.run_id] = active
+        self._owned[stored.run.run_id] = active
         active.task = asyncio.create_task(
             self._run_lifecycle(active, taken_over), name=f"run {stored.run.run_id}"
         )
@@ -141,7 +143,7 @@ class Supervisor:
             finally:
                 _record_span(work, active.run)
                 self._locks.forget(active.run)
-                self.active.pop(run_id, None)
+                self._owned.pop(run_id, None)
                 self._notifiers.notify(run_id)
 
     async def _acquire_and_execute(self, active: OwnedRun, taken_over: bool) -> RunOutcome:

@@ -5,8 +5,15 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request, Response
 
-from app.http.dependencies import components, extend_deadline
+from app.http.dependencies import (
+    CallerDep,
+    IdempotencyDep,
+    RequestIdDep,
+    components,
+    extend_deadline,
+)
 from app.runs.model import Run
+from app.runs.submission import Submission
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,23 @@ def _prefers_async(prefer: str) -> bool:
 
 
 WaitDep = Annotated[Wait, Depends(_wait)]
+
+
+async def _submission(
+    caller: CallerDep, key: IdempotencyDep, request_id: RequestIdDep, wait: WaitDep
+) -> Submission:
+    return Submission(caller, key, request_id, wait.seconds)
+
+
+async def _async_submission(
+    caller: CallerDep, key: IdempotencyDep, request_id: RequestIdDep, wait: WaitDep
+) -> Submission:
+    return Submission(caller, key, request_id, wait.seconds if wait.explicit else 0)
+
+
+SubmissionDep = Annotated[Submission, Depends(_submission)]
+AsyncSubmissionDep = Annotated[Submission, Depends(_async_submission)]
+"""A submission that waits for its run only if the caller asks for that."""
 
 
 def accepted(response: Response, run: Run, wait: Wait) -> None:

@@ -10,11 +10,10 @@ from app.concurrency.notify import RunNotifiers
 from app.errors import AsgardError
 from app.runs.archive import RunArchive
 from app.runs.handler import Superseded
-from app.runs.model import Run, RunState
+from app.runs.open_runs import OpenRuns
 from app.runs.owned_run import OwnedRun, Stop
-from app.runs.pages import position
 from app.runs.replicas import Replicas
-from app.runs.store import RunStore, StoredRun
+from app.runs.store import StoredRun
 from app.runs.supervisor import Supervisor
 
 BUSY_PAUSE = 0.8
@@ -31,16 +30,14 @@ class Watcher:
     def __init__(
         self,
         *,
-        runs: RunStore,
         replicas: Replicas,
+        open_runs: OpenRuns,
         supervisor: Supervisor,
         archive: RunArchive,
         notifiers: RunNotifiers,
     ) -> None:
-        self.foreign_runs: dict[str, StoredRun] = {}
-        """Runs that this process does not own, as of the last poll."""
-        self._runs = runs
         self._replicas = replicas
+        self._open_runs = open_runs
         self._supervisor = supervisor
         self._archive = archive
         self._notifiers = notifiers
@@ -55,19 +52,6 @@ class Watcher:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def list_open(self) -> dict[str, Run]:
-        """Return every run whose object is in S3 now. This process's own runs come from memory."""
-        return {run_id: stored.run for run_id, stored in (await self._list()).items()}
-
-    async def _list(self) -> dict[str, StoredRun]:
-        stored_runs = await self._runs.list(self._own())
-        # Own runs come last: they may have been created or changed since the listing.
-        return {**stored_runs, **self._own()}
-
-    def _own(self) -> dict[str, StoredRun]:
-        active = {run_id: active.stored for run_id, active in self._supervisor.active.items()}
-        return {**self._archive.objects(), **active}
-
     async def _poll_forever(self) -> None:
         while True:
             try:
@@ -81,49 +65,24 @@ class Watcher:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
 
     def _pause(self) -> float:
-        runs = len(self._supervisor.active) + len(self.foreign_runs)
+        runs = len(self._open_runs.owned) + len(self._open_runs.foreign)
         if not (runs or len(self._notifiers)):
             return IDLE_PAUSE
         return min(max(BUSY_PAUSE, runs * PAUSE_PER_RUN), LONGEST_PAUSE)
 
     async def poll(self) -> None:
-        stored_runs = await self._runs.list(self._own())
+        stored_runs = await self._open_runs.stored()
         foreign_runs: dict[str, StoredRun] = {}
         for run_id, stored in stored_runs.items():
-            active = self._supervisor.active.get(run_id)
+            active = self._open_runs.owned.get(run_id)
             if active is not None:
                 await self._absorb(active, stored)
             elif self._archive.get(run_id) is None:
                 foreign_runs[run_id] = stored
         self._replace_foreign_runs(foreign_runs)
         await self._adopt_orphans(foreign_runs)
-        for active in list(self._supervisor.active.values()):
+        for active in list(self._open_runs.owned.values()):
             await active.archive_log()
-
-    async def is_behind(self, run: Run, fresh: bool) -> bool:
-        """Return whether another replica has an earlier run waiting for the same target. With
-        `fresh`, list the runs now. Otherwise use the last poll, and read only the runs to wait for
-        again."""
-        candidates = await self._runs.list(self._own()) if fresh else self.foreign_runs
-        earlier = [
-            run_id
-            for run_id, other in candidates.items()
-            if other.run.target == run.target
-            and position(other.run) < position(run)
-            and self._waits_elsewhere(other.run)
-        ]
-        if fresh:
-            return bool(earlier)
-        for run_id in earlier:
-            stored = await self._runs.load(run_id)
-            if stored is not None and self._waits_elsewhere(stored.run):
-                return True
-            self.foreign_runs.pop(run_id, None)
-        return False
-
-    def _waits_elsewhere(self, run: Run) -> bool:
-        waits = run.state is RunState.QUEUED and run.cancel_requested_at is None
-        return waits and run.owner != self._replicas.id
 
     async def _absorb(self, active: OwnedRun, stored: StoredRun) -> None:
         try:
@@ -135,7 +94,7 @@ class Watcher:
             active.stop(Stop.CANCEL)
 
     def _replace_foreign_runs(self, foreign_runs: dict[str, StoredRun]) -> None:
-        previous, self.foreign_runs = self.foreign_runs, foreign_runs
+        previous, self._open_runs.foreign = self._open_runs.foreign, foreign_runs
         for run_id in previous.keys() | foreign_runs.keys():
             if previous.get(run_id) != foreign_runs.get(run_id):
                 self._notifiers.notify(run_id)

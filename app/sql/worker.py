@@ -60,14 +60,7 @@ def _answering(handler: Callable[[Message], Any], cpu_seconds: float) -> Handler
         try:
             return {"value": handler(message)}
         except AsgardError as error:
-            return {
-                "refused": {
-                    "type": type(error).__name__,
-                    "message": error.detail,
-                    "hint": error.hint,
-                    "members": error.members,
-                }
-            }
+            return {"refused": error.to_json()}
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
 

@@ -3,16 +3,10 @@
 import asyncio
 from typing import Any
 
-from app.errors import (
-    AsgardError,
-    EngineFailed,
-    EngineTimeout,
-    EngineUnreachable,
-    SqlInvalid,
-)
+from app.errors import EngineFailed, EngineUnreachable, SqlInvalid
 from app.failure import FailureCause
 from app.lakehouse.storage import ObjectStore
-from app.processes import WorkerDied, WorkerError, WorkerProcess, WorkerTimeout, WrongMessage
+from app.processes import WorkerFailure, WorkerProcess, WrongMessage
 from app.processes.worker import OnAsk, OnEvent
 from app.runs.handler import RunControl
 from app.sql.model import GuardedQuery
@@ -68,25 +62,8 @@ async def call_worker(
 ) -> dict[str, Any]:
     try:
         return await worker.call(message, timeout=timeout, on_event=on_event, on_ask=on_ask)
-    except WorkerError as error:
-        raise worker_error(error) from error
-    except WorkerTimeout as error:
-        raise EngineTimeout("The worker did not answer in time.") from error
-    except WorkerDied as error:
-        raise EngineFailed(
-            f"The worker {error.how} in the middle of its work.",
-            cause=FailureCause.LOST,
-            hint=None
-            if error.fault
-            else "Exit code -9 is a kill. The kernel's log shows whether memory ran out.",
-            retryable=True,
-        ) from error
-
-
-def worker_error(error: WorkerError) -> AsgardError:
-    return error.to_asgard() or EngineFailed(
-        f"dbt failed: {error.error.get('message')}", cause=FailureCause.INTERNAL
-    )
+    except WorkerFailure as failure:
+        raise failure.translated("The worker") from failure
 
 
 def unreadable(table: str, error: SqlInvalid) -> EngineFailed:

@@ -39,6 +39,7 @@ from app.idempotency import IdempotencyStore
 from app.lakehouse.bronze.manifests import BronzeManifests, Manifest
 from app.runs.model import Run, RunKind
 from app.runs.service import RunService
+from app.runs.submission import Submission
 
 if TYPE_CHECKING:
     from tests.conftest import Lakehouse
@@ -80,7 +81,7 @@ class World:
 
     async def source(self, type_: str, **config: Any) -> Source:
         draft = SourceDraft(name=f"{type_} {uuid4().hex[:6]}", type=type_, config=config)
-        created = await self.service.create_source(draft, CALLER, wait_seconds=SECONDS)
+        created = await self.service.create_source(draft, Submission(CALLER, wait_seconds=SECONDS))
         return created.source
 
     async def ingestion(self, source: Source, *streams: StreamSelection) -> Ingestion:
@@ -93,7 +94,7 @@ class World:
         return (await self.service.create_ingestion(draft, CALLER))[0]
 
     async def sync(self, ingestion: Ingestion) -> Run:
-        return (await self.service.sync(ingestion.id, CALLER, wait_seconds=SECONDS))[0]
+        return (await self.service.sync(ingestion.id, Submission(CALLER, wait_seconds=SECONDS)))[0]
 
     async def ingest(self, name: str, content: bytes | str, **config: Any) -> tuple[str, Run]:
         """Write a file and ingest it. Return its bronze path and the run."""
@@ -172,7 +173,7 @@ class Toy:
         return await self.world.sync(self.ingestion)
 
     async def start(self) -> Run:
-        return (await self.world.service.sync(self.ingestion.id, CALLER))[0]
+        return (await self.world.service.sync(self.ingestion.id, Submission(CALLER)))[0]
 
     async def rows(self) -> list[int]:
         return sorted(row[0] for row in await self.world.rows(self.path, "n"))

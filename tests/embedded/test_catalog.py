@@ -213,7 +213,7 @@ async def test_the_wrong_credential_is_a_failure_that_says_so(lakehouse):
     catalog = Catalog(replace(lakehouse.lake, catalog=connection))
     with pytest.raises(EngineFailed) as caught:
         await catalog.list_tables("gold")
-    assert caught.value.failure_cause is FailureCause.PERMISSION_DENIED
+    assert caught.value.cause is FailureCause.PERMISSION_DENIED
 
 
 async def test_a_catalog_that_nobody_serves_is_unreachable_at_once(lakehouse):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from app.caller import Caller
-from app.data_products import schemas
+from app.data_products import views
 from app.data_products.metadata import masked_metadata
 from app.data_products.record import ProductDoc
 from app.lakehouse.records.table import RecordTable
@@ -454,7 +454,7 @@ async def test_metadata_is_searched_once_and_on_a_thread_of_its_own(
         return masked_metadata(metadata)
 
     product = await create(api, "Searched once", metadata={"team": "a"})
-    monkeypatch.setattr(schemas, "masked_metadata", counting)
+    monkeypatch.setattr(views, "masked_metadata", counting)
     await api.get("/data-products")
     assert threading.get_ident() not in searched
     searched.clear()

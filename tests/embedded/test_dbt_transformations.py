@@ -16,8 +16,8 @@ import yaml
 from app.caller import ANONYMOUS
 from app.config import ConfigurationError
 from app.dbt_transformations.record import TransformationStatus, transformation_id
-from app.dbt_transformations.schemas import TransformationCreate, TransformationView
-from app.dbt_transformations.service import Submission
+from app.dbt_transformations.schemas import TransformationCreate
+from app.dbt_transformations.views import TransformationView
 from app.errors import (
     Conflict,
     IdempotencyMismatch,
@@ -29,6 +29,7 @@ from app.errors import (
 )
 from app.idempotency import IdempotencyKey
 from app.runs.model import RunState
+from app.runs.submission import Submission
 from app.warehouse.dbt.project import DbtProject
 from tests.conftest import Lakehouse
 from tests.embedded.warehouse_world import ENDLESS, NUMBERS, World, open_world, unique

@@ -16,6 +16,7 @@ from app.edge.proxies import Proxies
 from app.edge.rate_limit import MOST_BUCKETS, RateLimit
 from app.edge.response import ResponseGuard
 from app.errors import TooManyRequests
+from app.runs.submission import Submission
 from app.runs.waiting import WaitDep
 
 HERE = {"host": "asgard"}
@@ -269,8 +270,8 @@ async def test_a_caller_has_a_limit_of_open_runs(lakehouse):
     async with running(toy.service(Idle(), max_runs_per_caller=2)) as runs:
 
         async def start(subject: str, number: int) -> str:
-            asked = request(f"share-{subject}-{number}", spec=long)
-            return (await runs.start(replace(asked, caller=Caller(subject)))).run.run_id
+            work, _ = request(f"share-{subject}-{number}", spec=long)
+            return (await runs.start(work, Submission(Caller(subject)))).run.run_id
 
         # All at once: runs that are still being created count as well.
         tried = await asyncio.gather(

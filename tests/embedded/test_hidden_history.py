@@ -114,7 +114,7 @@ async def test_a_table_that_another_writer_changed_is_not_called_unchanged(
     with pytest.raises(ReconciledAsFailed) as told:
         await reconcile(run)
     error: Any = told.value.error
-    assert (error.failure_cause, error.can_retry) == (FailureCause.LOST, False)
+    assert (error.cause, error.retryable) == (FailureCause.LOST, False)
     assert f"It is not known whether the run changed {run.target}" in error.detail
 
 

@@ -34,6 +34,7 @@ from app.lakehouse.embedded.lakehouse import embedded_lakehouse
 from app.lakehouse.records.table import RecordTable
 from app.redaction import Scope, clean, within
 from app.runs.model import RunState
+from app.runs.submission import Submission
 from app.secret_marks import MASK
 from tests.conftest import Lakehouse
 from tests.patience import until
@@ -131,7 +132,7 @@ async def test_a_mask_is_refused_where_a_secret_is_expected(world: World) -> Non
     config = {"rows": 1, "stream": "a", "password": MASK}
     with pytest.raises(InvalidBody, match=r"config\.password is the mask"):
         await world.service.create_source(
-            SourceDraft(name="masked", type="toy", config=config), CALLER
+            SourceDraft(name="masked", type="toy", config=config), Submission(CALLER)
         )
     with pytest.raises(InvalidBody, match=r"config\.secret_access_key is the mask"):
         await world.service.create_destination(
@@ -148,7 +149,7 @@ async def test_a_closed_spec_refuses_an_unknown_field(world: World) -> None:
     named = "api_token" if world.airbyte is None else "additionalProperties"
     with pytest.raises(InvalidBody, match=named) as refused:
         await world.service.create_source(
-            SourceDraft(name="closed", type="toy", config=config), CALLER
+            SourceDraft(name="closed", type="toy", config=config), Submission(CALLER)
         )
     assert HUNTER not in str(refused.value.detail)
 
@@ -245,7 +246,7 @@ async def test_two_concurrent_sources_hide_only_their_own_secrets(world: World) 
         more = {"failure": {"externalMessage": message}} if world.airbyte else {}
         config = {"stream": f"s{uuid4().hex[:8]}", "password": own, "rows": 3, "fail_after": 2}
         draft = SourceDraft(name=message, type="toy", config={**config, **more})
-        source = (await world.service.create_source(draft, CALLER)).source
+        source = (await world.service.create_source(draft, Submission(CALLER))).source
         run = await world.sync(await world.ingestion(source))
         assert run.failure is not None
         messages = [event.message for event in run.events]
@@ -295,11 +296,11 @@ async def test_a_run_that_continues_after_a_restart_hides_its_sources_secrets(
                     type="toy",
                     config={"rows": 3, "stream": "queued", "password": secret},
                 )
-                source = (await world.service.create_source(draft, CALLER)).source
+                source = (await world.service.create_source(draft, Submission(CALLER))).source
                 queued = await world.ingestion(source)
                 await running.start()
                 await until(world.reading)
-                run, _ = await world.service.sync(queued.id, CALLER)
+                run, _ = await world.service.sync(queued.id, Submission(CALLER))
                 assert run.state is RunState.QUEUED
                 return run.run_id
 

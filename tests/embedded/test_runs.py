@@ -9,10 +9,12 @@ from toy_runs import ME, Idle, RowWriter, ToyLake, open_toy_lake, request, runni
 
 from app.errors import EngineFailed, EngineUnreachable, NotFound, TooManyRequests
 from app.failure import FailureCause
+from app.idempotency import IdempotencyKey
 from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run, RunState
 from app.runs.reader import RunEnd
 from app.runs.store import open_key
+from app.runs.submission import Submission
 from tests.patience import until
 
 
@@ -28,12 +30,12 @@ async def runs(toy: ToyLake):
 
 
 async def end_of(service, target: str, **more) -> Run:
-    started = await service.start(request(target, **more))
+    started = await service.start(*request(target, **more))
     return await service.wait(started.run.run_id, 30)
 
 
 async def test_a_run_goes_from_queued_to_succeeded_and_reports_its_output(toy, runs):
-    started = await runs.start(request("simple", subject_id="s1", request_id="r1"))
+    started = await runs.start(*request("simple", subject_id="s1", request_id="r1"))
     assert (started.joined, started.run.state) == (False, RunState.QUEUED)
     run = await runs.wait(started.run.run_id, 30)
     assert run.state is RunState.SUCCEEDED
@@ -93,14 +95,14 @@ async def test_a_run_that_takes_too_long_times_out(toy):
 async def test_equal_work_joins_the_open_run_and_runs_again_after_its_end(toy, runs):
     spec = {"seconds": 0.3}
     many = await asyncio.gather(
-        *(runs.start(request("joined", spec=spec, fingerprint="f")) for _ in range(8))
+        *(runs.start(*request("joined", spec=spec, fingerprint="f")) for _ in range(8))
     )
     assert len({started.run.run_id for started in many}) == 1
     assert sum(not started.joined for started in many) == 1
-    other = await runs.start(request("joined", spec=spec, fingerprint="other"))
+    other = await runs.start(*request("joined", spec=spec, fingerprint="other"))
     assert not other.joined
     await runs.wait(many[0].run.run_id, 30)
-    again = await runs.start(request("joined", spec=spec, fingerprint="f"))
+    again = await runs.start(*request("joined", spec=spec, fingerprint="f"))
     assert not again.joined
     await runs.wait(again.run.run_id, 30)
     assert len(await toy.rows("joined")) == 3
@@ -114,7 +116,7 @@ async def test_equal_work_requested_from_two_replicas_at_once_is_one_run(toy):
         for number in range(5):
             target = f"both_{number}"
             wish = request(target, spec={"seconds": 0.2}, fingerprint="f")
-            many = await asyncio.gather(*(service.start(wish) for service in (one, two) * 2))
+            many = await asyncio.gather(*(service.start(*wish) for service in (one, two) * 2))
             assert len({started.run.run_id for started in many}) == 1
             for service in (one, two):
                 run = await service.wait(many[0].run.run_id, 30)
@@ -133,9 +135,9 @@ async def test_equal_work_is_done_again_when_other_work_comes_between(toy):
         for number, (seconds, first, between, last) in enumerate(orders):
             target = f"between_{number}"
             slow = request(target, spec={"seconds": seconds}, fingerprint="x")
-            x = await first.start(slow)
-            y = await between.start(request(target, fingerprint="y"))
-            again = await asyncio.gather(*(last.start(slow) for _ in range(3)))
+            x = await first.start(*slow)
+            y = await between.start(*request(target, fingerprint="y"))
+            again = await asyncio.gather(*(last.start(*slow) for _ in range(3)))
             assert sorted(started.joined for started in again) == [False, True, True]
             assert len({started.run.run_id for started in again}) == 1
             await last.wait(again[0].run.run_id, 30)
@@ -147,11 +149,13 @@ async def test_equal_work_is_done_again_when_other_work_comes_between(toy):
 
 
 async def test_an_id_chosen_before_is_one_run_however_often_it_is_started(toy, runs):
-    wish = request("chosen", run_id="0123456789abcdef", idempotency_key="k")
-    many = await asyncio.gather(*(runs.start(wish) for _ in range(6)))
+    work, _ = request("chosen")
+    submission = Submission(ME, IdempotencyKey("k", ME, "hash"))
+    chosen = (work, submission, "0123456789abcdef")
+    many = await asyncio.gather(*(runs.start(*chosen) for _ in range(6)))
     assert sum(not started.joined for started in many) == 1
     await runs.wait("0123456789abcdef", 30)
-    assert (await runs.start(wish)).joined
+    assert (await runs.start(*chosen)).joined
     assert await toy.rows("chosen") == ["0123456789abcdef"]
 
 
@@ -162,7 +166,7 @@ async def test_runs_of_one_target_run_one_at_a_time_over_two_replicas(toy):
     ):
         services = [one, two] * 25
         started = await asyncio.gather(
-            *(service.start(request("busy", spec={"seconds": 0.005})) for service in services)
+            *(service.start(*request("busy", spec={"seconds": 0.005})) for service in services)
         )
         ended = await asyncio.gather(
             *(s.wait(w.run.run_id, 150) for s, w in zip(services, started, strict=True))
@@ -177,9 +181,9 @@ async def test_runs_of_one_target_run_one_at_a_time_over_two_replicas(toy):
 async def test_a_run_waits_for_the_lock_that_another_replica_holds(toy):
     holding = Idle()
     async with running(toy.service(holding)) as one, running(toy.service(Idle())) as two:
-        first = await one.start(request("held", spec={"seconds": 1.5}))
+        first = await one.start(*request("held", spec={"seconds": 1.5}))
         await holding.begun.wait()
-        second = await two.start(request("held"))
+        second = await two.start(*request("held"))
         before = await one.wait(first.run.run_id, 30)
         after = await two.wait(second.run.run_id, 30)
     assert before.finished_at <= after.started_at
@@ -190,7 +194,7 @@ async def test_concurrent_runs_of_a_kind_do_not_exceed_the_limit(toy):
     most = 0
     async with running(toy.service(driver, max_running_per_engine=2)) as service:
         started = [
-            (await service.start(request(f"many_{number}", spec={"seconds": 0.05}))).run.run_id
+            (await service.start(*request(f"many_{number}", spec={"seconds": 0.05}))).run.run_id
             for number in range(6)
         ]
         pending = {asyncio.create_task(service.wait(run_id, 30)) for run_id in started}
@@ -203,9 +207,9 @@ async def test_concurrent_runs_of_a_kind_do_not_exceed_the_limit(toy):
 async def test_beyond_max_queued_a_run_is_refused_with_retry_after(toy):
     async with running(toy.service(Idle(), max_queued=2)) as service:
         for number in range(2):
-            await service.start(request(f"full_{number}", spec={"seconds": 30}))
+            await service.start(*request(f"full_{number}", spec={"seconds": 30}))
         with pytest.raises(TooManyRequests, match="MAX_QUEUED") as refused:
-            await service.start(request("full_2"))
+            await service.start(*request("full_2"))
         assert refused.value.retry_after == 5
         for run in (await service.list(limit=2)).runs:
             await service.cancel(run.run_id, ME)
@@ -214,7 +218,7 @@ async def test_beyond_max_queued_a_run_is_refused_with_retry_after(toy):
 async def test_a_cancelled_run_stops_and_changes_nothing(toy):
     driver = RowWriter(toy)
     async with running(toy.service(driver)) as service:
-        started = await service.start(request("stopped", spec={"seconds": 30}))
+        started = await service.start(*request("stopped", spec={"seconds": 30}))
         await driver.begun.wait()
         wished = await service.cancel(started.run.run_id, ME)
         assert wished.cancel_requested_at is not None
@@ -230,8 +234,8 @@ async def test_a_cancelled_run_stops_and_changes_nothing(toy):
 async def test_a_queued_run_is_cancelled_without_running(toy):
     driver = RowWriter(toy)
     async with running(toy.service(driver)) as service:
-        first = await service.start(request("queue", spec={"seconds": 0.5}))
-        second = await service.start(request("queue"))
+        first = await service.start(*request("queue", spec={"seconds": 0.5}))
+        second = await service.start(*request("queue"))
         await service.cancel(second.run.run_id, ME)
         cancelled = await service.wait(second.run.run_id, 10)
         assert (cancelled.state, cancelled.started_at) == (RunState.CANCELLED, None)
@@ -242,7 +246,7 @@ async def test_a_queued_run_is_cancelled_without_running(toy):
 async def test_a_cancel_after_the_commit_does_not_change_the_outcome(toy):
     committed = CommittedThenSlow(toy)
     async with running(toy.service(committed)) as service:
-        started = await service.start(request("too_late"))
+        started = await service.start(*request("too_late"))
         await committed.written.wait()
         await service.cancel(started.run.run_id, ME)
         run = await service.wait(started.run.run_id, 10)
@@ -254,7 +258,7 @@ async def test_a_cancel_after_the_commit_does_not_change_the_outcome(toy):
 async def test_any_replica_can_cancel_read_and_follow_a_run(toy):
     driver = RowWriter(toy)
     async with running(toy.service(driver)) as one, running(toy.service(Idle())) as two:
-        started = await one.start(request("remote", spec={"seconds": 30}))
+        started = await one.start(*request("remote", spec={"seconds": 30}))
         run_id = started.run.run_id
         await driver.begun.wait()
         following = asyncio.create_task(all_events(two, run_id))
@@ -278,7 +282,7 @@ async def test_logs_are_readable_during_and_after_the_run(toy, runs):
     idle = Idle()
     async with running(toy.service(idle)) as service:
         text = "\n".join(f"line {number}" for number in range(100))
-        started = await service.start(request("logged", spec={"seconds": 0.3, "log": text}))
+        started = await service.start(*request("logged", spec={"seconds": 0.3, "log": text}))
         await idle.begun.wait()
         await until(lambda: service.logs(started.run.run_id))
         assert await service.logs(started.run.run_id, 1) == "line 99\n"
@@ -329,7 +333,7 @@ async def test_the_newest_success_of_a_table_is_found_by_its_name(toy, runs):
 
 async def test_a_subject_is_in_use_until_its_run_ends(toy):
     async with running(toy.service(Idle())) as service:
-        started = await service.start(request("used", subject_id="u", spec={"seconds": 0.2}))
+        started = await service.start(*request("used", subject_id="u", spec={"seconds": 0.2}))
         assert (await service.using("u")).run_id == started.run.run_id
         await service.wait(started.run.run_id, 10)
         assert await service.using("u") is None
@@ -357,12 +361,12 @@ async def test_runs_are_accepted_followed_and_ended_during_a_catalog_outage(toy)
 async def test_a_stopped_gateway_leaves_its_runs_to_the_next_one_at_once(toy):
     first = toy.service(RowWriter(toy))
     await first.open()
-    long = await first.start(request("left", spec={"seconds": 30}))
-    queued = await first.start(request("left"))
+    long = await first.start(*request("left", spec={"seconds": 30}))
+    queued = await first.start(*request("left"))
     await until(lambda: is_running(first, long.run.run_id))
     await first.close(grace=0.1)
     with pytest.raises(EngineUnreachable):
-        await first.start(request("left"))
+        await first.start(*request("left"))
     async with running(toy.service(RowWriter(toy))) as second:
         lost = await second.wait(long.run.run_id, 15)
         assert (lost.state, lost.failure.cause) == (RunState.FAILED, FailureCause.LOST)
@@ -375,7 +379,7 @@ async def test_a_stopped_gateway_leaves_its_runs_to_the_next_one_at_once(toy):
 async def test_an_owner_that_lost_its_run_can_neither_publish_nor_end_it(toy):
     driver = RowWriter(toy)
     async with running(toy.service(driver)) as slow:
-        started = await slow.start(request("stolen", spec={"seconds": 0.6}))
+        started = await slow.start(*request("stolen", spec={"seconds": 0.6}))
         await driver.begun.wait()
         run_id = started.run.run_id
         stored = await toy.store.get(open_key(run_id))
@@ -384,7 +388,7 @@ async def test_an_owner_that_lost_its_run_can_neither_publish_nor_end_it(toy):
             update={"owner": "another", "epoch": run.epoch + 1, "version": run.version + 1}
         )
         await toy.store.put(open_key(run_id), stolen.model_dump_json().encode())
-        await until(lambda: not slow._supervisor.active and not driver.running)
+        await until(lambda: not slow._open_runs.owned and not driver.running)
     assert await toy.rows("stolen") == []
     stored = await toy.store.get(open_key(run_id))
     assert Run.model_validate_json(stored.body).state is not RunState.SUCCEEDED
@@ -393,8 +397,8 @@ async def test_an_owner_that_lost_its_run_can_neither_publish_nor_end_it(toy):
 
 
 async def is_archived(service, run_id: str) -> bool:
-    await service._history.refresh()
-    return run_id in service._history
+    await service._reader._history.refresh()
+    return run_id in service._reader._history
 
 
 async def is_running(service, run_id: str) -> bool:

@@ -13,7 +13,8 @@ from app.caller import Caller
 from app.config import AuthMode, Settings
 from app.runs.cancellers import MOST_JOINED, counts_for
 from app.runs.model import Run, RunKind, RunState
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest, Submission
 from tests.oidc_issuer import AUDIENCE, issuing
 
 WORKER = ("dbt:write", "spark:write", "airbyte:write", "data-products:write")
@@ -40,7 +41,8 @@ class World:
     async def start(self, by: Caller, **more: object) -> Run:
         """Start a run on the other replica."""
         given = {"kind": RunKind.DBT, "target": f"gold.t{uuid4().hex[:8]}", **more}
-        started = await self.other.start(RunRequest(spec={"seconds": 600}, caller=by, **given))
+        work = RunRequest(spec={"seconds": 600}, **given)
+        started = await self.other.start(work, Submission(by))
         return started.run
 
     async def post(self, path: str, name: str, **more: object) -> dict:
@@ -327,4 +329,4 @@ async def test_without_authentication_every_caller_may_cancel(own_lakehouse):
 
 async def started_by(service: RunService, subject: str) -> Run:
     work = {"kind": RunKind.DBT, "spec": {"seconds": 600}, "target": f"gold.{uuid4().hex}"}
-    return (await service.start(RunRequest(caller=Caller(subject), **work))).run
+    return (await service.start(RunRequest(**work), Submission(Caller(subject)))).run

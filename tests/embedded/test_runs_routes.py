@@ -55,7 +55,7 @@ async def api(runs):
 
 
 async def started(runs, target: str, **more) -> str:
-    return (await runs.start(request(target, **more))).run.run_id
+    return (await runs.start(*request(target, **more))).run.run_id
 
 
 def frames(text: str) -> list[tuple[str, str, dict]]:

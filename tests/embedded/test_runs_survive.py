@@ -127,7 +127,7 @@ async def test_a_lake_that_dies_during_runs_loses_none(tmp_path):
         toy = await toy_lake(embedded.lake)
         async with running(toy.service(RowWriter(toy), max_running_per_engine=4)) as service:
             started = [
-                (await service.start(request(f"t{n % 3}", spec={"seconds": 0.05 * n}))).run.run_id
+                (await service.start(*request(f"t{n % 3}", spec={"seconds": 0.05 * n}))).run.run_id
                 for n in range(8)
             ]
             await asyncio.sleep(0.1)
@@ -151,7 +151,7 @@ async def test_a_run_that_ends_while_s3_is_away_is_recorded_when_it_is_back(tmp_
         toy = await toy_lake(embedded.lake)
         idle = Idle()
         async with running(toy.service(idle)) as service:
-            started = await service.start(request("away", spec={"seconds": 0.2, "log": "hello"}))
+            started = await service.start(*request("away", spec={"seconds": 0.2, "log": "hello"}))
             await idle.begun.wait()
             os.kill(embedded.pid, signal.SIGKILL)
             run = await service.wait(started.run.run_id, 60)

@@ -25,7 +25,8 @@ from app.data_transformation.source_files import SourceResolver
 from app.lakehouse.bronze.manifests import BronzeFile, BronzeManifests
 from app.lakehouse.connection import Lake
 from app.runs.model import Run, RunKind, RunState
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest, Submission
 from tests.conftest import Lakehouse
 from tests.doors import Door, Request, doors_of, inner_ports, knock, network_of
 from tests.no_views import NoViews
@@ -70,9 +71,8 @@ class Spark:
             kind=RunKind.SPARK,
             target=work.destination,
             spec=work.model_dump(mode="json"),
-            caller=ANONYMOUS,
         )
-        return (await self.runs.start(request)).run
+        return (await self.runs.start(request, Submission(ANONYMOUS))).run
 
     async def run(self, select: str, destination: str, **more: Any) -> Run:
         run = await self.start(select, destination, **more)

@@ -223,7 +223,7 @@ async def test_a_wrong_key_is_named_as_the_cause(lakehouse):
     store = ObjectStore(replace(lakehouse.lake.s3, secret_key="wrong"))
     with pytest.raises(EngineFailed) as caught:
         await store.get("test/object")
-    assert caught.value.failure_cause is FailureCause.PERMISSION_DENIED
+    assert caught.value.cause is FailureCause.PERMISSION_DENIED
     assert "wrong" not in str(caught.value)
 
 

@@ -164,7 +164,7 @@ async def refused(worker: WorkerProcess, approved: str) -> Trino:
     trino = Trino()
     with pytest.raises(StatementRefused) as raised:
         await worker.call(build(), on_ask=trino.publisher(approved).on_ask)
-    assert raised.value.error.failure_cause is FailureCause.PERMISSION_DENIED
+    assert raised.value.error.cause is FailureCause.PERMISSION_DENIED
     assert not worker.alive
     await worker.close()
     [line] = trino.log

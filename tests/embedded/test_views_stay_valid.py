@@ -17,7 +17,8 @@ from app.lakehouse.bronze.manifests import BronzeManifests
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Column
 from app.runs.handler import ReconciledAsFailed
 from app.runs.model import Run, RunKind, RunState
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest, Submission
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 from tests.conftest import Lakehouse
 from tests.embedded.warehouse_world import World, open_world, unique
@@ -250,9 +251,8 @@ async def overwrite(runs: RunService, table: str, select: str) -> Run:
         kind=RunKind.SPARK,
         target=work.destination,
         spec=work.model_dump(mode="json"),
-        caller=ANONYMOUS,
     )
-    return await runs.wait((await runs.start(request)).run.run_id, 60)
+    return await runs.wait((await runs.start(request, Submission(ANONYMOUS))).run.run_id, 60)
 
 
 async def test_a_spark_overwrite_rebuilds_views_or_names_those_it_broke(

@@ -171,7 +171,7 @@ async def test_a_value_that_does_not_fit_is_an_sql_error(target: Target) -> None
     await target.replace(pa.table({"a": pa.array([1], pa.int32())}))
     with pytest.raises(EngineFailed) as failed:
         await target.append(pa.table({"a": [2**40]}))
-    assert failed.value.failure_cause is FailureCause.SQL_ERROR
+    assert failed.value.cause is FailureCause.SQL_ERROR
     assert await target.rows() == [{"a": 1}]
 
 
@@ -180,7 +180,7 @@ async def test_contents_computed_from_another_state_are_not_published(target: Ta
     await target.replace(pa.table({"a": [2]}))
     with pytest.raises(EngineFailed) as failed:
         await target.replace(pa.table({"a": [3]}), base=ExpectedSnapshot(old.snapshot_id))
-    assert failed.value.can_retry
+    assert failed.value.retryable
     assert failed.value.members["changed_table"] == target.name
     assert await target.rows() == [{"a": 2}]
 

@@ -72,7 +72,7 @@ async def _serve_runs(lake: Lake, targets: list[str], answer: Connection) -> Non
     answer.send("ready")
 
     async def start(target: str) -> None:
-        started = await service.start(request(target, spec={"seconds": 0.02}))
+        started = await service.start(*request(target, spec={"seconds": 0.02}))
         answer.send(started.run.run_id)
 
     await asyncio.gather(*(start(target) for target in targets))

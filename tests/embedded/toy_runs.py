@@ -18,7 +18,8 @@ from app.lakehouse.outputs import RunOutput
 from app.lakehouse.storage import ObjectStore, open_client
 from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run, RunKind, RunState
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest, Submission
 
 ME = Caller("me")
 
@@ -160,6 +161,12 @@ async def running(service: RunService, grace: float = 0.1) -> AsyncIterator[RunS
         await service.close(grace)
 
 
-def request(target: str, **more: Any) -> RunRequest:
-    spec = more.pop("spec", {})
-    return RunRequest(kind=RunKind.DBT, target=target, spec=spec, caller=ME, **more)
+def request(
+    target: str,
+    *,
+    spec: dict[str, Any] | None = None,
+    request_id: str | None = None,
+    **more: Any,
+) -> tuple[RunRequest, Submission]:
+    work = RunRequest(kind=RunKind.DBT, target=target, spec=spec or {}, **more)
+    return work, Submission(ME, request_id=request_id)

@@ -11,11 +11,11 @@ from app.caller import ANONYMOUS
 from app.context.connections import project_target, trino_connection
 from app.dbt_transformations.record import TransformationDoc
 from app.dbt_transformations.schemas import TransformationCreate
-from app.dbt_transformations.service import DbtService, Submission, Transformation
-from app.idempotency import IdempotencyStore
+from app.dbt_transformations.service import DbtService, Transformation
 from app.lakehouse.records.table import RecordTable
 from app.runs.model import Run, RunKind, RunState
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest, Submission
 from app.sql.client import SqlGuardClient
 from app.sql.model import SqlPolicy
 from app.telemetry.calls import Telemetry
@@ -61,9 +61,8 @@ class World:
             kind=RunKind.DBT,
             target=spec.table,
             spec=spec.model_dump(mode="json"),
-            caller=ANONYMOUS,
         )
-        return (await self.runs.start(request)).run
+        return (await self.runs.start(request, Submission(ANONYMOUS))).run
 
     async def build(self, name: str, sql: str, **more: Any) -> Run:
         run = await self.start(name, sql, **more)
@@ -170,7 +169,6 @@ def _service(
         sql_guard=sql_guard,
         engine=engine,
         catalog=catalog,
-        idempotency=IdempotencyStore(lakehouse.store),
         project=project,
     )
     project.follow(service.models)

@@ -35,7 +35,7 @@ def open_worker(handshake: Message) -> Handlers:
         raise EngineFailed("too big", cause=FailureCause.OUT_OF_MEMORY, retryable=True)
 
     def answer_early(message: Message, gateway: GatewayChannel) -> Message:
-        gateway._channel.send({"error": {"type": "EngineFailed", "message": "early"}})
+        gateway._channel.send({"error": {"problem": "engine-failed", "message": "early"}})
         return {"late": message["value"]}
 
     def die(message: Message, emit: Emit) -> Message:

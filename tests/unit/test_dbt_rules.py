@@ -79,27 +79,31 @@ def test_a_transformation_without_a_run_is_pending() -> None:
 @pytest.mark.parametrize(
     ("duckdb_message", "kind", "cause"),
     [
-        ("Conversion Error: no number", SqlInvalid, None),
-        ("Out of Range Error: Overflow in multiplication", SqlInvalid, None),
-        ("Invalid Input Error: bad", SqlInvalid, None),
+        ("Conversion Error: no number", SqlInvalid, FailureCause.SQL_ERROR),
+        ("Out of Range Error: Overflow in multiplication", SqlInvalid, FailureCause.SQL_ERROR),
+        ("Invalid Input Error: bad", SqlInvalid, FailureCause.SQL_ERROR),
         ("Out of Memory Error: failed to allocate", EngineFailed, FailureCause.OUT_OF_MEMORY),
         ("Permission Error: no", EngineFailed, FailureCause.PERMISSION_DENIED),
         ("INTERNAL Error: oh", EngineFailed, FailureCause.INTERNAL),
-        ("IO Error: Could not connect", EngineUnreachable, None),
-        ("HTTP Error: 503", EngineUnreachable, None),
-        ("Binder Error: no such column", SqlInvalid, None),
-        ("Parser Error: syntax error", SqlInvalid, None),
-        ("Catalog Error: Table with name x does not exist!", TableNotFound, None),
+        ("IO Error: Could not connect", EngineUnreachable, FailureCause.ENGINE_UNREACHABLE),
+        ("HTTP Error: 503", EngineUnreachable, FailureCause.ENGINE_UNREACHABLE),
+        ("Binder Error: no such column", SqlInvalid, FailureCause.SQL_ERROR),
+        ("Parser Error: syntax error", SqlInvalid, FailureCause.SQL_ERROR),
+        (
+            "Catalog Error: Table with name x does not exist!",
+            TableNotFound,
+            FailureCause.TABLE_NOT_FOUND,
+        ),
         ("nothing that DuckDB would say", EngineFailed, FailureCause.INTERNAL),
     ],
 )
 def test_a_message_of_duckdb_becomes_the_error_it_means(
-    duckdb_message: str, kind: type[AsgardError], cause: FailureCause | None
+    duckdb_message: str, kind: type[AsgardError], cause: FailureCause
 ) -> None:
     for message in (duckdb_message, f"Runtime Error in model m (models/m.sql)\n  {duckdb_message}"):
         error = engine_error(message)
         assert type(error) is kind
-        assert getattr(error, "failure_cause", None) is cause
+        assert error.cause is cause
 
 
 def test_a_message_shows_neither_the_compiled_sql_nor_its_path() -> None:

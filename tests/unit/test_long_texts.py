@@ -157,7 +157,7 @@ def test_a_worker_cuts_its_errors_and_its_lines_of_log() -> None:
 
 
 def test_an_error_of_a_worker_is_cut_even_if_the_worker_did_not() -> None:
-    error = WorkerError({"type": "EngineFailed", "message": LONG, "hint": LONG})
+    error = WorkerError({"problem": "engine-failed", "message": LONG, "hint": LONG})
     assert len(str(error)) <= LONGEST_DETAIL + 20
     assert len(error.error["message"]) <= LONGEST_DETAIL
     told = error.to_asgard()

@@ -219,7 +219,7 @@ async def test_an_asgard_error_comes_back_as_the_same_class(worker):
         await worker.call({"op": "fail_engine"})
     error = caught.value.to_asgard()
     assert isinstance(error, EngineFailed)
-    assert (error.failure_cause, error.can_retry) == (FailureCause.OUT_OF_MEMORY, True)
+    assert (error.cause, error.retryable) == (FailureCause.OUT_OF_MEMORY, True)
 
 
 async def test_an_error_leaves_the_worker_alive_and_its_traceback_in_the_log(worker):
@@ -253,7 +253,7 @@ async def test_a_call_that_takes_too_much_memory_kills_the_worker_and_is_named_a
         await worker.call({"op": "grow", "megabytes": 300}, max_rss=200 * 2**20)
     error = outgrown.value.to_asgard()
     assert isinstance(error, EngineFailed)
-    assert error.failure_cause is FailureCause.OUT_OF_MEMORY
+    assert error.cause is FailureCause.OUT_OF_MEMORY
     assert "200 MB" in error.detail
     assert not worker.alive
     await until(lambda: not is_running(worker.pid))
@@ -387,18 +387,18 @@ async def test_a_worker_that_answers_twice_does_not_answer_the_next_call(worker)
     ("line", "fault"),
     [
         (
-            '{"call": CALL, "error": {"type": "EngineFailed", "message": 5}}',
+            '{"call": CALL, "error": {"problem": "engine-failed", "message": 5}}',
             "an invalid error.message",
         ),
         ('{"call": CALL, "error": 5}', "an invalid error"),
         ('{"call": CALL, "error": null}', "an invalid error"),
         ('{"call": CALL, "error": {"type": [], "message": ""}}', "an invalid error.type"),
         (
-            '{"call": CALL, "error": {"type": "EngineFailed", "message": "", "cause": "magic"}}',
+            '{"call": CALL, "error": {"problem": "conflict", "message": "", "cause": "magic"}}',
             "an invalid error.cause",
         ),
         (
-            '{"call": CALL, "error": {"type": "NotFound", "message": "", "members": {"hint": 1}}}',
+            '{"call": CALL, "error": {"problem": "gone", "message": "", "members": {"hint": 1}}}',
             "an invalid error.members",
         ),
         (
@@ -435,7 +435,7 @@ async def test_a_builder_that_sends_an_invalid_event_is_ended(worker, event):
     line = json.dumps({"event": event})[:-1] + ', "call": CALL}'
     with pytest.raises(EngineFailed, match="was ended because it sent an event") as failed:
         await call_worker(worker, {"op": "answer_with", "line": line}, None, artifacts)
-    assert failed.value.failure_cause is FailureCause.LOST
+    assert failed.value.cause is FailureCause.LOST
     assert not worker.alive
 
 

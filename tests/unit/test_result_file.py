@@ -47,7 +47,7 @@ def test_a_full_disk_is_named_and_retryable(tmp_path: Path) -> None:
     (tmp_path / RESULT).symlink_to("/dev/full")
     with pytest.raises(EngineFailed, match="disk of the gateway is full") as told:
         write_result(tmp_path, ROWS.schema, ROWS.to_batches())
-    assert told.value.can_retry
+    assert told.value.retryable
 
 
 ALL_OF_IT = 2**62
@@ -64,7 +64,7 @@ def test_rows_leave_the_reserve_of_the_disk_alone(
 
     with pytest.raises(EngineFailed, match="disk of the gateway is full") as told:
         write_result(tmp_path, ROWS.schema, filling())
-    assert told.value.can_retry
+    assert told.value.retryable
     assert list(tmp_path.iterdir()) == []
 
 

@@ -54,7 +54,7 @@ def test_the_innermost_error_of_spark_reaches_the_client() -> None:
         "[TASK_WRITE_FAILED] Task failed while writing rows to s3a://lake/t.",
         "[DIVIDE_BY_ZERO] Division by zero. Use `try_divide`.\n== SQL (line 1, position 8) ==\n1/0",
     )
-    assert error.failure_cause is FailureCause.SQL_ERROR
+    assert error.cause is FailureCause.SQL_ERROR
     assert error.detail == "[DIVIDE_BY_ZERO] Division by zero. Use `try_divide`."
 
 
@@ -66,7 +66,7 @@ def test_an_error_that_only_the_text_of_the_stage_holds_reaches_the_client() -> 
         "SparkNumberFormatException: [CAST_INVALID_INPUT] The value 'NA' of the type \"STRING\" "
         'cannot be cast to "INT".\n\tat org.apache.spark.sql.errors.QueryExecutionErrors$',
     )
-    assert error.failure_cause is FailureCause.SQL_ERROR
+    assert error.cause is FailureCause.SQL_ERROR
     assert error.detail == (
         '[CAST_INVALID_INPUT] The value \'NA\' of the type "STRING" cannot be cast to "INT".'
     )
@@ -75,7 +75,7 @@ def test_an_error_that_only_the_text_of_the_stage_holds_reaches_the_client() -> 
 @pytest.mark.parametrize("message", [None, "boom", "[INTERNAL_ERROR] A fault of Spark's own."])
 def test_java_without_an_error_of_the_sql_stays_internal(message: str | None) -> None:
     error = error_of("Writing job aborted", message)
-    assert error.failure_cause is FailureCause.INTERNAL
+    assert error.cause is FailureCause.INTERNAL
     assert "\tat " not in error.detail
 
 

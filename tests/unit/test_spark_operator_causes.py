@@ -155,8 +155,7 @@ def test_the_last_error_of_a_job_is_translated(
     log = f"2026-11-23 10:00:00,123 asgard: failed {report}\nINFO stopped\n"
     error = spark_errors.failure_in("INFO starting\n" + log)
     assert error is not None
-    actual = error.failure_cause if isinstance(error, EngineFailed) else error.cause
-    assert actual == cause
+    assert error.cause == cause
     assert says in error.detail
 
 
@@ -164,17 +163,17 @@ def test_a_driver_without_an_error_in_its_log_is_diagnosed() -> None:
     assert spark_errors.failure_in("INFO all is well\n") is None
     heap = spark_errors.failure_in("java.lang.OutOfMemoryError: Java heap space\n")
     assert isinstance(heap, EngineFailed)
-    assert heap.failure_cause is FailureCause.OUT_OF_MEMORY
+    assert heap.cause is FailureCause.OUT_OF_MEMORY
     killed = driver_pod.termination(
         pod(terminated=V1ContainerStateTerminated(exit_code=137, reason="OOMKilled"))
     )
     assert killed is not None
-    assert killed.failure_cause is FailureCause.OUT_OF_MEMORY
+    assert killed.cause is FailureCause.OUT_OF_MEMORY
     failed = pod(terminated=V1ContainerStateTerminated(exit_code=1, reason="Error"))
     assert driver_pod.termination(failed) is None
     message = "driver container failed with ExitCode: 1, Reason: Error"
     ending = driver_pod.operator_error(application(applicationState={"errorMessage": message}))
-    assert (ending.failure_cause, message in ending.detail) == (FailureCause.INTERNAL, True)
+    assert (ending.cause, message in ending.detail) == (FailureCause.INTERNAL, True)
 
 
 def test_exit_code_137_alone_is_not_a_lack_of_memory() -> None:
@@ -185,11 +184,11 @@ def test_exit_code_137_alone_is_not_a_lack_of_memory() -> None:
     summary = driver_pod.operator_error(application(applicationState={"errorMessage": message}))
     for failure in (driver_pod.killed_driver(shot), summary):
         assert failure is not None
-        assert (failure.failure_cause, failure.can_retry) == (FailureCause.INTERNAL, True)
+        assert (failure.cause, failure.retryable) == (FailureCause.INTERNAL, True)
         assert "was killed (exit code 137)" in failure.detail
     message = "driver container failed with ExitCode: 137, Reason: OOMKilled"
     failure = driver_pod.operator_error(application(applicationState={"errorMessage": message}))
-    assert failure.failure_cause is FailureCause.OUT_OF_MEMORY
+    assert failure.cause is FailureCause.OUT_OF_MEMORY
 
 
 @pytest.mark.parametrize(
@@ -222,7 +221,7 @@ def test_a_pod_that_kubernetes_ended_is_named_and_may_be_run_again(ended: V1Pod,
     failure = driver_pod.termination(ended)
     assert failure is not None
     assert f"Kubernetes ended the driver's pod: {says}" in failure.detail
-    assert (failure.failure_cause, failure.can_retry) == (FailureCause.INTERNAL, True)
+    assert (failure.cause, failure.retryable) == (FailureCause.INTERNAL, True)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +236,7 @@ def test_a_container_that_cannot_start_is_diagnosed(reason: str, cause: str) -> 
     waiting = pod(waiting=V1ContainerStateWaiting(reason=reason, message="because"))
     failure = driver_pod.startup_failure(application(), waiting, [])
     assert failure is not None
-    assert failure.failure_cause == cause
+    assert failure.cause == cause
     assert f"{reason}: because" in failure.detail
 
 
@@ -247,7 +246,7 @@ def test_a_pod_that_fits_no_node_is_unschedulable() -> None:
     )
     failure = driver_pod.startup_failure(application(), pod(condition=condition), [])
     assert failure is not None
-    assert failure.failure_cause is FailureCause.UNSCHEDULABLE
+    assert failure.cause is FailureCause.UNSCHEDULABLE
     assert "0/1 nodes: cpu" in failure.detail
 
 
@@ -265,7 +264,7 @@ def test_a_pod_that_fits_no_node_is_unschedulable() -> None:
 def test_events_show_the_cause_before_a_pod_exists(message: str, cause: str) -> None:
     failure = driver_pod.startup_failure(application(), None, [warning(message)])
     assert failure is not None
-    assert failure.failure_cause == cause
+    assert failure.cause == cause
     assert message in failure.detail
 
 
@@ -281,7 +280,7 @@ CREATE = KubernetesCall("create", "sparkapplications", "sparkoperator.k8s.io")
 def test_a_refusal_names_verb_and_resource() -> None:
     error = refusal(403, 'sparkapplications is forbidden: User "x" cannot create …', CREATE)
     assert isinstance(error, EngineFailed)
-    assert error.failure_cause is FailureCause.PERMISSION_DENIED
+    assert error.cause is FailureCause.PERMISSION_DENIED
     assert error.members == {"verb": "create", "resource": "sparkapplications"}
     assert "in the namespace spark" in error.detail
 

@@ -65,7 +65,7 @@ def test_errors_of_sail_are_translated_for_the_author_of_the_sql(
     error = translated(kind, message)
     assert isinstance(error, EngineFailed)
     assert error.detail == detail
-    assert error.failure_cause == cause
+    assert error.cause == cause
 
 
 def test_an_outage_is_retryable() -> None:

@@ -42,7 +42,7 @@ def test_a_statement_that_is_abandoned_while_it_is_posted_never_runs(
     abandoned.set()
     with pytest.raises(EngineFailed) as stopped:
         client.query(SQL, run_id="r1", on_query=query_ids.append, abandoned=abandoned)
-    assert stopped.value.failure_cause is FailureCause.CANCELLED
+    assert stopped.value.cause is FailureCause.CANCELLED
     assert (trino.made, query_ids) == ([], [])
 
 

@@ -80,8 +80,8 @@ def test_an_error_that_other_sql_would_not_avoid_is_a_424_with_its_cause(
 ) -> None:
     error = error_for(kind, name, errorLocation={"lineNumber": 1, "columnNumber": 1})
     assert isinstance(error, EngineFailed)
-    assert (error.status, error.failure_cause) == (424, FailureCause(cause))
-    assert error.can_retry is retryable
+    assert (error.status, error.cause) == (424, FailureCause(cause))
+    assert error.retryable is retryable
 
 
 def test_a_missing_table_is_a_400_that_names_it() -> None:

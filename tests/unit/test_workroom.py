@@ -232,5 +232,5 @@ async def test_a_connectors_worker_that_dies_at_its_start_fails_the_run_as_worth
     with pytest.raises(EngineFailed) as failed:
         async with directories.for_connector("toy"):
             pass
-    assert failed.value.can_retry
+    assert failed.value.retryable
     assert "ended with exit code 0" in failed.value.detail

@@ -30,12 +30,12 @@ Identities = tuple[tuple[int, int] | None, ...]
 """The device and inode of each directory, or None if it does not exist."""
 OnEvent = Callable[[Message], None]
 
+READER = "The process that reads the source"
 CONNECTOR_MODULE = "app.airbyte.local.worker"
 FILE_MODULE = "app.airbyte.local.files.worker"
 LOCK = ".lock"
 OWN, INBOX = "own", "inbox"
 """Of a file worker's folder: where the worker writes, and where the gateway writes for it."""
-SIGKILLED = -9
 FILE_MEMORY = 2 * 2**30
 CONNECTOR_MEMORY = 4 * 2**30
 """The memory of a connector and of the worker that records its messages."""
@@ -75,10 +75,10 @@ class WorkDirectory:
         except WorkerError as error:
             raise _translated(error) from error
         except WorkerDied as error:
-            raise _died(error) from error
+            raise error.translated(READER) from error
         except WorkerTimeout as error:
             raise EngineFailed(
-                f"The process that reads the source took longer than {seconds:.0f} s.",
+                f"{READER} took longer than {seconds:.0f} s.",
                 cause=FailureCause.TIMEOUT,
                 retryable=True,
             ) from error
@@ -158,7 +158,7 @@ class WorkDirectories:
                 engine="connector",
             )
         except WorkerDied as error:
-            raise _died(error) from error
+            raise error.translated(READER) from error
 
     async def _file_worker(self, folder: Path) -> WorkerProcess:
         reads = _identities(self._roots)
@@ -244,15 +244,3 @@ def _translated(error: WorkerError) -> AsgardError:
             "The disk of ASGARD_HOME is full.", hint="Free disk space.", retryable=True
         )
     return EngineFailed(f"Reading failed: {kind}: {error.error.get('message')}"[:2000])
-
-
-def _died(error: WorkerDied) -> EngineFailed:
-    if error.exit_code == SIGKILLED and not error.fault:
-        return EngineFailed(
-            "The process that read the source was killed.",
-            cause=FailureCause.LOST,
-            hint="The kernel's log shows whether the system was out of memory.",
-            retryable=True,
-        )
-    cause = FailureCause.LOST if error.fault else FailureCause.INTERNAL
-    return EngineFailed(f"{error}.", cause=cause, retryable=True)

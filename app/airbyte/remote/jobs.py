@@ -274,7 +274,7 @@ async def _as_outage(call: Awaitable[T]) -> T:
     try:
         return await call
     except EngineFailed as error:
-        if not error.can_retry:
+        if not error.retryable:
             raise
         raise EngineUnreachable(error.detail) from None
 

@@ -57,7 +57,7 @@ class AirbyteResources:
             raise missing from None
         except EngineFailed as error:
             # A row without its config can break the answer. Lists leave such rows out.
-            may_be_deleted = error.can_retry or isinstance(error, Forbidden)
+            may_be_deleted = error.retryable or isinstance(error, Forbidden)
             if may_be_deleted and airbyte_id not in await self._listed(kind, {}):
                 raise missing from None
             raise

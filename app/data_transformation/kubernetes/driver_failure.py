@@ -26,8 +26,7 @@ PERMANENT_CAUSES = frozenset(
 
 def is_worth_retrying(error: AsgardError) -> bool:
     """Returns whether another attempt might succeed. These causes would fail again."""
-    cause = error.failure_cause if isinstance(error, EngineFailed) else error.cause
-    return cause not in PERMANENT_CAUSES
+    return error.cause not in PERMANENT_CAUSES
 
 
 async def failure_of(

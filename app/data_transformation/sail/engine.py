@@ -14,7 +14,6 @@ import structlog
 from app.data_transformation.engine import SparkJob, WriteMode
 from app.data_transformation.states import SparkState
 from app.errors import AsgardError, EngineFailed, EngineUnreachable, SourceNotFound
-from app.failure import FailureCause
 from app.lakehouse.connection import Lake
 from app.lakehouse.embedded.home import free_port
 from app.lakehouse.outputs import RunOutput
@@ -22,10 +21,10 @@ from app.lakehouse.publish.publishers import Publishers
 from app.processes import (
     WorkerDied,
     WorkerError,
+    WorkerFailure,
     WorkerFolders,
     WorkerPool,
     WorkerProcess,
-    WorkerTimeout,
 )
 from app.processes.worker_messages import Message
 from app.runs.commits import RunTarget
@@ -212,7 +211,7 @@ class SparkConnectEngine:
                 telemetry=self._telemetry,
                 engine="spark",
             )
-        except (WorkerDied, WorkerError, WorkerTimeout) as error:
+        except WorkerFailure as error:
             log.warning("spark_worker_did_not_start", error=str(error))
             raise EngineUnreachable("The Spark worker did not start. See its log.") from error
 
@@ -236,12 +235,7 @@ async def _call(
         ) from error
     except WorkerDied as error:
         control.log(error.log_tail)
-        raise EngineFailed(
-            f"The Spark worker did not finish the job: it {error.how}.",
-            cause=FailureCause.LOST,
-            hint="Run it again. If it recurs, the machine may be short of memory.",
-            retryable=True,
-        ) from error
+        raise error.translated("The Spark worker") from error
 
 
 def _retrieve(warming: asyncio.Task[None]) -> None:

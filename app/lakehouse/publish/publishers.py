@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from app.errors import EngineFailed, EngineUnreachable
-from app.failure import FailureCause
 from app.lakehouse.connection import Lake
 from app.lakehouse.outputs import RunOutput
 from app.lakehouse.publish.published import ExpectedSnapshot
@@ -78,10 +77,7 @@ class Publishers:
                 # `reconcile` finds out whether the commit was made.
                 raise EngineUnreachable("The publisher died while publishing.") from error
             except WorkerError as error:
-                raise error.to_asgard() or EngineFailed(
-                    f"The publisher failed: {error.error.get('message')}",
-                    cause=FailureCause.INTERNAL,
-                ) from error
+                raise error.translated("The publisher") from error
         return RunOutput.model_validate(answer)
 
     async def repeat_if_stale(self, publish: Callable[[], Awaitable[RunOutput]]) -> RunOutput:

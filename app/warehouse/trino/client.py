@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.errors import EngineTimeout
+from app.errors import AsgardError, EngineTimeout, EngineUnreachable
 from app.sql.quoting import literal
 from app.telemetry.calls import SILENT, Telemetry
 from app.warehouse.trino.connection import OnQuery, TrinoConnection, mark
@@ -116,17 +116,16 @@ class TrinoClient:
             time.sleep(POLL)
 
     def _kill(self, query_id: str) -> None:
-        from app.errors import AsgardError
-
         try:
             self.query(
                 f"CALL system.runtime.kill_query(query_id => {literal(query_id)}, "
                 "message => 'The run that it belongs to is over.')"
             )
-        except AsgardError as error:
+        except (EngineUnreachable, EngineTimeout):
+            raise
+        except AsgardError:
             # The query may have ended by itself. The next poll shows whether it did.
-            if error.retryable:
-                raise
+            pass
 
 
 def _execute(connection: Connection, sql: str, deadline: float | None = None) -> QueryResult:

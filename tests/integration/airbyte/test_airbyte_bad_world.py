@@ -154,7 +154,7 @@ async def test_refused_credentials_are_permission_denied(
     async with engine_of(lakehouse, airbyte.url, **login) as engine:
         with pytest.raises(AsgardError) as raised:
             await engine.sources()
-        assert raised.value.failure_cause == "permission_denied"
+        assert raised.value.cause == "permission_denied"
         problem = await problem_of(engine.sources())
         assert problem["status"] == 424
         assert ("workspace" if forbidden else "AIRBYTE_PASSWORD") in problem["hint"]

@@ -35,6 +35,7 @@ from app.failure import FailureCause
 from app.idempotency import IdempotencyKey
 from app.runs.handler import ReconciledAsFailed
 from app.runs.model import RunState
+from app.runs.submission import Submission
 from tests.patience import until
 
 SECRET = "tr0ub4dor-and-3"
@@ -265,7 +266,7 @@ async def test_a_sync_outlives_its_gateway(world: World, airbyte: AirbyteServer)
     async with world_of(
         world.lakehouse, world.settings, world.engine, world.data, airbyte
     ) as other:
-        run = (await other.service.sync(toy.ingestion.id, CALLER))[0]
+        run = (await other.service.sync(toy.ingestion.id, Submission(CALLER)))[0]
 
         async def has_its_job() -> bool:
             return "airbyte_job_id" in (await other.runs.get(run.run_id)).engine
@@ -291,7 +292,7 @@ async def test_a_gateway_that_ends_records_its_requested_job(
     async with world_of(
         world.lakehouse, world.settings, world.engine, world.data, airbyte
     ) as other:
-        run = (await other.service.sync(toy.ingestion.id, CALLER))[0]
+        run = (await other.service.sync(toy.ingestion.id, Submission(CALLER)))[0]
         await until(lambda: _requested(airbyte))
         [task] = [t for t in asyncio.all_tasks() if t.get_name() == f"run {run.run_id}"]
         ending = asyncio.create_task(other.runs.close(grace=0))
@@ -319,7 +320,7 @@ async def test_a_job_that_airbyte_creates_after_its_gateway_ended_is_waited_for(
     async with world_of(
         world.lakehouse, world.settings, world.engine, world.data, airbyte
     ) as other:
-        run = (await other.service.sync(toy.ingestion.id, CALLER))[0]
+        run = (await other.service.sync(toy.ingestion.id, Submission(CALLER)))[0]
         await until(lambda: _requested(airbyte))
         await other.runs.close(grace=0)
     looks = airbyte.calls("GET /jobs")
@@ -373,7 +374,8 @@ async def test_a_repeated_request_finds_the_resource_of_the_first_one(
         return IdempotencyKey(f"{kind}-{name}", CALLER, "same")
 
     sources = [
-        await world.service.create_source(draft, CALLER, key=key("source")) for _ in range(2)
+        await world.service.create_source(draft, Submission(CALLER, key("source")))
+        for _ in range(2)
     ]
     assert sources[0].source.id == sources[1].source.id
     assert [s.claim.replayed for s in sources] == [False, True]

@@ -17,7 +17,8 @@ from app.data_transformation.run_handler import SparkRunHandler
 from app.data_transformation.source_files import SourceResolver
 from app.lakehouse.bronze.manifests import BronzeManifests
 from app.runs.model import Run, RunKind
-from app.runs.service import RunRequest, RunService
+from app.runs.service import RunService
+from app.runs.submission import RunRequest, Submission
 from tests.conftest import Lakehouse
 from tests.no_views import NoViews
 
@@ -50,9 +51,8 @@ class Runs:
             kind=RunKind.SPARK,
             target=work.destination,
             spec=work.model_dump(mode="json"),
-            caller=ANONYMOUS,
         )
-        return (await self.service.start(request)).run
+        return (await self.service.start(request, Submission(ANONYMOUS))).run
 
     async def ended(self, run: Run) -> Run:
         ended = await self.service.wait(run.run_id, SECONDS)

@@ -115,7 +115,7 @@ def test_a_wrong_token_is_refused_and_not_shown(locked: Settings) -> None:
     wrong = locked.model_copy(update={"trino_jwt_token": SecretStr(token)})
     with pytest.raises(EngineFailed) as refused:
         TrinoClient(trino_connection(wrong)).ask("SELECT 1", 10)
-    assert refused.value.failure_cause == "permission_denied"
+    assert refused.value.cause == "permission_denied"
     assert "TRINO_JWT_TOKEN" in str(refused.value.hint)
     assert token not in refused.value.detail
 
@@ -126,7 +126,7 @@ def test_a_missing_token_is_refused(locked: Settings) -> None:
     )
     with pytest.raises(EngineFailed) as refused:
         TrinoClient(trino_connection(without_token)).ask("SELECT 1", 10)
-    assert refused.value.failure_cause == "permission_denied"
+    assert refused.value.cause == "permission_denied"
 
 
 def test_an_untrusted_certificate_is_refused(locked: Settings) -> None:

@@ -150,7 +150,7 @@ def test_a_wrong_path_instead_of_trino_is_reported(production: Settings) -> None
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_trino_that_refuses_its_user_is_reported(production: Settings, status: int) -> None:
     with answering(status, HTML) as port, trino_error(production, trino_port=port) as error:
-        assert error.failure_cause == "permission_denied"
+        assert error.cause == "permission_denied"
         assert "TRINO_PASSWORD" in str(error.hint)
 
 
