@@ -30,7 +30,7 @@ from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.redaction import register_caller_secrets
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunService
-from app.runs.submission import RunRequest, Submission
+from app.runs.submission import Prepare, RunRequest, Submission, nothing
 from app.sql.jinja import check_text
 
 INSTALL_RETRY_SECONDS = 5
@@ -79,14 +79,21 @@ class AirbyteService:
         register_caller_secrets(sure_secrets(draft.config))
         await self._engine.validate_source(draft)
         claim = await self._idempotency.claim(submission.key, str(uuid4()))
-        source = await self._existing_source(claim)
-        if source is None:
-            source = await self._engine.create_source(claim.id, draft, submission.caller)
+        created: list[Source] = []
+
+        async def create() -> None:
+            existing = await self._existing_source(claim)
+            created.append(
+                existing or await self._engine.create_source(claim.id, draft, submission.caller)
+            )
+
         # The key belongs to the source. Equal installations are joined.
-        install = await self._start_install(source.type, replace(submission, key=None))
+        install = await self._start_install(draft.type, replace(submission, key=None), create)
+        if not created:
+            await create()
         if install is not None and submission.wait_seconds:
             install = await self._runs.wait(install.run_id, submission.wait_seconds)
-        return CreatedSource(source, claim, install)
+        return CreatedSource(created[0], claim, install)
 
     async def sources(self) -> list[Source]:
         return await self._engine.sources()
@@ -237,7 +244,9 @@ class AirbyteService:
                 conflicting_id=run.run_id,
             )
 
-    async def _start_install(self, source_type: str, submission: Submission) -> Run | None:
+    async def _start_install(
+        self, source_type: str, submission: Submission, prepare: Prepare = nothing
+    ) -> Run | None:
         """Starts or joins the run that installs the connector. Returns None if it is installed."""
         connector = await self._engine.missing_connector(source_type)
         if connector is None:
@@ -249,7 +258,7 @@ class AirbyteService:
             spec=work.model_dump(),
             fingerprint=_fingerprint(work.target),
         )
-        return (await self._runs.start(request, submission)).run
+        return (await self._runs.start(request, submission, prepare=prepare)).run
 
     async def _require_connector(self, source: Source, caller: Caller) -> None:
         """Raises `EngineUnreachable` (retry later) while it is still being installed."""

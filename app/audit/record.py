@@ -8,6 +8,8 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field
 
 LONGEST_PATH = 500
+LONGEST_ID = 100
+"""Characters. A path may name anything as an id."""
 RESOURCE_FIELDS = (
     "id",
     "transformation_id",
@@ -59,4 +61,4 @@ def ids_in(answer: Any, path_params: dict[str, str]) -> dict[str, str]:
     others = (value for name, value in path_params.items() if name != "run_id")
     named = (fields[field] for field in RESOURCE_FIELDS if field in fields)
     ids = {"run_id": run_id, "resource_id": next(named, None) or next(others, None)}
-    return {name: value for name, value in ids.items() if isinstance(value, str)}
+    return {name: value[:LONGEST_ID] for name, value in ids.items() if isinstance(value, str)}

@@ -89,13 +89,15 @@ class DbtService:
         _refuse_templates(fields)
         doc = await self._checked_doc(fields, replace)
         claimed = await self._runs.claim(submission)
-        if claimed.earlier is None:
-            record = await self._put(doc, submission.caller)
+        written: list[TransformationRecord] = []
+
+        async def write_definition() -> None:
+            written.append(await self._put(doc, submission.caller))
             self._project.changed()
-        else:
-            record = await self._record(str(claimed.earlier.subject_id))
-        request = _run_request(record, doc.model(replace=replace))
-        run = await self._runs.submit_claimed(request, claimed)
+
+        request = _run_request(transformation_id(doc.name), doc.model(replace=replace))
+        run = await self._runs.submit_claimed(request, claimed, write_definition)
+        record = written[0] if written else await self._record(str(run.subject_id))
         return Transformation(record, run), claimed.claim
 
     async def run_again(
@@ -103,7 +105,7 @@ class DbtService:
     ) -> tuple[Transformation, Claim]:
         record = await self._record(record_id)
         spec = record.doc.model(full_refresh=full_refresh)
-        run, claim = await self._runs.submit(_run_request(record, spec), submission)
+        run, claim = await self._runs.submit(_run_request(record.id, spec), submission)
         return Transformation(record, run), claim
 
     async def search(self, status: TransformationStatus | None) -> list[Transformation]:
@@ -278,12 +280,12 @@ def _invalid(error: AsgardError) -> Validation:
     )
 
 
-def _run_request(record: TransformationRecord, spec: ModelSpec) -> RunRequest:
+def _run_request(record_id: str, spec: ModelSpec) -> RunRequest:
     return RunRequest(
         kind=RunKind.DBT,
         target=spec.table,
         spec=spec.model_dump(mode="json"),
-        subject_id=record.id,
+        subject_id=record_id,
         fingerprint=fingerprint(spec),
     )
 

@@ -22,7 +22,14 @@ from app.runs.reader import RunEnd, RunReader
 from app.runs.replicas import Replicas
 from app.runs.starter import RunStarter
 from app.runs.store import RunStore
-from app.runs.submission import ClaimedSubmission, RunRequest, Started, Submission
+from app.runs.submission import (
+    ClaimedSubmission,
+    Prepare,
+    RunRequest,
+    Started,
+    Submission,
+    nothing,
+)
 from app.runs.supervisor import Observer, Supervisor
 from app.runs.watcher import Watcher
 from app.telemetry.calls import SILENT, Telemetry
@@ -140,20 +147,27 @@ class RunService:
         earlier = await self.find(claim.id) if claim.replayed else None
         return ClaimedSubmission(submission, claim, earlier)
 
-    async def submit_claimed(self, request: RunRequest, claimed: ClaimedSubmission) -> Run:
-        """Do the second half of `submit`."""
+    async def submit_claimed(
+        self, request: RunRequest, claimed: ClaimedSubmission, prepare: Prepare = nothing
+    ) -> Run:
+        """Do the second half of `submit`. `prepare` is called unless there is an earlier run."""
         run = claimed.earlier
         if run is None:
-            run = (await self.start(request, claimed.submission, claimed.claim.id)).run
+            started = await self.start(request, claimed.submission, claimed.claim.id, prepare)
+            run = started.run
         return await self.wait(run.run_id, claimed.submission.wait_seconds)
 
     async def start(
-        self, request: RunRequest, submission: Submission, run_id: str | None = None
+        self,
+        request: RunRequest,
+        submission: Submission,
+        run_id: str | None = None,
+        prepare: Prepare = nothing,
     ) -> Started:
-        """Record the run, then start it. `run_id` is its id if it joins no other run. Raises
-        `TooManyRequests` beyond MAX_QUEUED, and when the caller has MAX_RUNS_PER_CALLER open
-        runs."""
-        return await self._starter.start(request, submission, run_id)
+        """Record the run, then start it. `run_id` is its id if it joins no other run. `prepare` is
+        called before, when the run can no longer be refused. Raises `TooManyRequests` beyond
+        MAX_QUEUED, and when the caller has MAX_RUNS_PER_CALLER open runs."""
+        return await self._starter.start(request, submission, run_id, prepare)
 
     async def cancel(self, run_id: str, caller: Caller) -> Run:
         """Record the request to cancel, or that the caller withdraws from a run that others want.

@@ -15,7 +15,7 @@ from app.runs.open_runs import OpenRuns
 from app.runs.owned_run import OwnedRun, now
 from app.runs.reader import RunReader
 from app.runs.store import RunStore, StoredRun
-from app.runs.submission import RunRequest, Started, Submission
+from app.runs.submission import Prepare, RunRequest, Started, Submission, nothing
 from app.runs.supervisor import Supervisor
 from app.telemetry.calls import Telemetry
 
@@ -55,7 +55,11 @@ class RunStarter:
         self._stopping = True
 
     async def start(
-        self, request: RunRequest, submission: Submission, run_id: str | None = None
+        self,
+        request: RunRequest,
+        submission: Submission,
+        run_id: str | None = None,
+        prepare: Prepare = nothing,
     ) -> Started:
         if self._stopping:
             raise EngineUnreachable(
@@ -63,11 +67,13 @@ class RunStarter:
             )
         may_join = request.fingerprint is not None and submission.key is None
         if may_join and (match := await self._equal_work(request)) is not None:
+            await prepare()
             return await self._join(match.run, submission.caller.subject)
         if not self._supervisor.handles(request.kind):
             raise NotSupported(f"No engine is configured for {request.kind.value} runs.")
         self._require_room()
         with self._reserve_share(submission.caller):
+            await prepare()
             return await self._start(request, submission, run_id or uuid4().hex, may_join)
 
     async def _start(

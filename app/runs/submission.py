@@ -1,11 +1,19 @@
 """Requests for runs: what is to be done, and who asks for it."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.caller import Caller
 from app.idempotency import Claim, IdempotencyKey
 from app.runs.model import Run, RunInput, RunKind
+
+Prepare = Callable[[], Awaitable[None]]
+"""Records what a run needs, once the run is admitted: a run that is refused changes nothing."""
+
+
+async def nothing() -> None:
+    """Prepare nothing."""
 
 
 @dataclass(frozen=True)
