@@ -20,7 +20,12 @@ MARK = "\x1eblock "
 CLUSTER = re.compile(r"\b(kubectl|helm|docker)\b")
 WAY = "From nothing to a data product"
 """A section of docs/operations.md, which a test copies and runs."""
-LOCAL = ("docs/guide.md", "docs/transformations.md")
+LOCAL = (
+    "docs/guide.md",
+    "docs/data-transformation.md",
+    "docs/dbt-transformations.md",
+    "docs/data-products.md",
+)
 """Documents whose commands need no cluster. They run on the embedded stack."""
 ON_CLUSTER = ("docs/guide.md", "docs/operations.md", "helmchart/README.md")
 """Documents whose commands need a cluster. They run against an API server."""

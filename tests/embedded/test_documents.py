@@ -21,7 +21,7 @@ def test_the_answers_in_a_document_are_correct(document: str, tmp_path: Path) ->
         ]
         printed = told(here, tmp_path, os.environ, 100)
     assert untrue(local, printed) == []
-    assert sum(block.answer is not None for block in local) >= 8
+    assert sum(block.answer is not None for block in local) >= 2
 
 
 def test_an_answer_that_differs_from_the_document_is_detected() -> None:
