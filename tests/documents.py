@@ -22,6 +22,7 @@ WAY = "From nothing to a data product"
 """A section of docs/operations.md, which a test copies and runs."""
 LOCAL = (
     "docs/guide.md",
+    "docs/airbyte.md",
     "docs/data-transformation.md",
     "docs/dbt-transformations.md",
     "docs/data-products.md",
