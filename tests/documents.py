@@ -35,6 +35,7 @@ COPIED = ("docs/operations.md", "docs/scripts.md")
 NOT_COPIED = {
     ("README.md", "./script/demo.sh"): ".ci/run does, with --check",
     ("README.md", "api="): "tests/embedded/test_newcomer.py, beside the demo",
+    ("README.md", "curl "): "tests/embedded/test_newcomer.py, beside the demo",
     (
         "CONTRIBUTING.md",
         "./script/setup.sh",
