@@ -71,10 +71,10 @@ def write(rows: list[Row], timeline: trino_timeline.Timeline) -> None:
     document.write_section(
         HEADING,
         [
-            f"Made by `.venv/bin/python -m benchmarks.trino` on Trino {VERSION}, Nessie and",
-            f"SeaweedFS, all on {os.cpu_count()} cores: medians of {TIMES} requests, each with SQL",
-            "not seen before, and of as many raw statements by the trino client, taken in turn;",
-            "the CLI's is the best of 3.",
+            f"Measured by `.venv/bin/python -m benchmarks.trino` on Trino {VERSION}, Nessie and",
+            f"SeaweedFS, all on {os.cpu_count()} cores. The figures are medians of {TIMES}",
+            "requests, each with new SQL, and of as many raw statements by the trino client, in",
+            "turns. That of the CLI is the best of 3.",
             "",
             *document.table(rows),
             "",

@@ -13,15 +13,15 @@ from benchmarks.gateway import Gateway
 from tests.integration.servers.trino import Trino
 
 PARTS = (
-    "judged, described by Trino, recorded",
-    "its turn",
-    "tables looked up, to the worker, dbt parses",
+    "SQL checked, columns described by Trino, run recorded",
+    "waiting for the turn of the run",
+    "tables looked up, model sent to the worker, dbt parses",
     "dbt compiles",
-    "dbt begins, statement sent",
+    "dbt starts, statement sent",
     "CREATE OR REPLACE TABLE on Trino",
-    "dbt ends",
-    "snapshot, rows, bytes from the catalog",
-    "end recorded, answered",
+    "dbt finishes",
+    "snapshot, rows and bytes read from the catalog",
+    "outcome recorded, request answered",
 )
 Timeline = dict[str, float]
 

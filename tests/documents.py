@@ -20,21 +20,28 @@ MARK = "\x1eblock "
 CLUSTER = re.compile(r"\b(kubectl|helm|docker)\b")
 WAY = "From nothing to a data product"
 """A section of docs/operations.md, which a test copies and runs."""
-LOCAL = ("docs/DOCUMENTATION.md", "docs/TRANSFORMATION_APIs_DOCUMENTATION.md")
+LOCAL = (
+    "docs/guide.md",
+    "docs/airbyte.md",
+    "docs/data-transformation.md",
+    "docs/dbt-transformations.md",
+    "docs/data-products.md",
+)
 """Documents whose commands need no cluster. They run on the embedded stack."""
-ON_CLUSTER = ("docs/DOCUMENTATION.md", "docs/operations.md", "helmchart/README.md")
+ON_CLUSTER = ("docs/guide.md", "docs/operations.md", "helmchart/README.md")
 """Documents whose commands need a cluster. They run against an API server."""
 COPIED = ("docs/operations.md", "docs/scripts.md")
 """Documents whose commands a test runs with everything that an operator has."""
 NOT_COPIED = {
     ("README.md", "./script/demo.sh"): ".ci/run does, with --check",
     ("README.md", "api="): "tests/embedded/test_newcomer.py, beside the demo",
+    ("README.md", "curl "): "tests/embedded/test_newcomer.py, beside the demo",
     (
         "CONTRIBUTING.md",
         "./script/setup.sh",
     ): "it makes what the tests run in, and .ci/run begins so",
-    ("docs/DOCUMENTATION.md", "./script/demo.sh"): ".ci/run does, with --check",
-    ("docs/DOCUMENTATION.md", "./script/setup.sh"): "it makes what the tests run in; every gateway "
+    ("docs/guide.md", "./script/demo.sh"): ".ci/run does, with --check",
+    ("docs/guide.md", "./script/setup.sh"): "it makes what the tests run in; every gateway "
     "of theirs is begun by `asgard serve`",
     ("docs/operations.md", "nessie="): "tests/integration/trino/test_trino_gateway.py, on a branch",
     ("docs/operations.md", "hash="): "tests/integration/trino/test_trino_gateway.py, on a branch",

@@ -102,12 +102,9 @@ class Watched(Generic[T]):
     def _read(self) -> None:
         version = self._find_version()
         try:
-            mode = stat.S_IMODE(self._path.stat().st_mode)
-            if mode & 0o022:
-                raise ConfigurationError(
-                    f"{self._path} is writable by other users: run chmod 600 on it."
-                )
-            self._value = self._parse(self._path.read_bytes())
+            with self._path.open("rb") as file:
+                _require_private(file.fileno(), self._path)
+                self._value = self._parse(file.read())
         except OSError as error:
             raise ConfigurationError(f"{self._path}: {os.strerror(error.errno or 0)}.") from None
         except ValidationError as error:
@@ -117,6 +114,15 @@ class Watched(Generic[T]):
         except ValueError as error:
             raise ConfigurationError(f"{self._path}: {error}.") from None
         self._version = version
+
+
+def _require_private(file: int, path: Path) -> None:
+    """Raise `ConfigurationError` if another user could write the open file."""
+    status = os.fstat(file)
+    if status.st_uid not in {0, os.geteuid()}:
+        raise ConfigurationError(f"{path} belongs to another user: run chown on it.")
+    if stat.S_IMODE(status.st_mode) & 0o022:
+        raise ConfigurationError(f"{path} is writable by other users: run chmod 600 on it.")
 
 
 def key_faults(settings: Settings) -> Iterator[ConfigProblem]:

@@ -70,18 +70,20 @@ def show(secret: SecretOption = None) -> None:
 def rotate(
     name: NameArgument,
     grace: Annotated[str, typer.Option(help="How long the old key stays valid.")] = "24h",
-    expires: Annotated[str | None, typer.Option(help="Lifetime of the new key: 90d.")] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="Lifetime of the new key: 90d. By default, the old key's.")
+    ] = None,
     secret: SecretOption = None,
 ) -> None:
     """Create a new key with the same name and scopes. The old key expires after the grace time."""
     grace_end = datetime.now(UTC) + _duration(grace)
-    lifetime = _duration(expires) if expires else None
     plain = ""
 
     def replace(keys: KeyFile) -> KeyFile:
         nonlocal plain
         old = _newest(keys, name)
-        new_key = make_key(old.name, old.scopes, lifetime)
+        lifetime = old.expires - old.created if old.expires else None
+        new_key = make_key(old.name, old.scopes, _duration(expires) if expires else lifetime)
         plain = new_key.plain
         old_expires = min(grace_end, old.expires) if old.expires else grace_end
         old = old.model_copy(update={"expires": old_expires})

@@ -24,6 +24,8 @@ class ResponseGuard:
         self._request_id = request_id
         self._is_https = is_https
         self._held: list[Message] = []
+        self._late: list[Message] = []
+        self._late_record: Recorder | None = None
         self.record: Recorder | None = None
         self.traceresponse: str | None = None
         """The span that answered (W3C Trace Context Level 2)."""
@@ -32,8 +34,21 @@ class ResponseGuard:
         """Whether the deadline has answered. The handler's own answer is then dropped."""
 
     async def __call__(self, message: Message) -> None:
-        if not self.is_late:
+        if self.is_late:
+            await self._record_late(message)
+        else:
             await self.send(message)
+
+    async def _record_late(self, message: Message) -> None:
+        """Record the handler's own answer, too: it tells what became of the change."""
+        if self._late_record is None:
+            return
+        if message["type"] == "http.response.start":
+            self._late = [message]
+            return
+        self._late.append(message)
+        if not message.get("more_body", False):
+            await self._late_record(self._late[0]["status"], _body(self._late))
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -44,9 +59,8 @@ class ResponseGuard:
             return
         self._held.append(message)
         if message["type"] == "http.response.body" and not message.get("more_body", False):
-            body = b"".join(held.get("body", b"") for held in self._held)
-            await self.record(self.status, body)
-            self.record = None
+            await self.record(self.status, _body(self._held))
+            self.record, self._late_record = None, self.record
             for held in self._held:
                 await self._send(held)
 
@@ -67,6 +81,10 @@ class ResponseGuard:
             headers.setdefault(name, value)
         if self._is_https:
             headers["Strict-Transport-Security"] = HTTPS_ONLY
+
+
+def _body(messages: list[Message]) -> bytes:
+    return b"".join(message.get("body", b"") for message in messages)
 
 
 class Deadline:

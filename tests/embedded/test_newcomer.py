@@ -1,6 +1,5 @@
-"""What a newcomer does, by README's own words: the demo, its curls, Ctrl-C, the demo again."""
+"""What a newcomer does, as README shows it: the demo, the calls, Ctrl-C, the demo again."""
 
-import json
 import os
 import re
 import signal
@@ -8,22 +7,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.documents import Block, blocks, told, untrue
 from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(400)
 
-README = Path(__file__).parents[2] / "README.md"
 DEMO = Path(sys.executable).with_name("asgard")
 
 
 @contextmanager
 def demo(home: Path, port: int) -> Iterator[str]:
-    """Yields what it told once it serves; in the end it is interrupted as by Ctrl-C."""
+    """Yield the output once it serves. In the end, interrupt it like Ctrl-C."""
     process = subprocess.Popen(
         [DEMO, "demo"],
         env={**os.environ, "ASGARD_HOME": str(home), "PORT": str(port)},
@@ -32,49 +32,43 @@ def demo(home: Path, port: int) -> Iterator[str]:
         text=True,
     )
     assert process.stdout is not None
-    told = ""
+    output = ""
     for line in process.stdout:
-        told += line
+        output += line
         if "serves until Ctrl-C" in line:
             break
-    assert process.poll() is None, told
+    assert process.poll() is None, output
     family = psutil.Process(process.pid).children(recursive=True)
     try:
-        yield told
+        yield output
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0, process.stdout.read()
         assert [child for child in family if child.is_running()] == []
 
 
-def curls(port: int) -> list[str]:
-    """README's block of curls, one after the other, at this port."""
-    [block] = re.findall(r"```bash\n(api=.*?)```", README.read_text(), re.DOTALL)
-    setting, *calls = block.replace(":8000", f":{port}").strip().split("\n\n")
-    return [f"{setting}\n{call.replace('curl ', 'curl -s ')}" for call in calls]
+def copied(port: int) -> list[Block]:
+    """README's blocks of calls to the gateway, at this port."""
+    return [
+        replace(block, commands=block.commands.replace(":8000", f":{port}"))
+        for block in blocks("README.md")
+        if "curl" in block.commands
+    ]
 
 
-def rows_told(told: str) -> dict[str, str]:
-    """The rows of each table of the demo's summary."""
-    lines = re.findall(r"│ (bronze|silver|gold|data product) +│ (\S+) +│ +(\S+) │", told)
+def rows_in(output: str) -> dict[str, str]:
+    """Return the rows of each table in the demo's summary."""
+    lines = re.findall(r"│ (bronze|silver|gold|data product) +│ (\S+) +│ +(\S+) │", output)
     return {f"{layer} {table}": rows for layer, table, rows in lines}
 
 
-def test_the_demo_its_curls_and_the_demo_again(tmp_path: Path) -> None:
+def test_the_demo_its_calls_and_the_demo_again(tmp_path: Path) -> None:
     port = free_port()
-    with demo(tmp_path / "home", port) as told:
-        first = rows_told(told)
-        answers = [
-            json.loads(subprocess.run(["bash", "-c", call], capture_output=True, check=True).stdout)
-            for call in curls(port)
-        ]
-    source, spark, model, product = answers
-    assert source["type"] == "faker"
-    assert spark["status"] == "submitted"
-    assert model["status"] == "completed"
-    assert model["row_count"] == 3, "New York has three airports"
-    assert product["table_name"] == "dp_busiest_airports"
-    with demo(tmp_path / "home", port) as told:
-        again = rows_told(told)
+    with demo(tmp_path / "home", port) as output:
+        first = rows_in(output)
+        calls = copied(port)
+        assert untrue(calls, told(calls, tmp_path, os.environ, 60)) == []
+    with demo(tmp_path / "home", port) as output:
+        again = rows_in(output)
     assert first["bronze flights"] == "336,776"
     assert again == first
