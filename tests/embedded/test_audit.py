@@ -237,6 +237,7 @@ async def test_without_the_catalog_nothing_waits_and_nothing_is_lost(lakehouse):
         (None, {"source_id": "s"}, {"resource_id": "s"}),
         ([1], {"run_id": "r"}, {"run_id": "r"}),
         ({"run": "text", "id": 5}, {}, {}),
+        (None, {"run_id": "r" * 60_000}, {"run_id": "r" * 100}),
     ],
 )
 def test_ids_are_read_from_responses(answer, path, found):

@@ -1,7 +1,6 @@
 """The edge: rates, time limits, headers, browsers, proxies, and a caller's limit of runs."""
 
 import asyncio
-from dataclasses import replace
 
 import httpx
 import pytest
@@ -15,7 +14,7 @@ from app.config import AuthMode
 from app.edge.proxies import Proxies
 from app.edge.rate_limit import MOST_BUCKETS, RateLimit
 from app.edge.response import ResponseGuard
-from app.errors import TooManyRequests
+from app.errors import EngineUnreachable, TooManyRequests
 from app.runs.submission import Submission
 from app.runs.waiting import WaitDep
 
@@ -296,8 +295,8 @@ async def test_a_run_counts_towards_the_limit_of_the_callers_that_still_want_it(
     async with running(toy.service(Idle(), max_runs_per_caller=1)) as runs:
 
         async def start(subject: str, target: str) -> str:
-            asked = replace(request(target, spec={"seconds": 30}), fingerprint="same")
-            return (await runs.start(replace(asked, caller=Caller(subject)))).run.run_id
+            work, _ = request(target, spec={"seconds": 30}, fingerprint="same")
+            return (await runs.start(work, Submission(Caller(subject)))).run.run_id
 
         shared = await start("first", "shared")
         assert await start("second", "shared") == shared
@@ -309,6 +308,54 @@ async def test_a_run_counts_towards_the_limit_of_the_callers_that_still_want_it(
             await start("second", "third")
         for run_id in (shared, another):
             await runs.cancel(run_id, Caller("operator", frozenset({RUNS_ADMIN})))
+
+
+async def test_a_run_that_is_refused_has_prepared_nothing(lakehouse):
+    toy = await toy_lake(lakehouse.lake)
+    prepared: list[str] = []
+    async with running(toy.service(Idle(), max_runs_per_caller=1)) as runs:
+
+        async def start(target: str, name: str) -> str:
+            async def prepare() -> None:
+                prepared.append(name)
+
+            work, _ = request(target, spec={"seconds": 30}, fingerprint="same")
+            return (await runs.start(work, Submission(Caller("me")), prepare=prepare)).run.run_id
+
+        first = await start("prepared", "started")
+        with pytest.raises(TooManyRequests):
+            await start("another", "refused")
+        assert await start("prepared", "joined") == first
+        assert prepared == ["started", "joined"]
+        await runs.cancel(first, Caller("me"))
+        await runs.wait(first, 30)
+        runs.drain()
+        with pytest.raises(EngineUnreachable):
+            await start("prepared", "stopping")
+        assert prepared == ["started", "joined"]
+
+
+async def test_the_late_answer_of_a_handler_is_recorded_and_not_sent():
+    sent: list[int] = []
+    recorded: list[tuple[int, bytes]] = []
+
+    async def send(message) -> None:
+        if message["type"] == "http.response.start":
+            sent.append(message["status"])
+
+    async def record(status: int, body: bytes) -> None:
+        recorded.append((status, body))
+
+    response = ResponseGuard(send, "id", is_https=False)
+    response.record = record
+    response.is_late = True
+    await response.send({"type": "http.response.start", "status": 504, "headers": []})
+    await response.send({"type": "http.response.body", "body": b"late"})
+    await response({"type": "http.response.start", "status": 201, "headers": []})
+    await response({"type": "http.response.body", "body": b"crea", "more_body": True})
+    await response({"type": "http.response.body", "body": b"ted"})
+    assert sent == [504]
+    assert recorded == [(504, b"late"), (201, b"created")]
 
 
 async def test_nothing_follows_the_answer_of_the_deadline():

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from app.auth.key_ring import KeyRing
 from app.auth.key_store import KeysInFile, KeysInSecret
 from app.auth.keys import KEY, KeyFile, make_key
 from app.cli.main import main
+from app.config import ConfigurationError
 from tests.http_server import Asked, serving
 
 
@@ -215,3 +217,21 @@ def test_a_missing_kubeconfig_is_reported(tmp_path: Path) -> None:
 
     with pytest.raises(KeyStoreError, match="kubeconfig"):
         KeysInSecret("a", "b", tmp_path / "none")
+
+
+def test_a_new_key_lives_as_long_as_the_one_that_it_replaces(file: Path) -> None:
+    asgard("create", "ci", "--scope", "runs:read", "--expires", "90d")
+    asgard("rotate", "ci", "--grace", "1h")
+    newest = max(KeyFile.model_validate_json(file.read_bytes()).keys, key=lambda key: key.created)
+    assert newest.expires is not None
+    assert round((newest.expires - newest.created) / timedelta(days=1), 3) == 90
+
+
+def test_a_key_file_of_another_user_is_refused(file: Path, monkeypatch) -> None:
+    asgard("create", "ci", "--scope", "runs:read")
+    if os.geteuid() == 0:
+        os.chown(file, 65534, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    with pytest.raises(ConfigurationError, match="belongs to another user"):
+        KeyRing(file, None)

@@ -1,6 +1,7 @@
 """Trino, Nessie and SeaweedFS: the embedded suites run here again, on these."""
 
 import os
+import random
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "embedded"))
 RECORDS_REF = "records"
 ON_NESSIE = os.environ.get("ASGARD_IT_CATALOG", "nessie") == "nessie"
 """Else on SeaweedFS's own catalog, as any Iceberg REST catalog is used."""
+SAMPLE = float(os.environ.get("ASGARD_IT_SAMPLE", "1"))
+"""The share of the tests that run, chosen by `ASGARD_IT_SEED`."""
 collect_ignore = [] if ON_NESSIE else list(differences.NOT_ON_SEAWEEDFS)
 
 
@@ -97,9 +100,19 @@ async def lakehouse(production: Settings) -> AsyncIterator[Lakehouse]:
         yield Lakehouse.of(production, lake)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if SAMPLE < 1:
+        _keep_a_sample(config, items)
     differing = {**differences.ON_TRINO, **(differences.ON_NESSIE if ON_NESSIE else {})}
     for item in items:
         name = getattr(item, "originalname", item.name)
         if reason := differing.get(name) or differing.get(item.name):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _keep_a_sample(config: pytest.Config, items: list[pytest.Item]) -> None:
+    seed = int(os.environ.get("ASGARD_IT_SEED") or random.randrange(10**6))
+    chosen = {id(item) for item in random.Random(seed).sample(items, round(len(items) * SAMPLE))}
+    print(f"\n{len(chosen)} of {len(items)} tests, chosen by ASGARD_IT_SEED={seed}")
+    config.hook.pytest_deselected(items=[item for item in items if id(item) not in chosen])
+    items[:] = [item for item in items if id(item) in chosen]
