@@ -23,7 +23,8 @@ RECORDS_REF = "records"
 ON_NESSIE = os.environ.get("ASGARD_IT_CATALOG", "nessie") == "nessie"
 """Else on SeaweedFS's own catalog, as any Iceberg REST catalog is used."""
 SAMPLE = float(os.environ.get("ASGARD_IT_SAMPLE", "1"))
-"""The share of the tests that run, chosen by `ASGARD_IT_SEED`."""
+"""The share of the tests that run, chosen by `SEED`."""
+SEED = int(os.environ.get("ASGARD_IT_SEED") or random.randrange(10**6))
 collect_ignore = [] if ON_NESSIE else list(differences.NOT_ON_SEAWEEDFS)
 
 
@@ -111,8 +112,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _keep_a_sample(config: pytest.Config, items: list[pytest.Item]) -> None:
-    seed = int(os.environ.get("ASGARD_IT_SEED") or random.randrange(10**6))
-    chosen = {id(item) for item in random.Random(seed).sample(items, round(len(items) * SAMPLE))}
-    print(f"\n{len(chosen)} of {len(items)} tests, chosen by ASGARD_IT_SEED={seed}")
+    chosen = {id(item) for item in random.Random(SEED).sample(items, round(len(items) * SAMPLE))}
     config.hook.pytest_deselected(items=[item for item in items if id(item) not in chosen])
     items[:] = [item for item in items if id(item) in chosen]
+
+
+def pytest_report_collectionfinish() -> str | None:
+    return f"A sample of {SAMPLE:.0%}, chosen by ASGARD_IT_SEED={SEED}" if SAMPLE < 1 else None
