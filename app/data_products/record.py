@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, assert_never
 
 from app.frozen import Frozen
 from app.runs.model import Run, RunState
@@ -79,6 +79,8 @@ class ProductStatus(StrEnum):
                 return cls.FAILED
             case RunState.CANCELLED:
                 return cls.ACTIVE if built_before else cls.CREATED
+            case unknown:
+                assert_never(unknown)
 
 
 class ProductDoc(Frozen):

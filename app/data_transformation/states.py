@@ -1,7 +1,7 @@
 """The Spark operator's names for states, which clients of `/spark` know."""
 
 from enum import StrEnum
-from typing import Self
+from typing import Self, assert_never
 
 from app.runs.model import Run, RunState
 
@@ -37,8 +37,20 @@ class SparkState(StrEnum):
                 return frozenset({RunState.FAILED, RunState.CANCELLED})
             case SparkState.SUBMITTED:
                 return frozenset({RunState.QUEUED, RunState.RUNNING})
-            case _:
+            case (
+                SparkState.RUNNING
+                | SparkState.SUCCEEDING
+                | SparkState.FAILING
+                | SparkState.PENDING_RERUN
+                | SparkState.INVALIDATING
+                | SparkState.SUSPENDING
+                | SparkState.SUSPENDED
+                | SparkState.RESUMING
+                | SparkState.UNKNOWN
+            ):
                 return frozenset({RunState.RUNNING})
+            case unknown:
+                assert_never(unknown)
 
     @classmethod
     def of(cls, run: Run) -> Self:
@@ -55,5 +67,7 @@ class SparkState(StrEnum):
                 return reported if reported and not reported.is_terminal else cls("SUBMITTED")
             case RunState.SUCCEEDED:
                 return cls("COMPLETED")
-            case _:
+            case RunState.FAILED | RunState.CANCELLED:
                 return reported if reported == "SUBMISSION_FAILED" else cls("FAILED")
+            case unknown:
+                assert_never(unknown)

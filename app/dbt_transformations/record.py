@@ -3,6 +3,7 @@
 import hashlib
 import json
 from enum import StrEnum
+from typing import assert_never
 from uuid import NAMESPACE_URL, uuid5
 
 from app.frozen import Frozen
@@ -24,16 +25,19 @@ class TransformationStatus(StrEnum):
     @classmethod
     def of(cls, run: Run | None) -> "TransformationStatus":
         """Return the status: pending without a run (after a crash between record and first run)."""
-        return _STATUS[run.state] if run else cls.PENDING
-
-
-_STATUS = {
-    RunState.QUEUED: TransformationStatus.PENDING,
-    RunState.RUNNING: TransformationStatus.RUNNING,
-    RunState.SUCCEEDED: TransformationStatus.COMPLETED,
-    RunState.FAILED: TransformationStatus.FAILED,
-    RunState.CANCELLED: TransformationStatus.CANCELLED,
-}
+        match run.state if run else None:
+            case None | RunState.QUEUED:
+                return cls.PENDING
+            case RunState.RUNNING:
+                return cls.RUNNING
+            case RunState.SUCCEEDED:
+                return cls.COMPLETED
+            case RunState.FAILED:
+                return cls.FAILED
+            case RunState.CANCELLED:
+                return cls.CANCELLED
+            case unknown:
+                assert_never(unknown)
 
 
 class TransformationDoc(Frozen):

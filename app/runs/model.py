@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, assert_never
 
 from pydantic import Field
 
@@ -27,7 +27,13 @@ class RunState(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        return self in {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
+        match self:
+            case RunState.QUEUED | RunState.RUNNING:
+                return False
+            case RunState.SUCCEEDED | RunState.FAILED | RunState.CANCELLED:
+                return True
+            case unknown:
+                assert_never(unknown)
 
 
 class RunInput(TableState):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, assert_never
 
 from app.airbyte.cron import quartz
 from app.airbyte.engine import (
@@ -57,8 +57,14 @@ class JobStatus(StrEnum):
                 return RunState.QUEUED
             case JobStatus.RUNNING | JobStatus.INCOMPLETE:
                 return RunState.RUNNING
-            case _:
-                return RunState(self.value)
+            case JobStatus.SUCCEEDED:
+                return RunState.SUCCEEDED
+            case JobStatus.FAILED:
+                return RunState.FAILED
+            case JobStatus.CANCELLED:
+                return RunState.CANCELLED
+            case unknown:
+                assert_never(unknown)
 
 
 class AirbyteJob(Frozen):
