@@ -62,11 +62,7 @@ class AirbyteService:
     async def connectors(self) -> tuple[Connector, ...]:
         return await self._engine.connectors()
 
-    async def create_source(
-        self,
-        draft: SourceDraft,
-        submission: Submission,
-    ) -> CreatedSource:
+    async def create_source(self, draft: SourceDraft, submission: Submission) -> CreatedSource:
         """Creates the source at once. A separate run installs its connector.
 
         Raises:

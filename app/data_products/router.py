@@ -62,7 +62,7 @@ async def create_data_product(
     key: IdempotencyDep,
 ) -> ProductView:
     """Registers a data product. Its query is checked now and built by the first run."""
-    product, claim = await service.create(body.model_dump(), caller, key)
+    product, claim = await service.create(body, caller, key)
     set_replayed(response, claim)
     return _view(product, response)
 
@@ -103,7 +103,7 @@ async def update_data_product(
 ) -> ProductView:
     """Changes the fields in the body. Once its table has been built, a data product can only take a
     name that gives the same table."""
-    product = await service.update(product_id, body.changes(), caller, version)
+    product = await service.update(product_id, body, caller, version)
     return _view(product, response)
 
 

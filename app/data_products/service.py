@@ -23,6 +23,7 @@ from app.data_products.rules import (
     refuse_same_table,
     refuse_version,
 )
+from app.data_products.schemas import ProductCreate, ProductUpdate
 from app.data_products.tracing import trace
 from app.errors import Conflict, NotFound
 from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
@@ -81,9 +82,10 @@ class DataProductService:
         self._now = now
 
     async def create(
-        self, fields: Mapping[str, Any], caller: Caller, key: IdempotencyKey | None
+        self, request: ProductCreate, caller: Caller, key: IdempotencyKey | None
     ) -> tuple[Product, Claim]:
         """Raises a 400 for SQL that cannot run, and `Conflict` if another product has the table."""
+        fields = request.model_dump()
         refuse_jinja(fields)
         guarded = await self._check_query(fields["sql_query"])
         doc = ProductDoc(
@@ -126,15 +128,15 @@ class DataProductService:
     async def update(
         self,
         product_id: str,
-        changes: Mapping[str, Any],
+        change: ProductUpdate,
         caller: Caller,
         expected_version: int | None,
     ) -> Product:
         """Change a product. A new query is checked now and built by the next run. A new name also
         renames the table before its first build, but not later, since a table may have readers."""
         current = await self.get(product_id)
-        refuse_jinja(changes)
-        update = dict(changes)
+        update = change.changes()
+        refuse_jinja(update)
         if "sql_query" in update:
             update["guarded_sql"] = (await self._check_query(update["sql_query"])).sql
         if "name" in update:

@@ -54,9 +54,7 @@ class SparkService:
         self.bucket = lake.s3.bucket
 
     async def submit_transformation(
-        self,
-        request: TransformRequest,
-        submission: Submission,
+        self, request: TransformRequest, submission: Submission
     ) -> tuple[Run, Claim]:
         """Checks everything that can be checked beforehand, then submits the run.
 
@@ -69,13 +67,7 @@ class SparkService:
         view = SOURCE_VIEW if source else None
         script = await self._sql_guard.bind_script(request.sql, view, self.catalog_name)
         readings = _readings(script, source)
-        inputs = (
-            *[
-                path_input(await self._sources.resolve(reading.path, reading.format))
-                for reading in readings
-            ],
-            *[await self._table(name.qualified) for name in script.tables],
-        )
+        inputs = await self._inputs(script, readings)
         if source and not script.reads_source:
             await self._sources.resolve(source, None)
         destination = await self._destination(request)
@@ -154,6 +146,13 @@ class SparkService:
         if request.source_path is None:
             return None
         return normalise_path(request.source_path, self._policy)
+
+    async def _inputs(
+        self, script: BoundScript, readings: tuple[Reading, ...]
+    ) -> tuple[RunInput, ...]:
+        files = [await self._sources.resolve(reading.path, reading.format) for reading in readings]
+        tables = [await self._table(name.qualified) for name in script.tables]
+        return (*map(path_input, files), *tables)
 
     async def _table(self, name: str) -> RunInput:
         table = await self._catalog.table(name)

@@ -52,7 +52,7 @@ async def transform(
     """Defines a transformation, builds its gold table and waits for the build. An existing name
     gets a new version. A failed build returns 200 with status `failed` and leaves the existing
     table unchanged."""
-    item, claim = await service.create_transformation(body.fields(), submission, replace=replace)
+    item, claim = await service.create_transformation(body, submission, replace=replace)
     set_replayed(response, claim)
     if item.run:
         accepted(response, item.run, wait)

@@ -14,6 +14,7 @@ from app.dbt_transformations.record import (
     fingerprint,
     transformation_id,
 )
+from app.dbt_transformations.schemas import TransformationCreate
 from app.dbt_transformations.tables import GoldTable, gold_tables, tables_of
 from app.errors import (
     AsgardError,
@@ -82,10 +83,11 @@ class DbtService:
         self._silver = catalog.lake.silver_schema
 
     async def create_transformation(
-        self, fields: Mapping[str, Any], submission: Submission, *, replace: bool
+        self, request: TransformationCreate, submission: Submission, *, replace: bool
     ) -> tuple[Transformation, Claim]:
         """Record the definition, start its first run (or the next, for an existing name) and wait
         for it. A refusal here changes nothing."""
+        fields = request.fields()
         _refuse_templates(fields)
         doc = await self._checked_doc(fields, replace)
         claimed = await self._runs.claim(submission)
@@ -95,8 +97,8 @@ class DbtService:
             written.append(await self._put(doc, submission.caller))
             self._project.changed()
 
-        request = _run_request(transformation_id(doc.name), doc.model(replace=replace))
-        run = await self._runs.submit_claimed(request, claimed, write_definition)
+        work = _run_request(transformation_id(doc.name), doc.model(replace=replace))
+        run = await self._runs.submit_claimed(work, claimed, write_definition)
         record = written[0] if written else await self._record(str(run.subject_id))
         return Transformation(record, run), claimed.claim
 

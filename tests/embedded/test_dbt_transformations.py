@@ -192,7 +192,7 @@ async def test_concurrent_requests_for_one_name_create_one_transformation(
 
 async def test_a_key_gives_the_same_run_and_another_body_is_refused(world: World) -> None:
     name, key = unique("key"), uuid4().hex
-    body = TransformationCreate(name=name, sql_query="SELECT 1 AS a").fields()
+    body = TransformationCreate(name=name, sql_query="SELECT 1 AS a")
 
     async def create(body_hash: str) -> tuple[str, bool]:
         submission = Submission(ANONYMOUS, IdempotencyKey(key, ANONYMOUS, body_hash), None, 60)

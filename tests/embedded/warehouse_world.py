@@ -95,9 +95,7 @@ class World:
     ) -> Transformation:
         body = TransformationCreate(name=name, sql_query=sql, **more)
         submission = Submission(ANONYMOUS, None, None, wait)
-        item, _ = await self.service.create_transformation(
-            body.fields(), submission, replace=replace
-        )
+        item, _ = await self.service.create_transformation(body, submission, replace=replace)
         return item
 
 
