@@ -20,6 +20,9 @@ from app.lakehouse.storage import ObjectStore
 hypothesis_settings.register_profile(
     "asgard", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+hypothesis_settings.register_profile(
+    "fast", hypothesis_settings.get_profile("asgard"), max_examples=10
+)
 hypothesis_settings.load_profile("asgard")
 
 

@@ -12,6 +12,8 @@ from app.sql.guard.functions import SPARK, SPARK_TABLE_FUNCTIONS, TRINO
 from app.sql.guard.guard import check_query
 from app.sql.model import SqlPolicy
 
+pytestmark = pytest.mark.thorough
+
 BATCH = 8
 
 

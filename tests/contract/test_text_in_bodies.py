@@ -14,6 +14,8 @@ import pytest
 from tests.conftest import Lakehouse
 from tests.payloads import CANARY, JINJA, PAYLOADS
 
+pytestmark = pytest.mark.thorough
+
 SEED = random.SystemRandom().randrange(10**6)
 EACH = 4
 SELECT = "SELECT 1 AS id"

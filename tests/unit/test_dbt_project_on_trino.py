@@ -11,6 +11,8 @@ from sqlglot import exp, parse
 
 from app.warehouse.trino.dbt_project import TrinoTarget
 
+pytestmark = pytest.mark.thorough
+
 NAMES = ["id", 'say "hi"', 'x" = 1, "id', "a, b", '"', "it's", 'b"), (select 1) --']
 QUOTED = ['"' + name.replace('"', '""') + '"' for name in NAMES]
 INLINE = """

@@ -276,6 +276,7 @@ async def test_without_namespaces_a_server_can_use_only_its_own_port(tmp_path: P
     assert results == ALLOWED | {"listen", "bind of the own port"}
 
 
+@pytest.mark.thorough
 async def test_dbt_needs_no_shared_memory(tmp_path: Path) -> None:
     """Without namespaces, /dev/shm is the machine's own, so a builder does not get it."""
     code = (

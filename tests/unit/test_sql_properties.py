@@ -2,6 +2,7 @@
 
 import duckdb
 import jinja2
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
@@ -13,6 +14,8 @@ from app.sql.parse import DuckDBSql, TrinoSql, parse
 from app.sql.rewrite import to_dbt_model, to_duckdb
 from app.sql.suggest import near_matches
 from app.sql.tables import cte_of
+
+pytestmark = pytest.mark.thorough
 
 POLICY = SqlPolicy(catalog="lake", silver_schema="s_prod", gold_schema="gold")
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)

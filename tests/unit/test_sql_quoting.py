@@ -116,6 +116,7 @@ def is_bare(sql: str) -> bool:
     return re.search(r"zq\s+zw", _QUOTED.sub(" ", sql), re.IGNORECASE) is not None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("examples", "forms", "texts_of"),
     [
