@@ -432,7 +432,7 @@ async def test_metadata_with_a_secret_is_refused(api: httpx.AsyncClient) -> None
     ):
         answer = await api.post("/data-products", json=body("Secretive", metadata=metadata))
         assert answer.status_code == 422
-        assert "holds a secret" in answer.json()["detail"]
+        assert "contains a secret" in answer.json()["detail"]
         assert "secret_name" in answer.json()["detail"]
         assert secret not in answer.text
     product = await create(api, "Discreet", metadata={"secret_name": "shop-db", "key": "id"})

@@ -61,7 +61,7 @@ def describe(connection: DuckDBPyConnection, sql: str) -> list[ResultColumn]:
     if duplicates:
         raise SqlInvalid(
             f"The query gives two columns the name {sorted(duplicates)[0]!r}.",
-            hint="Give each column a name of its own with AS.",
+            hint="Give each column its own name with AS.",
         )
     return [_column(name, kind) for name, kind in zip(names, relation.types, strict=True)]
 

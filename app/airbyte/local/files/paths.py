@@ -47,7 +47,7 @@ def local_streams(choice: FileChoice, roots: Sequence[Path], home: Path) -> list
             setting=SETTING,
         )
     if "\0" in raw:
-        raise PathRefused("A path cannot have NUL characters.")
+        raise PathRefused("A path must not contain NUL characters.")
     path = _allowed(roots[0] / raw, raw, roots, home)
     if path.is_dir():
         names = sorted(child.name for child in path.iterdir() if not child.name.startswith("."))
