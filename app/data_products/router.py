@@ -102,7 +102,7 @@ async def update_data_product(
     version: VersionDep,
 ) -> ProductView:
     """Changes the fields in the body. Once its table has been built, a data product can be
-    renamed only to a name that gives the same table."""
+    renamed only to a name that leads to the same table."""
     product = await service.update(product_id, body.changes(), caller, version)
     return _view(product, response)
 

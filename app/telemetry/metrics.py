@@ -19,7 +19,7 @@ class Metrics:
         )
         self.latency = self._histogram(
             "asgard_http_request_seconds",
-            "Time to answer a request",
+            "Time to respond to a request",
             LATENCY_BUCKETS,
             "method",
             "route",

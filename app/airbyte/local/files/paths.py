@@ -92,7 +92,7 @@ def _one(choice: FileChoice, name: str, where: str, *, local: bool) -> list[File
     format_ = _format(name, choice.format, any_name=True)
     if format_ is None:
         raise InvalidRequest(
-            f"The name {name} does not show the file's format: give `format`, one of "
+            f"The name {name} does not show the file's format: set `format` to one of "
             f"{', '.join(FORMAT_NAMES)}."
         )
     stream = choice.dataset_name or FileKind.of(name).stream
