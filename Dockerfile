@@ -18,7 +18,7 @@ RUN python -m hatchling build -t wheel \
     && /opt/asgard/venv/bin/python -m compileall -q /opt/asgard/venv/lib
 
 FROM ${PYTHON_IMAGE}
-# The documented troubleshooting uses them in the pod; bash is there.
+# The documented troubleshooting uses these programs in the pod. bash is already there.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends curl dnsutils tini \

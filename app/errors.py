@@ -51,7 +51,9 @@ from app.shorten import LONGEST_DETAIL, LONGEST_HINT
 
 
 class AsgardError(Exception):
-    """Root of the tree. `detail` is a sentence for people; `problem` is the stable URI path."""
+    """An unexpected failure in Asgard. The gateway's log has the cause, under the `request_id`."""
+
+    # The root of the tree. `detail` is a sentence for people, `problem` the stable URI path.
 
     status: ClassVar[int] = 500
     problem: ClassVar[str] = "internal"
@@ -121,15 +123,15 @@ PROBLEMS: dict[str, type[AsgardError]] = {AsgardError.problem: AsgardError}
 
 
 class InvalidRequest(AsgardError):
-    """The body has the right shape, but the request is not meaningful."""
+    """The body has the right shape, but the request is not valid."""
 
     status = 400
     problem = "invalid-request"
-    title = "The request makes no sense"
+    title = "The request is not valid"
 
 
 class MalformedRequest(InvalidRequest):
-    """The request is not HTTP/1.1, or it is ambiguous where it ends."""
+    """The request is not HTTP/1.1, or where it ends is ambiguous."""
 
     problem = "malformed-request"
     title = "The request is not valid HTTP"
@@ -267,7 +269,8 @@ class NotFound(AsgardError):
 
 
 class Gone(AsgardError):
-    """The resource that an earlier request with this Idempotency-Key created was deleted since."""
+    """An earlier request with this Idempotency-Key created a resource that has since been
+    deleted."""
 
     status = 410
     problem = "gone"
@@ -353,16 +356,16 @@ class EngineUnreachable(AsgardError):
 class EngineTimeout(AsgardError):
     status = 504
     problem = "engine-timeout"
-    title = "A dependency did not answer in time"
+    title = "A dependency did not respond in time"
     cause = FailureCause.TIMEOUT
     retryable = True
 
 
 class AnswerTooSlow(AsgardError):
-    """Asgard itself did not answer in time. The work may still complete, so check before you send
-    the request again."""
+    """Asgard itself did not respond in time. The work may still complete, so check before you
+    send the request again."""
 
     status = 504
     problem = "answer-too-slow"
-    title = "The answer took too long"
+    title = "The response took too long"
     cause = FailureCause.TIMEOUT

@@ -47,7 +47,7 @@ from app.telemetry.metrics import Metrics
 if TYPE_CHECKING:
     from app.telemetry.tracing import Tracing
 
-DESCRIPTION = """One REST API over a lakehouse: Airbyte loads data into bronze, Spark transforms it
+DESCRIPTION = """One REST API for a lakehouse: Airbyte loads data into bronze, Spark transforms it
 into silver, dbt builds gold, and data products are gold tables with an owner."""
 
 log = structlog.get_logger()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Calls every route of the API, in the order in which data flows: source, bronze, silver, gold, data
-# product. It shows each call and its answer, and exits with 1 after an unexpected answer.
-#   ./script/api-examples.sh                      a gateway of this machine, embedded
+# product. It shows each call and its response, and exits with 1 after an unexpected response.
+#   ./script/api-examples.sh                      a gateway on this machine, embedded
 #   ./script/api-examples.sh --source FILE        any other: FILE is the JSON body of a source that
 #                                                 the gateway can read, as POST /airbyte/datasource
 #                                                 takes it; its first stream is synced
@@ -9,7 +9,7 @@
 # ASGARD_API_KEY or ASGARD_API_KEY_FILE           a key of the scope admin, unless AUTH_MODE is none
 # ASGARD_HOME                                     the embedded gateway's, where the example's file
 #                                                 is put: default .asgard
-# Everything that it creates is called api-examples and deleted at the end, also after a failure. Two
+# Everything that it creates is called api-examples and deleted at the end, even after a failure. Two
 # things stay, since the API has no call to delete them: the files in bronze/ and the table
 # silver.api_examples. The next run overwrites both. Do not run two at once.
 # Exit: 0, 1 a call failed, 2 wrong usage.
@@ -47,10 +47,10 @@ call() {
   request "$method" "$target" "$@"
   printf '%s %s%s\n    %s %s\n' "$method" "${target#"$url"}" "$body" "$status" "$(shown)"
   [[ $status =~ ^($expected)$ ]] ||
-    stop "" "$method ${target#"$url"} should answer $expected: $(problem)" "${hint:-$(advice)}"
+    stop "" "$method ${target#"$url"} should return $expected: $(problem)" "${hint:-$(advice)}"
 }
 
-# Prints the answer, on one line.
+# Prints the response, on one line.
 shown() {
   [[ $status != 000 && -s $work/answer ]] || return 0
   if [[ $type == application/gzip ]]; then
@@ -136,7 +136,7 @@ else
   printf 'order_id,customer,amount\n1,Ada,10.50\n2,Ada,4.50\n3,Grace,7.00\n' >"$sample"
   printf '{"name": "%s", "type": "file", "config": {"url": "%s.csv"}}' "$name" "$table" >"$work/source"
 fi
-hint="Give a source that the gateway can read by --source, or ASGARD_HOME as the gateway has it."
+hint="Name a source that the gateway can read with --source, or set ASGARD_HOME to the gateway's value."
 call '201|202' POST /airbyte/datasource "${json[@]}" --data-binary "@$work/source"
 source_id=$(field id)
 install=$(field run.run_id)
@@ -228,4 +228,4 @@ call 200 GET '/audit?outcome=done&page_size=5'
 
 chapter "Deletes what it made"
 clean_up
-printf '\nEvery call answered as expected.\n'
+printf '\nEvery call returned what was expected.\n'

@@ -82,7 +82,7 @@ explained() {
     22)
       case $status in
         401 | 403) echo "Trino refuses $user ($status). Check TRINO_USER and TRINO_PASSWORD or TRINO_JWT_TOKEN." ;;
-        *) echo "$url answered $status. Check TRINO_HOST, TRINO_PORT, TRINO_HTTP_SCHEME and Trino's own log." ;;
+        *) echo "$url responded with $status. Check TRINO_HOST, TRINO_PORT, TRINO_HTTP_SCHEME and Trino's own log." ;;
       esac
       ;;
     35 | 51 | 52 | 56 | 58 | 60 | 77) echo "$(<"$work/error") Check TRINO_HTTP_SCHEME and TRINO_VERIFY." ;;

@@ -315,7 +315,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--raw", type=Path, required=True, help="the folder of the CSV files")
     options.add_argument("--home", type=Path, required=True, help="the gateway's ASGARD_HOME")
-    options.add_argument("--facts", type=Path, required=True, help="what the API answered, JSON")
+    options.add_argument("--facts", type=Path, required=True, help="the API's responses, as JSON")
     given = options.parse_args()
     figures = Check(given.raw, given.home, json.loads(given.facts.read_text())).run()
     console = Console(highlight=False)

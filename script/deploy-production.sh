@@ -3,9 +3,9 @@
 # repeat every step: run the script again after a failure, and for an upgrade.
 #   ./script/deploy-production.sh --bucket BUCKET --image registry.example.com/asgard [OPTIONS]
 #   --dry-run               shows the steps and their commands, and changes nothing
-#   --bucket BUCKET         the lake's; default S3_BUCKET
+#   --bucket BUCKET         the lake's bucket; default S3_BUCKET
 #   --image REPOSITORY      of the gateway; Spark's is spark-custom beside it; default IMAGE_REPOSITORY
-#   --tag TAG               of both; default: this commit, with git
+#   --tag TAG               of both images; default: this commit, with git
 #   --namespace NAME        of the release `asgard`; default asgard
 #   --values FILE           values of the chart (helmchart/values.yaml); repeatable
 #   --set KEY=VALUE         a value of the chart; repeatable
@@ -15,7 +15,7 @@
 #   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY    become the Secret s3-credentials in the gateway's and
 #                                               in Spark's namespace; otherwise it must exist
 #   REGISTRY_USERNAME, REGISTRY_PASSWORD        log docker in and become the Secret ecr-credentials in
-#                                               both; those of an ECR come from `aws`
+#                                               both; for Amazon ECR, `aws` supplies them
 #   TRINO_PASSWORD or TRINO_JWT_TOKEN           only for the schemas; the release reads them from
 #                                               the Secrets that the values name
 # docker, kubectl, helm, curl and python3 must be on PATH, and kubectl's context must be the cluster.

@@ -34,8 +34,8 @@ read_key() {
     misused "The API key has a character that no key has: look for a space or a line break in it."
 }
 
-# request METHOD URL [curl's arguments]: sets `status` (000: no answer) and `type`, the answer's media
-# type. The answer itself is in $work/answer.
+# request METHOD URL [curl's arguments]: sets `status` (000: no response) and `type`, its media type.
+# The response itself is in $work/answer.
 request() {
   local method=$1 target=$2 told
   shift 2
@@ -44,11 +44,11 @@ request() {
       curl -K - -sS -g --connect-timeout 5 --max-time 180 -X "$method" -o "$work/answer" \
         -w '%{http_code} %{content_type}' "$@" "$target" 2>"$work/error"
   ) || told=000
-  # shellcheck disable=SC2034 # for who sources this
+  # shellcheck disable=SC2034 # for scripts that source this
   read -r status type <<<"$told"
 }
 
-# field PATH: prints a value of the answer, for example `streams.0.name`, or nothing if it is missing.
+# field PATH: prints a value of the response, for example `streams.0.name`, or nothing if it is missing.
 field() {
   python3 -c '
 import json, sys
@@ -75,12 +75,12 @@ problem() {
 # Prints what to do about $status.
 advice() {
   case $status in
-    000) echo "No gateway answers at $url. Start one with \`asgard serve\`, or set ASGARD_URL." ;;
+    000) echo "No gateway responds at $url. Start one with \`asgard serve\`, or set ASGARD_URL." ;;
     401) echo "Set ASGARD_API_KEY or ASGARD_API_KEY_FILE to a key that \`asgard keys create\` has shown." ;;
     403) echo "Use a key with the missing scope: \`asgard keys create NAME --scope admin\` creates one with all scopes." ;;
     429) echo "Wait as long as Retry-After says, or raise RATE_LIMIT." ;;
     5??) echo "\`asgard doctor\`, on the gateway's machine or in its pod, shows which dependency fails." ;;
-    *) echo "$url/docs describes the parameters and answers of this route." ;;
+    *) echo "$url/docs describes the parameters and responses of this route." ;;
   esac
 }
 
@@ -92,7 +92,7 @@ await_run() {
     ((SECONDS < ends)) || stop "" "Run $1 is still ${state:-unknown}: see $api/runs/$1"
     [[ -z $state ]] || sleep 0.5
     request GET "$api/runs/$1"
-    [[ $status == 200 ]] || stop "" "GET /runs/$1 answered $status: $(problem)" "$(advice)"
+    [[ $status == 200 ]] || stop "" "GET /runs/$1 returned $status: $(problem)" "$(advice)"
     state=$(field state)
   done
 }

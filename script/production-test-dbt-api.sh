@@ -49,7 +49,7 @@ ask() {
   [[ $# -eq 0 ]] || set -- -H 'content-type: application/json' --data-binary "$1"
   request "$method" "$target" "$@"
   [[ $status =~ ^($expected)$ ]] ||
-    failed "$method ${target#"$url"} answered $status: $(problem)" "$(advice)"
+    failed "$method ${target#"$url"} returned $status: $(problem)" "$(advice)"
 }
 
 # built ID: waits for a run, which must succeed.
@@ -133,7 +133,7 @@ key=$given
 case $status in
   401) ok ;;
   200) printf ' OPEN\n' && echo "  AUTH_MODE is none: anyone who can reach $url may do everything." ;;
-  *) failed "without a key it answered $status: $(problem)" "$(advice)" ;;
+  *) failed "without a key, it returned $status: $(problem)" "$(advice)" ;;
 esac
 
 step "SQL is planned"

@@ -15,7 +15,7 @@ from app.config.reference import SET_BY_KUBERNETES, Variable, variables
 ROOT = Path(__file__).parent.parent
 WIDTH = 100
 ENV_INTRO = """\
-Copy to .env, and remove the # of the variables that you set. On a laptop none are needed: Asgard
+Copy to .env, and remove the # of the variables that you set. On a laptop, none is needed: Asgard
 then runs on embedded engines. An empty variable counts as unset. Each line shows the default or, if
 there is none, an example. docs/configuration.md also lists the allowed values. Rendered from
 app/config by script/render_configuration.py."""
@@ -25,12 +25,13 @@ Asgard reads these variables from the environment or from `.env` in the working 
 environment takes precedence. An empty variable counts as unset. This page is rendered from
 `app/config` by `script/render_configuration.py`: change the settings, not this page.
 
-- **On a laptop**, nothing needs to be set: ingestion, Spark, SQL and the lake are embedded. If
+- **On a laptop**, no variable needs to be set: ingestion, Spark, SQL and the lake are embedded. If
   AIRBYTE_BASE_URL, SPARK_IMAGE, TRINO_HOST, S3_BUCKET or a catalog is set, all of them must be set,
   unless ASGARD_EMBEDDED names the parts that stay embedded. The same applies in a Kubernetes
   cluster.
-- **With `ENVIRONMENT=production`**, nothing is embedded. Variables marked *production* are needed.
-  Placeholders and well-known defaults (`your-secret-key`, `changeme`, `minioadmin` …) are refused.
+- **With `ENVIRONMENT=production`**, nothing is embedded. Variables marked *production* are
+  required. Placeholders and well-known defaults (`your-secret-key`, `changeme`, `minioadmin` …) are
+  refused.
 - **With an invalid value**, Asgard does not start. The message lists all problems, each with
   the expected value. An unknown variable that begins with `ASGARD_` causes a warning that names the
   most similar variable.

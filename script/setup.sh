@@ -43,7 +43,7 @@ fi
 started=$SECONDS
 if ! "$venv/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
   python=$(find_python)
-  say "Making .venv with $("$python" --version)"
+  say "Creating .venv with $("$python" --version)"
   "$python" -m venv --clear .venv ||
     fail "The virtual environment could not be created. On Debian and Ubuntu: apt install python3-venv"
 fi

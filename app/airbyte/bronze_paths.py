@@ -27,7 +27,7 @@ def bucket_key(url: str, bucket: str, prefixes: Iterable[str]) -> str:
     `bronze/` and `prefixes`. Raises `PathRefused` for any other path."""
     named, _, key = re.sub(r"^s3a?://", "", url).partition("/")
     if named != bucket:
-        raise PathRefused(f"{url} is in another bucket; this lake's is {bucket}.", path=url)
+        raise PathRefused(f"{url} is in another bucket; the lake's bucket is {bucket}.", path=url)
     parts = key.strip("/").split("/")
     if any(part in {"", ".", ".."} or re.search(r"[*?\[\]{}%\\\0]", part) for part in parts):
         raise PathRefused(f"{url} is not a plain path.", path=url)
@@ -35,7 +35,7 @@ def bucket_key(url: str, bucket: str, prefixes: Iterable[str]) -> str:
     key = "/".join(parts)
     if not any(key == prefix or key.startswith(f"{prefix}/") for prefix in allowed):
         raise PathRefused(
-            f"{url} may not be read: file sources read {', '.join(allowed)} of the bucket.",
+            f"{url} may not be read: of the bucket, file sources read {', '.join(allowed)}.",
             path=url,
         )
     return key

@@ -96,8 +96,8 @@ async def check_source(source_id: str, service: ServiceDep, caller: CallerDep) -
 
 @router.get("/datasource/{source_id}/streams", dependencies=[AsksSource])
 async def list_streams(source_id: str, service: ServiceDep, _: CallerDep) -> StreamList:
-    """Lists the streams that the source currently offers. 409 if its connector is not installed: a
-    check of the source installs it."""
+    """Lists the streams that the source currently offers. Returns 409 if its connector is not
+    installed: a check of the source installs it."""
     streams = await service.streams(source_id)
     return StreamList(streams=[StreamView.of(stream) for stream in streams])
 

@@ -196,7 +196,7 @@ class IngestionCreate(Body):
 
 
 class IngestionPatch(Body):
-    """Absent fields stay unchanged. A null `schedule` is manual; null `streams` are all streams."""
+    """Absent fields stay unchanged. A null `schedule` means manual, null `streams` all streams."""
 
     name: Name = ""
     status: RequestedStatus = IngestionStatus.ACTIVE

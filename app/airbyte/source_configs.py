@@ -25,7 +25,8 @@ class FileConfig(Body):
         None, description="The stream's name, when the url is a single file."
     )
     format: str | None = Field(
-        None, description=f"Needed if the file's name does not show it: {', '.join(FORMAT_NAMES)}."
+        None,
+        description=f"Required if the file's name does not show it: {', '.join(FORMAT_NAMES)}.",
     )
 
     @field_validator("format")

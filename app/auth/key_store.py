@@ -113,7 +113,7 @@ class KeysInSecret:
 
     def _error(self, error: Any) -> KeyStoreError:
         return KeyStoreError(
-            f"The API server answered {error.status} {error.reason} for the Secret "
+            f"The API server responded with {error.status} {error.reason} for the Secret "
             f"{self._namespace}/{self._name}. `kubectl auth can-i` shows your permissions there."
         )
 

@@ -104,14 +104,14 @@ class IssuerKeys:
         try:
             document = await self._get(discovery)
             if document.get("issuer") != self._issuer:
-                raise ValueError("its discovery document is another issuer's (OIDC_ISSUER)")
+                raise ValueError("its discovery document names an issuer other than OIDC_ISSUER")
             key_set = await self._get(document["jwks_uri"])
             signing_keys = [key for key in key_set["keys"] if key.get("use", "sig") == "sig"]
             self._keys = KeySet.import_key_set({"keys": signing_keys})
         except httpx.HTTPError as error:
             self._failed(str(error) or type(error).__name__)
         except (ValueError, KeyError, TypeError, AttributeError, JoseError) as error:
-            self._failed(f"its answer cannot be used: {error}")
+            self._failed(f"its response cannot be used: {error}")
         else:
             self._read_at = time.monotonic()
 

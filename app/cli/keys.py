@@ -11,7 +11,7 @@ from app.auth.key_store import Change, KeysInFile, KeysInSecret, KeyStore, KeySt
 from app.auth.keys import KeyFile, KnownKey, make_key
 from app.config import examine_settings
 
-keys = typer.Typer(no_args_is_help=True, help="API keys of AUTH_MODE=api_key.")
+keys = typer.Typer(no_args_is_help=True, help="Manage the API keys of AUTH_MODE=api_key.")
 DURATION = re.compile(r"^(\d{1,5})([mhd])$")
 OWN_VARIABLES = frozenset({"ASGARD_HOME", "AUTH_KEYS_FILE", "KUBECONFIG"})
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -20,7 +20,7 @@ SecretOption = Annotated[
     typer.Option(
         "--secret",
         metavar="NAMESPACE/NAME",
-        help="Store the keys in this Kubernetes Secret, using your kubeconfig. "
+        help="Use the keys in this Kubernetes Secret, with your kubeconfig. "
         "Default: AUTH_KEYS_FILE.",
     ),
 ]

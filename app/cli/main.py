@@ -84,7 +84,7 @@ def demo(
     port: PortOption = None,
     check: Annotated[bool, typer.Option("--check", help="Compare all figures, then stop.")] = False,
     seed: Annotated[
-        int | None, typer.Option(help="First alter the data at random, with this seed.")
+        int | None, typer.Option(help="First change the data at random, with this seed.")
     ] = None,
 ) -> None:
     """Take real data from a source to a data product, as a REST client would."""

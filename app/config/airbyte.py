@@ -37,7 +37,7 @@ class Airbyte(Section):
     airbyte_workspace: Line | None = Field(default=None, examples=["main"])
     """Name or ID of the Airbyte workspace. Default: the only existing workspace."""
     airbyte_timeout: Seconds = Field(default=30, gt=0, le=3600)
-    """Time limit for an answer from Airbyte. Requests that make it query a source get six times
+    """Time limit for a response from Airbyte. Requests that make it query a source get six times
     as long."""
     connectors_allowed: Annotated[tuple[Connector, ...], NoDecode, AsList] = Field(
         default=(), examples=["airbyte-source-github==1.8.0"]

@@ -23,7 +23,7 @@ def _shown_to_workers(settings: Settings) -> Iterator[ConfigProblem]:
             yield ConfigProblem(
                 (name,),
                 f"{name} names {path}, which lies in {shown[0]}: sandboxed workers read there.",
-                "Choose a path that holds neither programs nor libraries.",
+                "Choose a path that contains neither programs nor libraries.",
             )
 
 
@@ -35,9 +35,9 @@ def _shown_to_sources(settings: Settings) -> Iterator[ConfigProblem]:
             if _shows(directory, path, inside):
                 yield ConfigProblem(
                     ("INGESTION_ALLOWED_DIRS", name),
-                    f"File sources may read {directory}, which would show them files of {path} "
+                    f"File sources may read {directory}, which would show them the files of {path} "
                     f"({name}).",
-                    "Name directories in INGESTION_ALLOWED_DIRS that hold source files alone.",
+                    "In INGESTION_ALLOWED_DIRS, name directories that contain only source files.",
                 )
                 break
 

@@ -32,12 +32,12 @@ class Spark(Section):
     spark_version: Version = "3.5.0"
     """Spark version of SPARK_IMAGE."""
     spark_submit_timeout: Seconds = Field(default=600, gt=0, le=DAY)
-    """Time that an application may wait before it runs."""
+    """Time limit for an application to begin to run."""
     spark_ttl_seconds: WholeSeconds = Field(default=86_400, ge=60, le=MONTH)
     """Time that a completed or failed SparkApplication stays in the cluster."""
     spark_retries: int = Field(default=1, ge=0, le=10)
-    """Number of retries after a failed attempt. Errors of the SQL or of permissions and lack of
-    memory are not retried."""
+    """Number of retries after a failed attempt. SQL errors, missing permissions and lack of memory
+    are not retried."""
     spark_dynamic_allocation: bool = False
     """Whether the number of executors varies between 1 and `executor_instances`."""
     spark_prometheus: bool = False

@@ -37,7 +37,8 @@ class Storage(Section):
     iceberg_rest_credential: Credential | None = Field(
         default=None, examples=["your-client-id:your-client-secret"]
     )
-    """OAuth2 client credentials, as `CLIENT_ID:CLIENT_SECRET`. The token is renewed in time."""
+    """OAuth2 client credentials, as `CLIENT_ID:CLIENT_SECRET`. Asgard renews the token before it
+    expires."""
     iceberg_rest_oauth2_uri: Url | None = Field(
         default=None, examples=["https://login.example.com/oauth/token"]
     )

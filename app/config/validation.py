@@ -118,7 +118,9 @@ def _half_credentials(settings: Settings) -> Iterator[ConfigProblem]:
         if len(given) == 1:
             names = " ".join(pair).upper()
             yield _fault(
-                names, f"{names.replace(' ', ' and ')} go together.", "Set both or neither."
+                names,
+                f"{names.replace(' ', ' and ')} must be set together.",
+                "Set both or neither.",
             )
     embedded = settings.asgard_embedded & {"spark", "sql"}
     if settings.s3_bucket and embedded and not settings.aws_access_key_id:
@@ -158,7 +160,7 @@ def _names(settings: Settings) -> Iterator[ConfigProblem]:
         if prefix.startswith(RECORDS):
             yield _fault(
                 "S3_ALLOWED_PREFIXES",
-                f"S3_ALLOWED_PREFIXES={prefix} holds Asgard's own files.",
+                f"S3_ALLOWED_PREFIXES={prefix} contains Asgard's own files.",
                 "Choose another prefix.",
             )
     verify = settings.trino_verify
@@ -185,7 +187,7 @@ def _placeholders(settings: Settings) -> Iterator[ConfigProblem]:
             yield _fault(
                 name,
                 f"{name} is a placeholder or a well-known default.",
-                "In production, set a value of your own.",
+                "In production, set your own value.",
             )
 
 

@@ -15,9 +15,9 @@ from app.secret_marks import MASK, plain_secrets
 def _without_secrets(value: dict[str, Any]) -> dict[str, Any]:
     for pointer in plain_secrets(value):
         raise ValueError(
-            f"{'.'.join(map(str, pointer))} holds a secret; metadata must not contain secrets, "
-            "because records keep them forever. Say where the secret is kept instead, for example "
-            "in a field secret_name."
+            f"{'.'.join(map(str, pointer))} contains a secret; metadata must not contain any, "
+            "because records keep them forever. State where the secret is kept instead, for "
+            "example in a field secret_name."
         )
     return value
 

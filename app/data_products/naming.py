@@ -28,8 +28,7 @@ def table_name(name: str) -> str:
     stem = "_".join(words)
     if len(stem) > MAX_NAME:
         raise InvalidRequest(
-            f"The name gives a table name of {len(stem)} characters; at most {MAX_NAME} are "
-            "allowed.",
+            f"The table name would have {len(stem)} characters; at most {MAX_NAME} are allowed.",
             field="name",
         )
     return PREFIX + stem

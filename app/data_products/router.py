@@ -101,8 +101,8 @@ async def update_data_product(
     caller: CallerDep,
     version: VersionDep,
 ) -> ProductView:
-    """Changes the fields in the body. Once its table has been built, a data product can only take a
-    name that gives the same table."""
+    """Changes the fields in the body. Once its table has been built, a data product can be
+    renamed only to a name that leads to the same table."""
     product = await service.update(product_id, body, caller, version)
     return _view(product, response)
 

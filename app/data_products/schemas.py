@@ -56,7 +56,8 @@ class ProductCreate(Body):
     tags: Words = ()
     sql_query: Sql = Field(validation_alias=_SQL)
     metadata: Metadata = Field(
-        default_factory=dict, description="Free JSON without secrets: records keep everything."
+        default_factory=dict,
+        description="Any JSON without secrets, because records keep everything.",
     )
 
 

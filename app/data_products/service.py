@@ -265,8 +265,8 @@ class DataProductService:
         table = product.record.doc.table
         if product.last_run is not None:
             raise Conflict(
-                f"This name would give another table, and {table} has been built already.",
-                hint="Create a new data product, or choose a name that gives the same table.",
+                f"This name would mean another table, and {table} has already been built.",
+                hint="Create a new data product, or choose a name that leads to the same table.",
                 conflicting_id=product.last_run.run_id,
             )
 

@@ -155,7 +155,7 @@ class FreshnessView(BaseModel):
 
 
 class StatsView(BaseModel):
-    """Statistics from Iceberg metadata alone, all null while there is no table."""
+    """Statistics from Iceberg's metadata only. All are null while there is no table."""
 
     data_product_id: str
     table: str

@@ -124,14 +124,14 @@ def _check(schema: Any) -> None:
         if field.name.lower() in seen:
             raise JobError(
                 f"The result has more than one column called {_short(field.name)}: "
-                "give each a name of its own with AS."
+                "give each its own name with AS."
             )
         seen.add(field.name.lower())
         kind = _kind(field)
         if UNSTORABLE.search(kind):
             raise JobError(
                 f"The column {_short(field.name)} has the type {_short(kind)}, which a table "
-                "cannot hold: give it another with CAST."
+                "cannot hold: give it another type with CAST."
             )
 
 

@@ -37,7 +37,7 @@ async def submit(
     wait: WaitDep,
     response: Response,
 ) -> Submitted:
-    """Returns once the job is recorded. Without `wait_seconds` it does not wait for its end."""
+    """Returns once the job is recorded. With `wait_seconds`, waits for the job to end."""
     run, claim = await spark.submit_transformation(body, submission)
     accepted(response, run, wait)
     set_replayed(response, claim)
@@ -66,7 +66,7 @@ async def status(run_id: RunId, spark: ServiceDep) -> Status:
     return Status.of(await spark.get(run_id), spark.namespace)
 
 
-@router.get("/transform/{run_id}/logs", summary="Get the log of a job, which outlives the job")
+@router.get("/transform/{run_id}/logs", summary="Get the log of a job, even after the job is gone")
 async def logs(
     run_id: RunId,
     spark: ServiceDep,
@@ -85,6 +85,6 @@ async def metrics(run_id: RunId, spark: ServiceDep) -> SparkMetrics:
     return SparkMetrics.of(await spark.get(run_id))
 
 
-@router.post("/transform/{run_id}/cancel", summary="Ask a job to stop")
+@router.post("/transform/{run_id}/cancel", summary="Cancel a job")
 async def cancel(run_id: RunId, spark: ServiceDep, caller: CallerDep) -> Cancelled:
     return Cancelled.of(await spark.cancel(run_id, caller), caller.subject)

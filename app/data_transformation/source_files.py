@@ -60,14 +60,15 @@ class SourceResolver:
         if requested is None:
             if len(formats) > 1:
                 raise InvalidRequest(
-                    f"{path} holds files of several formats ({', '.join(sorted(formats))}). "
+                    f"{path} contains files of several formats ({', '.join(sorted(formats))}). "
                     "Read one of them by a path table in the SQL: parquet.`path`.",
                     formats=sorted(formats),
                 )
             (requested,) = formats
         if requested not in formats:
             raise SourceNotFound(
-                f"There are no {requested} files at {path}; it holds {', '.join(sorted(formats))}.",
+                f"There are no {requested} files at {path}; it contains "
+                f"{', '.join(sorted(formats))}.",
                 path=path,
             )
         return Resolved(

@@ -224,7 +224,7 @@ class DbtService:
             if await self._is_ours(doc):
                 return
             raise Conflict(
-                f"{table} exists, and no transformation made it.",
+                f"{table} exists, and no transformation created it.",
                 hint="Choose another name, or pass replace=true to replace it.",
             )
         if (as_table if doc.materialization.is_view else as_view) is not None:

@@ -55,7 +55,7 @@ class Client:
         self.console.print(f"[bold cyan]{method}[/] {escape(path + query)}", soft_wrap=True)
         if body:
             self.console.print(f"  [dim]{escape(_short(json.dumps(body)))}[/]", soft_wrap=True)
-        with self.progress("waiting for the answer"):
+        with self.progress("waiting for the response"):
             started = time.perf_counter()
             response = self._http.request(method, f"/api/v1{path}", json=body, params=params)
             seconds = time.perf_counter() - started

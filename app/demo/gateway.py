@@ -58,7 +58,7 @@ class Gateway:
             else:
                 if answer.is_success:
                     return
-                set_detail(f"answers {answer.status_code}")
+                set_detail(f"responds with {answer.status_code}")
             time.sleep(0.1)
         raise DemoFailed(f"The gateway is not ready after {READY_SECONDS} s.\n{self._log_tail()}")
 

@@ -17,7 +17,7 @@ SIGNERS = {"RSA": ("RS", "PS"), "EC": ("ES",), "OKP": ("Ed",)}
 async def authentication_findings(settings: Settings) -> list[CheckResult]:
     match settings.authentication:
         case AuthMode.NONE:
-            return [CheckResult("callers", True, "AUTH_MODE=none: anyone who reaches the port")]
+            return [CheckResult("callers", True, "AUTH_MODE=none: anyone who can reach the port")]
         case AuthMode.API_KEY:
             return await _key_findings(settings)
         case AuthMode.OIDC:
@@ -47,7 +47,7 @@ async def _keys(file: Path, is_required: bool) -> str:
     live = [key for key in KeysInFile(file).read().keys if key.is_live(now)]
     if not live and is_required:
         raise RuntimeError(f"there is no valid key in {file}")
-    return f"{len(live)} live in {file} ({_mode(file)})"
+    return f"{len(live)} valid in {file} ({_mode(file)})"
 
 
 async def _plain(file: Path, is_shared: bool) -> str:

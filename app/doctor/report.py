@@ -39,7 +39,7 @@ async def finding(what: str, check: Callable[[], Awaitable[str]], advice: Advice
     except Exception as error:  # noqa: BLE001 — the doctor reports every error
         message = str(error) or type(error).__name__
         if isinstance(error, TimeoutError):
-            message = f"no answer within {BUDGET:g} s"
+            message = f"no response within {BUDGET:g} s"
         hint = error.hint if isinstance(error, AsgardError) else None
         return CheckResult(
             what, False, message, hint or (advice if isinstance(advice, str) else advice(message))

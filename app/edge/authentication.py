@@ -43,7 +43,7 @@ class Gatekeeper:
     def require_rate(self, limit: RateLimit, identity: str) -> None:
         if (seconds := limit.take(identity)) is not None:
             raise TooManyRequests(
-                "The caller has exceeded its number of requests per minute (RATE_LIMIT).",
+                "The caller has exceeded its limit of requests per minute (RATE_LIMIT).",
                 hint=f"Try again in {seconds} s.",
                 retry_after=seconds,
             )

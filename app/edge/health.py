@@ -113,7 +113,7 @@ async def probe(check: Callable[[], Awaitable[object]], budget: float = PROBE_BU
     task = asyncio.ensure_future(check())
     task.add_done_callback(_retrieve_exception)
     if not (await asyncio.wait({task}, timeout=budget))[0]:
-        cause = f"no answer within {budget:g} s"
+        cause = f"no response within {budget:g} s"
     elif (error := task.exception()) is not None:
         cause = _public_cause(error)
     status = "ok" if cause is None else "unreachable"

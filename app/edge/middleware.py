@@ -176,7 +176,7 @@ class Edge:
         if body_awaited:
             return RequestTooSlow(f"The body did not arrive in {self.timeout:g} s.", retry_after=1)
         return AnswerTooSlow(
-            f"There was no answer within {self.timeout:g} s (REQUEST_TIMEOUT).",
+            f"There was no response within {self.timeout:g} s (REQUEST_TIMEOUT).",
             hint="The work may still complete: check before you send the request again.",
         )
 

@@ -128,7 +128,7 @@ def _require_utf8(body: bytes) -> None:
     if text.startswith("\ufeff"):
         raise _fault_of_body("body", "begins with a byte order mark", UTF8_HINT)
     if "\0" in text:
-        raise _fault_of_body("body", "is not in UTF-8: it has NUL bytes", UTF8_HINT)
+        raise _fault_of_body("body", "is not in UTF-8: it contains NUL bytes", UTF8_HINT)
 
 
 def _fault_of_body(field: str, problem: str, hint: str) -> InvalidBody:

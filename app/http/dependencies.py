@@ -85,7 +85,7 @@ async def _idempotency_key(
     idempotency_key: Annotated[
         str | None,
         Header(
-            description="The same key, body and parameters (except `wait_seconds`) give the same "
+            description="The same key, body and parameters (except `wait_seconds`) return the same "
             "resource, for 24 hours."
         ),
     ] = None,

@@ -54,7 +54,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         },
         "errors": {
             "type": "array",
-            "description": "The fault of each field or parameter. Only in a 422.",
+            "description": "What is wrong with each field or parameter. Only in a 422.",
             "items": {
                 "type": "object",
                 "required": ["field", "problem"],

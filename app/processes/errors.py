@@ -57,7 +57,7 @@ class WorkerTimeout(WorkerFailure):
     """The call took longer than allowed, and the process was killed."""
 
     def translated(self, process: str) -> EngineTimeout:
-        return EngineTimeout(f"{process} did not answer in time.")
+        return EngineTimeout(f"{process} did not respond in time.")
 
 
 class WorkerError(WorkerFailure):

@@ -79,6 +79,6 @@ def failed(error: AsgardError, engine_state: str | None = None) -> RunOutcome:
 
 def internal_error(error: Exception) -> RunOutcome:
     """Return the outcome of a bug. The error's text may contain secrets, so only the log has it."""
-    message = f"An internal error ended the run ({type(error).__name__}). See the log of Asgard."
+    message = f"An internal error ended the run ({type(error).__name__}). See Asgard's log."
     failure = Failure(cause=FailureCause.INTERNAL, message=message, retryable=False)
     return RunOutcome(RunState.FAILED, message, failure=failure)

@@ -45,7 +45,7 @@ class RunView(BaseModel):
         "still wanted it. The run continues for the others."
     )
     cancel_requested_at: datetime | None
-    version: int = Field(description="Grows with every change. Event ids are versions.")
+    version: int = Field(description="Increases with every change. Event ids are versions.")
 
     @classmethod
     def of(cls, run: Run, caller: Caller) -> "RunView":

@@ -36,7 +36,7 @@ async def _wait(
         float | None,
         Query(ge=0, le=300, description="How long to wait for the run, in seconds."),
     ] = None,
-    prefer: Annotated[str | None, Header(description="`respond-async` answers at once.")] = None,
+    prefer: Annotated[str | None, Header(description="`respond-async` returns at once.")] = None,
 ) -> Wait:
     wait = _requested_wait(request, wait_seconds, prefer or "")
     extend_deadline(request, wait.seconds)

@@ -116,7 +116,7 @@ class SqlGuardClient:
         except (WorkerTimeout, WorkerDied) as error:
             self._replace()
             raise SqlTooLarge(
-                "The SQL takes too long to read: it is too large or nested too deep.",
+                "The SQL takes too long to read: it is too large or nested too deeply.",
                 hint="Move inner queries into WITH clauses, or split the SQL into several steps.",
             ) from error
         refused = answer.get("refused")

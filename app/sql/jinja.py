@@ -41,7 +41,8 @@ def check_text(value: str, field: str) -> None:
     if match := _OPENING.search(value):
         raise SqlJinja(
             f"{field} contains `{match.group()}`, which dbt would read as a template. "
-            "Asgard takes no Jinja: leave it out, or put a space between the two characters.",
+            "Asgard does not accept Jinja: leave it out, or put a space between the two "
+            "characters.",
             position=position_at(value, match.start()),
             field=field,
         )
@@ -51,8 +52,8 @@ def check_sql_text(sql: str) -> None:
     """Refuse Jinja anywhere in SQL that becomes a dbt model, in strings and comments too."""
     if match := _OPENING.search(sql):
         raise SqlJinja(
-            f"The SQL contains `{match.group()}`, which dbt would read as a template, in strings "
-            "and comments too. Asgard takes no Jinja: name tables as silver.x or gold.x; in a "
-            "string, write '{' || '" + match.group()[1] + "'.",
+            f"The SQL contains `{match.group()}`, which dbt would read as a template, even in "
+            "strings and comments. Asgard does not accept Jinja: name tables as silver.x or "
+            "gold.x; in a string, write '{' || '" + match.group()[1] + "'.",
             position=position_at(sql, match.start()),
         )

@@ -15,11 +15,11 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = self._counter(
-            "asgard_http_requests_total", "Requests answered", "method", "route", "status"
+            "asgard_http_requests_total", "Completed requests", "method", "route", "status"
         )
         self.latency = self._histogram(
             "asgard_http_request_seconds",
-            "Time to answer a request",
+            "Time to respond to a request",
             LATENCY_BUCKETS,
             "method",
             "route",
@@ -59,27 +59,30 @@ class Metrics:
         )
         self.commit_retries = self._counter(
             "asgard_commit_retries_total",
-            "Iceberg commits made again: another writer was first, or there was no answer",
+            "Retried Iceberg commits: another writer was first, or the catalog did not respond",
             "table",
             "reason",
         )
         self.s3_bytes = self._counter(
             "asgard_s3_bytes_total",
-            "Bytes of the gateway's own S3 requests, which no table's files are among",
+            "Bytes of the gateway's own S3 requests, not including the files of tables",
             "direction",
         )
         self.s3_errors = self._counter(
-            "asgard_s3_errors_total", "Requests that S3 failed or refused", "operation", "cause"
+            "asgard_s3_errors_total",
+            "S3 requests that failed or were refused",
+            "operation",
+            "cause",
         )
         self.sandbox_layers = self._gauge(
-            "asgard_sandbox_layer", "1 if this system has the layer of the sandbox", "layer"
+            "asgard_sandbox_layer", "1 if this system has this layer of the sandbox", "layer"
         )
         self.products = self._gauge(
             "asgard_data_products", "Data products by the age of their table", "freshness"
         )
         self.oldest_product = self._gauge(
             "asgard_data_product_oldest_seconds",
-            "Time since the last good build of the oldest product of this update frequency",
+            "Time since the last successful build of the oldest product with this update frequency",
             "update_frequency",
         )
         self.ready = self._gauge("asgard_ready", "1 while this process takes requests")

@@ -13,7 +13,7 @@ def check_key(columns: Iterable[str], key: Sequence[str]) -> None:
     names = {column.lower() for column in columns}
     if missing := [name for name in key if name.lower() not in names]:
         raise SqlInvalid(
-            f"unique_key names {', '.join(missing)}, which the query does not give.",
+            f"unique_key names {', '.join(missing)}, which the query does not return.",
             missing_columns=missing,
         )
 
@@ -44,9 +44,9 @@ def duplicate_key(key: Sequence[str], values: Sequence[object]) -> EngineFailed:
     """Return the error for a key of two rows, of which a merge cannot choose one."""
     duplicate = ", ".join(f"{name} = {value!r}" for name, value in zip(key, values, strict=True))
     return EngineFailed(
-        f"The query gives more than one row with {duplicate}; a merge needs one row per key.",
+        f"The query returns more than one row with {duplicate}; a merge needs one row per key.",
         cause=FailureCause.SQL_ERROR,
-        hint="Make the query give one row per key, or use delete_insert.",
+        hint="Make the query return one row per key, or use delete_insert.",
     )
 
 

@@ -58,7 +58,7 @@ class DependentViews:
             return
         _, broken = await self._plan(table, before.columns, columns)
         if broken:
-            raise _refused(f"{table} would get other columns. Nothing was changed.", broken)
+            raise _refused(f"The columns of {table} would change. Nothing was changed.", broken)
         await control.progress(engine=columns_record(before.columns))
 
     async def rebuild(self, table: str, before: Columns) -> list[str]:
@@ -77,7 +77,7 @@ class DependentViews:
             except EngineFailed as error:
                 broken[item.view.table] = error.detail
         if broken:
-            raise _refused(f"{table} was written and has other columns now.", broken)
+            raise _refused(f"{table} was written, and its columns have changed.", broken)
         return names
 
     async def _plan(

@@ -72,7 +72,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ join "," (concat $hosts .Values.config.trustedHosts | uniq) }}
 {{- end }}
 
-{{/* What the containers get by Secret, and `env`, which goes before all of it. */}}
+{{/* The settings from Secrets, and `env`, which takes precedence over all others. */}}
 {{- define "asgard.secretEnv" -}}
 {{- $given := list }}{{ range .Values.env }}{{ $given = append $given .name }}{{ end -}}
 {{- $secrets := dict -}}
@@ -145,7 +145,7 @@ capabilities:
 {{- end }}
 {{- end }}
 
-{{/* Whether an object is there that this release did not make: dict "root" $ "api" "kind" "name". */}}
+{{/* Whether an object exists that this release did not create: dict "root" $ "api" "kind" "name". */}}
 {{- define "asgard.isForeign" -}}
 {{- $found := lookup .api .kind .root.Release.Namespace .name -}}
 {{- if $found -}}
@@ -154,7 +154,7 @@ capabilities:
 {{- end -}}
 {{- end }}
 
-{{/* Nothing that scales the Deployment meanwhile is undone by an upgrade. */}}
+{{/* An upgrade keeps the number of replicas that another tool has set in the meantime. */}}
 {{- define "asgard.replicas" -}}
 {{- $name := include "asgard.name" . -}}
 {{- $scaled := or .Values.autoscaling.enabled (lookup "autoscaling/v2" "HorizontalPodAutoscaler" .Release.Namespace $name) -}}

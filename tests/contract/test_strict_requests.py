@@ -528,11 +528,11 @@ VALID = '{"sql_query": "SELECT 1 AS a"}'
     [
         (VALID.encode("utf-8-sig"), "begins with a byte order mark"),
         (VALID.encode("utf-16"), "is not in UTF-8"),
-        (VALID.encode("utf-16-le"), "is not in UTF-8: it has NUL bytes"),
-        (VALID.encode("utf-16-be"), "is not in UTF-8: it has NUL bytes"),
+        (VALID.encode("utf-16-le"), "is not in UTF-8: it contains NUL bytes"),
+        (VALID.encode("utf-16-be"), "is not in UTF-8: it contains NUL bytes"),
         (VALID.encode("utf-32"), "is not in UTF-8"),
-        (VALID.encode("utf-32-le"), "is not in UTF-8: it has NUL bytes"),
-        (VALID.encode("utf-32-be"), "is not in UTF-8: it has NUL bytes"),
+        (VALID.encode("utf-32-le"), "is not in UTF-8: it contains NUL bytes"),
+        (VALID.encode("utf-32-be"), "is not in UTF-8: it contains NUL bytes"),
     ],
 )
 async def test_a_body_in_another_encoding_than_utf_8_is_422(

@@ -245,7 +245,7 @@ async def test_a_rename_moves_the_table_only_before_the_first_run(api: httpx.Asy
     assert (await run(api, product))["status"] == "active"
     late = await api.put(path, json={"name": "Third Name"})
     assert late.status_code == 409
-    assert "gold.dp_second_name has been built" in late.json()["detail"]
+    assert "gold.dp_second_name has already been built" in late.json()["detail"]
     same = await api.put(path, json={"name": "SECOND name"})
     assert (same.json()["name"], same.json()["table_name"]) == ("SECOND name", "dp_second_name")
 
@@ -432,7 +432,7 @@ async def test_metadata_with_a_secret_is_refused(api: httpx.AsyncClient) -> None
     ):
         answer = await api.post("/data-products", json=body("Secretive", metadata=metadata))
         assert answer.status_code == 422
-        assert "holds a secret" in answer.json()["detail"]
+        assert "contains a secret" in answer.json()["detail"]
         assert "secret_name" in answer.json()["detail"]
         assert secret not in answer.text
     product = await create(api, "Discreet", metadata={"secret_name": "shop-db", "key": "id"})

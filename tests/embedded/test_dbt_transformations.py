@@ -171,7 +171,7 @@ async def test_names_of_foreign_tables_are_refused(world: World) -> None:
         await world.transform(name.lower(), "SELECT 1 AS a")
     foreign = unique("foreign")
     await world.lakehouse.catalog.run(lambda c: c.create_table(f"gold.{foreign}", _one_column()))
-    with pytest.raises(Conflict, match="no transformation made it"):
+    with pytest.raises(Conflict, match="no transformation created it"):
         await world.transform(foreign, "SELECT 1 AS a")
     taken = await world.transform(foreign, "SELECT 1 AS a", replace=True)
     assert TransformationView.of(taken).status is TransformationStatus.COMPLETED

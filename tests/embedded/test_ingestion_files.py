@@ -224,7 +224,7 @@ async def test_an_invalid_source_is_refused_with_the_reason(world: World) -> Non
         with pytest.raises(SourceNotFound):
             await world.source("file", url=str(url))
     unknown = world.write("unknown.xyz", "x")
-    with pytest.raises(InvalidRequest, match="give `format`"):
+    with pytest.raises(InvalidRequest, match="set `format`"):
         await world.source("file", url=str(unknown))
     for name, content, why in (
         ("empty.csv", b"", "no header line"),

@@ -113,7 +113,7 @@ async def test_the_examples_stop_at_the_first_failure_and_delete_what_they_creat
     result = await run(EXAMPLES, "--source", str(tmp_path / "source.json"), ASGARD_URL=url)
 
     assert result.code == 1
-    assert "POST /api/v1/airbyte/ingestion should answer 201: " in result.err
+    assert "POST /api/v1/airbyte/ingestion should return 201: " in result.err
     assert "/sync" not in result.out
     assert result.out.count("DELETE /api/v1/airbyte/") == 2
     assert await left_behind(client) == []
@@ -127,7 +127,7 @@ async def test_the_examples_explain_how_to_name_a_readable_source(client, url, t
 
     assert result.code == 1
     assert "There is no file is-not-there.csv." in result.err
-    assert "Give a source that the gateway can read by --source" in result.err
+    assert "Name a source that the gateway can read with --source" in result.err
 
 
 async def test_the_examples_name_the_missing_scope_and_never_the_key(closed, tmp_path):
@@ -166,7 +166,7 @@ async def test_wrong_usage_is_reported_before_any_call(script, tmp_path):
 async def test_an_unreachable_gateway_is_reported(script, unused_tcp_port):
     result = await run(script, ASGARD_URL=f"http://127.0.0.1:{unused_tcp_port}")
     assert result.code == 1
-    assert f"No gateway answers at http://127.0.0.1:{unused_tcp_port}." in result.err
+    assert f"No gateway responds at http://127.0.0.1:{unused_tcp_port}." in result.err
 
 
 async def test_the_smoke_test_reaches_a_release_through_kubectl_and_leaves_nothing(

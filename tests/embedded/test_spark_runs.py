@@ -280,7 +280,7 @@ async def test_an_append_that_does_not_fit_is_refused_and_changes_nothing(
         ("SELECT 1 / 0 AS id", "sql_error", "divide by zero"),
         ("SELECT CAST('x' AS INT) AS id", "sql_error", "Cannot cast string 'x'"),
         ("SELECT NULL AS id", "sql_error", "The column id has the type void"),
-        ("SELECT INTERVAL 1 DAY AS id", "sql_error", "give it another with CAST"),
+        ("SELECT INTERVAL 1 DAY AS id", "sql_error", "give it another type with CAST"),
         ("SELECT 1 AS id, 2 AS id", "sql_error", "more than one column called id"),
     ],
 )

@@ -205,7 +205,7 @@ def test_keys_in_a_secret_leave_its_other_entries_alone(file: Path, cluster: Api
 
 def test_an_error_of_the_api_server_is_reported(file: Path, cluster: ApiServer) -> None:
     cluster.status = 403
-    assert "answered 403" in asgard("create", "ci", "--scope", "admin", *SECRET, code=2)
+    assert "responded with 403" in asgard("create", "ci", "--scope", "admin", *SECRET, code=2)
     cluster.status = None
     asgard("create", "ci", "--scope", "admin", *SECRET)
     cluster.rivals = 99

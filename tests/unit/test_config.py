@@ -72,8 +72,11 @@ def test_a_mixture_names_everything_that_is_missing(
             {"nessie_uri": "http://a.example.com", "iceberg_rest_uri": "http://b.example.com"},
             "NESSIE_URI and ICEBERG_REST_URI both name a catalog",
         ),
-        ({"airbyte_client_id": "id"}, "AIRBYTE_CLIENT_ID and AIRBYTE_CLIENT_SECRET go together"),
-        ({"airbyte_username": "me"}, "AIRBYTE_USERNAME and AIRBYTE_PASSWORD go together"),
+        (
+            {"airbyte_client_id": "id"},
+            "AIRBYTE_CLIENT_ID and AIRBYTE_CLIENT_SECRET must be set together",
+        ),
+        ({"airbyte_username": "me"}, "AIRBYTE_USERNAME and AIRBYTE_PASSWORD must be set together"),
         (
             {"environment": "production", "asgard_embedded": "lake"},
             "ENVIRONMENT=production does not allow embedded",
@@ -84,8 +87,11 @@ def test_a_mixture_names_everything_that_is_missing(
             {"trino_verify": "/no/such/ca.pem"},
             "names a file that does not exist",
         ),
-        ({"s3_allowed_prefixes": "asgard"}, "S3_ALLOWED_PREFIXES=asgard/ holds Asgard's own files"),
-        ({"s3_allowed_prefixes": "a,asgard/runs/"}, "S3_ALLOWED_PREFIXES=asgard/runs/ holds"),
+        (
+            {"s3_allowed_prefixes": "asgard"},
+            "S3_ALLOWED_PREFIXES=asgard/ contains Asgard's own files",
+        ),
+        ({"s3_allowed_prefixes": "a,asgard/runs/"}, "S3_ALLOWED_PREFIXES=asgard/runs/ contains"),
     ],
 )
 def test_a_contradiction_is_reported(given: dict[str, str], wrong: str) -> None:
@@ -115,7 +121,10 @@ def test_a_secret_is_not_shown() -> None:
 @pytest.mark.parametrize(
     ("given", "wrong"),
     [
-        ({"aws_access_key_id": "k"}, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together"),
+        (
+            {"aws_access_key_id": "k"},
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set together",
+        ),
         ({"trino_password": "x", "trino_jwt_token": "y"}, "alternative credentials"),
         ({"trino_password": "x", "trino_http_scheme": "http"}, "unencrypted"),
         ({"iceberg_rest_token": "x", "iceberg_rest_credential": "a:b"}, "alternative credentials"),

@@ -79,7 +79,7 @@ async def test_a_persistent_error_is_a_failure(trino: Trino) -> None:
     trino.failing = [404]
     code, _, err = await run(SCRIPT, **here(trino))
     assert code == 1
-    assert f"http://localhost:{trino.port} answered 404" in err
+    assert f"http://localhost:{trino.port} responded with 404" in err
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from tests.http_server import Asked, serving
 from tests.script_world import ScriptResult, run
 
-AWAY = {"kubernetes": {"status": "unreachable", "cause": "no answer within 1 s"}}
+AWAY = {"kubernetes": {"status": "unreachable", "cause": "no response within 1 s"}}
 
 
 async def smoke(*, away: Iterator[bool], ready_seconds: int) -> ScriptResult:
@@ -45,5 +45,5 @@ async def test_a_slow_first_answer_is_awaited() -> None:
 async def test_a_gateway_that_stays_unreachable_is_reported(seconds: int) -> None:
     result = await smoke(away=(True for _ in count()), ready_seconds=seconds)
     assert result.code == 1
-    assert "it is degraded. kubernetes: no answer within 1 s" in result.err
+    assert "it is degraded. kubernetes: no response within 1 s" in result.err
     assert result.out.splitlines()[-1].startswith("What it depends on is reached")

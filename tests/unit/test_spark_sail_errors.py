@@ -46,7 +46,7 @@ SAID = [
         "AnalysisException",
         "Generic S3 error: Error performing GET http://127.0.0.1:1/x - Server returned non-2xx "
         "status code: 404 Not Found: NoSuchBucket",
-        "The object store or the catalog refused a request of Spark; the log says which.",
+        "The object store or the catalog refused a request from Spark; the log says which.",
         "internal",
     ),
     (

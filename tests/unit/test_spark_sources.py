@@ -86,7 +86,7 @@ async def test_empty_objects_are_ignored() -> None:
 
 
 async def test_a_format_without_files_is_not_found() -> None:
-    with pytest.raises(SourceNotFound, match="no json files at bronze/x; it holds csv"):
+    with pytest.raises(SourceNotFound, match="no json files at bronze/x; it contains csv"):
         await SourceResolver(Bucket("bronze/x/a.csv"), Synced()).resolve("bronze/x", "json")
 
 

@@ -27,7 +27,7 @@ def test_a_dead_worker_did_not_finish_the_job_and_another_one_may(
 @pytest.mark.parametrize(
     ("failure", "kind", "detail"),
     [
-        (WorkerTimeout("late"), EngineTimeout, "The worker did not answer in time."),
+        (WorkerTimeout("late"), EngineTimeout, "The worker did not respond in time."),
         (WorkerError(SqlInvalid("no column a").to_json()), SqlInvalid, "no column a"),
         (
             WorkerError({"type": "KeyError", "message": "'a'"}),

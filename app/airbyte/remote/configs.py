@@ -132,7 +132,7 @@ def _format_of(url: str) -> str:
     for suffix in reversed(PurePosixPath(url).name.lower().split(".")):
         if suffix in formats:
             return formats[suffix]
-    raise InvalidRequest(f"The name {url} does not show the file's format: give `format`.")
+    raise InvalidRequest(f"The name {url} does not show the file's format: set `format`.")
 
 
 def _rest(config: Config, own: set[str]) -> Config:

@@ -63,7 +63,7 @@ def json_of(response: httpx.Response) -> Any:
 
 def refusal(response: httpx.Response) -> Exception:
     status, text = response.status_code, message_of(response)
-    detail = f"Airbyte answers {status}: {text}"
+    detail = f"Airbyte responded with {status}: {text}"
     match status:
         case 401:
             return EngineFailed(detail, cause=FailureCause.PERMISSION_DENIED, hint=LOGIN_HINT)
@@ -98,7 +98,7 @@ def lost(error: httpx.TransportError, base_url: str, seconds: float) -> Unanswer
         return Unanswered(unreachable, sent=False)
     if isinstance(error, httpx.TimeoutException):
         timed_out = EngineTimeout(
-            f"Airbyte did not answer within {seconds:g} s (AIRBYTE_TIMEOUT).",
+            f"Airbyte did not respond within {seconds:g} s (AIRBYTE_TIMEOUT).",
             hint="Retry. If Airbyte is just slow, raise AIRBYTE_TIMEOUT.",
         )
         return Unanswered(timed_out, sent=not isinstance(error, httpx.PoolTimeout))

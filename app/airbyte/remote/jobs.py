@@ -284,8 +284,8 @@ def _files_missing(ingestion: Ingestion, job: AirbyteJob) -> FilesMissing:
     return FilesMissing(
         f"Airbyte's job {job.id} reports {job.rows} rows, but wrote no file to {paths}.",
         cause=FailureCause.LOST,
-        hint="In Airbyte, check that the destination uses this bucket and these paths, and has no "
-        "path format of its own. Then start the sync again.",
+        hint="In Airbyte, check that the destination uses this bucket and these paths, and sets no "
+        "path format itself. Then start the sync again.",
         retryable=True,
     )
 

@@ -41,7 +41,7 @@ class Workspaces:
         if len(matches) != 1:
             some = "no workspace" if not matches else "several workspaces"
             raise InvalidRequest(
-                f"Airbyte shows these credentials {some} {name}.",
+                f"With these credentials, Airbyte shows {some} {name}.",
                 hint="Name one by its id.",
                 workspaces=_summaries(workspaces),
             )
@@ -113,7 +113,7 @@ def _only(workspaces: list[Json]) -> str:
 
 def _no_workspace() -> EngineFailed:
     return EngineFailed(
-        "Airbyte shows these credentials no workspace.",
+        "With these credentials, Airbyte shows no workspace.",
         hint="Create one in Airbyte, or give the credentials access to one.",
     )
 

@@ -70,7 +70,7 @@ def killed_driver(pod: Any) -> EngineFailed | None:
 
 def operator_error(application: Application) -> EngineFailed:
     """Returns the operator's error, which is the last resort."""
-    message = application.error or "The operator did not say why."
+    message = application.error or "The operator gave no reason."
     if MEMORY.search(message):
         return out_of_memory()
     if EXIT_CODE.search(message):

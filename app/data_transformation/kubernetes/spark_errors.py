@@ -84,7 +84,7 @@ def translated(kind: str, condition: str, message: str) -> AsgardError:
         return EngineUnreachable("Spark cannot reach the object store or the catalog.")
     if DENIED.search(message):
         return EngineFailed(
-            "The object store or the catalog refused a request of Spark; the log says which.",
+            "The object store or the catalog refused a request from Spark; the log says which.",
             cause=FailureCause.PERMISSION_DENIED,
             hint="Check the keys in the Secret that S3_SECRET_NAME names.",
         )
@@ -101,4 +101,4 @@ def _names(message: str) -> list[str]:
 
 def _cleaned(message: str) -> str:
     text = TAIL.sub("", message).strip()
-    return text[:LONGEST] or "Spark failed without saying why."
+    return text[:LONGEST] or "Spark failed without giving a reason."

@@ -33,7 +33,7 @@ def translated(kind: str, message: str) -> AsgardError:
         return EngineUnreachable("Spark cannot reach the object store or the catalog.")
     if STORE.search(message):
         return EngineFailed(
-            "The object store or the catalog refused a request of Spark; the log says which.",
+            "The object store or the catalog refused a request from Spark; the log says which.",
             cause=FailureCause.INTERNAL,
         )
     if match := TABLE.search(message):
@@ -65,4 +65,4 @@ def _cleaned(message: str) -> str:
     text = message.strip().split("\n\nJVM stacktrace", 1)[0]
     while (shorter := NOISE.sub("", text)) != text:
         text = shorter
-    return text[:LONGEST] or "Spark failed without saying why."
+    return text[:LONGEST] or "Spark failed without giving a reason."

@@ -137,7 +137,7 @@ class EmbeddedLakehouse:
             async with asyncio.timeout(START_TIMEOUT):
                 shared = await self._own_or_attach()
         except TimeoutError:
-            raise StartFailed(f"the lakehouse did not answer in {START_TIMEOUT:.0f} s") from None
+            raise StartFailed(f"the lakehouse did not respond in {START_TIMEOUT:.0f} s") from None
         finally:
             await imports
         self._supervisor = asyncio.create_task(self._supervise(shared), name="lakehouse")

@@ -92,7 +92,7 @@ class SharedLog:
                         return
                 self._catalog.telemetry.commit_again("records", result.value)
                 await asyncio.sleep(random.uniform(0.001, 0.02))  # noqa: S311
-            raise EngineUnreachable(f"The table {self._name} is too busy to be written.")
+            raise EngineUnreachable(f"The table {self._name} is too busy to write to.")
 
     async def _append(self, rows: Sequence[Row], commit_id: str) -> CommitResult:
         def append(_: object) -> CommitResult:

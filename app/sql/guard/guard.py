@@ -208,7 +208,7 @@ class ScriptGuard:
             allowed = (
                 "silver.t, gold.t, parquet.`x`, json.`x`, csv.`x` (below bronze/), source_data"
             )
-            refused.hint = f"The SQL may read {allowed}, and views that it creates itself before."
+            refused.hint = f"The SQL may read {allowed}, and views that it has created before."
             raise
         self.tables[name] = None
         _check_count(self.tables)
@@ -313,7 +313,7 @@ def _table_function(parsed: Parsed, table: exp.Table) -> SqlRefused:
     name = call_name(table.this) or "…"
     return SqlFunctionRefused(
         f"The function {name[:100]!r} may not be read as a table.",
-        hint="Tables are silver.t and gold.t; UNNEST makes rows of an array.",
+        hint="Tables are silver.t and gold.t; UNNEST turns an array into rows.",
         position=parsed.position(table),
         function=name[:100],
     )

@@ -51,7 +51,7 @@ def _decoded(raw: str, policy: SqlPolicy) -> str:
     if not path:
         raise _refused(raw, policy, "it is empty")
     if _NEVER.search(path):
-        raise _refused(raw, policy, "it contains a character that no path here may have")
+        raise _refused(raw, policy, "it contains a character that is not allowed in a path")
     if _GLOB.search(path):
         raise _refused(raw, policy, "it contains a glob; a path stands for all files below it")
     return path
@@ -72,10 +72,10 @@ def _key(path: str, raw: str, policy: SqlPolicy) -> str:
             raise _refused(raw, policy, "it is a local path")
         return path
     if scheme.group(1).lower() not in _S3_SCHEMES:
-        raise _refused(raw, policy, f"`{scheme.group(1)}:` is not read here")
+        raise _refused(raw, policy, f"`{scheme.group(1)}:` is not supported here")
     rest = path[scheme.end() :]
     if not rest.startswith("//"):
-        raise _refused(raw, policy, "it names no bucket")
+        raise _refused(raw, policy, "it does not name a bucket")
     bucket, _, key = rest[2:].partition("/")
     if bucket != policy.bucket:
         raise _refused(raw, policy, "it is in another bucket")

@@ -51,7 +51,7 @@ def view_of(parsed: Parsed, statement: exp.Expr) -> tuple[str, exp.Expr]:
         or fold(target.name).startswith(_RESERVED_PREFIX)
     ):
         raise SqlRefused(
-            "A temporary view needs a plain name of its own: no schema, and not source_data, "
+            "A temporary view needs its own plain name: no schema, and not source_data, "
             "source, silver, gold or asgard_….",
             position=parsed.position(statement),
         )

@@ -60,8 +60,8 @@ def describe(connection: DuckDBPyConnection, sql: str) -> list[ResultColumn]:
     duplicates = {name for name in names if [n.lower() for n in names].count(name.lower()) > 1}
     if duplicates:
         raise SqlInvalid(
-            f"The query gives two columns the name {sorted(duplicates)[0]!r}.",
-            hint="Give each column a name of its own with AS.",
+            f"The query has two columns with the name {sorted(duplicates)[0]!r}.",
+            hint="Give each column its own name with AS.",
         )
     return [_column(name, kind) for name, kind in zip(names, relation.types, strict=True)]
 

@@ -87,7 +87,7 @@ class TrinoClient:
             except requests.ConnectionError as error:
                 raise asgard_error(TrinoConnectionError(str(error))) from error
             except requests.Timeout as error:
-                raise EngineTimeout("Trino did not answer in time.") from error
+                raise EngineTimeout("Trino did not respond in time.") from error
             except (ValueError, KeyError, TypeError) as error:
                 raise asgard_error(error) from error
 
@@ -139,7 +139,7 @@ def _execute(connection: Connection, sql: str, deadline: float | None = None) ->
             rows.extend(list(row) for row in batch)
             if deadline is not None and time.monotonic() > deadline:
                 cursor.cancel()
-                raise EngineTimeout("Trino did not answer in time.")
+                raise EngineTimeout("Trino did not respond in time.")
         described: Sequence[Any] = cursor.description or ()
         return QueryResult(
             query_id=cursor.query_id or "",

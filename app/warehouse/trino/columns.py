@@ -24,8 +24,8 @@ def describe(sql: str, names: Sequence[str], types: Sequence[str]) -> Described:
     for name in folded:
         if folded.count(name) > 1:
             raise SqlInvalid(
-                f"The query gives two columns the name {name!r}.",
-                hint="Give each column a name of its own with AS.",
+                f"The query has two columns with the name {name!r}.",
+                hint="Give each column its own name with AS.",
             )
     columns = tuple(_column(name, kind) for name, kind in zip(folded, types, strict=True))
     if not any(kind in _CASTS for kind in types):

@@ -65,7 +65,7 @@ _OPERATOR_ERRORS = (
 is Asgard, with the statements, rights and settings that its operator gave it."""
 _PLACE = re.compile(r"\Aline \d+:\d+: ")
 """A place in the statement that Trino received, which the caller has not seen."""
-_SCHEMA_MISSING = "A schema that Asgard creates at its start is not in Trino's catalog."
+_SCHEMA_MISSING = "A schema that Asgard creates at startup is not in Trino's catalog."
 
 
 def asgard_error(error: Exception) -> AsgardError:
@@ -84,7 +84,7 @@ def asgard_error(error: Exception) -> AsgardError:
             return _unreachable(str(error))
         case ValueError() | KeyError() | TypeError():
             return EngineFailed(
-                "What answers at TRINO_HOST and TRINO_PORT is not Trino: its answer cannot be "
+                "The server at TRINO_HOST and TRINO_PORT is not Trino: its response cannot be "
                 f"read ({type(error).__name__}).",
                 hint="Check TRINO_HOST, TRINO_PORT and any proxy in between.",
             )
@@ -120,11 +120,13 @@ def _query_error(error: TrinoQueryError) -> AsgardError:
         return EngineFailed(
             text,
             cause=FailureCause.PERMISSION_DENIED,
-            hint="Trino's access control refuses this to TRINO_USER.",
+            hint="Trino's access control does not allow TRINO_USER to do this.",
         )
     if name in CONFLICTS or any(sign in text for sign in CONFLICT_SIGNS):
         return EngineFailed(
-            f"Another writer changed the table meanwhile: {text}", retryable=True, conflict=True
+            f"Another writer changed the table in the meantime: {text}",
+            retryable=True,
+            conflict=True,
         )
     if name in _UNAVAILABLE:
         return EngineUnreachable(f"Trino is currently unavailable: {text}", dependency="trino")
@@ -168,7 +170,9 @@ def _user_error(error: TrinoQueryError, name: str, text: str) -> AsgardError:
             "or create the view again.",
         )
     if name in _EXISTS:
-        return EngineFailed(f"Another writer changed the lake meanwhile: {text}", retryable=True)
+        return EngineFailed(
+            f"Another writer changed the lake in the meantime: {text}", retryable=True
+        )
     if name in _OPERATOR_ERRORS:
         return EngineFailed(
             f"Trino refused the statement: {text}",
@@ -198,10 +202,10 @@ def _http_error(text: str) -> AsgardError:
         case 429:
             return EngineUnreachable("Trino currently accepts no more queries.", dependency="trino")
         case code if code >= 500:
-            return EngineUnreachable(f"Trino answered with HTTP {code}.", dependency="trino")
+            return EngineUnreachable(f"Trino responded with HTTP {code}.", dependency="trino")
         case code:
             return EngineFailed(
-                f"What answers at TRINO_HOST and TRINO_PORT is not Trino: HTTP {code}.",
+                f"The server at TRINO_HOST and TRINO_PORT is not Trino: HTTP {code}.",
                 hint="Check TRINO_HOST, TRINO_PORT and TRINO_HTTP_SCHEME.",
             )
 

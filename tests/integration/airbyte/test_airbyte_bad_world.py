@@ -193,18 +193,18 @@ SPOILS: dict[str, tuple[Spoil, int, str]] = {
     "500": (
         lambda a: a.fail("GET /sources", times=9, status=500, body='{"message": "it broke"}'),
         424,
-        "Airbyte answers 500: it broke",
+        "Airbyte responded with 500: it broke",
     ),
     "503": (
         lambda a: a.fail("GET /sources", times=9, status=503, body="busy"),
         503,
-        "Airbyte answers 503",
+        "Airbyte responded with 503",
     ),
     "cut": (lambda a: a.fail("GET /sources", times=9, cut=True, done=True), 503, "was cut off"),
     "mute": (
         lambda a: a.fail("GET /sources", times=9, mute=True),
         504,
-        "did not answer within 0.5 s",
+        "did not respond within 0.5 s",
     ),
     "no list": (
         lambda a: a.fail("GET /sources", status=200, body='{"items": []}'),
@@ -245,7 +245,7 @@ async def test_a_429_is_waited_for_or_passed_on_with_its_retry_after(
     airbyte.fail("GET /sources", status=429, headers={"Retry-After": "30"})
     answer = await gateway.get("/airbyte/datasource")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
-    assert "Airbyte answers 429" in answer.json()["detail"]
+    assert "Airbyte responded with 429" in answer.json()["detail"]
     assert airbyte.calls("GET /sources") == 1
 
 
@@ -316,7 +316,7 @@ async def test_a_token_is_renewed_before_it_expires_and_when_it_is_refused(
         airbyte.auth.token_seconds = 0
         airbyte.auth.tokens.clear()
         problem = await problem_of(engine.sources())
-        assert problem["detail"].startswith("Airbyte answers 401")
+        assert problem["detail"].startswith("Airbyte responded with 401")
 
 
 async def test_a_token_that_expires_in_the_middle_of_a_list_is_renewed(
@@ -396,7 +396,7 @@ async def test_the_reason_is_reported_and_not_the_text_of_the_problems_type(
     check = await gateway.post(f"/airbyte/datasource/{source}/check")
     assert check.json() == {
         "succeeded": False,
-        "message": "Airbyte answers 500: Discovery failed: 13 is bad luck",
+        "message": "Airbyte responded with 500: Discovery failed: 13 is bad luck",
     }
     streams = await gateway.get(f"/airbyte/datasource/{source}/streams")
     assert streams.status_code == 424
@@ -567,7 +567,10 @@ async def test_an_existing_resource_that_breaks_airbyte_is_not_taken_for_deleted
     id_ = await toy(gateway)
     airbyte.fail("GET /connections/.+", times=9, status=500, body='{"message": "it broke"}')
     answer = await gateway.get(f"/airbyte/ingestion/{id_}")
-    assert (answer.status_code, answer.json()["detail"]) == (424, "Airbyte answers 500: it broke")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        424,
+        "Airbyte responded with 500: it broke",
+    )
 
 
 async def test_a_locked_connection_is_shown_as_such(

@@ -10,21 +10,22 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "dialects.md"
 INTRODUCTION = f"""# SQL dialects: embedded and production engines compared
 
 Every statement below was run over the same five rows, after Asgard's guard and rewriting, by the
-engine that a laptop runs and by the one that production runs. `tests/integration/dialects` does it
-again with every integration stage and fails when an answer here is no longer true.
+engine that a laptop runs and by the one that production runs. `tests/integration/dialects` runs
+them again in every integration stage, and fails if a result on this page is no longer correct.
 
 ```sql
 WITH data AS (SELECT * FROM (VALUES {ROWS}) AS v (id, name, price, day, at, ratio, flag, doc))
 ```
 
 Spark SQL runs in ANSI mode on both engines: a value that cannot be read, a division by zero or an
-index beyond the end is an error, never an unrequested null. `TRY_CAST`, `try_divide` and `NULLIF`
-request a null explicitly.
+index beyond the end is an error, never a null that nobody requested. `TRY_CAST`, `try_divide` and
+`NULLIF` request a null explicitly.
 
-DuckDB divides and averages decimals as doubles, with 15 significant digits. The rewriting rounds
-them to the scale that Trino gives, halves away from zero. A quotient with more digits before its
-point than either decimal, and more than ten, fails. `AT TIME ZONE` gives the instant as a column of
-the result and the zone's wall clock inside a query. In a comparison it is refused.
+DuckDB divides and averages decimals as doubles, with 15 significant digits. Asgard's rewriting
+rounds the results to the scale that Trino returns, and rounds halves away from zero. A quotient
+with more digits before its decimal point than either operand, and with more than ten, fails. As a
+column of the result, `AT TIME ZONE` returns the instant. Inside a query, it returns the zone's
+wall-clock time. In a comparison, it is refused.
 """
 
 Pair = tuple[Sequence[Answer], Sequence[Answer]]
@@ -53,15 +54,15 @@ def _section(title: str, dialect: str, pair: Pair) -> list[str]:
     return [
         f"## {title}",
         "",
-        f"{len(same)} statements are answered alike, {len(other)} are not:",
+        f"{len(same)} statements have the same result, {len(other)} do not:",
         "",
         f"| statement | {embedded} | {production} | why |",
         "|---|---|---|---|",
         *other,
         "",
-        "Alike:",
+        "The same result:",
         "",
-        "| topic | statement | answer of both |",
+        "| topic | statement | result of both |",
         "|---|---|---|",
         *same,
         "",

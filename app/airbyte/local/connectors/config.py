@@ -49,6 +49,6 @@ def config_refusal(schema: dict[str, Any], config: dict[str, Any]) -> InvalidBod
         return None
     unique = list(dict.fromkeys(problems))
     return InvalidBody(
-        f"The config does not fit the connector's spec: {'; '.join(unique[:SHOWN])}.",
+        f"The config does not match the connector's spec: {'; '.join(unique[:SHOWN])}.",
         problems=unique,
     )

@@ -123,7 +123,8 @@ class ConnectorInstaller:
             failed = await self._run(argv, venv, report)
         if failed is not None:
             raise EngineFailed(
-                f"airbyte-source-{package.name} could not be installed: {failed or 'no reason'}",
+                f"airbyte-source-{package.name} could not be installed: "
+                f"{failed or 'no reason given'}",
                 hint="It is installed from the package index that pip is configured for.",
                 retryable=True,
             )

@@ -129,7 +129,7 @@ def messages(program: Program, arguments: list[str], log: Log) -> Iterator[Messa
                     _log(message["log"], program, log)
                 case "TRACE" if message["trace"].get("type") == "ERROR":
                     error = message["trace"].get("error") or {}
-                    failure = program.hide(str(error.get("message") or "it did not say why"))
+                    failure = program.hide(str(error.get("message") or "it gave no reason"))
                     kind = str(error.get("failure_type") or "")
                     log(program.hide(str(error.get("internal_message") or failure)))
                     if trace := error.get("stack_trace"):

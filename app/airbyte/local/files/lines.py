@@ -55,7 +55,7 @@ def json_columns(
     if not good:
         raise SourceUnreadable(
             f"{job.name} has no line that is a JSON object, and JSON arrays are not supported.",
-            hint="Write JSON lines: each object on a line of its own, without commas between them.",
+            hint="Write JSON lines: each object on its own line, without commas between them.",
         )
     names = unique_names(tuple(types))
     return [

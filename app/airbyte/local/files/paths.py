@@ -47,7 +47,7 @@ def local_streams(choice: FileChoice, roots: Sequence[Path], home: Path) -> list
             setting=SETTING,
         )
     if "\0" in raw:
-        raise PathRefused("A path cannot have NUL characters.")
+        raise PathRefused("A path must not contain NUL characters.")
     path = _allowed(roots[0] / raw, raw, roots, home)
     if path.is_dir():
         names = sorted(child.name for child in path.iterdir() if not child.name.startswith("."))
@@ -92,7 +92,7 @@ def _one(choice: FileChoice, name: str, where: str, *, local: bool) -> list[File
     format_ = _format(name, choice.format, any_name=True)
     if format_ is None:
         raise InvalidRequest(
-            f"The name {name} does not show the file's format: give `format`, one of "
+            f"The name {name} does not show the file's format: set `format` to one of "
             f"{', '.join(FORMAT_NAMES)}."
         )
     stream = choice.dataset_name or FileKind.of(name).stream

@@ -136,7 +136,7 @@ def csv_dialect(path: Path, packing: Packing, job: FileJob) -> CsvDialect:
         head = file.read(COPY_BUFFER)
     if b"\0" in head:
         raise SourceUnreadable(
-            f"{job.name} is not a text file: it has NUL bytes.", hint=FORMAT_HINT
+            f"{job.name} is not a text file: it contains NUL bytes.", hint=FORMAT_HINT
         )
     tab = "\t" if job.format is FileFormat.TSV else None
     try:
@@ -144,12 +144,12 @@ def csv_dialect(path: Path, packing: Packing, job: FileJob) -> CsvDialect:
     except HeaderBroken as broken:
         raise SourceUnreadable(
             f"{job.name} has no valid header: {broken}.",
-            hint="The first record of a CSV file has to name its columns (RFC 4180).",
+            hint="The first record of a CSV file must name its columns (RFC 4180).",
         ) from broken
     if dialect is None:
         raise SourceUnreadable(
             f"{job.name} has no header line: it is empty.",
-            hint="The first line of a CSV file names its columns.",
+            hint="The first line of a CSV file must name its columns.",
         )
     return dialect
 
