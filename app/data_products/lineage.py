@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from itertools import islice, takewhile
 
 from app.runs.model import Run, RunInput, RunKind
 
@@ -204,11 +203,11 @@ class Tracer:
         if run_ids:
             self._unseen_runs.update(id_ for id_ in run_ids if id_ not in self._by_id)
             return [self._by_id[run_id] for run_id in run_ids if run_id in self._by_id]
-        first = bisect_left(self._folders, f"{path}/", key=lambda item: item[0])
-        below = takewhile(
-            lambda item: item[0].startswith(f"{path}/"), islice(self._folders, first, None)
+        # "0" follows "/": everything below the path is between the two.
+        first, last = (
+            bisect_left(self._folders, f"{path}{end}", key=lambda item: item[0]) for end in "/0"
         )
-        newest_first = sorted(below, key=lambda item: item[1])
+        newest_first = sorted(self._folders[first:last], key=lambda item: item[1])
         return list({run.run_id: run for _, _, run in newest_first}.values())
 
     def _node(self, table: str) -> Node:
