@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -27,6 +28,8 @@ MOST_TRANSIENT = 500
 """Tokens are renewed for as long as the process runs, so only the latest are kept."""
 MOST_OF_CALLER = 500
 """Each one is searched for in every text. More would slow down the gateway for all callers."""
+MOST_FORMS = 1500
+"""Spellings of a caller's secrets. Each line of a secret has its own."""
 LONGEST_FORM = 8 * 1024
 """Characters. A part of a longer secret may remain where `clean_start` cuts a text."""
 LONGEST_NAME = 200
@@ -63,7 +66,7 @@ class Scope:
                     self._secrets.move_to_end(secret)
             while len(self._secrets) > MOST_OF_CALLER:
                 self._secrets.popitem(last=False)
-            self.forms = _longest_first(self._secrets)
+            self.forms = _longest_first(_newest_forms(self._secrets))
 
 
 _scope: ContextVar[Scope | None] = ContextVar("secrets of a caller", default=None)
@@ -124,7 +127,8 @@ class Redactor:
                 self._update_forms()
 
     def _update_forms(self) -> None:
-        self._forms = _longest_first((*self._lasting, *self._transient))
+        secrets = (*self._lasting, *self._transient)
+        self._forms = _longest_first(form for secret in secrets for form in _forms(secret))
 
     def clean(self, text: str) -> str:
         current = _scope.get()
@@ -208,9 +212,18 @@ class _Member:
         return retained
 
 
-def _longest_first(secrets: Iterable[str]) -> tuple[str, ...]:
-    forms = {form for secret in secrets for form in _forms(secret)}
-    return tuple(sorted(forms, key=len, reverse=True))
+def _longest_first(forms: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(forms), key=len, reverse=True))
+
+
+def _newest_forms(secrets: OrderedDict[str, None]) -> Iterable[str]:
+    """Return the spellings of the newest secrets, as many as may be searched for."""
+    forms: dict[str, None] = {}
+    for secret in reversed(secrets):
+        forms |= dict.fromkeys(_forms(secret))
+        if len(forms) >= MOST_FORMS:
+            break
+    return islice(forms, MOST_FORMS)
 
 
 def _forms(secret: str) -> Iterable[str]:

@@ -1,13 +1,24 @@
 """The rules of bronze paths, whichever engine writes them."""
 
 import re
-from collections.abc import Collection, Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from app.airbyte.engine import Ingestion
 from app.errors import Conflict, PathRefused
 
 BRONZE = "bronze"
+MOST_SHOWN = 20
 DISJOINT = "No ingestion may write to, above or below a path of another one."
+
+
+@dataclass(frozen=True)
+class Writes:
+    """The bronze paths that an ingestion writes."""
+
+    id: str
+    name: str
+    paths: Iterable[str]
 
 
 def require_bronze(bucket: str, path: str, lake_bucket: str) -> None:
@@ -41,24 +52,47 @@ def bucket_key(url: str, bucket: str, prefixes: Iterable[str]) -> str:
     return key
 
 
-def refuse_taken(paths: Iterable[str], ingestions: Iterable[Ingestion], own_id: str | None) -> None:
+def refuse_taken(
+    paths: Iterable[str],
+    ingestions: Iterable[Writes],
+    own_id: str | None,
+    remedy: str = "Choose other streams, or another destination.",
+) -> None:
     """Raises `Conflict` when one of these bronze paths overlaps one of another ingestion."""
-    requested = tuple(paths)
+    requested = PathIndex(paths)
     for other in ingestions:
-        taken = overlapping(requested, (stream.path for stream in other.streams))
-        if other.id != own_id and taken:
+        if other.id != own_id and (taken := requested.overlapping(other.paths)):
             raise Conflict(
-                f"The ingestion {other.name} already writes {', '.join(taken)}.",
-                hint=f"{DISJOINT} Choose other streams, or another destination.",
+                f"The ingestion {other.name} already writes {_listed(taken)}.",
+                hint=f"{DISJOINT} {remedy}",
                 conflicting_id=other.id,
             )
 
 
-def overlapping(paths: Collection[str], others: Iterable[str]) -> list[str]:
-    """Return those of `others` that equal, contain or lie below one of `paths`, sorted. A reader
-    of a path gets everything below it."""
-    return sorted(o for o in set(others) if any(_is_below(o, p) or _is_below(p, o) for p in paths))
+class PathIndex:
+    """Finds the paths that equal, contain or lie below one of these. A reader of a path gets
+    everything below it."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        # With a slash at the end, a folder is the start of everything below it, and nothing else.
+        self._folders = sorted({f"{path}/" for path in paths})
+        self._outermost: list[str] = []
+        for folder in self._folders:
+            if not (self._outermost and folder.startswith(self._outermost[-1])):
+                self._outermost.append(folder)
+
+    def overlapping(self, others: Iterable[str]) -> list[str]:
+        """Return those of `others` that overlap, sorted. Two bisections find each of them."""
+        return sorted(other for other in set(others) if self._overlaps(f"{other}/"))
+
+    def _overlaps(self, other: str) -> bool:
+        first = bisect_left(self._folders, other)
+        contains = first < len(self._folders) and self._folders[first].startswith(other)
+        above = bisect_right(self._outermost, other)
+        return contains or (above > 0 and other.startswith(self._outermost[above - 1]))
 
 
-def _is_below(path: str, folder: str) -> bool:
-    return f"{path}/".startswith(f"{folder}/")
+def _listed(paths: Sequence[str]) -> str:
+    left_out = len(paths) - MOST_SHOWN
+    more = f" and {left_out} more" if left_out > 0 else ""
+    return ", ".join(paths[:MOST_SHOWN]) + more

@@ -27,6 +27,7 @@ from app.airbyte.engine import (
     SyncMode,
 )
 from app.airbyte.source_configs import TYPED, S3Config
+from app.airbyte.streams import MOST_STREAMS
 from app.bodies import Body
 from app.free_json import FreeJson, check_free_json
 from app.nearest import nearest_name
@@ -171,7 +172,7 @@ class StreamBody(Body):
         return StreamSelection.model_validate(self.model_dump())
 
 
-Streams = Annotated[list[StreamBody], Field(min_length=1, max_length=1000)]
+Streams = Annotated[list[StreamBody], Field(min_length=1, max_length=MOST_STREAMS)]
 
 
 class IngestionCreate(Body):

@@ -1,11 +1,16 @@
 """The rules for which of a source's streams an ingestion reads, and how, for every engine."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from heapq import nsmallest
 
 from app.airbyte.engine import ConfiguredStream, Stream, StreamSelection
 from app.errors import InvalidRequest
 
 PathOf = Callable[[StreamSelection], str]
+MOST_STREAMS = 1_000
+"""The most streams of an ingestion: as many as a request can name. A source decides how many it
+has, and each run and manifest lists them all."""
+MOST_SHOWN = 100
 
 
 def configured(
@@ -16,16 +21,18 @@ def configured(
     Raises:
         InvalidRequest: A stream is unknown, lacks the mode, or is requested twice.
     """
-    by_name = {(stream.namespace, stream.name): stream for stream in available}
-    if requested is None:
-        requested = tuple(
-            StreamSelection(name=s.name, namespace=s.namespace) for s in by_name.values()
-        )
-    if not requested:
+    offered = _Offered(available)
+    selections = offered.all() if requested is None else requested
+    if not selections:
         raise InvalidRequest("An ingestion needs at least one stream.")
+    if len(selections) > MOST_STREAMS:
+        raise InvalidRequest(
+            f"The source has {len(selections)} streams: expected at most {MOST_STREAMS}.",
+            hint="Name the streams to read in `streams`.",
+        )
     streams: dict[str, ConfiguredStream] = {}
-    for selection in requested:
-        stream = _matching(selection, by_name)
+    for selection in selections:
+        stream = offered.matching(selection)
         path = path_of(selection.model_copy(update={"namespace": stream.namespace}))
         if path in streams:
             raise InvalidRequest(
@@ -36,21 +43,37 @@ def configured(
     return tuple(streams.values())
 
 
-def _matching(
-    selection: StreamSelection, by_name: Mapping[tuple[str | None, str], Stream]
-) -> Stream:
-    matches = [
-        s
-        for (space, name), s in by_name.items()
-        if name == selection.name and selection.namespace in {None, space}
-    ]
-    if len(matches) != 1:
-        names = sorted(name for _, name in by_name)
-        which = "has no stream" if not matches else "has several streams"
-        raise InvalidRequest(
-            f"The source {which} {selection.name}.", missing=selection.name, streams=names[:100]
-        )
-    return matches[0]
+class _Offered:
+    """The streams of a source, found by name. Each lookup takes the same time, however many there
+    are."""
+
+    def __init__(self, available: Iterable[Stream]) -> None:
+        self._exact = {(stream.namespace, stream.name): stream for stream in available}
+        self._by_name: dict[str, list[Stream]] = {}
+        for stream in self._exact.values():
+            self._by_name.setdefault(stream.name, []).append(stream)
+
+    def all(self) -> tuple[StreamSelection, ...]:
+        return tuple(StreamSelection(name=s.name, namespace=s.namespace) for s in self._streams())
+
+    def matching(self, selection: StreamSelection) -> Stream:
+        """Return the only stream of that name. A namespace is optional if the name is unique."""
+        if selection.namespace is None:
+            matches = self._by_name.get(selection.name, [])
+        else:
+            exact = self._exact.get((selection.namespace, selection.name))
+            matches = [exact] if exact else []
+        if len(matches) != 1:
+            which = "has no stream" if not matches else "has several streams"
+            raise InvalidRequest(
+                f"The source {which} {selection.name}.",
+                missing=selection.name,
+                streams=nsmallest(MOST_SHOWN, (stream.name for stream in self._streams())),
+            )
+        return matches[0]
+
+    def _streams(self) -> Iterable[Stream]:
+        return self._exact.values()
 
 
 def _configured(selection: StreamSelection, stream: Stream, path: str) -> ConfiguredStream:

@@ -1,5 +1,6 @@
 """The response bodies of `/airbyte`. The mixed case is Airbyte's."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -83,6 +84,10 @@ class StreamView(BaseModel):
 
 class StreamList(BaseModel):
     streams: list[StreamView]
+
+    @classmethod
+    def of(cls, streams: Iterable[Stream]) -> "StreamList":
+        return cls(streams=[StreamView.of(stream) for stream in streams])
 
 
 class SinkView(BaseModel):

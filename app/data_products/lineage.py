@@ -5,9 +5,11 @@ wrote the exact snapshot that was read. If no recorded run did (for a view, or a
 it is the newest run that had ended before the reader began.
 """
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from app.runs.model import Run, RunInput, RunKind
 
@@ -108,17 +110,29 @@ class Tracer:
             unseen_runs=frozenset(self._unseen_runs),
         )
 
-    def _upstream(self, end: Node, writer: Run | None, graph: Graph) -> None:
-        if writer is None:
-            return
-        for read in writer.inputs:
-            if read.table.startswith(BRONZE):
-                self._bronze(end, read, writer, graph)
-                continue
-            node = self._node(read.table)
-            graph.connect(node, end, writer.run_id)
-            if graph.add(node):
-                self._upstream(node, self._writer_of(read, writer), graph)
+    def _upstream(self, start: Node, writer: Run | None, graph: Graph) -> None:
+        """Walk depth first. Not by recursion: tables may be made of one another at any depth."""
+        open_ = [(start, writer, iter(writer.inputs))] if writer else []
+        while open_:
+            end, reader, reads = open_[-1]
+            above = next(filter(None, (self._above(end, r, reader, graph) for r in reads)), None)
+            if above is None:
+                open_.pop()
+            else:
+                node, run = above
+                open_.append((node, run, iter(run.inputs)))
+
+    def _above(
+        self, end: Node, read: RunInput, reader: Run, graph: Graph
+    ) -> tuple[Node, Run] | None:
+        """Add what a run read. Return a new table with the run that wrote it, to go on from."""
+        if read.table.startswith(BRONZE):
+            self._bronze(end, read, reader, graph)
+            return None
+        node = self._node(read.table)
+        graph.connect(node, end, reader.run_id)
+        writer = self._writer_of(read, reader) if graph.add(node) else None
+        return (node, writer) if writer else None
 
     def _bronze(self, end: Node, read: RunInput, reader: Run, graph: Graph) -> None:
         path = read.table.rstrip("/")
@@ -133,18 +147,43 @@ class Tracer:
                 graph.connect(source, node, sync.run_id)
 
     def _downstream(self, start: Node, graph: Graph) -> None:
+        open_ = [self._below(start, graph)]
+        while open_:
+            node = next(open_[-1], None)
+            if node is None:
+                open_.pop()
+            else:
+                open_.append(self._below(node, graph))
+
+    def _below(self, start: Node, graph: Graph) -> Iterator[Node]:
+        """Add what is made of the node, and yield each new table."""
         product = self._products.get(start.id)
         for consumer in product.consumers if product else ():
             node = Node(f"consumer:{consumer}", NodeType.CONSUMER, consumer)
             graph.add(node)
             graph.connect(start, node, None)
-        for table in self._by_table:
-            run = self._current(table)
-            if table != start.id and run and any(read.table == start.id for read in run.inputs):
-                node = self._node(table)
-                graph.connect(start, node, run.run_id)
-                if graph.add(node):
-                    self._downstream(node, graph)
+        for table, run in self._readers.get(start.id, ()):
+            node = self._node(table)
+            graph.connect(start, node, run.run_id)
+            if graph.add(node):
+                yield node
+
+    @cached_property
+    def _readers(self) -> dict[str, list[tuple[str, Run]]]:
+        """The tables that are made of each table, with the runs that wrote their current state."""
+        readers: dict[str, list[tuple[str, Run]]] = {}
+        for table, runs in self._by_table.items():
+            for name in {read.table for read in runs[0].inputs} - {table}:
+                readers.setdefault(name, []).append((table, runs[0]))
+        return readers
+
+    @cached_property
+    def _folders(self) -> list[tuple[str, int, Run]]:
+        """The bronze paths with a slash at the end, so that those below a path are neighbours."""
+        paths = enumerate(self._by_path.items())
+        return sorted(
+            ((f"{path}/", number, run) for number, (path, run) in paths), key=lambda item: item[:2]
+        )
 
     def _current(self, table: str) -> Run | None:
         """Return the run that wrote the current state of the table."""
@@ -162,10 +201,14 @@ class Tracer:
 
     def _syncs_of(self, path: str, run_ids: tuple[str, ...]) -> list[Run]:
         if run_ids:
-            self._unseen_runs.update(set(run_ids) - set(self._by_id))
+            self._unseen_runs.update(id_ for id_ in run_ids if id_ not in self._by_id)
             return [self._by_id[run_id] for run_id in run_ids if run_id in self._by_id]
-        below = (run for key, run in self._by_path.items() if f"{key}/".startswith(f"{path}/"))
-        return list({run.run_id: run for run in below}.values())
+        # "0" follows "/": everything below the path is between the two.
+        first, last = (
+            bisect_left(self._folders, f"{path}{end}", key=lambda item: item[0]) for end in "/0"
+        )
+        newest_first = sorted(self._folders[first:last], key=lambda item: item[1])
+        return list({run.run_id: run for _, _, run in newest_first}.values())
 
     def _node(self, table: str) -> Node:
         product = self._products.get(table)

@@ -138,7 +138,8 @@ async def run_data_product(
 @router.get("/{product_id}/lineage")
 async def get_lineage(product_id: str, service: ServiceDep) -> LineageView:
     """Returns what the table was built from and what is built from it."""
-    return LineageView.of(*await service.lineage(product_id))
+    record, lineage = await service.lineage(product_id)
+    return await anyio.to_thread.run_sync(LineageView.of, record, lineage)
 
 
 @router.get("/{product_id}/stats")

@@ -1,9 +1,10 @@
 """Gathers the few runs that a lineage needs."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
 
 from app.data_products.lineage import Lineage, ProductTable, Tracer
-from app.runs.model import RunState
+from app.runs.model import Run, RunState
 from app.runs.service import RunService
 
 RUNS_OF_A_TABLE = 200
@@ -18,8 +19,8 @@ async def trace(
     by_id = {run.run_id: run for run in (await runs.latest_success()).values()}
     requested: set[str] = set()
     while True:
-        newest_first = sorted(by_id.values(), key=lambda run: run.created_at, reverse=True)
-        lineage = Tracer(newest_first, products, silver_schema).trace(table)
+        # In a thread: callers decide how many tables are made of one another.
+        lineage = await asyncio.to_thread(_lineage, by_id.values(), table, products, silver_schema)
         tables, syncs = lineage.unseen_tables - requested, lineage.unseen_runs - requested
         if not tables and not syncs:
             return lineage
@@ -30,3 +31,10 @@ async def trace(
         for run_id in syncs:
             run = await runs.find(run_id)
             by_id |= {run_id: run} if run else {}
+
+
+def _lineage(
+    runs: Iterable[Run], table: str, products: Mapping[str, ProductTable], silver_schema: str
+) -> Lineage:
+    newest_first = sorted(runs, key=lambda run: run.created_at, reverse=True)
+    return Tracer(newest_first, products, silver_schema).trace(table)

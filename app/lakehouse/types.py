@@ -1,6 +1,7 @@
 """Converts Iceberg's types into Trino's spelling, and back."""
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,7 +52,31 @@ def iceberg_type(spelling: str) -> "IcebergType":
     from pyiceberg import types
 
     name, arguments = _parts(spelling)
-    simple: dict[str, IcebergType] = {
+    simple = _simple_types()
+    match name, arguments:
+        case "decimal", [precision, scale]:
+            return types.DecimalType(int(precision), int(scale))
+        case "decimal", [precision]:
+            return types.DecimalType(int(precision), 0)
+        case "array", [element]:
+            return types.ListType(0, iceberg_type(element), element_required=False)
+        case "map", [key, value]:
+            return types.MapType(0, iceberg_type(key), 0, iceberg_type(value), value_required=False)
+        case "row", fields:
+            named = (_field(field) for field in fields)
+            return types.StructType(
+                *(types.NestedField(0, name, iceberg_type(kind)) for name, kind in named)
+            )
+        case _ if name in simple:
+            return simple[name]
+    raise ValueError(f"there is no Iceberg type for {spelling}")
+
+
+@cache
+def _simple_types() -> "dict[str, IcebergType]":
+    from pyiceberg import types
+
+    return {
         "boolean": types.BooleanType(),
         "tinyint": types.IntegerType(),
         "smallint": types.IntegerType(),
@@ -70,23 +95,6 @@ def iceberg_type(spelling: str) -> "IcebergType":
         "uuid": types.UUIDType(),
         "varbinary": types.BinaryType(),
     }
-    match name, arguments:
-        case "decimal", [precision, scale]:
-            return types.DecimalType(int(precision), int(scale))
-        case "decimal", [precision]:
-            return types.DecimalType(int(precision), 0)
-        case "array", [element]:
-            return types.ListType(0, iceberg_type(element), element_required=False)
-        case "map", [key, value]:
-            return types.MapType(0, iceberg_type(key), 0, iceberg_type(value), value_required=False)
-        case "row", fields:
-            named = (_field(field) for field in fields)
-            return types.StructType(
-                *(types.NestedField(0, name, iceberg_type(kind)) for name, kind in named)
-            )
-        case _ if name in simple:
-            return simple[name]
-    raise ValueError(f"there is no Iceberg type for {spelling}")
 
 
 def _parts(spelling: str) -> tuple[str, list[str]]:

@@ -43,8 +43,10 @@ class RunArchive:
         return len(self._outbox)
 
     def get(self, run_id: str) -> Run | None:
-        stored = self.objects().get(run_id)
-        return stored.run if stored else None
+        if run_id in self._archived:
+            return self._archived[run_id][0].run
+        waiting = self._outbox.items.get(run_id)
+        return waiting.run if waiting else None
 
     def objects(self) -> Mapping[str, StoredRun]:
         archived = {run_id: stored for run_id, (stored, _) in self._archived.items()}

@@ -179,4 +179,9 @@ def _newest(
         current = newest.get(name)
         if current is None or (position(current), current.version) < (position(run), run.version):
             newest[name] = run
-    return {name: run.read() if isinstance(run, EndedRun) else run for name, run in newest.items()}
+    # A sync is the newest run of each of its paths.
+    distinct = {run.run_id: run for run in newest.values() if isinstance(run, EndedRun)}
+    read = {run_id: run.read() for run_id, run in distinct.items()}
+    return {
+        name: read[run.run_id] if isinstance(run, EndedRun) else run for name, run in newest.items()
+    }

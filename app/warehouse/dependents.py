@@ -54,7 +54,7 @@ class DependentViews:
     ) -> None:
         """Check that the views can be built on these columns, before a run gives them to the table.
         Raises `EngineFailed`."""
-        if before is None or _same(before.columns, columns):
+        if before is None or await _same(before.columns, columns):
             return
         _, broken = await self._plan(table, before.columns, columns)
         if broken:
@@ -66,7 +66,7 @@ class DependentViews:
         table has now. Return their names, each after those that it reads. Raises `EngineFailed`,
         which names the views that cannot be built, after the other views are built."""
         current = await self._catalog.table(table) or await self._catalog.view(table)
-        if current is None or _same(before, current.columns):
+        if current is None or await _same(before, current.columns):
             return []
         rebuilt, broken = await self._plan(table, before, current.columns)
         names = []
@@ -103,7 +103,7 @@ class DependentViews:
                     broken[view.table] = error.detail
                     changed.add(name)
                 continue
-            if _same(view.columns, query.columns):
+            if await _same(view.columns, query.columns):
                 continue
             if RUN_ID_PROPERTY not in view.properties:
                 broken[view.table] = "Its columns would change, and Asgard did not create it."
@@ -218,7 +218,14 @@ def _stand_in(columns: Columns) -> str:
     return f"SELECT {', '.join(nulls)}"
 
 
-def _same(one: Columns, other: Columns) -> bool:
+async def _same(one: Columns, other: Columns) -> bool:
+    if [(c.name, c.type) for c in one] == [(c.name, c.type) for c in other]:
+        return True
+    # In a thread: a type may have any number of fields, and a table 10,000 columns.
+    return await asyncio.to_thread(_alike, one, other)
+
+
+def _alike(one: Columns, other: Columns) -> bool:
     return [_plain(column) for column in one] == [_plain(column) for column in other]
 
 

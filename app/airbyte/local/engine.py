@@ -11,6 +11,7 @@ import anyio.to_thread
 
 from app.airbyte.engine import (
     CheckResult,
+    ConfiguredStream,
     Connector,
     Destination,
     DestinationDraft,
@@ -21,6 +22,7 @@ from app.airbyte.engine import (
     Source,
     SourceDraft,
     Stream,
+    StreamSelection,
 )
 from app.airbyte.local.connectors.packages import allowed_packages
 from app.airbyte.local.connectors.source import CHECKPOINT_ROWS, CHECKPOINT_SECONDS, LocalAirbyte
@@ -223,7 +225,7 @@ class LocalIngestionEngine:
         streams = previous.streams
         if change.streams is not None or change.all_streams:
             prefix = (await self._destination(previous.destination_id)).doc.prefix
-            streams = configured(await self._available(previous.source_id), change.streams, prefix)
+            streams = await self._configured(previous.source_id, change.streams, prefix)
             update["streams"] = streams
         paths = [stream.path for stream in streams]
         record = await self._ingestions.update(
@@ -302,10 +304,16 @@ class LocalIngestionEngine:
             return await self._files.streams(config)
         return await self._airbyte.recent_streams(source.type, config, secrets)
 
+    async def _configured(
+        self, source_id: str, requested: tuple[StreamSelection, ...] | None, prefix: str
+    ) -> tuple[ConfiguredStream, ...]:
+        available = await self._available(source_id)
+        return await anyio.to_thread.run_sync(configured, available, requested, prefix)
+
     async def _ingestion_doc(self, draft: IngestionDraft) -> IngestionDoc:
         refuse_schedule(draft.schedule)
         prefix = (await self._destination(draft.destination_id)).doc.prefix
-        streams = configured(await self._available(draft.source_id), draft.streams, prefix)
+        streams = await self._configured(draft.source_id, draft.streams, prefix)
         return IngestionDoc(
             name=draft.name,
             source_id=draft.source_id,

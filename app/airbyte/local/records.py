@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from app.airbyte import streams
-from app.airbyte.bronze_paths import DISJOINT, overlapping
+from app.airbyte.bronze_paths import Writes, refuse_taken
 from app.airbyte.engine import (
     ConfiguredStream,
     Destination,
@@ -20,7 +20,7 @@ from app.airbyte.engine import (
     SyncMode,
 )
 from app.airbyte.secrets import masked
-from app.errors import Conflict, NotSupported, PathRefused
+from app.errors import NotSupported, PathRefused
 from app.frozen import Frozen
 from app.lakehouse.records.table import Record
 
@@ -97,15 +97,13 @@ def refuse_taken_paths(
     paths: Iterable[str], ingestions: Mapping[str, Record[IngestionDoc]], own_id: str | None
 ) -> None:
     """Raises `Conflict` when one of these bronze paths overlaps one of another ingestion."""
-    requested = tuple(paths)
-    for other in ingestions.values():
-        taken = overlapping(requested, (stream.path for stream in other.doc.streams))
-        if other.id != own_id and taken:
-            raise Conflict(
-                f"The ingestion {other.doc.name} already writes {', '.join(taken)}.",
-                hint=f"{DISJOINT} Choose other streams, or give the file source a dataset_name.",
-                conflicting_id=other.id,
-            )
+    others = (
+        Writes(other.id, other.doc.name, (stream.path for stream in other.doc.streams))
+        for other in ingestions.values()
+    )
+    refuse_taken(
+        paths, others, own_id, "Choose other streams, or give the file source a dataset_name."
+    )
 
 
 def refuse_schedule(schedule: Schedule) -> None:

@@ -43,6 +43,11 @@ class LocalSync:
         self._control = control
         self._run_id = control.run.run_id
         self._streams = {stream.path: stream for stream in ingestion.streams}
+        self._incremental = frozenset(
+            path
+            for path, stream in self._streams.items()
+            if stream.sync_mode.source_mode == "incremental"
+        )
         self._config_changed = config_changed
         self._files: dict[str, list[BronzeFile]] = {path: [] for path in self._streams}
         """Files that no checkpoint covers yet."""
@@ -126,11 +131,6 @@ class LocalSync:
 
     async def config_changed(self, config: dict[str, Any]) -> None:
         await self._config_changed(config)
-
-    @property
-    def _incremental(self) -> frozenset[str]:
-        streams = self._streams.items()
-        return frozenset(p for p, s in streams if s.sync_mode.source_mode == "incremental")
 
     async def _begin(self, source: Source) -> VersionedManifest:
         return await self._manifests.begin(

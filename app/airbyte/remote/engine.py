@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 import structlog
 
-from app.airbyte.bronze_paths import refuse_taken
+from app.airbyte.bronze_paths import Writes, refuse_taken
 from app.airbyte.engine import (
     S3,
     CheckResult,
@@ -32,8 +33,8 @@ from app.airbyte.remote.mapping import (
     ingestion_of,
     schedule_body,
     source_of,
-    stream_of,
     streams_body,
+    streams_of,
 )
 from app.airbyte.remote.ownership import Claims
 from app.airbyte.remote.resources import CONNECTION, DESTINATION, SOURCE, AirbyteResources
@@ -219,7 +220,7 @@ class RemoteIngestionEngine:
             wire = await self._resources.get(CONNECTION, ingestion_id)
             destination = await self._resources.get(DESTINATION, previous.destination_id)
             streams = await self._configured(wire, destination, change.streams)
-            refuse_taken(_paths(streams), await self.ingestions(), previous.id)
+            await self._refuse_taken(streams, previous.id)
             body["configurations"] = streams_body(streams, wire)
         if body:
             await self.client.patch(f"/connections/{previous.id}", body)
@@ -285,7 +286,7 @@ class RemoteIngestionEngine:
         }
         streams = await self._configured(body, destination, draft.streams)
         if check_paths:
-            refuse_taken(_paths(streams), await self.ingestions(), None)
+            await self._refuse_taken(streams, None)
         return {**body, "configurations": streams_body(streams)}, destination
 
     async def _configured(
@@ -293,17 +294,25 @@ class RemoteIngestionEngine:
     ) -> tuple[ConfiguredStream, ...]:
         pair = {"destinationId": destination["destinationId"]}
         available = await self._streams(connection["sourceId"], pair)
-        return configured(
-            available,
-            requested,
-            lambda s: stream_path(connection, destination, s.name, s.namespace, self._s3.bucket),
-        )
+
+        def path_of(stream: StreamSelection) -> str:
+            return stream_path(
+                connection, destination, stream.name, stream.namespace, self._s3.bucket
+            )
+
+        return await anyio.to_thread.run_sync(configured, available, requested, path_of)
+
+    async def _refuse_taken(
+        self, streams: tuple[ConfiguredStream, ...], own_id: str | None
+    ) -> None:
+        others = [Writes(o.id, o.name, _paths(o.streams)) for o in await self.ingestions()]
+        refuse_taken(_paths(streams), others, own_id)
 
     async def _streams(self, source_id: str, params: Json) -> tuple[Stream, ...]:
         id_ = str((await self._resources.get(SOURCE, source_id))["sourceId"])
         self._sent.register_secrets(id_)
         streams = await self.client.get_slow("/streams", {"sourceId": id_, **params})
-        return tuple(stream_of(stream) for stream in streams)
+        return await anyio.to_thread.run_sync(streams_of, streams)
 
     def _ingestion(self, wire: Json, destination: Json | None, creator: str | None) -> Ingestion:
         def path_of(name: str, namespace: str | None) -> str:

@@ -1,6 +1,6 @@
 """Converts Airbyte's JSON into the values of the port, and back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, assert_never
@@ -132,6 +132,10 @@ def ingestion_of(wire: Json, path_of: PathOf, created_by: str | None) -> Ingesti
         created_at=_time(wire),
         created_by=created_by or UNKNOWN_CALLER,
     )
+
+
+def streams_of(streams: Iterable[Json]) -> tuple[Stream, ...]:
+    return tuple(stream_of(stream) for stream in streams)
 
 
 def stream_of(wire: Json) -> Stream:

@@ -15,7 +15,7 @@ EXECUTOR_KILLED = re.compile(r"exit code:? ?137|exited with code 137", re.IGNORE
 """Spark calls that a "possible" lack of memory. If it is one, Kubernetes says OOMKilled."""
 UNREACHABLE = re.compile(
     r"Connection refused|UnknownHostException|connect timed out|Read timed out|"
-    r"NoHttpResponseException|Connect to .* failed|SdkClientException: Unable to execute"
+    r"NoHttpResponseException|Connect to .{1,300} failed|SdkClientException: Unable to execute"
 )
 DENIED = re.compile(r"Access ?Denied|Status Code: 40[13]|NotAuthorizedException|ForbiddenException")
 NAME = re.compile(r"`([^`]+)`")

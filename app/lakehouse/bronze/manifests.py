@@ -296,8 +296,10 @@ def _at(path: str, manifests: list[Manifest]) -> list[tuple[Manifest, str, Bronz
             if inside or path.startswith(f"{stream}/"):
                 claims.setdefault(stream, []).append(manifest)
     entries: list[tuple[Manifest, str, BronzeFile | None]] = []
+    claiming = {id(m): m for claimants in claims.values() for m in claimants}
+    written = {key: _written(manifest) for key, manifest in claiming.items()}
     for stream, claimants in sorted(claims.items()):
-        for manifest in _counting(stream, claimants):
+        for manifest in _counting(stream, claimants, written):
             files = [
                 file
                 for file in manifest.streams[stream].files
@@ -309,9 +311,14 @@ def _at(path: str, manifests: list[Manifest]) -> list[tuple[Manifest, str, Bronz
     return entries
 
 
-def _counting(stream: str, claimants: list[Manifest]) -> list[Manifest]:
+def _written(manifest: Manifest) -> frozenset[str]:
+    return frozenset(stream.path for commit in manifest.commits for stream in commit.streams)
+
+
+def _counting(
+    stream: str, claimants: list[Manifest], written: Mapping[int, frozenset[str]]
+) -> list[Manifest]:
     """Return the manifests that count. Files of deleted ingestions count until an existing
     ingestion has written there."""
     living = [m for m in claimants if m.streams[stream].active]
-    wrote = any(output.path == stream for m in living for c in m.commits for output in c.streams)
-    return living if wrote else claimants
+    return living if any(stream in written[id(m)] for m in living) else claimants

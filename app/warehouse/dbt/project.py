@@ -160,7 +160,8 @@ class DbtProject:
         the others are written again without refs to them."""
         views = {spec.name for spec in specs if spec.materialization.is_view}
         while True:
-            refs = files.allowed_refs(self._gold_names(reads), views)
+            # In a thread: callers decide how many models read one another.
+            refs = await asyncio.to_thread(files.allowed_refs, self._gold_names(reads), views)
             models: list[files.ModelText] = []
             for spec in sorted(specs, key=lambda spec: spec.name):
                 if spec.name not in reads:

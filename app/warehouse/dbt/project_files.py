@@ -1,6 +1,6 @@
 """Renders the generated dbt project: pure functions from models to files."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -78,23 +78,44 @@ def allowed_refs(reads: Mapping[str, Sequence[str]], views: set[str]) -> dict[st
     circle must be a `source()`, but never one to a view: views exist only as models.
     """
     refs: dict[str, set[str]] = {name: set() for name in reads}
+    reachable = _Reachable(reads)
     edges = [(a, b) for a in sorted(reads) for b in sorted(set(reads[a])) if b in reads and a != b]
     for reader, read in sorted(edges, key=lambda edge: edge[1] not in views):
-        if read in views or not _reaches(refs, read, reader):
+        if read in views or not reachable.leads(read, reader):
             refs[reader].add(read)
+            reachable.connect(reader, read)
     return refs
 
 
-def _reaches(refs: Mapping[str, set[str]], start: str, goal: str) -> bool:
-    seen, waiting = set(), [start]
-    while waiting:
-        name = waiting.pop()
-        if name == goal:
-            return True
-        if name not in seen:
-            seen.add(name)
-            waiting.extend(refs[name])
-    return False
+class _Reachable:
+    """Knows which models lead to which, as edges are added. Each pair is noted once, so the time
+    does not depend on the number of paths. A set of models is an integer, with a bit for each."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._numbers = {name: number for number, name in enumerate(names)}
+        self._below = [1 << number for number in self._numbers.values()]
+        self._above = list(self._below)
+
+    def leads(self, start: str, goal: str) -> bool:
+        return bool(self._below[self._numbers[start]] >> self._numbers[goal] & 1)
+
+    def connect(self, start: str, end: str) -> None:
+        if self.leads(start, end):
+            return
+        first, last = self._numbers[start], self._numbers[end]
+        above, below = self._above[first], self._below[last]
+        starts, ends = above & ~self._above[last], below & ~self._below[first]
+        for number in _bits(starts):
+            self._below[number] |= below
+        for number in _bits(ends):
+            self._above[number] |= above
+
+
+def _bits(numbers: int) -> Iterator[int]:
+    while numbers:
+        lowest = numbers & -numbers
+        yield lowest.bit_length() - 1
+        numbers ^= lowest
 
 
 def model_files(model: ModelText, views_database: str | None) -> dict[str, str]:

@@ -211,7 +211,7 @@ class _Reading:
     async def _handle(self, kind: str, content: Any) -> None:
         match kind:
             case "log":
-                self._sink.log(content)
+                self._sink.log(_entry(str(content)))
             case "file":
                 await self._sink.file(
                     LocalFile(
@@ -234,6 +234,12 @@ class _Reading:
 
 def _key(stream: ConfiguredStream) -> str:
     return f"{stream.namespace}/{stream.name}" if stream.namespace else stream.name
+
+
+def _entry(text: str) -> str:
+    """Return an entry of the log. Its further lines are indented, so that none of them looks like
+    an entry of its own."""
+    return "\n    ".join(text.splitlines())
 
 
 def _streams(streams: list[Message]) -> tuple[Stream, ...]:

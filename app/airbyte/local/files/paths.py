@@ -1,6 +1,7 @@
 """The files of a `file` source, if they may be read. Calls block: make them in a thread."""
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,11 @@ from app.airbyte.file_formats import FORMAT_NAMES, FileFormat, FileKind
 from app.errors import InvalidRequest, PathRefused, SourceNotFound
 
 SETTING = "INGESTION_ALLOWED_DIRS"
-SHOWN = 20
+MOST_FILES = 10_000
+"""The most data files of a directory."""
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, ends of lines, and the surrogates by which Python writes bytes of a name that
+are not UTF-8. No log and no response could show such a name."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +51,18 @@ def local_streams(choice: FileChoice, roots: Sequence[Path], home: Path) -> list
             f"{raw} may not be read: a file source reads local files and s3:// paths of the lake.",
             setting=SETTING,
         )
-    if "\0" in raw:
-        raise PathRefused("A path must not contain NUL characters.")
+    _require_text(raw)
     path = _allowed(roots[0] / raw, raw, roots, home)
     if path.is_dir():
-        names = sorted(child.name for child in path.iterdir() if not child.name.startswith("."))
-        data_files = [n for n in names if _format(n, choice.format, any_name=False)]
-        files = [(n, _allowed(path / n, n, roots, home)) for n in data_files]
+        visible = (c.name for c in path.iterdir() if not c.name.startswith("."))
+        names = _data_files(choice, raw, visible)
+        files = [(n, _allowed(path / n, n, roots, home)) for n in names]
         return _streams(choice, [(n, str(p)) for n, p in files if p.is_file()], raw, local=True)
     if not path.is_file():
         raise SourceNotFound(f"There is no file {raw}.", path=raw)
     if not os.access(path, os.R_OK):
         raise SourceNotFound(f"The gateway's user may not read {raw}.", path=raw)
+    _require_text(path.name)
     return _one(choice, path.name, str(path), local=True)
 
 
@@ -65,11 +70,31 @@ def bucket_streams(choice: FileChoice, prefix: str, keys: Iterable[str]) -> list
     """Returns the streams at a key prefix. `keys` are those that exist there."""
     keys = list(keys)
     if prefix in keys:
+        _require_text(prefix)
         return _one(choice, prefix.rsplit("/", 1)[-1], prefix, local=False)
-    below = [key for key in keys if key.rpartition("/")[0] == prefix]
-    names = [(key.rpartition("/")[2], key) for key in below]
-    files = [(n, k) for n, k in names if _format(n, choice.format, any_name=False)]
-    return _streams(choice, files, choice.url, local=False)
+    below = (key for key in keys if key.rpartition("/")[0] == prefix)
+    names = _data_files(choice, choice.url, (key.rpartition("/")[2] for key in below))
+    return _streams(choice, [(n, f"{prefix}/{n}") for n in names], choice.url, local=False)
+
+
+def _require_text(path: str) -> None:
+    if _NO_TEXT.search(path):
+        raise PathRefused("A path cannot have control characters, and must be valid UTF-8.")
+
+
+def _data_files(choice: FileChoice, shown: str, names: Iterable[str]) -> list[str]:
+    """Returns the names of the files of a directory that can be streams, sorted."""
+    data_files = sorted(
+        name
+        for name in names
+        if not _NO_TEXT.search(name) and _format(name, choice.format, any_name=False)
+    )
+    if len(data_files) > MOST_FILES:
+        raise InvalidRequest(
+            f"{shown} has {len(data_files)} data files: expected at most {MOST_FILES}.",
+            hint="Move them into several directories, and create a source for each.",
+        )
+    return data_files
 
 
 def _allowed(path: Path, shown: str, roots: Sequence[Path], home: Path) -> Path:

@@ -140,7 +140,7 @@ class LocalFiles:
         if choice.url.startswith(("s3://", "s3a://")):
             key = bucket_key(choice.url, self._store.bucket, self._prefixes)
             listed = [info.key for info in await self._store.list(key)]
-            return bucket_streams(choice, key, listed)
+            return await anyio.to_thread.run_sync(bucket_streams, choice, key, listed)
         return await anyio.to_thread.run_sync(local_streams, choice, self._roots, self._home)
 
 
