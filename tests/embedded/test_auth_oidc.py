@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import time
+from uuid import uuid4
 
 import pytest
 import structlog
@@ -154,7 +155,7 @@ def test_a_role_grants_the_scope_of_its_name_only_without_a_map(mapped, role, gr
 
 
 async def test_a_valid_subject_is_used_unchanged(closed, issuer):
-    path = "/api/v1/runs/0123456789abcdef/cancel"
+    path = f"/api/v1/runs/{uuid4().hex}/cancel"
     for sub in GOOD_SUBJECTS:
         headers = bearer(issuer.token(sub=sub, realm={"roles": ["runs:write"]}))
         answer = await closed.client.post(path, headers=headers)
