@@ -91,8 +91,9 @@ class RunReader:
             listed = runs.get(ended.run_id)
             if listed is None or listed.version < ended.version:
                 runs[ended.run_id] = ended
-        matches = (run for run in runs.values() if run_filter.matches(run))
-        return page_of(matches, cursor, limit, page)
+        matches = [run for run in runs.values() if run_filter.matches(run)]
+        # In a thread: each run on the page is parsed, and may list a thousand streams.
+        return await asyncio.to_thread(page_of, matches, cursor, limit, page)
 
     async def latest(
         self, subject_ids: Collection[str] | None = None, kind: RunKind | None = None

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app import redaction
+from app.airbyte.remote.s3_paths import safe
 from app.data_products.lineage import Tracer
 from app.data_transformation.kubernetes.spark_errors import translated
 from app.lakehouse.bronze.manifests import Manifest, StreamFiles, SyncCommit, _at
@@ -137,6 +138,11 @@ async def test_columns_of_equal_types_are_not_parsed(monkeypatch: pytest.MonkeyP
     assert parsed == []
     assert await dependents._same(columns[:1], [Column("c0", "int")])
     assert not await dependents._same(columns[:1], [Column("c0", "varchar")])
+
+
+def test_a_row_of_combining_characters_is_not_sorted() -> None:
+    assert safe("Ange\u0301lique \ufb01n") == "Angelique_fin"
+    assert safe("a" + "\u0301\u0316" * 500_000) == "a"
 
 
 def test_a_message_of_spark_is_searched_from_each_word_only_so_far() -> None:

@@ -129,8 +129,8 @@ class LocalIngestionEngine:
 
     async def create_source(self, source_id: str, draft: SourceDraft, caller: Caller) -> Source:
         await self.validate_source(draft)
-        pointers = self._reader(draft.type).secret_pointers(draft.type, draft.config)
-        config, secrets = split(draft.config, pointers)
+        # In a thread: a config may have thousands of values, and without a spec each may be secret.
+        config, secrets = await anyio.to_thread.run_sync(self._split, draft.type, draft.config)
         # First the secrets: a source without them would be broken, they are harmless without it.
         await anyio.to_thread.run_sync(self._secrets.put, source_id, secrets)
         doc = SourceDoc(name=draft.name, type=draft.type, config=config, workspace=draft.workspace)
@@ -287,15 +287,27 @@ class LocalIngestionEngine:
         """Return the config for the connector. Old records hold secrets that `source` masks."""
         stored = (await self._source(source.id)).doc.config
         secrets = await anyio.to_thread.run_sync(self._secrets.get, source.id)
-        config = joined(stored, secrets)
-        register_caller_secrets(
-            {*sure_secrets(config), *secret_values(self._secrets_of(source.type, config))}
+        config, known, hidden = await anyio.to_thread.run_sync(
+            self._joined, source.type, stored, secrets
         )
+        register_caller_secrets(known)
+        return config, hidden
+
+    def _joined(
+        self, type_: str, stored: dict[str, Any], secrets: dict[str, Any]
+    ) -> tuple[dict[str, Any], set[str], tuple[str, ...]]:
+        """Return the config, the values to hide in the gateway, and those that the connector's
+        worker hides."""
+        config = joined(stored, secrets)
+        known = {*sure_secrets(config), *secret_values(self._secrets_of(type_, config))}
         unmasked = split(stored, set())[1]
-        return config, secret_values(unmasked, secrets)
+        return config, known, secret_values(unmasked, secrets)
 
     def _secrets_of(self, type_: str, config: dict[str, Any]) -> dict[str, Any]:
-        return split(config, self._reader(type_).secret_pointers(type_, config))[1]
+        return self._split(type_, config)[1]
+
+    def _split(self, type_: str, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        return split(config, self._reader(type_).secret_pointers(type_, config))
 
     async def _available(self, source_id: str) -> tuple[Stream, ...]:
         source = await self.source(source_id)
