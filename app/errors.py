@@ -89,7 +89,7 @@ class AsgardError(Exception):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the error as `from_json` reads it. A class without a problem type of its own
+        """Return the error as `from_json` reads it. A class without its own problem type
         comes back as the class that it inherits the type from."""
         return {
             "problem": self.problem,
