@@ -3,6 +3,7 @@
 import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ from app.edge.security_headers import page_policy
 from app.edge.shutdown import on_signals
 from app.edge.strict import STRICTLY
 from app.http import problems
+from app.http.tags import TAGS
 from app.redaction import clean
 from app.runs import router as runs
 from app.telemetry.calls import Telemetry
@@ -105,6 +107,8 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        openapi_tags=TAGS,
+        generate_unique_id_function=attrgetter("name"),
     )
     api.state.metrics = metrics
     api.state.draining = False
@@ -216,9 +220,9 @@ def _add_docs(api: FastAPI) -> None:
         return _guarded(page)
 
     @api.get("/problems", tags=["problems"], dependencies=[STRICTLY])
-    def list_problems() -> list[dict[str, object]]:
+    def list_problems() -> list[problems.ProblemType]:
         """Lists every `type` that an error can have, and its meaning."""
-        return problems.catalogue()
+        return [problems.ProblemType(**item) for item in problems.catalogue()]
 
 
 def _guarded(page: HTMLResponse) -> HTMLResponse:

@@ -62,8 +62,8 @@ async def _request_id() -> str | None:
 
 
 async def _page(
-    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
-    page_size: Annotated[int, Query(ge=1, le=100)] = 20,
+    page: Annotated[int, Query(ge=1, le=1_000_000, description="Number of the page.")] = 1,
+    page_size: Annotated[int, Query(ge=1, le=100, description="Most items on a page.")] = 20,
 ) -> Page:
     return Page(page, page_size)
 
