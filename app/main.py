@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import fastapi_offline
 import structlog
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from app.airbyte import router as airbyte
@@ -35,6 +35,7 @@ from app.data_transformation import router as data_transformation
 from app.dbt_transformations import router as dbt_transformations
 from app.edge import health
 from app.edge.middleware import Edge
+from app.edge.root import root_response
 from app.edge.security_headers import page_policy
 from app.edge.shutdown import on_signals
 from app.edge.strict import STRICTLY
@@ -122,7 +123,7 @@ def create_app(settings: Settings) -> FastAPI:
             prefix=f"/api/{settings.api_version}",
             dependencies=[access.needs(domain), STRICTLY],
         )
-    _add_docs(api)
+    _add_docs(api, settings.api_version)
     api.add_middleware(Edge, metrics=metrics, settings=settings, telemetry=telemetry)
     if settings.cors_origins:
         # CORS is the outermost middleware, because a browser's preflight has no key.
@@ -191,11 +192,15 @@ async def _closing(tracing: "Tracing | None") -> AsyncIterator[None]:
             await anyio.to_thread.run_sync(tracing.close)
 
 
-def _add_docs(api: FastAPI) -> None:
+def _add_docs(api: FastAPI, api_version: str) -> None:
     """Serve Swagger UI and ReDoc from the package's own files, so they work without internet."""
     files = Path(fastapi_offline.__file__).parent / "static"
     api.mount("/static", StaticFiles(directory=files), name="static")
     icon = "/static/favicon.png"
+
+    @api.get("/", include_in_schema=False)
+    def get_root(request: Request) -> Response:
+        return root_response(request, api_version)
 
     @api.get("/docs", include_in_schema=False)
     def swagger() -> HTMLResponse:
