@@ -27,6 +27,7 @@ from app.http.dependencies import (
     IdempotencyDep,
     component,
     set_replayed,
+    use_id,
 )
 from app.runs.views import RunView
 from app.runs.waiting import AsyncSubmissionDep, SubmissionDep, WaitDep, accepted
@@ -39,9 +40,39 @@ def _service(request: Request) -> AirbyteService:
 
 
 ServiceDep = Annotated[AirbyteService, Depends(_service)]
-SourceRef = Annotated[str, Path(description="Id of the source.")]
-DestinationRef = Annotated[str, Path(description="Id of the destination.")]
-IngestionRef = Annotated[str, Path(description="Id of the ingestion.")]
+
+
+async def _source_id(
+    source_id: Annotated[str, Path(description="Id or name of the source.")],
+    request: Request,
+    service: ServiceDep,
+) -> str:
+    return use_id(request, "source_id", await service.source_id(source_id))
+
+
+SourceRef = Annotated[str, Depends(_source_id)]
+
+
+async def _destination_id(
+    destination_id: Annotated[str, Path(description="Id or name of the destination.")],
+    request: Request,
+    service: ServiceDep,
+) -> str:
+    return use_id(request, "destination_id", await service.destination_id(destination_id))
+
+
+DestinationRef = Annotated[str, Depends(_destination_id)]
+
+
+async def _ingestion_id(
+    ingestion_id: Annotated[str, Path(description="Id or name of the ingestion.")],
+    request: Request,
+    service: ServiceDep,
+) -> str:
+    return use_id(request, "ingestion_id", await service.ingestion_id(ingestion_id))
+
+
+IngestionRef = Annotated[str, Depends(_ingestion_id)]
 
 
 @router.get("/connectors")

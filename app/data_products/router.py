@@ -25,6 +25,7 @@ from app.http.dependencies import (
     PageDep,
     component,
     set_replayed,
+    use_id,
 )
 from app.runs.waiting import SubmissionDep, WaitDep, accepted
 
@@ -50,8 +51,18 @@ def _expected_version(
 
 
 ServiceDep = Annotated[DataProductService, Depends(_service)]
-ProductRef = Annotated[str, Path(description="Id of the data product.")]
 DropTable = Annotated[bool, Query(description="Drop the table, too.")]
+
+
+async def _product_id(
+    product_id: Annotated[str, Path(description="Id or name of the data product.")],
+    request: Request,
+    service: ServiceDep,
+) -> str:
+    return use_id(request, "product_id", await service.id_of(product_id))
+
+
+ProductRef = Annotated[str, Depends(_product_id)]
 VersionDep = Annotated[int | None, Depends(_expected_version)]
 
 

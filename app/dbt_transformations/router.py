@@ -21,6 +21,7 @@ from app.http.dependencies import (
     PageDep,
     component,
     set_replayed,
+    use_id,
 )
 from app.runs.waiting import SubmissionDep, WaitDep, accepted
 
@@ -36,8 +37,18 @@ def _service(request: Request) -> DbtService:
 
 
 ServiceDep = Annotated[DbtService, Depends(_service)]
-TransformationRef = Annotated[str, Path(description="Id of the transformation.")]
 DropTable = Annotated[bool, Query(description="Drop the table, too.")]
+
+
+async def _transformation_id(
+    transformation_id: Annotated[str, Path(description="Id or name of the transformation.")],
+    request: Request,
+    service: ServiceDep,
+) -> str:
+    return use_id(request, "transformation_id", await service.id_of(transformation_id))
+
+
+TransformationRef = Annotated[str, Depends(_transformation_id)]
 
 
 @router.post("/transform")

@@ -108,6 +108,12 @@ def _request_line(request: Request) -> str:
     return f"{request.method} {request.url.path.rstrip('/')}" + (f"?{query}" if query else "")
 
 
+def use_id(request: Request, parameter: str, resource_id: str) -> str:
+    """Replace a name in the path by the id that it stands for, in the audit, too."""
+    request.path_params[parameter] = resource_id
+    return resource_id
+
+
 RequestIdDep = Annotated[str | None, Depends(_request_id)]
 IdempotencyDep = Annotated[IdempotencyKey | None, Depends(_idempotency_key)]
 AsksSource = Depends(_asks_source)
