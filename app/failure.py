@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.shorten import LONGEST_DETAIL, LONGEST_HINT, shortened
 
@@ -33,7 +33,11 @@ def _hint(text: str) -> str:
 class Failure(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    cause: FailureCause
-    message: Annotated[str, AfterValidator(_detail)]
-    hint: Annotated[str, AfterValidator(_hint)] | None = None
-    retryable: bool = False
+    cause: FailureCause = Field(description="Cause, from a closed list.")
+    message: Annotated[str, AfterValidator(_detail)] = Field(
+        description="What happened, in one or two sentences."
+    )
+    hint: Annotated[str, AfterValidator(_hint)] | None = Field(
+        None, description="What to do about it."
+    )
+    retryable: bool = Field(False, description="Whether the same request may succeed later.")

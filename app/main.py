@@ -3,16 +3,17 @@
 import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import fastapi_offline
 import structlog
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from app.airbyte import router as airbyte
@@ -34,10 +35,12 @@ from app.data_transformation import router as data_transformation
 from app.dbt_transformations import router as dbt_transformations
 from app.edge import health
 from app.edge.middleware import Edge
+from app.edge.root import root_response
 from app.edge.security_headers import page_policy
 from app.edge.shutdown import on_signals
 from app.edge.strict import STRICTLY
 from app.http import problems
+from app.http.tags import TAGS
 from app.redaction import clean
 from app.runs import router as runs
 from app.telemetry.calls import Telemetry
@@ -105,6 +108,8 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        openapi_tags=TAGS,
+        generate_unique_id_function=attrgetter("name"),
     )
     api.state.metrics = metrics
     api.state.draining = False
@@ -118,7 +123,7 @@ def create_app(settings: Settings) -> FastAPI:
             prefix=f"/api/{settings.api_version}",
             dependencies=[access.needs(domain), STRICTLY],
         )
-    _add_docs(api)
+    _add_docs(api, settings.api_version)
     api.add_middleware(Edge, metrics=metrics, settings=settings, telemetry=telemetry)
     if settings.cors_origins:
         # CORS is the outermost middleware, because a browser's preflight has no key.
@@ -187,11 +192,15 @@ async def _closing(tracing: "Tracing | None") -> AsyncIterator[None]:
             await anyio.to_thread.run_sync(tracing.close)
 
 
-def _add_docs(api: FastAPI) -> None:
+def _add_docs(api: FastAPI, api_version: str) -> None:
     """Serve Swagger UI and ReDoc from the package's own files, so they work without internet."""
     files = Path(fastapi_offline.__file__).parent / "static"
     api.mount("/static", StaticFiles(directory=files), name="static")
     icon = "/static/favicon.png"
+
+    @api.get("/", include_in_schema=False)
+    def get_root(request: Request) -> Response:
+        return root_response(request, api_version)
 
     @api.get("/docs", include_in_schema=False)
     def swagger() -> HTMLResponse:
@@ -216,9 +225,9 @@ def _add_docs(api: FastAPI) -> None:
         return _guarded(page)
 
     @api.get("/problems", tags=["problems"], dependencies=[STRICTLY])
-    def list_problems() -> list[dict[str, object]]:
+    def list_problems() -> list[problems.ProblemType]:
         """Lists every `type` that an error can have, and its meaning."""
-        return problems.catalogue()
+        return [problems.ProblemType(**item) for item in problems.catalogue()]
 
 
 def _guarded(page: HTMLResponse) -> HTMLResponse:

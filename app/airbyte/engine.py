@@ -113,8 +113,8 @@ class Destination(Frozen):
 
 
 class StreamColumn(Frozen):
-    name: str
-    type: str
+    name: str = Field(description="Name of the column.")
+    type: str = Field(description="Type of the column, as the source states it.")
 
 
 class Stream(Frozen):

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from app.airbyte.schemas import IngestionCreate, IngestionPatch, SinkCreate, SourceCreate
 from app.airbyte.service import AirbyteService
@@ -27,6 +27,7 @@ from app.http.dependencies import (
     IdempotencyDep,
     component,
     set_replayed,
+    use_id,
 )
 from app.runs.views import RunView
 from app.runs.waiting import AsyncSubmissionDep, SubmissionDep, WaitDep, accepted
@@ -41,11 +42,45 @@ def _service(request: Request) -> AirbyteService:
 ServiceDep = Annotated[AirbyteService, Depends(_service)]
 
 
+async def _source_id(
+    source_id: Annotated[str, Path(description="Id or name of the source.")],
+    request: Request,
+    service: ServiceDep,
+) -> str:
+    return use_id(request, "source_id", await service.source_id(source_id))
+
+
+SourceRef = Annotated[str, Depends(_source_id)]
+
+
+async def _destination_id(
+    destination_id: Annotated[str, Path(description="Id or name of the destination.")],
+    request: Request,
+    service: ServiceDep,
+) -> str:
+    return use_id(request, "destination_id", await service.destination_id(destination_id))
+
+
+DestinationRef = Annotated[str, Depends(_destination_id)]
+
+
+async def _ingestion_id(
+    ingestion_id: Annotated[str, Path(description="Id or name of the ingestion.")],
+    request: Request,
+    service: ServiceDep,
+) -> str:
+    return use_id(request, "ingestion_id", await service.ingestion_id(ingestion_id))
+
+
+IngestionRef = Annotated[str, Depends(_ingestion_id)]
+
+
 @router.get("/connectors")
 async def list_connectors(service: ServiceDep, _: CallerDep) -> ConnectorList:
     """Lists the types of sources that the configured engine can run."""
     connectors = await service.connectors()
-    return ConnectorList(connectors=[ConnectorView.of(connector) for connector in connectors])
+    views = [ConnectorView.of(connector) for connector in connectors]
+    return ConnectorList(items=views, connectors=views, total_count=len(views))
 
 
 @router.post(
@@ -73,29 +108,33 @@ async def create_source(
 
 @router.get("/datasource")
 async def list_sources(service: ServiceDep, _: CallerDep) -> SourceList:
+    """Lists all sources."""
     return SourceList.of(await service.sources())
 
 
 @router.get("/datasource/{source_id}")
-async def get_source(source_id: str, service: ServiceDep, _: CallerDep) -> SourceView:
+async def get_source(source_id: SourceRef, service: ServiceDep, _: CallerDep) -> SourceView:
+    """Returns a source. Secrets in `config` are masked."""
     return SourceView.of(await service.source(source_id))
 
 
 @router.delete("/datasource/{source_id}", status_code=204)
-async def delete_source(source_id: str, service: ServiceDep, caller: CallerDep) -> None:
+async def delete_source(source_id: SourceRef, service: ServiceDep, caller: CallerDep) -> None:
     """Deletes a source. Returns 409 while an ingestion reads it."""
     await service.delete_source(source_id, caller)
 
 
 @router.post("/datasource/{source_id}/check", dependencies=[AsksSource])
-async def check_source(source_id: str, service: ServiceDep, caller: CallerDep) -> CheckView:
+async def check_source(source_id: SourceRef, service: ServiceDep, caller: CallerDep) -> CheckView:
     """Checks whether the source can be reached and read with its config."""
     result = await service.check_source(source_id, caller)
     return CheckView(succeeded=result.succeeded, message=result.message)
 
 
 @router.get("/datasource/{source_id}/streams", dependencies=[AsksSource])
-async def list_streams(source_id: str, service: ServiceDep, _: CallerDep) -> StreamList:
+async def list_source_streams(
+    source_id: SourceRef, service: ServiceDep, _: CallerDep
+) -> StreamList:
     """Lists the streams that the source currently offers. Returns 409 if its connector is not
     installed: a check of the source installs it."""
     streams = await service.streams(source_id)
@@ -104,7 +143,7 @@ async def list_streams(source_id: str, service: ServiceDep, _: CallerDep) -> Str
 
 
 @router.post("/sink", status_code=201)
-async def create_sink(
+async def create_destination(
     body: SinkCreate,
     response: Response,
     service: ServiceDep,
@@ -118,17 +157,23 @@ async def create_sink(
 
 
 @router.get("/sink")
-async def list_sinks(service: ServiceDep, _: CallerDep) -> SinkList:
+async def list_destinations(service: ServiceDep, _: CallerDep) -> SinkList:
+    """Lists all destinations."""
     return SinkList.of(await service.destinations())
 
 
 @router.get("/sink/{destination_id}")
-async def get_sink(destination_id: str, service: ServiceDep, _: CallerDep) -> SinkView:
+async def get_destination(
+    destination_id: DestinationRef, service: ServiceDep, _: CallerDep
+) -> SinkView:
+    """Returns a destination. Secrets in `config` are masked."""
     return SinkView.of(await service.destination(destination_id))
 
 
 @router.delete("/sink/{destination_id}", status_code=204)
-async def delete_sink(destination_id: str, service: ServiceDep, caller: CallerDep) -> None:
+async def delete_destination(
+    destination_id: DestinationRef, service: ServiceDep, caller: CallerDep
+) -> None:
     """Deletes a destination. Returns 409 while an ingestion writes to it."""
     await service.delete_destination(destination_id, caller)
 
@@ -150,32 +195,40 @@ async def create_ingestion(
 
 @router.get("/ingestion")
 async def list_ingestions(service: ServiceDep, _: CallerDep) -> IngestionList:
+    """Lists all ingestions."""
     views = [IngestionView.of(ingestion) for ingestion in await service.ingestions()]
-    return IngestionList(ingestions=views, total=len(views))
+    return IngestionList(items=views, ingestions=views, total_count=len(views), total=len(views))
 
 
 @router.get("/ingestion/{ingestion_id}")
-async def get_ingestion(ingestion_id: str, service: ServiceDep, _: CallerDep) -> IngestionView:
+async def get_ingestion(
+    ingestion_id: IngestionRef, service: ServiceDep, _: CallerDep
+) -> IngestionView:
+    """Returns an ingestion with its streams."""
     return IngestionView.of(await service.ingestion(ingestion_id))
 
 
 @router.patch("/ingestion/{ingestion_id}")
 async def update_ingestion(
-    ingestion_id: str, body: IngestionPatch, service: ServiceDep, caller: CallerDep
+    ingestion_id: IngestionRef, body: IngestionPatch, service: ServiceDep, caller: CallerDep
 ) -> IngestionView:
+    """Changes the fields in the body. Streams cannot change while the ingestion syncs."""
     return IngestionView.of(await service.update_ingestion(ingestion_id, body.change(), caller))
 
 
 @router.delete("/ingestion/{ingestion_id}", status_code=204)
-async def delete_ingestion(ingestion_id: str, service: ServiceDep, caller: CallerDep) -> None:
+async def delete_ingestion(
+    ingestion_id: IngestionRef, service: ServiceDep, caller: CallerDep
+) -> None:
     """Deletes an ingestion and keeps the files that it wrote. Returns 409 while it syncs."""
     await service.delete_ingestion(ingestion_id, caller)
 
 
 @router.get("/ingestion/{ingestion_id}/status")
 async def get_ingestion_status(
-    ingestion_id: str, service: ServiceDep, _: CallerDep
+    ingestion_id: IngestionRef, service: ServiceDep, _: CallerDep
 ) -> IngestionStatusView:
+    """Returns the last sync of an ingestion, and when the next one is due."""
     return IngestionStatusView.of(*await service.last_sync(ingestion_id))
 
 
@@ -184,7 +237,7 @@ async def get_ingestion_status(
     responses={202: {"model": RunView, "description": "The sync is still running."}},
 )
 async def sync_ingestion(
-    ingestion_id: str,
+    ingestion_id: IngestionRef,
     response: Response,
     service: ServiceDep,
     caller: CallerDep,

@@ -57,12 +57,15 @@ class SourceCreate(Body):
         }
     )
 
-    name: Name
+    name: Name = Field(description="A name for people, which also works wherever an id does.")
     type: ConnectorName = Field(
         description="file, postgres, mysql, mongodb, kafka, or a connector by its Airbyte name."
     )
     config: FreeJson = Field(description="GET /airbyte/connectors has each type's schema.")
-    workspace: Workspace = DEFAULT_WORKSPACE
+    workspace: Workspace = Field(
+        DEFAULT_WORKSPACE,
+        description="Airbyte's workspace. The embedded engine has only the default one.",
+    )
 
     @field_validator("config")
     @classmethod
@@ -92,10 +95,13 @@ def _problems(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
 
 
 class SinkCreate(Body):
-    name: Name
-    type: Literal["s3"]
+    name: Name = Field(description="A name for people, which also works wherever an id does.")
+    type: Literal["s3"] = Field(description="The only type of destination.")
     config: S3Config | None = Field(None, description="Without it: the gateway's own lake.")
-    workspace: Workspace = DEFAULT_WORKSPACE
+    workspace: Workspace = Field(
+        DEFAULT_WORKSPACE,
+        description="Airbyte's workspace. The embedded engine has only the default one.",
+    )
 
     @field_validator("config", mode="before")
     @classmethod
@@ -109,8 +115,14 @@ class SinkCreate(Body):
 
 
 class ScheduleBody(Body):
-    scheduleType: ScheduleType = ScheduleType.MANUAL  # noqa: N815
-    cronExpression: Annotated[str, StringConstraints(max_length=200)] | None = None  # noqa: N815
+    scheduleType: ScheduleType = Field(  # noqa: N815
+        ScheduleType.MANUAL,
+        description="`manual` syncs only on request, `cron` at the times of `cronExpression`.",
+    )
+    cronExpression: Annotated[str, StringConstraints(max_length=200)] | None = Field(  # noqa: N815
+        None,
+        description="Five fields as in crontab, or a Quartz expression. Only for a cron schedule.",
+    )
     basicTiming: Annotated[str, StringConstraints(max_length=200)] | None = Field(  # noqa: N815
         None, description="Only for a basic schedule, which only Airbyte itself creates."
     )
@@ -146,9 +158,14 @@ class ScheduleBody(Body):
 
 
 class StreamBody(Body):
-    name: FieldName
-    namespace: FieldName | None = None
-    sync_mode: SyncMode = SyncMode.FULL_REFRESH_OVERWRITE
+    name: FieldName = Field(description="Name of the stream, as the source lists it.")
+    namespace: FieldName | None = Field(
+        None, description="The stream's namespace, if several streams have this name."
+    )
+    sync_mode: SyncMode = Field(
+        SyncMode.FULL_REFRESH_OVERWRITE,
+        description="How a sync reads the source and what becomes of the rows of earlier syncs.",
+    )
     cursor_field: FieldPath = Field([], description="A field, or the path to a nested one.")
     primary_key: Annotated[list[FieldPath], Field(max_length=100, fail_fast=True)] = Field(
         [], description="Fields, or paths to nested ones."
@@ -176,11 +193,17 @@ Streams = Annotated[list[StreamBody], Field(min_length=1, max_length=MOST_STREAM
 
 
 class IngestionCreate(Body):
-    name: Name
-    sourceId: Name  # noqa: N815
-    destinationId: Name  # noqa: N815
+    name: Name = Field(description="A name for people, which also works wherever an id does.")
+    sourceId: Name = Field(  # noqa: N815
+        description="The source to read: its id or its name."
+    )
+    destinationId: Name = Field(  # noqa: N815
+        description="The destination to write: its id or its name."
+    )
     schedule: ScheduleBody | None = Field(None, description="Default: manual.")
-    status: RequestedStatus = IngestionStatus.ACTIVE
+    status: RequestedStatus = Field(
+        IngestionStatus.ACTIVE, description="Only an active ingestion syncs."
+    )
     streams: Streams | None = Field(
         None, description="Default: all of the source's, as full_refresh_overwrite."
     )
@@ -199,10 +222,12 @@ class IngestionCreate(Body):
 class IngestionPatch(Body):
     """Absent fields stay unchanged. A null `schedule` means manual, null `streams` all streams."""
 
-    name: Name = ""
-    status: RequestedStatus = IngestionStatus.ACTIVE
-    schedule: ScheduleBody | None = None
-    streams: Streams | None = None
+    name: Name = Field("", description="The new name.")
+    status: RequestedStatus = Field(
+        IngestionStatus.ACTIVE, description="Only an active ingestion syncs."
+    )
+    schedule: ScheduleBody | None = Field(None, description="The new schedule.")
+    streams: Streams | None = Field(None, description="The streams to read from now on.")
 
     def change(self) -> IngestionChange:
         fields = self.model_fields_set

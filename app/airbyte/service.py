@@ -1,7 +1,7 @@
 """The rules of `/airbyte`, for every engine."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -27,6 +27,7 @@ from app.caller import Caller
 from app.config import Settings
 from app.errors import Conflict, EngineFailed, EngineUnreachable, InvalidBody, NotFound
 from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
+from app.names import Named, id_of
 from app.redaction import register_caller_secrets
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunService
@@ -61,6 +62,16 @@ class AirbyteService:
 
     async def connectors(self) -> tuple[Connector, ...]:
         return await self._engine.connectors()
+
+    async def source_id(self, reference: str) -> str:
+        """Returns the id of the source with this id or name, as `names.id_of` does."""
+        return await id_of(reference, "source", lambda: _named(self._engine.sources()))
+
+    async def destination_id(self, reference: str) -> str:
+        return await id_of(reference, "destination", lambda: _named(self._engine.destinations()))
+
+    async def ingestion_id(self, reference: str) -> str:
+        return await id_of(reference, "ingestion", lambda: _named(self._engine.ingestions()))
 
     async def create_source(self, draft: SourceDraft, submission: Submission) -> CreatedSource:
         """Creates the source at once. A separate run installs its connector.
@@ -148,6 +159,12 @@ class AirbyteService:
     ) -> tuple[Ingestion, Claim]:
         """Raises `Conflict` when another ingestion writes one of its bronze paths."""
         check_text(draft.name, "name")
+        draft = draft.model_copy(
+            update={
+                "source_id": await self.source_id(draft.source_id),
+                "destination_id": await self.destination_id(draft.destination_id),
+            }
+        )
         await self._engine.destination(draft.destination_id)
         await self._require_connector(await self._engine.source(draft.source_id), caller)
         if key is None:
@@ -288,6 +305,12 @@ class AirbyteService:
                 retry_after=INSTALL_RETRY_SECONDS,
                 run_id=run.run_id,
             )
+
+
+async def _named(
+    existing: Awaitable[Sequence[Source | Destination | Ingestion]],
+) -> list[Named]:
+    return [(resource.id, resource.name) for resource in await existing]
 
 
 def _refuse_masks(config: Mapping[str, Any]) -> None:

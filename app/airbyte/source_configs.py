@@ -99,12 +99,17 @@ TYPED: Mapping[str, type[BaseModel]] = {
 class S3Config(BaseModel):
     model_config = ConfigDict(extra="allow")
 
-    s3_bucket_name: Text
-    s3_bucket_region: Text
-    access_key_id: Text
-    secret_access_key: Text
-    s3_bucket_path: Annotated[str, StringConstraints(max_length=1024)] = ""
-    format: dict[str, Any] = {"format_type": "Parquet", "flattening": "No flattening"}
+    s3_bucket_name: Text = Field(description="Name of the bucket.")
+    s3_bucket_region: Text = Field(description="Region of the bucket.")
+    access_key_id: Text = Field(description="Access key of the bucket.")
+    secret_access_key: Text = Field(description="Secret of the access key.")
+    s3_bucket_path: Annotated[str, StringConstraints(max_length=1024)] = Field(
+        "", description="Prefix of the files in the bucket. Empty means `bronze`."
+    )
+    format: dict[str, Any] = Field(
+        {"format_type": "Parquet", "flattening": "No flattening"},
+        description="Format of the files, as Airbyte's S3 destination takes it.",
+    )
 
 
 FILE_SPEC: dict[str, Any] = FileConfig.model_json_schema()

@@ -27,13 +27,17 @@ from app.runs.views import RunView
 class SourceView(BaseModel):
     """A source. Secrets in `config` are shown as `**********`."""
 
-    id: str
-    name: str
-    type: str
-    config: dict[str, Any]
-    workspaceId: str  # noqa: N815 — Airbyte's name
-    created_at: datetime
-    created_by: str
+    id: str = Field(description="Id of the source.")
+    name: str = Field(description="Name of the source.")
+    type: str = Field(description="One of the types that `GET /airbyte/connectors` lists.")
+    config: dict[str, Any] = Field(
+        description="Config of the connector. Secrets are shown as `**********`."
+    )
+    workspaceId: str = Field(  # noqa: N815 — Airbyte's name
+        description="Airbyte's workspace."
+    )
+    created_at: datetime = Field(description="Time of creation.")
+    created_by: str = Field(description="The caller that created it.")
     run: RunView | None = Field(None, description="The run that installs the connector, if any.")
 
     @classmethod
@@ -43,39 +47,56 @@ class SourceView(BaseModel):
 
 
 class SourceItem(BaseModel):
-    sourceId: str  # noqa: N815
-    name: str
-    sourceName: str  # noqa: N815
-    workspaceId: str  # noqa: N815
+    id: str = Field(description="Id of the source.")
+    sourceId: str = Field(  # noqa: N815
+        description="The same as `id`: its name in Airbyte."
+    )
+    name: str = Field(description="Name of the source.")
+    sourceName: str = Field(  # noqa: N815
+        description="Type of the source."
+    )
+    workspaceId: str = Field(  # noqa: N815
+        description="Airbyte's workspace."
+    )
 
 
 class SourceList(BaseModel):
-    sources: list[SourceItem]
-    total: int
+    items: list[SourceItem] = Field(
+        description="The same list as `sources`: every list has `items`."
+    )
+    total_count: int = Field(description="The same number as `total`: every list has it.")
+    sources: list[SourceItem] = Field(description="The sources.")
+    total: int = Field(description="Number of sources.")
 
     @classmethod
     def of(cls, sources: list[Source]) -> "SourceList":
         items = [
-            SourceItem(sourceId=s.id, name=s.name, sourceName=s.type, workspaceId=s.workspace)
+            SourceItem(
+                id=s.id, sourceId=s.id, name=s.name, sourceName=s.type, workspaceId=s.workspace
+            )
             for s in sources
         ]
-        return cls(sources=items, total=len(items))
+        return cls(items=items, sources=items, total_count=len(items), total=len(items))
 
 
 class CheckView(BaseModel):
-    succeeded: bool
-    message: str
+    succeeded: bool = Field(description="Whether the source could be reached and read.")
+    message: str = Field(description="The connector's message, or the cause of the failure.")
 
 
 class StreamView(BaseModel):
-    name: str
-    namespace: str | None
-    columns: list[StreamColumn]
+    name: str = Field(description="Name of the stream.")
+    namespace: str | None = Field(
+        description="The stream's namespace, for example a schema of the database."
+    )
+    columns: list[StreamColumn] = Field(description="Columns of the stream.")
     sync_modes: list[SyncMode | str] | None = Field(
         description="null while Airbyte's workspace has no sink: without one, Airbyte does not say."
     )
-    primary_key: list[list[str]]
-    cursor: list[str]
+    primary_key: list[list[str]] = Field(
+        description="Fields of the source's own primary key, each as a path."
+    )
+    cursor: list[str] = Field(description="Path of the source's own cursor field.")
 
     @classmethod
     def of(cls, stream: Stream) -> "StreamView":
@@ -83,21 +104,30 @@ class StreamView(BaseModel):
 
 
 class StreamList(BaseModel):
-    streams: list[StreamView]
+    items: list[StreamView] = Field(
+        description="The same list as `streams`: every list has `items`."
+    )
+    total_count: int = Field(description="Number of items.")
+    streams: list[StreamView] = Field(description="The streams.")
 
     @classmethod
     def of(cls, streams: Iterable[Stream]) -> "StreamList":
-        return cls(streams=[StreamView.of(stream) for stream in streams])
+        views = [StreamView.of(stream) for stream in streams]
+        return cls(items=views, streams=views, total_count=len(views))
 
 
 class SinkView(BaseModel):
-    id: str
-    name: str
-    type: Literal["s3"] = "s3"
-    config: dict[str, Any]
-    workspaceId: str  # noqa: N815
-    created_at: datetime
-    created_by: str
+    id: str = Field(description="Id of the destination.")
+    name: str = Field(description="Name of the destination.")
+    type: Literal["s3"] = Field("s3", description="The only type of destination.")
+    config: dict[str, Any] = Field(
+        description="Config of the destination. Secrets are shown as `**********`."
+    )
+    workspaceId: str = Field(  # noqa: N815
+        description="Airbyte's workspace."
+    )
+    created_at: datetime = Field(description="Time of creation.")
+    created_by: str = Field(description="The caller that created it.")
 
     @classmethod
     def of(cls, destination: Destination) -> "SinkView":
@@ -106,32 +136,44 @@ class SinkView(BaseModel):
 
 
 class SinkItem(BaseModel):
-    destinationId: str  # noqa: N815
-    name: str
-    destinationName: str = "s3"  # noqa: N815
-    workspaceId: str  # noqa: N815
+    id: str = Field(description="Id of the destination.")
+    destinationId: str = Field(  # noqa: N815
+        description="The same as `id`: its name in Airbyte."
+    )
+    name: str = Field(description="Name of the destination.")
+    destinationName: str = Field(  # noqa: N815
+        "s3", description="Type of the destination."
+    )
+    workspaceId: str = Field(  # noqa: N815
+        description="Airbyte's workspace."
+    )
 
 
 class SinkList(BaseModel):
-    destinations: list[SinkItem]
-    total: int
+    items: list[SinkItem] = Field(
+        description="The same list as `destinations`: every list has `items`."
+    )
+    total_count: int = Field(description="The same number as `total`: every list has it.")
+    destinations: list[SinkItem] = Field(description="The destinations.")
+    total: int = Field(description="Number of destinations.")
 
     @classmethod
     def of(cls, destinations: list[Destination]) -> "SinkList":
         items = [
-            SinkItem(destinationId=d.id, name=d.name, workspaceId=d.workspace) for d in destinations
+            SinkItem(id=d.id, destinationId=d.id, name=d.name, workspaceId=d.workspace)
+            for d in destinations
         ]
-        return cls(destinations=items, total=len(items))
+        return cls(items=items, destinations=items, total_count=len(items), total=len(items))
 
 
 class IngestionStream(BaseModel):
-    name: str
-    namespace: str | None
+    name: str = Field(description="Name of the stream.")
+    namespace: str | None = Field(description="The stream's namespace.")
     sync_mode: SyncMode | str = Field(
         description="A mode that Asgard does not know is shown unchanged."
     )
-    cursor_field: list[str]
-    primary_key: list[list[str]]
+    cursor_field: list[str] = Field(description="Path of the field that shows what is new.")
+    primary_key: list[list[str]] = Field(description="Fields of the key, each as a path.")
     path: str = Field(description="The path of its files, as path tables name it.")
 
     @classmethod
@@ -141,19 +183,27 @@ class IngestionStream(BaseModel):
 
 
 class IngestionView(BaseModel):
-    connectionId: str  # noqa: N815
-    sourceId: str  # noqa: N815
-    destinationId: str  # noqa: N815
-    name: str
-    status: IngestionStatus
-    schedule: ScheduleBody
-    created: datetime
-    created_by: str
-    streams: list[IngestionStream]
+    id: str = Field(description="Id of the ingestion.")
+    connectionId: str = Field(  # noqa: N815
+        description="The same as `id`: its name in Airbyte."
+    )
+    sourceId: str = Field(  # noqa: N815
+        description="Id of its source."
+    )
+    destinationId: str = Field(  # noqa: N815
+        description="Id of its destination."
+    )
+    name: str = Field(description="Name of the ingestion.")
+    status: IngestionStatus = Field(description="Only an active ingestion syncs.")
+    schedule: ScheduleBody = Field(description="When it syncs by itself.")
+    created: datetime = Field(description="Time of creation.")
+    created_by: str = Field(description="The caller that created it.")
+    streams: list[IngestionStream] = Field(description="The streams that it reads.")
 
     @classmethod
     def of(cls, ingestion: Ingestion) -> "IngestionView":
         return cls(
+            id=ingestion.id,
             connectionId=ingestion.id,
             sourceId=ingestion.source_id,
             destinationId=ingestion.destination_id,
@@ -167,16 +217,20 @@ class IngestionView(BaseModel):
 
 
 class IngestionList(BaseModel):
-    ingestions: list[IngestionView]
-    total: int
+    items: list[IngestionView] = Field(
+        description="The same list as `ingestions`: every list has `items`."
+    )
+    total_count: int = Field(description="The same number as `total`: every list has it.")
+    ingestions: list[IngestionView] = Field(description="The ingestions.")
+    total: int = Field(description="Number of ingestions.")
 
 
 class LastJob(BaseModel):
-    id: str
-    state: RunState
-    rows: int | None
-    bytes: int | None
-    error: str | None
+    id: str = Field(description="Id of the run, or of the job that Airbyte started by itself.")
+    state: RunState = Field(description="State of the sync.")
+    rows: int | None = Field(description="Rows that it wrote, once known.")
+    bytes: int | None = Field(description="Bytes that it wrote, once known.")
+    error: str | None = Field(description="Why it failed, if it did.")
 
     @classmethod
     def of(cls, run: Run) -> "LastJob":
@@ -195,12 +249,17 @@ class LastJob(BaseModel):
 
 
 class IngestionStatusView(BaseModel):
-    ingestionId: str  # noqa: N815
-    status: IngestionStatus
+    id: str = Field(description="Id of the ingestion.")
+    ingestionId: str = Field(  # noqa: N815
+        description="The same as `id`: its name in Airbyte."
+    )
+    status: IngestionStatus = Field(description="Only an active ingestion syncs.")
     lastSync: datetime | None = Field(description="When the last sync started.")  # noqa: N815
-    nextSync: datetime | None  # noqa: N815
-    schedule: ScheduleBody
-    last_job: LastJob | None
+    nextSync: datetime | None = Field(  # noqa: N815
+        description="When the next sync is due, by the cron expression. Null without one."
+    )
+    schedule: ScheduleBody = Field(description="When it syncs by itself.")
+    last_job: LastJob | None = Field(description="The last sync. Null before the first one.")
 
     @classmethod
     def of(
@@ -212,6 +271,7 @@ class IngestionStatusView(BaseModel):
         active = ingestion.status is IngestionStatus.ACTIVE
         cron = ingestion.schedule.cron if active else None
         return cls(
+            id=ingestion.id,
             ingestionId=ingestion.id,
             status=ingestion.status,
             lastSync=job.started_at if job else started,
@@ -222,9 +282,11 @@ class IngestionStatusView(BaseModel):
 
 
 class ConnectorView(BaseModel):
-    type: str
-    version: str | None
-    installed: bool
+    type: str = Field(description="Type of source, as `POST /airbyte/datasource` takes it.")
+    version: str | None = Field(description="Version of the connector, if known.")
+    installed: bool = Field(
+        description="Whether the connector can run without being installed first."
+    )
     spec: dict[str, Any] | None = Field(
         description="The config's JSON Schema; null until a connector of CONNECTORS_ALLOWED is "
         "installed."
@@ -236,4 +298,8 @@ class ConnectorView(BaseModel):
 
 
 class ConnectorList(BaseModel):
-    connectors: list[ConnectorView]
+    items: list[ConnectorView] = Field(
+        description="The same list as `connectors`: every list has `items`."
+    )
+    total_count: int = Field(description="Number of items.")
+    connectors: list[ConnectorView] = Field(description="The types of sources.")

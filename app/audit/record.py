@@ -36,20 +36,29 @@ class AuditOutcome(StrEnum):
 class AuditRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    id: str = Field(default_factory=lambda: uuid4().hex)
-    at: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    subject: str
-    method: str
-    path: str
-    address: str
-    status: int
-    outcome: AuditOutcome
-    request_id: str | None
-    run_id: str | None = None
-    resource_id: str | None = None
-    count: int = 1
-    """The number of refusals within a minute that this record counts. `path` is that of the
-    first."""
+    id: str = Field(default_factory=lambda: uuid4().hex, description="Id of the record.")
+    at: datetime = Field(
+        default_factory=lambda: datetime.now(UTC), description="Time of the request."
+    )
+    subject: str = Field(description="The caller.")
+    method: str = Field(description="Method of the request.")
+    path: str = Field(description="Path of the request.")
+    address: str = Field(description="IP address of the caller.")
+    status: int = Field(description="Status of the response.")
+    outcome: AuditOutcome = Field(
+        description="`done`, `failed`, or `refused` before the request was read (401, 403, 429)."
+    )
+    request_id: str | None = Field(description="`X-Request-Id` of the request.")
+    run_id: str | None = Field(
+        None, description="The run that the request started or changed, if any."
+    )
+    resource_id: str | None = Field(
+        None, description="The resource that the request created or changed, if any."
+    )
+    count: int = Field(
+        1,
+        description="The refusals of a minute that this record counts. `path` is of the first.",
+    )
 
 
 def ids_in(answer: Any, path_params: dict[str, str]) -> dict[str, str]:
@@ -59,6 +68,8 @@ def ids_in(answer: Any, path_params: dict[str, str]) -> dict[str, str]:
     run_id = fields.get("run_id") or (run.get("run_id") if isinstance(run, dict) else None)
     run_id = run_id or path_params.get("run_id")
     others = (value for name, value in path_params.items() if name != "run_id")
-    named = (fields[field] for field in RESOURCE_FIELDS if field in fields)
+    candidates = (fields.get(field) for field in RESOURCE_FIELDS)
+    # A run has its id in `id`, too.
+    named = (item for item in candidates if item is not None and item != run_id)
     ids = {"run_id": run_id, "resource_id": next(named, None) or next(others, None)}
     return {name: value[:LONGEST_ID] for name, value in ids.items() if isinstance(value, str)}

@@ -15,20 +15,33 @@ router = APIRouter(prefix="/audit", tags=["audit"])
 
 
 class AuditPage(BaseModel):
-    records: list[AuditRecord]
+    items: list[AuditRecord] = Field(
+        description="The same list as `records`: every list has `items`."
+    )
+    records: list[AuditRecord] = Field(description="The records, newest first.")
     next_cursor: str | None = Field(description="Pass it as `cursor`; null on the last page.")
-    total_count: int
+    total_count: int = Field(description="Number of matches on all pages.")
 
 
 @router.get("")
-async def list_audit(
+async def list_audit_records(
     request: Request,
-    subject: Annotated[str | None, Query(max_length=255)] = None,
-    outcome: AuditOutcome | None = None,
-    run_id: Annotated[str | None, Query(max_length=100)] = None,
-    resource_id: Annotated[str | None, Query(max_length=100)] = None,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
-    page_size: Annotated[int, Query(ge=1, le=100)] = 20,
+    subject: Annotated[
+        str | None, Query(max_length=255, description="Only requests of this caller.")
+    ] = None,
+    outcome: Annotated[
+        AuditOutcome | None, Query(description="Only requests with this outcome.")
+    ] = None,
+    run_id: Annotated[
+        str | None, Query(max_length=100, description="Only requests about this run.")
+    ] = None,
+    resource_id: Annotated[
+        str | None, Query(max_length=100, description="Only requests about this resource.")
+    ] = None,
+    cursor: Annotated[
+        str | None, Query(max_length=500, description="`next_cursor` of the previous page.")
+    ] = None,
+    page_size: Annotated[int, Query(ge=1, le=100, description="Most records on a page.")] = 20,
 ) -> AuditPage:
     """Lists the newest 20,000 records, newest first. Older ones are in the table `asgard.audit`.
     Records of other replicas appear within a few seconds."""
@@ -49,6 +62,7 @@ async def list_audit(
     shown = remaining[:page_size]
     more = len(remaining) > page_size
     return AuditPage(
+        items=shown,
         records=shown,
         next_cursor=encode_cursor(_position(shown[-1])) if more else None,
         total_count=len(matching),

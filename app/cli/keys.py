@@ -9,9 +9,14 @@ from pydantic import ValidationError
 
 from app.auth.key_store import Change, KeysInFile, KeysInSecret, KeyStore, KeyStoreError
 from app.auth.keys import KeyFile, KnownKey, make_key
+from app.cli.examples import examples
 from app.config import examine_settings
 
-keys = typer.Typer(no_args_is_help=True, help="Manage the API keys of AUTH_MODE=api_key.")
+keys = typer.Typer(
+    no_args_is_help=True,
+    help="Manage the API keys of AUTH_MODE=api_key.",
+    epilog=examples("asgard keys create ci --scope dbt:read", "asgard keys list"),
+)
 DURATION = re.compile(r"^(\d{1,5})([mhd])$")
 OWN_VARIABLES = frozenset({"ASGARD_HOME", "AUTH_KEYS_FILE", "KUBECONFIG"})
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -27,7 +32,12 @@ SecretOption = Annotated[
 NameArgument = Annotated[str, typer.Argument(help="Name or id of the key.")]
 
 
-@keys.command()
+@keys.command(
+    epilog=examples(
+        "asgard keys create ci --scope dbt:read --scope dbt:write --expires 90d",
+        "asgard keys create admin --scope admin --secret data/asgard-keys",
+    )
+)
 def create(
     name: Annotated[str, typer.Argument(help="The person or program that will use it.")],
     scope: Annotated[
@@ -55,7 +65,9 @@ def create(
     typer.echo(new_key.plain)
 
 
-@keys.command("list")
+@keys.command(
+    "list", epilog=examples("asgard keys list", "asgard keys list --secret data/asgard-keys")
+)
 def show(secret: SecretOption = None) -> None:
     """List all keys: id, name, scopes, creation time, expiry time, state."""
     now = datetime.now(UTC)
@@ -66,7 +78,7 @@ def show(secret: SecretOption = None) -> None:
         typer.echo("\t".join((key.id, key.name, scopes, created, expires, _state(key, now))))
 
 
-@keys.command()
+@keys.command(epilog=examples("asgard keys rotate ci", "asgard keys rotate ci --grace 1h"))
 def rotate(
     name: NameArgument,
     grace: Annotated[str, typer.Option(help="How long the old key stays valid.")] = "24h",
@@ -94,7 +106,7 @@ def rotate(
     typer.echo(plain)
 
 
-@keys.command()
+@keys.command(epilog=examples("asgard keys revoke ci"))
 def revoke(name: NameArgument, secret: SecretOption = None) -> None:
     """Revoke a key (or every key with this name). Takes effect within a second."""
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from app.auth.key_ring import key_faults
+from app.cli.examples import examples
 from app.cli.keys import keys
 from app.config import ConfigurationError, Settings, load_settings
 
@@ -22,14 +23,24 @@ PortOption = Annotated[
 ]
 
 main = typer.Typer(
-    name="asgard", no_args_is_help=True, add_completion=False, help="The lakehouse gateway."
+    name="asgard",
+    no_args_is_help=True,
+    add_completion=False,
+    help="The lakehouse gateway.",
+    epilog=examples("asgard demo", "asgard serve"),
 )
 
 
 main.add_typer(keys, name="keys")
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "asgard serve",
+        "asgard serve --port 9000",
+        "asgard serve --host 0.0.0.0 2>asgard.log   (JSON lines)",
+    )
+)
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: PortOption = None,
@@ -55,7 +66,7 @@ def serve(
     )
 
 
-@main.command()
+@main.command(epilog=examples("asgard openapi > openapi.json"))
 def openapi() -> None:
     """Print the OpenAPI document."""
     from app.main import app
@@ -63,7 +74,9 @@ def openapi() -> None:
     typer.echo(json.dumps(app.openapi(), indent=2))
 
 
-@main.command()
+@main.command(
+    epilog=examples("asgard doctor", "AIRBYTE_BASE_URL=http://airbyte:8000 asgard doctor")
+)
 def doctor() -> None:
     """Check the settings and every dependency. Exit with 1 if a check fails."""
     from app.doctor import examine
@@ -71,7 +84,7 @@ def doctor() -> None:
     raise typer.Exit(examine())
 
 
-@main.command()
+@main.command(epilog=examples("asgard schemas"))
 def schemas() -> None:
     """Create the schemas of the configured catalog, as `serve` does. Exit with 1 on failure."""
     from app.cli.create_schemas import create_schemas
@@ -79,7 +92,9 @@ def schemas() -> None:
     raise typer.Exit(create_schemas())
 
 
-@main.command()
+@main.command(
+    epilog=examples("asgard demo", "asgard demo --port 9000", "asgard demo --check --seed 7")
+)
 def demo(
     port: PortOption = None,
     check: Annotated[bool, typer.Option("--check", help="Compare all figures, then stop.")] = False,

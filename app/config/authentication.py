@@ -54,8 +54,8 @@ class Authentication(Section):
     """Scopes that each role grants. If this is set, a role that is not listed grants nothing. If it
     is not set, a role grants the scope with the same name, if there is one."""
     docs_public: bool | None = Field(default=None, examples=["true"])
-    """Whether `/docs`, `/redoc`, `/openapi.json`, `/problems` and their files are available without
-    a key. Default: true in development, false in production."""
+    """Whether `/`, `/docs`, `/redoc`, `/openapi.json`, `/problems` and their files are available
+    without a key. Default: true in development, false in production."""
     rate_limit: int | None = Field(default=None, ge=0, examples=["1200"])
     """Requests that a caller may make per minute on each replica. 0 means no limit. Default: 1200,
     or no limit with AUTH_MODE=none."""

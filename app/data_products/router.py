@@ -4,7 +4,7 @@ import re
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from app.data_products.record import DataProductType, ProductStatus
 from app.data_products.rules import ProductFilter
@@ -25,6 +25,7 @@ from app.http.dependencies import (
     PageDep,
     component,
     set_replayed,
+    use_id,
 )
 from app.runs.waiting import SubmissionDep, WaitDep, accepted
 
@@ -50,6 +51,18 @@ def _expected_version(
 
 
 ServiceDep = Annotated[DataProductService, Depends(_service)]
+DropTable = Annotated[bool, Query(description="Drop the table, too.")]
+
+
+async def _product_id(
+    product_id: Annotated[str, Path(description="Id or name of the data product.")],
+    request: Request,
+    service: ServiceDep,
+) -> str:
+    return use_id(request, "product_id", await service.id_of(product_id))
+
+
+ProductRef = Annotated[str, Depends(_product_id)]
 VersionDep = Annotated[int | None, Depends(_expected_version)]
 
 
@@ -71,11 +84,22 @@ async def create_data_product(
 async def list_data_products(
     service: ServiceDep,
     page: PageDep,
-    owner: Annotated[str | None, Query(max_length=100)] = None,
-    data_product_type: DataProductType | None = None,
-    tag: Annotated[str | None, Query(max_length=100)] = None,
-    status: ProductStatus | None = None,
-    search: Annotated[str | None, Query(max_length=200)] = None,
+    owner: Annotated[
+        str | None, Query(max_length=100, description="Only those of this owner.")
+    ] = None,
+    data_product_type: Annotated[
+        DataProductType | None, Query(description="Only those of this type.")
+    ] = None,
+    tag: Annotated[
+        str | None, Query(max_length=100, description="Only those with this tag.")
+    ] = None,
+    status: Annotated[
+        ProductStatus | None, Query(description="Only those with this status.")
+    ] = None,
+    search: Annotated[
+        str | None,
+        Query(max_length=200, description="Text in the name, the description or a tag."),
+    ] = None,
 ) -> ProductPage:
     """Lists the data products, the newest first. `search` covers names, descriptions and tags."""
     products = await service.search(ProductFilter(owner, data_product_type, tag, status, search))
@@ -87,14 +111,16 @@ async def list_data_products(
 
 
 @router.get("/{product_id}")
-async def get_data_product(product_id: str, response: Response, service: ServiceDep) -> ProductView:
+async def get_data_product(
+    product_id: ProductRef, response: Response, service: ServiceDep
+) -> ProductView:
     """Returns a data product. Its version is in the `ETag` header."""
     return _view(await service.get(product_id), response)
 
 
 @router.put("/{product_id}")
 async def update_data_product(
-    product_id: str,
+    product_id: ProductRef,
     body: ProductUpdate,
     response: Response,
     service: ServiceDep,
@@ -109,11 +135,11 @@ async def update_data_product(
 
 @router.delete("/{product_id}", status_code=204)
 async def delete_data_product(
-    product_id: str,
+    product_id: ProductRef,
     service: ServiceDep,
     caller: CallerDep,
     version: VersionDep,
-    drop_table: bool = False,
+    drop_table: DropTable = False,
 ) -> None:
     """Deletes a data product. Keeps its table unless `drop_table` is true."""
     await service.delete(product_id, caller, drop_table=drop_table, expected_version=version)
@@ -121,7 +147,7 @@ async def delete_data_product(
 
 @router.post("/{product_id}/run")
 async def run_data_product(
-    product_id: str,
+    product_id: ProductRef,
     response: Response,
     service: ServiceDep,
     caller: CallerDep,
@@ -136,23 +162,23 @@ async def run_data_product(
 
 
 @router.get("/{product_id}/lineage")
-async def get_lineage(product_id: str, service: ServiceDep) -> LineageView:
+async def get_data_product_lineage(product_id: ProductRef, service: ServiceDep) -> LineageView:
     """Returns what the table was built from and what is built from it."""
     record, lineage = await service.lineage(product_id)
     return await anyio.to_thread.run_sync(LineageView.of, record, lineage)
 
 
 @router.get("/{product_id}/stats")
-async def get_stats(product_id: str, service: ServiceDep) -> StatsView:
+async def get_data_product_stats(product_id: ProductRef, service: ServiceDep) -> StatsView:
     """Returns the size and freshness of the table, from Iceberg metadata."""
     return StatsView.of(await service.stats(product_id))
 
 
 @router.get("/{product_id}/preview")
 async def preview_data_product(
-    product_id: str,
+    product_id: ProductRef,
     service: ServiceDep,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=1, le=100, description="Most rows to return.")] = 20,
 ) -> PreviewView:
     """Returns rows of the table, in no particular order."""
     return PreviewView.of(*await service.preview(product_id, limit))

@@ -47,14 +47,22 @@ class ProductCreate(Body):
         },
     )
 
-    name: Word
-    description: Text = ""
-    data_product_type: DataProductType
-    owner: Word
-    consumers: Words = ()
-    update_frequency: UpdateFrequency = UpdateFrequency.DAILY
-    tags: Words = ()
-    sql_query: Sql = Field(validation_alias=_SQL)
+    name: Word = Field(
+        description="A name for people. The table is `dp_` and the name in snake_case."
+    )
+    description: Text = Field("", description="What the data product is for.")
+    data_product_type: DataProductType = Field(description="Kind of data product.")
+    owner: Word = Field(description="The team or person in charge.")
+    consumers: Words = Field((), description="Teams and programs that read it.")
+    update_frequency: UpdateFrequency = Field(
+        UpdateFrequency.DAILY,
+        description="How often it should be built. Freshness is measured against it.",
+    )
+    tags: Words = Field((), description="Words to find the data product by.")
+    sql_query: Sql = Field(
+        validation_alias=_SQL,
+        description="One SELECT, in Trino's dialect. `source_query` is its older name.",
+    )
     metadata: Metadata = Field(
         default_factory=dict,
         description="Any JSON without secrets, because records keep everything.",
@@ -65,15 +73,23 @@ class ProductUpdate(Body):
     """A field that is absent stays unchanged. Null clears description, consumers, tags and
     metadata. The other fields cannot be null."""
 
-    name: Word | None = None
-    description: Text | None = None
-    data_product_type: DataProductType | None = None
-    owner: Word | None = None
-    consumers: Words | None = None
-    update_frequency: UpdateFrequency | None = None
-    tags: Words | None = None
-    sql_query: Sql | None = Field(default=None, validation_alias=_SQL)
-    metadata: Metadata | None = None
+    name: Word | None = Field(
+        None, description="The new name. After the first build it has to give the same table."
+    )
+    description: Text | None = Field(None, description="What the data product is for.")
+    data_product_type: DataProductType | None = Field(None, description="Kind of data product.")
+    owner: Word | None = Field(None, description="The team or person in charge.")
+    consumers: Words | None = Field(None, description="Teams and programs that read it.")
+    update_frequency: UpdateFrequency | None = Field(
+        None, description="How often it should be built."
+    )
+    tags: Words | None = Field(None, description="Words to find the data product by.")
+    sql_query: Sql | None = Field(
+        default=None,
+        validation_alias=_SQL,
+        description="One SELECT, in Trino's dialect. The next run builds it.",
+    )
+    metadata: Metadata | None = Field(None, description="Free JSON without secrets.")
 
     @model_validator(mode="after")
     def _nothing_needed_is_cleared(self) -> Self:

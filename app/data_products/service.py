@@ -29,6 +29,7 @@ from app.errors import Conflict, NotFound
 from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.lakehouse.catalog import Catalog, TableInfo
 from app.lakehouse.records.table import RecordTable
+from app.names import Named, id_of
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunService
 from app.runs.submission import RunRequest, Submission
@@ -223,6 +224,10 @@ class DataProductService:
             )
         return record, await self._engine.preview(record.doc.table, limit)
 
+    async def id_of(self, reference: str) -> str:
+        """Return the id of the data product with this id or name, as `names.id_of` does."""
+        return await id_of(reference, "data product", self._named)
+
     async def models(self) -> list[ModelSpec]:
         """Return every product as a model of the generated dbt project."""
         return [model_spec(record, record.doc.guarded_sql) for record in await self._records.all()]
@@ -232,6 +237,9 @@ class DataProductService:
         guarded.require_names()
         refuse_added_columns(column.name for column in await self._engine.columns(guarded))
         return guarded
+
+    async def _named(self) -> list[Named]:
+        return [(record.id, record.doc.name) for record in await self._records.all()]
 
     async def _record(self, product_id: str) -> ProductRecord:
         record = await self._records.get(product_id)

@@ -22,24 +22,26 @@ def _shown_metadata(doc: ProductDoc) -> dict[str, Any]:
 
 
 class _ProductFields(BaseModel):
-    id: str
-    name: str
-    table_name: str
-    schema_name: str
-    status: ProductStatus
-    description: str
-    data_product_type: DataProductType
-    owner: str
-    consumers: tuple[str, ...]
-    update_frequency: UpdateFrequency
-    tags: tuple[str, ...]
-    sql_query: str
-    metadata: dict[str, Any]
-    created_at: datetime
-    updated_at: datetime
-    created_by: str
-    last_run_id: str | None
-    version: int
+    id: str = Field(description="Id of the data product.")
+    name: str = Field(description="Name of the data product.")
+    table_name: str = Field(description="Name of its table.")
+    schema_name: str = Field(description="Schema of its table.")
+    status: ProductStatus = Field(
+        description="`created` before the first run, then as the newest run ended."
+    )
+    description: str = Field(description="What the data product is for.")
+    data_product_type: DataProductType = Field(description="Kind of data product.")
+    owner: str = Field(description="The team or person in charge.")
+    consumers: tuple[str, ...] = Field(description="Teams and programs that read it.")
+    update_frequency: UpdateFrequency = Field(description="How often it should be built.")
+    tags: tuple[str, ...] = Field(description="Words to find the data product by.")
+    sql_query: str = Field(description="The SQL as it was sent, in Trino's dialect.")
+    metadata: dict[str, Any] = Field(description="Free JSON. What looks like a secret is masked.")
+    created_at: datetime = Field(description="Time of creation.")
+    updated_at: datetime = Field(description="Time of the last change.")
+    created_by: str = Field(description="The caller that created it.")
+    last_run_id: str | None = Field(description="Id of the newest run. Null before the first one.")
+    version: int = Field(description="Grows with every change. The `ETag` header has it, too.")
 
     @classmethod
     def _fields_of(cls, product: Product) -> dict[str, Any]:
@@ -66,7 +68,7 @@ class ProductView(_ProductFields):
 class ProductRunView(_ProductFields):
     """The product, and the run that was started or joined."""
 
-    run: RunView
+    run: RunView = Field(description="The run that was started or joined.")
 
     @classmethod
     def of(cls, product: Product, run: Run, caller: Caller) -> Self:
@@ -74,15 +76,20 @@ class ProductRunView(_ProductFields):
 
 
 class ProductPage(BaseModel):
-    data_products: list[ProductView]
-    total_count: int
-    page: int
-    page_size: int
+    items: list[ProductView] = Field(
+        description="The same list as `data_products`: every list has `items`."
+    )
+    data_products: list[ProductView] = Field(description="The data products, newest first.")
+    total_count: int = Field(description="Number of matches on all pages.")
+    page: int = Field(description="Number of this page, from 1.")
+    page_size: int = Field(description="Most items on a page.")
 
     @classmethod
     def of(cls, products: Sequence[Product], total_count: int, page: int, page_size: int) -> Self:
+        views = [ProductView.of(product) for product in products]
         return cls(
-            data_products=[ProductView.of(product) for product in products],
+            items=views,
+            data_products=views,
             total_count=total_count,
             page=page,
             page_size=page_size,
@@ -90,10 +97,10 @@ class ProductPage(BaseModel):
 
 
 class NodeView(BaseModel):
-    id: str
-    type: NodeType
-    name: str
-    product_id: str | None
+    id: str = Field(description="Id of the node: a table, a bronze path or a consumer.")
+    type: NodeType = Field(description="Kind of node.")
+    name: str = Field(description="Name to show.")
+    product_id: str | None = Field(description="The data product that owns the table, if any.")
 
     @classmethod
     def of(cls, node: Node) -> Self:
@@ -103,9 +110,11 @@ class NodeView(BaseModel):
 class EdgeView(BaseModel):
     """`run_id` is the run that moved the data, or null for a declared consumer."""
 
-    from_: str = Field(serialization_alias="from")
-    to: str
-    run_id: str | None
+    from_: str = Field(serialization_alias="from", description="Id of the node that was read.")
+    to: str = Field(description="Id of the node that was written.")
+    run_id: str | None = Field(
+        description="The run that moved the data. Null for a declared consumer."
+    )
 
     @classmethod
     def of(cls, edge: LineageEdge) -> Self:
@@ -116,13 +125,13 @@ class LineageView(BaseModel):
     """Shows what the table was built from (upstream) and what is built from it (downstream),
     according to the recorded runs. `columns` is always empty: columns are not traced yet."""
 
-    data_product_id: str
-    table: str
-    upstream: list[NodeView]
-    downstream: list[NodeView]
-    nodes: list[NodeView]
-    edges: list[EdgeView]
-    columns: list[Any]
+    data_product_id: str = Field(description="Id of the data product.")
+    table: str = Field(description="The data product's table, as `schema.table`.")
+    upstream: list[NodeView] = Field(description="What the table was built from, at any distance.")
+    downstream: list[NodeView] = Field(description="What is built from the table, at any distance.")
+    nodes: list[NodeView] = Field(description="All nodes, with that of the table.")
+    edges: list[EdgeView] = Field(description="All edges.")
+    columns: list[Any] = Field(description="Always empty: columns are not traced yet.")
 
     @classmethod
     def of(cls, record: ProductRecord, lineage: Lineage) -> Self:
@@ -141,9 +150,11 @@ class FreshnessView(BaseModel):
     """`stale`: older than the update frequency allows. `never_built`: no table exists yet.
     `missing`: the table was dropped."""
 
-    status: str
-    age_seconds: float | None
-    limit_seconds: int
+    status: str = Field(description="`fresh`, `stale`, `never_built` or `missing`.")
+    age_seconds: float | None = Field(
+        description="Seconds since the last build. Null without a table."
+    )
+    limit_seconds: int = Field(description="The age that the update frequency allows, in seconds.")
 
     @classmethod
     def of(cls, stats: Stats) -> Self:
@@ -157,14 +168,16 @@ class FreshnessView(BaseModel):
 class StatsView(BaseModel):
     """Statistics from Iceberg's metadata only. All are null while there is no table."""
 
-    data_product_id: str
-    table: str
-    row_count: int | None
-    size_bytes: int | None
-    file_count: int | None
-    last_updated: datetime | None
-    snapshot_id: str | None
-    freshness: FreshnessView
+    data_product_id: str = Field(description="Id of the data product.")
+    table: str = Field(description="The data product's table, as `schema.table`.")
+    row_count: int | None = Field(description="Number of rows.")
+    size_bytes: int | None = Field(description="Size in bytes.")
+    file_count: int | None = Field(description="Number of data files.")
+    last_updated: datetime | None = Field(description="Time of the last commit.")
+    snapshot_id: str | None = Field(description="Iceberg's id of the current snapshot.")
+    freshness: FreshnessView = Field(
+        description="The age of the table against what the update frequency allows."
+    )
 
     @classmethod
     def of(cls, stats: Stats) -> Self:
@@ -181,17 +194,24 @@ class StatsView(BaseModel):
         )
 
 
+class PreviewColumn(BaseModel):
+    name: str = Field(description="Name of the column.")
+    type: str = Field(description="Type of the column.")
+
+
 class PreviewView(BaseModel):
-    data_product_id: str
-    table: str
-    columns: list[dict[str, Any]]
-    rows: list[list[Any]]
+    data_product_id: str = Field(description="Id of the data product.")
+    table: str = Field(description="The data product's table, as `schema.table`.")
+    columns: list[PreviewColumn] = Field(description="Columns of the table.")
+    rows: list[list[Any]] = Field(description="Rows of the table, each with a value per column.")
 
     @classmethod
     def of(cls, record: ProductRecord, preview: Preview) -> Self:
         return cls(
             data_product_id=record.id,
             table=record.doc.table,
-            columns=[{"name": column.name, "type": column.type} for column in preview.columns],
+            columns=[
+                PreviewColumn(name=column.name, type=column.type) for column in preview.columns
+            ],
             rows=[list(row) for row in preview.rows],
         )

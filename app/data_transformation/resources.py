@@ -42,11 +42,11 @@ Instances = Annotated[int, Field(ge=1, le=100)]
 class SparkResources(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    executor_instances: Instances = 1
-    executor_cores: Cores = 1
-    executor_memory: Memory = "512m"
-    driver_cores: Cores = 1
-    driver_memory: Memory = "512m"
+    executor_instances: Instances = Field(1, description="Number of executors.")
+    executor_cores: Cores = Field(1, description="Cores of each executor.")
+    executor_memory: Memory = Field("512m", description="Memory of each executor.")
+    driver_cores: Cores = Field(1, description="Cores of the driver.")
+    driver_memory: Memory = Field("512m", description="Memory of the driver.")
 
     @property
     def executors_bytes(self) -> int:

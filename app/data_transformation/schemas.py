@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import ConfigDict, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from app.bodies import Body
 from app.data_transformation.engine import WriteMode
@@ -31,7 +31,17 @@ class TransformRequest(SparkResources, Body):
         },
     )
 
-    sql: Annotated[str, StringConstraints(min_length=1)]
-    source_path: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
-    destination_table: Annotated[str, StringConstraints(pattern=DESTINATION)] | None = None
-    write_mode: WriteMode = WriteMode.OVERWRITE
+    sql: Annotated[str, StringConstraints(min_length=1)] = Field(
+        description="Statements in Spark SQL: temporary views, then the SELECT to write."
+    )
+    source_path: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = Field(
+        None,
+        description="Files in bronze that the SQL reads as `source_data`. A relative path is below "
+        "`bronze/`.",
+    )
+    destination_table: Annotated[str, StringConstraints(pattern=DESTINATION)] | None = Field(
+        None, description="The silver table to write. Default: `sql_exec_{run_id}`."
+    )
+    write_mode: WriteMode = Field(
+        WriteMode.OVERWRITE, description="Replace the table, or append to it."
+    )

@@ -12,15 +12,20 @@ from app.runs.model import Run
 
 
 class Submitted(BaseModel):
-    run_id: str
-    spark_application: str
-    status: str
-    source: str | None
-    destination: str
-    destination_table: str
-    sql: str
-    namespace: str
-    message: str
+    id: str = Field(description="Id of the run.")
+    run_id: str = Field(description="Id of the run.")
+    spark_application: str = Field(description="Name of the SparkApplication.")
+    status: str = Field(
+        description="`submitted`, or the state of the run for a caller that sent `wait_seconds`."
+    )
+    source: str | None = Field(
+        description="Location of the source files, if the request named some."
+    )
+    destination: str = Field(description="The table, as `catalog.schema.table`.")
+    destination_table: str = Field(description="The table, as `schema.table`.")
+    sql: str = Field(description="The SQL of the job.")
+    namespace: str = Field(description="Namespace of the SparkApplication.")
+    message: str = Field(description="How to follow the job, or why it failed.")
 
     @classmethod
     def of(
@@ -28,6 +33,7 @@ class Submitted(BaseModel):
     ) -> "Submitted":
         work = SparkWork.model_validate(run.spec)
         return cls(
+            id=run.run_id,
             run_id=run.run_id,
             spark_application=_application(run),
             status=run.state.value if waited else "submitted",
@@ -41,17 +47,21 @@ class Submitted(BaseModel):
 
 
 class Status(BaseModel):
-    run_id: str
-    spark_application: str
-    namespace: str
-    state: SparkState
-    error_message: str | None
-    driver_pod: str | None
-    executor_count: int | None
-    creation_time: datetime
-    spark_version: str | None
-    image: str | None
-    failure: Failure | None = None
+    run_id: str = Field(description="Id of the run.")
+    spark_application: str = Field(description="Name of the SparkApplication.")
+    namespace: str = Field(description="Namespace of the SparkApplication.")
+    state: SparkState = Field(description="State of the job, in the operator's words.")
+    error_message: str | None = Field(description="Why the job failed, if it did.")
+    driver_pod: str | None = Field(description="Name of the driver's pod, once there is one.")
+    executor_count: int | None = Field(
+        description="Number of running executors, if the engine reports it."
+    )
+    creation_time: datetime = Field(description="When the run was recorded.")
+    spark_version: str | None = Field(description="Version of Spark.")
+    image: str | None = Field(description="Image of the driver and the executors.")
+    failure: Failure | None = Field(
+        None, description="Why the job failed, with its cause and a hint."
+    )
 
     @classmethod
     def of(cls, run: Run, namespace: str) -> "Status":
@@ -71,9 +81,9 @@ class Status(BaseModel):
 
 
 class Logs(BaseModel):
-    run_id: str
-    driver_pod: str | None
-    logs: str
+    run_id: str = Field(description="Id of the run.")
+    driver_pod: str | None = Field(description="Name of the driver's pod.")
+    logs: str = Field(description="The driver's log.")
 
     @classmethod
     def of(cls, run: Run, text: str) -> "Logs":
@@ -81,18 +91,18 @@ class Logs(BaseModel):
 
 
 class Event(BaseModel):
-    type: str
-    reason: str
-    message: str
-    first_seen: datetime
-    last_seen: datetime
-    count: int
-    object: str
+    type: str = Field(description="`Normal` or `Warning`.")
+    reason: str = Field(description="What happened, as one word.")
+    message: str = Field(description="What happened, as a sentence.")
+    first_seen: datetime = Field(description="When it happened first.")
+    last_seen: datetime = Field(description="When it happened last.")
+    count: int = Field(description="How often it happened.")
+    object: str = Field(description="The object that it happened to.")
 
 
 class Events(BaseModel):
-    run_id: str
-    events: list[Event]
+    run_id: str = Field(description="Id of the run.")
+    events: list[Event] = Field(description="The events, oldest first.")
 
     @classmethod
     def of(cls, run: Run) -> "Events":
@@ -114,51 +124,55 @@ class Events(BaseModel):
 
 
 class Timing(BaseModel):
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    duration_seconds: float | None
+    created_at: datetime = Field(description="When the run was recorded.")
+    started_at: datetime | None = Field(description="When the engine started the job.")
+    finished_at: datetime | None = Field(description="When the run ended.")
+    duration_seconds: float | None = Field(
+        description="Seconds from start to end. Null until the end."
+    )
 
 
 class DriverSpec(BaseModel):
-    cores: int
-    memory: str
+    cores: int = Field(description="Number of cores.")
+    memory: str = Field(description="Memory, for example `512m`.")
 
 
 class ExecutorSpec(DriverSpec):
-    instances: int
+    instances: int = Field(description="Number of executors.")
 
 
 class ResourceSpecs(BaseModel):
     """The requested resources."""
 
-    driver: DriverSpec
-    executor: ExecutorSpec
+    driver: DriverSpec = Field(description="Resources of the driver.")
+    executor: ExecutorSpec = Field(description="Resources of each executor.")
 
 
 class SparkInfo(BaseModel):
-    application_id: str | None
-    spark_version: str | None
-    image: str | None
-    submission_attempts: int
-    execution_attempts: int
+    application_id: str | None = Field(description="Spark's own id of the application.")
+    spark_version: str | None = Field(description="Version of Spark.")
+    image: str | None = Field(description="Image of the driver and the executors.")
+    submission_attempts: int = Field(description="How often the job was submitted.")
+    execution_attempts: int = Field(description="How often the job was started.")
 
 
 class UiAccess(BaseModel):
     """The address of Spark's own web UI. The embedded engine has none."""
 
-    available: bool
-    url: str | None
+    available: bool = Field(description="Whether the web UI can be reached through Asgard.")
+    url: str | None = Field(description="Address of the web UI in the cluster.")
 
 
 class Output(BaseModel):
     """The destination as the run published it. `rows_written` counts only the rows of this run."""
 
-    rows: int | None
-    rows_written: int | None
-    files: int | None
-    bytes: int | None
-    snapshot_id: str | None
+    rows: int | None = Field(description="Rows of the table after the run.")
+    rows_written: int | None = Field(description="Rows that this run wrote.")
+    files: int | None = Field(description="Data files of the table after the run.")
+    bytes: int | None = Field(description="Size of the table after the run, in bytes.")
+    snapshot_id: str | None = Field(
+        description="Iceberg's id of the snapshot that the run published."
+    )
 
     @classmethod
     def of(cls, run: Run) -> "Output | None":
@@ -168,13 +182,13 @@ class Output(BaseModel):
 
 
 class SparkMetrics(BaseModel):
-    run_id: str
-    spark_application: str
-    timing: Timing
-    resource_specs: ResourceSpecs
-    spark_info: SparkInfo
-    ui_access: UiAccess
-    output: Output | None
+    run_id: str = Field(description="Id of the run.")
+    spark_application: str = Field(description="Name of the SparkApplication.")
+    timing: Timing = Field(description="Times of the job.")
+    resource_specs: ResourceSpecs = Field(description="Resources that the request asked for.")
+    spark_info: SparkInfo = Field(description="What Spark reports of itself.")
+    ui_access: UiAccess = Field(description="Where Spark's web UI is.")
+    output: Output | None = Field(description="What the job wrote. Null until it succeeds.")
 
     @classmethod
     def of(cls, run: Run) -> "SparkMetrics":
@@ -212,21 +226,25 @@ class SparkMetrics(BaseModel):
 
 
 class Job(BaseModel):
-    run_id: str
-    spark_application: str
-    state: SparkState
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    destination_table: str
-    namespace: str
-    write_mode: WriteMode
-    error_message: str | None
+    id: str = Field(description="Id of the run.")
+    run_id: str = Field(description="Id of the run.")
+    spark_application: str = Field(description="Name of the SparkApplication.")
+    state: SparkState = Field(description="State of the job, in the operator's words.")
+    created_at: datetime = Field(description="When the run was recorded.")
+    started_at: datetime | None = Field(description="When the engine started the job.")
+    finished_at: datetime | None = Field(description="When the run ended.")
+    destination_table: str = Field(description="The table, as `schema.table`.")
+    namespace: str = Field(description="Namespace of the SparkApplication.")
+    write_mode: WriteMode = Field(
+        description="Whether the job replaces the table or appends to it."
+    )
+    error_message: str | None = Field(description="Why the job failed, if it did.")
 
     @classmethod
     def of(cls, run: Run, namespace: str) -> "Job":
         work = SparkWork.model_validate(run.spec)
         return cls(
+            id=run.run_id,
             run_id=run.run_id,
             spark_application=_application(run),
             state=SparkState.of(run),
@@ -241,21 +259,22 @@ class Job(BaseModel):
 
 
 class Jobs(BaseModel):
-    jobs: list[Job]
-    total_count: int
-    filter_applied: str | None
+    items: list[Job] = Field(description="The same list as `jobs`: every list has `items`.")
+    jobs: list[Job] = Field(description="The jobs, newest first.")
+    total_count: int = Field(description="Number of jobs that match.")
+    filter_applied: str | None = Field(description="The `status_filter` of the request.")
 
     @classmethod
     def of(cls, runs: list[Run], total_count: int, state: str | None, namespace: str) -> "Jobs":
         jobs = [Job.of(run, namespace) for run in runs]
-        return cls(jobs=jobs, total_count=total_count, filter_applied=state)
+        return cls(items=jobs, jobs=jobs, total_count=total_count, filter_applied=state)
 
 
 class Cancelled(BaseModel):
-    run_id: str
-    spark_application: str
-    state: SparkState
-    message: str
+    run_id: str = Field(description="Id of the run.")
+    spark_application: str = Field(description="Name of the SparkApplication.")
+    state: SparkState = Field(description="State of the job, in the operator's words.")
+    message: str = Field(description="The effect of the request.")
     cancel_requested_at: datetime | None = Field(
         description="The time of the request. null if the run had already ended, or continues for "
         "other callers."

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from app.dbt_transformations.record import TransformationStatus
 from app.dbt_transformations.schemas import RunRequestBody, SqlToValidate, TransformationCreate
@@ -21,6 +21,7 @@ from app.http.dependencies import (
     PageDep,
     component,
     set_replayed,
+    use_id,
 )
 from app.runs.waiting import SubmissionDep, WaitDep, accepted
 
@@ -36,10 +37,22 @@ def _service(request: Request) -> DbtService:
 
 
 ServiceDep = Annotated[DbtService, Depends(_service)]
+DropTable = Annotated[bool, Query(description="Drop the table, too.")]
+
+
+async def _transformation_id(
+    transformation_id: Annotated[str, Path(description="Id or name of the transformation.")],
+    request: Request,
+    service: ServiceDep,
+) -> str:
+    return use_id(request, "transformation_id", await service.id_of(transformation_id))
+
+
+TransformationRef = Annotated[str, Depends(_transformation_id)]
 
 
 @router.post("/transform")
-async def transform(
+async def create_transformation(
     body: TransformationCreate,
     response: Response,
     service: ServiceDep,
@@ -61,7 +74,11 @@ async def transform(
 
 @router.get("/transformations")
 async def list_transformations(
-    service: ServiceDep, page: PageDep, status: TransformationStatus | None = None
+    service: ServiceDep,
+    page: PageDep,
+    status: Annotated[
+        TransformationStatus | None, Query(description="Only transformations with this status.")
+    ] = None,
 ) -> TransformationPage:
     """Lists the transformations, the newest first."""
     matches = await service.search(status)
@@ -71,7 +88,7 @@ async def list_transformations(
 
 @router.get("/transformations/{transformation_id}")
 async def get_transformation(
-    transformation_id: str, service: ServiceDep, caller: CallerDep
+    transformation_id: TransformationRef, service: ServiceDep, caller: CallerDep
 ) -> TransformationDetail:
     """Returns a transformation with its compiled SQL and its newest runs."""
     return TransformationDetail.of(*await service.get(transformation_id), caller)
@@ -79,7 +96,10 @@ async def get_transformation(
 
 @router.delete("/transformations/{transformation_id}", status_code=204)
 async def delete_transformation(
-    transformation_id: str, service: ServiceDep, caller: CallerDep, drop_table: bool = False
+    transformation_id: TransformationRef,
+    service: ServiceDep,
+    caller: CallerDep,
+    drop_table: DropTable = False,
 ) -> None:
     """Deletes a transformation. Keeps its table unless `drop_table` is true."""
     await service.delete(transformation_id, caller, drop_table=drop_table)
@@ -87,13 +107,15 @@ async def delete_transformation(
 
 @router.post("/transformations/{transformation_id}/run")
 async def run_transformation(
-    transformation_id: str,
+    transformation_id: TransformationRef,
     response: Response,
     service: ServiceDep,
     submission: SubmissionDep,
     wait: WaitDep,
     body: RunRequestBody | None = None,
-    full_refresh: bool = False,
+    full_refresh: Annotated[
+        bool, Query(description="Rebuild an incremental table from scratch.")
+    ] = False,
 ) -> TransformationView:
     """Builds the table again and waits for the build. `full_refresh` is read from body or query."""
     rebuild = full_refresh or bool(body and body.full_refresh)
@@ -111,7 +133,7 @@ async def validate_sql(body: SqlToValidate, service: ServiceDep) -> ValidationVi
 
 
 @router.get("/sources/silver")
-async def silver_sources(service: ServiceDep) -> SourceTableList:
+async def list_silver_tables(service: ServiceDep) -> SourceTableList:
     """Lists the silver tables that SQL can read, from Iceberg's metadata."""
     return SourceTableList.of(await service.silver_sources(), service.catalog_name)
 
@@ -123,7 +145,7 @@ async def list_gold_tables(service: ServiceDep) -> GoldTableList:
 
 
 @router.get("/project", response_class=Response, responses=ARCHIVE)
-async def project(service: ServiceDep) -> Response:
+async def download_dbt_project(service: ServiceDep) -> Response:
     """Returns the whole dbt project as a `.tar.gz`. Its profile names the environment variables for
     the credentials. Once they are set, `dbt build` runs it unchanged."""
     return Response(

@@ -31,16 +31,20 @@ class TransformationCreate(Body):
         }
     )
 
-    name: Name
+    name: Name = Field(description="Name of the transformation and of its gold table.")
     sql_query: Sql = Field(description="One SELECT, in Trino's dialect.")
-    description: Text | None = None
-    materialization: Materialization = Materialization.TABLE
-    tags: Words | None = None
-    owner: Word = "dbt"
+    description: Text | None = Field(None, description="What the table holds.")
+    materialization: Materialization = Field(
+        Materialization.TABLE, description="How the result is stored."
+    )
+    tags: Words | None = Field(None, description="Words to find the transformation by.")
+    owner: Word = Field("dbt", description="The team or person in charge.")
     incremental_strategy: IncrementalStrategy | None = Field(
         default=None, description="Default: `merge` with a `unique_key`, else `append`."
     )
-    unique_key: Annotated[tuple[Word, ...], Field(max_length=20, fail_fast=True)] | None = None
+    unique_key: Annotated[tuple[Word, ...], Field(max_length=20, fail_fast=True)] | None = Field(
+        None, description="Columns that identify a row. `merge` and `delete_insert` need them."
+    )
 
     @model_validator(mode="after")
     def _strategy_fits(self) -> Self:
@@ -67,4 +71,4 @@ class RunRequestBody(Body):
 
 
 class SqlToValidate(Body):
-    sql_query: Sql
+    sql_query: Sql = Field(description="One SELECT, in Trino's dialect.")

@@ -28,6 +28,7 @@ from app.failure import FailureCause
 from app.idempotency import Claim
 from app.lakehouse.catalog import Catalog, Column, TableInfo
 from app.lakehouse.records.table import RecordTable
+from app.names import Named, id_of
 from app.runs.model import Run, RunKind
 from app.runs.service import RunService
 from app.runs.submission import RunRequest, Submission
@@ -166,6 +167,10 @@ class DbtService:
     async def project_archive(self) -> bytes:
         return await self._project.archive()
 
+    async def id_of(self, reference: str) -> str:
+        """Return the id of the transformation with this id or name, as `names.id_of` does."""
+        return await id_of(reference, "transformation", self._named)
+
     async def models(self) -> list[ModelSpec]:
         """Return every transformation as a model of the generated dbt project."""
         return [record.doc.model() for record in await self._records.all()]
@@ -260,6 +265,9 @@ class DbtService:
                 return await self._records.update(record_id, lambda _: doc, caller, check=check)
             except NotFound:
                 continue  # deleted in this very moment: insert it again
+
+    async def _named(self) -> list[Named]:
+        return [(record.id, record.doc.name) for record in await self._records.all()]
 
     async def _record(self, record_id: str) -> TransformationRecord:
         record = await self._records.get(record_id)

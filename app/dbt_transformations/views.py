@@ -18,27 +18,34 @@ from app.warehouse.engine import IncrementalStrategy, Materialization
 
 
 class _TransformationFields(BaseModel):
-    transformation_id: str
-    name: str
-    status: TransformationStatus
-    gold_table_name: str
+    id: str = Field(description="Id of the transformation.")
+    transformation_id: str = Field(description="Id of the transformation.")
+    name: str = Field(description="Name of the transformation and of its table.")
+    status: TransformationStatus = Field(description="Status of the newest run.")
+    gold_table_name: str = Field(description="The table, as `schema.table`.")
     row_count: int | None = Field(
         description="Rows of the table, as last published; null for a view."
     )
-    execution_time_seconds: float | None
-    created_at: datetime
-    updated_at: datetime
-    description: str
-    tags: tuple[str, ...]
-    owner: str
-    materialization: Materialization
-    incremental_strategy: IncrementalStrategy | None
-    unique_key: tuple[str, ...]
-    error_message: str | None
-    failure: Failure | None
-    run_id: str | None
-    created_by: str
-    version: int
+    execution_time_seconds: float | None = Field(
+        description="Seconds that the newest run took. Null until it ends."
+    )
+    created_at: datetime = Field(description="Time of creation.")
+    updated_at: datetime = Field(description="Time of the last change of the definition.")
+    description: str = Field(description="What the table holds.")
+    tags: tuple[str, ...] = Field(description="Words to find the transformation by.")
+    owner: str = Field(description="The team or person in charge.")
+    materialization: Materialization = Field(description="How the result is stored.")
+    incremental_strategy: IncrementalStrategy | None = Field(
+        description="How an incremental table takes new rows."
+    )
+    unique_key: tuple[str, ...] = Field(description="Columns that identify a row.")
+    error_message: str | None = Field(description="Why the newest run failed, if it did.")
+    failure: Failure | None = Field(
+        description="Why the newest run failed, with its cause and a hint."
+    )
+    run_id: str | None = Field(description="Id of the newest run.")
+    created_by: str = Field(description="The caller that created it.")
+    version: int = Field(description="Grows with every change of the definition.")
 
     @classmethod
     def _fields_of(cls, item: Transformation) -> dict[str, Any]:
@@ -47,6 +54,7 @@ class _TransformationFields(BaseModel):
         failure = run.failure if run else None
         return {
             **record.doc.model_dump(exclude={"guarded_sql", "sql_query", "schema_name"}),
+            "id": record.id,
             "transformation_id": record.id,
             "status": TransformationStatus.of(run),
             "gold_table_name": record.doc.table,
@@ -69,7 +77,7 @@ class TransformationView(_TransformationFields):
 
 
 class TransformationDetail(_TransformationFields):
-    sql_query: str
+    sql_query: str = Field(description="The SQL as it was sent, in Trino's dialect.")
     compiled_sql: str | None = Field(
         description="As the configured engine runs it; null while something it reads is missing."
     )
@@ -88,17 +96,24 @@ class TransformationDetail(_TransformationFields):
 
 
 class TransformationPage(BaseModel):
-    transformations: list[TransformationView]
-    total_count: int
-    page: int
-    page_size: int
+    items: list[TransformationView] = Field(
+        description="The same list as `transformations`: every list has `items`."
+    )
+    transformations: list[TransformationView] = Field(
+        description="The transformations, newest first."
+    )
+    total_count: int = Field(description="Number of matches on all pages.")
+    page: int = Field(description="Number of this page, from 1.")
+    page_size: int = Field(description="Most items on a page.")
 
     @classmethod
     def of(
         cls, items: Sequence[Transformation], total_count: int, page: int, page_size: int
     ) -> "TransformationPage":
+        views = [TransformationView.of(item) for item in items]
         return cls(
-            transformations=[TransformationView.of(item) for item in items],
+            items=views,
+            transformations=views,
             total_count=total_count,
             page=page,
             page_size=page_size,
@@ -106,8 +121,8 @@ class TransformationPage(BaseModel):
 
 
 class ColumnView(BaseModel):
-    name: str
-    type: str
+    name: str = Field(description="Name of the column.")
+    type: str = Field(description="Type of the column.")
 
     @classmethod
     def of(cls, column: Column) -> "ColumnView":
@@ -115,11 +130,17 @@ class ColumnView(BaseModel):
 
 
 class ValidationView(BaseModel):
-    is_valid: bool
-    message: str
-    suggested_tables: list[str]
-    position: dict[str, int] | None
-    columns: list[ColumnView] | None
+    is_valid: bool = Field(description="Whether the SQL can run.")
+    message: str = Field(description="The first error, or a confirmation.")
+    suggested_tables: list[str] = Field(
+        description="Existing tables with a name close to an unknown one."
+    )
+    position: dict[str, int] | None = Field(
+        description="`line` and `column` of the error, from 1, if known."
+    )
+    columns: list[ColumnView] | None = Field(
+        description="Columns of the result. Null if the SQL cannot run."
+    )
 
     @classmethod
     def of(cls, validation: Validation) -> "ValidationView":
@@ -134,14 +155,14 @@ class ValidationView(BaseModel):
 
 
 class SourceTableView(BaseModel):
-    table_name: str
-    schema_name: str
-    catalog_name: str
-    row_count: int | None
-    size_bytes: int | None
-    last_modified: datetime
-    columns: list[ColumnView]
-    location: str
+    table_name: str = Field(description="Name of the table.")
+    schema_name: str = Field(description="Schema of the table.")
+    catalog_name: str = Field(description="Catalog of the table.")
+    row_count: int | None = Field(description="Number of rows, if the metadata has it.")
+    size_bytes: int | None = Field(description="Size in bytes, if the metadata has it.")
+    last_modified: datetime = Field(description="Time of the last commit.")
+    columns: list[ColumnView] = Field(description="Columns of the table.")
+    location: str = Field(description="Location of the table's files.")
 
     @classmethod
     def of(cls, info: TableInfo, catalog_name: str) -> "SourceTableView":
@@ -159,28 +180,33 @@ class SourceTableView(BaseModel):
 
 
 class SourceTableList(BaseModel):
-    sources: list[SourceTableView]
-    total_count: int
+    items: list[SourceTableView] = Field(
+        description="The same list as `sources`: every list has `items`."
+    )
+    sources: list[SourceTableView] = Field(description="The silver tables.")
+    total_count: int = Field(description="Number of tables.")
 
     @classmethod
     def of(cls, tables: Sequence[TableInfo], catalog_name: str) -> "SourceTableList":
         views = [SourceTableView.of(info, catalog_name) for info in tables]
-        return cls(sources=views, total_count=len(views))
+        return cls(items=views, sources=views, total_count=len(views))
 
 
 class GoldTableView(BaseModel):
-    table_name: str
-    transformation_name: str | None
-    row_count: int | None
-    size_bytes: int | None
-    created_at: datetime | None
-    last_updated: datetime
-    location: str | None
-    format: str = "iceberg"
-    partition_spec: list[str]
-    materialization: str
-    tags: tuple[str, ...]
-    columns: list[ColumnView]
+    table_name: str = Field(description="Name of the table.")
+    transformation_name: str | None = Field(
+        description="The transformation that builds it, if any."
+    )
+    row_count: int | None = Field(description="Number of rows. Null for a view.")
+    size_bytes: int | None = Field(description="Size in bytes. Null for a view.")
+    created_at: datetime | None = Field(description="Time of creation. Null for a view.")
+    last_updated: datetime = Field(description="Time of the last commit.")
+    location: str | None = Field(description="Location of the table's files. Null for a view.")
+    format: str = Field("iceberg", description="Format of the table.")
+    partition_spec: list[str] = Field(description="The fields that the table is partitioned by.")
+    materialization: str = Field(description="How the result is stored.")
+    tags: tuple[str, ...] = Field(description="Tags of the transformation.")
+    columns: list[ColumnView] = Field(description="Columns of the table.")
 
     @classmethod
     def of(cls, table: GoldTable) -> "GoldTableView":
@@ -202,10 +228,13 @@ class GoldTableView(BaseModel):
 
 
 class GoldTableList(BaseModel):
-    tables: list[GoldTableView]
-    total_count: int
+    items: list[GoldTableView] = Field(
+        description="The same list as `tables`: every list has `items`."
+    )
+    tables: list[GoldTableView] = Field(description="The gold tables and views.")
+    total_count: int = Field(description="Number of tables and views.")
 
     @classmethod
     def of(cls, tables: Sequence[GoldTable]) -> "GoldTableList":
         views = [GoldTableView.of(table) for table in tables]
-        return cls(tables=views, total_count=len(views))
+        return cls(items=views, tables=views, total_count=len(views))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from app.context import ProcessContext
 
 PROBES = frozenset({"/health", "/health/ready"})
-DOCS = frozenset({"/docs", "/redoc", "/openapi.json", "/problems"})
+DOCS = frozenset({"/", "/docs", "/redoc", "/openapi.json", "/problems"})
 FILES = "/static/"
 UNKNOWN = Caller("unknown")
 

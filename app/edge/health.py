@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.auth.access import needs
 from app.caller import METRICS
@@ -30,10 +30,9 @@ log = structlog.get_logger(__name__)
 
 
 class Probe(BaseModel):
-    status: str
-    """`ok` or `unreachable`."""
-    latency_seconds: float
-    cause: str | None = None
+    status: str = Field(description="`ok` or `unreachable`.")
+    latency_seconds: float = Field(description="Seconds that the check took.")
+    cause: str | None = Field(None, description="Why the dependency is unreachable.")
 
 
 class Rounds:
@@ -55,24 +54,28 @@ class Rounds:
 
 
 class Health(BaseModel):
-    status: str
-    version: str
+    status: str = Field(description="Always `healthy`.")
+    version: str = Field(description="Version of Asgard.")
 
 
 class Readiness(BaseModel):
-    status: str
-    """`ready`, `degraded` (a dependency is unreachable), `starting` or `draining`."""
-    dependencies: dict[str, Probe]
+    status: str = Field(
+        description="`ready`, `degraded` (a dependency is unreachable), `starting` or `draining`."
+    )
+    dependencies: dict[str, Probe] = Field(description="The state of each dependency.")
 
 
 @router.get("/health")
-async def health(request: Request) -> Health:
+async def get_health(request: Request) -> Health:
     """Reports that the process is alive."""
     return Health(status="healthy", version=request.app.version)
 
 
-@router.get("/health/ready", responses={503: {"model": Readiness}})
-async def ready(request: Request, response: Response) -> Readiness:
+@router.get(
+    "/health/ready",
+    responses={503: {"model": Readiness, "description": "It is starting or draining."}},
+)
+async def get_readiness(request: Request, response: Response) -> Readiness:
     """Reports whether this process accepts requests, and the state of each dependency."""
     context = cast("ProcessContext | None", getattr(request.app.state, "context", None))
     if context is None or request.app.state.draining:
@@ -84,8 +87,13 @@ async def ready(request: Request, response: Response) -> Readiness:
     return Readiness(status="degraded" if is_degraded else "ready", dependencies=probes)
 
 
-@router.get("/metrics", response_class=Response, dependencies=[needs(METRICS)])
-async def metrics(request: Request) -> Response:
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    dependencies=[needs(METRICS)],
+)
+async def get_metrics(request: Request) -> Response:
     """Returns the gateway's own metrics, in the Prometheus text format."""
     return Response(
         generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST

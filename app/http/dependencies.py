@@ -62,8 +62,8 @@ async def _request_id() -> str | None:
 
 
 async def _page(
-    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
-    page_size: Annotated[int, Query(ge=1, le=100)] = 20,
+    page: Annotated[int, Query(ge=1, le=1_000_000, description="Number of the page.")] = 1,
+    page_size: Annotated[int, Query(ge=1, le=100, description="Most items on a page.")] = 20,
 ) -> Page:
     return Page(page, page_size)
 
@@ -106,6 +106,12 @@ def _request_line(request: Request) -> str:
     parameters = request.query_params.multi_items()
     query = urlencode(sorted(item for item in parameters if item[0] != WAIT))
     return f"{request.method} {request.url.path.rstrip('/')}" + (f"?{query}" if query else "")
+
+
+def use_id(request: Request, parameter: str, resource_id: str) -> str:
+    """Replace a name in the path by the id that it stands for, in the audit, too."""
+    request.path_params[parameter] = resource_id
+    return resource_id
 
 
 RequestIdDep = Annotated[str | None, Depends(_request_id)]

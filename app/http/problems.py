@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Mount
@@ -39,13 +40,20 @@ PROBLEM_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "instance", "request_id"],
     "properties": {
-        "type": {"type": "string", "examples": ["/problems/sql-not-select"]},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "instance": {"type": "string"},
-        "request_id": {"type": ["string", "null"]},
-        "hint": {"type": "string"},
+        "type": {
+            "type": "string",
+            "description": "Stable name of the kind of error. `GET /problems` lists them.",
+            "examples": ["/problems/sql-not-select"],
+        },
+        "title": {"type": "string", "description": "The type in words."},
+        "status": {"type": "integer", "description": "Status of the response."},
+        "detail": {"type": "string", "description": "What is wrong with this request."},
+        "instance": {"type": "string", "description": "Path of the request."},
+        "request_id": {
+            "type": ["string", "null"],
+            "description": "`X-Request-Id` of the request, which the log names.",
+        },
+        "hint": {"type": "string", "description": "What to do about it."},
         "unknown": {
             "type": "array",
             "items": {"type": "string"},
@@ -59,15 +67,27 @@ PROBLEM_SCHEMA: dict[str, Any] = {
                 "type": "object",
                 "required": ["field", "problem"],
                 "properties": {
-                    "field": {"type": "string"},
-                    "problem": {"type": "string"},
-                    "nearest": {"type": "string"},
-                    "position": {"type": "integer"},
+                    "field": {"type": "string", "description": "Path of the field or parameter."},
+                    "problem": {"type": "string", "description": "What is wrong with it."},
+                    "nearest": {"type": "string", "description": "A known name that is close."},
+                    "position": {
+                        "type": "integer",
+                        "description": "Number of the character in the text, from 1.",
+                    },
                 },
             },
         },
     },
 }
+
+
+class ProblemType(BaseModel):
+    """A kind of error."""
+
+    type: str = Field(description="The `type` of such errors.")
+    title: str = Field(description="The type in words.")
+    status: int = Field(description="Status of such responses.")
+    meaning: str = Field(description="When it is returned.")
 
 
 def problem_response(error: AsgardError, instance: str, headers: Any = None) -> Response:

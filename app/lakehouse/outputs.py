@@ -2,6 +2,8 @@
 
 from typing import Self
 
+from pydantic import Field
+
 from app.frozen import Frozen
 from app.lakehouse.tables import TableInfo, ViewInfo
 
@@ -9,11 +11,15 @@ from app.lakehouse.tables import TableInfo, ViewInfo
 class TableState(Frozen):
     """A table (`schema.table`) at a published state. Snapshot ids are strings: 64 bits."""
 
-    table: str
-    table_uuid: str | None = None
-    snapshot_id: str | None = None
-    metadata_location: str | None = None
-    catalog_ref: str | None = None
+    table: str = Field(description="The table as `schema.table`, or a bronze path.")
+    table_uuid: str | None = Field(None, description="Iceberg's id of the table.")
+    snapshot_id: str | None = Field(
+        None, description="Iceberg's id of the snapshot. A string, since it has 64 bits."
+    )
+    metadata_location: str | None = Field(
+        None, description="Location of the table's metadata file."
+    )
+    catalog_ref: str | None = Field(None, description="Branch or commit of the catalog.")
 
     @classmethod
     def of(cls, info: TableInfo | ViewInfo, catalog_ref: str) -> Self:
@@ -31,20 +37,34 @@ class TableState(Frozen):
 class StreamOutput(Frozen):
     """The output of a sync for one stream. `files` are keys in the bucket."""
 
-    stream: str
-    path: str
-    rows: int
-    bytes: int
-    broken_rows: int = 0
-    files: tuple[str, ...] = ()
+    stream: str = Field(description="Name of the stream.")
+    path: str = Field(description="Path of its files, as path tables name it.")
+    rows: int = Field(description="Rows that the sync wrote.")
+    bytes: int = Field(description="Bytes that the sync wrote.")
+    broken_rows: int = Field(0, description="Rows of the source that could not be read.")
+    files: tuple[str, ...] = Field((), description="Keys of the files in the bucket.")
 
 
 class RunOutput(TableState):
     """The output of a run. `rows` counts the table's rows after the run, `rows_written` those that
     this run wrote (they differ for appends and merges). None means not verified."""
 
-    rows: int | None = None
-    rows_written: int | None = None
-    bytes: int | None = None
-    files: int | None = None
-    streams: tuple[StreamOutput, ...] = ()
+    rows: int | None = Field(
+        None, description="Rows of the table after the run. Null if not verified."
+    )
+    rows_written: int | None = Field(
+        None, description="Rows that this run wrote. Null if not verified."
+    )
+    bytes: int | None = Field(
+        None,
+        description="Size of the table after the run, in bytes. Of an ingestion, the bytes that it "
+        "wrote.",
+    )
+    files: int | None = Field(
+        None,
+        description="Data files of the table after the run. Of an ingestion, the files that it "
+        "wrote.",
+    )
+    streams: tuple[StreamOutput, ...] = Field(
+        (), description="The output of each stream, if the run is an ingestion."
+    )

@@ -39,10 +39,10 @@ class RunState(StrEnum):
 class RunInput(TableState):
     """An input of a run: an Iceberg table, or a bronze path (`table` is then `bronze/…`)."""
 
-    run_ids: tuple[str, ...] = ()
-    """The syncs whose files were read, when the input is a bronze path."""
-    source: str | None = None
-    """Name of the source, if the run is an ingestion."""
+    run_ids: tuple[str, ...] = Field(
+        (), description="The syncs whose files were read, when the input is a bronze path."
+    )
+    source: str | None = Field(None, description="Name of the source, if the run is an ingestion.")
 
 
 class Run(Frozen):
@@ -92,9 +92,8 @@ class Run(Frozen):
 class RunEvent(Frozen):
     """An event of a run, in order. `id` is the run's version at that moment."""
 
-    id: int
-    at: datetime
-    type: str = "Normal"
-    """`Normal` or `Warning`, as in Kubernetes."""
-    reason: str
-    message: str
+    id: int = Field(description="The run's version at that moment.")
+    at: datetime = Field(description="Time of the event.")
+    type: str = Field("Normal", description="`Normal` or `Warning`, as in Kubernetes.")
+    reason: str = Field(description="What happened, as one word.")
+    message: str = Field(description="What happened, as a sentence.")

@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from app.caller import Caller
 from app.errors import InvalidBody
@@ -31,19 +31,33 @@ def service(request: Request) -> RunService:
 
 
 RunsDep = Annotated[RunService, Depends(service)]
+RunId = Annotated[str, Path(description="Id of the run.")]
 
 
 @router.get("")
 async def list_runs(
     runs: RunsDep,
     caller: CallerDep,
-    kind: RunKind | None = None,
-    state: RunState | None = None,
-    target: Annotated[str | None, Query(max_length=500)] = None,
-    subject_id: Annotated[str | None, Query(max_length=100)] = None,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
-    page: Annotated[int | None, Query(ge=1, le=1_000_000)] = None,
-    page_size: Annotated[int, Query(ge=1, le=100)] = 20,
+    kind: Annotated[RunKind | None, Query(description="Only runs of this kind.")] = None,
+    state: Annotated[RunState | None, Query(description="Only runs in this state.")] = None,
+    target: Annotated[
+        str | None,
+        Query(max_length=500, description="Only runs that write this, for example `gold.t`."),
+    ] = None,
+    subject_id: Annotated[
+        str | None,
+        Query(
+            max_length=100, description="Only runs of this transformation, product or ingestion."
+        ),
+    ] = None,
+    cursor: Annotated[
+        str | None, Query(max_length=500, description="`next_cursor` of the previous page.")
+    ] = None,
+    page: Annotated[
+        int | None,
+        Query(ge=1, le=1_000_000, description="Number of the page, instead of `cursor`."),
+    ] = None,
+    page_size: Annotated[int, Query(ge=1, le=100, description="Most runs on a page.")] = 20,
 ) -> RunList:
     """Lists runs, newest first. Pass `page`, or the `cursor` of the previous page: page numbers
     shift when new runs start, a cursor does not."""
@@ -62,12 +76,13 @@ async def list_runs(
 
 
 @router.get("/{run_id}")
-async def get_run(run_id: str, runs: RunsDep, caller: CallerDep) -> RunView:
+async def get_run(run_id: RunId, runs: RunsDep, caller: CallerDep) -> RunView:
+    """Returns a run: its state, inputs, output, and why it failed."""
     return RunView.of(await runs.get(run_id), caller)
 
 
 @router.post("/{run_id}/cancel")
-async def cancel_run(run_id: str, runs: RunsDep, caller: CallerDep) -> RunView:
+async def cancel_run(run_id: RunId, runs: RunsDep, caller: CallerDep) -> RunView:
     """Requests cancellation. If the run finishes first, its result stands. A run that other callers
     also requested continues for them: the caller is then in `withdrawn_by`, and `state` is
     unchanged. `runs:admin` and the creator of the run's ingestion or data product end it at
@@ -79,12 +94,15 @@ async def cancel_run(run_id: str, runs: RunsDep, caller: CallerDep) -> RunView:
 
 
 @router.get("/{run_id}/logs")
-async def get_logs(
-    run_id: str,
+async def get_run_logs(
+    run_id: RunId,
     runs: RunsDep,
     _: CallerDep,
-    tail_lines: Annotated[int | None, Query(ge=0, le=1_000_000)] = None,
+    tail_lines: Annotated[
+        int | None, Query(ge=0, le=1_000_000, description="Only the last lines of the log.")
+    ] = None,
 ) -> RunLogs:
+    """Returns the log of a run. It is kept after the run."""
     return RunLogs(run_id=run_id, logs=await runs.logs(run_id, tail_lines))
 
 
@@ -98,12 +116,16 @@ async def get_logs(
         },
     },
 )
-async def get_events(
-    run_id: str,
+async def list_run_events(
+    run_id: RunId,
     runs: RunsDep,
     caller: CallerDep,
-    accept: Annotated[str, Header()] = "",
-    last_event_id: Annotated[str | None, Header(max_length=100)] = None,
+    accept: Annotated[
+        str, Header(description="`text/event-stream` streams the events as they happen.")
+    ] = "",
+    last_event_id: Annotated[
+        str | None, Header(max_length=100, description="Id of the last event that the client has.")
+    ] = None,
 ) -> RunEvents | Response:
     """Returns the run's events as JSON. With `Accept: text/event-stream`, streams them as they
     happen, after `Last-Event-ID`."""

@@ -1,5 +1,7 @@
-"""Structured logs: one JSON line per event, with request and run ids."""
+"""Structured logs: one line per event, with request and run ids. A terminal gets readable lines,
+everything else JSON."""
 
+import json
 import logging
 import sys
 from collections.abc import Iterable
@@ -24,8 +26,8 @@ PROCESSORS: list[Any] = [*SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_f
 
 
 def configure_logging(level: str, secrets: Iterable[str]) -> None:
-    """Send structlog's and the standard library's records to stderr as JSON lines, without these
-    secrets and those that are registered later."""
+    """Send structlog's and the standard library's records to stderr, without these secrets and
+    those that are registered later: as readable lines to a terminal, otherwise as JSON."""
     register_secrets(secrets)
     structlog.configure(
         processors=PROCESSORS,
@@ -39,7 +41,7 @@ def configure_logging(level: str, secrets: Iterable[str]) -> None:
             foreign_pre_chain=SHARED,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _line,
+                _readable_line if sys.stderr.isatty() else _line,
             ],
         )
     )
@@ -53,3 +55,26 @@ def configure_logging(level: str, secrets: Iterable[str]) -> None:
 def _line(logger: Any, name: str, event: EventDict) -> str:
     """Render a line without secrets, which exceptions and objects may also contain."""
     return clean_json(str(RENDER(logger, name, event)))
+
+
+def _readable_line(logger: Any, name: str, event: EventDict) -> str:
+    """Render the same line for a person, with the traceback below it."""
+    fields: dict[str, Any] = json.loads(_line(logger, name, event))
+    time = str(fields.pop("timestamp", ""))[11:19]
+    level = str(fields.pop("level", ""))
+    happened = _printable(str(fields.pop("event", "")))
+    traceback = str(fields.pop("exception", "")).splitlines()
+    fields.pop("logger", None)
+    shown = (f"{_printable(key)}={_value(value)}" for key, value in fields.items())
+    line = " ".join((f"{time}Z", f"{level:<8}", happened, *shown))
+    return "\n".join((line, *(f"    {_printable(part)}" for part in traceback)))
+
+
+def _value(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if text and text.isprintable() and " " not in text else json.dumps(text)
+
+
+def _printable(text: str) -> str:
+    """Escape control characters: a terminal would obey them, and clients choose parts of logs."""
+    return text if text.isprintable() else json.dumps(text)[1:-1]

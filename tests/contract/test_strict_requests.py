@@ -307,7 +307,10 @@ STREAM = "/api/v1/runs/{run_id}/events"
 """A stream is not answered before its run is known; test_wire asks for the head of one."""
 GETS = [
     *(("GET", path) for method, path in OPERATIONS if method == "GET" and path != STREAM),
-    *(("GET", path) for path in ("/docs", "/redoc", "/openapi.json", "/static/swagger-ui.css")),
+    *(
+        ("GET", path)
+        for path in ("/", "/docs", "/redoc", "/openapi.json", "/static/swagger-ui.css")
+    ),
 ]
 
 
@@ -563,6 +566,6 @@ async def test_another_charset_than_utf_8_is_422(
 
 
 async def test_the_documentation_pages_accept_any_parameter(client: httpx.AsyncClient) -> None:
-    for page in ("/docs", "/redoc", "/openapi.json", "/static/swagger-ui.css"):
+    for page in ("/", "/docs", "/redoc", "/openapi.json", "/static/swagger-ui.css"):
         answer = await client.get(f"http://asgard{page}", params={"v": "1"})
         assert answer.status_code == 200, page

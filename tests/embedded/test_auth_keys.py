@@ -134,7 +134,7 @@ async def test_invalid_keys_are_refused(closed, keys):
 
 async def test_unknown_paths_require_a_key_too(closed, keys):
     assert (await closed.client.get("/api/v1/nothing")).status_code == 401
-    for path in ("/docs", "/redoc", "/openapi.json", "/problems", "/static/swagger-ui.css"):
+    for path in ("/", "/docs", "/redoc", "/openapi.json", "/problems", "/static/swagger-ui.css"):
         assert (await closed.client.get(path)).status_code == 401, path
         answer = await closed.client.get(path, headers=bearer(keys["runs:read"][0]))
         assert answer.status_code == 200, path
