@@ -79,7 +79,8 @@ IngestionRef = Annotated[str, Depends(_ingestion_id)]
 async def list_connectors(service: ServiceDep, _: CallerDep) -> ConnectorList:
     """Lists the types of sources that the configured engine can run."""
     connectors = await service.connectors()
-    return ConnectorList(connectors=[ConnectorView.of(connector) for connector in connectors])
+    views = [ConnectorView.of(connector) for connector in connectors]
+    return ConnectorList(items=views, connectors=views, total_count=len(views))
 
 
 @router.post(
@@ -137,7 +138,8 @@ async def list_source_streams(
     """Lists the streams that the source currently offers. 409 if its connector is not installed: a
     check of the source installs it."""
     streams = await service.streams(source_id)
-    return StreamList(streams=[StreamView.of(stream) for stream in streams])
+    views = [StreamView.of(stream) for stream in streams]
+    return StreamList(items=views, streams=views, total_count=len(views))
 
 
 @router.post("/sink", status_code=201)
@@ -195,7 +197,7 @@ async def create_ingestion(
 async def list_ingestions(service: ServiceDep, _: CallerDep) -> IngestionList:
     """Lists all ingestions."""
     views = [IngestionView.of(ingestion) for ingestion in await service.ingestions()]
-    return IngestionList(ingestions=views, total=len(views))
+    return IngestionList(items=views, ingestions=views, total_count=len(views), total=len(views))
 
 
 @router.get("/ingestion/{ingestion_id}")

@@ -46,8 +46,9 @@ class SourceView(BaseModel):
 
 
 class SourceItem(BaseModel):
+    id: str = Field(description="Id of the source.")
     sourceId: str = Field(  # noqa: N815
-        description="Id of the source."
+        description="The same as `id`: its name in Airbyte."
     )
     name: str = Field(description="Name of the source.")
     sourceName: str = Field(  # noqa: N815
@@ -59,16 +60,22 @@ class SourceItem(BaseModel):
 
 
 class SourceList(BaseModel):
+    items: list[SourceItem] = Field(
+        description="The same list as `sources`: every list has `items`."
+    )
+    total_count: int = Field(description="The same number as `total`: every list has it.")
     sources: list[SourceItem] = Field(description="The sources.")
     total: int = Field(description="Number of sources.")
 
     @classmethod
     def of(cls, sources: list[Source]) -> "SourceList":
         items = [
-            SourceItem(sourceId=s.id, name=s.name, sourceName=s.type, workspaceId=s.workspace)
+            SourceItem(
+                id=s.id, sourceId=s.id, name=s.name, sourceName=s.type, workspaceId=s.workspace
+            )
             for s in sources
         ]
-        return cls(sources=items, total=len(items))
+        return cls(items=items, sources=items, total_count=len(items), total=len(items))
 
 
 class CheckView(BaseModel):
@@ -96,6 +103,10 @@ class StreamView(BaseModel):
 
 
 class StreamList(BaseModel):
+    items: list[StreamView] = Field(
+        description="The same list as `streams`: every list has `items`."
+    )
+    total_count: int = Field(description="Number of items.")
     streams: list[StreamView] = Field(description="The streams.")
 
 
@@ -119,8 +130,9 @@ class SinkView(BaseModel):
 
 
 class SinkItem(BaseModel):
+    id: str = Field(description="Id of the destination.")
     destinationId: str = Field(  # noqa: N815
-        description="Id of the destination."
+        description="The same as `id`: its name in Airbyte."
     )
     name: str = Field(description="Name of the destination.")
     destinationName: str = Field(  # noqa: N815
@@ -132,15 +144,20 @@ class SinkItem(BaseModel):
 
 
 class SinkList(BaseModel):
+    items: list[SinkItem] = Field(
+        description="The same list as `destinations`: every list has `items`."
+    )
+    total_count: int = Field(description="The same number as `total`: every list has it.")
     destinations: list[SinkItem] = Field(description="The destinations.")
     total: int = Field(description="Number of destinations.")
 
     @classmethod
     def of(cls, destinations: list[Destination]) -> "SinkList":
         items = [
-            SinkItem(destinationId=d.id, name=d.name, workspaceId=d.workspace) for d in destinations
+            SinkItem(id=d.id, destinationId=d.id, name=d.name, workspaceId=d.workspace)
+            for d in destinations
         ]
-        return cls(destinations=items, total=len(items))
+        return cls(items=items, destinations=items, total_count=len(items), total=len(items))
 
 
 class IngestionStream(BaseModel):
@@ -160,8 +177,9 @@ class IngestionStream(BaseModel):
 
 
 class IngestionView(BaseModel):
+    id: str = Field(description="Id of the ingestion.")
     connectionId: str = Field(  # noqa: N815
-        description="Id of the ingestion."
+        description="The same as `id`: its name in Airbyte."
     )
     sourceId: str = Field(  # noqa: N815
         description="Id of its source."
@@ -179,6 +197,7 @@ class IngestionView(BaseModel):
     @classmethod
     def of(cls, ingestion: Ingestion) -> "IngestionView":
         return cls(
+            id=ingestion.id,
             connectionId=ingestion.id,
             sourceId=ingestion.source_id,
             destinationId=ingestion.destination_id,
@@ -192,6 +211,10 @@ class IngestionView(BaseModel):
 
 
 class IngestionList(BaseModel):
+    items: list[IngestionView] = Field(
+        description="The same list as `ingestions`: every list has `items`."
+    )
+    total_count: int = Field(description="The same number as `total`: every list has it.")
     ingestions: list[IngestionView] = Field(description="The ingestions.")
     total: int = Field(description="Number of ingestions.")
 
@@ -220,8 +243,9 @@ class LastJob(BaseModel):
 
 
 class IngestionStatusView(BaseModel):
+    id: str = Field(description="Id of the ingestion.")
     ingestionId: str = Field(  # noqa: N815
-        description="Id of the ingestion."
+        description="The same as `id`: its name in Airbyte."
     )
     status: IngestionStatus = Field(description="Only an active ingestion syncs.")
     lastSync: datetime | None = Field(description="When the last sync started.")  # noqa: N815
@@ -241,6 +265,7 @@ class IngestionStatusView(BaseModel):
         active = ingestion.status is IngestionStatus.ACTIVE
         cron = ingestion.schedule.cron if active else None
         return cls(
+            id=ingestion.id,
             ingestionId=ingestion.id,
             status=ingestion.status,
             lastSync=job.started_at if job else started,
@@ -267,4 +292,8 @@ class ConnectorView(BaseModel):
 
 
 class ConnectorList(BaseModel):
+    items: list[ConnectorView] = Field(
+        description="The same list as `connectors`: every list has `items`."
+    )
+    total_count: int = Field(description="Number of items.")
     connectors: list[ConnectorView] = Field(description="The types of sources.")

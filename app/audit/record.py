@@ -68,6 +68,8 @@ def ids_in(answer: Any, path_params: dict[str, str]) -> dict[str, str]:
     run_id = fields.get("run_id") or (run.get("run_id") if isinstance(run, dict) else None)
     run_id = run_id or path_params.get("run_id")
     others = (value for name, value in path_params.items() if name != "run_id")
-    named = (fields[field] for field in RESOURCE_FIELDS if field in fields)
+    candidates = (fields.get(field) for field in RESOURCE_FIELDS)
+    # A run has its id in `id`, too.
+    named = (item for item in candidates if item is not None and item != run_id)
     ids = {"run_id": run_id, "resource_id": next(named, None) or next(others, None)}
     return {name: value[:LONGEST_ID] for name, value in ids.items() if isinstance(value, str)}

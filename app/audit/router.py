@@ -15,6 +15,9 @@ router = APIRouter(prefix="/audit", tags=["audit"])
 
 
 class AuditPage(BaseModel):
+    items: list[AuditRecord] = Field(
+        description="The same list as `records`: every list has `items`."
+    )
     records: list[AuditRecord] = Field(description="The records, newest first.")
     next_cursor: str | None = Field(description="Pass it as `cursor`; null on the last page.")
     total_count: int = Field(description="Number of matches on all pages.")
@@ -59,6 +62,7 @@ async def list_audit_records(
     shown = remaining[:page_size]
     more = len(remaining) > page_size
     return AuditPage(
+        items=shown,
         records=shown,
         next_cursor=encode_cursor(_position(shown[-1])) if more else None,
         total_count=len(matching),

@@ -76,6 +76,9 @@ class ProductRunView(_ProductFields):
 
 
 class ProductPage(BaseModel):
+    items: list[ProductView] = Field(
+        description="The same list as `data_products`: every list has `items`."
+    )
     data_products: list[ProductView] = Field(description="The data products, newest first.")
     total_count: int = Field(description="Number of matches on all pages.")
     page: int = Field(description="Number of this page, from 1.")
@@ -83,8 +86,10 @@ class ProductPage(BaseModel):
 
     @classmethod
     def of(cls, products: Sequence[Product], total_count: int, page: int, page_size: int) -> Self:
+        views = [ProductView.of(product) for product in products]
         return cls(
-            data_products=[ProductView.of(product) for product in products],
+            items=views,
+            data_products=views,
             total_count=total_count,
             page=page,
             page_size=page_size,

@@ -12,6 +12,7 @@ from app.runs.model import Run
 
 
 class Submitted(BaseModel):
+    id: str = Field(description="Id of the run.")
     run_id: str = Field(description="Id of the run.")
     spark_application: str = Field(description="Name of the SparkApplication.")
     status: str = Field(
@@ -32,6 +33,7 @@ class Submitted(BaseModel):
     ) -> "Submitted":
         work = SparkWork.model_validate(run.spec)
         return cls(
+            id=run.run_id,
             run_id=run.run_id,
             spark_application=_application(run),
             status=run.state.value if waited else "submitted",
@@ -224,6 +226,7 @@ class SparkMetrics(BaseModel):
 
 
 class Job(BaseModel):
+    id: str = Field(description="Id of the run.")
     run_id: str = Field(description="Id of the run.")
     spark_application: str = Field(description="Name of the SparkApplication.")
     state: SparkState = Field(description="State of the job, in the operator's words.")
@@ -241,6 +244,7 @@ class Job(BaseModel):
     def of(cls, run: Run, namespace: str) -> "Job":
         work = SparkWork.model_validate(run.spec)
         return cls(
+            id=run.run_id,
             run_id=run.run_id,
             spark_application=_application(run),
             state=SparkState.of(run),
@@ -255,6 +259,7 @@ class Job(BaseModel):
 
 
 class Jobs(BaseModel):
+    items: list[Job] = Field(description="The same list as `jobs`: every list has `items`.")
     jobs: list[Job] = Field(description="The jobs, newest first.")
     total_count: int = Field(description="Number of jobs that match.")
     filter_applied: str | None = Field(description="The `status_filter` of the request.")
@@ -262,7 +267,7 @@ class Jobs(BaseModel):
     @classmethod
     def of(cls, runs: list[Run], total_count: int, state: str | None, namespace: str) -> "Jobs":
         jobs = [Job.of(run, namespace) for run in runs]
-        return cls(jobs=jobs, total_count=total_count, filter_applied=state)
+        return cls(items=jobs, jobs=jobs, total_count=total_count, filter_applied=state)
 
 
 class Cancelled(BaseModel):

@@ -18,6 +18,7 @@ from app.warehouse.engine import IncrementalStrategy, Materialization
 
 
 class _TransformationFields(BaseModel):
+    id: str = Field(description="Id of the transformation.")
     transformation_id: str = Field(description="Id of the transformation.")
     name: str = Field(description="Name of the transformation and of its table.")
     status: TransformationStatus = Field(description="Status of the newest run.")
@@ -53,6 +54,7 @@ class _TransformationFields(BaseModel):
         failure = run.failure if run else None
         return {
             **record.doc.model_dump(exclude={"guarded_sql", "sql_query", "schema_name"}),
+            "id": record.id,
             "transformation_id": record.id,
             "status": TransformationStatus.of(run),
             "gold_table_name": record.doc.table,
@@ -94,6 +96,9 @@ class TransformationDetail(_TransformationFields):
 
 
 class TransformationPage(BaseModel):
+    items: list[TransformationView] = Field(
+        description="The same list as `transformations`: every list has `items`."
+    )
     transformations: list[TransformationView] = Field(
         description="The transformations, newest first."
     )
@@ -105,8 +110,10 @@ class TransformationPage(BaseModel):
     def of(
         cls, items: Sequence[Transformation], total_count: int, page: int, page_size: int
     ) -> "TransformationPage":
+        views = [TransformationView.of(item) for item in items]
         return cls(
-            transformations=[TransformationView.of(item) for item in items],
+            items=views,
+            transformations=views,
             total_count=total_count,
             page=page,
             page_size=page_size,
@@ -173,13 +180,16 @@ class SourceTableView(BaseModel):
 
 
 class SourceTableList(BaseModel):
+    items: list[SourceTableView] = Field(
+        description="The same list as `sources`: every list has `items`."
+    )
     sources: list[SourceTableView] = Field(description="The silver tables.")
     total_count: int = Field(description="Number of tables.")
 
     @classmethod
     def of(cls, tables: Sequence[TableInfo], catalog_name: str) -> "SourceTableList":
         views = [SourceTableView.of(info, catalog_name) for info in tables]
-        return cls(sources=views, total_count=len(views))
+        return cls(items=views, sources=views, total_count=len(views))
 
 
 class GoldTableView(BaseModel):
@@ -218,10 +228,13 @@ class GoldTableView(BaseModel):
 
 
 class GoldTableList(BaseModel):
+    items: list[GoldTableView] = Field(
+        description="The same list as `tables`: every list has `items`."
+    )
     tables: list[GoldTableView] = Field(description="The gold tables and views.")
     total_count: int = Field(description="Number of tables and views.")
 
     @classmethod
     def of(cls, tables: Sequence[GoldTable]) -> "GoldTableList":
         views = [GoldTableView.of(table) for table in tables]
-        return cls(tables=views, total_count=len(views))
+        return cls(items=views, tables=views, total_count=len(views))

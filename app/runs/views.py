@@ -14,6 +14,7 @@ from app.runs.pages import RunPage
 
 
 class RunView(BaseModel):
+    id: str = Field(description="Id of the run.")
     run_id: str = Field(description="Id of the run.")
     kind: RunKind = Field(description="Kind of work.")
     target: str = Field(description="What the run writes: `gold.t`, `silver.t`, `ingestion/{id}`.")
@@ -57,21 +58,24 @@ class RunView(BaseModel):
     @classmethod
     def of(cls, run: Run, caller: Caller) -> "RunView":
         """Return the run as `caller` may see it."""
-        fields = {name: getattr(run, name) for name in cls.model_fields}
+        fields = {name: getattr(run, name) for name in cls.model_fields if name != "id"}
         if not (caller.may(RUNS_ADMIN) or is_same_caller(run.created_by, caller.subject)):
             fields["idempotency_key"] = None
-        return cls.model_construct(**fields)
+        return cls.model_construct(id=run.run_id, **fields)
 
 
 class RunList(BaseModel):
+    items: list[RunView] = Field(description="The same list as `runs`: every list has `items`.")
     runs: list[RunView] = Field(description="The runs, newest first.")
     next_cursor: str | None = Field(description="Pass it as `cursor`; null on the last page.")
     total_count: int = Field(description="Number of matches on all pages.")
 
     @classmethod
     def of(cls, page: RunPage, caller: Caller) -> "RunList":
+        views = [RunView.of(run, caller) for run in page.runs]
         return cls(
-            runs=[RunView.of(run, caller) for run in page.runs],
+            items=views,
+            runs=views,
             next_cursor=page.next_cursor,
             total_count=page.total_count,
         )

@@ -79,3 +79,24 @@ def test_every_successful_response_is_typed(name: str, operation: dict[str, Any]
             assert response["content"], (name, status)
             for media_type, content in response["content"].items():
                 assert {"$ref", "type"}.intersection(content["schema"]), (name, status, media_type)
+
+
+def test_every_list_has_one_envelope_beside_its_older_name() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    envelopes = 0
+    for _, operation in OPERATIONS:
+        content = operation["responses"].get("200", {}).get("content", {})
+        name = str(content.get("application/json", {}).get("schema", {}).get("$ref", ""))
+        properties = schemas.get(name.rpartition("/")[2], {}).get("properties", {})
+        if not operation["operationId"].startswith("list_") or "events" in properties:
+            continue
+        if "type" not in content["application/json"]["schema"]:
+            envelopes += 1
+            assert {"items", "total_count"} <= set(properties), operation["operationId"]
+            older = [
+                field
+                for key, field in properties.items()
+                if key != "items" and field.get("items") == properties["items"]["items"]
+            ]
+            assert len(older) == 1, operation["operationId"]
+    assert envelopes == 12

@@ -234,6 +234,11 @@ async def test_without_the_catalog_nothing_waits_and_nothing_is_lost(lakehouse):
     [
         ({"run_id": "r", "id": "x"}, {}, {"run_id": "r", "resource_id": "x"}),
         ({"id": "p", "run": {"run_id": "r"}}, {}, {"run_id": "r", "resource_id": "p"}),
+        (
+            {"id": "r", "run_id": "r"},
+            {"ingestion_id": "i"},
+            {"run_id": "r", "resource_id": "i"},
+        ),
         (None, {"source_id": "s"}, {"resource_id": "s"}),
         ([1], {"run_id": "r"}, {"run_id": "r"}),
         ({"run": "text", "id": 5}, {}, {}),

@@ -105,7 +105,7 @@ async def test_lists_are_filtered_and_paged(api, runs):
     assert [page["total_count"] for page in counted] == [3, 3, 3]
     assert counted[1]["next_cursor"] is None
     none = (await api.get("/runs", params={"target": "listed", "state": "failed"})).json()
-    assert none == {"runs": [], "next_cursor": None, "total_count": 0}
+    assert none == {"items": [], "runs": [], "next_cursor": None, "total_count": 0}
 
 
 @pytest.mark.parametrize(
