@@ -106,6 +106,7 @@ async def test_a_file_is_ingested_over_http(
     assert check == {"succeeded": True, "message": "Can be read: towns."}
     listed = (await client.get("/airbyte/datasource")).json()
     assert {
+        "id": source["id"],
         "sourceId": source["id"],
         "name": "towns",
         "sourceName": "file",
