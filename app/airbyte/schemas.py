@@ -51,7 +51,7 @@ class SourceCreate(Body):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {"name": "flights", "type": "file", "config": {"url": "nycflights13/"}},
+                {"name": "airlines", "type": "file", "config": {"url": "s3://lake/bronze/airlines/"}},
                 {"name": "users", "type": "faker", "config": {"count": 5000, "seed": 7}},
             ]
         }
@@ -95,6 +95,8 @@ def _problems(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
 
 
 class SinkCreate(Body):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "archive", "type": "s3"}]})
+
     name: Name = Field(description="A name for people, which also works wherever an id does.")
     type: Literal["s3"] = Field(description="The only type of destination.")
     config: S3Config | None = Field(None, description="Without it: the gateway's own lake.")
@@ -193,6 +195,19 @@ Streams = Annotated[list[StreamBody], Field(min_length=1, max_length=MOST_STREAM
 
 
 class IngestionCreate(Body):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "purchases",
+                    "sourceId": "faker-users",
+                    "destinationId": "lake",
+                    "streams": [{"name": "purchases"}],
+                }
+            ]
+        }
+    )
+
     name: Name = Field(description="A name for people, which also works wherever an id does.")
     sourceId: Name = Field(  # noqa: N815
         description="The source to read: its id or its name."
@@ -221,6 +236,8 @@ class IngestionCreate(Body):
 
 class IngestionPatch(Body):
     """Absent fields stay unchanged. A null `schedule` means manual, null `streams` all streams."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "inactive"}]})
 
     name: Name = Field("", description="The new name.")
     status: RequestedStatus = Field(

@@ -33,15 +33,14 @@ class ProductCreate(Body):
         json_schema_extra={
             "examples": [
                 {
-                    "name": "Customer 360 Analytics",
-                    "description": "Comprehensive customer metrics and insights",
-                    "data_product_type": "CUSTOMER_360",
+                    "name": "Punctuality of Carriers",
+                    "description": "The share of flights that land at most 15 minutes late",
+                    "data_product_type": "OPERATIONAL_METRICS",
                     "owner": "analytics-team",
                     "consumers": ["bi_team", "ml_team"],
                     "update_frequency": "daily",
-                    "tags": ["customer", "analytics", "kpi"],
-                    "sql_query": "SELECT customer_id, SUM(revenue) AS lifetime_value "
-                    "FROM silver.transactions GROUP BY customer_id",
+                    "tags": ["flights", "kpi"],
+                    "sql_query": "SELECT carrier, flights, punctual_share FROM gold.carrier_delays",
                 }
             ]
         },
@@ -72,6 +71,10 @@ class ProductCreate(Body):
 class ProductUpdate(Body):
     """A field that is absent stays unchanged. Null clears description, consumers, tags and
     metadata. The other fields cannot be null."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"owner": "operations-team", "tags": ["flights"]}]}
+    )
 
     name: Word | None = Field(
         None, description="The new name. After the first build it has to give the same table."

@@ -19,12 +19,12 @@ class TransformationCreate(Body):
         json_schema_extra={
             "examples": [
                 {
-                    "name": "customer_summary",
-                    "sql_query": "SELECT customer_id, count(*) AS orders, sum(amount) AS revenue "
-                    "FROM silver.orders GROUP BY customer_id",
-                    "description": "Orders and revenue of each customer",
+                    "name": "departures_by_airport",
+                    "sql_query": "SELECT origin, count(*) AS departures, avg(dep_delay) AS delay "
+                    "FROM silver.flights GROUP BY origin",
+                    "description": "Departures and their average delay, by airport",
                     "materialization": "table",
-                    "tags": ["customer"],
+                    "tags": ["airports"],
                     "owner": "analytics-team",
                 }
             ]
@@ -65,10 +65,23 @@ class TransformationCreate(Body):
 
 
 class RunRequestBody(Body):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"full_refresh": True}]})
+
     full_refresh: bool = Field(
         default=False, description="Rebuild an incremental model from scratch, as on its first run."
     )
 
 
 class SqlToValidate(Body):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "sql_query": "SELECT carrier, max(arr_delay) AS worst FROM silver.flights "
+                    "GROUP BY carrier"
+                }
+            ]
+        }
+    )
+
     sql_query: Sql = Field(description="One SELECT, in Trino's dialect.")
