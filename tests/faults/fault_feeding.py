@@ -15,7 +15,7 @@ from fault_lake import LakeView
 
 TERMINAL = {"succeeded", "failed", "cancelled"}
 POLL = 0.05
-END_SECONDS = 60.0
+END_SECONDS = 120.0
 HISTORY = 20
 """The minimum number of commits that every target keeps."""
 TRUE_CAUSES = {"lost", "engine_unreachable", "out_of_memory", "internal", "timeout"}
