@@ -13,6 +13,7 @@ from app.data_products import views
 from app.data_products.metadata import masked_metadata
 from app.data_products.record import ProductDoc
 from app.lakehouse.records.table import RecordTable
+from tests.patience import until
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
@@ -78,6 +79,15 @@ async def run(api: httpx.AsyncClient, product: dict[str, Any]) -> dict[str, Any]
     answer = await api.post(f"/data-products/{product['id']}/run")
     assert answer.status_code == 200, answer.text
     built: dict[str, Any] = answer.json()
+    run_id = built["run"]["run_id"]
+
+    async def ended() -> dict[str, Any] | None:
+        current = await api.get(f"/runs/{run_id}")
+        return current.json() if current.json()["finished_at"] else None
+
+    # On a busy machine, the run may take longer than its request waits.
+    built["run"] = await until(ended, 120)
+    built["status"] = (await get(api, product["id"]))["status"]
     return built
 
 
