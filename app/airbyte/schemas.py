@@ -51,7 +51,11 @@ class SourceCreate(Body):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {"name": "airlines", "type": "file", "config": {"url": "s3://lake/bronze/airlines/"}},
+                {
+                    "name": "airlines",
+                    "type": "file",
+                    "config": {"url": "s3://lake/bronze/airlines/"},
+                },
                 {"name": "users", "type": "faker", "config": {"count": 5000, "seed": 7}},
             ]
         }
