@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from app.airbyte.schemas import IngestionCreate, IngestionPatch, SinkCreate, SourceCreate
 from app.airbyte.service import AirbyteService
@@ -26,8 +26,8 @@ from app.http.dependencies import (
     CallerDep,
     IdempotencyDep,
     component,
+    id_or_name,
     set_replayed,
-    use_id,
 )
 from app.runs.views import RunView
 from app.runs.waiting import AsyncSubmissionDep, SubmissionDep, WaitDep, accepted
@@ -42,37 +42,24 @@ def _service(request: Request) -> AirbyteService:
 ServiceDep = Annotated[AirbyteService, Depends(_service)]
 
 
-async def _source_id(
-    source_id: Annotated[str, Path(description="Id or name of the source.")],
-    request: Request,
-    service: ServiceDep,
-) -> str:
-    return use_id(request, "source_id", await service.source_id(source_id))
-
-
-SourceRef = Annotated[str, Depends(_source_id)]
-
-
-async def _destination_id(
-    destination_id: Annotated[str, Path(description="Id or name of the destination.")],
-    request: Request,
-    service: ServiceDep,
-) -> str:
-    return use_id(request, "destination_id", await service.destination_id(destination_id))
-
-
-DestinationRef = Annotated[str, Depends(_destination_id)]
-
-
-async def _ingestion_id(
-    ingestion_id: Annotated[str, Path(description="Id or name of the ingestion.")],
-    request: Request,
-    service: ServiceDep,
-) -> str:
-    return use_id(request, "ingestion_id", await service.ingestion_id(ingestion_id))
-
-
-IngestionRef = Annotated[str, Depends(_ingestion_id)]
+SourceRef = Annotated[
+    str,
+    Depends(id_or_name("source_id", "source", lambda r, name: _service(r).source_id(name))),
+]
+DestinationRef = Annotated[
+    str,
+    Depends(
+        id_or_name(
+            "destination_id", "destination", lambda r, name: _service(r).destination_id(name)
+        )
+    ),
+]
+IngestionRef = Annotated[
+    str,
+    Depends(
+        id_or_name("ingestion_id", "ingestion", lambda r, name: _service(r).ingestion_id(name))
+    ),
+]
 
 
 @router.get("/connectors")

@@ -4,7 +4,7 @@ import re
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from app.data_products.record import DataProductType, ProductStatus
 from app.data_products.rules import ProductFilter
@@ -24,8 +24,8 @@ from app.http.dependencies import (
     IdempotencyDep,
     PageDep,
     component,
+    id_or_name,
     set_replayed,
-    use_id,
 )
 from app.runs.waiting import SubmissionDep, WaitDep, accepted
 
@@ -52,17 +52,10 @@ def _expected_version(
 
 ServiceDep = Annotated[DataProductService, Depends(_service)]
 DropTable = Annotated[bool, Query(description="Drop the table, too.")]
-
-
-async def _product_id(
-    product_id: Annotated[str, Path(description="Id or name of the data product.")],
-    request: Request,
-    service: ServiceDep,
-) -> str:
-    return use_id(request, "product_id", await service.id_of(product_id))
-
-
-ProductRef = Annotated[str, Depends(_product_id)]
+ProductRef = Annotated[
+    str,
+    Depends(id_or_name("product_id", "data product", lambda r, name: _service(r).id_of(name))),
+]
 VersionDep = Annotated[int | None, Depends(_expected_version)]
 
 

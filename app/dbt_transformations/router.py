@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.dbt_transformations.record import TransformationStatus
 from app.dbt_transformations.schemas import RunRequestBody, SqlToValidate, TransformationCreate
@@ -20,8 +20,8 @@ from app.http.dependencies import (
     CallerDep,
     PageDep,
     component,
+    id_or_name,
     set_replayed,
-    use_id,
 )
 from app.runs.waiting import SubmissionDep, WaitDep, accepted
 
@@ -38,17 +38,12 @@ def _service(request: Request) -> DbtService:
 
 ServiceDep = Annotated[DbtService, Depends(_service)]
 DropTable = Annotated[bool, Query(description="Drop the table, too.")]
-
-
-async def _transformation_id(
-    transformation_id: Annotated[str, Path(description="Id or name of the transformation.")],
-    request: Request,
-    service: ServiceDep,
-) -> str:
-    return use_id(request, "transformation_id", await service.id_of(transformation_id))
-
-
-TransformationRef = Annotated[str, Depends(_transformation_id)]
+TransformationRef = Annotated[
+    str,
+    Depends(
+        id_or_name("transformation_id", "transformation", lambda r, name: _service(r).id_of(name))
+    ),
+]
 
 
 @router.post("/transform")

@@ -2,13 +2,13 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar, cast
 from urllib.parse import urlencode
 
-from fastapi import Depends, Header, Query, Request, Response
+from fastapi import Depends, Header, Path, Query, Request, Response
 
 from app.auth.access import READS as READS
 from app.auth.access import CallerDep as CallerDep
@@ -108,10 +108,21 @@ def _request_line(request: Request) -> str:
     return f"{request.method} {request.url.path.rstrip('/')}" + (f"?{query}" if query else "")
 
 
-def use_id(request: Request, parameter: str, resource_id: str) -> str:
-    """Replace a name in the path by the id that it stands for, in the audit, too."""
-    request.path_params[parameter] = resource_id
-    return resource_id
+def id_or_name(
+    parameter: str, what: str, id_of: Callable[[Request, str], Awaitable[str]]
+) -> Callable[..., Awaitable[str]]:
+    """Return a dependency that replaces a name in the path by the id that it stands for, in the
+    audit, too. `parameter` is the path's, and `id_of` finds the id."""
+
+    async def resolve(
+        reference: Annotated[str, Path(alias=parameter, description=f"Id or name of the {what}.")],
+        request: Request,
+    ) -> str:
+        resource_id = await id_of(request, reference)
+        request.path_params[parameter] = resource_id
+        return resource_id
+
+    return resolve
 
 
 RequestIdDep = Annotated[str | None, Depends(_request_id)]
