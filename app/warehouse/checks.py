@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from app.errors import EngineFailed, SqlInvalid
 from app.failure import FailureCause
-from app.sql.quoting import literal, quoted
+from app.sql.quoting import quoted
 from app.warehouse.engine import ExtraColumn
 
 
@@ -24,10 +24,7 @@ def with_extra_columns(extra_columns: Sequence[ExtraColumn], sql: str, names: It
     if not extra_columns:
         return sql
     _refuse_clash(extra_columns, {name.lower() for name in names})
-    added = ", ".join(
-        f"{'now()' if extra.value is None else literal(extra.value)} AS {quoted(extra.name)}"
-        for extra in extra_columns
-    )
+    added = ", ".join(f"{extra.expression} AS {quoted(extra.name)}" for extra in extra_columns)
     return f"SELECT query.*, {added}\nFROM (\n{sql}\n) AS query"
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from app.lakehouse.tables import Column
 from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run
+from app.sql.quoting import literal
 
 if TYPE_CHECKING:
     from app.sql.model import GuardedQuery
@@ -44,6 +45,11 @@ class ExtraColumn(BaseModel):
 
     name: str
     value: str | None
+
+    @property
+    def expression(self) -> str:
+        """Return the value in SQL, in the dialect that all engines share."""
+        return "now()" if self.value is None else literal(self.value)
 
 
 class ModelSpec(BaseModel):

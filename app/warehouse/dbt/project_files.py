@@ -10,7 +10,7 @@ import yaml
 from app.lakehouse.connection import Lake
 from app.sql.jinja import printed
 from app.sql.model import TableName
-from app.sql.quoting import literal, quoted
+from app.sql.quoting import quoted
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
 
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -135,8 +135,7 @@ def with_extra_columns(model: ModelText) -> str:
     if not model.spec.extra_columns:
         return model.sql
     added = ",\n    ".join(
-        f"{'now()' if extra.value is None else literal(extra.value)} as {quoted(extra.name)}"
-        for extra in model.spec.extra_columns
+        f"{extra.expression} as {quoted(extra.name)}" for extra in model.spec.extra_columns
     )
     return f"select\n    *,\n    {printed(added)}\nfrom (\n{model.sql}\n) as query"
 
