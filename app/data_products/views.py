@@ -166,7 +166,7 @@ class FreshnessView(BaseModel):
 
 
 class StatsView(BaseModel):
-    """Statistics from Iceberg's metadata only. All are null while there is no table."""
+    """Statistics from Iceberg's metadata only. All are null until the table exists."""
 
     data_product_id: str = Field(description="Id of the data product.")
     table: str = Field(description="The data product's table, as `schema.table`.")

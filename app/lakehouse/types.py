@@ -69,7 +69,7 @@ def iceberg_type(spelling: str) -> "IcebergType":
             )
         case _ if name in simple:
             return simple[name]
-    raise ValueError(f"there is no Iceberg type for {spelling}")
+    raise ValueError(f"Iceberg has no type for {spelling}")
 
 
 @cache

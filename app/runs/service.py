@@ -141,9 +141,9 @@ class RunService:
 
     async def claim(self, submission: Submission) -> ClaimedSubmission:
         """Do the first half of `submit`, for work that depends on the id of its run, or that is
-        prepared only if there is no earlier run."""
+        prepared only for a request without an earlier run."""
         claim = await self._idempotency.claim(submission.key, uuid4().hex)
-        # There is no earlier run if the first request died between its claim and its run.
+        # A first request that died between its claim and its run has left none.
         earlier = await self.find(claim.id) if claim.replayed else None
         return ClaimedSubmission(submission, claim, earlier)
 
