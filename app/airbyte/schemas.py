@@ -31,13 +31,8 @@ from app.airbyte.streams import MOST_STREAMS
 from app.bodies import Body
 from app.free_json import FreeJson, check_free_json
 from app.nearest import nearest_name
+from app.texts import Name
 
-Name = Annotated[
-    str,
-    StringConstraints(
-        min_length=1, max_length=100, strip_whitespace=True, pattern=r"^[^\x00-\x1f]+$"
-    ),
-]
 ConnectorName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$")]
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 FieldPath = Annotated[list[FieldName], Field(max_length=100, fail_fast=True)]

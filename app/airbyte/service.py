@@ -32,7 +32,6 @@ from app.redaction import register_caller_secrets
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunService
 from app.runs.submission import Prepare, RunRequest, Submission, nothing
-from app.sql.jinja import check_text
 
 INSTALL_RETRY_SECONDS = 5
 
@@ -81,7 +80,6 @@ class AirbyteService:
             InvalidBody: The config does not fit the connector's spec.
             PathRefused, SourceNotFound: A file source cannot be read.
         """
-        check_text(draft.name, "name")
         _refuse_masks(draft.config)
         register_caller_secrets(sure_secrets(draft.config))
         await self._engine.validate_source(draft)
@@ -129,7 +127,6 @@ class AirbyteService:
     async def create_destination(
         self, draft: DestinationDraft, caller: Caller, key: IdempotencyKey | None = None
     ) -> tuple[Destination, Claim]:
-        check_text(draft.name, "name")
         _refuse_masks(draft.config or {})
         register_caller_secrets(sure_secrets(draft.config))
         await self._engine.validate_destination(draft)
@@ -158,7 +155,6 @@ class AirbyteService:
         self, draft: IngestionDraft, caller: Caller, key: IdempotencyKey | None = None
     ) -> tuple[Ingestion, Claim]:
         """Raises `Conflict` when another ingestion writes one of its bronze paths."""
-        check_text(draft.name, "name")
         draft = draft.model_copy(
             update={
                 "source_id": await self.source_id(draft.source_id),
@@ -188,8 +184,6 @@ class AirbyteService:
         self, ingestion_id: str, change: IngestionChange, caller: Caller
     ) -> Ingestion:
         ingestion = await self._engine.ingestion(ingestion_id)
-        if change.name is not None:
-            check_text(change.name, "name")
         if change.streams is not None or change.all_streams:
             await self._refuse_while_running(ingestion)
             await self._require_connector(await self._engine.source(ingestion.source_id), caller)

@@ -3,13 +3,28 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+)
 from pydantic_core.core_schema import ValidationInfo
 
 from app.airbyte.file_formats import FORMAT_NAMES, FileFormat
 from app.bodies import Body
 
+
+def _known_format(value: str) -> str:
+    if FileFormat.named(value) is None:
+        raise ValueError(f"must be one of {', '.join(FORMAT_NAMES)}")
+    return value
+
+
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+FormatName = Annotated[str, AfterValidator(_known_format)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -18,23 +33,16 @@ class FileConfig(Body):
 
     model_config = ConfigDict(title="File source")
 
-    url: Annotated[str, StringConstraints(min_length=1, max_length=4096)] = Field(
+    url: Text = Field(
         description="A local path (relative: below $ASGARD_HOME/data), or s3://bucket/bronze/…"
     )
     dataset_name: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = Field(
         None, description="The stream's name, when the url is a single file."
     )
-    format: str | None = Field(
+    format: FormatName | None = Field(
         None,
         description=f"Required if the file's name does not show it: {', '.join(FORMAT_NAMES)}.",
     )
-
-    @field_validator("format")
-    @classmethod
-    def _known(cls, value: str | None) -> str | None:
-        if value is not None and FileFormat.named(value) is None:
-            raise ValueError(f"must be one of {', '.join(FORMAT_NAMES)}")
-        return value
 
 
 class PostgresConfig(BaseModel):

@@ -4,9 +4,9 @@ import re
 import unicodedata
 
 from app.errors import InvalidRequest
+from app.texts import MAX_NAME
 
 PREFIX = "dp_"
-MAX_NAME = 100
 
 # Letters that Unicode does not decompose into a base letter and a mark.
 _LETTERS = str.maketrans(

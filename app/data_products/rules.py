@@ -9,7 +9,6 @@ from typing import Any
 from app.data_products.record import DataProductType, ProductDoc, ProductStatus
 from app.errors import Conflict, InvalidRequest, VersionMismatch
 from app.lakehouse.records.table import Record
-from app.sql.jinja import check_text
 from app.warehouse.engine import ExtraColumn, Materialization, ModelSpec
 
 ProductRecord = Record[ProductDoc]
@@ -76,14 +75,6 @@ def refuse_same_table(
                 hint="Choose a name that differs in letters or digits.",
                 conflicting_id=other.id,
             )
-
-
-def refuse_jinja(fields: Mapping[str, Any]) -> None:
-    """Refuse Jinja in texts for the generated dbt project. The guard checks the query."""
-    for name in ("name", "description", "owner", "consumers", "tags"):
-        value = fields.get(name) or ()
-        for text in (value,) if isinstance(value, str) else value:
-            check_text(text, name)
 
 
 def refuse_added_columns(columns: Iterable[str]) -> None:

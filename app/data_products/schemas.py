@@ -1,27 +1,21 @@
 """Defines the request bodies of `/data-products`."""
 
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 from pydantic import (
     AliasChoices,
     ConfigDict,
     Field,
-    StringConstraints,
     model_validator,
 )
 
 from app.bodies import Body
 from app.data_products.metadata import Metadata
-from app.data_products.naming import MAX_NAME
 from app.data_products.record import (
     DataProductType,
     UpdateFrequency,
 )
-
-Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME)]
-Words = Annotated[tuple[Word, ...], Field(max_length=100, fail_fast=True)]
-Text = Annotated[str, StringConstraints(max_length=10_000)]
-Sql = Annotated[str, StringConstraints(min_length=1)]
+from app.texts import Sql, Text, Word, Words
 
 _SQL = AliasChoices("sql_query", "source_query")
 

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 from app.bodies import Body
 from app.data_transformation.engine import WriteMode
 from app.data_transformation.resources import SparkResources
+from app.texts import Sql
 
 DESTINATION = r"^([a-zA-Z_][a-zA-Z0-9_]{0,99}\.)?[a-zA-Z_][a-zA-Z0-9_]{0,99}$"
 
@@ -31,7 +32,7 @@ class TransformRequest(SparkResources, Body):
         },
     )
 
-    sql: Annotated[str, StringConstraints(min_length=1)] = Field(
+    sql: Sql = Field(
         description="Statements in Spark SQL: temporary views, then the SELECT to write."
     )
     source_path: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = Field(

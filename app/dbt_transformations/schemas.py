@@ -2,16 +2,11 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from app.bodies import Body
+from app.texts import Identifier, Sql, Text, Word, Words
 from app.warehouse.engine import IncrementalStrategy, Materialization
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z][a-zA-Z0-9_]*$", max_length=100)]
-Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
-Words = Annotated[tuple[Word, ...], Field(max_length=100, fail_fast=True)]
-Text = Annotated[str, StringConstraints(max_length=10_000)]
-Sql = Annotated[str, StringConstraints(min_length=1)]
 
 
 class TransformationCreate(Body):
@@ -31,7 +26,7 @@ class TransformationCreate(Body):
         }
     )
 
-    name: Name = Field(description="Name of the transformation and of its gold table.")
+    name: Identifier = Field(description="Name of the transformation and of its gold table.")
     sql_query: Sql = Field(description="One SELECT, in Trino's dialect.")
     description: Text | None = Field(None, description="What the table holds.")
     materialization: Materialization = Field(

@@ -1,7 +1,7 @@
 """Implements the rules of transformations: SQL that turns silver into gold, as dbt models."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,6 @@ from app.runs.model import Run, RunKind
 from app.runs.service import RunService
 from app.runs.submission import RunRequest, Submission
 from app.sql.client import SqlGuardClient
-from app.sql.jinja import check_text
 from app.warehouse.checks import check_key
 from app.warehouse.dbt.project import DbtProject
 from app.warehouse.engine import ModelSpec, SqlEngine
@@ -89,7 +88,6 @@ class DbtService:
         """Record the definition, start its first run (or the next, for an existing name) and wait
         for it. A refusal here changes nothing."""
         fields = request.fields()
-        _refuse_templates(fields)
         doc = await self._checked_doc(fields, replace)
         claimed = await self._runs.claim(submission)
         written: list[TransformationRecord] = []
@@ -298,11 +296,3 @@ def _run_request(record_id: str, spec: ModelSpec) -> RunRequest:
         subject_id=record_id,
         fingerprint=fingerprint(spec),
     )
-
-
-def _refuse_templates(fields: Mapping[str, Any]) -> None:
-    for name in ("name", "description", "owner", "tags", "unique_key"):
-        value = fields[name]
-        texts: Iterable[str] = (value,) if isinstance(value, str) else value
-        for text in texts:
-            check_text(text, name)
