@@ -3,6 +3,7 @@
 What both ingestion engines have in common is in `test_ingestion_connectors.py`.
 """
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -59,7 +60,19 @@ async def test_a_commit_stores_the_connectors_state(world: World) -> None:
     toy = await make(world, INCREMENTAL, rows=25)
     await toy.sync()
     [state] = (await toy.manifest()).state.values()
-    assert state["stream"]["stream_state"] == {"n": 25}
+    assert json.loads(state)["stream"]["stream_state"] == {"n": 25}
+
+
+async def test_states_that_are_too_large_in_total_fail_the_sync(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.airbyte.local.sync.MOST_STATE", 10)
+    toy = await make(world, INCREMENTAL, rows=5)
+    run = await toy.sync()
+    assert run.failure is not None
+    assert "have more than 10 characters in total" in run.failure.message
+    assert (await toy.manifest()).state == {}
+    assert await toy.rows() == []
 
 
 async def test_a_failed_sync_keeps_its_checkpoint(world: World) -> None:

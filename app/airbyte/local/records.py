@@ -19,6 +19,7 @@ from app.airbyte.engine import (
     StreamSelection,
     SyncMode,
 )
+from app.airbyte.local.stream_keys import require_distinct_keys
 from app.airbyte.secrets import masked
 from app.errors import NotSupported, PathRefused
 from app.frozen import Frozen
@@ -80,8 +81,8 @@ def configured(
 ) -> tuple[ConfiguredStream, ...]:
     """Returns the configured streams.
 
-    Raises `NotSupported` for a mode that only Airbyte's own destinations have, and what
-    `streams.configured` raises.
+    Raises `NotSupported` for a mode that only Airbyte's own destinations have, `InvalidRequest`
+    for streams that the engine cannot tell apart, and what `streams.configured` raises.
     """
     for selection in requested or ():
         if selection.sync_mode not in EMBEDDED_MODES:
@@ -90,7 +91,9 @@ def configured(
                 "deduplicate in silver.",
                 setting=SETTING,
             )
-    return streams.configured(available, requested, lambda s: stream_path(prefix, s))
+    chosen = streams.configured(available, requested, lambda s: stream_path(prefix, s))
+    require_distinct_keys(chosen)
+    return chosen
 
 
 def refuse_taken_paths(

@@ -1,5 +1,6 @@
 """The port of a kind of source of the embedded engine: files, and Airbyte connectors."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +25,7 @@ class Sink(Protocol):
     """The receiver of a read. Its calls come in the source's order."""
 
     async def file(self, file: LocalFile) -> None: ...
-    async def checkpoint(self, state: dict[str, Any], paths: frozenset[str]) -> None:
+    async def checkpoint(self, states: dict[str, str], paths: frozenset[str]) -> None:
         """Records that the files so far at these paths hold exactly what the states cover."""
 
     async def progress(self, rows: dict[str, int]) -> None: ...
@@ -41,7 +42,8 @@ class ReadOrder:
     secrets: tuple[str, ...] = field(repr=False)
     """Values that no log may show."""
     streams: tuple[ConfiguredStream, ...]
-    state: dict[str, Any]
+    states: Mapping[str, str]
+    """States in JSON, by stream key or for all streams. Only the source's worker reads them."""
 
 
 class LocalSource(Protocol):
@@ -55,5 +57,5 @@ class LocalSource(Protocol):
     async def discover(
         self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
     ) -> tuple[Stream, ...]: ...
-    async def read(self, order: ReadOrder, sink: Sink) -> dict[str, Any]:
-        """Reads to the end, and returns the states after it, by stream."""
+    async def read(self, order: ReadOrder, sink: Sink) -> dict[str, str]:
+        """Reads to the end, and returns the states after it, by stream key."""

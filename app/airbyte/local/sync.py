@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from app.airbyte.engine import Ingestion, Source
 from app.airbyte.local.source import LocalFile, LocalSource, ReadOrder
+from app.airbyte.local.stream_keys import GLOBAL, LEGACY, require_distinct_keys, stream_key
 from app.concurrency.backoff import retry_while_unreachable
-from app.errors import AsgardError, Conflict
+from app.errors import AsgardError, Conflict, EngineFailed
+from app.failure import FailureCause
 from app.lakehouse.bronze.manifests import (
     BronzeFile,
     BronzeManifests,
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
     from app.lakehouse.storage import ObjectStore
 
 ConfigChanged = Callable[[dict[str, Any]], Awaitable[None]]
-GLOBAL_STATES = frozenset({"global", "legacy"})
+GLOBAL_STATES = frozenset({GLOBAL, LEGACY})
+MOST_STATE = 8 * 2**20
+"""Characters of all states of an ingestion. Each checkpoint writes them, and each reader of bronze
+reads them."""
 
 
 class LocalSync:
@@ -52,6 +57,7 @@ class LocalSync:
         self._files: dict[str, list[BronzeFile]] = {path: [] for path in self._streams}
         """Files that no checkpoint covers yet."""
         self._pending = Pending(state={})
+        self._written: set[str] = set()
         self._broken: dict[str, int] = dict.fromkeys(self._streams, 0)
         self._rows: dict[str, int] = {}
         self._versioned: VersionedManifest | None = None
@@ -63,6 +69,7 @@ class LocalSync:
         config: dict[str, Any],
         secrets: tuple[str, ...],
     ) -> RunResult:
+        require_distinct_keys(self._streams.values())
         inputs = (RunInput(table=f"source/{source.name}", source=source.name),)
         await self._control.progress(
             engine_state="reading",
@@ -80,12 +87,12 @@ class LocalSync:
             config=config,
             secrets=secrets,
             streams=self._ingestion.streams,
-            state=self._incremental_state(self._pending.state),
+            states=self._incremental_states(self._pending.state),
         )
         try:
-            state = await reader.read(order, self)
+            states = await reader.read(order, self)
             await self._control.fence()
-            manifest = await self._commit(state)
+            manifest = await self._commit(states)
         except AsgardError:
             # Uploads that no checkpoint covers are useless.
             await self._manifests.sweep(self._versioned.manifest)
@@ -97,6 +104,12 @@ class LocalSync:
         if versioned is None or versioned.manifest.writing is None:
             raise ValueError("a file came before the sync started")
         key = versioned.manifest.writing.key(file.bronze_path, file.part)
+        if key in self._written:
+            raise EngineFailed(
+                f"The source sent part {file.part} of {file.bronze_path} twice.",
+                cause=FailureCause.INTERNAL,
+            )
+        self._written.add(key)
         await retry_while_unreachable(
             lambda: self._store.upload(file.path, key), "uploading bronze files"
         )
@@ -106,15 +119,15 @@ class LocalSync:
         )
         self._broken[file.bronze_path] += file.broken_rows
 
-    async def checkpoint(self, state: dict[str, Any], paths: frozenset[str]) -> None:
+    async def checkpoint(self, states: dict[str, str], paths: frozenset[str]) -> None:
         files = dict(self._pending.files)
         for path in paths & self._incremental:
             files[path] = (*files.get(path, ()), *self._files[path])
             self._files[path] = []
-        incremental = self._incremental_state(state)
+        incremental = self._incremental_states(states)
         if not incremental or self._versioned is None:
             return
-        self._pending = Pending(state={**self._pending.state, **incremental}, files=files)
+        self._pending = Pending(state=_bounded({**self._pending.state, **incremental}), files=files)
         versioned, pending = self._versioned, self._pending
         self._versioned = await retry_while_unreachable(
             lambda: self._manifests.checkpoint(versioned, pending), "writing a checkpoint"
@@ -142,7 +155,7 @@ class LocalSync:
         previous = manifest.pending
         files = previous.files if previous else {}
         self._pending = Pending(
-            state=self._incremental_state(
+            state=self._incremental_states(
                 {**manifest.state, **(previous.state if previous else {})}
             ),
             files={path: pending for path, pending in files.items() if path in self._incremental},
@@ -151,14 +164,14 @@ class LocalSync:
             rows = sum(file.rows for files in self._pending.files.values() for file in files)
             self.log(f"INFO continuing after {rows} rows that an unfinished sync had read")
 
-    def _incremental_state(self, state: Mapping[str, Any]) -> dict[str, Any]:
+    def _incremental_states(self, states: Mapping[str, str]) -> dict[str, str]:
         """Returns the states of incremental streams. The next sync can use only these."""
         streams = [self._streams[path] for path in self._incremental]
-        keys = {f"{s.namespace}/{s.name}" if s.namespace else s.name for s in streams}
+        keys = {stream_key(stream.name, stream.namespace) for stream in streams}
         retained = keys | (GLOBAL_STATES if keys else frozenset())
-        return {key: value for key, value in state.items() if key in retained}
+        return {key: state for key, state in states.items() if key in retained}
 
-    async def _commit(self, state: dict[str, Any]) -> Manifest:
+    async def _commit(self, states: dict[str, str]) -> Manifest:
         written = {
             path: (*self._pending.files.get(path, ()), *files)
             for path, files in self._files.items()
@@ -169,6 +182,7 @@ class LocalSync:
             if stream.sync_mode.destination_mode == "overwrite"
         )
         outputs = tuple(self._output(path, files) for path, files in written.items())
+        next_states = _bounded(self._incremental_states(states))
 
         async def once() -> Manifest:
             versioned = self._versioned
@@ -179,7 +193,7 @@ class LocalSync:
                     versioned,
                     written,
                     replaced=replaced,
-                    state=self._incremental_state(state),
+                    state=next_states,
                     outputs=outputs,
                 )
             except Conflict:
@@ -201,6 +215,15 @@ class LocalSync:
             broken_rows=self._broken[path],
             files=tuple(file.key for file in files),
         )
+
+
+def _bounded(states: dict[str, str]) -> dict[str, str]:
+    if sum(map(len, states.values())) <= MOST_STATE:
+        return states
+    raise EngineFailed(
+        f"The states of the connector have more than {MOST_STATE} characters in total.",
+        hint="Split the ingestion into several with fewer incremental streams each.",
+    )
 
 
 def outcome_of(

@@ -207,7 +207,7 @@ class AirbyteJobs:
         for _ in range(RECORD_ATTEMPTS):
             try:
                 return await self._manifests.record(
-                    ingestion.id, run_id, {JOB_ID: job.id}, paths, wrote_rows=wrote_rows
+                    ingestion.id, run_id, {JOB_ID: str(job.id)}, paths, wrote_rows=wrote_rows
                 )
             except Conflict:
                 continue

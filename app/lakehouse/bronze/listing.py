@@ -77,7 +77,7 @@ class ExternalBronzeManifests(BronzeManifests):
         self,
         ingestion_id: str,
         run_id: str,
-        state: Mapping[str, int],
+        state: Mapping[str, str],
         streams: Mapping[str, str],
         *,
         wrote_rows: bool = False,

@@ -6,12 +6,13 @@ never read. Files that a full refresh replaced are kept until the next commit, f
 just looked them up.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from app.errors import Conflict, EngineFailed
 from app.frozen import Frozen
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 
 PREFIX = "asgard/bronze/"
 COMMITS_KEPT = 20
+
+
+def _as_text(stored: Any) -> Any:
+    """Former versions stored states as JSON values."""
+    return stored if isinstance(stored, str) else json.dumps(stored)
+
+
+States = dict[str, Annotated[str, BeforeValidator(_as_text)]]
+"""States in JSON. Connectors decide their form, so only connectors parse them."""
 
 
 class BronzeFile(Frozen):
@@ -49,7 +59,7 @@ class SyncCommit(Frozen):
 class Pending(Frozen):
     """What unfinished incremental syncs have read so far. The next one continues from here."""
 
-    state: dict[str, Any]
+    state: States
     files: dict[str, tuple[BronzeFile, ...]] = Field(default_factory=dict)
     """Files by path. They become valid once a sync completes."""
 
@@ -75,8 +85,8 @@ class Manifest(Frozen):
     format: str = "parquet"
     streams: dict[str, StreamFiles] = Field(default_factory=dict)
     """Streams by path, for example `bronze/flights`."""
-    state: dict[str, Any] = Field(default_factory=dict)
-    """The connector's state from which the next incremental sync starts, by stream."""
+    state: States = Field(default_factory=dict)
+    """The states from which the next incremental sync starts, by stream key."""
     pending: Pending | None = None
     writing: ActiveSync | None = None
     retired: tuple[str, ...] = ()
@@ -183,7 +193,7 @@ class BronzeManifests:
         written: Mapping[str, tuple[BronzeFile, ...]],
         *,
         replaced: frozenset[str],
-        state: Mapping[str, Any],
+        state: Mapping[str, str],
         outputs: tuple[StreamOutput, ...],
     ) -> Manifest:
         """Commit a sync. `replaced` paths lose their existing files.

@@ -1,5 +1,6 @@
 """Runs one `read` of a connector into bronze Parquet files, in the worker process."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import Any
 from app.airbyte.local.bronze_types import columns_of
 from app.airbyte.local.bronze_writer import StreamWriter
 from app.airbyte.local.connectors.process import Program, read
+from app.airbyte.local.stream_keys import GLOBAL, LEGACY, stream_key
+from app.errors import EngineFailed
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -30,10 +33,6 @@ class ReadJob:
     sync_id: str
     checkpoint_rows: int
     checkpoint_seconds: float
-
-
-def stream_key(name: str, namespace: str | None) -> str:
-    return f"{namespace}/{name}" if namespace else name
 
 
 class ConnectorRead:
@@ -70,7 +69,8 @@ class ConnectorRead:
             elif kind == "CONTROL":
                 self._control(message["control"])
         self._finish()
-        return {"state": self._states, "rows": self._rows()}
+        states = {key: _stored(state) for key, state in self._states.items()}
+        return {"states": states, "rows": self._rows()}
 
     def _open(self, configured: dict[str, Any]) -> None:
         stream = configured["stream"]
@@ -110,9 +110,9 @@ class ConnectorRead:
                 if key in self._incremental:
                     self._checkpoint(key, state, {at: self._writers[at]})
             case "GLOBAL":
-                self._checkpoint("global", state, self._writers)
+                self._checkpoint(GLOBAL, state, self._writers)
             case _:
-                self._checkpoint("legacy", state.get("data"), self._writers)
+                self._checkpoint(LEGACY, state.get("data"), self._writers)
 
     def _checkpoint(self, key: str, state: Any, writers: Writers) -> None:
         self._states[key] = state
@@ -120,7 +120,7 @@ class ConnectorRead:
         waited = time.monotonic() - self._checkpointed.get(key, self._started_at)
         if rows >= self._job.checkpoint_rows or (rows and waited >= self._job.checkpoint_seconds):
             self._cut(writers)
-            self._emit({"checkpoint": {key: self._states.pop(key)}})
+            self._emit({"checkpoint": {key: _stored(self._states.pop(key))}})
             self._checkpointed[key] = time.monotonic()
 
     def _cut(self, writers: Writers) -> None:
@@ -161,11 +161,30 @@ def job_of(message: dict[str, Any], program: Program) -> ReadJob:
         program=program,
         config=message["config"],
         catalog=message["catalog"],
-        state=message["state"],
+        state=_protocol_state(message["states"]),
         sync_id=message["sync_id"],
         checkpoint_rows=message["checkpoint_rows"],
         checkpoint_seconds=message["checkpoint_seconds"],
     )
+
+
+def _stored(state: Any) -> str:
+    """Return a state as the text that the gateway keeps. Only a worker reads it again."""
+    try:
+        return json.dumps(state, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (ValueError, RecursionError):
+        raise EngineFailed(
+            "The state of the connector cannot be stored: it is nested too deeply, or has numbers "
+            "that JSON does not have."
+        ) from None
+
+
+def _protocol_state(states: Mapping[str, str]) -> Any:
+    """Return the stored states in the form in which the connector sent them."""
+    if LEGACY in states:
+        return json.loads(states[LEGACY])
+    texts = [states[GLOBAL]] if GLOBAL in states else states.values()
+    return [json.loads(text) for text in texts]
 
 
 def program_of(message: dict[str, Any]) -> Program:

@@ -20,10 +20,12 @@ from app.airbyte.engine import (
 from app.airbyte.local.connectors.config import config_refusal
 from app.airbyte.local.connectors.installer import ConnectorInstaller, Report
 from app.airbyte.local.connectors.packages import ConnectorPackage
-from app.airbyte.local.sandbox import Message, WorkDirectories
+from app.airbyte.local.sandbox import READER, Message, WorkDirectories
 from app.airbyte.local.source import LocalFile, ReadOrder, Sink
+from app.airbyte.local.stream_keys import stream_key
 from app.airbyte.secrets import every_pointer, secret_pointers
-from app.errors import AsgardError, EngineUnreachable, NotSupported
+from app.errors import AsgardError, EngineFailed, EngineUnreachable, NotSupported
+from app.failure import FailureCause
 from app.secret_marks import Pointer
 
 SETTING = "AIRBYTE_BASE_URL"
@@ -122,7 +124,7 @@ class LocalAirbyte:
         identity = [self._package(type_).directory, config]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
-    async def read(self, order: ReadOrder, sink: Sink) -> dict[str, Any]:
+    async def read(self, order: ReadOrder, sink: Sink) -> dict[str, str]:
         await self.validate(order.source_type, order.config)
         reading = _Reading(order, sink)
         message = {
@@ -130,7 +132,7 @@ class LocalAirbyte:
             **self._checkpoint,
             "config": order.config,
             "catalog": {"streams": [_configured(stream) for stream in order.streams]},
-            "state": _protocol_state(order.state),
+            "states": dict(order.states),
             "sync_id": order.run_id,
         }
         async with self._directories.for_connector(order.run_id) as directory:
@@ -149,9 +151,8 @@ class LocalAirbyte:
                 follower.cancel()
                 call.cancel()
                 await asyncio.gather(follower, call, return_exceptions=True)
-        state: dict[str, Any] = {**order.state, **reading.state, **result["state"]}
         await sink.progress(result["rows"])
-        return state
+        return {**order.states, **reading.states, **_states(result["states"])}
 
     async def _run_command(
         self, command: str, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
@@ -195,7 +196,7 @@ class _Reading:
         self._paths = {_key(stream): stream.path for stream in order.streams}
         self._sink = sink
         self._events: asyncio.Queue[Message | None] = asyncio.Queue()
-        self.state: dict[str, Any] = {}
+        self.states: dict[str, str] = {}
 
     def put(self, event: Message) -> None:
         self._events.put_nowait(event)
@@ -223,9 +224,10 @@ class _Reading:
                     )
                 )
             case "checkpoint":
-                self.state |= content
-                paths = {self._paths[key] for key in content if key in self._paths}
-                await self._sink.checkpoint(content, frozenset(paths or self._paths.values()))
+                states = _states(content)
+                self.states |= states
+                paths = {self._paths[key] for key in states if key in self._paths}
+                await self._sink.checkpoint(states, frozenset(paths or self._paths.values()))
             case "progress":
                 await self._sink.progress(content)
             case "config":
@@ -233,7 +235,13 @@ class _Reading:
 
 
 def _key(stream: ConfiguredStream) -> str:
-    return f"{stream.namespace}/{stream.name}" if stream.namespace else stream.name
+    return stream_key(stream.name, stream.namespace)
+
+
+def _states(content: Any) -> dict[str, str]:
+    if all(isinstance(state, str) for state in content.values()):
+        return dict(content)
+    raise EngineFailed(f"{READER} sent a state that is not a text.", cause=FailureCause.INTERNAL)
 
 
 def _entry(text: str) -> str:
@@ -291,9 +299,3 @@ def _configured(stream: ConfiguredStream) -> Message:
         "cursor_field": list(stream.cursor_field),
         "primary_key": [list(path) for path in stream.primary_key],
     }
-
-
-def _protocol_state(state: dict[str, Any]) -> Any:
-    if "legacy" in state:
-        return state["legacy"]
-    return [state["global"]] if "global" in state else list(state.values())

@@ -72,7 +72,7 @@ class LocalFiles:
         """Returns the streams without their columns, and opens no file."""
         return tuple(Stream(name=f.name, sync_modes=MODES) for f in await self._files(config))
 
-    async def read(self, order: ReadOrder, sink: Sink) -> dict[str, Any]:
+    async def read(self, order: ReadOrder, sink: Sink) -> dict[str, str]:
         files = {file.name: file for file in await self._files(order.config)}
         for stream in order.streams:
             if stream.name not in files:
