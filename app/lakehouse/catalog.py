@@ -326,6 +326,30 @@ def _new_version(current: "View", schema: "Schema", version: "ViewVersion") -> l
     return updates
 
 
+def _create_view(
+    catalog: "RestCatalog",
+    name: str,
+    schema: "Schema",
+    version: "ViewVersion",
+    properties: Mapping[str, str],
+) -> "View":
+    from pyiceberg.exceptions import ViewAlreadyExistsError
+
+    create = partial(catalog.create_view, name, schema, version, properties=dict(properties))
+    created: View
+    try:
+        created = create()
+    except ViewAlreadyExistsError:
+        if catalog.view_exists(name) or catalog.table_exists(name):
+            raise
+        # SeaweedFS reserves the name of a table whose staged creation was never committed. So it
+        # is committed and dropped.
+        catalog.create_table_transaction(name, schema).commit_transaction()
+        catalog.purge_table(name)
+        created = create()
+    return created
+
+
 def _replace_view(
     catalog: "RestCatalog",
     name: str,
@@ -357,11 +381,10 @@ def _replace_view(
     )
     if current is None:
         try:
-            created: View = catalog.create_view(name, schema, version, properties=dict(properties))
-            return created
+            return _create_view(catalog, name, schema, version, properties)
         except ViewAlreadyExistsError as error:
             if not catalog.view_exists(name):
-                raise EngineFailed(f"the catalog refused the view: {error}") from error
+                raise EngineFailed(f"The catalog refused the view: {error}") from error
             return _replace_view(catalog, name, sql, columns, properties, default_catalog)
     updates = _new_version(current, schema, version)
     updates.append({"action": "set-properties", "updates": dict(properties)})

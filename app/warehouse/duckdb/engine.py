@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from app.warehouse.dependents import (
 )
 from app.warehouse.described import Described
 from app.warehouse.engine import IncrementalStrategy, ModelSpec, Preview
+from app.warehouse.other_kind import require_replace, settle, without_table, without_view
 from app.warehouse.views import expand_views, find_relations
 from app.warehouse.worker_calls import Artifacts, call_worker, names_of, unreadable
 from app.warehouse.workers import WorkerKind, Workers
@@ -180,6 +182,7 @@ class DuckDbEngine:
         return existing.columns if adds and isinstance(existing, TableInfo) else ()
 
     async def reconcile(self, spec: ModelSpec, run: Run) -> RunResult | None:
+        await settle(self._catalog, run)
         if spec.materialization.is_view:
             view = await self._catalog.view(spec.table)
             if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
@@ -205,15 +208,30 @@ class DuckDbEngine:
     async def _publish(
         self, spec: ModelSpec, control: RunControl, worker: WorkerProcess, built: dict[str, Any]
     ) -> RunOutput:
-        run_id = control.run.run_id
-        await self._drop_other_kind(spec)
+        run_id, catalog = control.run.run_id, self._catalog
         if spec.materialization.is_view:
-            view = await self._catalog.replace_view(
-                spec.table, spec.sql, _columns(built), {RUN_ID_PROPERTY: run_id}
+            return await self._publish_view(spec, control, _columns(built))
+        if (view := await catalog.view(spec.table)) is None:
+            return await self._publish_table(spec, run_id, worker)
+        require_replace(spec.replace, spec.table, "view")
+        async with without_view(catalog, view, control):
+            return await self._publish_table(spec, run_id, worker)
+
+    async def _publish_view(
+        self, spec: ModelSpec, control: RunControl, columns: list[Column]
+    ) -> RunOutput:
+        run_id, catalog = control.run.run_id, self._catalog
+        async with AsyncExitStack() as stack:
+            if (table := await catalog.table(spec.table)) is not None:
+                require_replace(spec.replace, spec.table, "table")
+                await stack.enter_async_context(
+                    without_table(catalog, table, spec.sql, columns, control)
+                )
+            view = await catalog.replace_view(
+                spec.table, spec.sql, columns, {RUN_ID_PROPERTY: run_id}
             )
-            require_own(view, run_id)
-            return RunOutput.of(view, self._lake.catalog.ref)
-        return await self._publish_table(spec, run_id, worker)
+        require_own(view, run_id)
+        return RunOutput.of(view, self._lake.catalog.ref)
 
     async def _publish_table(
         self, spec: ModelSpec, run_id: str, worker: WorkerProcess
@@ -242,22 +260,6 @@ class DuckDbEngine:
             return None
         table = await self._catalog.table(spec.table)
         return None if table is None else ExpectedSnapshot(table.snapshot_id)
-
-    async def _drop_other_kind(self, spec: ModelSpec) -> None:
-        """Drop a view in place of a table, or a table in place of a view. They cannot share a name,
-        and no commit changes one into the other."""
-        catalog, name = self._catalog, spec.table
-        other = catalog.table(name) if spec.materialization.is_view else catalog.view(name)
-        if await other is None:
-            return
-        if not spec.replace:
-            kind = "table" if spec.materialization.is_view else "view"
-            raise EngineFailed(
-                f"{name} is a {kind} and would be replaced by the other kind.",
-                hint="Pass replace=true to replace it.",
-            )
-        drop = catalog.drop_table if spec.materialization.is_view else catalog.drop_view
-        await drop(name)
 
     async def _to_duckdb(
         self, query: GuardedQuery, relations: dict[str, TableInfo | ViewInfo], target: str | None

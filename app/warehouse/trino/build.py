@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.from_thread
 import stamina
 
-from app.errors import AsgardError, EngineFailed, NotFound
+from app.errors import AsgardError, NotFound
 from app.lakehouse.catalog import RUN_ID_PROPERTY
 from app.lakehouse.outputs import RunOutput
 from app.runs.commits import require_own, wrote_nothing
@@ -21,6 +21,7 @@ from app.warehouse.checks import check_key
 from app.warehouse.dependents import after_run, rebuild_views_after
 from app.warehouse.described import Described
 from app.warehouse.engine import IncrementalStrategy, ModelSpec
+from app.warehouse.other_kind import require_replace, without_table, without_view
 from app.warehouse.trino.columns import with_extra_columns
 from app.warehouse.trino.errors import is_conflict
 from app.warehouse.trino.incremental import TrinoMerge, refused_key, unusable_keys
@@ -92,9 +93,9 @@ class TrinoBuild:
     ) -> RunOutput:
         spec = self._spec
         if spec.materialization.is_view:
-            return await self._view(described, in_the_way=table is not None)
+            return await self._view(described, table)
         if view:
-            return await self._replace_view_by_table(described)
+            return await self._replace_view_by_table(described, view)
         if spec.strategy and not spec.full_refresh and table:
             return await self._incremental(described, spec.strategy, table)
         if spec.strategy and spec.strategy.needs_key:
@@ -102,26 +103,33 @@ class TrinoBuild:
         await self._dbt(described, spec.schema_name, spec.name)
         return await self._output()
 
-    async def _view(self, described: Described, in_the_way: bool) -> RunOutput:
-        self._require_replace(in_the_way, "table")
+    async def _view(self, described: Described, replaced: TableInfo | None) -> RunOutput:
+        catalog = self._tables.catalog
+        if replaced is not None:
+            require_replace(self._spec.replace, self._spec.table, "table")
         await self._dbt(described, self._spec.schema_name, self._spec.name)
         await self._control.fence()
-        if in_the_way:
-            await self._tables.catalog.drop_table(self._spec.table)
-        view = await self._tables.catalog.replace_view(
-            self._spec.table, described.sql, described.columns, {RUN_ID_PROPERTY: self._run_id}
-        )
+        async with contextlib.AsyncExitStack() as stack:
+            if replaced is not None:
+                await stack.enter_async_context(
+                    without_table(
+                        catalog, replaced, described.sql, described.columns, self._control
+                    )
+                )
+            view = await catalog.replace_view(
+                self._spec.table, described.sql, described.columns, {RUN_ID_PROPERTY: self._run_id}
+            )
         require_own(view, self._run_id)
         return RunOutput.of(view, self._tables.lake.catalog.ref)
 
-    async def _replace_view_by_table(self, described: Described) -> RunOutput:
+    async def _replace_view_by_table(self, described: Described, view: ViewInfo) -> RunOutput:
         """Build into staging first, so that a query that fails leaves the view unchanged."""
-        self._require_replace(True, "view")
+        require_replace(self._spec.replace, self._spec.table, "view")
         async with self._staged(described):
             await self._check_rows()
             await self._control.fence()
-            await self._tables.catalog.drop_view(self._spec.table)
-            await self._execute(f"CREATE TABLE {self._target} AS SELECT * FROM {self._delta}")
+            async with without_view(self._tables.catalog, view, self._control):
+                await self._execute(f"CREATE TABLE {self._target} AS SELECT * FROM {self._delta}")
         return await self._output()
 
     async def _first_with_key(self, described: Described) -> RunOutput:
@@ -283,10 +291,3 @@ class TrinoBuild:
             return written.output
         unwritten = {"snapshot_id": None, "metadata_location": None}
         return written.output.model_copy(update=unwritten)
-
-    def _require_replace(self, in_the_way: bool, kind: str) -> None:
-        if in_the_way and not self._spec.replace:
-            raise EngineFailed(
-                f"{self._spec.table} is a {kind} and would be replaced by the other kind.",
-                hint="Pass replace=true to replace it.",
-            )

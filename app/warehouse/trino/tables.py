@@ -15,6 +15,7 @@ from app.runs.handler import RunResult
 from app.runs.model import Run
 from app.warehouse.dependents import RebuildViews, rebuild_views_of_reconciled
 from app.warehouse.engine import ModelSpec
+from app.warehouse.other_kind import settle
 from app.warehouse.trino import snapshots
 from app.warehouse.trino.client import QueryResult, TrinoClient
 from app.warehouse.trino.columns import table_name
@@ -45,6 +46,7 @@ class TrinoTables:
             self._wait_for_abandonment(run.run_id, error)
         self._away_since.pop(run.run_id, None)
         await self.catalog.drop_table(f"{self.lake.staging_schema}.{staging_table(run.run_id)}")
+        await settle(self.catalog, run)
         if spec.materialization.is_view:
             view = await self.catalog.view(spec.table)
             if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
