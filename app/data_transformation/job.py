@@ -85,6 +85,8 @@ def _kind(field: Any) -> str:
 
 
 def _short(text: str) -> str:
+    """Return a name on one line: the data may decide it, and a line of the log is an entry."""
+    text = " ".join(text.splitlines())
     left_out = len(text) - LONGEST_NAME
     return text if left_out <= 0 else f"{text[:LONGEST_NAME]}… ({left_out} more characters)"
 
@@ -220,9 +222,10 @@ def _failure(error: Exception) -> str:
 
 
 def _traceback() -> str:
-    """Each line shortened: the message of an exception can hold whole values of the data."""
+    """Each line shortened and indented: the message of an exception can hold whole values of the
+    data, and none of them may look like the line that says why the job failed."""
     lines = traceback.format_exc(chain=False).splitlines()
-    return "\n".join(line[:LONGEST] for line in lines[:MOST_NAMED])
+    return "\n    ".join(line[:LONGEST] for line in lines[:MOST_NAMED])
 
 
 def _java_error(error: Any) -> tuple[str, str] | None:

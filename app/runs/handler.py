@@ -64,8 +64,11 @@ class RunControl(Protocol):
         """
 
     def log(self, text: str) -> None:
-        """Add to the run's log, which is readable at once and archived at the end. Never log a
-        secret."""
+        """Add an entry to the run's log, which is readable at once and archived at the end. Its
+        further lines are indented. Never log a secret."""
+
+    def log_lines(self, text: str) -> None:
+        """Add lines of another program's log, as they are."""
 
     async def fence(self) -> None:
         """Check ownership just before publishing. Raises `Superseded` or `CancelRequested`."""

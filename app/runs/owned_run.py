@@ -94,6 +94,12 @@ class OwnedRun:
             raise CancelRequested(self.run.run_id)
 
     def log(self, text: str) -> None:
+        # Indented, so that no text of an engine or of the data looks like an entry of its own.
+        first, *further = clean_start(text, LONGEST_ENTRY).rstrip("\n").splitlines() or [""]
+        self._append_lines((first, *(f"    {line}" for line in further)))
+        self.log_changed = True
+
+    def log_lines(self, text: str) -> None:
         self._append_lines(clean_start(text, LONGEST_ENTRY).rstrip("\n").split("\n"))
         self.log_changed = True
 

@@ -83,7 +83,7 @@ def test_a_log_has_a_most_of_lines_and_of_characters() -> None:
     for number in range(6):
         run.log("\n" * 20_000 + f"end {number}")
     assert len(run._log) == KEPT_LINES
-    assert run.log_text().endswith("\nend 5\n")
+    assert run.log_text().endswith("\n    end 5\n")
     for _ in range(40):
         run.log("y" * 100_000)
     assert len(run.log_text()) <= KEPT_LOG

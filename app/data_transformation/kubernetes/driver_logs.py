@@ -138,7 +138,7 @@ class DriverLog:
         self._untaken.release()
         text = lines.decode("utf-8", "replace")
         self.text = (self.text + text)[-LOG_BYTES:]
-        self._control.log(text)
+        self._control.log_lines(text)
 
     def _on_loop(self, work: Any, *arguments: Any) -> None:
         try:

@@ -131,7 +131,7 @@ class LocalAirbyte:
             **self._program(order.source_type, order.secrets),
             **self._checkpoint,
             "config": order.config,
-            "catalog": {"streams": [_configured(stream) for stream in order.streams]},
+            "streams": [_configured(stream) for stream in order.streams],
             "states": dict(order.states),
             "sync_id": order.run_id,
         }
@@ -212,7 +212,7 @@ class _Reading:
     async def _handle(self, kind: str, content: Any) -> None:
         match kind:
             case "log":
-                self._sink.log(_entry(str(content)))
+                self._sink.log(str(content))
             case "file":
                 await self._sink.file(
                     LocalFile(
@@ -242,12 +242,6 @@ def _states(content: Any) -> dict[str, str]:
     if all(isinstance(state, str) for state in content.values()):
         return dict(content)
     raise EngineFailed(f"{READER} sent a state that is not a text.", cause=FailureCause.INTERNAL)
-
-
-def _entry(text: str) -> str:
-    """Return an entry of the log. Its further lines are indented, so that none of them looks like
-    an entry of its own."""
-    return "\n    ".join(text.splitlines())
 
 
 def _streams(streams: list[Message]) -> tuple[Stream, ...]:
@@ -284,7 +278,7 @@ def _type(column: Any) -> str:
 
 
 def _configured(stream: ConfiguredStream) -> Message:
-    """Returns a ConfiguredAirbyteStream of the protocol."""
+    """Returns a ConfiguredAirbyteStream of the protocol, with its schema as a text."""
     airbyte: Message = {
         "name": stream.name,
         "json_schema": stream.json_schema,
