@@ -165,6 +165,13 @@ async def test_deleting_a_missing_object_is_not_an_error(lakehouse):
     assert await lakehouse.store.get("test/doomed") is None
 
 
+async def test_a_refused_upload_is_not_an_outage(lakehouse, tmp_path):
+    path = tmp_path / "small"
+    path.write_bytes(b"x")
+    with pytest.raises(EngineFailed, match="S3 refused a request"):
+        await lakehouse.store.upload(path, "k" * 2000)
+
+
 async def test_a_large_file_is_uploaded_in_parts(lakehouse, tmp_path):
     path = tmp_path / "large"
     path.write_bytes(b"0123456789" * 7_000_000)

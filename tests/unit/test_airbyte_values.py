@@ -10,12 +10,26 @@ from hypothesis import strategies as st
 
 from app.airbyte.engine import Stream, StreamSelection, SyncMode
 from app.airbyte.file_formats import FileFormat, FileKind, Packing
-from app.airbyte.local.bronze_types import MOST_COLUMNS, BronzeType, DoesNotFit, fit, unique_names
+from app.airbyte.local.bronze_types import (
+    MOST_COLUMNS,
+    BronzeType,
+    DoesNotFit,
+    fit,
+    shown,
+    unique_names,
+)
 from app.airbyte.local.connectors.packages import allowed_packages
 from app.airbyte.local.files.csv import CsvDialect, csv_records
 from app.airbyte.local.records import configured, stream_path
 from app.config import ConfigurationError
 from app.errors import InvalidRequest, NotSupported, SourceUnreadable
+
+
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
 
 
 @pytest.mark.parametrize(
@@ -86,6 +100,9 @@ def test_a_value_that_fits_is_stored(value: Any, kind: BronzeType, fitted: Any) 
         ("yes", BronzeType.BOOLEAN),
         ("2024-02-30", BronzeType.DATE),
         (5, BronzeType.TIMESTAMP),
+        ("9" * 5000, BronzeType.INTEGER),
+        ("0001-01-01T00:00:00+14:00", BronzeType.TIMESTAMP),
+        (nested(2000), BronzeType.JSON),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused(value: Any, kind: BronzeType) -> None:
@@ -216,3 +233,8 @@ def test_a_selection_that_the_source_does_not_have_is_refused(
 def test_a_stream_that_is_selected_twice_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="both be written"):
         configured(STREAMS, (StreamSelection(name="a"), StreamSelection(name="a")), "bronze")
+
+
+def test_a_value_that_does_not_fit_is_shown_whatever_it_is() -> None:
+    assert shown("x" * 5000) == '"' + "x" * 999
+    assert shown(nested(2000)) == "a value of the type list that JSON cannot hold"

@@ -112,3 +112,9 @@ def test_a_message_shows_neither_the_compiled_sql_nor_its_path() -> None:
         "  LINE 3: select secret from t\n          ^\n\n  compiled code at /tmp/w/m.sql"
     )
     assert error.detail == "Could not convert 'x'"
+
+
+def test_an_internal_error_does_not_show_where_duckdb_is_installed() -> None:
+    error = engine_error("INTERNAL Error: Failed to bind\n\nStack Trace:\n\n/opt/asgard/_duckdb.so")
+    assert "Failed to bind" in error.detail
+    assert "/opt" not in error.detail

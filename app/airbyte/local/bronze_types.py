@@ -18,6 +18,10 @@ from app.errors import SourceUnreadable
 
 RESERVED = ("_airbyte_raw_id", "_airbyte_extracted_at", "_airbyte_meta")
 MOST_COLUMNS = 10_000
+MOST_COLUMNS_OF_SOURCE = 100_000
+"""Columns of all streams of a source."""
+VALUE_SHOWN = 1000
+"""Characters."""
 INT64 = range(-(2**63), 2**63)
 
 
@@ -120,7 +124,19 @@ class DoesNotFit(ValueError):
 
 def fit(value: Any, kind: BronzeType) -> Any:
     """Returns the value as Arrow takes it for a column of that type, or raises `DoesNotFit`."""
-    return None if value is None else _FITTERS[kind](value)
+    try:
+        return None if value is None else _FITTERS[kind](value)
+    except (ValueError, OverflowError, RecursionError):
+        # More digits than Python reads, a time before year 1, or JSON nested too deeply.
+        raise DoesNotFit from None
+
+
+def shown(value: Any) -> str:
+    """Return the start of a value that does not fit."""
+    try:
+        return as_json(value)[:VALUE_SHOWN]
+    except (ValueError, RecursionError):
+        return f"a value of the type {type(value).__name__} that JSON cannot hold"
 
 
 def as_json(value: Any) -> str:

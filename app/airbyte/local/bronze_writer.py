@@ -17,8 +17,8 @@ from app.airbyte.local.bronze_types import (
     BronzeType,
     DoesNotFit,
     WrittenFile,
-    as_json,
     fit,
+    shown,
 )
 
 FIRST_BATCH_ROWS = 1_000
@@ -26,7 +26,6 @@ BATCH_ROWS = 20_000
 BATCH_BYTES = 32 * 1024 * 1024
 """The size of records in memory, estimated from the last batch. Some have 100 KB each."""
 FILE_BYTES = 256 * 1024 * 1024
-VALUE_SHOWN = 1_000
 RAW_SHOWN = 1024 * 1024
 
 _ARROW = {
@@ -177,7 +176,7 @@ class StreamWriter:
                     "field": column.field,
                     "change": "NULLED",
                     "reason": "DESTINATION_TYPECAST_ERROR",
-                    "value": as_json(value)[:VALUE_SHOWN],
+                    "value": shown(value),
                 }
                 batch.changes.setdefault(row, []).append(change)
         return pa.array(values, _ARROW[column.type])

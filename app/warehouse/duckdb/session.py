@@ -192,7 +192,7 @@ def position_in(sql: str, message: str) -> dict[str, int] | None:
 
 
 def _readable(text: str) -> str:
-    """Remove the excerpt of DuckDB's own SQL, which the client never wrote, and dbt's note about
-    where it put the compiled file."""
-    message = re.split(r"\n\s*\n?\s*(?:LINE \d+:|compiled code at)", text)[0]
+    """Remove the excerpt of DuckDB's own SQL, which the client never wrote, dbt's note about where
+    it put the compiled file, and the stack trace of an internal error."""
+    message = re.split(r"\n\s*\n?\s*(?:LINE \d+:|compiled code at|Stack Trace:)", text)[0]
     return " ".join(message.split())[:1000]
