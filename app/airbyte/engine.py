@@ -14,6 +14,7 @@ from pydantic import Field
 
 from app.caller import Caller
 from app.frozen import Frozen
+from app.json_text import JsonText
 from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run, RunState
 
@@ -149,7 +150,8 @@ class ConfiguredStream(StreamSelection):
     path: str
     other_mode: str | None = None
     """The engine's name of a mode that `SyncMode` lacks. `sync_mode` then has no meaning."""
-    json_schema: dict[str, Any] = Field(default_factory=dict)
+    json_schema: JsonText = "{}"
+    """As the source describes its records. Every list of ingestions holds all of them."""
 
 
 class IngestionDraft(Frozen):

@@ -5,6 +5,7 @@ from heapq import nsmallest
 
 from app.airbyte.engine import ConfiguredStream, Stream, StreamSelection
 from app.errors import InvalidRequest
+from app.json_text import json_text
 
 PathOf = Callable[[StreamSelection], str]
 MOST_STREAMS = 1_000
@@ -100,5 +101,5 @@ def _configured(selection: StreamSelection, stream: Stream, path: str) -> Config
         cursor_field=cursor,
         primary_key=selection.primary_key or stream.primary_key,
         path=path,
-        json_schema=stream.json_schema,
+        json_schema=json_text(stream.json_schema),
     )

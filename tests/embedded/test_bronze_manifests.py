@@ -30,5 +30,5 @@ async def test_states_of_former_versions_become_texts(lakehouse) -> None:
     manifest = await BronzeManifests(lakehouse.store).get(ingestion_id)
     assert manifest is not None
     assert manifest.pending is not None
-    texts = {"users": '{"stream": {"n": 1}}', "airbyte_job_id": "7"}
+    texts = {"users": '{"stream":{"n":1}}', "airbyte_job_id": "7"}
     assert manifest.state == manifest.pending.state == texts

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.airbyte.engine import ConfiguredStream, SyncMode
+from app.airbyte.engine import ConfiguredStream, Stream, SyncMode
 from app.airbyte.local.connectors.process import Program
 from app.airbyte.local.connectors.read import ConnectorRead, job_of
+from app.airbyte.local.records import configured
 from app.airbyte.local.stream_keys import require_distinct_keys
 from app.errors import EngineFailed, InvalidRequest
 
@@ -40,6 +41,12 @@ def test_streams_with_distinct_keys_are_accepted() -> None:
     require_distinct_keys([stream("b", "a"), stream("b"), stream("global", "a"), stream("a")])
 
 
+def test_a_path_that_s3_cannot_hold_is_refused() -> None:
+    offered = [Stream(name="n" * 895, sync_modes=(SyncMode.FULL_REFRESH_OVERWRITE,))]
+    with pytest.raises(InvalidRequest, match="more than 900 bytes"):
+        configured(offered, None, "bronze")
+
+
 def job(tmp_path: Path, states: dict[str, str]) -> Any:
     program = tmp_path / "source"
     program.write_text(
@@ -51,13 +58,13 @@ def job(tmp_path: Path, states: dict[str, str]) -> Any:
     )
     program.chmod(0o755)
     configured = {
-        "stream": {"name": "a", "json_schema": {}, "supported_sync_modes": ["incremental"]},
+        "stream": {"name": "a", "json_schema": "{}", "supported_sync_modes": ["incremental"]},
         "sync_mode": "incremental",
         "destination_sync_mode": "append",
     }
     message = {
         "config": {},
-        "catalog": {"streams": [configured]},
+        "streams": [configured],
         "states": states,
         "sync_id": "s",
         "checkpoint_rows": 1,
@@ -79,6 +86,15 @@ def read_state(tmp_path: Path, value: str) -> str:
 def test_a_state_comes_back_as_the_connector_sent_it(tmp_path: Path) -> None:
     state = json.loads(read_state(tmp_path, "{'é': [1, {'n': 2}]}"))
     assert state["stream"]["stream_state"] == {"é": [1, {"n": 2}]}
+
+
+def test_a_state_of_any_depth_is_read_again(tmp_path: Path) -> None:
+    first = read_state(tmp_path, "json.loads('[' * 400 + ']' * 400)")
+    (tmp_path / "again").mkdir()
+    again = job(tmp_path / "again", {"a": first})
+    program = again.program.path
+    program.write_text(program.read_text().replace("VALUE", "state[0]['stream']['stream_state']"))
+    assert ConnectorRead(again, lambda _: None).run()["states"] == {"a": first}
 
 
 def test_a_state_that_json_cannot_hold_fails_the_read(tmp_path: Path) -> None:

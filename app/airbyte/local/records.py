@@ -21,12 +21,16 @@ from app.airbyte.engine import (
 )
 from app.airbyte.local.stream_keys import require_distinct_keys
 from app.airbyte.secrets import masked
-from app.errors import NotSupported, PathRefused
+from app.errors import InvalidRequest, NotSupported, PathRefused
 from app.frozen import Frozen
 from app.lakehouse.records.table import Record
+from app.shorten import shortened
 
 SETTING = "AIRBYTE_BASE_URL"
 BRONZE = "bronze"
+LONGEST_PATH = 900
+"""Bytes. A key has at most 1,024, with the name of a file."""
+SHOWN = 100
 EMBEDDED_MODES = frozenset(
     {
         SyncMode.FULL_REFRESH_OVERWRITE,
@@ -93,6 +97,14 @@ def configured(
             )
     chosen = streams.configured(available, requested, lambda s: stream_path(prefix, s))
     require_distinct_keys(chosen)
+    for stream in chosen:
+        if len(stream.path.encode()) > LONGEST_PATH:
+            raise InvalidRequest(
+                f"The path of the stream {shortened(stream.name, SHOWN)} has more than "
+                f"{LONGEST_PATH} bytes, which S3 does not allow with a file's name.",
+                hint="Leave it out of `streams`.",
+                stream=shortened(stream.name, SHOWN),
+            )
     return chosen
 
 
@@ -159,9 +171,15 @@ def to_destination(record: Record[DestinationDoc]) -> Destination:
 
 
 def to_ingestion(record: Record[IngestionDoc]) -> Ingestion:
+    doc = record.doc
     return Ingestion(
         id=record.id,
+        name=doc.name,
+        source_id=doc.source_id,
+        destination_id=doc.destination_id,
+        schedule=doc.schedule,
+        status=doc.status,
+        streams=doc.streams,
         created_at=record.created_at,
         created_by=record.created_by,
-        **record.doc.model_dump(),
     )

@@ -6,16 +6,16 @@ never read. Files that a full refresh replaced are kept until the next commit, f
 just looked them up.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from app.errors import Conflict, EngineFailed
 from app.frozen import Frozen
+from app.json_text import JsonText
 from app.lakehouse.outputs import StreamOutput
 from app.stored_json import stored_json
 
@@ -26,13 +26,8 @@ PREFIX = "asgard/bronze/"
 COMMITS_KEPT = 20
 
 
-def _as_text(stored: Any) -> Any:
-    """Former versions stored states as JSON values."""
-    return stored if isinstance(stored, str) else json.dumps(stored)
-
-
-States = dict[str, Annotated[str, BeforeValidator(_as_text)]]
-"""States in JSON. Connectors decide their form, so only connectors parse them."""
+States = dict[str, JsonText]
+"""The states of a connector, which only its worker parses."""
 
 
 class BronzeFile(Frozen):

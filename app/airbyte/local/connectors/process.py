@@ -20,6 +20,7 @@ from typing import IO, Any
 import orjson
 
 import app.processes.launch
+from app.airbyte.local.bronze_types import MOST_COLUMNS_OF_SOURCE
 from app.errors import EngineFailed
 from app.failure import FailureCause
 from app.secret_marks import MASK
@@ -42,7 +43,6 @@ LARGEST = {
     "STATE": 2 * 2**20,
 }
 """The most bytes of each kind of message that the gateway also reads. Records stay here."""
-MOST_COLUMNS = 100_000
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,14 @@ class Program:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def write(self, name: str, content: Any) -> Path:
+        return self.write_json(name, orjson.dumps(content))
+
+    def write_json(self, name: str, content: bytes) -> Path:
         """A 0600 file: a configuration holds secrets."""
         path = self.directory / name
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(orjson.dumps(content))
+            file.write(content)
         return path
 
     def hide(self, text: str) -> str:
@@ -99,13 +102,14 @@ def discover(program: Program, config: Message, log: Log) -> list[Message]:
 
 
 def read(
-    program: Program, config: Message, catalog: Message, state: Any, log: Log
+    program: Program, config: Message, catalog: Message, state: str, log: Log
 ) -> Iterator[Message]:
-    """Yields RECORD, STATE, CONTROL and TRACE messages as they arrive."""
+    """Yields RECORD, STATE, CONTROL and TRACE messages as they arrive. `state` is JSON, or empty
+    for none."""
     arguments = ["read", "--config", str(program.write("config.json", config))]
     arguments += ["--catalog", str(program.write("catalog.json", catalog))]
     if state:
-        arguments += ["--state", str(program.write("state.json", state))]
+        arguments += ["--state", str(program.write_json("state.json", state.encode()))]
     return messages(program, arguments, log)
 
 
@@ -203,9 +207,10 @@ def _check_size(kind: Any, size: int) -> None:
 def _check_columns(streams: list[Message]) -> None:
     schemas = (stream.get("json_schema") or {} for stream in streams)
     columns = sum(len(schema.get("properties") or {}) for schema in schemas)
-    if columns > MOST_COLUMNS:
+    if columns > MOST_COLUMNS_OF_SOURCE:
         raise EngineFailed(
-            f"The connector's streams have {columns} columns: expected at most {MOST_COLUMNS}."
+            f"The connector's streams have {columns} columns: expected at most "
+            f"{MOST_COLUMNS_OF_SOURCE}."
         )
 
 

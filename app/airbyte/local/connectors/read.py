@@ -28,8 +28,8 @@ class ReadJob:
     program: Program
     config: dict[str, Any] = field(repr=False)
     catalog: dict[str, Any]
-    state: Any
-    """In the connector's form: a list of states, or one of the legacy kind. Falsy means none."""
+    state: str
+    """In the connector's form: a list of states, or one of the legacy kind. Empty means none."""
     sync_id: str
     checkpoint_rows: int
     checkpoint_seconds: float
@@ -160,12 +160,18 @@ def job_of(message: dict[str, Any], program: Program) -> ReadJob:
     return ReadJob(
         program=program,
         config=message["config"],
-        catalog=message["catalog"],
+        catalog={"streams": [_with_schema(stream) for stream in message["streams"]]},
         state=_protocol_state(message["states"]),
         sync_id=message["sync_id"],
         checkpoint_rows=message["checkpoint_rows"],
         checkpoint_seconds=message["checkpoint_seconds"],
     )
+
+
+def _with_schema(configured: dict[str, Any]) -> dict[str, Any]:
+    """Return a configured stream with its schema, which the gateway keeps as a text."""
+    stream = configured["stream"]
+    return {**configured, "stream": {**stream, "json_schema": json.loads(stream["json_schema"])}}
 
 
 def _stored(state: Any) -> str:
@@ -179,12 +185,12 @@ def _stored(state: Any) -> str:
         ) from None
 
 
-def _protocol_state(states: Mapping[str, str]) -> Any:
+def _protocol_state(states: Mapping[str, str]) -> str:
     """Return the stored states in the form in which the connector sent them."""
     if LEGACY in states:
-        return json.loads(states[LEGACY])
+        return states[LEGACY]
     texts = [states[GLOBAL]] if GLOBAL in states else states.values()
-    return [json.loads(text) for text in texts]
+    return f"[{','.join(texts)}]" if texts else ""
 
 
 def program_of(message: dict[str, Any]) -> Program:

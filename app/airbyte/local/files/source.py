@@ -9,6 +9,7 @@ import anyio.to_thread
 from app.airbyte.bronze_paths import bucket_key
 from app.airbyte.engine import CheckResult, ConfiguredStream, Stream, StreamColumn, SyncMode
 from app.airbyte.file_formats import FileFormat
+from app.airbyte.local.bronze_types import MOST_COLUMNS_OF_SOURCE
 from app.airbyte.local.files.paths import (
     FileChoice,
     FileStream,
@@ -66,7 +67,17 @@ class LocalFiles:
         self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
     ) -> tuple[Stream, ...]:
         del type_, secrets
-        return tuple([await self._described(file) for file in await self._files(config)])
+        streams: list[Stream] = []
+        columns = 0
+        for file in await self._files(config):
+            streams.append(await self._described(file))
+            columns += len(streams[-1].columns)
+            if columns > MOST_COLUMNS_OF_SOURCE:
+                raise EngineFailed(
+                    f"The source's files have more than {MOST_COLUMNS_OF_SOURCE} columns in total.",
+                    hint="Create a source for a directory with fewer files.",
+                )
+        return tuple(streams)
 
     async def streams(self, config: dict[str, Any]) -> tuple[Stream, ...]:
         """Returns the streams without their columns, and opens no file."""
