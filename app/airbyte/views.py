@@ -224,6 +224,11 @@ class IngestionList(BaseModel):
     ingestions: list[IngestionView] = Field(description="The ingestions.")
     total: int = Field(description="Number of ingestions.")
 
+    @classmethod
+    def of(cls, ingestions: Iterable[Ingestion]) -> "IngestionList":
+        views = [IngestionView.of(ingestion) for ingestion in ingestions]
+        return cls(items=views, ingestions=views, total_count=len(views), total=len(views))
+
 
 class LastJob(BaseModel):
     id: str = Field(description="Id of the run, or of the job that Airbyte started by itself.")
