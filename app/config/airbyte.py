@@ -3,7 +3,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from app.config.section import Section
+from app.config.section import Section, Technology
 from app.config.values import (
     AbsoluteDirectory,
     AsList,
@@ -19,6 +19,7 @@ from app.config.values import (
 
 class Airbyte(Section):
     model_config = SettingsConfigDict(title="Airbyte and ingestion")
+    technology = Technology("ingestion", "airbyte", ("airbyte_base_url",))
 
     airbyte_base_url: LoginUrl | None = Field(
         default=None,

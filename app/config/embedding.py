@@ -1,13 +1,11 @@
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from app.config.section import Section
+from app.config.section import Part, Section
 from app.config.values import AsList, Directory
-
-Part = Literal["ingestion", "spark", "sql", "lake"]
 
 
 class Embedding(Section):

@@ -15,10 +15,9 @@ from app.config.settings import PARTS, SECTIONS
 from app.config.values import Kind
 
 SET_BY_KUBERNETES = frozenset({"KUBERNETES_SERVICE_HOST"})
-REQUIRED = frozenset(
-    {"auth_mode", *(name for names in PARTS.values() for name in names)} - {"iceberg_rest_uri"}
-)
-"""Fields that production requires. NESSIE_URI stands for both catalogs."""
+REQUIRED = frozenset({"auth_mode", "nessie_uri", *(names[0] for names in PARTS.values())})
+"""Fields that production requires. NESSIE_URI stands for both catalogs, and the first setting of a
+part for its alternatives."""
 BOUNDS = ("ge", "gt", "le", "lt")
 BOUND_WORDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 

@@ -1,10 +1,27 @@
 """The base of all sections of the settings."""
 
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Part = Literal["ingestion", "spark", "sql", "lake"]
+
+
+@dataclass(frozen=True)
+class Technology:
+    """A production engine of a part. Setting one of `selected_by` selects it."""
+
+    part: Part
+    name: str
+    selected_by: tuple[str, ...]
 
 
 class Section(BaseSettings):
     """The docstring of a field is its description, also in `docs/configuration.md`."""
+
+    technology: ClassVar[Technology | None] = None
+    """The engine whose settings the section has, if they select one."""
 
     model_config = SettingsConfigDict(
         env_file=".env",

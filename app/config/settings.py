@@ -12,7 +12,7 @@ from app.config.authentication import Authentication, AuthMode
 from app.config.core import Core, Environment
 from app.config.embedding import Embedding
 from app.config.limits import RunLimits
-from app.config.section import Section
+from app.config.section import Section, Technology
 from app.config.spark import Spark
 from app.config.storage import Storage
 from app.config.traces import Traces
@@ -20,36 +20,40 @@ from app.config.trino import Trino
 
 RUNNING_IN_PRODUCTION, RUNNING_EMBEDDED = 50, 2
 
-PARTS: dict[str, tuple[str, ...]] = {
-    "ingestion": ("airbyte_base_url",),
-    "spark": ("spark_image",),
-    "sql": ("trino_host",),
-    "lake": ("s3_bucket", "nessie_uri", "iceberg_rest_uri"),
-}
-"""The parts that are either production or embedded, each with the settings that select
-production."""
 
-SECTIONS: tuple[type[Section], ...] = (
-    Core,
-    Authentication,
-    Embedding,
-    Airbyte,
-    Spark,
-    Trino,
-    Storage,
-    RunLimits,
+class Settings(
     Traces,
-)
-
-
-class Settings(Traces, RunLimits, Storage, Trino, Spark, Airbyte, Embedding, Authentication, Core):
-    """Read from the environment and `.env`. An empty value means unset. Times are in seconds."""
+    RunLimits,
+    Storage,
+    Trino,
+    Spark,
+    Airbyte,
+    Embedding,
+    Authentication,
+    Core,
+):
+    """Read from the environment and `.env`. An empty value means unset. Times are in seconds. The
+    last of these sections is the first of the documents."""
 
     model_config = SettingsConfigDict(title="Settings")
 
     def is_production(self, part: str) -> bool:
         """Return whether a part of `PARTS` is not embedded. Use after `check_choice`."""
-        return any(getattr(self, name) for name in PARTS[part])
+        return self.technology_of(part) is not None
+
+    def technology_of(self, part: str) -> Technology | None:
+        """Return the technology of a part of `PARTS`, or None for its embedded one. Use after
+        `check_choice`."""
+        return next(iter(self.selected(part)), None)
+
+    def selected(self, part: str) -> list[Technology]:
+        """Return each technology of a part that a setting selects. More than one is a fault."""
+        return [
+            technology
+            for technology in TECHNOLOGIES
+            if technology.part == part
+            and any(getattr(self, name) for name in technology.selected_by)
+        ]
 
     def max_running(self, part: str) -> int:
         """Return the run limit of a part of `PARTS`. Use after `check_choice`."""
@@ -103,9 +107,32 @@ class Settings(Traces, RunLimits, Storage, Trino, Spark, Airbyte, Embedding, Aut
 
     @property
     def project_dir(self) -> Path:
-        default = Path("/tmp/dbt_projects") if self.trino_host else self.home / "dbt"  # noqa: S108
+        shared = Path("/tmp/dbt_projects")  # noqa: S108
+        default = shared if self.is_production("sql") else self.home / "dbt"
         return (self.dbt_project_dir or default).expanduser().absolute()
 
     @property
     def profiles_dir(self) -> Path:
         return (self.dbt_profiles_dir or self.project_dir).expanduser().absolute()
+
+
+SECTIONS: tuple[type[Section], ...] = tuple(
+    base for base in reversed(Settings.__bases__) if issubclass(base, Section)
+)
+"""The sections in the order of the documents."""
+
+TECHNOLOGIES: tuple[Technology, ...] = tuple(
+    section.technology for section in SECTIONS if section.technology
+)
+
+PARTS: dict[str, tuple[str, ...]] = {
+    part: tuple(
+        name
+        for technology in TECHNOLOGIES
+        if technology.part == part
+        for name in technology.selected_by
+    )
+    for part in dict.fromkeys(technology.part for technology in TECHNOLOGIES)
+}
+"""The parts that are either production or embedded, each with the settings that select
+production."""

@@ -1,7 +1,7 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from app.config.section import Section
+from app.config.section import Section, Technology
 from app.config.values import (
     DAY,
     MONTH,
@@ -17,6 +17,7 @@ from app.config.values import (
 
 class Spark(Section):
     model_config = SettingsConfigDict(title="Spark")
+    technology = Technology("spark", "kubernetes", ("spark_image",))
 
     spark_namespace: Namespace = "spark-operator"
     """Namespace in which SparkApplications are created."""

@@ -1,12 +1,13 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from app.config.section import Section
+from app.config.section import Section, Technology
 from app.config.values import Address, Branch, Bucket, Credential, Line, Region, Secret, Url, Word
 
 
 class Storage(Section):
     model_config = SettingsConfigDict(title="Storage and catalog")
+    technology = Technology("lake", "s3", ("s3_bucket", "nessie_uri", "iceberg_rest_uri"))
 
     s3_bucket: Bucket | None = Field(default=None, examples=["your-data-lake-bucket"])
     """Bucket of the lake. If it and the catalog are unset, SeaweedFS runs under ASGARD_HOME."""

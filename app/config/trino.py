@@ -3,12 +3,13 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from app.config.section import Section
+from app.config.section import Section, Technology
 from app.config.values import CatalogName, Directory, Host, Port, SchemaName, Secret, Trust, Word
 
 
 class Trino(Section):
     model_config = SettingsConfigDict(title="Trino and dbt")
+    technology = Technology("sql", "trino", ("trino_host",))
 
     trino_host: Host | None = Field(
         default=None, examples=["trino.data-platform.svc.cluster.local"]

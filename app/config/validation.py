@@ -67,6 +67,14 @@ def _contradictions(settings: Settings) -> Iterator[ConfigProblem]:
         if getattr(settings, one) and getattr(settings, other):
             names = f"{one.upper()} {other.upper()}"
             yield _fault(names, f"{names.replace(' ', ' and ')} {why}.", "Set only one of them.")
+    for name in PARTS:
+        if len(settings.selected(name)) > 1:
+            given = _given(settings, {name})
+            yield ConfigProblem(
+                tuple(given),
+                f"{' and '.join(given)} select different engines for {name}.",
+                "Set only one of them.",
+            )
     if settings.trino_http_scheme == "http" and (
         settings.trino_password or settings.trino_jwt_token
     ):

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from app.config import ConfigurationError, Settings, check_choice
+from app.config import PARTS, ConfigurationError, Settings, check_choice
+from app.config.section import Technology
+from app.config.settings import TECHNOLOGIES
 
 
 def settings(**given: object) -> Settings:
@@ -150,3 +152,18 @@ def test_the_limit_of_running_runs_depends_on_the_engine(
     found = settings(**given)
     running = tuple(found.max_running(part) for part in ("spark", "ingestion", "sql"))
     assert running == (spark, ingestion, sql)
+
+
+def test_a_technology_is_selected_by_its_setting() -> None:
+    assert settings().technology_of("sql") is None
+    assert settings(trino_host="trino.example.com").technology_of("sql") == Technology(
+        "sql", "trino", ("trino_host",)
+    )
+
+
+def test_two_technologies_for_one_part_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Technology("sql", "other", ("trino_user",))
+    monkeypatch.setattr("app.config.settings.TECHNOLOGIES", (*TECHNOLOGIES, other))
+    monkeypatch.setitem(PARTS, "sql", ("trino_host", "trino_user"))
+    message = refusal(trino_host="trino.example.com", asgard_embedded="ingestion,spark,lake")
+    assert "TRINO_HOST and TRINO_USER select different engines for sql" in message
