@@ -1,29 +1,22 @@
-"""Rewrites guarded SQL for the engines: binds names, expands views, translates it for DuckDB."""
+"""Rewrites guarded SQL for the engines: as a query, as a dbt model or as a script of Spark."""
 
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Literal
 
 from sqlglot import exp
-from sqlglot.errors import ErrorLevel, UnsupportedError
 
-from app.errors import NotSupported, SqlRefused, SqlTableRefused
-from app.sql.calls import as_calls
-from app.sql.duckdb.operators import restore_null_skippers
-from app.sql.duckdb.translate import translate
-from app.sql.duckdb.virtual_columns import hide_rows, hide_virtual_columns
+from app.errors import SqlRefused, SqlTableRefused
+from app.sql.dialects import DIALECTS, NO_VIEWS, checked_tree
 from app.sql.expand_views import expand
-from app.sql.guard.guard import ScriptGuard, check_duckdb_tree, check_query, render_query
+from app.sql.guard.guard import ScriptGuard, render_query
 from app.sql.guard.paths import PATH_FORMATS
 from app.sql.guard.spark_script import SOURCE_NAMES
-from app.sql.jinja import check_sql_text, printed, string
+from app.sql.jinja import printed, string
 from app.sql.model import BoundScript, GuardedScript, PathTable, SqlPolicy, TableName
-from app.sql.parse import DuckDBSql, Parsed, SparkSql, TrinoSql, generate, parse, too_deep
+from app.sql.parse import Parsed, SparkSql, generate, parse, too_deep
 from app.sql.render import SLACK, render
 from app.sql.tables import fold, physical_tables, rename_ctes
-
-NO_VIEWS: Mapping[str, str] = {}
 
 
 def to_duckdb(
@@ -38,17 +31,16 @@ def to_duckdb(
         NotSupported: DuckDB has no equivalent of something in it.
         SqlRefused: the query or a view does not pass the guard.
     """
-    tree = _duckdb_tree(query_sql, policy, catalog_alias, views)
-    sql = _duckdb_text(tree, policy, catalog_alias)
-    check_sql_text(sql)
-    return sql
+    dialect = DIALECTS["duckdb"]
+    tree = dialect.tree(query_sql, policy, catalog_alias, views)
+    return dialect.text(tree, policy, catalog_alias)
 
 
 def with_stand_ins(query_sql: str, policy: SqlPolicy, queries: Mapping[str, str]) -> str:
     """Return the query in Trino's dialect, with these queries in place of tables or views."""
     try:
         tree = expand(
-            _checked_tree(query_sql, policy), queries, lambda query: _checked_tree(query, policy)
+            checked_tree(query_sql, policy), queries, lambda query: checked_tree(query, policy)
         )
     except RecursionError as error:
         raise too_deep() from error
@@ -58,7 +50,7 @@ def with_stand_ins(query_sql: str, policy: SqlPolicy, queries: Mapping[str, str]
 def to_dbt_model(
     query_sql: str,
     refs: Collection[str],
-    dialect: Literal["trino", "duckdb"],
+    dialect: str,
     policy: SqlPolicy,
     views: Mapping[str, str] = NO_VIEWS,
 ) -> str:
@@ -66,20 +58,14 @@ def to_dbt_model(
 
     `refs` are the names of gold tables that are models. They become `{{ ref('x') }}`, and any other
     table `{{ source('schema', 't') }}` with the schema's real name. Jinja prints all other
-    text unchanged and reads no template in it.
+    text unchanged and reads no template in it. `dialect` is a name of `DIALECTS`.
     """
-    if dialect == "duckdb":
-        tree = _duckdb_tree(query_sql, policy, "", views)
-    else:
-        tree = _checked_tree(query_sql, policy)
+    engine = DIALECTS[dialect]
+    tree = engine.tree(query_sql, policy, "", views)
     for table in list(physical_tables(tree)):
         if not table.args.get("alias"):
             table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
-    if dialect == "duckdb":
-        engine_sql = _duckdb_text(tree, policy, "")
-        check_sql_text(engine_sql)
-    else:
-        engine_sql = render_query(tree, policy)
+    engine_sql = engine.text(tree, policy, "")
     salt = "asgard_relation_"
     while salt in query_sql or any(salt in sql for sql in views.values()):
         salt += "_"
@@ -93,7 +79,7 @@ def to_dbt_model(
         table.set("db", None)
         table.set("catalog", None)
     relations = {mark: call for call, mark in calls.items()}
-    sql = generate(tree, DuckDBSql if dialect == "duckdb" else TrinoSql)
+    sql = generate(tree, engine.sqlglot)
     pieces = re.split(f'"({re.escape(salt)}[0-9]+)"', sql)
     # The model may differ from the checked text only in its relations.
     if "".join(names[piece] if n % 2 else piece for n, piece in enumerate(pieces)) != engine_sql:
@@ -155,40 +141,6 @@ def bind_script(
         return render(tree, SparkSql, check)
 
     return tuple((name, bind(sql)) for name, sql in script.views), bind(script.select)
-
-
-def _checked_tree(sql: str, policy: SqlPolicy) -> exp.Expr:
-    tree = parse(check_query(sql, policy).sql, TrinoSql).trees[0]
-    as_calls(tree)
-    return tree
-
-
-def _duckdb_tree(sql: str, policy: SqlPolicy, catalog: str, views: Mapping[str, str]) -> exp.Expr:
-    try:
-        tree = expand(_checked_tree(sql, policy), views, lambda view: _checked_tree(view, policy))
-        rename_ctes(tree)
-        tree = translate(tree)
-        hide_rows(tree)
-        hide_virtual_columns(tree)
-    except RecursionError as error:
-        raise too_deep() from error
-    if catalog:
-        for table in list(physical_tables(tree)):
-            table.set("catalog", exp.to_identifier(catalog, quoted=True))
-    return tree
-
-
-def _duckdb_text(tree: exp.Expr, policy: SqlPolicy, catalog: str) -> str:
-    def check(parsed: Parsed, again: exp.Expr) -> None:
-        check_duckdb_tree(parsed, again, policy, catalog)
-        restore_null_skippers(again)
-
-    try:
-        return render(tree, DuckDBSql, check, unsupported_level=ErrorLevel.RAISE)
-    except UnsupportedError as error:
-        raise NotSupported(
-            f"The embedded SQL engine does not support this: {error}", setting="TRINO_HOST"
-        ) from error
 
 
 def _relation(name: TableName, refs: Collection[str], gold_schema: str) -> str:

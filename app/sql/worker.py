@@ -12,10 +12,11 @@ from typing import Any
 from app.errors import AsgardError
 from app.processes.worker_main import Emit, Handler, Message, serve
 from app.sql import rewrite
+from app.sql.dialects import DIALECTS
 from app.sql.error_positions import source_position
 from app.sql.guard import guard
 from app.sql.model import SqlPolicy
-from app.sql.parse import DuckDBSql, TrinoSql
+from app.sql.parse import TrinoSql
 
 
 def open_worker(handshake: Message) -> Mapping[str, Handler]:
@@ -37,7 +38,7 @@ def open_worker(handshake: Message) -> Mapping[str, Handler]:
         return rewrite.bound(script, source_view, message["catalog"], policy).to_json()
 
     def find_place(message: Message) -> Any:
-        dialect = DuckDBSql if message["dialect"] == "duckdb" else TrinoSql
+        dialect = DIALECTS[message["dialect"]].sqlglot
         return source_position(
             message["given"], dialect, message["at"], message["source"], TrinoSql
         )

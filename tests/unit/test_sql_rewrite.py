@@ -73,7 +73,7 @@ def test_a_dbt_model_names_sources_and_refs_and_renders_to_the_same_sql(dialect:
         'JOIN gold."it\'s" ON true JOIN gold.m x ON true JOIN gold.m ON true',
         POLICY,
     )
-    model = to_dbt_model(query.sql, {"m"}, dialect, POLICY)  # type: ignore[arg-type]
+    model = to_dbt_model(query.sql, {"m"}, dialect, POLICY)
     calls: list[tuple[str, ...]] = []
 
     def source(*names: str) -> str:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 
 class ProjectTarget(Protocol):
-    dialect: ClassVar[Literal["duckdb", "trino"]]
+    dialect: ClassVar[str]
+    """A name of `app.sql.dialects.DIALECTS`."""
     macros: ClassVar[str]
     readme: ClassVar[str]
     settings: ClassVar[Mapping[str, Any]]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from app.lakehouse.connection import Lake
 from app.warehouse.dbt import project_files as files
@@ -12,7 +12,7 @@ from app.warehouse.dbt import project_files as files
 @dataclass(frozen=True)
 class DuckDbTarget:
     lake: Lake
-    dialect: ClassVar[Literal["duckdb", "trino"]] = "duckdb"
+    dialect: ClassVar[str] = "duckdb"
     macros: ClassVar[str] = Path(__file__).with_name("lake.sql").read_text()
     readme: ClassVar[str] = files.README
     settings: ClassVar[Mapping[str, Any]] = {}
