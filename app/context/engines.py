@@ -4,15 +4,17 @@ one."""
 from app.airbyte.engine import IngestionEngine
 from app.airbyte.local.engine import LocalIngestionEngine
 from app.airbyte.remote.engine import RemoteIngestionEngine
-from app.context.connections import kubernetes_api, trino_connection
+from app.config import Settings
+from app.context.connections import kubernetes_api
 from app.context.foundation import Foundation
 from app.data_transformation.engine import SparkEngine
 from app.data_transformation.kubernetes.engine import SparkOperatorEngine
 from app.data_transformation.kubernetes.manifest import SparkSettings
 from app.data_transformation.sail.engine import SparkConnectEngine
-from app.warehouse.duckdb.engine import DuckDbEngine
+from app.lakehouse.connection import Lake
+from app.warehouse.adapters import sql_adapter
+from app.warehouse.dbt.profiles import ProjectTarget
 from app.warehouse.engine import SqlEngine
-from app.warehouse.trino.engine import TrinoEngine
 
 
 async def ingestion_engine(foundation: Foundation) -> IngestionEngine:
@@ -86,32 +88,12 @@ def _spark_operator(foundation: Foundation) -> SparkEngine:
 
 
 def sql_engine(foundation: Foundation) -> SqlEngine:
-    settings = foundation.settings
-    if settings.is_production("sql"):
-        trino = TrinoEngine(
-            connection=trino_connection(settings),
-            catalog=foundation.catalog,
-            store=foundation.store,
-            sql_guard=foundation.sql_guard,
-            home=settings.home,
-            workers=settings.dbt_workers,
-            telemetry=foundation.telemetry,
-        )
-        foundation.stack.push_async_callback(trino.close)
-        foundation.warm.append(trino.warm)
-        foundation.probes["trino"] = trino.reach
-        return trino
-    engine = DuckDbEngine(
-        lake=foundation.lake,
-        builder_lake=foundation.builder_lake,
-        publisher_lake=foundation.publisher_lake,
-        catalog=foundation.catalog,
-        store=foundation.store,
-        sql_guard=foundation.sql_guard,
-        home=foundation.settings.home,
-        workers=foundation.settings.dbt_workers,
-        telemetry=foundation.telemetry,
-    )
-    foundation.stack.push_async_callback(engine.close)
-    foundation.warm.append(engine.warm)
-    return engine
+    created = sql_adapter(foundation.settings).create(foundation)
+    foundation.stack.push_async_callback(created.close)
+    foundation.warm.append(created.warm)
+    foundation.probes.update(created.probes)
+    return created.engine
+
+
+def project_target(settings: Settings, lake: Lake) -> ProjectTarget:
+    return sql_adapter(settings).project_target(settings, lake)

@@ -15,8 +15,7 @@ from app.audit.trail import AuditTrail
 from app.auth.authenticator import Authenticator
 from app.config import Settings
 from app.context.access import authenticator
-from app.context.connections import project_target
-from app.context.engines import ingestion_engine, spark_engine, sql_engine
+from app.context.engines import ingestion_engine, project_target, spark_engine, sql_engine
 from app.context.foundation import Foundation, Probe, build_foundation
 from app.context.layers import report_layers
 from app.data_products.freshness import FreshnessWatch

@@ -2,19 +2,18 @@
 failure."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 
 from app.auth.key_ring import key_faults
 from app.config import PARTS, ConfigProblem, Settings, examine_settings, unknown_variables
 from app.config.reference import variable, variables
 from app.doctor.authentication import authentication_findings
-from app.doctor.engines import airbyte_findings, kubernetes_findings, trino_findings
+from app.doctor.engines import ENGINE_CHECKS, Check
 from app.doctor.lake import lake_findings
 from app.doctor.report import CheckResult, show
 from app.doctor.sandbox import sandbox_findings
 from app.telemetry.logs import configure_logging
 
-Check = Callable[[Settings], Awaitable[list[CheckResult]]]
 CHOOSING = frozenset({"ENVIRONMENT", "ASGARD_EMBEDDED", "ASGARD_HOME"})
 """While one of these is invalid, it is unknown which dependencies to check."""
 
@@ -58,9 +57,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield variable("auth_mode").section, authentication_findings
     yield variable("s3_bucket").section, lake_findings
     yield variable("dbt_project_dir").section, sandbox_findings
-    if settings.is_production("sql"):
-        yield variable("trino_host").section, trino_findings
-    if settings.is_production("ingestion"):
-        yield variable("airbyte_base_url").section, airbyte_findings
-    if settings.is_production("spark"):
-        yield variable("spark_image").section, kubernetes_findings
+    for part in ("sql", "ingestion", "spark"):
+        technology = settings.technology_of(part)
+        if technology and (check := ENGINE_CHECKS.get(technology.name)):
+            yield variable(technology.selected_by[0]).section, check

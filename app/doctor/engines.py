@@ -1,13 +1,17 @@
 """Checks that the engines are reachable, and that Asgard's user has the permissions it needs."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 
 from app.airbyte.remote.client import AirbyteClient
 from app.airbyte.remote.workspaces import Workspaces
 from app.config import Settings
-from app.context.connections import kubernetes_api, trino_connection
+from app.context.connections import kubernetes_api
 from app.doctor.report import BUDGET, CheckResult, finding
+from app.warehouse.trino.adapter import trino_connection
 from app.warehouse.trino.client import TrinoClient
+
+Check = Callable[[Settings], Awaitable[list[CheckResult]]]
 
 
 async def trino_findings(settings: Settings) -> list[CheckResult]:
@@ -74,3 +78,11 @@ async def kubernetes_findings(settings: Settings) -> list[CheckResult]:
         return [await finding("Kubernetes", api.probe, advice)]
     finally:
         api.close()
+
+
+ENGINE_CHECKS: Mapping[str, Check] = {
+    "trino": trino_findings,
+    "airbyte": airbyte_findings,
+    "kubernetes": kubernetes_findings,
+}
+"""The checks of production engines, by the name of their technology."""

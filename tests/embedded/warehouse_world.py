@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 from app.caller import ANONYMOUS
-from app.context.connections import project_target, trino_connection
+from app.context.engines import project_target
 from app.dbt_transformations.record import TransformationDoc
 from app.dbt_transformations.schemas import TransformationCreate
 from app.dbt_transformations.service import DbtService, Transformation
@@ -20,12 +21,12 @@ from app.sql.client import SqlGuardClient
 from app.sql.model import SqlPolicy
 from app.telemetry.calls import Telemetry
 from app.telemetry.metrics import Metrics
+from app.warehouse.adapter import CreatedEngine
+from app.warehouse.adapters import sql_adapter
 from app.warehouse.dbt.profiles import ProjectTarget
 from app.warehouse.dbt.project import DbtProject
-from app.warehouse.duckdb.engine import DuckDbEngine
 from app.warehouse.engine import Materialization, ModelSpec, SqlEngine
 from app.warehouse.run_handler import ModelRunHandler
-from app.warehouse.trino.engine import TrinoEngine
 from tests.conftest import Lakehouse
 
 ENDLESS = "SELECT count(*) AS n FROM silver.wh_numbers a, silver.wh_numbers b, silver.wh_numbers c"
@@ -104,7 +105,8 @@ async def open_world(lakehouse: Lakehouse, home: Path) -> AsyncIterator[World]:
     lake, catalog, store = lakehouse.lake, lakehouse.catalog, lakehouse.store
     sql_guard = SqlGuardClient(SqlPolicy(bucket=lake.s3.bucket), log_path=home / "sql-guard.log")
     metrics = Metrics()
-    engine = _engine(lakehouse, sql_guard, home, Telemetry(metrics))
+    created = _engine(lakehouse, sql_guard, home, Telemetry(metrics))
+    engine = created.engine
     runs = RunService(
         store=store,
         catalog=catalog,
@@ -114,39 +116,30 @@ async def open_world(lakehouse: Lakehouse, home: Path) -> AsyncIterator[World]:
     service, project = _service(lakehouse, engine, runs, sql_guard, home)
     await runs.open()
     try:
-        await engine.warm()
+        await created.warm()
         await catalog.run(_make_numbers)
         yield World(lakehouse, engine, runs, sql_guard, service, project, metrics)
     finally:
         await runs.close()
-        await engine.close()
+        await created.close()
         await sql_guard.close()
 
 
 def _engine(
     lakehouse: Lakehouse, sql_guard: SqlGuardClient, home: Path, telemetry: Telemetry
-) -> DuckDbEngine | TrinoEngine:
-    catalog, store = lakehouse.catalog, lakehouse.store
-    if lakehouse.settings.is_production("sql"):
-        connection = trino_connection(lakehouse.settings)
-        return TrinoEngine(
-            connection=connection,
-            catalog=catalog,
-            store=store,
-            sql_guard=sql_guard,
-            home=home,
-            telemetry=telemetry,
-        )
-    return DuckDbEngine(
+) -> CreatedEngine:
+    settings = lakehouse.settings.model_copy(update={"asgard_home": home})
+    surroundings = SimpleNamespace(
+        settings=settings,
         lake=lakehouse.lake,
         builder_lake=lakehouse.builder_lake,
         publisher_lake=lakehouse.publisher_lake,
-        catalog=catalog,
-        store=store,
+        catalog=lakehouse.catalog,
+        store=lakehouse.store,
         sql_guard=sql_guard,
-        home=home,
         telemetry=telemetry,
     )
+    return sql_adapter(settings).create(surroundings)  # type: ignore[arg-type]
 
 
 def _service(

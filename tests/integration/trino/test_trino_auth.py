@@ -20,8 +20,8 @@ from pydantic import SecretStr
 from trino.auth import JWTAuthentication
 
 from app.config import Settings
-from app.context.connections import trino_connection
 from app.errors import EngineFailed, EngineUnreachable
+from app.warehouse.trino.adapter import trino_connection
 from app.warehouse.trino.client import TrinoClient
 from tests.conftest import Lakehouse
 from tests.embedded.warehouse_world import open_world, unique

@@ -8,10 +8,10 @@ from uuid import uuid4
 import pytest
 
 from app.config import ConfigurationError, Settings
-from app.context.connections import trino_connection
 from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachable
 from app.lakehouse import external
 from app.lakehouse.external import external_lakehouse
+from app.warehouse.trino.adapter import trino_connection
 from app.warehouse.trino.client import TrinoClient
 from tests.http_server import answering, mute
 from tests.ports import free_port

@@ -9,11 +9,11 @@ import pytest
 from trino.exceptions import TrinoQueryError
 
 from app.caller import ANONYMOUS
-from app.context.connections import trino_connection
 from app.errors import SqlInvalid
 from app.runs.handler import ReconciledAsFailed
 from app.runs.model import Run, RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
+from app.warehouse.trino.adapter import trino_connection
 from app.warehouse.trino.client import QueryResult, TrinoClient
 from tests.conftest import Lakehouse
 from tests.embedded.test_warehouse_models import builders
