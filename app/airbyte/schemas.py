@@ -58,7 +58,7 @@ class SourceCreate(Body):
 
     name: Name = Field(description="A name for people, which also works wherever an id does.")
     type: ConnectorName = Field(
-        description="file, postgres, mysql, mongodb, kafka, or a connector by its Airbyte name."
+        description=f"{', '.join(TYPED)}, or a connector by its Airbyte name."
     )
     config: FreeJson = Field(description="GET /airbyte/connectors has each type's schema.")
     workspace: Workspace = Field(

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -13,36 +12,10 @@ from pydantic import (
 )
 from pydantic_core.core_schema import ValidationInfo
 
-from app.airbyte.file_formats import FORMAT_NAMES, FileFormat
-from app.bodies import Body
-
-
-def _known_format(value: str) -> str:
-    if FileFormat.named(value) is None:
-        raise ValueError(f"must be one of {', '.join(FORMAT_NAMES)}")
-    return value
-
+from app.airbyte.local.source_types import SOURCE_TYPES
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-FormatName = Annotated[str, AfterValidator(_known_format)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class FileConfig(Body):
-    """A file, or a directory. Each file is a stream, named after the file up to its first dot."""
-
-    model_config = ConfigDict(title="File source")
-
-    url: Text = Field(
-        description="A local path (relative: below $ASGARD_HOME/data), or s3://bucket/bronze/…"
-    )
-    dataset_name: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = Field(
-        None, description="The stream's name, when the url is a single file."
-    )
-    format: FormatName | None = Field(
-        None,
-        description=f"Required if the file's name does not show it: {', '.join(FORMAT_NAMES)}.",
-    )
 
 
 class PostgresConfig(BaseModel):
@@ -96,11 +69,11 @@ class KafkaConfig(BaseModel):
 
 
 TYPED: Mapping[str, type[BaseModel]] = {
+    **{type_: source.config for type_, source in SOURCE_TYPES.items()},
     "postgres": PostgresConfig,
     "mysql": MySqlConfig,
     "mongodb": MongoDbConfig,
     "kafka": KafkaConfig,
-    "file": FileConfig,
 }
 
 
@@ -118,6 +91,3 @@ class S3Config(BaseModel):
         {"format_type": "Parquet", "flattening": "No flattening"},
         description="Format of the files, as Airbyte's S3 destination takes it.",
     )
-
-
-FILE_SPEC: dict[str, Any] = FileConfig.model_json_schema()

@@ -59,12 +59,19 @@ async def directories(tmp_path: Path) -> AsyncIterator[WorkDirectories]:
 
 
 def message(path: Path) -> dict[str, Any]:
-    return {"name": path.name, "format": "csv", "path": str(path)}
+    return {
+        "type": "file",
+        "name": path.name,
+        "path": str(path),
+        "stream": "a",
+        "options": {"format": "csv"},
+    }
 
 
 async def columns(directory: WorkDirectory, path: Path) -> list[dict[str, str]]:
-    result = await directory.call("file_columns", message(path))
-    return list(result["columns"])
+    result = await directory.call("file_streams", message(path))
+    [stream] = result["streams"]
+    return list(stream["columns"])
 
 
 async def test_a_hostile_program_in_place_of_the_file_worker_reads_only_sources(
@@ -132,10 +139,9 @@ async def test_a_tree_that_is_too_deep_for_python_is_removed(
 
 
 async def test_the_file_worker_does_not_run_connectors(directories: WorkDirectories) -> None:
-    from app.airbyte.local import worker
-    from app.airbyte.local.files import worker as file_worker
+    from app.airbyte.local import file_worker, worker
 
-    assert set(file_worker.open_worker({})) == {"read_file", "file_columns"}
+    assert set(file_worker.open_worker({})) == {"read_file", "file_streams"}
     assert not set(worker.open_worker({})) & set(file_worker.open_worker({}))
 
 

@@ -26,7 +26,6 @@ from app.airbyte.engine import (
 )
 from app.airbyte.local.connectors.packages import allowed_packages
 from app.airbyte.local.connectors.source import CHECKPOINT_ROWS, CHECKPOINT_SECONDS, LocalAirbyte
-from app.airbyte.local.files.source import LocalFiles
 from app.airbyte.local.records import (
     DestinationDoc,
     IngestionDoc,
@@ -42,6 +41,7 @@ from app.airbyte.local.records import (
 from app.airbyte.local.sandbox import WorkDirectories
 from app.airbyte.local.secret_store import SecretStore
 from app.airbyte.local.source import LocalSource
+from app.airbyte.local.source_types import SOURCE_TYPES
 from app.airbyte.local.sync import LocalSync, outcome_of
 from app.airbyte.secrets import (
     joined,
@@ -50,7 +50,6 @@ from app.airbyte.secrets import (
     split,
     sure_secrets,
 )
-from app.airbyte.source_configs import FILE_SPEC
 from app.caller import Caller
 from app.config import Settings
 from app.errors import Gone, NotFound
@@ -66,7 +65,6 @@ if TYPE_CHECKING:
     from app.lakehouse.connection import Lake
     from app.lakehouse.storage import ObjectStore
 
-FILE = "file"
 T = TypeVar("T")
 
 
@@ -92,7 +90,10 @@ class LocalIngestionEngine:
         roots = (settings.home / "data", *settings.ingestion_allowed_dirs)
         self._directories = WorkDirectories(settings.home, roots=roots, telemetry=telemetry)
         self._secrets = SecretStore(settings.home / "secrets" / "sources")
-        self._files = LocalFiles(settings, roots, store, self._directories)
+        self._own: dict[str, LocalSource] = {
+            type_: source(type_, settings, roots, store, self._directories)
+            for type_, source in SOURCE_TYPES.items()
+        }
         packages = allowed_packages(settings.connectors_allowed)
         self._airbyte = LocalAirbyte(
             settings.home,
@@ -114,13 +115,14 @@ class LocalIngestionEngine:
         await self._directories.close()
 
     async def connectors(self) -> tuple[Connector, ...]:
-        file = Connector(type=FILE, version=None, spec=FILE_SPEC, installed=True)
-        return (file, *await anyio.to_thread.run_sync(self._airbyte.connectors))
+        return await anyio.to_thread.run_sync(self._connectors)
+
+    def _connectors(self) -> tuple[Connector, ...]:
+        readers = (*self._own.values(), self._airbyte)
+        return tuple(connector for reader in readers for connector in reader.connectors())
 
     async def missing_connector(self, source_type: str) -> str | None:
-        if source_type == FILE or self._airbyte.is_installed(source_type):
-            return None
-        return source_type
+        return None if self._reader(source_type).is_installed(source_type) else source_type
 
     # Sources
 
@@ -252,7 +254,7 @@ class LocalIngestionEngine:
             control.log(f"INFO {text}")
             await control.progress(engine_state="installing", reason="Installing", message=text)
 
-        return await self._airbyte.install(connector, report)
+        return await self._reader(connector).install(connector, report)
 
     async def sync(self, ingestion_id: str, control: RunControl) -> RunResult:
         ingestion = await self.ingestion(ingestion_id)
@@ -281,7 +283,7 @@ class LocalIngestionEngine:
         return None
 
     def _reader(self, type_: str) -> LocalSource:
-        return self._files if type_ == FILE else self._airbyte
+        return self._own.get(type_, self._airbyte)
 
     async def _config(self, source: Source) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return the config for the connector. Old records hold secrets that `source` masks."""
@@ -312,9 +314,7 @@ class LocalIngestionEngine:
     async def _available(self, source_id: str) -> tuple[Stream, ...]:
         source = await self.source(source_id)
         config, secrets = await self._config(source)
-        if source.type == FILE:
-            return await self._files.streams(config)
-        return await self._airbyte.recent_streams(source.type, config, secrets)
+        return await self._reader(source.type).known_streams(source.type, config, secrets)
 
     async def _configured(
         self, source_id: str, requested: tuple[StreamSelection, ...] | None, prefix: str

@@ -32,7 +32,7 @@ OnEvent = Callable[[Message], None]
 
 READER = "The process that reads the source"
 CONNECTOR_MODULE = "app.airbyte.local.worker"
-FILE_MODULE = "app.airbyte.local.files.worker"
+FILE_MODULE = "app.airbyte.local.file_worker"
 LOCK = ".lock"
 OWN, INBOX = "own", "inbox"
 """Of a file worker's folder: where the worker writes, and where the gateway writes for it."""

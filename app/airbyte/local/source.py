@@ -1,12 +1,14 @@
 """The port of a kind of source of the embedded engine: files, and Airbyte connectors."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from app.airbyte.engine import CheckResult, ConfiguredStream, Stream
+from app.airbyte.engine import CheckResult, ConfiguredStream, Connector, Stream
 from app.secret_marks import Pointer
+
+Report = Callable[[str], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,16 @@ class ReadOrder:
 
 
 class LocalSource(Protocol):
-    """A kind of source. `type_` is a source's type, and `config` holds its secrets."""
+    """A kind of source, of one type or of several. `type_` is a source's type, and `config` holds
+    its secrets."""
 
+    def connectors(self) -> list[Connector]:
+        """Returns the types. Blocks: call it in a thread."""
+
+    def is_installed(self, type_: str) -> bool:
+        """Raises `NotSupported` for an unknown type."""
+
+    async def install(self, type_: str, report: Report) -> Mapping[str, Any]: ...
     def secret_pointers(self, type_: str, config: dict[str, Any]) -> set[Pointer]: ...
     async def validate(self, type_: str, config: dict[str, Any]) -> None: ...
     async def check(
@@ -57,5 +67,11 @@ class LocalSource(Protocol):
     async def discover(
         self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
     ) -> tuple[Stream, ...]: ...
+    async def known_streams(
+        self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
+    ) -> tuple[Stream, ...]:
+        """Returns the streams as they are known, which is faster than to discover them. Columns may
+        be missing."""
+
     async def read(self, order: ReadOrder, sink: Sink) -> dict[str, str]:
         """Reads to the end, and returns the states after it, by stream key."""

@@ -18,11 +18,11 @@ from typing import Any
 import anyio.to_thread
 
 from app.airbyte.local.connectors.packages import ConnectorPackage
+from app.airbyte.local.source import Report
 from app.errors import EngineFailed
 from app.files import locked_by_polling, replace_atomically
 from app.processes import ChildProcess
 
-Report = Callable[[str], Awaitable[None]]
 ReadSpec = Callable[[Path], Awaitable[dict[str, Any]]]
 
 COMPLETE = ".complete"

@@ -18,10 +18,11 @@ from app.airbyte.engine import (
     SyncMode,
 )
 from app.airbyte.local.connectors.config import config_refusal
-from app.airbyte.local.connectors.installer import ConnectorInstaller, Report
+from app.airbyte.local.connectors.installer import ConnectorInstaller
 from app.airbyte.local.connectors.packages import ConnectorPackage
 from app.airbyte.local.sandbox import READER, Message, WorkDirectories
-from app.airbyte.local.source import LocalFile, ReadOrder, Sink
+from app.airbyte.local.source import LocalFile, ReadOrder, Report, Sink
+from app.airbyte.local.source_types import SOURCE_TYPES
 from app.airbyte.local.stream_keys import stream_key
 from app.airbyte.secrets import every_pointer, secret_pointers
 from app.errors import AsgardError, EngineFailed, EngineUnreachable, NotSupported
@@ -111,7 +112,7 @@ class LocalAirbyte:
         self._discovered[self._fingerprint(type_, config)] = (monotonic(), streams)
         return streams
 
-    async def recent_streams(
+    async def known_streams(
         self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
     ) -> tuple[Stream, ...]:
         """Returns the streams, if possible as discovered recently: a discovery takes seconds."""
@@ -181,9 +182,10 @@ class LocalAirbyte:
         try:
             return self._packages[type_]
         except KeyError:
+            known = ", ".join((*SOURCE_TYPES, *self._packages))
             raise NotSupported(
-                f"The embedded engine has no connector {type_}. It has file, "
-                f"{', '.join(self._packages)}, and those that CONNECTORS_ALLOWED names.",
+                f"The embedded engine has no connector {type_}. It has {known}, and those that "
+                "CONNECTORS_ALLOWED names.",
                 setting=SETTING,
             ) from None
 

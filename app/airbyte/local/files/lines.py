@@ -11,7 +11,8 @@ from app.airbyte.file_formats import Packing
 from app.airbyte.local.bronze_types import INT64, BronzeColumn, BronzeType, unique_names
 from app.airbyte.local.bronze_writer import StreamWriter, broken_line
 from app.airbyte.local.files.csv import CsvDialect, csv_records, is_text, shown, text_lines
-from app.airbyte.local.files.unpack import FileJob, FileResult, opened
+from app.airbyte.local.files.job import FileJob, FileResult
+from app.airbyte.local.files.unpack import opened
 from app.errors import SourceUnreadable
 
 

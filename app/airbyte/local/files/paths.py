@@ -1,10 +1,11 @@
-"""The files of a `file` source, if they may be read. Calls block: make them in a thread."""
+"""The files of a source, if they may be read. Calls block: make them in a thread."""
 
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from app.airbyte.file_formats import FORMAT_NAMES, FileFormat, FileKind
 from app.errors import InvalidRequest, PathRefused, SourceNotFound
@@ -18,14 +19,17 @@ are not UTF-8. No log and no response could show such a name."""
 
 
 @dataclass(frozen=True)
-class FileStream:
-    """One file, which is one stream. `path` is local and resolved. `key` is in the bucket."""
+class SourceFile:
+    """A file of a source. `path` is local and resolved. `key` is in the bucket."""
 
-    name: str
+    stream: str | None
+    """The stream that it is, or None if it holds several, which only its reader can name."""
     label: str
-    format: FileFormat
+    """The client's name for it."""
     path: Path | None = None
     key: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Anything else that its reader has to know, in JSON."""
 
 
 @dataclass(frozen=True)
@@ -37,36 +41,51 @@ class FileChoice:
     format: FileFormat | None = None
 
 
-def local_streams(choice: FileChoice, roots: Sequence[Path], home: Path) -> list[FileStream]:
-    """Returns the streams at a local path. Relative paths begin at the first root. In `home`, only
+def is_in_bucket(url: str) -> bool:
+    return url.startswith(("s3://", "s3a://"))
+
+
+def local_path(url: str, roots: Sequence[Path], home: Path) -> Path:
+    """Returns what a URL names, resolved. Relative paths begin at the first root. In `home`, only
     `data` may be read.
 
     Raises:
         PathRefused: The path is outside the roots, also by `..` or a symbolic link.
-        SourceNotFound: Nothing is there, or no data file.
     """
-    raw = choice.url.removeprefix("file://")
+    raw = _raw(url)
     if "://" in raw:
         raise PathRefused(
             f"{raw} may not be read: a file source reads local files and s3:// paths of the lake.",
             setting=SETTING,
         )
     _require_text(raw)
-    path = _allowed(roots[0] / raw, raw, roots, home)
-    if path.is_dir():
-        visible = (c.name for c in path.iterdir() if not c.name.startswith("."))
-        names = _data_files(choice, raw, visible)
-        files = [(n, _allowed(path / n, n, roots, home)) for n in names]
-        return _streams(choice, [(n, str(p)) for n, p in files if p.is_file()], raw, local=True)
+    return _allowed(roots[0] / raw, raw, roots, home)
+
+
+def require_file(path: Path, url: str) -> None:
+    """Raises `SourceNotFound` if there is no file that the gateway may read."""
+    raw = _raw(url)
     if not path.is_file():
         raise SourceNotFound(f"There is no file {raw}.", path=raw)
     if not os.access(path, os.R_OK):
         raise SourceNotFound(f"The gateway's user may not read {raw}.", path=raw)
     _require_text(path.name)
+
+
+def local_streams(choice: FileChoice, roots: Sequence[Path], home: Path) -> list[SourceFile]:
+    """Returns the streams at a local path. Raises what `local_path` raises, and `SourceNotFound` if
+    nothing is there, or no data file."""
+    raw, path = _raw(choice.url), local_path(choice.url, roots, home)
+    if path.is_dir():
+        visible = (c.name for c in path.iterdir() if not c.name.startswith("."))
+        names = _data_files(choice, raw, visible)
+        files = [(n, _allowed(path / n, n, roots, home)) for n in names]
+        return _streams(choice, [(n, str(p)) for n, p in files if p.is_file()], raw, local=True)
+    require_file(path, choice.url)
     return _one(choice, path.name, str(path), local=True)
 
 
-def bucket_streams(choice: FileChoice, prefix: str, keys: Iterable[str]) -> list[FileStream]:
+def bucket_streams(choice: FileChoice, prefix: str, keys: Iterable[str]) -> list[SourceFile]:
     """Returns the streams at a key prefix. `keys` are those that exist there."""
     keys = list(keys)
     if prefix in keys:
@@ -75,6 +94,10 @@ def bucket_streams(choice: FileChoice, prefix: str, keys: Iterable[str]) -> list
     below = (key for key in keys if key.rpartition("/")[0] == prefix)
     names = _data_files(choice, choice.url, (key.rpartition("/")[2] for key in below))
     return _streams(choice, [(n, f"{prefix}/{n}") for n in names], choice.url, local=False)
+
+
+def _raw(url: str) -> str:
+    return url.removeprefix("file://")
 
 
 def _require_text(path: str) -> None:
@@ -113,7 +136,7 @@ def _is_below(resolved: Path, folder: Path) -> bool:
     return resolved.is_relative_to(os.path.realpath(folder))
 
 
-def _one(choice: FileChoice, name: str, where: str, *, local: bool) -> list[FileStream]:
+def _one(choice: FileChoice, name: str, where: str, *, local: bool) -> list[SourceFile]:
     format_ = _format(name, choice.format, any_name=True)
     if format_ is None:
         raise InvalidRequest(
@@ -126,7 +149,7 @@ def _one(choice: FileChoice, name: str, where: str, *, local: bool) -> list[File
 
 def _streams(
     choice: FileChoice, files: list[tuple[str, str]], shown: str, *, local: bool
-) -> list[FileStream]:
+) -> list[SourceFile]:
     if choice.dataset_name is not None:
         raise InvalidRequest(
             "dataset_name names the stream of a single file, but the url is a directory."
@@ -136,7 +159,7 @@ def _streams(
             f"{shown} has no data files: {', '.join(FORMAT_NAMES)}, or one of them as .gz or .zip.",
             path=shown,
         )
-    streams: dict[str, FileStream] = {}
+    streams: dict[str, SourceFile] = {}
     for name, where in files:
         kind = FileKind.of(name)
         format_ = choice.format or kind.format
@@ -149,10 +172,11 @@ def _streams(
     return list(streams.values())
 
 
-def _stream(name: str, label: str, format_: FileFormat, where: str, *, local: bool) -> FileStream:
+def _stream(name: str, label: str, format_: FileFormat, where: str, *, local: bool) -> SourceFile:
+    options = {"format": format_.value}
     if local:
-        return FileStream(name, label, format_, path=Path(where))
-    return FileStream(name, label, format_, key=where)
+        return SourceFile(name, label, path=Path(where), options=options)
+    return SourceFile(name, label, key=where, options=options)
 
 
 def _format(name: str, requested: FileFormat | None, *, any_name: bool) -> FileFormat | None:

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import orjson
@@ -27,14 +28,8 @@ from app.airbyte.local.bronze_types import (
     unique_names,
 )
 from app.airbyte.local.files.csv import CsvDialect, HeaderBroken
-from app.airbyte.local.files.unpack import (
-    COPY_BUFFER,
-    DAMAGED,
-    FileJob,
-    FileResult,
-    opened,
-    unpacked,
-)
+from app.airbyte.local.files.job import FileJob, FileResult
+from app.airbyte.local.files.unpack import COPY_BUFFER, DAMAGED, format_of, opened, unpacked
 from app.disk import room
 from app.errors import SourceUnreadable
 
@@ -71,7 +66,7 @@ def read_file(job: FileJob) -> FileResult:
     extracted_at = time.time_ns() // 1_000_000
     with _readable(job), _connection(job) as connection:
         path, packing = unpacked(job)
-        match job.format:
+        match format_of(job):
             case FileFormat.PARQUET:
                 query = _parquet_query(connection, path, job)
                 try:
@@ -97,11 +92,16 @@ def read_file(job: FileJob) -> FileResult:
                 return read_csv_lines(path, packing, dialect, job, extracted_at)
 
 
+def file_streams(job: FileJob) -> list[dict[str, Any]]:
+    """Returns the only stream of the file, with its columns."""
+    return [{"name": job.stream, "columns": file_columns(job)}]
+
+
 def file_columns(job: FileJob) -> list[dict[str, str]]:
     """Returns the columns that the file's stream has in bronze, with JSON Schema types."""
     with _readable(job), _connection(job) as connection:
         path, packing = unpacked(job)
-        match job.format:
+        match format_of(job):
             case FileFormat.PARQUET:
                 names = _described(connection, path, job)
                 return [{"name": name, "type": type_.lower()} for name, type_ in names]
@@ -138,7 +138,7 @@ def csv_dialect(path: Path, packing: Packing, job: FileJob) -> CsvDialect:
         raise SourceUnreadable(
             f"{job.name} is not a text file: it contains NUL bytes.", hint=FORMAT_HINT
         )
-    tab = "\t" if job.format is FileFormat.TSV else None
+    tab = "\t" if format_of(job) is FileFormat.TSV else None
     try:
         dialect = CsvDialect.of(head, delimiter=tab)
     except HeaderBroken as broken:

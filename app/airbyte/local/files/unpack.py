@@ -3,11 +3,11 @@
 import gzip
 import shutil
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from app.airbyte.file_formats import FileFormat, FileKind, Packing
+from app.airbyte.local.files.job import FileJob
 from app.errors import EngineFailed, SourceNotFound, SourceUnreadable
 
 COPY_BUFFER = 1024 * 1024
@@ -15,23 +15,8 @@ SPARE_DISK = 256 * 1024 * 1024
 DAMAGED = "The file is damaged or was cut off: copy it again."
 
 
-@dataclass(frozen=True)
-class FileJob:
-    path: Path
-    name: str
-    """The client's name for the file, used in messages and for its suffixes."""
-    format: FileFormat
-    directory: Path
-    """The directory for its Parquet files and for unpacked data."""
-    sync_id: str = ""
-    threads: int = 2
-
-
-@dataclass(frozen=True)
-class FileResult:
-    files: list[dict[str, Any]]
-    rows: int
-    broken_rows: int
+def format_of(job: FileJob) -> FileFormat:
+    return FileFormat(job.options["format"])
 
 
 def opened(path: Path, packing: Packing, job: FileJob) -> IO[bytes]:
@@ -48,7 +33,7 @@ def unpacked(job: FileJob) -> tuple[Path, Packing]:
     packing = FileKind.of(job.name).packing
     if packing is Packing.ZIP:
         return _unzip(job), Packing.NONE
-    if packing is Packing.GZIP and job.format is FileFormat.PARQUET:
+    if packing is Packing.GZIP and format_of(job) is FileFormat.PARQUET:
         target = job.directory / "unpacked"
         with opened(job.path, packing, job) as source, target.open("wb") as out:
             # Its size is known only after unpacking.
