@@ -1,6 +1,6 @@
 """Reads JSON lines, and CSV that is not clean, line by line. Runs in the worker process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def read_csv_lines(
 ) -> FileResult:
     names = dialect.columns
     columns = [BronzeColumn(name, name, BronzeType.STRING) for name in names]
-    writer = StreamWriter(_output(job), columns, job.sync_id)
+    writer = new_writer(job, columns)
     with opened(path, packing, job) as file:
         for record in csv_records(text_lines(file, dialect.newline), dialect):
             if record.values is None:
@@ -29,18 +29,18 @@ def read_csv_lines(
                 writer.add_broken(change, extracted_at)
             else:
                 writer.add(dict(zip(names, record.values, strict=True)), extracted_at)
-    return _finished(writer)
+    return finished(writer)
 
 
 def read_json_lines(path: Path, packing: Packing, job: FileJob, extracted_at: int) -> FileResult:
     """Reads the file twice, since the types of its columns are known only at its end."""
-    writer = StreamWriter(_output(job), json_columns(path, packing, job), job.sync_id)
+    writer = new_writer(job, json_columns(path, packing, job))
     for number, line, record in _json_records(path, packing, job):
         if record is None:
             writer.add_broken(broken_line(number, "not a JSON object", shown(line)), extracted_at)
         else:
             writer.add(record, extracted_at)
-    return _finished(writer)
+    return finished(writer)
 
 
 def json_columns(
@@ -109,13 +109,14 @@ def _object(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _output(job: FileJob) -> Path:
+def new_writer(job: FileJob, columns: Sequence[BronzeColumn]) -> StreamWriter:
+    """Returns the writer of the stream's records. `finished` ends it."""
     output = job.directory / "out"
     output.mkdir()
-    return output
+    return StreamWriter(output, columns, job.sync_id)
 
 
-def _finished(writer: StreamWriter) -> FileResult:
+def finished(writer: StreamWriter) -> FileResult:
     if not writer.rows:
         writer.write_empty()
     writer.cut()
