@@ -1,7 +1,6 @@
 """Listing what Airbyte has, through the gateway and by Airbyte's own SDK: the same pages."""
 
 import multiprocessing
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from airbyte_api import AirbyteAPI, api
 
 from benchmarks.gateway import gateway
 from benchmarks.measures import Row
+from tests.integration.servers.airbyte import airbyte_server
 
 SOURCES = 2000
 PAGE = 100
@@ -90,9 +90,6 @@ def _airbyte() -> Iterator[str]:
 
 
 def _serve(pipe: Connection) -> None:
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from integration.servers.airbyte import airbyte_server
-
     with airbyte_server() as server:
         for number in range(SOURCES):
             config = {"host": "db", "port": 5432, "database": "shop", "username": "reader"}

@@ -8,15 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import duckdb
 import psutil
 import pyarrow.parquet as pq
 import pytest
-import toy_connector
-from integration.servers.airbyte import AirbyteServer, airbyte_server
 
 from app.airbyte.engine import (
     DestinationDraft,
@@ -40,9 +38,9 @@ from app.lakehouse.bronze.manifests import BronzeManifests, Manifest
 from app.runs.model import Run, RunKind
 from app.runs.service import RunService
 from app.runs.submission import Submission
-
-if TYPE_CHECKING:
-    from tests.conftest import Lakehouse
+from tests.conftest import Lakehouse
+from tests.embedded import toy_connector
+from tests.integration.servers.airbyte import AirbyteServer, airbyte_server
 
 CALLER = Caller("tester")
 TOY = "airbyte-source-toy==1.0"
@@ -54,7 +52,7 @@ class World:
     """A running engine. `data` is a directory that file sources may read. `airbyte` is the stand-in
     behind the production adapter, if this is its world."""
 
-    lakehouse: "Lakehouse"
+    lakehouse: Lakehouse
     engine: IngestionEngine
     service: AirbyteService
     runs: RunService
@@ -201,7 +199,7 @@ def connectors() -> list[psutil.Process]:
 
 @asynccontextmanager
 async def world_of(
-    lakehouse: "Lakehouse",
+    lakehouse: Lakehouse,
     settings: Settings,
     engine: IngestionEngine,
     data: Path,
@@ -230,7 +228,7 @@ async def world_of(
 
 @pytest.fixture(scope="session", name="local_world")
 async def local_ingestion_world(
-    lakehouse: "Lakehouse", tmp_path_factory: pytest.TempPathFactory
+    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[World]:
     data = tmp_path_factory.mktemp("ingestion") / "data"
     data.mkdir()
@@ -247,7 +245,7 @@ async def local_ingestion_world(
 
 @asynccontextmanager
 async def local_world_of(
-    lakehouse: "Lakehouse", settings: Settings, data: Path
+    lakehouse: Lakehouse, settings: Settings, data: Path
 ) -> AsyncIterator[World]:
     engine = LocalIngestionEngine(
         settings=settings,
@@ -268,7 +266,7 @@ async def local_world_of(
 
 @pytest.fixture(scope="session", name="airbyte_world")
 async def airbyte_ingestion_world(
-    lakehouse: "Lakehouse", tmp_path_factory: pytest.TempPathFactory
+    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[World]:
     data = tmp_path_factory.mktemp("airbyte")
     with airbyte_server() as airbyte:

@@ -9,12 +9,12 @@ from uuid import uuid4
 
 import pytest
 import structlog
-from auth_world import bearer, gate
 from joserfc import jwt
 
 import app.auth.oidc as oidc
 from app.auth.oidc import Issuer
 from app.config import AuthMode
+from tests.embedded.auth_world import bearer, gate
 from tests.oidc_issuer import AUDIENCE, issuing, new_key
 
 BAD_SUBJECTS = (

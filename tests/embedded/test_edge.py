@@ -4,9 +4,7 @@ import asyncio
 
 import httpx
 import pytest
-from auth_world import bearer, gate, key_of, served, write_keys
 from fastapi import Request
-from toy_runs import Idle, request, running, toy_lake
 
 from app.audit.record import AuditOutcome
 from app.caller import ANONYMOUS, RUNS_ADMIN, Caller
@@ -17,6 +15,8 @@ from app.edge.response import ResponseGuard
 from app.errors import EngineUnreachable, TooManyRequests
 from app.runs.submission import Submission
 from app.runs.waiting import WaitDep
+from tests.embedded.auth_world import bearer, gate, key_of, served, write_keys
+from tests.embedded.toy_runs import Idle, request, running, toy_lake
 
 HERE = {"host": "asgard"}
 

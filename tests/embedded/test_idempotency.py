@@ -5,7 +5,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from auth_world import bearer, gate, key_of, write_keys
 
 from app import idempotency
 from app.caller import Caller
@@ -13,6 +12,7 @@ from app.config import AuthMode
 from app.errors import IdempotencyMismatch
 from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.lakehouse.storage import ObjectStore
+from tests.embedded.auth_world import bearer, gate, key_of, write_keys
 from tests.patience import until
 
 

@@ -3,16 +3,6 @@
 from uuid import uuid4
 
 import pytest
-from ingestion_world import (  # noqa: F401
-    CALLER,
-    INCREMENTAL,
-    World,
-    airbyte_ingestion_world,
-    ingestion_world,
-    local_ingestion_world,
-    make,
-    stream,
-)
 
 from app.airbyte.engine import (
     DestinationDraft,
@@ -25,6 +15,16 @@ from app.airbyte.engine import (
 )
 from app.errors import Conflict, InvalidBody
 from app.runs.model import RunState
+from tests.embedded.ingestion_world import (  # noqa: F401
+    CALLER,
+    INCREMENTAL,
+    World,
+    airbyte_ingestion_world,
+    ingestion_world,
+    local_ingestion_world,
+    make,
+    stream,
+)
 from tests.patience import until
 from tests.payloads import FORMATS, HTML, JINJA, SHELL, SQL, YAML
 

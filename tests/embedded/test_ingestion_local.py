@@ -10,7 +10,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from ingestion_world import (  # noqa: F401
+
+from app.airbyte.engine import SourceDraft
+from app.errors import Conflict, InvalidBody
+from app.runs.model import RunState
+from tests.conftest import Lakehouse
+from tests.embedded.ingestion_world import (  # noqa: F401
     CALLER,
     INCREMENTAL,
     World,
@@ -19,11 +24,6 @@ from ingestion_world import (  # noqa: F401
     local_world_of,
     make,
 )
-
-from app.airbyte.engine import SourceDraft
-from app.errors import Conflict, InvalidBody
-from app.runs.model import RunState
-from tests.conftest import Lakehouse
 from tests.patience import until
 
 SECRET = "tr0ub4dor-and-3"

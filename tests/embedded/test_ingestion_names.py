@@ -7,7 +7,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from ingestion_world import (  # noqa: F401
+
+from app.airbyte.local.bronze_types import unique_names
+from app.failure import FailureCause
+from app.runs.model import RunState
+from tests.embedded.ingestion_world import (  # noqa: F401
     CALLER,
     World,
     airbyte_ingestion_world,
@@ -15,10 +19,6 @@ from ingestion_world import (  # noqa: F401
     local_ingestion_world,
     make,
 )
-
-from app.airbyte.local.bronze_types import unique_names
-from app.failure import FailureCause
-from app.runs.model import RunState
 from tests.payloads import CANARY, PAYLOADS
 
 TOYS = ("n", "at", "odd", "inner")

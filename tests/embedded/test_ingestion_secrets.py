@@ -11,17 +11,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from ingestion_world import (  # noqa: F401
-    CALLER,
-    TOY,
-    World,
-    airbyte_ingestion_world,
-    ingestion_world,
-    install_toy,
-    local_ingestion_world,
-    local_world_of,
-    make,
-)
 
 from app.airbyte.engine import DestinationDraft, Source, SourceDraft
 from app.airbyte.local import records
@@ -37,6 +26,17 @@ from app.runs.model import RunState
 from app.runs.submission import Submission
 from app.secret_marks import MASK
 from tests.conftest import Lakehouse
+from tests.embedded.ingestion_world import (  # noqa: F401
+    CALLER,
+    TOY,
+    World,
+    airbyte_ingestion_world,
+    ingestion_world,
+    install_toy,
+    local_ingestion_world,
+    local_world_of,
+    make,
+)
 from tests.patience import until
 
 HUNTER = "hunter2-0815-hunter"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from auth_world import bearer, key_of, write_keys
 
 from app.config import Settings
+from tests.embedded.auth_world import bearer, key_of, write_keys
 from tests.http_server import Asked, serving
 from tests.live_gateway import live_gateway
 

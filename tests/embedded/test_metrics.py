@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pytest
-from auth_world import Gate, bearer, gate, key_of, write_keys
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
@@ -22,6 +21,7 @@ from app.lakehouse.records.table import RecordTable
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
 from app.telemetry.calls import Telemetry
 from app.telemetry.metrics import Metrics
+from tests.embedded.auth_world import Gate, bearer, gate, key_of, write_keys
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog

@@ -13,7 +13,6 @@ from uuid import uuid4
 import pytest
 import structlog
 from pydantic import BaseModel, ValidationError
-from toy_processes import FORKS, create_records
 
 from app.caller import Caller
 from app.errors import Conflict, EngineUnreachable, Gone, InvalidBody, NotFound, VersionMismatch
@@ -23,6 +22,7 @@ from app.lakehouse.records import log as record_log
 from app.lakehouse.records import shared_log
 from app.lakehouse.records.log import CommitResult, RecordLog
 from app.lakehouse.records.table import Record, RecordTable
+from tests.embedded.toy_processes import FORKS, create_records
 
 THEM = Caller("them")
 

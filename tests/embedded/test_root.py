@@ -1,9 +1,9 @@
 """`/` leads to the documentation, under the same rules of access."""
 
 import httpx
-from auth_world import gate, key_of, write_keys
 
 from app.config import AuthMode
+from tests.embedded.auth_world import gate, key_of, write_keys
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from toy_runs import ME, Idle, RowWriter, ToyLake, open_toy_lake, request, running, toy_lake
 
 from app.errors import EngineFailed, EngineUnreachable, NotFound, TooManyRequests
 from app.failure import FailureCause
@@ -15,6 +14,16 @@ from app.runs.model import Run, RunState
 from app.runs.reader import RunEnd
 from app.runs.store import open_key
 from app.runs.submission import Submission
+from tests.embedded.toy_runs import (
+    ME,
+    Idle,
+    RowWriter,
+    ToyLake,
+    open_toy_lake,
+    request,
+    running,
+    toy_lake,
+)
 from tests.patience import until
 
 

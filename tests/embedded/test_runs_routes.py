@@ -10,11 +10,11 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from toy_runs import ME, Idle, ToyLake, request, running, toy_lake
 
 from app.auth.access import current_caller
 from app.http import problems
 from app.runs.router import router
+from tests.embedded.toy_runs import ME, Idle, ToyLake, request, running, toy_lake
 from tests.patience import until
 
 

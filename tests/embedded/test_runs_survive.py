@@ -7,8 +7,6 @@ import signal
 from collections import Counter
 
 import pytest
-from toy_processes import FORKS, serve_runs
-from toy_runs import Idle, RowWriter, ToyLake, request, running, toy_lake
 
 from app.config import Settings
 from app.failure import FailureCause
@@ -18,6 +16,8 @@ from app.runs.model import Run, RunState
 from app.runs.replicas import PREFIX as REPLICAS
 from app.runs.replicas import Replicas
 from app.runs.store import OPEN_PREFIX
+from tests.embedded.toy_processes import FORKS, serve_runs
+from tests.embedded.toy_runs import Idle, RowWriter, ToyLake, request, running, toy_lake
 from tests.patience import until
 
 KILLS = 20

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
-from auth_world import gate, key_of, served, write_keys
 
 from app.config import AuthMode
+from tests.embedded.auth_world import gate, key_of, served, write_keys
 from tests.script_world import Bin, ScriptResult, run
 
 EXAMPLES, SMOKE = "api-examples.sh", "production-test-dbt-api.sh"

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
-from auth_world import gate
 from pydantic import SecretStr
 
 from app.telemetry.tracing import EXPORT_SECONDS, Tracing
+from tests.embedded.auth_world import gate
 from tests.otlp_collector import Span, collector
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from multiprocessing.connection import Connection
 from uuid import uuid4
 
 from pydantic import BaseModel
-from toy_runs import RowWriter, open_toy_lake, request
 
 from app.errors import Conflict
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
 from app.lakehouse.records.table import Record, RecordTable
 from app.runs import supervisor
+from tests.embedded.toy_runs import RowWriter, open_toy_lake, request
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from fault_gateway import Gateway, problem
-from fault_kinds import Kind, published_run_ids, run_id_of
-from fault_lake import LakeView
+
+from tests.faults.fault_gateway import Gateway, problem
+from tests.faults.fault_kinds import Kind, published_run_ids, run_id_of
+from tests.faults.fault_lake import LakeView
 
 TERMINAL = {"succeeded", "failed", "cancelled"}
 POLL = 0.05

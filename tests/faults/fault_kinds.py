@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import fault_source
 import httpx
-from fault_gateway import Gateway
-from fault_lake import LakeView
+
+from tests.faults import fault_source
+from tests.faults.fault_gateway import Gateway
+from tests.faults.fault_lake import LakeView
 
 BASE = "silver.fault_base"
 IDS = range(60)

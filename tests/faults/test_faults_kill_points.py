@@ -12,10 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fault_feeding import Feeder, all_runs, eventually, hold_to_truth
-from fault_gateway import Gateway, running
-from fault_kinds import REQUIREMENT, Kind, install_source, make_kinds
-from fault_lake import LakeView
+
+from tests.faults.fault_feeding import Feeder, all_runs, eventually, hold_to_truth
+from tests.faults.fault_gateway import Gateway, running
+from tests.faults.fault_kinds import REQUIREMENT, Kind, install_source, make_kinds
+from tests.faults.fault_lake import LakeView
 
 pytestmark = pytest.mark.timeout(1200)
 

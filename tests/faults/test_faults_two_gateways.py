@@ -10,10 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-from fault_feeding import ended_runs
-from fault_gateway import Gateway, problem, running
-from fault_kinds import BASE, IDS, make_base
-from fault_lake import LakeView
+
+from tests.faults.fault_feeding import ended_runs
+from tests.faults.fault_gateway import Gateway, problem, running
+from tests.faults.fault_kinds import BASE, IDS, make_base
+from tests.faults.fault_lake import LakeView
 
 pytestmark = pytest.mark.timeout(600)
 

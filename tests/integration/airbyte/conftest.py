@@ -1,15 +1,11 @@
 """The stand-in Airbyte, once a session; each test gets it without faults."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from integration.servers.airbyte import AirbyteServer, airbyte_server
-from integration.servers.airbyte_document import airbyte_document
 
-# The suites here share the helpers of tests/embedded, by plain names.
-sys.path.insert(0, str(Path(__file__).parents[2] / "embedded"))
+from tests.integration.servers.airbyte import AirbyteServer, airbyte_server
+from tests.integration.servers.airbyte_document import airbyte_document
 
 
 @pytest.fixture(scope="session", name="shared_airbyte")

@@ -5,12 +5,11 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
-from integration.servers.airbyte import AirbyteServer, airbyte_server
 
 from app.airbyte.engine import SourceDraft
 from app.airbyte.remote.engine import RemoteIngestionEngine
@@ -21,9 +20,8 @@ from app.edge.health import probe
 from app.errors import AsgardError
 from app.http.problems import problem_response
 from app.main import create_app
-
-if TYPE_CHECKING:
-    from tests.conftest import Lakehouse
+from tests.conftest import Lakehouse
+from tests.integration.servers.airbyte import AirbyteServer, airbyte_server
 
 SECRET = "tr0ub4dor-and-3"
 TIMEOUT = 0.5
@@ -54,7 +52,7 @@ def airbyte(server: AirbyteServer) -> Iterator[AirbyteServer]:
     server.reset()
 
 
-def settings_of(lakehouse: "Lakehouse", url: str, **more: Any) -> Settings:
+def settings_of(lakehouse: Lakehouse, url: str, **more: Any) -> Settings:
     own = {
         "airbyte_base_url": url,
         "asgard_embedded": frozenset({"spark", "sql", "lake"}),
@@ -67,7 +65,7 @@ def settings_of(lakehouse: "Lakehouse", url: str, **more: Any) -> Settings:
 
 @asynccontextmanager
 async def engine_of(
-    lakehouse: "Lakehouse", url: str, **more: Any
+    lakehouse: Lakehouse, url: str, **more: Any
 ) -> AsyncIterator[RemoteIngestionEngine]:
     settings = settings_of(lakehouse, url, **more)
     engine = RemoteIngestionEngine(settings=settings, lake=lakehouse.lake, store=lakehouse.store)
@@ -78,9 +76,7 @@ async def engine_of(
 
 
 @pytest.fixture(scope="module")
-async def gateway(
-    lakehouse: "Lakehouse", server: AirbyteServer
-) -> AsyncIterator[httpx.AsyncClient]:
+async def gateway(lakehouse: Lakehouse, server: AirbyteServer) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(settings_of(lakehouse, server.url))
     async with (
         app.router.lifespan_context(app),
@@ -122,7 +118,7 @@ async def toy(gateway: httpx.AsyncClient, **config: Any) -> str:
 
 
 async def test_a_wrong_host_a_closed_port_and_a_wrong_path_say_what_to_check(
-    lakehouse: "Lakehouse", airbyte: AirbyteServer
+    lakehouse: Lakehouse, airbyte: AirbyteServer
 ) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -146,7 +142,7 @@ async def test_a_wrong_host_a_closed_port_and_a_wrong_path_say_what_to_check(
 
 @pytest.mark.parametrize("forbidden", [False, True])
 async def test_refused_credentials_are_permission_denied(
-    lakehouse: "Lakehouse", airbyte: AirbyteServer, forbidden: bool
+    lakehouse: Lakehouse, airbyte: AirbyteServer, forbidden: bool
 ) -> None:
     airbyte.auth.username, airbyte.auth.password = "airbyte", SECRET
     airbyte.auth.forbidden = forbidden
@@ -163,7 +159,7 @@ async def test_refused_credentials_are_permission_denied(
 
 
 async def test_a_wrong_client_secret_has_its_own_error(
-    lakehouse: "Lakehouse", airbyte: AirbyteServer
+    lakehouse: Lakehouse, airbyte: AirbyteServer
 ) -> None:
     airbyte.auth.client_id, airbyte.auth.client_secret = "id", "right"
     login = {"airbyte_client_id": "id", "airbyte_client_secret": SECRET}
@@ -250,7 +246,7 @@ async def test_a_429_is_waited_for_or_passed_on_with_its_retry_after(
 
 
 async def test_an_empty_workspace_lists_nothing(
-    lakehouse: "Lakehouse", airbyte: AirbyteServer
+    lakehouse: Lakehouse, airbyte: AirbyteServer
 ) -> None:
     airbyte.state.add_workspace("empty")
     async with engine_of(lakehouse, airbyte.url, airbyte_workspace="empty") as engine:
@@ -261,7 +257,7 @@ async def test_an_empty_workspace_lists_nothing(
 
 
 async def test_of_two_workspaces_one_has_to_be_named(
-    lakehouse: "Lakehouse", airbyte: AirbyteServer
+    lakehouse: Lakehouse, airbyte: AirbyteServer
 ) -> None:
     second = airbyte.state.add_workspace("second")
     try:
@@ -288,7 +284,7 @@ async def test_of_two_workspaces_one_has_to_be_named(
 
 
 async def test_a_missing_workspace_is_reported(
-    lakehouse: "Lakehouse", airbyte: AirbyteServer
+    lakehouse: Lakehouse, airbyte: AirbyteServer
 ) -> None:
     spaces = dict(airbyte.state.workspaces)
     airbyte.state.workspaces.clear()
@@ -302,7 +298,7 @@ async def test_a_missing_workspace_is_reported(
 
 
 async def test_a_token_is_renewed_before_it_expires_and_when_it_is_refused(
-    lakehouse: "Lakehouse", airbyte: AirbyteServer
+    lakehouse: Lakehouse, airbyte: AirbyteServer
 ) -> None:
     airbyte.auth.client_id, airbyte.auth.client_secret = "id", SECRET
     login = {"airbyte_client_id": "id", "airbyte_client_secret": SECRET}
@@ -320,7 +316,7 @@ async def test_a_token_is_renewed_before_it_expires_and_when_it_is_refused(
 
 
 async def test_a_token_that_expires_in_the_middle_of_a_list_is_renewed(
-    lakehouse: "Lakehouse", airbyte: AirbyteServer
+    lakehouse: Lakehouse, airbyte: AirbyteServer
 ) -> None:
     airbyte.auth.client_id, airbyte.auth.client_secret = "id", SECRET
     login = {"airbyte_client_id": "id", "airbyte_client_secret": SECRET}
@@ -503,7 +499,7 @@ async def test_the_modes_that_the_destination_has_are_shown_and_accepted(
 
 
 async def test_without_a_destination_the_modes_are_not_known(
-    lakehouse: "Lakehouse", airbyte: AirbyteServer
+    lakehouse: Lakehouse, airbyte: AirbyteServer
 ) -> None:
     space = airbyte.state.add_workspace("no sinks")
     try:
@@ -651,7 +647,7 @@ async def test_a_run_that_cannot_be_followed_ends_and_says_why(
 
 
 async def test_the_doctor_shows_the_address_the_identity_and_the_fix(
-    lakehouse: "Lakehouse", airbyte: AirbyteServer
+    lakehouse: Lakehouse, airbyte: AirbyteServer
 ) -> None:
     airbyte.auth.username, airbyte.auth.password = "airbyte", SECRET
     login = {"airbyte_username": "airbyte", "airbyte_password": SECRET}

@@ -8,9 +8,9 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-from integration.servers.airbyte import AirbyteServer
-from live_gateway import live_gateway
 
+from tests.integration.servers.airbyte import AirbyteServer
+from tests.live_gateway import live_gateway
 from tests.otlp_collector import Collector, Span, collector
 from tests.patience import until_now
 from tests.scrapes import counted

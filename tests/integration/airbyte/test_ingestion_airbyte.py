@@ -6,18 +6,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from ingestion_world import (  # noqa: F401
-    CALLER,
-    INCREMENTAL,
-    SECONDS,
-    Toy,
-    World,
-    airbyte_ingestion_world,
-    make,
-    stream,
-    world_of,
-)
-from integration.servers.airbyte import AirbyteServer
 
 from app.airbyte.engine import (
     DestinationDraft,
@@ -36,6 +24,18 @@ from app.idempotency import IdempotencyKey
 from app.runs.handler import ReconciledAsFailed
 from app.runs.model import RunState
 from app.runs.submission import Submission
+from tests.embedded.ingestion_world import (  # noqa: F401
+    CALLER,
+    INCREMENTAL,
+    SECONDS,
+    Toy,
+    World,
+    airbyte_ingestion_world,
+    make,
+    stream,
+    world_of,
+)
+from tests.integration.servers.airbyte import AirbyteServer
 from tests.patience import until
 
 SECRET = "tr0ub4dor-and-3"

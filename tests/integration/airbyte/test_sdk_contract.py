@@ -1,16 +1,14 @@
 """Airbyte's own SDK accepts the stand-in, in every call that the adapter makes."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from airbyte_api import AirbyteAPI, api, errors, models
-from integration.servers.airbyte import TOKEN_PATH, AirbyteServer
 
+from tests.conftest import Lakehouse
+from tests.integration.servers.airbyte import TOKEN_PATH, AirbyteServer
 from tests.patience import until_now
-
-if TYPE_CHECKING:
-    from tests.conftest import Lakehouse
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 TOY = "00000000-0000-4000-8000-000000000001"
@@ -43,7 +41,7 @@ def create_source(sdk: AirbyteAPI, airbyte: AirbyteServer, **config: Any) -> mod
     return answer.source_response
 
 
-def s3_config(lakehouse: "Lakehouse", path: str) -> models.DestinationS3:
+def s3_config(lakehouse: Lakehouse, path: str) -> models.DestinationS3:
     s3 = lakehouse.lake.s3
     return models.DestinationS3.model_validate(
         {
@@ -59,7 +57,7 @@ def s3_config(lakehouse: "Lakehouse", path: str) -> models.DestinationS3:
     )
 
 
-def create_destination(sdk: AirbyteAPI, airbyte: AirbyteServer, lakehouse: "Lakehouse") -> str:
+def create_destination(sdk: AirbyteAPI, airbyte: AirbyteServer, lakehouse: Lakehouse) -> str:
     destination = sdk.destinations.create_destination(
         request=models.DestinationCreateRequest(
             name="lake",
@@ -72,7 +70,7 @@ def create_destination(sdk: AirbyteAPI, airbyte: AirbyteServer, lakehouse: "Lake
 
 
 def create_connection(
-    sdk: AirbyteAPI, airbyte: AirbyteServer, lakehouse: "Lakehouse", **config: Any
+    sdk: AirbyteAPI, airbyte: AirbyteServer, lakehouse: Lakehouse, **config: Any
 ) -> models.ConnectionResponse:
     source = create_source(sdk, airbyte, **config)
     destination = create_destination(sdk, airbyte, lakehouse)
@@ -148,7 +146,7 @@ def test_sources_are_created_paged_and_deleted(airbyte: AirbyteServer) -> None:
     assert missing.value.status_code == 404
 
 
-def test_streams(airbyte: AirbyteServer, lakehouse: "Lakehouse") -> None:
+def test_streams(airbyte: AirbyteServer, lakehouse: Lakehouse) -> None:
     sdk = sdk_of(airbyte)
     source = create_source(sdk, airbyte, namespace="shop")
     destination = create_destination(sdk, airbyte, lakehouse)
@@ -164,7 +162,7 @@ def test_streams(airbyte: AirbyteServer, lakehouse: "Lakehouse") -> None:
     assert models.ConnectionSyncModeEnum.INCREMENTAL_APPEND in (first.sync_modes or [])
 
 
-def test_connections_and_their_jobs(airbyte: AirbyteServer, lakehouse: "Lakehouse") -> None:
+def test_connections_and_their_jobs(airbyte: AirbyteServer, lakehouse: Lakehouse) -> None:
     sdk = sdk_of(airbyte)
     connection = create_connection(sdk, airbyte, lakehouse, rows=25)
     assert connection.namespace_definition is models.NamespaceDefinitionEnum.SOURCE
@@ -210,7 +208,7 @@ def test_connections_and_their_jobs(airbyte: AirbyteServer, lakehouse: "Lakehous
     assert sdk.connections.delete_connection(request=request).status_code == 204
 
 
-def test_a_running_job_is_cancelled(airbyte: AirbyteServer, lakehouse: "Lakehouse") -> None:
+def test_a_running_job_is_cancelled(airbyte: AirbyteServer, lakehouse: Lakehouse) -> None:
     sdk = sdk_of(airbyte)
     connection = create_connection(sdk, airbyte, lakehouse, rows=25, hang_after=5)
     start = models.JobCreateRequest(

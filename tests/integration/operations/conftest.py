@@ -7,12 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# The stand-in Airbyte imports its parts by plain names.
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from integration.servers.airbyte import AirbyteServer, airbyte_server
-
 from tests.integration.chart.tools import attempt, kubectl, tool
+from tests.integration.servers.airbyte import AirbyteServer, airbyte_server
 from tests.integration.servers.kube import ADMIN, KubeServer, binaries, kube_server
 from tests.integration.servers.nessie import Nessie, start_nessie
 from tests.integration.servers.node import Node

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from integration.servers.airbyte import AirbyteServer
 
 from tests.documents import CLUSTER, COPIED, ROOT, WAY, Block, blocks, told, untrue
 from tests.integration.chart.tools import kubectl, tool
 from tests.integration.operations.conftest import CLIENT, SECRET, SPARK
+from tests.integration.servers.airbyte import AirbyteServer
 from tests.integration.servers.kube import binaries
 from tests.integration.servers.nessie import Nessie
 from tests.integration.servers.node import Node

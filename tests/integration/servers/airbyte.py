@@ -19,8 +19,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
-from integration.servers.airbyte_document import Traffic
-from integration.servers.airbyte_state import S3_MODES, AirbyteState, Answer, Problem, Query
+from tests.integration.servers.airbyte_document import Traffic
+from tests.integration.servers.airbyte_state import S3_MODES, AirbyteState, Answer, Problem, Query
 
 PREFIX = "/api/public/v1"
 TOKEN_PATH = f"{PREFIX}/applications/token"

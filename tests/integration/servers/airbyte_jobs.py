@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from botocore.config import Config
 
 if TYPE_CHECKING:
-    from integration.servers.airbyte_state import AirbyteState
+    from tests.integration.servers.airbyte_state import AirbyteState
 
 PART = 10
 CHANGE = pa.struct([("field", pa.string()), ("change", pa.string()), ("reason", pa.string())])

@@ -9,8 +9,9 @@ from typing import Any
 from uuid import uuid4
 
 import jsonschema
-from integration.servers.airbyte_jobs import Job, run_job
-from integration.servers.airbyte_specs import DEFINITIONS, SPECS, Definition, discover
+
+from tests.integration.servers.airbyte_jobs import Job, run_job
+from tests.integration.servers.airbyte_specs import DEFINITIONS, SPECS, Definition, discover
 
 Answer = tuple[int, Any]
 Query = dict[str, list[str]]

@@ -9,12 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
-from integration.servers.airbyte import AirbyteServer, airbyte_server
 
 from app.config import Settings
 from app.lakehouse.external import external_lakehouse
 from app.lakehouse.storage import open_client
 from tests.conftest import Lakehouse
+from tests.integration.servers.airbyte import AirbyteServer, airbyte_server
 from tests.integration.servers.nessie import Nessie, start_nessie
 from tests.integration.servers.operator import StandInOperator
 from tests.integration.spark.cluster import Cluster

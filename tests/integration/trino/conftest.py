@@ -2,7 +2,6 @@
 
 import os
 import random
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,9 +14,6 @@ from tests.integration.servers.nessie import Nessie, start_nessie
 from tests.integration.servers.seaweedfs import SeaweedFs
 from tests.integration.servers.trino import Trino, start_trino
 from tests.integration.trino import differences
-
-# The suites of tests/embedded import their helpers by plain names.
-sys.path.insert(0, str(Path(__file__).parents[2] / "embedded"))
 
 RECORDS_REF = "records"
 ON_NESSIE = os.environ.get("ASGARD_IT_CATALOG", "nessie") == "nessie"
