@@ -6,6 +6,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests.api_calls import created
+
 USERS = 200
 
 
@@ -13,12 +15,6 @@ async def until_ended(client: httpx.AsyncClient, run_id: str) -> dict[str, Any]:
     answer = await client.get(f"/runs/{run_id}")
     while answer.json()["state"] in ("queued", "running"):
         answer = await client.get(f"/runs/{run_id}")
-    return answer.json()
-
-
-async def created(client: httpx.AsyncClient, path: str, **body: Any) -> dict[str, Any]:
-    answer = await client.post(f"/airbyte/{path}", json=body)
-    assert answer.status_code == 201, answer.text
     return answer.json()
 
 

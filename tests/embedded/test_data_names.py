@@ -14,7 +14,7 @@ from app.sql.quoting import quoted
 from app.warehouse.dbt.project import DbtProject
 from app.warehouse.engine import ExtraColumn, Materialization, ModelSpec
 from tests.conftest import Lakehouse
-from tests.embedded.test_dbt_transformations import dbt
+from tests.dbt_command import dbt
 from tests.embedded.warehouse_world import World, open_world, unique
 from tests.payloads import CANARY, JINJA, PAYLOADS
 

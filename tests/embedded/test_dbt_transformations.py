@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import io
-import sys
 import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -32,6 +31,7 @@ from app.runs.model import RunState
 from app.runs.submission import Submission
 from app.warehouse.dbt.project import DbtProject
 from tests.conftest import Lakehouse
+from tests.dbt_command import dbt
 from tests.embedded.warehouse_world import ENDLESS, NUMBERS, World, open_world, unique
 
 FIRST = "SELECT * FROM (VALUES (1, 'a'), (2, 'b')) AS t (k, v)"
@@ -382,22 +382,6 @@ async def test_other_profiles_are_left_alone(world: World, tmp_path: Path) -> No
     profiles = yaml.safe_load((tmp_path / "profiles.yml").read_text())
     assert profiles["mine"] == {"target": "x"}
     assert profiles["asgard"]["outputs"]["lake"]["type"] == world.target.dialect
-
-
-async def dbt(command: str, folder: Path, *more: str) -> None:
-    """Run the stock command in an environment without Asgard's variables."""
-    process = await asyncio.create_subprocess_exec(
-        Path(sys.executable).with_name("dbt"),
-        command,
-        *("--project-dir", folder, "--profiles-dir", folder),
-        *more,
-        cwd=folder,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "DO_NOT_TRACK": "1"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
 
 
 def _one_column() -> Any:

@@ -20,8 +20,7 @@ from app.runs.handler import ReconciledAsFailed
 from app.runs.model import Run, RunKind, RunState
 from app.warehouse.engine import Materialization, ModelSpec
 from tests.conftest import Lakehouse
-from tests.embedded.test_warehouse_models import computing
-from tests.embedded.warehouse_world import ENDLESS, open_world
+from tests.embedded.warehouse_world import ENDLESS, computing, open_world
 from tests.patience import until
 
 ROWS = pa.table({"a": [1]})

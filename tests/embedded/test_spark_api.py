@@ -8,26 +8,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests.api_calls import rows, succeed, transform
 from tests.conftest import Lakehouse
 
 MILLIONS = "(SELECT explode(sequence(1, 10000000)) AS n)"
 ENDLESS = f"SELECT count(*) AS n FROM {MILLIONS} AS a CROSS JOIN {MILLIONS} AS b WHERE a.n < b.n"
-
-
-async def transform(client: httpx.AsyncClient, sql: str, **body: Any) -> dict[str, Any]:
-    """Run the SQL to its end. The response's `status` is then the run's state."""
-    answer = await client.post(
-        "/spark/transform", params={"wait_seconds": 60}, json={"sql": sql, **body}
-    )
-    assert answer.status_code == 200, answer.text
-    result: dict[str, Any] = answer.json()
-    return result
-
-
-async def succeed(client: httpx.AsyncClient, sql: str, **body: Any) -> dict[str, Any]:
-    result = await transform(client, sql, **body)
-    assert result["status"] == "succeeded", result
-    return result
 
 
 async def refused(client: httpx.AsyncClient, sql: str, **body: Any) -> dict[str, Any]:
@@ -48,15 +33,6 @@ async def until_state(client: httpx.AsyncClient, run_id: str, *expected: str) ->
         while (now := await state(client, run_id)) not in expected:  # noqa: ASYNC110 — over HTTP
             await asyncio.sleep(0.02)
     return now
-
-
-async def rows(lakehouse: Lakehouse, table: str) -> list[dict[str, Any]]:
-    def scan(catalog: Any) -> list[dict[str, Any]]:
-        scanned: list[dict[str, Any]] = catalog.load_table(table).scan().to_arrow().to_pylist()
-        return scanned
-
-    scanned = await lakehouse.catalog.run(scan)
-    return sorted(scanned, key=lambda row: [str(value) for value in row.values()])
 
 
 @pytest.fixture(scope="module")

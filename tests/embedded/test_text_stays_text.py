@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.api_calls import created, rows, succeed
 from tests.conftest import Lakehouse
-from tests.embedded.test_connectors import created
-from tests.embedded.test_spark_api import rows, succeed
 from tests.payloads import PAYLOADS
 
 NUMBERED = {text: number for number, text in enumerate(PAYLOADS)}

@@ -17,7 +17,15 @@ from app.runs.model import Run, RunState
 from app.sql.model import GuardedQuery, TableName
 from app.warehouse.engine import ExtraColumn, IncrementalStrategy, Materialization
 from tests.conftest import Lakehouse
-from tests.embedded.warehouse_world import ENDLESS, NUMBERS, World, open_world, unique
+from tests.embedded.warehouse_world import (
+    ENDLESS,
+    NUMBERS,
+    World,
+    builders,
+    computing,
+    open_world,
+    unique,
+)
 from tests.patience import until
 
 VIEW = {"materialization": Materialization.VIEW}
@@ -43,23 +51,10 @@ async def world(
         yield world
 
 
-async def computing(world: World, run: Run) -> bool:
-    """Return whether dbt has logged that it runs the SQL."""
-    return "START" in await world.runs.logs(run.run_id)
-
-
 async def publishing(world: World, run: Run) -> bool:
     """Return whether the engine is about to publish: it records its name just before that."""
     run = await world.runs.get(run.run_id)
     return bool(run.engine) or run.state.is_terminal
-
-
-BUILDERS = {"app.warehouse.duckdb.builder", "app.warehouse.trino.builder"}
-
-
-def builders(world: World) -> list[psutil.Process]:
-    children = psutil.Process().children(recursive=True)
-    return [c for c in children if any(part in BUILDERS for part in c.cmdline())]
 
 
 async def test_a_table_holds_the_rows_of_its_query_and_records_its_inputs(world: World) -> None:

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
+import psutil
+
 from app.caller import ANONYMOUS
 from app.context.engines import project_target
 from app.dbt_transformations.record import TransformationDoc
@@ -25,12 +27,13 @@ from app.warehouse.adapter import CreatedEngine
 from app.warehouse.adapters import sql_adapter
 from app.warehouse.dbt.profiles import ProjectTarget
 from app.warehouse.dbt.project import DbtProject
-from app.warehouse.engine import Materialization, ModelSpec, SqlEngine
+from app.warehouse.engine import ModelSpec, SqlEngine
 from app.warehouse.run_handler import ModelRunHandler
 from tests.conftest import Lakehouse
 
 ENDLESS = "SELECT count(*) AS n FROM silver.wh_numbers a, silver.wh_numbers b, silver.wh_numbers c"
 NUMBERS = 200_000
+BUILDERS = {"app.warehouse.duckdb.builder", "app.warehouse.trino.builder"}
 
 
 def unique(name: str) -> str:
@@ -125,6 +128,16 @@ async def open_world(lakehouse: Lakehouse, home: Path) -> AsyncIterator[World]:
         await sql_guard.close()
 
 
+async def computing(world: World, run: Run) -> bool:
+    """Return whether dbt has logged that it runs the SQL."""
+    return "START" in await world.runs.logs(run.run_id)
+
+
+def builders(world: World) -> list[psutil.Process]:
+    children = psutil.Process().children(recursive=True)
+    return [c for c in children if any(part in BUILDERS for part in c.cmdline())]
+
+
 def _engine(
     lakehouse: Lakehouse, sql_guard: SqlGuardClient, home: Path, telemetry: Telemetry
 ) -> CreatedEngine:
@@ -174,6 +187,3 @@ def _make_numbers(catalog: Any) -> None:
     rows = pa.table({"n": range(NUMBERS), "half": [i / 2 for i in range(NUMBERS)]})
     reader = pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches())
     publish.replace_table(catalog, "silver.wh_numbers", reader, run_id=uuid4().hex)
-
-
-__all__ = ["ENDLESS", "NUMBERS", "Materialization", "World", "open_world", "unique"]

@@ -28,9 +28,9 @@ from app.processes import (
 )
 from app.processes.worker_messages import MOST_PARTS, WrongMessage, read_message
 from app.warehouse.worker_calls import Artifacts, call_worker
+from tests.unit.workers import WORKER
 
 ROOT = Path(__file__).parents[2]
-WORKER = "tests.unit.processes_worker"
 
 
 async def until(condition: Callable[[], bool], within: float = 5.0) -> None:

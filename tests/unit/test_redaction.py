@@ -26,6 +26,7 @@ from app.redaction import (
     within,
 )
 from app.telemetry.logs import configure_logging
+from tests.unit.workers import WORKER
 
 PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n-----END KEY-----"
 
@@ -218,7 +219,7 @@ async def test_a_worker_prints_for_the_request_that_calls_it(tmp_path: Path) -> 
     with within(Scope()):
         register_caller_secrets(["noise while imported"])
         worker = await WorkerProcess.start(
-            "tests.unit.processes_worker", name="test", log_path=tmp_path / "log", handshake={}
+            WORKER, name="test", log_path=tmp_path / "log", handshake={}
         )
     await say(worker, "of-one", f"{line}\n{line} unfinished ")
     await say(worker, "of-two", line)

@@ -16,9 +16,9 @@ from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 from app.warehouse.trino.adapter import trino_connection
 from app.warehouse.trino.client import QueryResult, TrinoClient
 from tests.conftest import Lakehouse
-from tests.embedded.test_warehouse_models import builders
-from tests.embedded.warehouse_world import ENDLESS, NUMBERS, World, open_world, unique
+from tests.embedded.warehouse_world import ENDLESS, NUMBERS, World, builders, open_world, unique
 from tests.integration.servers.trino import Trino
+from tests.integration.trino.queries import states
 from tests.patience import until
 
 MERGE: dict[str, Any] = {
@@ -35,16 +35,6 @@ async def world(
 ) -> AsyncIterator[World]:
     async with open_world(lakehouse, tmp_path_factory.mktemp("warehouse")) as world:
         yield world
-
-
-async def states(trino: Trino, run: Run, verb: str = "") -> list[str]:
-    """Return the states of the run's queries, as Trino reports them."""
-    rows = await asyncio.to_thread(
-        trino.execute,
-        "SELECT state FROM system.runtime.queries "
-        f"WHERE query LIKE '%asgard run ' || '{run.run_id}%{verb}%'",
-    )
-    return sorted(str(row[0]) for row in rows)
 
 
 async def computing(trino: Trino, run: Run) -> bool:

@@ -17,7 +17,7 @@ from tests.conftest import Lakehouse
 from tests.embedded.warehouse_world import World, open_world, unique
 from tests.hostile_dbt import macros
 from tests.integration.servers.trino import Trino
-from tests.integration.trino.test_trino_engine import states
+from tests.integration.trino.queries import states
 
 SQL = "SELECT 2 AS n"
 Attack = Callable[[str], dict[str, Any]]
