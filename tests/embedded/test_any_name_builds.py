@@ -11,7 +11,7 @@ from pyiceberg.catalog import Catalog
 
 from app.lakehouse.publish import publish
 from tests.conftest import Lakehouse
-from tests.embedded.warehouse_world import World, open_world, unique
+from tests.harnesses.warehouse import World, open_world, unique
 from tests.payloads import CANARY, PAYLOADS
 
 BUILDS = 12

@@ -12,7 +12,7 @@ from app.audit.record import AuditOutcome, AuditRecord, ids_in
 from app.audit.trail import PREFIX, AuditTrail
 from app.config import AuthMode
 from app.errors import EngineUnreachable
-from tests.embedded.auth_world import bearer, gate, key_of, write_keys
+from tests.harnesses.gateway import bearer, gate, key_of, write_keys
 from tests.live_gateway import live_gateway
 
 PRODUCT = {

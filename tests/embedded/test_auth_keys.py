@@ -9,7 +9,7 @@ import pytest
 from app.auth.key_ring import REFRESH_SECONDS
 from app.caller import SCOPES
 from app.config import AuthMode, ConfigurationError
-from tests.embedded.auth_world import Gate, bearer, gate, key_of, write_keys
+from tests.harnesses.gateway import Gate, bearer, gate, key_of, write_keys
 
 PLAIN = "a-plain-key-that-an-operator-chose"
 OPEN = {"/health", "/health/ready"}

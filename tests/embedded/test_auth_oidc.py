@@ -14,7 +14,7 @@ from joserfc import jwt
 import app.auth.oidc as oidc
 from app.auth.oidc import Issuer
 from app.config import AuthMode
-from tests.embedded.auth_world import bearer, gate
+from tests.harnesses.gateway import bearer, gate
 from tests.oidc_issuer import AUDIENCE, issuing, new_key
 
 BAD_SUBJECTS = (

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from app.config import Settings
 from app.lakehouse.connection import Lake
 from app.lakehouse.embedded.lakehouse import embedded_lakehouse
-from tests.embedded.auth_world import Gate, gate
+from tests.harnesses.gateway import Gate, gate
 from tests.http_server import Asked, serving
 from tests.scrapes import counted
 

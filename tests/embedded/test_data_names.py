@@ -15,7 +15,7 @@ from app.warehouse.dbt.project import DbtProject
 from app.warehouse.engine import ExtraColumn, Materialization, ModelSpec
 from tests.conftest import Lakehouse
 from tests.dbt_command import dbt
-from tests.embedded.warehouse_world import World, open_world, unique
+from tests.harnesses.warehouse import World, open_world, unique
 from tests.payloads import CANARY, JINJA, PAYLOADS
 
 BRACES = """'{' || '\r\n {' AS brace, '{}' AS "{} {" """

@@ -32,7 +32,7 @@ from app.runs.submission import Submission
 from app.warehouse.dbt.project import DbtProject
 from tests.conftest import Lakehouse
 from tests.dbt_command import dbt
-from tests.embedded.warehouse_world import ENDLESS, NUMBERS, World, open_world, unique
+from tests.harnesses.warehouse import ENDLESS, NUMBERS, World, open_world, unique
 
 FIRST = "SELECT * FROM (VALUES (1, 'a'), (2, 'b')) AS t (k, v)"
 SECOND = "SELECT * FROM (VALUES (2, 'B'), (3, 'C')) AS t (k, v)"

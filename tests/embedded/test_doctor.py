@@ -15,7 +15,7 @@ from app.doctor.lake import lake_findings
 from app.doctor.report import CheckResult, show
 from app.lakehouse.timeouts import READ_TIMEOUT
 from tests.conftest import Lakehouse
-from tests.embedded.auth_world import write_keys
+from tests.harnesses.gateway import write_keys
 from tests.http_server import mute
 from tests.oidc_issuer import issuing
 from tests.ports import free_port

@@ -15,8 +15,8 @@ from app.edge.response import ResponseGuard
 from app.errors import EngineUnreachable, TooManyRequests
 from app.runs.submission import Submission
 from app.runs.waiting import WaitDep
-from tests.embedded.auth_world import bearer, gate, key_of, served, write_keys
-from tests.embedded.toy_runs import Idle, request, running, toy_lake
+from tests.harnesses.gateway import bearer, gate, key_of, served, write_keys
+from tests.harnesses.runs import Idle, request, running, toy_lake
 
 HERE = {"host": "asgard"}
 

@@ -20,7 +20,7 @@ from app.runs.handler import ReconciledAsFailed
 from app.runs.model import Run, RunKind, RunState
 from app.warehouse.engine import Materialization, ModelSpec
 from tests.conftest import Lakehouse
-from tests.embedded.warehouse_world import ENDLESS, computing, open_world
+from tests.harnesses.warehouse import ENDLESS, computing, open_world
 from tests.patience import until
 
 ROWS = pa.table({"a": [1]})

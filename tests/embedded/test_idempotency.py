@@ -12,7 +12,7 @@ from app.config import AuthMode
 from app.errors import IdempotencyMismatch
 from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.lakehouse.storage import ObjectStore
-from tests.embedded.auth_world import bearer, gate, key_of, write_keys
+from tests.harnesses.gateway import bearer, gate, key_of, write_keys
 from tests.patience import until
 
 

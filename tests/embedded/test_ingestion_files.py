@@ -16,7 +16,7 @@ from app.airbyte.local.files.paths import FileChoice, local_streams
 from app.errors import InvalidRequest, PathRefused, SourceNotFound
 from app.failure import FailureCause
 from app.runs.model import RunState
-from tests.embedded.ingestion_world import CALLER, World, local_ingestion_world, stream  # noqa: F401
+from tests.harnesses.ingestion import CALLER, World, local_ingestion_world, stream  # noqa: F401
 
 CSV = 'id,name\n1,Ada\n2,NA\n3,\n4,""\n'
 

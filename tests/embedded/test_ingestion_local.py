@@ -15,7 +15,7 @@ from app.airbyte.engine import SourceDraft
 from app.errors import Conflict, InvalidBody
 from app.runs.model import RunState
 from tests.conftest import Lakehouse
-from tests.embedded.ingestion_world import (  # noqa: F401
+from tests.harnesses.ingestion import (  # noqa: F401
     CALLER,
     INCREMENTAL,
     World,

@@ -11,7 +11,7 @@ import pytest
 from app.airbyte.local.bronze_types import unique_names
 from app.failure import FailureCause
 from app.runs.model import RunState
-from tests.embedded.ingestion_world import (  # noqa: F401
+from tests.harnesses.ingestion import (  # noqa: F401
     CALLER,
     World,
     airbyte_ingestion_world,

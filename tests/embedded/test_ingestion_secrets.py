@@ -26,7 +26,7 @@ from app.runs.model import RunState
 from app.runs.submission import Submission
 from app.secret_marks import MASK
 from tests.conftest import Lakehouse
-from tests.embedded.ingestion_world import (  # noqa: F401
+from tests.harnesses.ingestion import (  # noqa: F401
     CALLER,
     TOY,
     World,

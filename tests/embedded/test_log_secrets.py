@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.config import Settings
-from tests.embedded.auth_world import bearer, key_of, write_keys
+from tests.harnesses.gateway import bearer, key_of, write_keys
 from tests.http_server import Asked, serving
 from tests.live_gateway import live_gateway
 

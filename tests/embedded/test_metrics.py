@@ -21,7 +21,7 @@ from app.lakehouse.records.table import RecordTable
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
 from app.telemetry.calls import Telemetry
 from app.telemetry.metrics import Metrics
-from tests.embedded.auth_world import Gate, bearer, gate, key_of, write_keys
+from tests.harnesses.gateway import Gate, bearer, gate, key_of, write_keys
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog

@@ -22,7 +22,7 @@ from app.lakehouse.records import log as record_log
 from app.lakehouse.records import shared_log
 from app.lakehouse.records.log import CommitResult, RecordLog
 from app.lakehouse.records.table import Record, RecordTable
-from tests.embedded.toy_processes import FORKS, create_records
+from tests.harnesses.runs_processes import FORKS, create_records
 
 THEM = Caller("them")
 

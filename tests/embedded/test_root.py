@@ -3,7 +3,7 @@
 import httpx
 
 from app.config import AuthMode
-from tests.embedded.auth_world import gate, key_of, write_keys
+from tests.harnesses.gateway import gate, key_of, write_keys
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 

@@ -14,7 +14,7 @@ from app.runs.model import Run, RunState
 from app.runs.reader import RunEnd
 from app.runs.store import open_key
 from app.runs.submission import Submission
-from tests.embedded.toy_runs import (
+from tests.harnesses.runs import (
     ME,
     Idle,
     RowWriter,

@@ -13,8 +13,8 @@ from app.runs.cancellers import MOST_JOINED, counts_for
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunService
 from app.runs.submission import RunRequest, Submission
-from tests.embedded.auth_world import Gate, bearer, gate, key_of, write_keys
-from tests.embedded.toy_runs import Idle, running
+from tests.harnesses.gateway import Gate, bearer, gate, key_of, write_keys
+from tests.harnesses.runs import Idle, running
 from tests.oidc_issuer import AUDIENCE, issuing
 
 WORKER = ("dbt:write", "spark:write", "airbyte:write", "data-products:write")

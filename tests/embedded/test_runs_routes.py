@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from app.auth.access import current_caller
 from app.http import problems
 from app.runs.router import router
-from tests.embedded.toy_runs import ME, Idle, ToyLake, request, running, toy_lake
+from tests.harnesses.runs import ME, Idle, ToyLake, request, running, toy_lake
 from tests.patience import until
 
 

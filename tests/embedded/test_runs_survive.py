@@ -16,8 +16,8 @@ from app.runs.model import Run, RunState
 from app.runs.replicas import PREFIX as REPLICAS
 from app.runs.replicas import Replicas
 from app.runs.store import OPEN_PREFIX
-from tests.embedded.toy_processes import FORKS, serve_runs
-from tests.embedded.toy_runs import Idle, RowWriter, ToyLake, request, running, toy_lake
+from tests.harnesses.runs import Idle, RowWriter, ToyLake, request, running, toy_lake
+from tests.harnesses.runs_processes import FORKS, serve_runs
 from tests.patience import until
 
 KILLS = 20

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from app.config import AuthMode
-from tests.embedded.auth_world import gate, key_of, served, write_keys
-from tests.script_world import Bin, ScriptResult, run
+from tests.harnesses.gateway import gate, key_of, served, write_keys
+from tests.harnesses.scripts import Bin, ScriptResult, run
 
 EXAMPLES, SMOKE = "api-examples.sh", "production-test-dbt-api.sh"
 SMOKE_SCOPES = ("dbt:read", "dbt:write", "data-products:read", "data-products:write", "runs:read")

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.telemetry.tracing import EXPORT_SECONDS, Tracing
-from tests.embedded.auth_world import gate
+from tests.harnesses.gateway import gate
 from tests.otlp_collector import Span, collector
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from app.runs.service import RunService
 from app.runs.submission import RunRequest, Submission
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 from tests.conftest import Lakehouse
-from tests.embedded.warehouse_world import World, open_world, unique
+from tests.harnesses.warehouse import World, open_world, unique
 
 VIEW: dict[str, Any] = {"materialization": Materialization.VIEW}
 APPEND: dict[str, Any] = {

@@ -17,7 +17,7 @@ from app.runs.model import Run, RunState
 from app.sql.model import GuardedQuery, TableName
 from app.warehouse.engine import ExtraColumn, IncrementalStrategy, Materialization
 from tests.conftest import Lakehouse
-from tests.embedded.warehouse_world import (
+from tests.harnesses.warehouse import (
     ENDLESS,
     NUMBERS,
     World,

@@ -11,7 +11,7 @@ from app.sql.duckdb.virtual_columns import VIRTUAL_COLUMNS
 from app.warehouse.duckdb.column_names import FALLBACKS
 from app.warehouse.duckdb.session import EXTENSIONS, extension_file
 from tests.conftest import Lakehouse
-from tests.embedded.warehouse_world import World, open_world, unique
+from tests.harnesses.warehouse import World, open_world, unique
 
 OTHERS = {"current_path", "localtime", "localtimestamp", "snapshot_id", "ctid", "oid"}
 NAMES = sorted({*FALLBACKS, *VIRTUAL_COLUMNS})

@@ -7,7 +7,7 @@ import pytest
 from app.errors import SqlInvalid
 from app.warehouse.trino import columns
 from tests.conftest import Lakehouse
-from tests.embedded.warehouse_world import World, open_world, unique
+from tests.harnesses.warehouse import World, open_world, unique
 
 HINT = "Name the fields of rows, for example: CAST(ROW(1) AS ROW(id integer))."
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import StreamingResponse
 
 from app.edge.wire import MOST_SMALL_CHUNKS, SMALL_CHUNK, Wire
-from tests.embedded.auth_world import gate, served
+from tests.harnesses.gateway import gate, served
 from tests.patience import until
 
 SECOND = b"GET /smuggled HTTP/1.1\r\nHost: asgard\r\n\r\n"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.script_world import SCRIPTS, Bin, ScriptResult, run
+from tests.harnesses.scripts import SCRIPTS, Bin, ScriptResult, run
 
 KEY_ID, SECRET_KEY, PASSWORD = "KEY-ID", "s3cr3t-of-the-lake", 'registry"pass\\word'
 SECRETS = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}

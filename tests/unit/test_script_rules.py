@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.script_world import SCRIPTS, run
+from tests.harnesses.scripts import SCRIPTS, run
 
 ALL = sorted(SCRIPTS.glob("*.sh"))
 PROGRAMS = [path for path in ALL if os.access(path, os.X_OK)]

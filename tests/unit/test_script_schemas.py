@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.script_world import Bin, run
+from tests.harnesses.scripts import Bin, run
 from tests.trino_standin import Trino
 
 SCRIPT = "create-schemas.sh"

@@ -5,8 +5,8 @@ from itertools import count
 
 import pytest
 
+from tests.harnesses.scripts import ScriptResult, run
 from tests.http_server import Asked, serving
-from tests.script_world import ScriptResult, run
 
 AWAY = {"kubernetes": {"status": "unreachable", "cause": "no response within 1 s"}}
 

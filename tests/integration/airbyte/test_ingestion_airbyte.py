@@ -24,7 +24,7 @@ from app.idempotency import IdempotencyKey
 from app.runs.handler import ReconciledAsFailed
 from app.runs.model import RunState
 from app.runs.submission import Submission
-from tests.embedded.ingestion_world import (  # noqa: F401
+from tests.harnesses.ingestion import (  # noqa: F401
     CALLER,
     INCREMENTAL,
     SECONDS,

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.harnesses.scripts import Bin, ScriptResult, run
 from tests.integration.chart.standin import Nodes
 from tests.integration.chart.tools import helm, kubectl, tool
 from tests.integration.servers.kube import KubeServer, binaries
-from tests.script_world import Bin, ScriptResult, run
 from tests.trino_standin import Trino
 
 NAMESPACE, SPARK = "deployed", "deployed-spark"

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.documents import CLUSTER, COPIED, ROOT, WAY, Block, blocks, told, untrue
+from tests.harnesses.scripts import Bin
 from tests.integration.chart.tools import kubectl, tool
 from tests.integration.operations.conftest import CLIENT, SECRET, SPARK
 from tests.integration.servers.airbyte import AirbyteServer
@@ -25,7 +26,6 @@ from tests.integration.servers.operator import StandInOperator
 from tests.integration.servers.seaweedfs import SeaweedFs
 from tests.integration.servers.trino import Trino
 from tests.ports import free_port
-from tests.script_world import Bin
 
 EXPORT = re.compile(r"^export ([A-Z0-9_]+)=.*$", re.MULTILINE)
 IMAGE = "registry.example.com/asgard"

@@ -19,7 +19,7 @@ from app.runs.handler import ReconciledAsFailed
 from app.runs.model import Run, RunKind, RunState
 from app.warehouse.engine import ModelSpec
 from tests.conftest import Lakehouse
-from tests.embedded.warehouse_world import open_world
+from tests.harnesses.warehouse import open_world
 from tests.integration.servers.nessie import Nessie, start_nessie
 from tests.integration.spark.operator_runs import operator_runs
 from tests.kubernetes_standin import NAMESPACE, KubernetesStandIn, kubernetes_standin, terminated

@@ -24,7 +24,7 @@ from app.errors import EngineFailed, EngineUnreachable
 from app.warehouse.trino.adapter import trino_connection
 from app.warehouse.trino.client import TrinoClient
 from tests.conftest import Lakehouse
-from tests.embedded.warehouse_world import open_world, unique
+from tests.harnesses.warehouse import open_world, unique
 from tests.integration.servers.nessie import Nessie
 from tests.integration.servers.seaweedfs import SeaweedFs
 from tests.integration.servers.trino import start_trino

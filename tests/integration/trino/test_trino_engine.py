@@ -16,7 +16,7 @@ from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 from app.warehouse.trino.adapter import trino_connection
 from app.warehouse.trino.client import QueryResult, TrinoClient
 from tests.conftest import Lakehouse
-from tests.embedded.warehouse_world import ENDLESS, NUMBERS, World, builders, open_world, unique
+from tests.harnesses.warehouse import ENDLESS, NUMBERS, World, builders, open_world, unique
 from tests.integration.servers.trino import Trino
 from tests.integration.trino.queries import states
 from tests.patience import until

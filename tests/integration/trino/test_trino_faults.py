@@ -11,7 +11,7 @@ from app.errors import EngineUnreachable
 from app.runs.model import RunState
 from app.sql.model import GuardedQuery
 from tests.conftest import Lakehouse
-from tests.embedded.warehouse_world import ENDLESS, World, open_world, unique
+from tests.harnesses.warehouse import ENDLESS, World, open_world, unique
 from tests.integration.servers.nessie import Nessie
 from tests.integration.servers.trino import Trino
 from tests.patience import until

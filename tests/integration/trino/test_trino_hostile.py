@@ -14,7 +14,7 @@ from app.warehouse.engine import IncrementalStrategy, Materialization
 from app.warehouse.trino.engine import TrinoEngine
 from app.warehouse.workers import WorkerKind, Workers
 from tests.conftest import Lakehouse
-from tests.embedded.warehouse_world import World, open_world, unique
+from tests.harnesses.warehouse import World, open_world, unique
 from tests.hostile_dbt import macros
 from tests.integration.servers.trino import Trino
 from tests.integration.trino.queries import states

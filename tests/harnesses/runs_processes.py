@@ -14,7 +14,7 @@ from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
 from app.lakehouse.records.table import Record, RecordTable
 from app.runs import supervisor
-from tests.embedded.toy_runs import RowWriter, open_toy_lake, request
+from tests.harnesses.runs import RowWriter, open_toy_lake, request
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(

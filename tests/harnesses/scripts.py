@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-SCRIPTS = Path(__file__).parents[1] / "script"
+SCRIPTS = Path(__file__).parents[2] / "script"
 SECONDS = 150
 
 

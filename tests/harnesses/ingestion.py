@@ -39,7 +39,7 @@ from app.runs.model import Run, RunKind
 from app.runs.service import RunService
 from app.runs.submission import Submission
 from tests.conftest import Lakehouse
-from tests.embedded import toy_connector
+from tests.harnesses import toy_connector
 from tests.integration.servers.airbyte import AirbyteServer, airbyte_server
 
 CALLER = Caller("tester")

@@ -1,0 +1,1 @@
+"""Running parts of Asgard, as tests drive them: each module has one."""
