@@ -26,6 +26,6 @@ trap 'rm -rf "$copy"' EXIT
 git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$copy"
 cd "$copy"
 PYTHON=$python ./script/setup.sh requirements-dev.txt >/dev/null
-[[ $# -gt 0 ]] || set -- tests/unit tests/contract tests/embedded/test_documents.py
+[[ $# -gt 0 ]] || set -- tests/unit tests/contract tests/embedded/operations/test_documents.py
 .venv/bin/python --version
 .venv/bin/python -m pytest -n 2 --dist loadfile -p no:cacheprovider "$@"

@@ -34,8 +34,8 @@ COPIED = ("docs/operations.md", "docs/scripts.md")
 """Documents whose commands a test runs with everything that an operator has."""
 NOT_COPIED = {
     ("README.md", "./script/demo.sh"): ".ci/run does, with --check",
-    ("README.md", "api="): "tests/embedded/test_newcomer.py, beside the demo",
-    ("README.md", "curl "): "tests/embedded/test_newcomer.py, beside the demo",
+    ("README.md", "api="): "tests/embedded/operations/test_newcomer.py, beside the demo",
+    ("README.md", "curl "): "tests/embedded/operations/test_newcomer.py, beside the demo",
     (
         "CONTRIBUTING.md",
         "./script/setup.sh",
@@ -49,7 +49,7 @@ NOT_COPIED = {
         "docs/scripts.md",
         "./script/production-test-dbt-api.sh",
     ): "deploying ends with the first; the "
-    "second has an address that is nobody's: tests/embedded/test_scripts.py has another",
+    "second has an address that is nobody's: tests/embedded/operations/test_scripts.py has another",
 }
 """Blocks that no test copies, by their beginning, with the reason or the test that covers them."""
 VARIES = (

@@ -1,1 +1,1 @@
-from tests.embedded.test_any_name_builds import *  # noqa: F403
+from tests.embedded.warehouse.test_any_name_builds import *  # noqa: F403

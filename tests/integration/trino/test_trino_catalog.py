@@ -1,1 +1,1 @@
-from tests.embedded.test_catalog import *  # noqa: F403
+from tests.embedded.lakehouse.test_catalog import *  # noqa: F403

@@ -1,1 +1,1 @@
-from tests.embedded.test_data_products import *  # noqa: F403
+from tests.embedded.warehouse.test_data_products import *  # noqa: F403

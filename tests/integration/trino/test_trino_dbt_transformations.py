@@ -1,1 +1,1 @@
-from tests.embedded.test_dbt_transformations import *  # noqa: F403
+from tests.embedded.warehouse.test_dbt_transformations import *  # noqa: F403

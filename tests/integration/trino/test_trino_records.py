@@ -1,1 +1,1 @@
-from tests.embedded.test_records import *  # noqa: F403
+from tests.embedded.lakehouse.test_records import *  # noqa: F403

@@ -1,1 +1,1 @@
-from tests.embedded.test_runs import *  # noqa: F403
+from tests.embedded.runs.test_runs import *  # noqa: F403

@@ -1,1 +1,1 @@
-from tests.embedded.test_storage import *  # noqa: F403
+from tests.embedded.lakehouse.test_storage import *  # noqa: F403

@@ -1,1 +1,1 @@
-from tests.embedded.test_views_stay_valid import *  # noqa: F403
+from tests.embedded.warehouse.test_views_stay_valid import *  # noqa: F403

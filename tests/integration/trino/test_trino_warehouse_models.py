@@ -1,1 +1,1 @@
-from tests.embedded.test_warehouse_models import *  # noqa: F403
+from tests.embedded.warehouse.test_warehouse_models import *  # noqa: F403

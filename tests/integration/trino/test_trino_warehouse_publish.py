@@ -1,1 +1,1 @@
-from tests.embedded.test_warehouse_publish import *  # noqa: F403
+from tests.embedded.warehouse.test_warehouse_publish import *  # noqa: F403

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.conftest import Lakehouse
 
 ORDERS = "silver.metric_orders"
-CHART = Path(__file__).parents[2] / "helmchart"
+CHART = Path(__file__).parents[3] / "helmchart"
 
 
 class Scrape:

@@ -29,7 +29,7 @@ from app.lakehouse.embedded.lakehouse import (
 )
 from tests.patience import until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ROWS = pa.table({"id": [1, 2, 3]})
 
 GATEWAY = """

@@ -253,7 +253,7 @@ for _ in range(4):
         sys.executable,
         "-c",
         code,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env={**os.environ, "PYTHONPATH": "."},
         stdout=asyncio.subprocess.PIPE,
     )
