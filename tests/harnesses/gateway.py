@@ -18,7 +18,7 @@ from app.main import create_app
 
 
 @dataclass(frozen=True)
-class Gate:
+class GatewayHarness:
     app: FastAPI
     client: httpx.AsyncClient
 
@@ -28,14 +28,14 @@ class Gate:
 
 
 @asynccontextmanager
-async def gate(settings: Settings, **given: Any) -> AsyncIterator[Gate]:
+async def gateway_harness(settings: Settings, **given: Any) -> AsyncIterator[GatewayHarness]:
     app = create_app(settings.model_copy(update={"trusted_hosts": ("asgard",), **given}))
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://asgard", timeout=120) as client,
     ):
-        yield Gate(app, client)
+        yield GatewayHarness(app, client)
 
 
 @asynccontextmanager

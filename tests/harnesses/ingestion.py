@@ -48,9 +48,9 @@ SECONDS = 120
 
 
 @dataclass
-class World:
+class IngestionHarness:
     """A running engine. `data` is a directory that file sources may read. `airbyte` is the stand-in
-    behind the production adapter, if this is its world."""
+    behind the production adapter, if it has one."""
 
     lakehouse: Lakehouse
     engine: IngestionEngine
@@ -160,7 +160,7 @@ INCREMENTAL = SyncMode.INCREMENTAL_APPEND
 class Toy:
     """A toy source with streams of its own, and an ingestion of the first one."""
 
-    world: World
+    harness: IngestionHarness
     ingestion: Ingestion
 
     @property
@@ -168,25 +168,25 @@ class Toy:
         return self.ingestion.streams[0].path
 
     async def sync(self) -> Run:
-        return await self.world.sync(self.ingestion)
+        return await self.harness.sync(self.ingestion)
 
     async def start(self) -> Run:
-        return (await self.world.service.sync(self.ingestion.id, Submission(CALLER)))[0]
+        return (await self.harness.service.sync(self.ingestion.id, Submission(CALLER)))[0]
 
     async def rows(self) -> list[int]:
-        return sorted(row[0] for row in await self.world.rows(self.path, "n"))
+        return sorted(row[0] for row in await self.harness.rows(self.path, "n"))
 
     async def manifest(self) -> Manifest:
-        manifest = await self.world.manifests.get(self.ingestion.id)
+        manifest = await self.harness.manifests.get(self.ingestion.id)
         assert manifest is not None
         return manifest
 
 
-async def make(world: World, mode: SyncMode | None = None, **config: Any) -> Toy:
+async def make(harness: IngestionHarness, mode: SyncMode | None = None, **config: Any) -> Toy:
     name = config.setdefault("stream", f"ticks_{uuid4().hex[:8]}")
-    source = await world.source("toy", **config)
+    source = await harness.source("toy", **config)
     chosen = stream(name, mode or SyncMode.FULL_REFRESH_OVERWRITE)
-    return Toy(world, await world.ingestion(source, chosen))
+    return Toy(harness, await harness.ingestion(source, chosen))
 
 
 def connectors() -> list[psutil.Process]:
@@ -198,13 +198,13 @@ def connectors() -> list[psutil.Process]:
 
 
 @asynccontextmanager
-async def world_of(
+async def ingestion_harness(
     lakehouse: Lakehouse,
     settings: Settings,
     engine: IngestionEngine,
     data: Path,
     airbyte: AirbyteServer | None = None,
-) -> AsyncIterator[World]:
+) -> AsyncIterator[IngestionHarness]:
     runs = RunService(
         store=lakehouse.store,
         catalog=lakehouse.catalog,
@@ -221,15 +221,17 @@ async def world_of(
     try:
         sink, _ = await service.create_destination(DestinationDraft(name="lake"), CALLER)
         manifests = BronzeManifests(lakehouse.store)
-        yield World(lakehouse, engine, service, runs, manifests, data, sink.id, settings, airbyte)
+        yield IngestionHarness(
+            lakehouse, engine, service, runs, manifests, data, sink.id, settings, airbyte
+        )
     finally:
         await runs.close()
 
 
-@pytest.fixture(scope="session", name="local_world")
-async def local_ingestion_world(
+@pytest.fixture(scope="session", name="local_harness")
+async def local_harness_fixture(
     lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
+) -> AsyncIterator[IngestionHarness]:
     data = tmp_path_factory.mktemp("ingestion") / "data"
     data.mkdir()
     update = {
@@ -239,14 +241,14 @@ async def local_ingestion_world(
     }
     settings = lakehouse.settings.model_copy(update=update)
     install_toy(settings.home)
-    async with local_world_of(lakehouse, settings, data) as world:
-        yield world
+    async with local_ingestion_harness(lakehouse, settings, data) as harness:
+        yield harness
 
 
 @asynccontextmanager
-async def local_world_of(
+async def local_ingestion_harness(
     lakehouse: Lakehouse, settings: Settings, data: Path
-) -> AsyncIterator[World]:
+) -> AsyncIterator[IngestionHarness]:
     engine = LocalIngestionEngine(
         settings=settings,
         lake=lakehouse.lake,
@@ -258,16 +260,16 @@ async def local_world_of(
     )
     await engine.open()
     try:
-        async with world_of(lakehouse, settings, engine, data) as world:
-            yield world
+        async with ingestion_harness(lakehouse, settings, engine, data) as harness:
+            yield harness
     finally:
         await engine.close()
 
 
-@pytest.fixture(scope="session", name="airbyte_world")
-async def airbyte_ingestion_world(
+@pytest.fixture(scope="session", name="airbyte_harness")
+async def airbyte_harness_fixture(
     lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
+) -> AsyncIterator[IngestionHarness]:
     data = tmp_path_factory.mktemp("airbyte")
     with airbyte_server() as airbyte:
         update = {
@@ -280,13 +282,13 @@ async def airbyte_ingestion_world(
             settings=settings, lake=lakehouse.lake, store=lakehouse.store
         )
         try:
-            async with world_of(lakehouse, settings, engine, data, airbyte) as world:
-                yield world
+            async with ingestion_harness(lakehouse, settings, engine, data, airbyte) as harness:
+                yield harness
         finally:
             await engine.close()
 
 
-@pytest.fixture(scope="session", params=["local", "airbyte"], name="world")
-def ingestion_world(request: pytest.FixtureRequest) -> World:
-    chosen: World = request.getfixturevalue(f"{request.param}_world")
+@pytest.fixture(scope="session", params=["local", "airbyte"], name="harness")
+def harness_fixture(request: pytest.FixtureRequest) -> IngestionHarness:
+    chosen: IngestionHarness = request.getfixturevalue(f"{request.param}_harness")
     return chosen

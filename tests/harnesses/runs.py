@@ -25,7 +25,7 @@ ME = Caller("me")
 
 
 @dataclass(frozen=True)
-class ToyLake:
+class RunsHarness:
     """A bucket and a namespace that no other service watches."""
 
     lake: Lake
@@ -66,24 +66,24 @@ class ToyLake:
         return [run_id for run_id in ids if run_id is not None]
 
 
-async def toy_lake(lake: Lake, name: str | None = None) -> ToyLake:
+async def runs_harness(lake: Lake, name: str | None = None) -> RunsHarness:
     name = name or f"toy{uuid4().hex[:8]}"
     own = replace(lake, s3=replace(lake.s3, bucket=name), records_schema=name)
     await asyncio.to_thread(lambda: open_client(own.s3).create_bucket(Bucket=name))
-    toy = open_toy_lake(own)
-    await toy.catalog.run(lambda catalog: catalog.create_namespace_if_not_exists(name))
-    return toy
+    harness = open_runs_harness(own)
+    await harness.catalog.run(lambda catalog: catalog.create_namespace_if_not_exists(name))
+    return harness
 
 
-def open_toy_lake(lake: Lake) -> ToyLake:
-    return ToyLake(lake, ObjectStore(lake.s3), Catalog(lake))
+def open_runs_harness(lake: Lake) -> RunsHarness:
+    return RunsHarness(lake, ObjectStore(lake.s3), Catalog(lake))
 
 
 class RowWriter:
     """Appends a row with the run's id after `spec.seconds`. With `spec.error`, fails instead."""
 
-    def __init__(self, toy: ToyLake) -> None:
-        self.toy = toy
+    def __init__(self, harness: RunsHarness) -> None:
+        self.harness = harness
         self.running: set[str] = set()
         self.begun = asyncio.Event()
 
@@ -109,14 +109,14 @@ class RowWriter:
             self.running.discard(run.run_id)
 
     async def reconcile(self, run: Run) -> RunResult | None:
-        table = await self.toy.catalog.find_snapshot(self.toy.table(run.target), run.run_id)
+        table = await self.harness.catalog.find_snapshot(self.harness.table(run.target), run.run_id)
         return self._outcome(run) if table else None
 
     def final_engine_state(self, ended: Run) -> str | None:
         return ended.engine_state if ended.state is RunState.SUCCEEDED else "GIVEN UP"
 
     def _outcome(self, run: Run) -> RunResult:
-        output = RunOutput(table=self.toy.table(run.target), rows_written=1)
+        output = RunOutput(table=self.harness.table(run.target), rows_written=1)
         return RunResult(output, engine_state="DONE", engine={"done": True})
 
     async def _append(self, run: Run) -> None:
@@ -125,10 +125,10 @@ class RowWriter:
         rows = pa.table({"run_id": [run.run_id], "pid": [os.getpid()]})
 
         def append(catalog: Any) -> None:
-            table = catalog.create_table_if_not_exists(self.toy.table(run.target), rows.schema)
+            table = catalog.create_table_if_not_exists(self.harness.table(run.target), rows.schema)
             table.append(rows, snapshot_properties={RUN_ID_PROPERTY: run.run_id})
 
-        await self.toy.catalog.run(append)
+        await self.harness.catalog.run(append)
 
 
 class Idle:

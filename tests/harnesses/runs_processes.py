@@ -14,7 +14,7 @@ from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
 from app.lakehouse.records.table import Record, RecordTable
 from app.runs import supervisor
-from tests.harnesses.runs import RowWriter, open_toy_lake, request
+from tests.harnesses.runs import RowWriter, open_runs_harness, request
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
@@ -66,8 +66,8 @@ def serve_runs(lake: str, targets: list[str], answer: Connection) -> None:
 
 async def _serve_runs(lake: Lake, targets: list[str], answer: Connection) -> None:
     supervisor.IN_FLIGHT_SECONDS = 0.1
-    toy = open_toy_lake(lake)
-    service = toy.service(RowWriter(toy), max_running_per_engine=4)
+    harness = open_runs_harness(lake)
+    service = harness.service(RowWriter(harness), max_running_per_engine=4)
     await service.open()
     answer.send("ready")
 

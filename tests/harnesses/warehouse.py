@@ -41,7 +41,7 @@ def unique(name: str) -> str:
 
 
 @dataclass
-class World:
+class WarehouseHarness:
     lakehouse: Lakehouse
     engine: SqlEngine
     runs: RunService
@@ -54,7 +54,7 @@ class World:
     def target(self) -> ProjectTarget:
         return project_target(self.lakehouse.settings, self.lakehouse.lake)
 
-    def apart(self, home: Path) -> "World":
+    def apart(self, home: Path) -> "WarehouseHarness":
         """Return the same engine with transformations and a project of its own."""
         service, project = _service(self.lakehouse, self.engine, self.runs, self.sql_guard, home)
         return replace(self, service=service, project=project)
@@ -104,7 +104,7 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(lakehouse: Lakehouse, home: Path) -> AsyncIterator[World]:
+async def warehouse_harness(lakehouse: Lakehouse, home: Path) -> AsyncIterator[WarehouseHarness]:
     lake, catalog, store = lakehouse.lake, lakehouse.catalog, lakehouse.store
     sql_guard = SqlGuardClient(SqlPolicy(bucket=lake.s3.bucket), log_path=home / "sql-guard.log")
     metrics = Metrics()
@@ -121,19 +121,19 @@ async def open_world(lakehouse: Lakehouse, home: Path) -> AsyncIterator[World]:
     try:
         await created.warm()
         await catalog.run(_make_numbers)
-        yield World(lakehouse, engine, runs, sql_guard, service, project, metrics)
+        yield WarehouseHarness(lakehouse, engine, runs, sql_guard, service, project, metrics)
     finally:
         await runs.close()
         await created.close()
         await sql_guard.close()
 
 
-async def computing(world: World, run: Run) -> bool:
+async def computing(harness: WarehouseHarness, run: Run) -> bool:
     """Return whether dbt has logged that it runs the SQL."""
-    return "START" in await world.runs.logs(run.run_id)
+    return "START" in await harness.runs.logs(run.run_id)
 
 
-def builders(world: World) -> list[psutil.Process]:
+def builders(harness: WarehouseHarness) -> list[psutil.Process]:
     children = psutil.Process().children(recursive=True)
     return [c for c in children if any(part in BUILDERS for part in c.cmdline())]
 

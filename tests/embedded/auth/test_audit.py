@@ -12,7 +12,7 @@ from app.audit.record import AuditOutcome, AuditRecord, ids_in
 from app.audit.trail import PREFIX, AuditTrail
 from app.config import AuthMode
 from app.errors import EngineUnreachable
-from tests.harnesses.gateway import bearer, gate, key_of, write_keys
+from tests.harnesses.gateway import bearer, gateway_harness, key_of, write_keys
 from tests.live_gateway import live_gateway
 
 PRODUCT = {
@@ -30,7 +30,7 @@ async def closed(lakehouse, tmp_path_factory):
     admin, reader = key_of("admin", name="root"), key_of("runs:read", name="reader")
     file = tmp_path_factory.mktemp("audit") / "keys.json"
     write_keys(file, admin[1], reader[1])
-    async with gate(
+    async with gateway_harness(
         lakehouse.settings,
         auth_mode=AuthMode.API_KEY,
         auth_keys_file=file,
@@ -71,21 +71,21 @@ async def in_iceberg(lakehouse) -> list[dict]:
 
 
 async def test_a_record_of_a_change_has_caller_action_time_address_and_outcome(closed, lakehouse):
-    gate, admin, _ = closed
+    gateway, admin, _ = closed
     sent = {**bearer(admin), "X-Request-Id": "audited-1"}
-    made = await gate.client.post("/api/v1/data-products", json=PRODUCT, headers=sent)
+    made = await gateway.client.post("/api/v1/data-products", json=PRODUCT, headers=sent)
     product = made.json()["id"]
     # It is an object first: the batch has not been written yet.
     objects = [item for item in (await stored(lakehouse)).values() if item.resource_id == product]
     assert [item.request_id for item in objects] == ["audited-1"]
-    run = await gate.client.post(f"/api/v1/data-products/{product}/run", headers=bearer(admin))
-    bad = await gate.client.put(
+    run = await gateway.client.post(f"/api/v1/data-products/{product}/run", headers=bearer(admin))
+    bad = await gateway.client.put(
         f"/api/v1/data-products/{product}", json={"owner": 5}, headers=bearer(admin)
     )
-    gone = await gate.client.delete(f"/api/v1/data-products/{product}", headers=bearer(admin))
+    gone = await gateway.client.delete(f"/api/v1/data-products/{product}", headers=bearer(admin))
     assert (run.status_code, bad.status_code, gone.status_code) == (200, 422, 204)
     url = f"/api/v1/audit?resource_id={product}"
-    page = (await gate.client.get(url, headers=bearer(admin))).json()
+    page = (await gateway.client.get(url, headers=bearer(admin))).json()
     told = [
         (item["method"], item["path"].replace(product, "ID"), item["status"], item["outcome"])
         for item in page["records"]
@@ -103,29 +103,29 @@ async def test_a_record_of_a_change_has_caller_action_time_address_and_outcome(c
 
 
 async def test_requests_that_change_nothing_are_not_recorded(closed):
-    gate, admin, _ = closed
+    gateway, admin, _ = closed
     sent = {**bearer(admin), "X-Request-Id": "read-only"}
     sql = {"sql_query": "SELECT 1 AS x"}
-    assert (await gate.client.get("/api/v1/runs", headers=sent)).status_code == 200
-    answer = await gate.client.post("/api/v1/dbt/validate-sql", json=sql, headers=sent)
+    assert (await gateway.client.get("/api/v1/runs", headers=sent)).status_code == 200
+    answer = await gateway.client.post("/api/v1/dbt/validate-sql", json=sql, headers=sent)
     assert answer.json()["is_valid"] is True
-    assert "read-only" not in {item.request_id for item in await gate.audit.all()}
+    assert "read-only" not in {item.request_id for item in await gateway.audit.all()}
 
 
 async def test_refusals_are_counted_and_bounded(closed):
-    gate, _, reader = closed
+    gateway, _, reader = closed
     begun = datetime.now(UTC)
     for _ in range(5):
-        refused = await gate.client.post("/api/v1/dbt/transform", headers=bearer(reader))
+        refused = await gateway.client.post("/api/v1/dbt/transform", headers=bearer(reader))
         assert refused.status_code == 403
     for number in range(60):
         address = {"X-Forwarded-For": f"203.0.113.{number}"}
-        assert (await gate.client.post("/api/v1/runs/x", headers=address)).status_code == 401
+        assert (await gateway.client.post("/api/v1/runs/x", headers=address)).status_code == 401
         large = {**address, "Content-Length": "99999999"}
-        assert (await gate.client.post("/api/v1/runs/x", headers=large)).status_code == 413
+        assert (await gateway.client.post("/api/v1/runs/x", headers=large)).status_code == 413
     refusals = [
         item
-        for item in await gate.audit.all()
+        for item in await gateway.audit.all()
         if item.outcome is AuditOutcome.REFUSED and item.at >= begun
     ]
     by_reader = [item for item in refusals if item.subject.endswith(":reader")]
@@ -138,19 +138,19 @@ async def test_refusals_are_counted_and_bounded(closed):
 
 
 async def test_a_page_continues_where_the_previous_one_ended(closed):
-    gate, admin, _ = closed
+    gateway, admin, _ = closed
     seen: list[str] = []
     cursor = None
     while True:
         params = {"page_size": 2} | ({"cursor": cursor} if cursor else {})
-        answer = await gate.client.get("/api/v1/audit", params=params, headers=bearer(admin))
+        answer = await gateway.client.get("/api/v1/audit", params=params, headers=bearer(admin))
         page = answer.json()
         seen += [item["id"] for item in page["records"]]
         cursor = page["next_cursor"]
         if cursor is None:
             break
     assert len(seen) == len(set(seen)) == page["total_count"] > 4
-    bad = await gate.client.get("/api/v1/audit?cursor=x", headers=bearer(admin))
+    bad = await gateway.client.get("/api/v1/audit?cursor=x", headers=bearer(admin))
     assert bad.status_code == 400
 
 

@@ -9,7 +9,7 @@ import pytest
 from app.auth.key_ring import REFRESH_SECONDS
 from app.caller import SCOPES
 from app.config import AuthMode, ConfigurationError
-from tests.harnesses.gateway import Gate, bearer, gate, key_of, write_keys
+from tests.harnesses.gateway import GatewayHarness, bearer, gateway_harness, key_of, write_keys
 
 PLAIN = "a-plain-key-that-an-operator-chose"
 OPEN = {"/health", "/health/ready"}
@@ -32,7 +32,7 @@ async def closed(lakehouse, keys, tmp_path_factory):
     folder = tmp_path_factory.mktemp("keys")
     write_keys(folder / "keys.json", *(known for _, known in keys.values()))
     (folder / "api-key").write_text(PLAIN + "\n")
-    async with gate(
+    async with gateway_harness(
         lakehouse.settings,
         auth_mode=AuthMode.API_KEY,
         auth_keys_file=folder / "keys.json",
@@ -43,7 +43,7 @@ async def closed(lakehouse, keys, tmp_path_factory):
         yield closed
 
 
-def operations(closed: Gate):
+def operations(closed: GatewayHarness):
     for path, operations in closed.app.openapi()["paths"].items():
         for method, operation in operations.items():
             yield method.upper(), path, re.sub(r"\{[^}]+\}", "0123456789abcdef", path), operation
@@ -171,7 +171,7 @@ async def test_a_changed_key_file_takes_effect_within_a_second_and_a_broken_one_
     file = tmp_path / "keys.json"
     write_keys(file, first_known)
     settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": file}
-    async with gate(lakehouse.settings, **settings) as closed:
+    async with gateway_harness(lakehouse.settings, **settings) as closed:
 
         async def status_of_runs(key: str) -> int:
             return (await closed.client.get("/api/v1/runs", headers=bearer(key))).status_code
@@ -203,7 +203,9 @@ async def test_an_unusable_key_file_is_an_error_at_startup(
     file.write_text(content)
     file.chmod(mode)
     with pytest.raises(ConfigurationError, match=message):
-        async with gate(lakehouse.settings, auth_mode=AuthMode.API_KEY, auth_keys_file=file):
+        async with gateway_harness(
+            lakehouse.settings, auth_mode=AuthMode.API_KEY, auth_keys_file=file
+        ):
             raise AssertionError("it started")
 
 
@@ -211,5 +213,7 @@ async def test_a_guessable_plain_key_is_an_error_at_startup(lakehouse, tmp_path)
     file = tmp_path / "api-key"
     file.write_text("ci-key-of-2026")
     with pytest.raises(ConfigurationError, match="can be guessed"):
-        async with gate(lakehouse.settings, auth_mode=AuthMode.API_KEY, auth_api_key_file=file):
+        async with gateway_harness(
+            lakehouse.settings, auth_mode=AuthMode.API_KEY, auth_api_key_file=file
+        ):
             raise AssertionError("it started")

@@ -14,7 +14,7 @@ from joserfc import jwt
 import app.auth.oidc as oidc
 from app.auth.oidc import Issuer
 from app.config import AuthMode
-from tests.harnesses.gateway import bearer, gate
+from tests.harnesses.gateway import bearer, gateway_harness
 from tests.oidc_issuer import AUDIENCE, issuing, new_key
 
 BAD_SUBJECTS = (
@@ -57,7 +57,7 @@ def settings_for(issuer, **more):
 
 @pytest.fixture(scope="module")
 async def closed(lakehouse, issuer):
-    async with gate(lakehouse.settings, **settings_for(issuer)) as closed:
+    async with gateway_harness(lakehouse.settings, **settings_for(issuer)) as closed:
         yield closed
 
 
@@ -202,7 +202,7 @@ async def test_a_new_key_of_the_issuer_is_fetched_and_unknown_ones_cause_few_req
 ):
     monkeypatch.setattr(oidc, "REQUEST_INTERVAL", 0.0)
     with issuing() as issuer:
-        async with gate(lakehouse.settings, **settings_for(issuer)) as closed:
+        async with gateway_harness(lakehouse.settings, **settings_for(issuer)) as closed:
 
             async def status(token: str) -> int:
                 return (await closed.client.get(READS, headers=bearer(token))).status_code
@@ -227,7 +227,7 @@ async def test_a_new_key_of_the_issuer_is_fetched_and_unknown_ones_cause_few_req
 async def test_an_unreachable_issuer_is_a_503(lakehouse):
     with issuing() as issuer:
         issuer.is_broken = True
-        async with gate(lakehouse.settings, **settings_for(issuer)) as closed:
+        async with gateway_harness(lakehouse.settings, **settings_for(issuer)) as closed:
             answer = await closed.client.get(READS, headers=bearer(issuer.token()))
     assert (answer.status_code, answer.json()["dependency"]) == (503, "oidc")
 
@@ -236,7 +236,7 @@ async def test_another_issuers_discovery_document_is_not_trusted(lakehouse):
     with issuing() as issuer:
         named = issuer.url.replace("127.0.0.1", "localhost")
         given = settings_for(issuer, oidc_issuer=named)
-        async with gate(lakehouse.settings, **given) as closed:
+        async with gateway_harness(lakehouse.settings, **given) as closed:
             token = bearer(issuer.token(iss=named))
             answer = await closed.client.get(READS, headers=token)
     assert answer.status_code == 503

@@ -15,8 +15,8 @@ from app.edge.response import ResponseGuard
 from app.errors import EngineUnreachable, TooManyRequests
 from app.runs.submission import Submission
 from app.runs.waiting import WaitDep
-from tests.harnesses.gateway import bearer, gate, key_of, served, write_keys
-from tests.harnesses.runs import Idle, request, running, toy_lake
+from tests.harnesses.gateway import bearer, gateway_harness, key_of, served, write_keys
+from tests.harnesses.runs import Idle, request, running, runs_harness
 
 HERE = {"host": "asgard"}
 
@@ -25,7 +25,7 @@ async def test_a_caller_above_the_rate_limit_gets_a_retry_after(lakehouse, tmp_p
     one, two = key_of("runs:read", name="one"), key_of("runs:read", name="two")
     write_keys(tmp_path / "keys.json", one[1], two[1])
     settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": tmp_path / "keys.json"}
-    async with gate(lakehouse.settings, **settings, rate_limit=3) as closed:
+    async with gateway_harness(lakehouse.settings, **settings, rate_limit=3) as closed:
 
         async def ask(key: str) -> httpx.Response:
             return await closed.client.get("/api/v1/runs", headers=bearer(key))
@@ -46,7 +46,7 @@ async def test_a_rotated_key_shares_the_bucket_of_the_old_one(lakehouse, tmp_pat
     old, new = key_of("runs:read", name="one"), key_of("runs:read", name="one")
     write_keys(tmp_path / "keys.json", old[1], new[1])
     settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": tmp_path / "keys.json"}
-    async with gate(lakehouse.settings, **settings, rate_limit=2) as closed:
+    async with gateway_harness(lakehouse.settings, **settings, rate_limit=2) as closed:
         asked = [
             await closed.client.get("/api/v1/runs", headers=bearer(key))
             for key in (old[0], new[0], new[0], old[0])
@@ -91,7 +91,7 @@ async def test_no_value_of_a_header_is_a_500(lakehouse, tmp_path):
         ("GET", "/static/favicon.png", None, of_files),
         ("POST", "/api/v1/dbt/validate-sql", b"{}", PARSED),
     ]
-    async with gate(lakehouse.settings, **settings) as closed:
+    async with gateway_harness(lakehouse.settings, **settings) as closed:
         for method, path, body, names in asked:
             for name in names:
                 for value in HOSTILE:
@@ -106,7 +106,7 @@ async def test_no_value_of_a_header_is_a_500(lakehouse, tmp_path):
 
 @pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://[v1.x]", "null", "[", ""])
 async def test_an_invalid_origin_counts_as_another_site(lakehouse, origin):
-    async with gate(lakehouse.settings) as opened:
+    async with gateway_harness(lakehouse.settings) as opened:
         answer = await opened.client.post(
             f"/api/v1/runs/{'0' * 16}/cancel", headers={"Origin": origin}
         )
@@ -121,7 +121,7 @@ async def test_a_missing_scope_is_reported_before_a_wrong_parameter(lakehouse, t
     plain, known = key_of("runs:read")
     write_keys(tmp_path / "keys.json", known)
     settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": tmp_path / "keys.json"}
-    async with gate(lakehouse.settings, **settings) as closed:
+    async with gateway_harness(lakehouse.settings, **settings) as closed:
 
         async def status(path: str) -> int:
             return (await closed.client.get(f"/api/v1/{path}", headers=bearer(plain))).status_code
@@ -146,20 +146,20 @@ def test_a_bucket_fills_evenly_and_callers_are_forgotten():
 
 async def test_a_slow_handler_is_a_504_and_still_completes(lakehouse):
     may_end, ended = asyncio.Event(), asyncio.Event()
-    async with gate(lakehouse.settings, request_timeout=0.2) as open_gate:
+    async with gateway_harness(lakehouse.settings, request_timeout=0.2) as gateway:
 
-        @open_gate.app.post("/slow")
+        @gateway.app.post("/slow")
         async def slow(_: WaitDep) -> None:
             await may_end.wait()
             ended.set()
 
-        @open_gate.app.post("/waiting")
+        @gateway.app.post("/waiting")
         async def waiting(wait: WaitDep) -> str:
             await asyncio.sleep(0.4)
             return f"waited {wait.seconds:g}"
 
         async with (
-            served(open_gate.app) as port,
+            served(gateway.app) as port,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=HERE) as client,
         ):
             late = await client.post("/slow?wait_seconds=0", json={})
@@ -174,13 +174,13 @@ async def test_a_slow_handler_is_a_504_and_still_completes(lakehouse):
 
 
 async def test_a_body_that_arrives_too_slowly_is_a_408(lakehouse):
-    async with gate(lakehouse.settings, request_timeout=0.2) as open_gate:
+    async with gateway_harness(lakehouse.settings, request_timeout=0.2) as gateway:
 
-        @open_gate.app.post("/body")
+        @gateway.app.post("/body")
         async def take(request: Request) -> int:
             return len(await request.body())
 
-        async with served(open_gate.app) as port:
+        async with served(gateway.app) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"POST /body HTTP/1.1\r\nHost: asgard\r\nContent-Length: 100\r\n\r\nab")
             async with asyncio.timeout(10):
@@ -195,9 +195,9 @@ async def test_a_body_that_arrives_too_slowly_is_a_408(lakehouse):
 
 async def test_every_answer_tells_browsers_what_to_refuse(lakehouse):
     proxied = {"X-Forwarded-Proto": "https"}
-    async with gate(lakehouse.settings, trusted_proxies=("127.0.0.1",)) as open_gate:
+    async with gateway_harness(lakehouse.settings, trusted_proxies=("127.0.0.1",)) as gateway:
         for path in ("/health", "/api/v1/nothing", "/api/v1/runs"):
-            headers = (await open_gate.client.get(path)).headers
+            headers = (await gateway.client.get(path)).headers
             assert headers["Content-Security-Policy"] == (
                 "default-src 'none'; frame-ancestors 'none'"
             )
@@ -206,13 +206,13 @@ async def test_every_answer_tells_browsers_what_to_refuse(lakehouse):
             assert headers["X-Content-Type-Options"] == "nosniff"
             assert headers["Cache-Control"] == "no-store"
             assert "Strict-Transport-Security" not in headers
-            secure = (await open_gate.client.get(path, headers=proxied)).headers
+            secure = (await gateway.client.get(path, headers=proxied)).headers
             assert secure["Strict-Transport-Security"] == "max-age=31536000"
-        docs = (await open_gate.client.get("/docs")).headers["Content-Security-Policy"]
+        docs = (await gateway.client.get("/docs")).headers["Content-Security-Policy"]
         script = docs.split("script-src ")[1].split(";")[0]
         assert script.startswith("'self' 'sha256-")
         assert "unsafe" not in script
-    async with gate(lakehouse.settings) as untrusting:
+    async with gateway_harness(lakehouse.settings) as untrusting:
         headers = (await untrusting.client.get("/health", headers=proxied)).headers
         assert "Strict-Transport-Security" not in headers
 
@@ -236,9 +236,9 @@ async def test_browsers_may_call_only_from_configured_origins(lakehouse):
             changed.status_code,
         )
 
-    async with gate(lakehouse.settings) as none:
+    async with gateway_harness(lakehouse.settings) as none:
         assert await seen(none.client, ours) == (405, None, 403)
-    async with gate(lakehouse.settings, cors_origins=(ours,)) as some:
+    async with gateway_harness(lakehouse.settings, cors_origins=(ours,)) as some:
         assert await seen(some.client, ours) == (200, ours, 404)
         assert await seen(some.client, theirs) == (400, None, 403)
 
@@ -264,9 +264,9 @@ def test_forwarded_headers_count_only_from_a_trusted_proxy(peer, forwarded_for, 
 
 
 async def test_a_caller_has_a_limit_of_open_runs(lakehouse):
-    toy = await toy_lake(lakehouse.lake)
+    harness = await runs_harness(lakehouse.lake)
     long = {"seconds": 30}
-    async with running(toy.service(Idle(), max_runs_per_caller=2)) as runs:
+    async with running(harness.service(Idle(), max_runs_per_caller=2)) as runs:
 
         async def start(subject: str, number: int) -> str:
             work, _ = request(f"share-{subject}-{number}", spec=long)
@@ -291,8 +291,8 @@ async def test_a_caller_has_a_limit_of_open_runs(lakehouse):
 
 
 async def test_a_run_counts_towards_the_limit_of_the_callers_that_still_want_it(lakehouse):
-    toy = await toy_lake(lakehouse.lake)
-    async with running(toy.service(Idle(), max_runs_per_caller=1)) as runs:
+    harness = await runs_harness(lakehouse.lake)
+    async with running(harness.service(Idle(), max_runs_per_caller=1)) as runs:
 
         async def start(subject: str, target: str) -> str:
             work, _ = request(target, spec={"seconds": 30}, fingerprint="same")
@@ -311,9 +311,9 @@ async def test_a_run_counts_towards_the_limit_of_the_callers_that_still_want_it(
 
 
 async def test_a_run_that_is_refused_has_prepared_nothing(lakehouse):
-    toy = await toy_lake(lakehouse.lake)
+    harness = await runs_harness(lakehouse.lake)
     prepared: list[str] = []
-    async with running(toy.service(Idle(), max_runs_per_caller=1)) as runs:
+    async with running(harness.service(Idle(), max_runs_per_caller=1)) as runs:
 
         async def start(target: str, name: str) -> str:
             async def prepare() -> None:

@@ -12,7 +12,7 @@ from app.config import AuthMode
 from app.errors import IdempotencyMismatch
 from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.lakehouse.storage import ObjectStore
-from tests.harnesses.gateway import bearer, gate, key_of, write_keys
+from tests.harnesses.gateway import bearer, gateway_harness, key_of, write_keys
 from tests.patience import until
 
 
@@ -98,7 +98,7 @@ async def is_old(store: ObjectStore, key: IdempotencyKey) -> bool:
 
 
 async def test_the_parameters_of_a_request_belong_to_its_key(lakehouse):
-    async with gate(lakehouse.settings) as opened:
+    async with gateway_harness(lakehouse.settings) as opened:
 
         async def post(path: str, key: str, **more: object) -> httpx.Response:
             headers = {"Idempotency-Key": key}
@@ -132,7 +132,7 @@ async def test_only_its_caller_and_runs_admin_see_the_key_of_a_run(lakehouse, tm
     made["operator"] = key_of(*scopes, "runs:admin", name="operator")
     write_keys(tmp_path / "keys.json", *(known for _, known in made.values()))
     settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": tmp_path / "keys.json"}
-    async with gate(lakehouse.settings, **settings) as closed:
+    async with gateway_harness(lakehouse.settings, **settings) as closed:
 
         async def get(path: str, who: str) -> httpx.Response:
             return await closed.client.get(f"/api/v1/{path}", headers=bearer(made[who][0]))

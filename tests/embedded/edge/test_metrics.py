@@ -21,7 +21,7 @@ from app.lakehouse.records.table import RecordTable
 from app.lakehouse.storage import ObjectStore, PreconditionFailed
 from app.telemetry.calls import Telemetry
 from app.telemetry.metrics import Metrics
-from tests.harnesses.gateway import Gate, bearer, gate, key_of, write_keys
+from tests.harnesses.gateway import GatewayHarness, bearer, gateway_harness, key_of, write_keys
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
@@ -52,24 +52,24 @@ class Scrape:
         return found
 
 
-async def scrape(gated: Gate) -> Scrape:
-    answer = await gated.client.get("/metrics")
+async def scrape(gateway: GatewayHarness) -> Scrape:
+    answer = await gateway.client.get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=")
     return Scrape(answer.text)
 
 
-async def scraped(gated: Gate, condition: Callable[[Scrape], bool]) -> Scrape:
+async def scraped(gateway: GatewayHarness, condition: Callable[[Scrape], bool]) -> Scrape:
     """Return the first scrape that fulfils the condition."""
     while True:
-        current = await scrape(gated)
+        current = await scrape(gateway)
         if condition(current):
             return current
         await asyncio.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
-async def gated(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gate]:
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GatewayHarness]:
     """A gateway with its own lake, because the work of others would also be counted."""
     rows = pa.table({"id": [1, 2, 3], "note": ["1", "2", "no number"]})
 
@@ -77,7 +77,7 @@ async def gated(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gate]
         catalog.create_table(ORDERS, rows.schema).append(rows)
 
     home = tmp_path_factory.mktemp("metrics")
-    async with gate(Settings(_env_file=None, asgard_home=home)) as opened:
+    async with gateway_harness(Settings(_env_file=None, asgard_home=home)) as opened:
         await opened.app.state.context.catalog.run(make)
         yield opened
 
@@ -94,20 +94,20 @@ def product(name: str, sql: str) -> dict[str, Any]:
     }
 
 
-async def test_work_is_counted_by_kind_and_outcome(gated: Gate) -> None:
+async def test_work_is_counted_by_kind_and_outcome(gateway: GatewayHarness) -> None:
     async def post(path: str, json: Any = None) -> Any:
-        answer = await gated.client.post(f"/api/v1/data-products{path}", json=json)
+        answer = await gateway.client.post(f"/api/v1/data-products{path}", json=json)
         assert answer.status_code in {200, 201}, answer.text
         return answer.json()
 
-    before = await scrape(gated)
+    before = await scrape(gateway)
     good = await post("", product("Counted Good", f"SELECT id FROM {ORDERS}"))
     bad = await post("", product("Counted Bad", f"SELECT cast(note AS integer) n FROM {ORDERS}"))
     assert (await post(f"/{good['id']}/run"))["run"]["state"] == "succeeded"
     assert (await post(f"/{bad['id']}/run"))["run"]["state"] == "failed"
-    assert (await gated.client.get("/api/v1/data-products/none")).status_code == 404
+    assert (await gateway.client.get("/api/v1/data-products/none")).status_code == 404
     products = before.sum("asgard_data_products") + 2
-    after = await scraped(gated, lambda now: now.sum("asgard_data_products") >= products)
+    after = await scraped(gateway, lambda now: now.sum("asgard_data_products") >= products)
 
     def more(name: str, **labels: str) -> float:
         return after.sum(f"asgard_{name}", **labels) - before.sum(f"asgard_{name}", **labels)
@@ -149,21 +149,23 @@ async def test_work_is_counted_by_kind_and_outcome(gated: Gate) -> None:
     assert after.sum("asgard_ready") == 1
 
 
-async def test_s3_bytes_count_the_gateways_own_requests_and_not_tables(gated: Gate) -> None:
+async def test_s3_bytes_count_the_gateways_own_requests_and_not_tables(
+    gateway: GatewayHarness,
+) -> None:
     rows = (
         "SELECT n, to_hex(md5(to_utf8(CAST(n AS varchar)))) AS hash "
         "FROM UNNEST(sequence(1, 9999)) AS t(n)"
     )
-    before = await scrape(gated)
-    answer = await gated.client.post(
+    before = await scrape(gateway)
+    answer = await gateway.client.post(
         "/api/v1/dbt/transform", json={"name": "metric_bytes", "sql_query": rows}
     )
     assert answer.json()["row_count"] == 9999, answer.text
-    after = await scrape(gated)
-    run = (await gated.client.get(f"/api/v1/runs/{answer.json()['run_id']}")).json()
+    after = await scrape(gateway)
+    run = (await gateway.client.get(f"/api/v1/runs/{answer.json()['run_id']}")).json()
     written = "asgard_s3_bytes_total"
     moved = after.sum(written, direction="written") - before.sum(written, direction="written")
-    archived = await gated.app.state.context.store.list(
+    archived = await gateway.app.state.context.store.list(
         f"asgard/runs/artifacts/{answer.json()['run_id']}/"
     )
     assert run["output"]["bytes"] > 200_000
@@ -171,22 +173,22 @@ async def test_s3_bytes_count_the_gateways_own_requests_and_not_tables(gated: Ga
     assert moved - sum(found.size for found in archived) < 50_000
 
 
-async def test_values_that_a_client_invents_do_not_create_series(gated: Gate) -> None:
+async def test_values_that_a_client_invents_do_not_create_series(gateway: GatewayHarness) -> None:
     async def series() -> set[tuple[str, ...]]:
         # Without calls to engines, because workers that start meanwhile are counted.
         return {
             (sample.name, *sample.labels.values())
-            for sample in (await scrape(gated)).samples
+            for sample in (await scrape(gateway)).samples
             if not sample.name.startswith("asgard_engine_call")
         }
 
     async def make_up(number: int) -> None:
-        await gated.client.request(f"MADEUP{number}", "/api/v1/runs")
-        await gated.client.get(f"/api/v1/made-up-{number}")
-        await gated.client.get(f"/api/v1/data-products/made-up-{number}")
+        await gateway.client.request(f"MADEUP{number}", "/api/v1/runs")
+        await gateway.client.get(f"/api/v1/made-up-{number}")
+        await gateway.client.get(f"/api/v1/data-products/made-up-{number}")
 
     await make_up(0)
-    await scrape(gated)  # which is also a series
+    await scrape(gateway)  # which is also a series
     before = await series()
     for number in range(1, 10):
         await make_up(number)
@@ -195,34 +197,34 @@ async def test_values_that_a_client_invents_do_not_create_series(gated: Gate) ->
     assert not [labels for labels in made_up if "made" in " ".join(labels).lower()]
 
 
-async def test_open_runs_are_shown_until_they_end(gated: Gate) -> None:
+async def test_open_runs_are_shown_until_they_end(gateway: GatewayHarness) -> None:
     many = "SELECT id FROM (VALUES " + ", ".join(f"({n})" for n in range(200)) + ") AS t(id)"
     endless = (
         f"WITH many AS ({many}) SELECT count(*) AS n FROM many x, many y, many z, many w "
         "WHERE x.id + y.id + z.id + w.id = -1"
     )
-    answer = await gated.client.post(
+    answer = await gateway.client.post(
         "/api/v1/data-products", json=product("Counted Endless", endless)
     )
     path = f"/api/v1/data-products/{answer.json()['id']}/run"
-    started = await gated.client.post(path, headers={"Prefer": "respond-async"})
+    started = await gateway.client.post(path, headers={"Prefer": "respond-async"})
     assert started.status_code == 202
     open_now = {"kind": "data_product", "state": "running"}
-    await scraped(gated, lambda now: now.sum("asgard_runs_open", **open_now) == 1)
+    await scraped(gateway, lambda now: now.sum("asgard_runs_open", **open_now) == 1)
     run_id = started.json()["run"]["run_id"]
-    await gated.client.post(f"/api/v1/runs/{run_id}/cancel")
-    now = await scraped(gated, lambda now: now.sum("asgard_runs_open") == 0)
+    await gateway.client.post(f"/api/v1/runs/{run_id}/cancel")
+    now = await scraped(gateway, lambda now: now.sum("asgard_runs_open") == 0)
     assert now.sum("asgard_runs_total", kind="data_product", state="cancelled") == 1
 
 
-async def test_alerts_and_dashboard_use_only_series_of_a_scrape(gated: Gate) -> None:
+async def test_alerts_and_dashboard_use_only_series_of_a_scrape(gateway: GatewayHarness) -> None:
     rule = (CHART / "templates" / "prometheusrule.yaml").read_text()
     dashboard = json.loads((CHART / "files" / "dashboard.json").read_text())
     panels = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     named = set(re.findall(r"\basgard_[a-z0-9_]+\b", " ".join([rule, *panels])))
     assert {"asgard_s3_errors_total", "asgard_runs_total", "asgard_http_requests_total"} <= named
-    await fail_at_s3(gated)
-    there = (await scrape(gated)).labels()
+    await fail_at_s3(gateway)
+    there = (await scrape(gateway)).labels()
     assert named <= there.keys()
     for expression in panels:
         for name, matchers in re.findall(r"\b(asgard_\w+)\{([^}]*)\}", expression):
@@ -231,9 +233,9 @@ async def test_alerts_and_dashboard_use_only_series_of_a_scrape(gated: Gate) -> 
             assert set(grouped[0].split(", ")) <= there[grouped[1]]
 
 
-async def fail_at_s3(gated: Gate) -> None:
-    context = gated.app.state.context
-    metrics = gated.app.state.metrics
+async def fail_at_s3(gateway: GatewayHarness) -> None:
+    context = gateway.app.state.context
+    metrics = gateway.app.state.metrics
     store = ObjectStore(replace(context.lake.s3, secret_key="wrong"), Telemetry(metrics))
     with pytest.raises(AsgardError):
         await store.get("test/object")
@@ -318,7 +320,7 @@ async def test_metrics_require_their_scope(lakehouse: "Lakehouse", tmp_path: Pat
     reader, admin = key_of("runs:read"), key_of("admin")
     write_keys(tmp_path / "keys.json", reader[1], admin[1])
     settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": tmp_path / "keys.json"}
-    async with gate(lakehouse.settings, **settings) as closed:
+    async with gateway_harness(lakehouse.settings, **settings) as closed:
         statuses = [
             (await closed.client.get("/metrics", headers=headers)).status_code
             for headers in ({}, bearer(reader[0]), bearer(admin[0]))

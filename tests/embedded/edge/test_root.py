@@ -3,7 +3,7 @@
 import httpx
 
 from app.config import AuthMode
-from tests.harnesses.gateway import gate, key_of, write_keys
+from tests.harnesses.gateway import gateway_harness, key_of, write_keys
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
@@ -29,5 +29,5 @@ async def test_documentation_that_is_public_has_a_public_root(lakehouse, tmp_pat
     write_keys(tmp_path / "keys.json", key_of("runs:read")[1])
     settings = {"auth_mode": AuthMode.API_KEY, "auth_keys_file": tmp_path / "keys.json"}
     for is_public, status in ((True, 307), (False, 401)):
-        async with gate(lakehouse.settings, **settings, docs_public=is_public) as closed:
+        async with gateway_harness(lakehouse.settings, **settings, docs_public=is_public) as closed:
             assert (await closed.client.get("/", headers=BROWSER)).status_code == status

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.telemetry.tracing import EXPORT_SECONDS, Tracing
-from tests.harnesses.gateway import gate
+from tests.harnesses.gateway import gateway_harness
 from tests.otlp_collector import Span, collector
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ async def test_the_trace_of_a_data_product_run_is_complete(
             "otel_exporter_otlp_endpoint": found.url,
             "otel_exporter_otlp_headers": SecretStr("x-key=let-me-in"),
         }
-        async with gate(lakehouse.settings, **settings) as traced:
+        async with gateway_harness(lakehouse.settings, **settings) as traced:
             api = "/api/v1/data-products"
             made = await traced.client.post(api, json=product("Traced", f"SELECT id FROM {ORDERS}"))
             bad = f"SELECT cast(note AS integer) AS n FROM {ORDERS}"
@@ -138,7 +138,7 @@ async def test_a_collector_that_does_not_answer_delays_no_request() -> None:
 async def test_a_callers_trace_is_in_the_log_even_without_a_collector(
     lakehouse: "Lakehouse", capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with gate(lakehouse.settings) as untraced:
+    async with gateway_harness(lakehouse.settings) as untraced:
         for given in (f"00-{TRACE}-{CALLER}-01", "00-nonsense"):
             answer = await untraced.client.get("/api/v1/runs", headers={"traceparent": given})
             assert answer.status_code == 200

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import StreamingResponse
 
 from app.edge.wire import MOST_SMALL_CHUNKS, SMALL_CHUNK, Wire
-from tests.harnesses.gateway import gate, served
+from tests.harnesses.gateway import gateway_harness, served
 from tests.patience import until
 
 SECOND = b"GET /smuggled HTTP/1.1\r\nHost: asgard\r\n\r\n"
@@ -98,17 +98,17 @@ WELL_FORMED = {
 
 @pytest.fixture(scope="module")
 async def app(lakehouse) -> AsyncIterator[FastAPI]:
-    async with gate(lakehouse.settings) as open_gate:
+    async with gateway_harness(lakehouse.settings) as gateway:
 
-        @open_gate.app.post("/body")
+        @gateway.app.post("/body")
         async def body(request: Request) -> int:
             return len(await request.body())
 
-        @open_gate.app.get("/smuggled")
+        @gateway.app.get("/smuggled")
         async def smuggled() -> str:
             return "the second answer"
 
-        yield open_gate.app
+        yield gateway.app
 
 
 @pytest.fixture(scope="module")

@@ -16,14 +16,14 @@ from app.airbyte.local.files.paths import FileChoice, local_streams
 from app.errors import InvalidRequest, PathRefused, SourceNotFound
 from app.failure import FailureCause
 from app.runs.model import RunState
-from tests.harnesses.ingestion import CALLER, World, local_ingestion_world, stream  # noqa: F401
+from tests.harnesses.ingestion import CALLER, IngestionHarness, local_harness_fixture, stream  # noqa: F401
 
 CSV = 'id,name\n1,Ada\n2,NA\n3,\n4,""\n'
 
 
-@pytest.fixture(scope="session", name="world")
-def only_local(local_world: World) -> World:
-    return local_world
+@pytest.fixture(scope="session", name="harness")
+def only_local(local_harness: IngestionHarness) -> IngestionHarness:
+    return local_harness
 
 
 ROWS = [("1", "Ada"), ("2", "NA"), ("3", None), ("4", "")]
@@ -48,161 +48,167 @@ def zipped(name: str, text: str) -> bytes:
         ("archive.csv.zip", zipped("inner.csv", CSV)),
     ],
 )
-async def test_text_files_stay_raw(world: World, name: str, content: bytes) -> None:
-    path, run = await world.ingest(name, content)
+async def test_text_files_stay_raw(harness: IngestionHarness, name: str, content: bytes) -> None:
+    path, run = await harness.ingest(name, content)
     assert path == f"bronze/{name.split('.')[0]}"
     assert run.state is RunState.SUCCEEDED, run.failure
-    assert await world.rows(path) == ROWS
+    assert await harness.rows(path) == ROWS
     assert run.output is not None
     assert [(s.rows, s.broken_rows) for s in run.output.streams] == [(4, 0)]
     assert run.engine_state == "succeeded"
 
 
-async def test_every_row_gets_airbyte_columns(world: World) -> None:
-    path, run = await world.ingest("columns.csv", CSV)
+async def test_every_row_gets_airbyte_columns(harness: IngestionHarness) -> None:
+    path, run = await harness.ingest("columns.csv", CSV)
     columns = "typeof(_airbyte_raw_id), typeof(_airbyte_extracted_at), length(_airbyte_raw_id)"
-    assert set(await world.rows(path, columns)) == {("VARCHAR", "TIMESTAMP WITH TIME ZONE", 36)}
-    assert len(set(await world.rows(path, "_airbyte_raw_id"))) == 4
-    assert await world.meta(path) == [{"changes": [], "sync_id": run.run_id}] * 4
+    assert set(await harness.rows(path, columns)) == {("VARCHAR", "TIMESTAMP WITH TIME ZONE", 36)}
+    assert len(set(await harness.rows(path, "_airbyte_raw_id"))) == 4
+    assert await harness.meta(path) == [{"changes": [], "sync_id": run.run_id}] * 4
 
 
-async def test_json_lines_get_the_types_that_hold_every_value(world: World) -> None:
+async def test_json_lines_get_the_types_that_hold_every_value(harness: IngestionHarness) -> None:
     text = '{"a": 1, "b": true, "c": {"d": [1]}}\n{"a": 2.5, "B": "x"}\n\n{"a": null, "c": "s"}\n'
-    path, _ = await world.ingest("events.ndjson", text)
-    assert await world.rows(path) == [
+    path, _ = await harness.ingest("events.ndjson", text)
+    assert await harness.rows(path) == [
         (1.0, True, '{"d":[1]}', None),
         (2.5, None, None, "x"),
         (None, None, '"s"', None),
     ]
-    assert (await world.rows(path, "typeof(a), typeof(b), typeof(c)"))[0] == (
+    assert (await harness.rows(path, "typeof(a), typeof(b), typeof(c)"))[0] == (
         "DOUBLE",
         "BOOLEAN",
         "VARCHAR",
     )
 
 
-async def test_parquet_keeps_its_types(world: World, tmp_path: Path) -> None:
+async def test_parquet_keeps_its_types(harness: IngestionHarness, tmp_path: Path) -> None:
     query = "SELECT 7::UTINYINT AS n, DATE '2024-02-29' AS day, {'x': 1.5::DOUBLE} AS point"
     duckdb.sql(f"COPY ({query}) TO '{tmp_path}/t.parquet' (FORMAT parquet)")
-    path, _ = await world.ingest("typed.parquet", (tmp_path / "t.parquet").read_bytes())
-    [row] = await world.rows(path, "n, typeof(n), typeof(day), point")
+    path, _ = await harness.ingest("typed.parquet", (tmp_path / "t.parquet").read_bytes())
+    [row] = await harness.rows(path, "n, typeof(n), typeof(day), point")
     assert row == (7, "INTEGER", "DATE", {"x": 1.5})
 
 
-async def test_broken_lines_are_retained_counted_and_named(world: World) -> None:
+async def test_broken_lines_are_retained_counted_and_named(harness: IngestionHarness) -> None:
     text = 'id,name\n1,Ada\n2\n3,x,y\n4,"open\n5,Bob\n6,"two\nlines"\n'
-    path, run = await world.ingest("broken.csv", text)
+    path, run = await harness.ingest("broken.csv", text)
     assert run.output is not None
     [output] = run.output.streams
     assert (output.rows, output.broken_rows) == (6, 3)
     nothing = (None, None)
-    assert await world.rows(path) == [
+    assert await harness.rows(path) == [
         ("1", "Ada"), nothing, nothing, nothing, ("5", "Bob"), ("6", "two\nlines"),
     ]  # fmt: skip
-    changes = [meta["changes"][0] for meta in await world.meta(path) if meta["changes"]]
+    changes = [meta["changes"][0] for meta in await harness.meta(path) if meta["changes"]]
     assert [(c["line"], c["raw"]) for c in changes] == [(3, "2"), (4, "3,x,y"), (5, '4,"open')]
     assert changes[0]["error"] == "1 fields where the header has 2"
-    assert "3 broken lines" in await world.runs.logs(run.run_id)
+    assert "3 broken lines" in await harness.runs.logs(run.run_id)
 
 
-async def test_broken_json_lines_are_retained_too(world: World) -> None:
-    path, run = await world.ingest("broken_events.jsonl", '{"a": 1}\n{"a": \n[2]\n{"a": 3}\n')
+async def test_broken_json_lines_are_retained_too(harness: IngestionHarness) -> None:
+    path, run = await harness.ingest("broken_events.jsonl", '{"a": 1}\n{"a": \n[2]\n{"a": 3}\n')
     assert run.output is not None
     assert run.output.streams[0].broken_rows == 2
-    assert await world.rows(path) == [(1,), (None,), (None,), (3,)]
+    assert await harness.rows(path) == [(1,), (None,), (None,), (3,)]
 
 
-async def test_each_file_of_a_directory_is_a_stream(world: World) -> None:
-    world.write("many/one.csv", "a\n1\n")
-    world.write("many/two.jsonl", '{"b": 2}\n')
-    world.write("many/notes.md", "not data")
-    source = await world.source("file", url=str(world.data / "many"))
-    streams = await world.service.streams(source.id)
+async def test_each_file_of_a_directory_is_a_stream(harness: IngestionHarness) -> None:
+    harness.write("many/one.csv", "a\n1\n")
+    harness.write("many/two.jsonl", '{"b": 2}\n')
+    harness.write("many/notes.md", "not data")
+    source = await harness.source("file", url=str(harness.data / "many"))
+    streams = await harness.service.streams(source.id)
     assert {s.name: [(c.name, c.type) for c in s.columns] for s in streams} == {
         "one": [("a", "string")],
         "two": [("b", "integer")],
     }
-    check = await world.service.check_source(source.id, CALLER)
+    check = await harness.service.check_source(source.id, CALLER)
     assert (check.succeeded, check.message) == (True, "Can be read: one, two.")
-    run = await world.sync(await world.ingestion(source))
+    run = await harness.sync(await harness.ingestion(source))
     assert run.output is not None
     assert [(s.stream, s.rows) for s in run.output.streams] == [("one", 1), ("two", 1)]
 
 
-async def test_dataset_name_and_format_take_precedence_over_the_file_name(world: World) -> None:
-    path, _ = await world.ingest("export-7", CSV, dataset_name="people", format="csv")
+async def test_dataset_name_and_format_take_precedence_over_the_file_name(
+    harness: IngestionHarness,
+) -> None:
+    path, _ = await harness.ingest("export-7", CSV, dataset_name="people", format="csv")
     assert path == "bronze/people"
-    assert len(await world.rows(path)) == 4
+    assert len(await harness.rows(path)) == 4
 
 
-async def test_a_file_of_the_bucket_is_a_source_too(world: World) -> None:
-    await world.lakehouse.store.put("bronze/landing/drop.csv", CSV.encode())
-    url = f"s3://{world.lakehouse.lake.s3.bucket}/bronze/landing"
-    ingestion = await world.ingestion(await world.source("file", url=url))
-    await world.sync(ingestion)
-    assert await world.rows("bronze/drop") == ROWS
+async def test_a_file_of_the_bucket_is_a_source_too(harness: IngestionHarness) -> None:
+    await harness.lakehouse.store.put("bronze/landing/drop.csv", CSV.encode())
+    url = f"s3://{harness.lakehouse.lake.s3.bucket}/bronze/landing"
+    ingestion = await harness.ingestion(await harness.source("file", url=url))
+    await harness.sync(ingestion)
+    assert await harness.rows("bronze/drop") == ROWS
 
 
-async def test_a_full_refresh_hides_the_files_that_it_replaces(world: World) -> None:
-    world.write("again.csv", "n\n1\n2\n")
-    ingestion = await world.ingestion(await world.source("file", url=str(world.data / "again.csv")))
-    await world.sync(ingestion)
-    first = await world.keys("bronze/again")
-    world.write("again.csv", "n\n3\n")
-    await world.sync(ingestion)
-    assert await world.rows("bronze/again") == [("3",)]
-    assert first < await world.keys("bronze/again"), "readers of the previous version still can"
-    await world.sync(ingestion)
-    assert not first & await world.keys("bronze/again")
+async def test_a_full_refresh_hides_the_files_that_it_replaces(harness: IngestionHarness) -> None:
+    harness.write("again.csv", "n\n1\n2\n")
+    ingestion = await harness.ingestion(
+        await harness.source("file", url=str(harness.data / "again.csv"))
+    )
+    await harness.sync(ingestion)
+    first = await harness.keys("bronze/again")
+    harness.write("again.csv", "n\n3\n")
+    await harness.sync(ingestion)
+    assert await harness.rows("bronze/again") == [("3",)]
+    assert first < await harness.keys("bronze/again"), "readers of the previous version still can"
+    await harness.sync(ingestion)
+    assert not first & await harness.keys("bronze/again")
 
 
-async def test_an_appending_refresh_keeps_earlier_files(world: World) -> None:
-    path = world.write("more.csv", "n\n1\n")
-    source = await world.source("file", url=str(path))
-    ingestion = await world.ingestion(source, stream("more", SyncMode.FULL_REFRESH_APPEND))
-    runs = [await world.sync(ingestion), await world.sync(ingestion)]
-    assert await world.rows("bronze/more") == [("1",), ("1",)]
-    bronze = await world.manifests.resolve("bronze/more")
+async def test_an_appending_refresh_keeps_earlier_files(harness: IngestionHarness) -> None:
+    path = harness.write("more.csv", "n\n1\n")
+    source = await harness.source("file", url=str(path))
+    ingestion = await harness.ingestion(source, stream("more", SyncMode.FULL_REFRESH_APPEND))
+    runs = [await harness.sync(ingestion), await harness.sync(ingestion)]
+    assert await harness.rows("bronze/more") == [("1",), ("1",)]
+    bronze = await harness.manifests.resolve("bronze/more")
     assert bronze is not None
     assert bronze.run_ids == tuple(run.run_id for run in runs)
     assert bronze.source == source.name
 
 
-async def test_a_removed_file_fails_the_sync_and_leaves_bronze_unchanged(world: World) -> None:
-    path = world.write("fleeting.csv", "n\n1\n")
-    ingestion = await world.ingestion(await world.source("file", url=str(path)))
-    await world.sync(ingestion)
+async def test_a_removed_file_fails_the_sync_and_leaves_bronze_unchanged(
+    harness: IngestionHarness,
+) -> None:
+    path = harness.write("fleeting.csv", "n\n1\n")
+    ingestion = await harness.ingestion(await harness.source("file", url=str(path)))
+    await harness.sync(ingestion)
     path.unlink()
-    run = await world.sync(ingestion)
+    run = await harness.sync(ingestion)
     assert run.state is RunState.FAILED
     assert run.failure is not None
     assert (run.failure.cause, str(path) in run.failure.message) == ("table_not_found", True)
-    assert await world.rows("bronze/fleeting") == [("1",)]
+    assert await harness.rows("bronze/fleeting") == [("1",)]
 
 
 async def test_paths_outside_the_allowed_directories_are_refused(
-    world: World, tmp_path: Path
+    harness: IngestionHarness, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside.csv"
     outside.write_text(CSV)
-    (world.data / "link.csv").symlink_to(outside)
-    (world.data / "linked").mkdir()
-    (world.data / "linked" / "a.csv").symlink_to(outside)
-    (world.data / "home.csv").symlink_to(world.settings.home / "lakehouse.json")
+    (harness.data / "link.csv").symlink_to(outside)
+    (harness.data / "linked").mkdir()
+    (harness.data / "linked" / "a.csv").symlink_to(outside)
+    (harness.data / "home.csv").symlink_to(harness.settings.home / "lakehouse.json")
     urls = [
-        outside, "/etc/passwd", f"{world.data}/../outside.csv", world.data / "link.csv",
-        world.data / "linked", world.data / "home.csv", "http://example.com/x.csv", "s3://other/bronze/x.csv",
-        f"s3://{world.lakehouse.lake.s3.bucket}/asgard/runs",
-        f"s3://{world.lakehouse.lake.s3.bucket}/bronze/../asgard/runs",
+        outside, "/etc/passwd", f"{harness.data}/../outside.csv", harness.data / "link.csv",
+        harness.data / "linked", harness.data / "home.csv", "http://example.com/x.csv", "s3://other/bronze/x.csv",
+        f"s3://{harness.lakehouse.lake.s3.bucket}/asgard/runs",
+        f"s3://{harness.lakehouse.lake.s3.bucket}/bronze/../asgard/runs",
     ]  # fmt: skip
-    before = await world.service.sources()
+    before = await harness.service.sources()
     for url in urls:
         with pytest.raises(PathRefused):
-            await world.source("file", url=str(url))
+            await harness.source("file", url=str(url))
     with pytest.raises(PathRefused) as refused:
-        await world.source("file", url=str(outside))
+        await harness.source("file", url=str(outside))
     assert refused.value.members["setting"] == "INGESTION_ALLOWED_DIRS"
-    assert await world.service.sources() == before
+    assert await harness.service.sources() == before
 
 
 def test_of_the_home_only_data_may_be_read(tmp_path: Path) -> None:
@@ -218,24 +224,24 @@ def test_of_the_home_only_data_may_be_read(tmp_path: Path) -> None:
     assert found.path == home / "data" / "a.csv"
 
 
-async def test_an_invalid_source_is_refused_with_the_reason(world: World) -> None:
-    (world.data / "nothing").mkdir()
-    for url in (world.data / "missing.csv", world.data / "nothing"):
+async def test_an_invalid_source_is_refused_with_the_reason(harness: IngestionHarness) -> None:
+    (harness.data / "nothing").mkdir()
+    for url in (harness.data / "missing.csv", harness.data / "nothing"):
         with pytest.raises(SourceNotFound):
-            await world.source("file", url=str(url))
-    unknown = world.write("unknown.xyz", "x")
+            await harness.source("file", url=str(url))
+    unknown = harness.write("unknown.xyz", "x")
     with pytest.raises(InvalidRequest, match="set `format`"):
-        await world.source("file", url=str(unknown))
+        await harness.source("file", url=str(unknown))
     for name, content, why in (
         ("empty.csv", b"", "no header line"),
         ("binary.csv", b"a\0b\n", "not a text file"),
         ("fake.parquet", b"PAR?", "not a Parquet file"),
         ("two.csv.zip", zipped("a.csv", CSV)[:-4], "cannot be unzipped"),
     ):
-        source = await world.source("file", url=str(world.write(f"bad/{name}", content)))
-        check = await world.service.check_source(source.id, CALLER)
+        source = await harness.source("file", url=str(harness.write(f"bad/{name}", content)))
+        check = await harness.service.check_source(source.id, CALLER)
         assert (check.succeeded, why in check.message) == (False, True), check.message
-        (world.data / "bad" / name).unlink()
+        (harness.data / "bad" / name).unlink()
 
 
 @pytest.mark.parametrize(
@@ -252,23 +258,23 @@ async def test_an_invalid_source_is_refused_with_the_reason(world: World) -> Non
     ],
 )
 async def test_a_file_of_another_format_fails_its_run_with_a_hint(
-    world: World, name: str, content: bytes, why: str
+    harness: IngestionHarness, name: str, content: bytes, why: str
 ) -> None:
-    path = world.write(f"broken/broken_{name}", content)
-    source = await world.source("file", url=str(path))
-    check = await world.service.check_source(source.id, CALLER)
+    path = harness.write(f"broken/broken_{name}", content)
+    source = await harness.source("file", url=str(path))
+    check = await harness.service.check_source(source.id, CALLER)
     assert (check.succeeded, why in check.message) == (False, True), check.message
-    run = await world.sync(await world.ingestion(source))
+    run = await harness.sync(await harness.ingestion(source))
     assert run.failure is not None
     assert run.failure.cause is FailureCause.TABLE_NOT_FOUND
     assert why in run.failure.message
     assert run.failure.hint
-    assert str(world.data) not in run.failure.message
+    assert str(harness.data) not in run.failure.message
 
 
-async def test_incremental_is_refused_for_files(world: World) -> None:
-    source = await world.source("file", url=str(world.write("inc.csv", CSV)))
+async def test_incremental_is_refused_for_files(harness: IngestionHarness) -> None:
+    source = await harness.source("file", url=str(harness.write("inc.csv", CSV)))
     with pytest.raises(InvalidRequest, match="cannot be read as incremental_append"):
-        await world.ingestion(source, stream("inc", SyncMode.INCREMENTAL_APPEND))
+        await harness.ingestion(source, stream("inc", SyncMode.INCREMENTAL_APPEND))
     with pytest.raises(InvalidRequest, match="has no stream nope"):
-        await world.ingestion(source, stream("nope"))
+        await harness.ingestion(source, stream("nope"))

@@ -13,10 +13,10 @@ from app.failure import FailureCause
 from app.runs.model import RunState
 from tests.harnesses.ingestion import (  # noqa: F401
     CALLER,
-    World,
-    airbyte_ingestion_world,
-    ingestion_world,
-    local_ingestion_world,
+    IngestionHarness,
+    airbyte_harness_fixture,
+    harness_fixture,
+    local_harness_fixture,
     make,
 )
 from tests.payloads import CANARY, PAYLOADS
@@ -34,14 +34,14 @@ def written(names: tuple[str, ...], rows: int, newline: str) -> str:
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 async def test_every_name_in_a_header_arrives_with_its_rows(
-    local_world: World, newline: str
+    local_harness: IngestionHarness, newline: str
 ) -> None:
-    world, name = local_world, f"header_{uuid4().hex[:8]}"
-    path, run = await world.ingest(f"{name}.csv", written(PAYLOADS, 3, newline).encode())
+    harness, name = local_harness, f"header_{uuid4().hex[:8]}"
+    path, run = await harness.ingest(f"{name}.csv", written(PAYLOADS, 3, newline).encode())
     assert run.state is RunState.SUCCEEDED, run.failure
-    assert await world.columns(path) == list(unique_names(PAYLOADS))
+    assert await harness.columns(path) == list(unique_names(PAYLOADS))
     rows = [tuple(f"{row}-{n}" for n in range(len(PAYLOADS))) for row in range(3)]
-    assert await world.rows(path) == rows
+    assert await harness.rows(path) == rows
 
 
 @pytest.mark.parametrize(
@@ -60,21 +60,23 @@ async def test_every_name_in_a_header_arrives_with_its_rows(
     ],
 )
 async def test_a_header_with_line_breaks_loses_no_row(
-    local_world: World, text: str, columns: list[str]
+    local_harness: IngestionHarness, text: str, columns: list[str]
 ) -> None:
-    world = local_world
-    path, run = await world.ingest(f"breaks_{uuid4().hex[:8]}.csv", text.encode())
+    harness = local_harness
+    path, run = await harness.ingest(f"breaks_{uuid4().hex[:8]}.csv", text.encode())
     assert run.state is RunState.SUCCEEDED, run.failure
     assert run.output is not None
     assert [(s.rows, s.broken_rows) for s in run.output.streams] == [(2, 0)]
-    assert await world.columns(path) == columns
-    assert await world.rows(path) == [("1", "2"), ("3", "4")]
+    assert await harness.columns(path) == columns
+    assert await harness.rows(path) == [("1", "2"), ("3", "4")]
 
 
 @pytest.mark.parametrize("text", ['"a,b\n1,2\n3,4\n', 'a,"b\n' + "1,2\n" * 1000, '"' + "a" * 2**21])
-async def test_a_header_that_does_not_end_fails_the_run(local_world: World, text: str) -> None:
+async def test_a_header_that_does_not_end_fails_the_run(
+    local_harness: IngestionHarness, text: str
+) -> None:
     name = f"open_{uuid4().hex[:8]}.csv"
-    _, run = await local_world.ingest(name, text.encode())
+    _, run = await local_harness.ingest(name, text.encode())
     assert run.state is RunState.FAILED
     assert run.failure is not None
     assert run.failure.cause is FailureCause.TABLE_NOT_FOUND
@@ -82,17 +84,19 @@ async def test_a_header_that_does_not_end_fails_the_run(local_world: World, text
     assert run.failure.message == expected
 
 
-async def test_the_names_of_a_connector_s_columns_and_keys_arrive(world: World) -> None:
+async def test_the_names_of_a_connector_s_columns_and_keys_arrive(
+    harness: IngestionHarness,
+) -> None:
     numbered: dict[str, Any] = {name: number for number, name in enumerate(PAYLOADS)}
-    toy = await make(world, rows=1, columns=list(PAYLOADS))
-    streams = await world.service.streams(toy.ingestion.source_id)
+    toy = await make(harness, rows=1, columns=list(PAYLOADS))
+    streams = await harness.service.streams(toy.ingestion.source_id)
     assert [column.name for column in streams[0].columns] == [*TOYS, *PAYLOADS]
     run = await toy.sync()
     assert run.state is RunState.SUCCEEDED, run.failure
-    names = list(unique_names(PAYLOADS)) if world.airbyte is None else list(PAYLOADS)
-    assert await world.columns(toy.path) == [*TOYS, *names]
-    (row,) = await world.rows(toy.path)
+    names = list(unique_names(PAYLOADS)) if harness.airbyte is None else list(PAYLOADS)
+    assert await harness.columns(toy.path) == [*TOYS, *names]
+    (row,) = await harness.rows(toy.path)
     assert list(row[len(TOYS) :]) == list(numbered.values())
-    if world.airbyte is None:
+    if harness.airbyte is None:
         assert json.loads(row[TOYS.index("inner")]) == numbered
-    assert CANARY not in f"{run.model_dump_json()} {await world.runs.logs(run.run_id)}"
+    assert CANARY not in f"{run.model_dump_json()} {await harness.runs.logs(run.run_id)}"

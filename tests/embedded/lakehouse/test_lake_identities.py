@@ -50,7 +50,7 @@ HIDDEN = (ForbiddenError, NoSuchNamespaceError, NoSuchTableError, NoSuchViewErro
 
 
 @dataclass(frozen=True)
-class World:
+class IdentitiesHarness:
     lake: Lake
     s3: Any
     """Uses the gateway's own keys, as `catalog` does."""
@@ -83,7 +83,7 @@ def objects(s3: Any, bucket: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def world(lakehouse: Lakehouse) -> Iterator[World]:
+def harness(lakehouse: Lakehouse) -> Iterator[IdentitiesHarness]:
     name = f"b_{uuid4().hex[:8]}"
     catalog = lakehouse.lake.open_catalog()
     with closing(open_client(lakehouse.lake.s3)) as s3:
@@ -93,7 +93,7 @@ def world(lakehouse: Lakehouse) -> Iterator[World]:
         keys = ("asgard/runs/open/r.json", "asgard/locks/l", "bronze/landing/b.csv")
         for key in keys:
             s3.put_object(Bucket="lake", Key=key, Body=b"kept")
-        yield World(lakehouse.lake, s3, catalog, lakehouse.builder_lake, name, others)
+        yield IdentitiesHarness(lakehouse.lake, s3, catalog, lakehouse.builder_lake, name, others)
         for schema in lakehouse.lake.namespaces:
             catalog.purge_table(f"{schema}.{name}")
         for key in keys:
@@ -101,14 +101,16 @@ def world(lakehouse: Lakehouse) -> Iterator[World]:
 
 
 @pytest.fixture
-def builder_s3(world: World) -> Iterator[Any]:
-    with closing(open_client(world.builder.s3)) as client:
+def builder_s3(harness: IdentitiesHarness) -> Iterator[Any]:
+    with closing(open_client(harness.builder.s3)) as client:
         yield client
 
 
 @pytest.fixture
-def builder_duckdb(world: World, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with closing(open_session(world.builder, tmp_path / "scratch", "256MB")) as connection:
+def builder_duckdb(
+    harness: IdentitiesHarness, tmp_path: Path
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    with closing(open_session(harness.builder, tmp_path / "scratch", "256MB")) as connection:
         yield connection
 
 
@@ -127,8 +129,8 @@ def signed_post(lake: Lake, service: str, body: str) -> httpx.Response:
     return httpx.post(request.url, content=body, headers=dict(request.headers))
 
 
-def test_the_builder_has_its_own_keys_and_otherwise_the_same_lake(world):
-    lake, builder = world.lake, world.builder
+def test_the_builder_has_its_own_keys_and_otherwise_the_same_lake(harness):
+    lake, builder = harness.lake, harness.builder
     assert builder.s3.access_key != lake.s3.access_key
     assert builder.s3.secret_key != lake.s3.secret_key
     assert len(builder.s3.secret_key) >= 32
@@ -139,10 +141,10 @@ def test_the_builder_has_its_own_keys_and_otherwise_the_same_lake(world):
 
 
 @pytest.mark.parametrize("schema", ["silver", "gold"])
-def test_pyiceberg_and_duckdb_read_tables_that_were_just_published(world, builder_duckdb, schema):
-    catalog = world.builder.open_catalog()
+def test_pyiceberg_and_duckdb_read_tables_that_were_just_published(harness, builder_duckdb, schema):
+    catalog = harness.builder.open_catalog()
     name = f"{schema}.fresh_{uuid4().hex[:8]}"
-    table = world.catalog.create_table(name, ROWS.schema)
+    table = harness.catalog.create_table(name, ROWS.schema)
     table.append(ROWS)
     assert catalog.load_table(name).scan().to_arrow().num_rows == 3
     count = f"SELECT count(*) FROM iceberg.{name}"
@@ -153,19 +155,19 @@ def test_pyiceberg_and_duckdb_read_tables_that_were_just_published(world, builde
     assert (schema, name.partition(".")[2]) in catalog.list_tables(schema)
 
 
-async def test_the_builder_reads_views(world, lakehouse):
+async def test_the_builder_reads_views(harness, lakehouse):
     name = f"gold.v_{uuid4().hex[:8]}"
     await lakehouse.catalog.replace_view(
-        name, f"SELECT id FROM silver.{world.name}", [Column("id", "bigint")], {}
+        name, f"SELECT id FROM silver.{harness.name}", [Column("id", "bigint")], {}
     )
-    catalog = world.builder.open_catalog()
+    catalog = harness.builder.open_catalog()
     assert "SELECT id" in catalog.load_view(name).current_version().representations[0].root.sql
     assert ("gold", name.partition(".")[2]) in catalog.list_views("gold")
 
 
 @pytest.mark.parametrize("schema", ["asgard", "bronze", "asgard_staging"])
-def test_other_schemas_are_hidden_from_the_catalogs_readers(world, builder_duckdb, schema):
-    catalog, table = world.builder.open_catalog(), f"{schema}.{world.name}"
+def test_other_schemas_are_hidden_from_the_catalogs_readers(harness, builder_duckdb, schema):
+    catalog, table = harness.builder.open_catalog(), f"{schema}.{harness.name}"
     for look in (
         lambda: catalog.load_table(table),
         lambda: catalog.load_view(table),
@@ -193,7 +195,7 @@ def test_other_schemas_are_hidden_from_the_catalogs_readers(world, builder_duckd
         "warehouse/asgard_staging/",
     ],
 )
-def test_listing_is_refused_outside_of_silver_and_gold(world, builder_s3, builder_duckdb, place):
+def test_listing_is_refused_outside_of_silver_and_gold(harness, builder_s3, builder_duckdb, place):
     bucket, _, prefix = place.partition("/")
     refused(builder_s3.list_objects_v2, Bucket=bucket, Prefix=prefix)
     refused(builder_s3.list_objects, Bucket=bucket, Prefix=prefix, Delimiter="/")
@@ -202,10 +204,10 @@ def test_listing_is_refused_outside_of_silver_and_gold(world, builder_s3, builde
         builder_duckdb.execute(f"SELECT * FROM glob('s3://{place}**')")
 
 
-def test_paths_with_dots_list_and_read_nothing(world, builder_s3):
-    [record, *_] = world.files("asgard")
+def test_paths_with_dots_list_and_read_nothing(harness, builder_s3):
+    [record, *_] = harness.files("asgard")
     assert "Contents" not in builder_s3.list_objects_v2(Bucket="warehouse", Prefix="gold/../asgard")
-    endpoint = world.builder.s3.endpoint
+    endpoint = harness.builder.s3.endpoint
     for way in (f"gold/../{record}", f"gold/%2e%2e/{record}", f"gold/..%2f{record}"):
         url = builder_s3.generate_presigned_url(
             "get_object", Params={"Bucket": "warehouse", "Key": f"gold/../{record}"}
@@ -217,8 +219,8 @@ def test_paths_with_dots_list_and_read_nothing(world, builder_s3):
         builder_s3.get_object(Bucket="warehouse", Key=f"gold/../{record}")
 
 
-def test_no_object_outside_of_silver_and_gold_is_read_and_none_is_changed(world, builder_s3):
-    before = world.keys()
+def test_no_object_outside_of_silver_and_gold_is_read_and_none_is_changed(harness, builder_s3):
+    before = harness.keys()
     own = "asgard_staging/build_copy/data/copy.parquet"
     for bucket in BUCKETS:
         for key in before[bucket]:
@@ -241,7 +243,7 @@ def test_no_object_outside_of_silver_and_gold_is_read_and_none_is_changed(world,
         answer = builder_s3.delete_objects(Bucket=bucket, Delete=deletion)
         assert {error["Code"] for error in answer["Errors"]} == {"AccessDenied"}
         assert len(answer["Errors"]) == len(deletion["Objects"])
-    assert world.keys() == before
+    assert harness.keys() == before
 
 
 @pytest.mark.parametrize(
@@ -257,53 +259,53 @@ def test_no_object_outside_of_silver_and_gold_is_read_and_none_is_changed(world,
     ],
 )
 def test_writing_is_refused_outside_of_the_builders_own_files(
-    world, builder_s3, builder_duckdb, key
+    harness, builder_s3, builder_duckdb, key
 ):
-    key = key.format(table=world.name)
-    before = world.keys()
+    key = key.format(table=harness.name)
+    before = harness.keys()
     with pytest.raises(ClientError):
         builder_s3.put_object(Bucket="warehouse", Key=key, Body=b"evil")
     with pytest.raises(duckdb.Error):
         builder_duckdb.execute(f"COPY (SELECT 1 AS evil) TO 's3://warehouse/{key}'")
-    assert world.keys() == before
+    assert harness.keys() == before
 
 
 @pytest.mark.parametrize("key", ["bronze/landing/new.csv", "asgard/runs/open/new.json", "new"])
 def test_nothing_is_written_into_the_bucket_of_files_and_runs(
-    world, builder_s3, builder_duckdb, key
+    harness, builder_s3, builder_duckdb, key
 ):
-    before = world.keys()
+    before = harness.keys()
     refused(builder_s3.put_object, Bucket="lake", Key=key, Body=b"evil")
     with pytest.raises(duckdb.Error):
         builder_duckdb.execute(f"COPY (SELECT 1 AS evil) TO 's3://lake/{key}' (FORMAT csv)")
-    assert world.keys() == before
+    assert harness.keys() == before
 
 
-def test_the_builder_writes_reads_and_deletes_its_own_files(world, builder_s3, builder_duckdb):
+def test_the_builder_writes_reads_and_deletes_its_own_files(harness, builder_s3, builder_duckdb):
     folder = f"asgard_staging/build_{uuid4().hex[:8]}"
     file = f"s3://warehouse/{folder}/data/rows.parquet"
-    builder_duckdb.execute(f"COPY (SELECT * FROM iceberg.gold.{world.name}) TO '{file}'")
+    builder_duckdb.execute(f"COPY (SELECT * FROM iceberg.gold.{harness.name}) TO '{file}'")
     assert builder_duckdb.execute(f"SELECT count(*) FROM '{file}'").fetchone() == (3,)
     listed = builder_s3.list_objects_v2(Bucket="warehouse", Prefix=f"{folder}/")["Contents"]
     assert [found["Key"] for found in listed] == [f"{folder}/data/rows.parquet"]
     # The publisher has other keys.
-    assert world.s3.head_object(Bucket="warehouse", Key=f"{folder}/data/rows.parquet")
+    assert harness.s3.head_object(Bucket="warehouse", Key=f"{folder}/data/rows.parquet")
     builder_s3.delete_object(Bucket="warehouse", Key=f"{folder}/data/rows.parquet")
     assert "Contents" not in builder_s3.list_objects_v2(Bucket="warehouse", Prefix=f"{folder}/")
 
 
 @pytest.mark.parametrize("schema", ["silver", "gold", "asgard", "asgard_staging"])
-def test_the_catalog_refuses_every_change_by_the_builder(world, schema):
-    before, catalog = world.keys(), world.builder.open_catalog()
-    record = f"s3://warehouse/asgard/{world.name}/metadata/v1.metadata.json"
-    table, new = f"{schema}.{world.name}", f"{schema}.new_{uuid4().hex[:8]}"
+def test_the_catalog_refuses_every_change_by_the_builder(harness, schema):
+    before, catalog = harness.keys(), harness.builder.open_catalog()
+    record = f"s3://warehouse/asgard/{harness.name}/metadata/v1.metadata.json"
+    table, new = f"{schema}.{harness.name}", f"{schema}.new_{uuid4().hex[:8]}"
     for change in (
         lambda: catalog.create_table(new, ROWS.schema),
         lambda: catalog.register_table(new, record),
         lambda: catalog.drop_table(table),
         lambda: catalog.purge_table(table),
         lambda: catalog.rename_table(table, new),
-        lambda: catalog.rename_table(f"gold.{world.name}", new),
+        lambda: catalog.rename_table(f"gold.{harness.name}", new),
         lambda: catalog.create_namespace(f"new_{uuid4().hex[:8]}"),
         lambda: catalog.drop_namespace(schema),
         lambda: catalog.update_namespace_properties(schema, updates={"owner": "evil"}),
@@ -311,19 +313,19 @@ def test_the_catalog_refuses_every_change_by_the_builder(world, schema):
     ):
         with pytest.raises(HIDDEN):
             change()
-    assert world.keys() == before
-    assert world.catalog.load_table(table).scan().to_arrow().num_rows == 3
+    assert harness.keys() == before
+    assert harness.catalog.load_table(table).scan().to_arrow().num_rows == 3
 
 
-def test_no_commit_of_the_builder_reaches_a_table(world):
+def test_no_commit_of_the_builder_reaches_a_table(harness):
     """Call the catalog directly: a client would fail earlier, when it first writes a file."""
     uri, (key, _, secret) = (
-        world.builder.catalog.uri,
-        world.builder.catalog.credential.partition(":"),
+        harness.builder.catalog.uri,
+        harness.builder.catalog.credential.partition(":"),
     )
     grant = {"grant_type": "client_credentials", "client_id": key, "client_secret": secret}
     token = httpx.post(f"{uri}/v1/oauth/tokens", data=grant).json()["access_token"]
-    identifier = {"namespace": ["gold"], "name": world.name}
+    identifier = {"namespace": ["gold"], "name": harness.name}
     change = {
         "identifier": identifier,
         "requirements": [],
@@ -331,21 +333,21 @@ def test_no_commit_of_the_builder_reaches_a_table(world):
     }
     with httpx.Client(headers={"Authorization": f"Bearer {token}"}) as client:
         root = f"{uri}/v1/warehouse"
-        one = client.post(f"{root}/namespaces/gold/tables/{world.name}", json=change)
+        one = client.post(f"{root}/namespaces/gold/tables/{harness.name}", json=change)
         many = client.post(f"{root}/transactions/commit", json={"table-changes": [change]})
         assert not one.is_success
         assert not many.is_success
         # The token itself is good.
-        assert client.get(f"{root}/namespaces/gold/tables/{world.name}").is_success
-    assert "owner" not in world.catalog.load_table(f"gold.{world.name}").properties
+        assert client.get(f"{root}/namespaces/gold/tables/{harness.name}").is_success
+    assert "owner" not in harness.catalog.load_table(f"gold.{harness.name}").properties
 
 
-def test_the_builder_neither_reads_nor_changes_permissions(world, builder_s3):
+def test_the_builder_neither_reads_nor_changes_permissions(harness, builder_s3):
     keys = {
-        "aws_access_key_id": world.builder.s3.access_key,
-        "aws_secret_access_key": world.builder.s3.secret_key,
-        "endpoint_url": world.builder.s3.endpoint,
-        "region_name": world.builder.s3.region,
+        "aws_access_key_id": harness.builder.s3.access_key,
+        "aws_secret_access_key": harness.builder.s3.secret_key,
+        "endpoint_url": harness.builder.s3.endpoint,
+        "region_name": harness.builder.s3.region,
     }
     with closing(boto3.client("s3tables", **keys)) as tables:
         anyone = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}
@@ -356,8 +358,8 @@ def test_the_builder_neither_reads_nor_changes_permissions(world, builder_s3):
             lambda: tables.delete_table_bucket_policy(tableBucketARN=ARN),
             lambda: tables.delete_table_bucket(tableBucketARN=ARN),
             lambda: tables.list_tables(tableBucketARN=ARN),
-            lambda: tables.get_table(tableBucketARN=ARN, namespace="asgard", name=world.name),
-            lambda: tables.delete_table(tableBucketARN=ARN, namespace="gold", name=world.name),
+            lambda: tables.get_table(tableBucketARN=ARN, namespace="asgard", name=harness.name),
+            lambda: tables.delete_table(tableBucketARN=ARN, namespace="gold", name=harness.name),
         ):
             with pytest.raises(ClientError):
                 call()
@@ -373,9 +375,9 @@ def test_the_builder_neither_reads_nor_changes_permissions(world, builder_s3):
         ("sts", "GetCallerIdentity"),
         ("sts", "GetSessionToken"),
     ):
-        answer = signed_post(world.builder, service, f"Action={action}&Version=2011-06-15")
+        answer = signed_post(harness.builder, service, f"Action={action}&Version=2011-06-15")
         assert answer.status_code in (403, 405), (service, action, answer.text)
-    assert world.catalog.load_table(f"gold.{world.name}").scan().to_arrow().num_rows == 3
+    assert harness.catalog.load_table(f"gold.{harness.name}").scan().to_arrow().num_rows == 3
 
 
 async def test_schemas_with_other_names_are_readable_after_the_next_start(tmp_path):
@@ -396,25 +398,25 @@ async def test_schemas_with_other_names_are_readable_after_the_next_start(tmp_pa
     ("publisher", "own"), [("publisher_lake", "gold"), ("silver_publisher_lake", "silver")]
 )
 def test_a_publisher_writes_the_tables_of_its_schema_and_nothing_else(
-    world, lakehouse, publisher, own
+    harness, lakehouse, publisher, own
 ):
     publisher = getattr(lakehouse, publisher)
     catalog = publisher.open_catalog()
     name = f"{own}.published_{uuid4().hex[:8]}"
     table = catalog.create_table(name, ROWS.schema)
     table.append(ROWS)
-    assert world.catalog.load_table(name).scan().to_arrow().num_rows == 3
+    assert harness.catalog.load_table(name).scan().to_arrow().num_rows == 3
     others = {"silver", "gold", "asgard", "bronze", "asgard_staging"} - {own}
     for schema in others:
         with pytest.raises(HIDDEN):
             catalog.create_table(f"{schema}.planted_{uuid4().hex[:8]}", ROWS.schema)
         with pytest.raises(HIDDEN):
-            catalog.load_table(f"{schema}.{world.name}")
+            catalog.load_table(f"{schema}.{harness.name}")
     for remove in (catalog.drop_table, catalog.purge_table):
         with pytest.raises(HIDDEN):
             remove(name)
     with closing(open_client(publisher.s3)) as s3:
-        files = [("warehouse", world.files(schema)[0]) for schema in others]
+        files = [("warehouse", harness.files(schema)[0]) for schema in others]
         for bucket, key in (
             ("lake", "asgard/runs/open/r.json"),
             ("lake", "bronze/landing/b.csv"),
@@ -423,11 +425,13 @@ def test_a_publisher_writes_the_tables_of_its_schema_and_nothing_else(
             refused(s3.get_object, Bucket=bucket, Key=key)
             refused(s3.put_object, Bucket=bucket, Key=key, Body=b"planted")
             refused(s3.delete_object, Bucket=bucket, Key=key)
-    assert world.catalog.load_table(name).scan().to_arrow().num_rows == 3
+    assert harness.catalog.load_table(name).scan().to_arrow().num_rows == 3
 
 
-def test_sail_reads_sources_silver_and_gold_and_no_other_object_and_changes_none(world, lakehouse):
-    before = world.keys()
+def test_sail_reads_sources_silver_and_gold_and_no_other_object_and_changes_none(
+    harness, lakehouse
+):
+    before = harness.keys()
     with closing(open_client(lakehouse.sail_lake.s3)) as s3:
         for bucket in BUCKETS:
             readable = ("bronze/",) if bucket == "lake" else ("silver/", "gold/")
@@ -445,18 +449,18 @@ def test_sail_reads_sources_silver_and_gold_and_no_other_object_and_changes_none
             answer = s3.delete_objects(Bucket=bucket, Delete=deletion)
             assert len(answer["Errors"]) == len(deletion["Objects"])
             for place in readable:
-                new = {"Bucket": bucket, "Key": f"{place}{world.name}/new"}
+                new = {"Bucket": bucket, "Key": f"{place}{harness.name}/new"}
                 refused(s3.put_object, **new, Body=b"evil")
                 assert s3.list_objects_v2(Bucket=bucket, Prefix=place)["KeyCount"] > 0
             for place in ("", "asgard/", "asgard_staging/"):
                 refused(s3.list_objects_v2, Bucket=bucket, Prefix=place)
-    assert world.keys() == before
+    assert harness.keys() == before
 
 
 @pytest.mark.parametrize("schema", ["silver", "gold", "asgard", "asgard_staging", "bronze"])
-def test_the_catalog_refuses_every_change_by_sail(world, lakehouse, schema):
-    before, catalog = world.keys(), lakehouse.sail_lake.open_catalog()
-    table, new = f"{schema}.{world.name}", f"{schema}.new_{uuid4().hex[:8]}"
+def test_the_catalog_refuses_every_change_by_sail(harness, lakehouse, schema):
+    before, catalog = harness.keys(), lakehouse.sail_lake.open_catalog()
+    table, new = f"{schema}.{harness.name}", f"{schema}.new_{uuid4().hex[:8]}"
     for change in (
         lambda: catalog.create_table(new, ROWS.schema),
         lambda: catalog.drop_table(table),
@@ -474,13 +478,13 @@ def test_the_catalog_refuses_every_change_by_sail(world, lakehouse, schema):
         refusals = (*HIDDEN, CommitStateUnknownException)
         with pytest.raises(refusals), loaded.transaction() as transaction:
             transaction.set_properties(owner="evil")
-        seen = world.catalog.load_table(table)
+        seen = harness.catalog.load_table(table)
         assert seen.scan().to_arrow().num_rows == 3
         assert "owner" not in seen.properties
     else:
         with pytest.raises(HIDDEN):
             catalog.load_table(table)
-    assert world.keys() == before
+    assert harness.keys() == before
 
 
 async def test_sail_also_reads_the_prefixes_that_the_settings_allow(tmp_path):
@@ -543,20 +547,20 @@ print(json.dumps({"rows": rows, "reached": reached}))
 
 
 async def test_a_hostile_program_in_a_builders_place_reads_gold_and_reaches_nothing(
-    world, lakehouse, tmp_path
+    harness, lakehouse, tmp_path
 ):
     own = tmp_path / "own"
     own.mkdir()
-    (own / "lake.json").write_text(world.builder.to_json())
+    (own / "lake.json").write_text(harness.builder.to_json())
     (own / "hostile.py").write_text(BOOT + HOSTILE)
     every = json.loads((lakehouse.home / "lakehouse.json").read_text())["ports"]
-    closed = sorted(set(every.values()) - {port for _, port in world.builder.hosts})
-    arguments = [own / "lake.json", own, lakehouse.home, world.name, json.dumps(closed)]
+    closed = sorted(set(every.values()) - {port for _, port in harness.builder.hosts})
+    arguments = [own / "lake.json", own, lakehouse.home, harness.name, json.dumps(closed)]
     child = await ChildProcess.start(
         [sys.executable, own / "hostile.py", *arguments],
         name="hostile",
         log_path=tmp_path / "log",
-        sandbox=Sandbox(own, world.builder.hosts),
+        sandbox=Sandbox(own, harness.builder.hosts),
         pipe_stdout=True,
     )
     answer = await child.stdout.read()
@@ -628,7 +632,7 @@ async def given_to(module, lakehouse, monkeypatch):
 
 
 async def test_a_hostile_program_in_sails_place_reads_sources_and_reaches_nothing_else(
-    world, lakehouse, tmp_path, monkeypatch
+    harness, lakehouse, tmp_path, monkeypatch
 ):
     given = await given_to("app.data_transformation.sail.worker", lakehouse, monkeypatch)
     lake, sandbox = Lake.from_json(given["handshake"]["lake"]), given["sandbox"]
@@ -639,15 +643,15 @@ async def test_a_hostile_program_in_sails_place_reads_sources_and_reaches_nothin
     every = json.loads((lakehouse.home / "lakehouse.json").read_text())["ports"]
     closed = sorted(set(every.values()) - {port for _, port in lake.hosts})
     schemas = ("silver", "gold", "asgard", "asgard_staging")
-    files = {schema: world.files(schema)[-1] for schema in schemas}
-    before = world.keys()
+    files = {schema: harness.files(schema)[-1] for schema in schemas}
+    before = harness.keys()
     child = await ChildProcess.start(
         [
             sys.executable,
             own / "hostile.py",
             own / "lake.json",
             lakehouse.home,
-            world.name,
+            harness.name,
             json.dumps(closed),
             json.dumps(files),
         ],
@@ -659,7 +663,7 @@ async def test_a_hostile_program_in_sails_place_reads_sources_and_reaches_nothin
     answer = await child.stdout.read()
     assert await child.wait() == 0, child.log_tail()
     assert json.loads(answer) == {"body": "kept", "rows": [3, 3], "reached": []}
-    assert world.keys() == before
+    assert harness.keys() == before
 
 
 HOSTILE_PUBLISHER = """
@@ -683,7 +687,7 @@ print(json.dumps({"rows": rows, "handed over": handed_over, "reached": reached})
 
 
 async def test_a_hostile_program_in_a_publishers_place_reads_only_the_files_of_results(
-    world, lakehouse, tmp_path, monkeypatch
+    harness, lakehouse, tmp_path, monkeypatch
 ):
     given = await given_to("app.lakehouse.publish.worker", lakehouse, monkeypatch)
     lake = Lake.from_json(given["handshake"]["lake"])
@@ -696,7 +700,7 @@ async def test_a_hostile_program_in_a_publishers_place_reads_only_the_files_of_r
     result.write_text("rows")
     every = json.loads((lakehouse.home / "lakehouse.json").read_text())["ports"]
     closed = sorted(set(every.values()) - {port for _, port in lake.hosts})
-    arguments = [own / "lake.json", lakehouse.home, world.name, json.dumps(closed), result]
+    arguments = [own / "lake.json", lakehouse.home, harness.name, json.dumps(closed), result]
     child = await ChildProcess.start(
         [sys.executable, own / "hostile.py", *arguments],
         name="hostile",

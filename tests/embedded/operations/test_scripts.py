@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.config import AuthMode
-from tests.harnesses.gateway import gate, key_of, served, write_keys
+from tests.harnesses.gateway import gateway_harness, key_of, served, write_keys
 from tests.harnesses.scripts import Bin, ScriptResult, run
 
 EXAMPLES, SMOKE = "api-examples.sh", "production-test-dbt-api.sh"
@@ -49,7 +49,7 @@ async def closed(lakehouse, tmp_path_factory) -> AsyncIterator[Closed]:
     # A separate home: two gateways of one process would share the names of their workers.
     home = {"trusted_hosts": ("127.0.0.1",), "asgard_home": tmp_path_factory.mktemp("closed")}
     async with (
-        gate(lakehouse.settings, **settings, **home) as door,
+        gateway_harness(lakehouse.settings, **settings, **home) as door,
         served(door.app) as port,
     ):
         yield Closed(f"http://127.0.0.1:{port}", port, key, dbt_key)

@@ -13,7 +13,7 @@ from app.runs.cancellers import MOST_JOINED, counts_for
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunService
 from app.runs.submission import RunRequest, Submission
-from tests.harnesses.gateway import Gate, bearer, gate, key_of, write_keys
+from tests.harnesses.gateway import GatewayHarness, bearer, gateway_harness, key_of, write_keys
 from tests.harnesses.runs import Idle, running
 from tests.oidc_issuer import AUDIENCE, issuing
 
@@ -25,10 +25,10 @@ FOREVER = """
 
 
 @dataclass
-class World:
+class CancelHarness:
     """Two replicas of one lake: the gateway, and one whose runs last until they are cancelled."""
 
-    gateway: Gate
+    gateway: GatewayHarness
     other: RunService
     keys: dict[str, tuple[str, KnownKey]]
 
@@ -71,7 +71,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-async def world(own_lakehouse, tmp_path_factory) -> AsyncIterator[World]:
+async def harness(own_lakehouse, tmp_path_factory) -> AsyncIterator[CancelHarness]:
     keys = {name: key_of(*SCOPES, name=name) for name in ("ann", "bob", "eve")}
     rotated = make_key("ann", SCOPES, None)
     keys["ann rotated"] = (rotated.plain, rotated.known)
@@ -80,15 +80,15 @@ async def world(own_lakehouse, tmp_path_factory) -> AsyncIterator[World]:
     file = tmp_path_factory.mktemp("keys") / "keys.json"
     write_keys(file, *(known for _, known in keys.values()))
     async with (
-        gate(
+        gateway_harness(
             own_lakehouse.settings, auth_mode=AuthMode.API_KEY, auth_keys_file=file, rate_limit=0
         ) as closed,
         running(replica(closed)) as other,
     ):
-        yield World(closed, other, keys)
+        yield CancelHarness(closed, other, keys)
 
 
-def replica(gateway: Gate) -> RunService:
+def replica(gateway: GatewayHarness) -> RunService:
     context = gateway.app.state.context
     return RunService(
         store=context.store,
@@ -98,199 +98,211 @@ def replica(gateway: Gate) -> RunService:
     )
 
 
-async def test_a_key_cancels_its_own_run_and_not_that_of_another_key(world):
-    run = await world.start(world.caller("ann"))
-    assert await world.cancel(run.run_id, "eve") == 403
-    assert (await world.gateway.app.state.context.runs.get(run.run_id)).cancel_requested_at is None
-    assert await world.cancel(run.run_id, "ann") == 200
-    assert await world.is_cancelled(run.run_id)
+async def test_a_key_cancels_its_own_run_and_not_that_of_another_key(harness):
+    run = await harness.start(harness.caller("ann"))
+    assert await harness.cancel(run.run_id, "eve") == 403
+    assert (
+        await harness.gateway.app.state.context.runs.get(run.run_id)
+    ).cancel_requested_at is None
+    assert await harness.cancel(run.run_id, "ann") == 200
+    assert await harness.is_cancelled(run.run_id)
     # Callers that may not cancel a run may not cancel it after its end, either.
-    assert [await world.cancel(run.run_id, name) for name in ("ann", "eve")] == [200, 403]
+    assert [await harness.cancel(run.run_id, name) for name in ("ann", "eve")] == [200, 403]
 
 
-async def test_a_rotated_key_is_the_same_caller(world):
-    run = await world.start(world.caller("ann"))
-    assert await world.cancel(run.run_id, "ann rotated") == 200
-    assert await world.is_cancelled(run.run_id)
+async def test_a_rotated_key_is_the_same_caller(harness):
+    run = await harness.start(harness.caller("ann"))
+    assert await harness.cancel(run.run_id, "ann rotated") == 200
+    assert await harness.is_cancelled(run.run_id)
 
 
-async def test_a_run_of_this_gateway_is_also_guarded(world):
-    run = (await transform(world, "ann", FOREVER.format(1)))["run_id"]
-    assert await world.cancel(run, "eve") == 403
-    assert await world.cancel(run, "ann") == 200
-    assert await world.is_cancelled(run)
+async def test_a_run_of_this_gateway_is_also_guarded(harness):
+    run = (await transform(harness, "ann", FOREVER.format(1)))["run_id"]
+    assert await harness.cancel(run, "eve") == 403
+    assert await harness.cancel(run, "ann") == 200
+    assert await harness.is_cancelled(run)
 
 
 @pytest.mark.parametrize("who", ["operator", "root"])
-async def test_runs_admin_cancels_the_runs_of_others(world, who):
-    run = await world.start(world.caller("ann"))
-    assert await world.cancel(run.run_id, who) == 200
-    assert await world.is_cancelled(run.run_id)
+async def test_runs_admin_cancels_the_runs_of_others(harness, who):
+    run = await harness.start(harness.caller("ann"))
+    assert await harness.cancel(run.run_id, who) == 200
+    assert await harness.is_cancelled(run.run_id)
 
 
-async def test_the_spark_route_guards_like_the_common_one(world):
-    run = await world.start(world.caller("ann"), kind=RunKind.SPARK, target=f"silver.{uuid4().hex}")
-    assert await world.cancel(run.run_id, "eve", "spark/transform") == 403
-    assert await world.cancel(run.run_id, "operator", "spark/transform") == 200
-    assert await world.is_cancelled(run.run_id)
+async def test_the_spark_route_guards_like_the_common_one(harness):
+    run = await harness.start(
+        harness.caller("ann"), kind=RunKind.SPARK, target=f"silver.{uuid4().hex}"
+    )
+    assert await harness.cancel(run.run_id, "eve", "spark/transform") == 403
+    assert await harness.cancel(run.run_id, "operator", "spark/transform") == 200
+    assert await harness.is_cancelled(run.run_id)
 
 
-async def transform(world: World, who: str, sql: str, name: str | None = None) -> dict:
+async def transform(harness: CancelHarness, who: str, sql: str, name: str | None = None) -> dict:
     body = {"name": name or f"m{uuid4().hex[:8]}", "sql_query": sql}
-    return await world.post("dbt/transform", who, json=body, params={"wait_seconds": 0})
+    return await harness.post("dbt/transform", who, json=body, params={"wait_seconds": 0})
 
 
-async def shown(world: World, run_id: str) -> dict:
-    answer = await world.gateway.client.get(f"/api/v1/runs/{run_id}", headers=world.headers("root"))
+async def shown(harness: CancelHarness, run_id: str) -> dict:
+    answer = await harness.gateway.client.get(
+        f"/api/v1/runs/{run_id}", headers=harness.headers("root")
+    )
     return answer.json()
 
 
-async def reasons(world: World, run_id: str) -> list[str]:
-    run = await world.gateway.app.state.context.runs.get(run_id)
+async def reasons(harness: CancelHarness, run_id: str) -> list[str]:
+    run = await harness.gateway.app.state.context.runs.get(run_id)
     return [event.reason for event in run.events]
 
 
-async def test_a_caller_that_joins_can_withdraw_only_itself(world):
+async def test_a_caller_that_joins_can_withdraw_only_itself(harness):
     name, sql = f"m{uuid4().hex[:8]}", FOREVER.format(2)
-    bob, eve = (world.caller(name).subject for name in ("bob", "eve"))
-    run_id = (await transform(world, "bob", sql, name))["run_id"]
-    assert await world.cancel(run_id, "eve") == 403
-    joined = [(await transform(world, "eve", sql, name))["run_id"] for _ in range(2)]
+    bob, eve = (harness.caller(name).subject for name in ("bob", "eve"))
+    run_id = (await transform(harness, "bob", sql, name))["run_id"]
+    assert await harness.cancel(run_id, "eve") == 403
+    joined = [(await transform(harness, "eve", sql, name))["run_id"] for _ in range(2)]
     assert joined == [run_id] * 2
 
     for _ in range(2):
-        left = await world.post(f"runs/{run_id}/cancel", "eve")
+        left = await harness.post(f"runs/{run_id}/cancel", "eve")
         assert left["state"] in {"queued", "running"}
         assert (left["created_by"], left["joined_by"]) == (bob, [eve])
         assert (left["withdrawn_by"], left["cancel_requested_at"]) == ([eve], None)
-    run = await world.gateway.app.state.context.runs.get(run_id)
+    run = await harness.gateway.app.state.context.runs.get(run_id)
     assert [(e.reason, e.message) for e in run.events if e.reason in {"Joined", "Withdrawn"}] == [
         ("Joined", f"{eve} requested the same work and joined the run."),
         ("Withdrawn", f"{eve} withdrew from the run. The run continues for 1 other caller."),
     ]
 
-    assert await world.cancel(run_id, "bob") == 200
-    assert await world.is_cancelled(run_id)
-    assert (await shown(world, run_id))["withdrawn_by"] == [eve]
+    assert await harness.cancel(run_id, "bob") == 200
+    assert await harness.is_cancelled(run_id)
+    assert (await shown(harness, run_id))["withdrawn_by"] == [eve]
 
 
-async def test_a_run_ends_when_the_last_of_its_callers_has_withdrawn(world):
+async def test_a_run_ends_when_the_last_of_its_callers_has_withdrawn(harness):
     name, sql = f"m{uuid4().hex[:8]}", FOREVER.format(4)
-    run_id = (await transform(world, "ann", sql, name))["run_id"]
-    await transform(world, "bob", sql, name)
+    run_id = (await transform(harness, "ann", sql, name))["run_id"]
+    await transform(harness, "bob", sql, name)
     # The caller that started the run does not end it for the other one, with a new key either.
-    assert (await world.post(f"runs/{run_id}/cancel", "ann"))["cancel_requested_at"] is None
-    assert (await world.post(f"runs/{run_id}/cancel", "ann rotated"))["cancel_requested_at"] is None
-    assert (await shown(world, run_id))["withdrawn_by"] == [world.caller("ann").subject]
+    assert (await harness.post(f"runs/{run_id}/cancel", "ann"))["cancel_requested_at"] is None
+    assert (await harness.post(f"runs/{run_id}/cancel", "ann rotated"))[
+        "cancel_requested_at"
+    ] is None
+    assert (await shown(harness, run_id))["withdrawn_by"] == [harness.caller("ann").subject]
     # A caller that requests the work again joins again.
-    assert (await transform(world, "ann", sql, name))["run_id"] == run_id
-    assert (await shown(world, run_id))["withdrawn_by"] == []
-    assert (await shown(world, run_id))["joined_by"] == [world.caller("bob").subject]
-    assert (await world.post(f"runs/{run_id}/cancel", "bob"))["cancel_requested_at"] is None
-    assert await world.cancel(run_id, "ann") == 200
-    assert await world.is_cancelled(run_id)
+    assert (await transform(harness, "ann", sql, name))["run_id"] == run_id
+    assert (await shown(harness, run_id))["withdrawn_by"] == []
+    assert (await shown(harness, run_id))["joined_by"] == [harness.caller("bob").subject]
+    assert (await harness.post(f"runs/{run_id}/cancel", "bob"))["cancel_requested_at"] is None
+    assert await harness.cancel(run_id, "ann") == 200
+    assert await harness.is_cancelled(run_id)
 
 
 @pytest.mark.parametrize("who", ["operator", "root"])
-async def test_runs_admin_ends_a_run_that_several_callers_want(world, who):
+async def test_runs_admin_ends_a_run_that_several_callers_want(harness, who):
     work = {"target": f"gold.t{uuid4().hex[:8]}", "fingerprint": "same"}
-    run = await world.start(world.caller("ann"), **work)
-    await world.start(world.caller("bob"), **work)
-    assert await world.cancel(run.run_id, who) == 200
-    assert await world.is_cancelled(run.run_id)
+    run = await harness.start(harness.caller("ann"), **work)
+    await harness.start(harness.caller("bob"), **work)
+    assert await harness.cancel(run.run_id, who) == 200
+    assert await harness.is_cancelled(run.run_id)
 
 
-async def test_callers_can_withdraw_on_any_replica(world):
+async def test_callers_can_withdraw_on_any_replica(harness):
     name, sql = f"m{uuid4().hex[:8]}", FOREVER.format(3)
-    here = (await transform(world, "ann", sql, name))["run_id"]
-    run = await world.gateway.app.state.context.runs.get(here)
-    joined = await world.start(world.caller("bob"), target=run.target, fingerprint=run.fingerprint)
+    here = (await transform(harness, "ann", sql, name))["run_id"]
+    run = await harness.gateway.app.state.context.runs.get(here)
+    joined = await harness.start(
+        harness.caller("bob"), target=run.target, fingerprint=run.fingerprint
+    )
     assert joined.run_id == here
     # At once, before the gateway, which owns the run, has polled S3 again.
-    assert (await world.post(f"runs/{here}/cancel", "ann"))["cancel_requested_at"] is None
-    await world.other.cancel(here, world.caller("bob"))
-    assert await world.is_cancelled(here)
-    ended = await world.gateway.app.state.context.runs.get(here)
-    assert ended.joined_by == (world.caller("bob").subject,)
-    assert ended.withdrawn_by == (world.caller("ann").subject,)
+    assert (await harness.post(f"runs/{here}/cancel", "ann"))["cancel_requested_at"] is None
+    await harness.other.cancel(here, harness.caller("bob"))
+    assert await harness.is_cancelled(here)
+    ended = await harness.gateway.app.state.context.runs.get(here)
+    assert ended.joined_by == (harness.caller("bob").subject,)
+    assert ended.withdrawn_by == (harness.caller("ann").subject,)
     reasons_shown = [
-        r for r in await reasons(world, here) if r in {"Joined", "Withdrawn", "CancelRequested"}
+        r for r in await reasons(harness, here) if r in {"Joined", "Withdrawn", "CancelRequested"}
     ]
     assert reasons_shown == ["Joined", "Withdrawn", "CancelRequested"]
 
 
-async def test_the_spark_route_says_for_how_many_callers_a_run_continues(world):
+async def test_the_spark_route_says_for_how_many_callers_a_run_continues(harness):
     work = {"target": f"silver.t{uuid4().hex[:8]}", "fingerprint": "same", "kind": RunKind.SPARK}
-    run = await world.start(world.caller("ann"), **work)
+    run = await harness.start(harness.caller("ann"), **work)
     for name in ("bob", "eve"):
-        await world.start(world.caller(name), **work)
-    left = await world.post(f"spark/transform/{run.run_id}/cancel", "eve")
+        await harness.start(harness.caller(name), **work)
+    left = await harness.post(f"spark/transform/{run.run_id}/cancel", "eve")
     assert left["message"] == "You withdrew. The run continues for 2 other callers."
     assert left["cancel_requested_at"] is None
-    await world.post(f"spark/transform/{run.run_id}/cancel", "ann")
-    ended = await world.post(f"spark/transform/{run.run_id}/cancel", "bob")
+    await harness.post(f"spark/transform/{run.run_id}/cancel", "ann")
+    ended = await harness.post(f"spark/transform/{run.run_id}/cancel", "bob")
     assert ended["message"] == "Cancel was requested."
-    assert await world.is_cancelled(run.run_id)
+    assert await harness.is_cancelled(run.run_id)
 
 
-async def test_a_run_counts_for_the_first_caller_that_still_wants_it(world):
+async def test_a_run_counts_for_the_first_caller_that_still_wants_it(harness):
     work = {"target": f"gold.t{uuid4().hex[:8]}", "fingerprint": "same"}
-    run = await world.start(Caller("first"), **work)
-    await world.start(Caller("second"), **work)
+    run = await harness.start(Caller("first"), **work)
+    await harness.start(Caller("second"), **work)
     assert counts_for(run) == "first"
-    left = await world.other.cancel(run.run_id, Caller("first"))
+    left = await harness.other.cancel(run.run_id, Caller("first"))
     assert counts_for(left) == "second"
-    ended = await world.other.cancel(run.run_id, Caller("second"))
+    ended = await harness.other.cancel(run.run_id, Caller("second"))
     assert ended.cancel_requested_at is not None
 
 
-async def test_a_run_remembers_a_limited_number_of_callers(world):
+async def test_a_run_remembers_a_limited_number_of_callers(harness):
     target = f"gold.t{uuid4().hex[:8]}"
-    run = await world.start(world.caller("ann"), target=target, fingerprint="same")
+    run = await harness.start(harness.caller("ann"), target=target, fingerprint="same")
     for number in range(MOST_JOINED + 5):
-        joined = await world.start(Caller(f"user-{number}"), target=target, fingerprint="same")
+        joined = await harness.start(Caller(f"user-{number}"), target=target, fingerprint="same")
         assert joined.run_id == run.run_id
-    late = await world.start(world.caller("bob"), target=target, fingerprint="same")
+    late = await harness.start(harness.caller("bob"), target=target, fingerprint="same")
     assert late.joined_by == tuple(f"user-{number}" for number in range(MOST_JOINED))
-    assert await world.cancel(run.run_id, "bob") == 403
-    assert await world.cancel(run.run_id, "operator") == 200
+    assert await harness.cancel(run.run_id, "bob") == 403
+    assert await harness.cancel(run.run_id, "operator") == 200
 
 
-async def test_the_owner_of_a_data_product_cancels_its_runs(world):
+async def test_the_owner_of_a_data_product_cancels_its_runs(harness):
     body = {"name": f"p{uuid4().hex[:8]}", "sql_query": "SELECT 1 AS a", "owner": "eve"}
-    product = await world.post("data-products", "bob", json={**PRODUCT, **body})
+    product = await harness.post("data-products", "bob", json={**PRODUCT, **body})
     work = {"target": f"gold.t{uuid4().hex[:8]}", "fingerprint": "same"}
-    run = await world.start(
-        world.caller("ann"), kind=RunKind.DATA_PRODUCT, subject_id=product["id"], **work
+    run = await harness.start(
+        harness.caller("ann"), kind=RunKind.DATA_PRODUCT, subject_id=product["id"], **work
     )
-    joined = await world.start(world.caller("bob"), kind=RunKind.DATA_PRODUCT, **work)
+    joined = await harness.start(harness.caller("bob"), kind=RunKind.DATA_PRODUCT, **work)
     assert joined.run_id == run.run_id
     # `owner` is free text. Only the creator counts.
-    assert await world.cancel(run.run_id, "eve") == 403
-    assert await world.cancel(run.run_id, "bob") == 200
-    assert await world.is_cancelled(run.run_id)
+    assert await harness.cancel(run.run_id, "eve") == 403
+    assert await harness.cancel(run.run_id, "bob") == 200
+    assert await harness.is_cancelled(run.run_id)
 
 
 PRODUCT = {"data_product_type": "CUSTOMER_360"}
 
 
-async def test_the_owner_of_an_ingestion_cancels_its_syncs(world, own_lakehouse):
+async def test_the_owner_of_an_ingestion_cancels_its_syncs(harness, own_lakehouse):
     name = f"f{uuid4().hex[:8]}"
     file = own_lakehouse.settings.home / "data" / f"{name}.csv"
     file.parent.mkdir(exist_ok=True)
     file.write_text("a\n1\n")
     source = {"name": name, "type": "file", "config": {"url": file.name}}
-    made = await world.post("airbyte/datasource", "bob", json=source)
-    sink = await world.post("airbyte/sink", "bob", json={"name": name, "type": "s3"})
+    made = await harness.post("airbyte/datasource", "bob", json=source)
+    sink = await harness.post("airbyte/sink", "bob", json={"name": name, "type": "s3"})
     draft = {"name": name, "sourceId": made["id"], "destinationId": sink["id"]}
-    ingestion = await world.post("airbyte/ingestion", "bob", json=draft)
+    ingestion = await harness.post("airbyte/ingestion", "bob", json=draft)
     of_it = {"kind": RunKind.INGESTION, "subject_id": ingestion["connectionId"]}
-    run = await world.start(world.caller("ann"), **of_it)
-    assert await world.cancel(run.run_id, "eve") == 403
-    assert await world.cancel(run.run_id, "bob") == 200
-    assert await world.is_cancelled(run.run_id)
-    gone = await world.start(world.caller("ann"), kind=RunKind.INGESTION, subject_id=str(uuid4()))
-    assert [await world.cancel(gone.run_id, name) for name in ("eve", "ann")] == [403, 200]
+    run = await harness.start(harness.caller("ann"), **of_it)
+    assert await harness.cancel(run.run_id, "eve") == 403
+    assert await harness.cancel(run.run_id, "bob") == 200
+    assert await harness.is_cancelled(run.run_id)
+    gone = await harness.start(
+        harness.caller("ann"), kind=RunKind.INGESTION, subject_id=str(uuid4())
+    )
+    assert [await harness.cancel(gone.run_id, name) for name in ("eve", "ann")] == [403, 200]
 
 
 async def test_subjects_of_an_issuer_cancel_their_own_runs(own_lakehouse):
@@ -302,7 +314,7 @@ async def test_subjects_of_an_issuer_cancel_their_own_runs(own_lakehouse):
             "oidc_roles_claim": "roles",
         }
         async with (
-            gate(own_lakehouse.settings, **settings) as closed,
+            gateway_harness(own_lakehouse.settings, **settings) as closed,
             running(replica(closed)) as other,
         ):
             run = await started_by(other, "ada")
@@ -317,7 +329,7 @@ async def test_subjects_of_an_issuer_cancel_their_own_runs(own_lakehouse):
 
 async def test_without_authentication_every_caller_may_cancel(own_lakehouse):
     async with (
-        gate(own_lakehouse.settings, auth_mode=AuthMode.NONE) as opened,
+        gateway_harness(own_lakehouse.settings, auth_mode=AuthMode.NONE) as opened,
         running(replica(opened)) as other,
     ):
         for subject in ("anonymous", "key:0123456789ab:ann"):

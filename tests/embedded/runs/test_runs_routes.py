@@ -14,18 +14,18 @@ from fastapi import FastAPI
 from app.auth.access import current_caller
 from app.http import problems
 from app.runs.router import router
-from tests.harnesses.runs import ME, Idle, ToyLake, request, running, toy_lake
+from tests.harnesses.runs import ME, Idle, RunsHarness, request, running, runs_harness
 from tests.patience import until
 
 
 @pytest.fixture(scope="module")
-async def toy(lakehouse) -> ToyLake:
-    return await toy_lake(lakehouse.lake)
+async def harness(lakehouse) -> RunsHarness:
+    return await runs_harness(lakehouse.lake)
 
 
 @pytest.fixture(scope="module")
-async def runs(toy: ToyLake):
-    async with running(toy.service(Idle(), max_running_per_engine=8)) as service:
+async def runs(harness: RunsHarness):
+    async with running(harness.service(Idle(), max_running_per_engine=8)) as service:
         yield service
 
 

@@ -11,7 +11,7 @@ from pyiceberg.catalog import Catalog
 
 from app.lakehouse.publish import publish
 from tests.conftest import Lakehouse
-from tests.harnesses.warehouse import World, open_world, unique
+from tests.harnesses.warehouse import WarehouseHarness, unique, warehouse_harness
 from tests.payloads import CANARY, PAYLOADS
 
 BUILDS = 12
@@ -22,11 +22,11 @@ names = texts.map(lambda parts: "".join(parts).lower()).filter(lambda name: name
 
 
 @pytest.fixture(scope="module")
-async def world(
+async def harness(
     lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
-    async with open_world(lakehouse, tmp_path_factory.mktemp("any")) as world:
-        yield world
+) -> AsyncIterator[WarehouseHarness]:
+    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("any")) as harness:
+        yield harness
 
 
 @settings(
@@ -35,7 +35,9 @@ async def world(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(names, min_size=1, max_size=20, unique_by=str.casefold))
-async def test_every_name_and_every_text_survives_a_build(world: World, called: list[str]) -> None:
+async def test_every_name_and_every_text_survives_a_build(
+    harness: WarehouseHarness, called: list[str]
+) -> None:
     raw, built = f"silver.{unique('raw')}", unique("any")
     row = {name: f"{name} of {number}" for number, name in enumerate(called)}
     data = pa.Table.from_pylist([row])
@@ -43,9 +45,9 @@ async def test_every_name_and_every_text_survives_a_build(world: World, called: 
     def write(catalog: Catalog) -> None:
         publish.replace_table(catalog, raw, data.to_reader(), run_id=uuid4().hex)
 
-    await world.lakehouse.catalog.run(write)
+    await harness.lakehouse.catalog.run(write)
     # The engine casts one column, for which it writes every name into the SQL.
-    await world.built(built, f"SELECT *, sum(1) OVER () AS total FROM {raw}")
-    found = await world.rows(built)
+    await harness.built(built, f"SELECT *, sum(1) OVER () AS total FROM {raw}")
+    found = await harness.rows(built)
     assert found == [{**row, "total": 1}]
     assert CANARY not in str(found)

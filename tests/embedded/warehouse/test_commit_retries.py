@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from app.config import Settings
 from app.lakehouse.connection import Lake
 from app.lakehouse.embedded.lakehouse import embedded_lakehouse
-from tests.harnesses.gateway import Gate, gate
+from tests.harnesses.gateway import GatewayHarness, gateway_harness
 from tests.http_server import Asked, serving
 from tests.scrapes import counted
 
@@ -61,13 +61,13 @@ def on_the_way_to(lake: Lake) -> Iterator[tuple[Catalog, str]]:
 
 
 @dataclass(frozen=True)
-class World:
-    gate: Gate
+class RetriesHarness:
+    gateway: GatewayHarness
     catalog: Catalog
     lake: Lake
 
     async def post(self, path: str, **body: Any) -> dict[str, Any]:
-        answer = await self.gate.client.post(
+        answer = await self.gateway.client.post(
             f"/api/v1{path}", params={"wait_seconds": 60}, json=body
         )
         assert answer.status_code == 200, answer.text
@@ -75,7 +75,7 @@ class World:
         return found
 
     async def retries(self) -> dict[tuple[str, ...], float]:
-        text = (await self.gate.client.get("/metrics")).text
+        text = (await self.gateway.client.get("/metrics")).text
         return counted(text, "asgard_commit_retries_total", "table", "reason")
 
     def rows(self, table: str) -> list[int]:
@@ -84,7 +84,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def harness(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RetriesHarness]:
     """A gateway, and its workers, that reach the catalog by the way round."""
     home: Path = tmp_path_factory.mktemp("retries")
     async with embedded_lakehouse(Settings(_env_file=None, asgard_home=home / "lake")) as found:
@@ -103,45 +103,47 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
                 iceberg_rest_warehouse=lake.catalog.warehouse,
                 iceberg_rest_credential=SecretStr(lake.catalog.credential or ""),
             )
-            async with gate(settings) as opened:
-                yield World(opened, catalog, lake)
+            async with gateway_harness(settings) as opened:
+                yield RetriesHarness(opened, catalog, lake)
 
 
-async def test_a_dbt_worker_that_comes_second_commits_again_and_is_counted(world: World) -> None:
-    await world.post("/dbt/transform", name="cr_gold", sql_query="SELECT 1 AS n")
-    before = await world.retries()
-    world.catalog.overtaken["cr_gold"] = 2
-    done = await world.post("/dbt/transform", name="cr_gold", sql_query="SELECT 2 AS n")
+async def test_a_dbt_worker_that_comes_second_commits_again_and_is_counted(
+    harness: RetriesHarness,
+) -> None:
+    await harness.post("/dbt/transform", name="cr_gold", sql_query="SELECT 1 AS n")
+    before = await harness.retries()
+    harness.catalog.overtaken["cr_gold"] = 2
+    done = await harness.post("/dbt/transform", name="cr_gold", sql_query="SELECT 2 AS n")
     assert (done["status"], done["row_count"]) == ("completed", 1), done
-    assert world.catalog.commits.count("cr_gold") == 3
-    after = await world.retries()
+    assert harness.catalog.commits.count("cr_gold") == 3
+    after = await harness.retries()
     assert after["published", "stale"] - before.get(("published", "stale"), 0) == 2
-    assert world.rows("gold.cr_gold") == [2]
+    assert harness.rows("gold.cr_gold") == [2]
 
 
 async def test_a_spark_worker_that_comes_second_commits_again_and_is_counted(
-    world: World,
+    harness: RetriesHarness,
 ) -> None:
     spark = {"destination_table": "cr_silver", "write_mode": "append"}
-    assert (await world.post("/spark/transform", sql="SELECT 1 AS n", **spark))["status"]
-    before = await world.retries()
-    world.catalog.overtaken["cr_silver"] = 1
-    done = await world.post("/spark/transform", sql="SELECT 2 AS n", **spark)
+    assert (await harness.post("/spark/transform", sql="SELECT 1 AS n", **spark))["status"]
+    before = await harness.retries()
+    harness.catalog.overtaken["cr_silver"] = 1
+    done = await harness.post("/spark/transform", sql="SELECT 2 AS n", **spark)
     assert done["status"] == "succeeded", done
-    assert world.catalog.commits.count("cr_silver") == 2
-    after = await world.retries()
+    assert harness.catalog.commits.count("cr_silver") == 2
+    after = await harness.retries()
     assert after["published", "stale"] - before.get(("published", "stale"), 0) == 1
-    assert world.rows("silver.cr_silver") == [1, 2, 7]
+    assert harness.rows("silver.cr_silver") == [1, 2, 7]
 
 
-async def test_a_worker_that_is_always_second_gives_up_and_says_so(world: World) -> None:
-    await world.post("/dbt/transform", name="cr_gold_never", sql_query="SELECT 1 AS n")
-    before = await world.retries()
-    world.catalog.overtaken["cr_gold_never"] = 9
-    done = await world.post("/dbt/transform", name="cr_gold_never", sql_query="SELECT 2 AS n")
+async def test_a_worker_that_is_always_second_gives_up_and_says_so(harness: RetriesHarness) -> None:
+    await harness.post("/dbt/transform", name="cr_gold_never", sql_query="SELECT 1 AS n")
+    before = await harness.retries()
+    harness.catalog.overtaken["cr_gold_never"] = 9
+    done = await harness.post("/dbt/transform", name="cr_gold_never", sql_query="SELECT 2 AS n")
     assert done["status"] == "failed"
     assert "Another writer changed" in done["error_message"]
-    assert world.catalog.commits.count("cr_gold_never") == 3
-    after = await world.retries()
+    assert harness.catalog.commits.count("cr_gold_never") == 3
+    after = await harness.retries()
     assert after["published", "stale"] - before.get(("published", "stale"), 0) == 2
-    assert world.rows("gold.cr_gold_never") == [1, 7, 7, 7]
+    assert harness.rows("gold.cr_gold_never") == [1, 7, 7, 7]

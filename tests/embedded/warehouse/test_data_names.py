@@ -15,7 +15,7 @@ from app.warehouse.dbt.project import DbtProject
 from app.warehouse.engine import ExtraColumn, Materialization, ModelSpec
 from tests.conftest import Lakehouse
 from tests.dbt_command import dbt
-from tests.harnesses.warehouse import World, open_world, unique
+from tests.harnesses.warehouse import WarehouseHarness, unique, warehouse_harness
 from tests.payloads import CANARY, JINJA, PAYLOADS
 
 BRACES = """'{' || '\r\n {' AS brace, '{}' AS "{} {" """
@@ -26,43 +26,45 @@ NUMBERED = {text: number for number, text in enumerate(PAYLOADS)}
 
 
 @pytest.fixture(scope="module")
-async def world(
+async def harness(
     lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
-    async with open_world(lakehouse, tmp_path_factory.mktemp("names")) as world:
-        yield world
+) -> AsyncIterator[WarehouseHarness]:
+    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("names")) as harness:
+        yield harness
 
 
 @pytest.fixture(scope="module")
-async def named(world: World) -> str:
+async def named(harness: WarehouseHarness) -> str:
     """Create a table whose columns and struct fields are named after every text."""
     table = pa.table({**{text: [n] for text, n in NUMBERED.items()}, "fields": [NUMBERED]})
-    return await silver(world, unique("named"), table)
+    return await silver(harness, unique("named"), table)
 
 
-async def silver(world: World, name: str, table: pa.Table) -> str:
+async def silver(harness: WarehouseHarness, name: str, table: pa.Table) -> str:
     def write(catalog: Any) -> None:
         reader = pa.RecordBatchReader.from_batches(table.schema, table.to_batches())
         publish.replace_table(catalog, f"silver.{name}", reader, run_id=uuid4().hex)
 
-    await world.lakehouse.catalog.run(write)
+    await harness.lakehouse.catalog.run(write)
     return f"silver.{name}"
 
 
-async def test_every_name_of_a_column_and_field_arrives_as_it_is(world: World, named: str) -> None:
+async def test_every_name_of_a_column_and_field_arrives_as_it_is(
+    harness: WarehouseHarness, named: str
+) -> None:
     name = unique("names")
-    await world.built(name, f"SELECT *, {CAST} FROM {named}")
-    assert await world.rows(name) == [{**as_named(world), **CAST_ROW}]
+    await harness.built(name, f"SELECT *, {CAST} FROM {named}")
+    assert await harness.rows(name) == [{**as_named(harness), **CAST_ROW}]
 
 
 async def test_the_project_shows_dbt_every_text_and_has_it_read_none(
-    world: World, named: str, tmp_path: Path
+    harness: WarehouseHarness, named: str, tmp_path: Path
 ) -> None:
-    lowered = world.target.dialect == "trino"
+    lowered = harness.target.dialect == "trino"
     # dbt-trino's MERGE doubles no quote in a column's name, and splits its list at commas.
     keys = [text for text in PAYLOADS if not (lowered and set(text) & {'"', ","})]
-    keyed = await silver(world, unique("keyed"), pa.table({t: [NUMBERED[t]] for t in keys}))
-    dashed = await silver(world, unique("dashed-table"), pa.table({"a": [1]}))
+    keyed = await silver(harness, unique("keyed"), pa.table({t: [NUMBERED[t]] for t in keys}))
+    dashed = await silver(harness, unique("dashed-table"), pa.table({"a": [1]}))
     schema, _, table = dashed.partition(".")
     specs = [
         spec(
@@ -80,11 +82,11 @@ async def test_the_project_shows_dbt_every_text_and_has_it_read_none(
         ),
         spec(f'SELECT a, {BRACES} FROM {schema}."{table}" -- {{'),
     ]
-    await world.built(specs[1].name, f"SELECT * FROM {keyed}")  # dbt merges into it
+    await harness.built(specs[1].name, f"SELECT * FROM {keyed}")  # dbt merges into it
     project = DbtProject(
-        lake=world.lakehouse.lake,
-        target=world.target,
-        sql_guard=world.sql_guard,
+        lake=harness.lakehouse.lake,
+        target=harness.target,
+        sql_guard=harness.sql_guard,
         project_dir=tmp_path,
         profiles_dir=tmp_path,
     )
@@ -100,9 +102,9 @@ async def test_the_project_shows_dbt_every_text_and_has_it_read_none(
     finally:
         await project.close()
 
-    whole, merged, texts = [await world.rows(spec.name) for spec in specs]
+    whole, merged, texts = [await harness.rows(spec.name) for spec in specs]
     extra = {f"extra_{t.lower() if lowered else t}": t for t in PAYLOADS}
-    assert whole == [{**as_named(world), "total": 1, **extra}]
+    assert whole == [{**as_named(harness), "total": 1, **extra}]
     assert merged == [{t.lower() if lowered else t: NUMBERED[t] for t in keys}]
     assert texts == [{"a": 1, "brace": "{\r\n {", "{} {": "{}"}]
     nodes = json.loads((tmp_path / "target" / "manifest.json").read_text())["nodes"]
@@ -117,9 +119,9 @@ async def test_the_project_shows_dbt_every_text_and_has_it_read_none(
     assert CANARY not in (tmp_path / "target" / "manifest.json").read_text()
 
 
-def as_named(world: World) -> dict[str, Any]:
+def as_named(harness: WarehouseHarness) -> dict[str, Any]:
     """The row of `named`; Trino's names have no capitals."""
-    if world.target.dialect == "trino":
+    if harness.target.dialect == "trino":
         return {text.lower(): n for text, n in NUMBERED.items()} | {"fields": NUMBERED}
     return {**NUMBERED, "fields": NUMBERED}
 

@@ -32,24 +32,24 @@ from app.runs.submission import Submission
 from app.warehouse.dbt.project import DbtProject
 from tests.conftest import Lakehouse
 from tests.dbt_command import dbt
-from tests.harnesses.warehouse import ENDLESS, NUMBERS, World, open_world, unique
+from tests.harnesses.warehouse import ENDLESS, NUMBERS, WarehouseHarness, unique, warehouse_harness
 
 FIRST = "SELECT * FROM (VALUES (1, 'a'), (2, 'b')) AS t (k, v)"
 SECOND = "SELECT * FROM (VALUES (2, 'B'), (3, 'C')) AS t (k, v)"
 
 
 @pytest.fixture(scope="module")
-async def world(
+async def harness(
     lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
-    async with open_world(lakehouse, tmp_path_factory.mktemp("dbt")) as world:
-        yield world
+) -> AsyncIterator[WarehouseHarness]:
+    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("dbt")) as harness:
+        yield harness
 
 
-async def test_a_transformation_is_built_and_described(world: World) -> None:
+async def test_a_transformation_is_built_and_described(harness: WarehouseHarness) -> None:
     name = unique("digits")
     sql = "SELECT n % 10 AS digit, count(*) AS numbers FROM silver.wh_numbers GROUP BY n % 10"
-    item = await world.transform(name, sql, description="Last digits", tags=("x",), owner="me")
+    item = await harness.transform(name, sql, description="Last digits", tags=("x",), owner="me")
     view = TransformationView.of(item)
     assert (view.status, view.row_count) == (TransformationStatus.COMPLETED, 10)
     assert (view.gold_table_name, view.description, view.owner) == (
@@ -59,26 +59,26 @@ async def test_a_transformation_is_built_and_described(world: World) -> None:
     )
     assert view.execution_time_seconds is not None
     assert 0 < view.execution_time_seconds < 60
-    again, compiled, runs = await world.service.get(view.transformation_id)
+    again, compiled, runs = await harness.service.get(view.transformation_id)
     assert again.record.doc.sql_query == sql
     assert compiled is not None
     assert "iceberg" in compiled
     assert [run.run_id for run in runs] == [view.run_id]
-    listed = await world.service.search(TransformationStatus.COMPLETED)
+    listed = await harness.service.search(TransformationStatus.COMPLETED)
     assert view.transformation_id in {item.record.id for item in listed}
 
 
-async def test_the_same_name_is_a_new_version_with_the_same_id(world: World) -> None:
+async def test_the_same_name_is_a_new_version_with_the_same_id(harness: WarehouseHarness) -> None:
     name = unique("again")
-    first = await world.transform(name, "SELECT 1 AS a")
-    second = await world.transform(name, "SELECT 2 AS b")
+    first = await harness.transform(name, "SELECT 1 AS a")
+    second = await harness.transform(name, "SELECT 2 AS b")
     assert second.record.id == first.record.id == transformation_id(name)
     assert second.record.version == first.record.version + 1
-    assert await world.rows(name) == [{"b": 2}]
+    assert await harness.rows(name) == [{"b": 2}]
 
 
 async def test_an_incremental_merge_run_twice_duplicates_no_rows(
-    world: World,
+    harness: WarehouseHarness,
 ) -> None:
     name = unique("merge")
     how: dict[str, Any] = {
@@ -86,19 +86,19 @@ async def test_an_incremental_merge_run_twice_duplicates_no_rows(
         "incremental_strategy": "merge",
         "unique_key": ("k",),
     }
-    await world.transform(name, FIRST, **how)
-    item = await world.transform(name, SECOND, **how)
+    await harness.transform(name, FIRST, **how)
+    item = await harness.transform(name, SECOND, **how)
     assert TransformationView.of(item).row_count == 3
     submission = Submission(ANONYMOUS, None, None, 60)
-    await world.service.run_again(item.record.id, submission, full_refresh=False)
-    assert await world.rows(name) == [{"k": 1, "v": "a"}, {"k": 2, "v": "B"}, {"k": 3, "v": "C"}]
-    again, _ = await world.service.run_again(item.record.id, submission, full_refresh=True)
+    await harness.service.run_again(item.record.id, submission, full_refresh=False)
+    assert await harness.rows(name) == [{"k": 1, "v": "a"}, {"k": 2, "v": "B"}, {"k": 3, "v": "C"}]
+    again, _ = await harness.service.run_again(item.record.id, submission, full_refresh=True)
     assert TransformationView.of(again).row_count == 2
 
 
-async def test_a_failed_run_is_reported_with_its_cause(world: World) -> None:
+async def test_a_failed_run_is_reported_with_its_cause(harness: WarehouseHarness) -> None:
     name = unique("fails")
-    item = await world.transform(
+    item = await harness.transform(
         name, "SELECT CAST(x AS integer) AS a FROM (VALUES 'no number') AS t (x)"
     )
     view = TransformationView.of(item)
@@ -123,13 +123,13 @@ async def test_a_failed_run_is_reported_with_its_cause(world: World) -> None:
     ],
 )
 async def test_a_definition_that_cannot_be_built_is_refused_and_changes_nothing(
-    world: World, fields: dict[str, Any], error: type[Exception]
+    harness: WarehouseHarness, fields: dict[str, Any], error: type[Exception]
 ) -> None:
     name = unique("refused")
     with pytest.raises(error):
-        await world.transform(name, **{"sql": fields.pop("sql_query", "SELECT 1 AS a"), **fields})
+        await harness.transform(name, **{"sql": fields.pop("sql_query", "SELECT 1 AS a"), **fields})
     with pytest.raises(NotFound):
-        await world.service.get(transformation_id(name))
+        await harness.service.get(transformation_id(name))
 
 
 @pytest.mark.parametrize(
@@ -141,62 +141,66 @@ async def test_a_definition_that_cannot_be_built_is_refused_and_changes_nothing(
     ],
 )
 async def test_an_error_has_its_position_in_the_callers_sql(
-    world: World, sql: str, line: int, column: int
+    harness: WarehouseHarness, sql: str, line: int, column: int
 ) -> None:
     with pytest.raises(SqlInvalid) as refused:
-        await world.transform(unique("refused"), sql)
-    validation = await world.service.validate(sql)
+        await harness.transform(unique("refused"), sql)
+    validation = await harness.service.validate(sql)
     assert validation.columns is None
     position = {"line": line, "column": column}
     assert refused.value.members["position"] == validation.position == position
 
 
-async def test_a_view_and_a_table_replace_one_another_only_on_request(world: World) -> None:
+async def test_a_view_and_a_table_replace_one_another_only_on_request(
+    harness: WarehouseHarness,
+) -> None:
     name = unique("both")
-    await world.transform(name, "SELECT 1 AS a")
+    await harness.transform(name, "SELECT 1 AS a")
     with pytest.raises(Conflict, match="would become a view"):
-        await world.transform(name, "SELECT 2 AS a", materialization="view")
-    await world.transform(name, "SELECT 2 AS a", materialization="view", replace=True)
+        await harness.transform(name, "SELECT 2 AS a", materialization="view")
+    await harness.transform(name, "SELECT 2 AS a", materialization="view", replace=True)
     with pytest.raises(Conflict, match="would become a table"):
-        await world.transform(name, "SELECT 3 AS a")
-    assert (await world.engine.preview(f"gold.{name}", 1)).rows == [[2]]
+        await harness.transform(name, "SELECT 3 AS a")
+    assert (await harness.engine.preview(f"gold.{name}", 1)).rows == [[2]]
 
 
-async def test_names_of_foreign_tables_are_refused(world: World) -> None:
+async def test_names_of_foreign_tables_are_refused(harness: WarehouseHarness) -> None:
     with pytest.raises(Conflict, match="data products"):
-        await world.transform("dp_sales", "SELECT 1 AS a")
+        await harness.transform("dp_sales", "SELECT 1 AS a")
     name = unique("Case")
-    await world.transform(name, "SELECT 1 AS a")
+    await harness.transform(name, "SELECT 1 AS a")
     with pytest.raises(Conflict):
-        await world.transform(name.lower(), "SELECT 1 AS a")
+        await harness.transform(name.lower(), "SELECT 1 AS a")
     foreign = unique("foreign")
-    await world.lakehouse.catalog.run(lambda c: c.create_table(f"gold.{foreign}", _one_column()))
+    await harness.lakehouse.catalog.run(lambda c: c.create_table(f"gold.{foreign}", _one_column()))
     with pytest.raises(Conflict, match="no transformation created it"):
-        await world.transform(foreign, "SELECT 1 AS a")
-    taken = await world.transform(foreign, "SELECT 1 AS a", replace=True)
+        await harness.transform(foreign, "SELECT 1 AS a")
+    taken = await harness.transform(foreign, "SELECT 1 AS a", replace=True)
     assert TransformationView.of(taken).status is TransformationStatus.COMPLETED
 
 
 async def test_concurrent_requests_for_one_name_create_one_transformation(
-    world: World,
+    harness: WarehouseHarness,
 ) -> None:
     name = unique("race")
     items = await asyncio.gather(
-        *(world.transform(name, f"SELECT {i % 2} AS a", wait=0) for i in range(6))
+        *(harness.transform(name, f"SELECT {i % 2} AS a", wait=0) for i in range(6))
     )
     assert {item.record.id for item in items} == {transformation_id(name)}
-    ends = [await world.runs.wait(i.run.run_id, 60) for i in items if i.run]
+    ends = [await harness.runs.wait(i.run.run_id, 60) for i in items if i.run]
     assert {run.state for run in ends} == {RunState.SUCCEEDED}
-    assert len(await world.rows(name)) == 1
+    assert len(await harness.rows(name)) == 1
 
 
-async def test_a_key_gives_the_same_run_and_another_body_is_refused(world: World) -> None:
+async def test_a_key_gives_the_same_run_and_another_body_is_refused(
+    harness: WarehouseHarness,
+) -> None:
     name, key = unique("key"), uuid4().hex
     body = TransformationCreate(name=name, sql_query="SELECT 1 AS a")
 
     async def create(body_hash: str) -> tuple[str, bool]:
         submission = Submission(ANONYMOUS, IdempotencyKey(key, ANONYMOUS, body_hash), None, 60)
-        item, claim = await world.service.create_transformation(body, submission, replace=False)
+        item, claim = await harness.service.create_transformation(body, submission, replace=False)
         assert item.run is not None
         return item.run.run_id, claim.replayed
 
@@ -207,44 +211,48 @@ async def test_a_key_gives_the_same_run_and_another_body_is_refused(world: World
         await create("other")
 
 
-async def test_a_transformation_with_a_current_run_cannot_be_deleted(world: World) -> None:
-    item = await world.transform(unique("busy"), ENDLESS, wait=0)
+async def test_a_transformation_with_a_current_run_cannot_be_deleted(
+    harness: WarehouseHarness,
+) -> None:
+    item = await harness.transform(unique("busy"), ENDLESS, wait=0)
     assert item.run is not None
     with pytest.raises(Conflict) as refused:
-        await world.service.delete(item.record.id, ANONYMOUS, drop_table=False)
+        await harness.service.delete(item.record.id, ANONYMOUS, drop_table=False)
     assert refused.value.members["conflicting_id"] == item.run.run_id
-    await world.runs.cancel(item.run.run_id, ANONYMOUS)
-    ended = await world.runs.wait(item.run.run_id, 30)
+    await harness.runs.cancel(item.run.run_id, ANONYMOUS)
+    ended = await harness.runs.wait(item.run.run_id, 30)
     assert (ended.state, ended.engine_state) == (RunState.CANCELLED, None)
-    await world.service.delete(item.record.id, ANONYMOUS, drop_table=False)
+    await harness.service.delete(item.record.id, ANONYMOUS, drop_table=False)
 
 
-async def test_a_deleted_transformation_keeps_its_table_by_default(world: World) -> None:
+async def test_a_deleted_transformation_keeps_its_table_by_default(
+    harness: WarehouseHarness,
+) -> None:
     retained, dropped, view = unique("retained"), unique("dropped"), unique("view")
     for name in (retained, dropped):
-        await world.transform(name, "SELECT 1 AS a")
-    await world.transform(view, "SELECT 1 AS a", materialization="view")
-    await world.service.delete(transformation_id(retained), ANONYMOUS, drop_table=False)
+        await harness.transform(name, "SELECT 1 AS a")
+    await harness.transform(view, "SELECT 1 AS a", materialization="view")
+    await harness.service.delete(transformation_id(retained), ANONYMOUS, drop_table=False)
     for name in (dropped, view):
-        await world.service.delete(transformation_id(name), ANONYMOUS, drop_table=True)
-    catalog = world.lakehouse.catalog
+        await harness.service.delete(transformation_id(name), ANONYMOUS, drop_table=True)
+    catalog = harness.lakehouse.catalog
     assert await catalog.table(f"gold.{retained}") is not None
     assert await catalog.table(f"gold.{dropped}") is None
     assert await catalog.view(f"gold.{view}") is None
     with pytest.raises(NotFound):
-        await world.service.get(transformation_id(retained))
-    back = await world.transform(retained, "SELECT 2 AS a")
+        await harness.service.get(transformation_id(retained))
+    back = await harness.transform(retained, "SELECT 2 AS a")
     assert TransformationView.of(back).status is TransformationStatus.COMPLETED
 
 
-async def test_validation_explains_errors_and_suggests_tables(world: World) -> None:
-    good = await world.service.validate("SELECT n FROM silver.wh_numbers")
+async def test_validation_explains_errors_and_suggests_tables(harness: WarehouseHarness) -> None:
+    good = await harness.service.validate("SELECT n FROM silver.wh_numbers")
     assert good.columns is not None
     assert [(c.name, c.type) for c in good.columns] == [("n", "bigint")]
-    missing = await world.service.validate("SELECT n FROM silver.wh_nubers")
+    missing = await harness.service.validate("SELECT n FROM silver.wh_nubers")
     assert missing.columns is None
     assert "silver.wh_numbers" in missing.suggested_tables
-    broken = await world.service.validate("SELECT 1 AS a,\n FROM FROM")
+    broken = await harness.service.validate("SELECT 1 AS a,\n FROM FROM")
     assert broken.columns is None
     assert broken.position is not None
 
@@ -257,20 +265,20 @@ async def test_validation_explains_errors_and_suggests_tables(world: World) -> N
     ],
 )
 async def test_validation_refuses_sql_that_the_engine_does_not_support(
-    world: World, sql: str, reason: str
+    harness: WarehouseHarness, sql: str, reason: str
 ) -> None:
-    validation = await world.service.validate(sql)
+    validation = await harness.service.validate(sql)
     assert validation.columns is None
     assert reason in validation.message
 
 
-async def test_silver_and_gold_are_listed_from_their_metadata(world: World) -> None:
+async def test_silver_and_gold_are_listed_from_their_metadata(harness: WarehouseHarness) -> None:
     name, view = unique("listed"), unique("listed")
-    await world.transform(name, "SELECT 1 AS a, 'x' AS b", tags=("t",))
-    await world.transform(view, f"SELECT a FROM gold.{name}", materialization="view")
-    silver = {info.table: info for info in await world.service.silver_sources()}
+    await harness.transform(name, "SELECT 1 AS a, 'x' AS b", tags=("t",))
+    await harness.transform(view, f"SELECT a FROM gold.{name}", materialization="view")
+    silver = {info.table: info for info in await harness.service.silver_sources()}
     assert silver["silver.wh_numbers"].rows == NUMBERS
-    gold = {table.info.table: table for table in await world.service.gold_tables()}
+    gold = {table.info.table: table for table in await harness.service.gold_tables()}
     assert gold[f"gold.{name}"].doc is not None
     assert gold[f"gold.{name}"].materialization == "table"
     assert gold[f"gold.{view}"].materialization == "view"
@@ -278,60 +286,60 @@ async def test_silver_and_gold_are_listed_from_their_metadata(world: World) -> N
 
 
 async def test_the_project_builds_by_hand_and_gives_the_same_rows(
-    lakehouse: Lakehouse, world: World, tmp_path: Path
+    lakehouse: Lakehouse, harness: WarehouseHarness, tmp_path: Path
 ) -> None:
-    world = world.apart(tmp_path)
+    harness = harness.apart(tmp_path)
     base, view, merged, appended, top = (
         unique(n) for n in ("base", "view", "merged", "appended", "top")
     )
     key: dict[str, Any] = {"materialization": "incremental", "unique_key": ("digit",)}
-    await world.transform(
+    await harness.transform(
         base, "SELECT n % 3 AS digit, sum(n) AS total FROM silver.wh_numbers GROUP BY n % 3"
     )
-    await world.transform(
+    await harness.transform(
         view,
         f"SELECT digit, total / 2 AS half, 'it''s' AS word FROM gold.{base}",
         materialization="view",
     )
-    await world.transform(merged, f"SELECT digit, half FROM gold.{view}", **key)
-    await world.transform(
+    await harness.transform(merged, f"SELECT digit, half FROM gold.{view}", **key)
+    await harness.transform(
         appended,
         f"SELECT digit FROM gold.{base}",
         incremental_strategy="delete_insert",
         **key,
     )
-    await world.transform(
+    await harness.transform(
         top, f"SELECT m.digit, m.half, v.word FROM gold.{merged} m JOIN gold.{view} v "
         "ON m.digit = v.digit", description="Made of é, \"quotes\" and 'more'", tags=("t",)
     )  # fmt: skip
     tables = (base, merged, appended, top)
-    ours = {name: await world.rows(name) for name in tables}
+    ours = {name: await harness.rows(name) for name in tables}
     for name in tables:
         await lakehouse.catalog.drop_table(f"gold.{name}")
     await lakehouse.catalog.drop_view(f"gold.{view}")
 
-    await world.project.open()
-    await world.project.write()
+    await harness.project.open()
+    await harness.project.write()
     folder = tmp_path / "dbt"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "profiles.yml").stat().st_mode & 0o777 == 0o600
     for _ in range(2):
         await dbt("build", folder)
-        assert {name: await world.rows(name) for name in tables} == ours
+        assert {name: await harness.rows(name) for name in tables} == ours
     await dbt("run", folder, "--full-refresh")
-    assert {name: await world.rows(name) for name in tables} == ours
+    assert {name: await harness.rows(name) for name in tables} == ours
 
-    await world.service.delete(transformation_id(top), ANONYMOUS, drop_table=True)
-    await world.project.write()
+    await harness.service.delete(transformation_id(top), ANONYMOUS, drop_table=True)
+    await harness.project.write()
     assert not (folder / "models" / "gold" / f"{top}.sql").exists()
     assert (folder / "models" / "gold" / f"{base}.sql").exists()
-    await world.project.close()
+    await harness.project.close()
 
 
-async def test_the_archive_is_the_project_without_its_secrets(world: World) -> None:
+async def test_the_archive_is_the_project_without_its_secrets(harness: WarehouseHarness) -> None:
     name = unique("packed")
-    await world.transform(name, "SELECT n FROM silver.wh_numbers")
-    packed = await world.service.project_archive()
+    await harness.transform(name, "SELECT n FROM silver.wh_numbers")
+    packed = await harness.service.project_archive()
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(packed))) as archive:
         texts = {
             member.name.removeprefix("asgard-dbt/"): file.read().decode()
@@ -341,23 +349,23 @@ async def test_the_archive_is_the_project_without_its_secrets(world: World) -> N
     assert "{{ source('silver', 'wh_numbers') }}" in texts[f"models/gold/{name}.sql"]
     assert {"dbt_project.yml", "profiles.yml", "macros/lake.sql", "README.md"} <= set(texts)
     whole = "".join(texts.values())
-    lake = world.lakehouse.lake
+    lake = harness.lakehouse.lake
     assert lake.s3.secret_key not in whole
     assert lake.s3.access_key not in whole
-    assert str(world.lakehouse.home) not in whole
+    assert str(harness.lakehouse.home) not in whole
 
 
 async def test_a_directory_that_cannot_be_written_is_named_at_the_start(
-    world: World, tmp_path: Path
+    harness: WarehouseHarness, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
     for number, variable in enumerate(("DBT_PROJECT_DIR", "DBT_PROFILES_DIR")):
         folders = [tmp_path / "one", tmp_path / "two"]
         folders[number] = tmp_path / "file" / "below"
         project = DbtProject(
-            lake=world.lakehouse.lake,
-            target=world.target,
-            sql_guard=world.sql_guard,
+            lake=harness.lakehouse.lake,
+            target=harness.target,
+            sql_guard=harness.sql_guard,
             project_dir=folders[0],
             profiles_dir=folders[1],
         )
@@ -365,12 +373,12 @@ async def test_a_directory_that_cannot_be_written_is_named_at_the_start(
             await project.open()
 
 
-async def test_other_profiles_are_left_alone(world: World, tmp_path: Path) -> None:
+async def test_other_profiles_are_left_alone(harness: WarehouseHarness, tmp_path: Path) -> None:
     (tmp_path / "profiles.yml").write_text("mine: {target: x}\n")
     project = DbtProject(
-        lake=world.lakehouse.lake,
-        target=world.target,
-        sql_guard=world.sql_guard,
+        lake=harness.lakehouse.lake,
+        target=harness.target,
+        sql_guard=harness.sql_guard,
         project_dir=tmp_path / "project",
         profiles_dir=tmp_path,
     )
@@ -381,7 +389,7 @@ async def test_other_profiles_are_left_alone(world: World, tmp_path: Path) -> No
         await project.close()
     profiles = yaml.safe_load((tmp_path / "profiles.yml").read_text())
     assert profiles["mine"] == {"target": "x"}
-    assert profiles["asgard"]["outputs"]["lake"]["type"] == world.target.dialect
+    assert profiles["asgard"]["outputs"]["lake"]["type"] == harness.target.dialect
 
 
 def _one_column() -> Any:

@@ -20,7 +20,7 @@ from app.runs.handler import ReconciledAsFailed
 from app.runs.model import Run, RunKind, RunState
 from app.warehouse.engine import Materialization, ModelSpec
 from tests.conftest import Lakehouse
-from tests.harnesses.warehouse import ENDLESS, computing, open_world
+from tests.harnesses.warehouse import ENDLESS, computing, warehouse_harness
 from tests.patience import until
 
 ROWS = pa.table({"a": [1]})
@@ -42,12 +42,12 @@ async def settling(hidden: Lakehouse, kind: RunKind, home: Path) -> AsyncIterato
         finally:
             await engine.close()
     else:
-        async with open_world(hidden, home) as world:
+        async with warehouse_harness(hidden, home) as harness:
 
             async def reconcile(run: Run) -> Any:
                 schema, _, name = run.target.partition(".")
                 spec = ModelSpec(schema_name=schema, name=name, sql="SELECT 1 AS a")
-                return await world.engine.reconcile(spec, run)
+                return await harness.engine.reconcile(spec, run)
 
             yield reconcile
 
@@ -126,10 +126,10 @@ async def test_a_run_that_never_started_has_changed_nothing(
 
 
 async def test_runs_record_what_their_table_was_before(hidden: Lakehouse, tmp_path: Path) -> None:
-    async with open_world(hidden, tmp_path) as world:
+    async with warehouse_harness(hidden, tmp_path) as harness:
         name = f"hidden_{uuid4().hex[:8]}"
-        first = await world.built(name, "SELECT 1 AS a")
-        second = await world.built(name, "SELECT 2 AS a")
+        first = await harness.built(name, "SELECT 1 AS a")
+        second = await harness.built(name, "SELECT 2 AS a")
     assert first.output is not None
     assert (first.engine[HEAD], second.engine[HEAD]) == (None, first.output.snapshot_id)
 
@@ -147,9 +147,9 @@ class Overwritten(Catalog):
 
 async def test_a_view_of_another_writer_is_not_the_runs(hidden: Lakehouse, tmp_path: Path) -> None:
     catalog = Overwritten(hidden.lake)
-    async with open_world(replace(hidden, catalog=catalog), tmp_path) as world:
+    async with warehouse_harness(replace(hidden, catalog=catalog), tmp_path) as harness:
         name = f"hidden_{uuid4().hex[:8]}"
-        run = await world.build(name, "SELECT 1 AS a", materialization=Materialization.VIEW)
+        run = await harness.build(name, "SELECT 1 AS a", materialization=Materialization.VIEW)
     await catalog.close()
     assert run.failure is not None
     assert (run.failure.cause, run.failure.retryable) == (FailureCause.LOST, False)
@@ -159,9 +159,9 @@ async def test_a_view_of_another_writer_is_not_the_runs(hidden: Lakehouse, tmp_p
 async def test_a_build_that_is_cancelled_before_it_publishes_has_changed_nothing(
     hidden: Lakehouse, tmp_path: Path
 ) -> None:
-    async with open_world(hidden, tmp_path) as world:
-        run = await world.start(f"hidden_{uuid4().hex[:8]}", ENDLESS)
-        await until(lambda: computing(world, run))
-        await world.runs.cancel(run.run_id, ANONYMOUS)
-        ended = await world.runs.wait(run.run_id, 30)
+    async with warehouse_harness(hidden, tmp_path) as harness:
+        run = await harness.start(f"hidden_{uuid4().hex[:8]}", ENDLESS)
+        await until(lambda: computing(harness, run))
+        await harness.runs.cancel(run.run_id, ANONYMOUS)
+        ended = await harness.runs.wait(run.run_id, 30)
     assert ended.state is RunState.CANCELLED, ended.failure

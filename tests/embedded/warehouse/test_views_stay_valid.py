@@ -21,7 +21,7 @@ from app.runs.service import RunService
 from app.runs.submission import RunRequest, Submission
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 from tests.conftest import Lakehouse
-from tests.harnesses.warehouse import World, open_world, unique
+from tests.harnesses.warehouse import WarehouseHarness, unique, warehouse_harness
 
 VIEW: dict[str, Any] = {"materialization": Materialization.VIEW}
 APPEND: dict[str, Any] = {
@@ -36,18 +36,20 @@ MERGE: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-async def world(
+async def harness(
     lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
-    async with open_world(lakehouse, tmp_path_factory.mktemp("views")) as world:
-        yield world
+) -> AsyncIterator[WarehouseHarness]:
+    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("views")) as harness:
+        yield harness
 
 
-async def seen(world: World, name: str) -> tuple[list[tuple[str, str]], list[list[Any]]]:
+async def seen(
+    harness: WarehouseHarness, name: str
+) -> tuple[list[tuple[str, str]], list[list[Any]]]:
     """Return what a reader sees of the view. Catalog and engine report the same columns."""
-    info = await world.lakehouse.catalog.view(f"gold.{name}")
+    info = await harness.lakehouse.catalog.view(f"gold.{name}")
     assert info is not None
-    preview = await world.engine.preview(f"gold.{name}", 10)
+    preview = await harness.engine.preview(f"gold.{name}", 10)
     columns = [(column.name, column.type) for column in preview.columns]
     assert columns == [(column.name, column.type) for column in info.columns]
     return columns, preview.rows
@@ -57,12 +59,12 @@ def rebuilt(run: Run) -> list[str]:
     return [event.message.split()[0] for event in run.events if event.reason == "ViewRebuilt"]
 
 
-async def over(world: World, base: str) -> tuple[str, str, str]:
+async def over(harness: WarehouseHarness, base: str) -> tuple[str, str, str]:
     """Create a view of all columns, one over it, and one that reads both and the table."""
     low, mid, top = unique("low"), unique("mid"), unique("top")
-    await world.built(low, f"SELECT * FROM gold.{base}", **VIEW)
-    await world.built(mid, f"SELECT a AS b FROM gold.{low}", **VIEW)
-    await world.built(
+    await harness.built(low, f"SELECT * FROM gold.{base}", **VIEW)
+    await harness.built(mid, f"SELECT a AS b FROM gold.{low}", **VIEW)
+    await harness.built(
         top,
         f"SELECT m.b, x.a FROM gold.{mid} AS m JOIN gold.{low} AS l ON l.a = m.b "
         f"JOIN gold.{base} AS x ON x.a = m.b",
@@ -71,45 +73,47 @@ async def over(world: World, base: str) -> tuple[str, str, str]:
     return low, mid, top
 
 
-async def test_views_work_when_types_and_columns_of_their_table_change(world: World) -> None:
+async def test_views_work_when_types_and_columns_of_their_table_change(
+    harness: WarehouseHarness,
+) -> None:
     base = unique("base")
-    await world.built(base, "SELECT 1 AS a")
-    low, mid, top = await over(world, base)
-    made_by = (await world.lakehouse.catalog.view(f"gold.{low}")).properties[RUN_ID_PROPERTY]  # type: ignore[union-attr]
-    run = await world.built(base, "SELECT 'x' AS a, true AS c")
+    await harness.built(base, "SELECT 1 AS a")
+    low, mid, top = await over(harness, base)
+    made_by = (await harness.lakehouse.catalog.view(f"gold.{low}")).properties[RUN_ID_PROPERTY]  # type: ignore[union-attr]
+    run = await harness.built(base, "SELECT 'x' AS a, true AS c")
     assert rebuilt(run) == [f"gold.{name}" for name in (low, mid, top)]
     text = "varchar"
-    assert await seen(world, low) == ([("a", text), ("c", "boolean")], [["x", True]])
-    assert await seen(world, mid) == ([("b", text)], [["x"]])
-    assert await seen(world, top) == ([("b", text), ("a", text)], [["x", "x"]])
-    info = await world.lakehouse.catalog.view(f"gold.{low}")
+    assert await seen(harness, low) == ([("a", text), ("c", "boolean")], [["x", True]])
+    assert await seen(harness, mid) == ([("b", text)], [["x"]])
+    assert await seen(harness, top) == ([("b", text), ("a", text)], [["x", "x"]])
+    info = await harness.lakehouse.catalog.view(f"gold.{low}")
     assert info is not None
     assert info.properties[RUN_ID_PROPERTY] == made_by
 
 
-async def test_a_view_whose_columns_stay_the_same_is_not_rebuilt(world: World) -> None:
+async def test_a_view_whose_columns_stay_the_same_is_not_rebuilt(harness: WarehouseHarness) -> None:
     base, view = unique("base"), unique("view")
-    await world.built(base, "SELECT 1 AS a")
-    await world.built(view, f"SELECT a FROM gold.{base}", **VIEW)
-    before = await world.lakehouse.catalog.view(f"gold.{view}")
-    run = await world.built(base, "SELECT 2 AS a, 'more' AS b")
+    await harness.built(base, "SELECT 1 AS a")
+    await harness.built(view, f"SELECT a FROM gold.{base}", **VIEW)
+    before = await harness.lakehouse.catalog.view(f"gold.{view}")
+    run = await harness.built(base, "SELECT 2 AS a, 'more' AS b")
     assert rebuilt(run) == []
-    after = await world.lakehouse.catalog.view(f"gold.{view}")
+    after = await harness.lakehouse.catalog.view(f"gold.{view}")
     assert before is not None
     assert after is not None
     assert after.last_updated == before.last_updated
-    assert await seen(world, view) == ([("a", "integer")], [[2]])
+    assert await seen(harness, view) == ([("a", "integer")], [[2]])
 
 
 @pytest.mark.parametrize("how", [{}, {**MERGE, "unique_key": ("z",), "full_refresh": True}])
 async def test_a_change_that_would_break_a_view_is_refused_and_names_the_view(
-    world: World, how: dict[str, Any]
+    harness: WarehouseHarness, how: dict[str, Any]
 ) -> None:
     base = unique("base")
-    await world.built(base, "SELECT 1 AS a, 2 AS d")
-    low, mid, top = await over(world, base)
-    snapshot = await world.snapshot(base)
-    run = await world.build(
+    await harness.built(base, "SELECT 1 AS a, 2 AS d")
+    low, mid, top = await over(harness, base)
+    snapshot = await harness.snapshot(base)
+    run = await harness.build(
         base, "SELECT 2 AS other, 1 AS z", **({**how, "unique_key": ("z",)} if how else {})
     )
     assert run.failure is not None
@@ -117,65 +121,69 @@ async def test_a_change_that_would_break_a_view_is_refused_and_names_the_view(
     for name in (mid, top):
         assert f"gold.{name}: " in run.failure.message
     assert "Nothing was changed" in run.failure.message
-    assert await world.snapshot(base) == snapshot
-    assert await seen(world, mid) == ([("b", "integer")], [[1]])
-    assert (await seen(world, low))[1] == [[1, 2]]
+    assert await harness.snapshot(base) == snapshot
+    assert await seen(harness, mid) == ([("b", "integer")], [[1]])
+    assert (await seen(harness, low))[1] == [[1, 2]]
 
 
 @pytest.mark.parametrize("how", [APPEND, MERGE])
 async def test_an_increment_that_adds_a_column_rebuilds_views_of_all(
-    world: World, how: dict[str, Any]
+    harness: WarehouseHarness, how: dict[str, Any]
 ) -> None:
     base, view = unique("base"), unique("view")
-    await world.built(base, "SELECT 1 AS a", **how)
-    await world.built(view, f"SELECT * FROM gold.{base} WHERE a > 1", **VIEW)
-    run = await world.built(base, "SELECT 2 AS a, 'x' AS b", **how)
+    await harness.built(base, "SELECT 1 AS a", **how)
+    await harness.built(view, f"SELECT * FROM gold.{base} WHERE a > 1", **VIEW)
+    run = await harness.built(base, "SELECT 2 AS a, 'x' AS b", **how)
     assert rebuilt(run) == [f"gold.{view}"]
-    assert await seen(world, view) == ([("a", "integer"), ("b", "varchar")], [[2, "x"]])
+    assert await seen(harness, view) == ([("a", "integer"), ("b", "varchar")], [[2, "x"]])
 
 
-async def test_a_view_with_new_columns_rebuilds_the_views_over_it(world: World) -> None:
+async def test_a_view_with_new_columns_rebuilds_the_views_over_it(
+    harness: WarehouseHarness,
+) -> None:
     low, high = unique("low"), unique("high")
-    await world.built(low, "SELECT 1 AS a", **VIEW)
-    await world.built(high, f"SELECT * FROM gold.{low}", **VIEW)
-    await world.built(low, "SELECT 'x' AS a", **VIEW)
-    assert await seen(world, high) == ([("a", "varchar")], [["x"]])
-    run = await world.build(low, "SELECT 'x' AS c", **VIEW)
+    await harness.built(low, "SELECT 1 AS a", **VIEW)
+    await harness.built(high, f"SELECT * FROM gold.{low}", **VIEW)
+    await harness.built(low, "SELECT 'x' AS a", **VIEW)
+    assert await seen(harness, high) == ([("a", "varchar")], [["x"]])
+    run = await harness.build(low, "SELECT 'x' AS c", **VIEW)
     assert rebuilt(run) == [f"gold.{high}"]
     narrow = unique("narrow")
-    await world.built(narrow, f"SELECT c FROM gold.{high}", **VIEW)
-    refused = await world.build(low, "SELECT 1 AS d", **VIEW)
+    await harness.built(narrow, f"SELECT c FROM gold.{high}", **VIEW)
+    refused = await harness.build(low, "SELECT 1 AS d", **VIEW)
     assert refused.failure is not None
     assert f"gold.{narrow}: " in refused.failure.message
-    assert (await seen(world, low))[1] == [["x"]]
+    assert (await seen(harness, low))[1] == [["x"]]
 
 
-async def test_a_table_that_replaces_a_view_rebuilds_the_views_over_it(world: World) -> None:
+async def test_a_table_that_replaces_a_view_rebuilds_the_views_over_it(
+    harness: WarehouseHarness,
+) -> None:
     base, view = unique("base"), unique("view")
-    await world.built(base, "SELECT 1 AS a", **VIEW)
-    await world.built(view, f"SELECT * FROM gold.{base}", **VIEW)
-    await world.built(base, "SELECT 'x' AS a", replace=True)
-    assert await seen(world, view) == ([("a", "varchar")], [["x"]])
-    await world.built(base, "SELECT 1.5 AS a", replace=True, **VIEW)
-    assert await seen(world, view) == ([("a", "decimal(2,1)")], [["1.5"]])
+    await harness.built(base, "SELECT 1 AS a", **VIEW)
+    await harness.built(view, f"SELECT * FROM gold.{base}", **VIEW)
+    await harness.built(base, "SELECT 'x' AS a", replace=True)
+    assert await seen(harness, view) == ([("a", "varchar")], [["x"]])
+    await harness.built(base, "SELECT 1.5 AS a", replace=True, **VIEW)
+    assert await seen(harness, view) == ([("a", "decimal(2,1)")], [["1.5"]])
 
 
-async def test_a_view_that_was_already_invalid_stops_nothing(world: World) -> None:
+async def test_a_view_that_was_already_invalid_stops_nothing(harness: WarehouseHarness) -> None:
     base, gone, view = unique("base"), unique("gone"), unique("view")
-    await world.built(base, "SELECT 1 AS a")
-    await world.built(gone, "SELECT 1 AS a")
-    await world.built(view, f"SELECT b.a FROM gold.{base} AS b, gold.{gone} AS g", **VIEW)
-    await world.lakehouse.catalog.drop_table(f"gold.{gone}")
-    run = await world.built(base, "SELECT 'x' AS a")
-    assert await world.rows(base) == [{"a": "x"}]
-    assert await world.engine.reconcile(ModelSpec.model_validate(run.spec), run) is not None
+    await harness.built(base, "SELECT 1 AS a")
+    await harness.built(gone, "SELECT 1 AS a")
+    await harness.built(view, f"SELECT b.a FROM gold.{base} AS b, gold.{gone} AS g", **VIEW)
+    await harness.lakehouse.catalog.drop_table(f"gold.{gone}")
+    run = await harness.built(base, "SELECT 'x' AS a")
+    assert await harness.rows(base) == [{"a": "x"}]
+    assert await harness.engine.reconcile(ModelSpec.model_validate(run.spec), run) is not None
 
 
-async def test_columns_of_every_type_stand_in_for_a_table(world: World) -> None:
+async def test_columns_of_every_type_stand_in_for_a_table(harness: WarehouseHarness) -> None:
     base, view = unique("base"), unique("view")
-    await world.built(base, "SELECT 1 AS only")
-    await world.built(view, f"SELECT * FROM gold.{base}", **VIEW)
-    await world.built(
+    await harness.built(base, "SELECT 1 AS only")
+    await harness.built(view, f"SELECT * FROM gold.{base}", **VIEW)
+    await harness.built(
         base,
         """SELECT CAST(1 AS bigint) AS big, CAST(1.25 AS decimal(10, 2)) AS price,
         CAST(1 AS real) AS r, CAST(1 AS double) AS d, CAST('x' AS varchar) AS word, true AS yes,
@@ -185,31 +193,31 @@ async def test_columns_of_every_type_stand_in_for_a_table(world: World) -> None:
         MAP(ARRAY['a'], ARRAY[1]) AS lookup,
         CAST(ROW(1, 'x') AS ROW(id integer, t varchar)) AS pair""",
     )
-    columns, rows = await seen(world, view)
-    assert dict(columns) == await world.types(base)
+    columns, rows = await seen(harness, view)
+    assert dict(columns) == await harness.types(base)
     assert len(rows) == 1
 
 
 async def test_reconciling_a_run_that_was_cut_off_rebuilds_its_views(
-    world: World,
+    harness: WarehouseHarness,
 ) -> None:
     base, view = unique("base"), unique("view")
-    await world.built(base, "SELECT 1 AS a")
-    await world.built(view, f"SELECT * FROM gold.{base}", **VIEW)
-    stale = await world.lakehouse.catalog.view(f"gold.{view}")
-    run = await world.built(base, "SELECT 'x' AS a")
+    await harness.built(base, "SELECT 1 AS a")
+    await harness.built(view, f"SELECT * FROM gold.{base}", **VIEW)
+    stale = await harness.lakehouse.catalog.view(f"gold.{view}")
+    run = await harness.built(base, "SELECT 'x' AS a")
     assert stale is not None
-    await world.lakehouse.catalog.replace_view(
+    await harness.lakehouse.catalog.replace_view(
         stale.table, stale.sql, stale.columns, {RUN_ID_PROPERTY: "r"}
     )
-    outcome = await world.engine.reconcile(ModelSpec.model_validate(run.spec), run)
+    outcome = await harness.engine.reconcile(ModelSpec.model_validate(run.spec), run)
     assert outcome is not None
-    assert await seen(world, view) == ([("a", "varchar")], [["x"]])
+    assert await seen(harness, view) == ([("a", "varchar")], [["x"]])
 
 
 @pytest.fixture(scope="module")
 async def spark(
-    lakehouse: Lakehouse, world: World, tmp_path_factory: pytest.TempPathFactory
+    lakehouse: Lakehouse, harness: WarehouseHarness, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[tuple[RunService, SparkRunHandler]]:
     home = tmp_path_factory.mktemp("spark")
     store, catalog = lakehouse.store, lakehouse.catalog
@@ -222,7 +230,7 @@ async def spark(
         workers=1,
     )
     sources = SourceResolver(store, BronzeManifests(store))
-    driver = SparkRunHandler(engine, catalog, sources, world.engine)
+    driver = SparkRunHandler(engine, catalog, sources, harness.engine)
     runs = RunService(
         store=store,
         catalog=catalog,
@@ -256,23 +264,23 @@ async def overwrite(runs: RunService, table: str, select: str) -> Run:
 
 
 async def test_a_spark_overwrite_rebuilds_views_or_names_those_it_broke(
-    world: World, spark: tuple[RunService, SparkRunHandler]
+    harness: WarehouseHarness, spark: tuple[RunService, SparkRunHandler]
 ) -> None:
     runs, driver = spark
     table, view, narrow = f"sv_{uuid4().hex[:8]}", unique("view"), unique("narrow")
     assert (await overwrite(runs, table, "SELECT 1 AS a")).state is RunState.SUCCEEDED
-    await world.built(view, f"SELECT * FROM silver.{table}", **VIEW)
+    await harness.built(view, f"SELECT * FROM silver.{table}", **VIEW)
     run = await overwrite(runs, table, "SELECT 'x' AS a, 2 AS b")
     assert (run.state, rebuilt(run)) == (RunState.SUCCEEDED, [f"gold.{view}"])
-    assert await seen(world, view) == ([("a", "varchar"), ("b", "integer")], [["x", 2]])
-    await world.built(narrow, f"SELECT b FROM silver.{table}", **VIEW)
+    assert await seen(harness, view) == ([("a", "varchar"), ("b", "integer")], [["x", 2]])
+    await harness.built(narrow, f"SELECT b FROM silver.{table}", **VIEW)
     broke = await overwrite(runs, table, "SELECT 1.5D AS a")
     assert broke.failure is not None
     assert (broke.state, broke.failure.cause) == (RunState.FAILED, "sql_error")
     assert f"silver.{table} was written" in broke.failure.message
     assert f"gold.{narrow}: " in broke.failure.message
-    assert await seen(world, view) == ([("a", "double")], [[1.5]])
+    assert await seen(harness, view) == ([("a", "double")], [[1.5]])
     with pytest.raises(ReconciledAsFailed, match=f"gold.{narrow}: "):
         await driver.reconcile(broke)
     with pytest.raises(EngineFailed, match=f"gold.{narrow}: "):
-        await world.engine.rebuild_views(f"silver.{table}", [Column("b", "integer")])
+        await harness.engine.rebuild_views(f"silver.{table}", [Column("b", "integer")])

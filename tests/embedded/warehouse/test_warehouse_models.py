@@ -20,11 +20,11 @@ from tests.conftest import Lakehouse
 from tests.harnesses.warehouse import (
     ENDLESS,
     NUMBERS,
-    World,
+    WarehouseHarness,
     builders,
     computing,
-    open_world,
     unique,
+    warehouse_harness,
 )
 from tests.patience import until
 
@@ -44,40 +44,42 @@ SECOND = "SELECT * FROM (VALUES (2, 'B'), (3, 'C')) AS t (k, v)"
 
 
 @pytest.fixture(scope="module")
-async def world(
+async def harness(
     lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
-    async with open_world(lakehouse, tmp_path_factory.mktemp("warehouse")) as world:
-        yield world
+) -> AsyncIterator[WarehouseHarness]:
+    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("warehouse")) as harness:
+        yield harness
 
 
-async def publishing(world: World, run: Run) -> bool:
+async def publishing(harness: WarehouseHarness, run: Run) -> bool:
     """Return whether the engine is about to publish: it records its name just before that."""
-    run = await world.runs.get(run.run_id)
+    run = await harness.runs.get(run.run_id)
     return bool(run.engine) or run.state.is_terminal
 
 
-async def test_a_table_holds_the_rows_of_its_query_and_records_its_inputs(world: World) -> None:
+async def test_a_table_holds_the_rows_of_its_query_and_records_its_inputs(
+    harness: WarehouseHarness,
+) -> None:
     name = unique("tab")
-    run = await world.built(name, "SELECT count(*) AS n, sum(n) AS total FROM silver.wh_numbers")
-    assert await world.rows(name) == [{"n": NUMBERS, "total": NUMBERS * (NUMBERS - 1) // 2}]
+    run = await harness.built(name, "SELECT count(*) AS n, sum(n) AS total FROM silver.wh_numbers")
+    assert await harness.rows(name) == [{"n": NUMBERS, "total": NUMBERS * (NUMBERS - 1) // 2}]
     assert run.output is not None
     assert (run.output.rows, run.output.rows_written, run.output.files) == (1, 1, 1)
-    assert run.output.snapshot_id == await world.snapshot(name)
-    numbers = await world.lakehouse.catalog.table("silver.wh_numbers")
+    assert run.output.snapshot_id == await harness.snapshot(name)
+    numbers = await harness.lakehouse.catalog.table("silver.wh_numbers")
     assert numbers is not None
     assert [(i.table, i.snapshot_id) for i in run.inputs] == [
         ("silver.wh_numbers", numbers.snapshot_id)
     ]
 
 
-async def test_a_run_archives_the_reports_of_dbt(world: World) -> None:
+async def test_a_run_archives_the_reports_of_dbt(harness: WarehouseHarness) -> None:
     name = unique("tab")
     what = {"tags": ("x",), "owner": "somebody", "description": "One number"}
-    run = await world.built(name, "SELECT 1 AS a", **what)
+    run = await harness.built(name, "SELECT 1 AS a", **what)
     prefix = f"asgard/runs/artifacts/{run.run_id}"
     stored = {
-        file: await world.lakehouse.store.get(f"{prefix}/{file}")
+        file: await harness.lakehouse.store.get(f"{prefix}/{file}")
         for file in ("manifest.json", "run_results.json")
     }
     manifest = json.loads(stored["manifest.json"].body)  # type: ignore[union-attr]
@@ -89,20 +91,20 @@ async def test_a_run_archives_the_reports_of_dbt(world: World) -> None:
     assert "1 AS" in node["raw_code"]
     results = json.loads(stored["run_results.json"].body)  # type: ignore[union-attr]
     assert [r["status"] for r in results["results"]] == ["success"]
-    assert str(world.lakehouse.home) not in json.dumps(results)
+    assert str(harness.lakehouse.home) not in json.dumps(results)
 
 
-async def test_a_rebuild_can_change_the_columns(world: World) -> None:
+async def test_a_rebuild_can_change_the_columns(harness: WarehouseHarness) -> None:
     name = unique("tab")
-    await world.built(name, "SELECT 1 AS a, 'x' AS b")
-    await world.built(name, "SELECT 'y' AS b, DATE '2013-01-01' AS c")
-    assert await world.types(name) == {"b": "varchar", "c": "date"}
-    assert [row["b"] for row in await world.rows(name)] == ["y"]
+    await harness.built(name, "SELECT 1 AS a, 'x' AS b")
+    await harness.built(name, "SELECT 'y' AS b, DATE '2013-01-01' AS c")
+    assert await harness.types(name) == {"b": "varchar", "c": "date"}
+    assert [row["b"] for row in await harness.rows(name)] == ["y"]
 
 
-async def test_types_are_those_of_trino(world: World) -> None:
+async def test_types_are_those_of_trino(harness: WarehouseHarness) -> None:
     name = unique("types")
-    await world.built(
+    await harness.built(
         name,
         """SELECT CAST(1 AS tinyint) AS small, CAST(1 AS bigint) AS big, sum(n) AS total,
         CAST(1.25 AS decimal(10, 2)) AS price, CAST('x' AS varchar) AS word, true AS yes,
@@ -113,7 +115,7 @@ async def test_types_are_those_of_trino(world: World) -> None:
         CAST(NULL AS double) AS nothing
         FROM silver.wh_numbers""",
     )
-    assert await world.types(name) == {
+    assert await harness.types(name) == {
         "small": "integer",
         "big": "bigint",
         "total": "bigint",
@@ -128,90 +130,94 @@ async def test_types_are_those_of_trino(world: World) -> None:
         "pair": 'row("id" integer, "t" varchar)',
         "nothing": "double",
     }
-    (row,) = await world.rows(name)
+    (row,) = await harness.rows(name)
     assert row["price"] == Decimal("1.25")
     assert row["zoned"] == datetime(2013, 1, 1, 10, tzinfo=UTC)
     assert row["at"] == datetime(2013, 1, 1, 10)  # noqa: DTZ001 — it has no zone
     assert row["lookup"] == [("a", 1)]
     assert row["pair"] == {"id": 1, "t": "x"}
-    preview = await world.engine.preview(f"gold.{name}", 5)
+    preview = await harness.engine.preview(f"gold.{name}", 5)
     values = dict(zip([c.name for c in preview.columns], preview.rows[0], strict=True))
     assert (values["price"], values["zoned"]) == ("1.25", "2013-01-01T10:00:00Z")
     assert values["lookup"] == {"a": 1}
 
 
-async def test_a_sum_that_exceeds_bigint_fails_and_leaves_the_table_unchanged(world: World) -> None:
+async def test_a_sum_that_exceeds_bigint_fails_and_leaves_the_table_unchanged(
+    harness: WarehouseHarness,
+) -> None:
     name = unique("huge")
-    await world.built(name, "SELECT CAST(1 AS bigint) AS a")
-    before = await world.snapshot(name)
-    run = await world.build(
+    await harness.built(name, "SELECT CAST(1 AS bigint) AS a")
+    before = await harness.snapshot(name)
+    run = await harness.build(
         name, "SELECT sum(x) AS a FROM (VALUES 9223372036854775807, 1) AS t (x)"
     )
     assert run.state is RunState.FAILED
     assert run.failure is not None
     assert run.failure.cause is FailureCause.SQL_ERROR
     assert "INT64" in run.failure.message or "bigint" in run.failure.message
-    assert await world.snapshot(name) == before
+    assert await harness.snapshot(name) == before
 
 
-async def test_an_empty_result_is_an_empty_table(world: World) -> None:
+async def test_an_empty_result_is_an_empty_table(harness: WarehouseHarness) -> None:
     name = unique("empty")
-    run = await world.built(name, "SELECT n FROM silver.wh_numbers WHERE n < 0")
+    run = await harness.built(name, "SELECT n FROM silver.wh_numbers WHERE n < 0")
     assert run.output is not None
     assert run.output.rows == 0
-    assert await world.rows(name) == []
-    assert await world.types(name) == {"n": "bigint"}
+    assert await harness.rows(name) == []
+    assert await harness.types(name) == {"n": "bigint"}
 
 
-async def test_added_columns_hold_their_value_or_the_time(world: World) -> None:
+async def test_added_columns_hold_their_value_or_the_time(harness: WarehouseHarness) -> None:
     name = unique("extra")
     extra = (ExtraColumn(name="owner", value="it's now"), ExtraColumn(name="at", value=None))
     started = datetime.now(UTC)
-    await world.built(name, "SELECT 1 AS a -- so", extra_columns=extra)
-    (row,) = await world.rows(name)
+    await harness.built(name, "SELECT 1 AS a -- so", extra_columns=extra)
+    (row,) = await harness.rows(name)
     assert (row["a"], row["owner"]) == (1, "it's now")
     assert started <= row["at"] <= datetime.now(UTC)
 
 
-async def test_an_added_column_that_the_query_has_is_refused(world: World) -> None:
+async def test_an_added_column_that_the_query_has_is_refused(harness: WarehouseHarness) -> None:
     extra = (ExtraColumn(name="a", value="x"),)
-    run = await world.build(unique("extra"), "SELECT 1 AS A", extra_columns=extra)
+    run = await harness.build(unique("extra"), "SELECT 1 AS A", extra_columns=extra)
     assert run.failure is not None
     assert run.failure.cause is FailureCause.SQL_ERROR
 
 
-async def test_appends_add_rows_and_new_columns(world: World) -> None:
+async def test_appends_add_rows_and_new_columns(harness: WarehouseHarness) -> None:
     name = unique("app")
-    await world.built(name, FIRST, **APPEND)
-    run = await world.built(name, "SELECT 2 AS k, 1.5 AS extra", **APPEND)
+    await harness.built(name, FIRST, **APPEND)
+    run = await harness.built(name, "SELECT 2 AS k, 1.5 AS extra", **APPEND)
     assert run.output is not None
     assert (run.output.rows, run.output.rows_written) == (3, 1)
-    assert await world.rows(name) == [
+    assert await harness.rows(name) == [
         {"k": 1, "v": "a", "extra": None},
         {"k": 2, "v": "b", "extra": None},
         {"k": 2, "v": None, "extra": Decimal("1.5")},
     ]
 
 
-async def test_a_merge_changes_rows_and_duplicates_none(world: World) -> None:
+async def test_a_merge_changes_rows_and_duplicates_none(harness: WarehouseHarness) -> None:
     name = unique("merge")
-    await world.built(name, FIRST, **MERGE)
+    await harness.built(name, FIRST, **MERGE)
     for _ in range(2):
-        run = await world.built(name, SECOND, **MERGE)
+        run = await harness.built(name, SECOND, **MERGE)
         assert run.output is not None
         assert run.output.rows == 3
-        assert await world.rows(name) == [
+        assert await harness.rows(name) == [
             {"k": 1, "v": "a"},
             {"k": 2, "v": "B"},
             {"k": 3, "v": "C"},
         ]
 
 
-async def test_a_merge_keeps_values_of_missing_columns_and_adds_new_columns(world: World) -> None:
+async def test_a_merge_keeps_values_of_missing_columns_and_adds_new_columns(
+    harness: WarehouseHarness,
+) -> None:
     name = unique("merge")
-    await world.built(name, FIRST, **MERGE)
-    await world.built(name, "SELECT * FROM (VALUES (2, true), (3, false)) AS t (k, w)", **MERGE)
-    assert await world.rows(name) == [
+    await harness.built(name, FIRST, **MERGE)
+    await harness.built(name, "SELECT * FROM (VALUES (2, true), (3, false)) AS t (k, w)", **MERGE)
+    assert await harness.rows(name) == [
         {"k": 1, "v": "a", "w": None},
         {"k": 2, "v": "b", "w": True},
         {"k": 3, "v": None, "w": False},
@@ -227,104 +233,108 @@ NULL = "VALUES (CAST(NULL AS integer), 'x'), (5, 'y')"
     ("delta", "strategy"), [(TWICE, MERGE), (NULL, MERGE), (NULL, DELETE_INSERT)]
 )
 async def test_null_and_duplicate_keys_are_refused_by_every_run(
-    world: World, delta: str, strategy: dict[str, Any], when: str
+    harness: WarehouseHarness, delta: str, strategy: dict[str, Any], when: str
 ) -> None:
     name = unique("keyed")
     if when == "instead of a view":
-        await world.built(name, "SELECT 1 AS k", **VIEW)
+        await harness.built(name, "SELECT 1 AS k", **VIEW)
     elif when != "first run":
-        await world.built(name, FIRST, **strategy)
-    before = await world.snapshot(name)
+        await harness.built(name, FIRST, **strategy)
+    before = await harness.snapshot(name)
     how = {"full_refresh": when == "full refresh", "replace": when == "instead of a view"}
-    run = await world.build(name, f"SELECT * FROM ({delta}) AS t (k, v)", **strategy, **how)
+    run = await harness.build(name, f"SELECT * FROM ({delta}) AS t (k, v)", **strategy, **how)
     assert run.failure is not None, when
     assert run.failure.cause is FailureCause.SQL_ERROR
     reason = "more than one row with k = 4" if delta is TWICE else "1 rows have no value in their"
     assert reason in run.failure.message
-    assert await world.snapshot(name) == before
+    assert await harness.snapshot(name) == before
     if when == "instead of a view":
-        assert (await world.engine.preview(f"gold.{name}", 1)).rows == [[1]]
+        assert (await harness.engine.preview(f"gold.{name}", 1)).rows == [[1]]
 
 
-async def test_delete_insert_replaces_the_rows_of_its_keys(world: World) -> None:
+async def test_delete_insert_replaces_the_rows_of_its_keys(harness: WarehouseHarness) -> None:
     name = unique("di")
-    await world.built(name, FIRST, **DELETE_INSERT)
+    await harness.built(name, FIRST, **DELETE_INSERT)
     two = "SELECT * FROM (VALUES (2, 'x'), (2, 'y')) AS t (k, v)"
     for _ in range(2):
-        await world.built(name, two, **DELETE_INSERT)
-    assert await world.rows(name) == [
+        await harness.built(name, two, **DELETE_INSERT)
+    assert await harness.rows(name) == [
         {"k": 1, "v": "a"},
         {"k": 2, "v": "x"},
         {"k": 2, "v": "y"},
     ]
 
 
-async def test_merges_leave_one_file_and_no_delete_files(world: World) -> None:
+async def test_merges_leave_one_file_and_no_delete_files(harness: WarehouseHarness) -> None:
     name = unique("merge")
     for number in range(4):
-        run = await world.built(name, f"SELECT {number} AS k, 'x' AS v", **MERGE)
+        run = await harness.built(name, f"SELECT {number} AS k, 'x' AS v", **MERGE)
     assert run.output is not None
     assert (run.output.rows, run.output.files) == (4, 1)
 
 
-async def test_a_full_refresh_rebuilds_an_incremental_table(world: World) -> None:
+async def test_a_full_refresh_rebuilds_an_incremental_table(harness: WarehouseHarness) -> None:
     name = unique("merge")
-    await world.built(name, FIRST, **MERGE)
-    await world.built(name, SECOND, full_refresh=True, **MERGE)
-    assert await world.rows(name) == [{"k": 2, "v": "B"}, {"k": 3, "v": "C"}]
+    await harness.built(name, FIRST, **MERGE)
+    await harness.built(name, SECOND, full_refresh=True, **MERGE)
+    assert await harness.rows(name) == [{"k": 2, "v": "B"}, {"k": 3, "v": "C"}]
 
 
-async def test_views_show_the_current_state_of_the_tables_and_views_they_read(world: World) -> None:
+async def test_views_show_the_current_state_of_the_tables_and_views_they_read(
+    harness: WarehouseHarness,
+) -> None:
     base, lower, upper, top = (unique(n) for n in ("base", "lower", "upper", "top"))
-    await world.built(base, "SELECT 1 AS a")
-    run = await world.built(lower, f"SELECT a + 1 AS b FROM gold.{base}", **VIEW)
+    await harness.built(base, "SELECT 1 AS a")
+    run = await harness.built(lower, f"SELECT a + 1 AS b FROM gold.{base}", **VIEW)
     assert run.output is not None
     assert run.output.rows is None
-    await world.built(upper, f"SELECT b * 10 AS c FROM gold.{lower}", **VIEW)
-    await world.built(top, f"SELECT c, x.a FROM gold.{upper}, gold.{base} AS x")
-    assert await world.rows(top) == [{"c": 20, "a": 1}]
-    await world.built(base, "SELECT 5 AS a")
-    assert (await world.engine.preview(f"gold.{upper}", 10)).rows == [[60]]
-    info = await world.lakehouse.catalog.view(f"gold.{upper}")
+    await harness.built(upper, f"SELECT b * 10 AS c FROM gold.{lower}", **VIEW)
+    await harness.built(top, f"SELECT c, x.a FROM gold.{upper}, gold.{base} AS x")
+    assert await harness.rows(top) == [{"c": 20, "a": 1}]
+    await harness.built(base, "SELECT 5 AS a")
+    assert (await harness.engine.preview(f"gold.{upper}", 10)).rows == [[60]]
+    info = await harness.lakehouse.catalog.view(f"gold.{upper}")
     assert info is not None
     assert [(c.name, c.type) for c in info.columns] == [("c", "integer")]
     assert base not in info.sql
     assert lower in info.sql
 
 
-async def test_a_view_gets_a_new_version(world: World) -> None:
+async def test_a_view_gets_a_new_version(harness: WarehouseHarness) -> None:
     name = unique("view")
-    await world.built(name, "SELECT 1 AS a", **VIEW)
-    await world.built(name, "SELECT 'x' AS b", **VIEW)
-    preview = await world.engine.preview(f"gold.{name}", 10)
+    await harness.built(name, "SELECT 1 AS a", **VIEW)
+    await harness.built(name, "SELECT 'x' AS b", **VIEW)
+    preview = await harness.engine.preview(f"gold.{name}", 10)
     assert ([c.name for c in preview.columns], preview.rows) == (["b"], [["x"]])
 
 
-async def test_views_that_read_one_another_in_a_circle_are_refused(world: World) -> None:
+async def test_views_that_read_one_another_in_a_circle_are_refused(
+    harness: WarehouseHarness,
+) -> None:
     one, two = unique("one"), unique("two")
-    await world.built(one, "SELECT 1 AS a", **VIEW)
-    await world.built(two, f"SELECT a FROM gold.{one}", **VIEW)
-    run = await world.build(one, f"SELECT a FROM gold.{two}", **VIEW)
+    await harness.built(one, "SELECT 1 AS a", **VIEW)
+    await harness.built(two, f"SELECT a FROM gold.{one}", **VIEW)
+    run = await harness.build(one, f"SELECT a FROM gold.{two}", **VIEW)
     assert run.failure is not None
     assert "read itself" in run.failure.message
-    assert (await world.engine.preview(f"gold.{two}", 1)).rows == [[1]]
+    assert (await harness.engine.preview(f"gold.{two}", 1)).rows == [[1]]
     query = GuardedQuery(f"SELECT a FROM gold.{two}", (TableName("gold", two),))
     with pytest.raises(SqlInvalid, match="read itself"):
-        await world.engine.validate(query, target=f"gold.{one}")
+        await harness.engine.validate(query, target=f"gold.{one}")
 
 
-async def test_a_table_becomes_a_view_and_back_only_on_request(world: World) -> None:
+async def test_a_table_becomes_a_view_and_back_only_on_request(harness: WarehouseHarness) -> None:
     name = unique("both")
-    await world.built(name, "SELECT 1 AS a")
-    refused = await world.build(name, "SELECT 2 AS a", **VIEW)
+    await harness.built(name, "SELECT 1 AS a")
+    refused = await harness.build(name, "SELECT 2 AS a", **VIEW)
     assert refused.state is RunState.FAILED
-    assert await world.rows(name) == [{"a": 1}]
-    await world.built(name, "SELECT 2 AS a", replace=True, **VIEW)
-    assert (await world.engine.preview(f"gold.{name}", 1)).rows == [[2]]
-    assert await world.lakehouse.catalog.table(f"gold.{name}") is None
-    await world.built(name, "SELECT 3 AS a", replace=True)
-    assert await world.rows(name) == [{"a": 3}]
-    assert await world.lakehouse.catalog.view(f"gold.{name}") is None
+    assert await harness.rows(name) == [{"a": 1}]
+    await harness.built(name, "SELECT 2 AS a", replace=True, **VIEW)
+    assert (await harness.engine.preview(f"gold.{name}", 1)).rows == [[2]]
+    assert await harness.lakehouse.catalog.table(f"gold.{name}") is None
+    await harness.built(name, "SELECT 3 AS a", replace=True)
+    assert await harness.rows(name) == [{"a": 3}]
+    assert await harness.lakehouse.catalog.view(f"gold.{name}") is None
 
 
 @pytest.mark.parametrize(
@@ -340,51 +350,51 @@ async def test_a_table_becomes_a_view_and_back_only_on_request(world: World) -> 
     ],
 )  # fmt: skip
 async def test_a_failed_build_reports_its_cause_and_leaves_the_table_unchanged(
-    world: World, sql: str, cause: str
+    harness: WarehouseHarness, sql: str, cause: str
 ) -> None:
     name = unique("bad")
-    await world.built(name, "SELECT 1 AS a")
-    before = await world.snapshot(name)
-    run = await world.build(name, sql)
+    await harness.built(name, "SELECT 1 AS a")
+    before = await harness.snapshot(name)
+    run = await harness.build(name, sql)
     assert run.state is RunState.FAILED
     assert run.failure is not None
     assert run.failure.cause == cause
-    assert str(world.lakehouse.home) not in run.failure.message
-    assert await world.snapshot(name) == before
-    assert await world.rows(name) == [{"a": 1}]
+    assert str(harness.lakehouse.home) not in run.failure.message
+    assert await harness.snapshot(name) == before
+    assert await harness.rows(name) == [{"a": 1}]
 
 
-async def test_an_unknown_table_names_its_near_matches(world: World) -> None:
+async def test_an_unknown_table_names_its_near_matches(harness: WarehouseHarness) -> None:
     query = GuardedQuery("SELECT 1 AS a FROM silver.wh_nubers", (TableName("silver", "wh_nubers"),))
     with pytest.raises(TableNotFound) as refused:
-        await world.engine.validate(query)
+        await harness.engine.validate(query)
     assert refused.value.members["missing"] == ["silver.wh_nubers"]
     assert "silver.wh_numbers" in refused.value.members["suggested_tables"]
 
 
-async def test_validation_returns_the_columns_and_runs_nothing(world: World) -> None:
+async def test_validation_returns_the_columns_and_runs_nothing(harness: WarehouseHarness) -> None:
     query = GuardedQuery(
         "SELECT n, half, sum(n) OVER () AS s FROM silver.wh_numbers",
         (TableName("silver", "wh_numbers"),),
     )
-    columns = await world.engine.validate(query)
+    columns = await harness.engine.validate(query)
     assert [(c.name, c.type) for c in columns] == [
         ("n", "bigint"),
         ("half", "double"),
         ("s", "bigint"),
     ]
     endless = GuardedQuery(ENDLESS, query.tables)
-    assert [c.name for c in await world.engine.validate(endless)] == ["n"]
+    assert [c.name for c in await harness.engine.validate(endless)] == ["n"]
 
 
-async def test_two_columns_of_one_name_are_refused(world: World) -> None:
+async def test_two_columns_of_one_name_are_refused(harness: WarehouseHarness) -> None:
     with pytest.raises(SqlInvalid, match="two columns"):
-        await world.engine.validate(GuardedQuery("SELECT 1 AS a, 2 AS A", ()))
+        await harness.engine.validate(GuardedQuery("SELECT 1 AS a, 2 AS A", ()))
 
 
-async def test_a_missing_table_has_no_preview(world: World) -> None:
+async def test_a_missing_table_has_no_preview(harness: WarehouseHarness) -> None:
     with pytest.raises(NotFound):
-        await world.engine.preview("gold.wh_nowhere", 1)
+        await harness.engine.preview("gold.wh_nowhere", 1)
 
 
 async def test_a_session_reaches_nothing_but_the_lake(lakehouse: Lakehouse, tmp_path: Any) -> None:
@@ -417,54 +427,58 @@ async def test_a_session_reaches_nothing_but_the_lake(lakehouse: Lakehouse, tmp_
     assert await asyncio.to_thread(refused) == []
 
 
-async def test_a_cancelled_build_stops_at_once_and_changes_nothing(world: World) -> None:
+async def test_a_cancelled_build_stops_at_once_and_changes_nothing(
+    harness: WarehouseHarness,
+) -> None:
     name = unique("long")
-    await world.built(name, "SELECT 1 AS n")
-    before = await world.snapshot(name)
-    workers = builders(world)
-    run = await world.start(name, ENDLESS)
-    await until(lambda: computing(world, run))
-    await world.runs.cancel(run.run_id, ANONYMOUS)
-    ended = await world.runs.wait(run.run_id, 20)
+    await harness.built(name, "SELECT 1 AS n")
+    before = await harness.snapshot(name)
+    workers = builders(harness)
+    run = await harness.start(name, ENDLESS)
+    await until(lambda: computing(harness, run))
+    await harness.runs.cancel(run.run_id, ANONYMOUS)
+    ended = await harness.runs.wait(run.run_id, 20)
     assert ended.state is RunState.CANCELLED
-    assert await world.snapshot(name) == before
+    assert await harness.snapshot(name) == before
     gone, _ = await asyncio.to_thread(psutil.wait_procs, workers, 10)
     assert len(gone) == 1
-    await world.built(name, "SELECT 2 AS n")
+    await harness.built(name, "SELECT 2 AS n")
 
 
-async def test_a_worker_that_is_killed_while_it_builds_fails_the_run(world: World) -> None:
+async def test_a_worker_that_is_killed_while_it_builds_fails_the_run(
+    harness: WarehouseHarness,
+) -> None:
     name = unique("killed")
-    await world.built(name, "SELECT 1 AS n")
-    before = await world.snapshot(name)
-    run = await world.start(name, ENDLESS)
-    await until(lambda: computing(world, run))
-    for process in builders(world):
+    await harness.built(name, "SELECT 1 AS n")
+    before = await harness.snapshot(name)
+    run = await harness.start(name, ENDLESS)
+    await until(lambda: computing(harness, run))
+    for process in builders(harness):
         process.kill()
-    ended = await world.runs.wait(run.run_id, 20)
+    ended = await harness.runs.wait(run.run_id, 20)
     assert ended.failure is not None
     assert (ended.failure.cause, ended.failure.retryable) == ("lost", True)
-    assert await world.snapshot(name) == before
+    assert await harness.snapshot(name) == before
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.03, 0.07])
 async def test_a_kill_at_any_point_of_a_publication_ends_the_run_with_its_true_outcome(
-    world: World, delay: float
+    harness: WarehouseHarness, delay: float
 ) -> None:
     name = unique("killed")
-    await world.built(name, "SELECT 0 AS n")
-    run = await world.start(name, "SELECT n FROM silver.wh_numbers")
-    await until(lambda: publishing(world, run))
+    await harness.built(name, "SELECT 0 AS n")
+    run = await harness.start(name, "SELECT n FROM silver.wh_numbers")
+    await until(lambda: publishing(harness, run))
     await asyncio.sleep(delay)
-    for process in builders(world):
+    for process in builders(harness):
         process.kill()
-    ended = await world.runs.wait(run.run_id, 30)
+    ended = await harness.runs.wait(run.run_id, 30)
     assert ended.state.is_terminal
-    took_effect = len(await world.rows(name)) == NUMBERS
+    took_effect = len(await harness.rows(name)) == NUMBERS
     assert (ended.state is RunState.SUCCEEDED) == took_effect, ended
-    assert took_effect or await world.rows(name) == [{"n": 0}]
-    if world.target.dialect == "duckdb":  # Trino names its files after its queries
-        left = await world.lakehouse.catalog.run(lambda c: data_files(c, f"gold.{name}"))
+    assert took_effect or await harness.rows(name) == [{"n": 0}]
+    if harness.target.dialect == "duckdb":  # Trino names its files after its queries
+        left = await harness.lakehouse.catalog.run(lambda c: data_files(c, f"gold.{name}"))
         assert (run.run_id in {file[:32] for file in left}) == took_effect
 
 

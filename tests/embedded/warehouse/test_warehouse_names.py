@@ -11,7 +11,7 @@ from app.sql.duckdb.virtual_columns import VIRTUAL_COLUMNS
 from app.warehouse.duckdb.column_names import FALLBACKS
 from app.warehouse.duckdb.session import EXTENSIONS, extension_file
 from tests.conftest import Lakehouse
-from tests.harnesses.warehouse import World, open_world, unique
+from tests.harnesses.warehouse import WarehouseHarness, unique, warehouse_harness
 
 OTHERS = {"current_path", "localtime", "localtimestamp", "snapshot_id", "ctid", "oid"}
 NAMES = sorted({*FALLBACKS, *VIRTUAL_COLUMNS})
@@ -30,11 +30,11 @@ PLACES = (
 
 
 @pytest.fixture(scope="module")
-async def world(
+async def harness(
     lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
-    async with open_world(lakehouse, tmp_path_factory.mktemp("names")) as world:
-        yield world
+) -> AsyncIterator[WarehouseHarness]:
+    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("names")) as harness:
+        yield harness
 
 
 def read_as_functions() -> set[str]:
@@ -56,34 +56,38 @@ def _binds(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
     return True
 
 
-async def refusal(world: World, sql: str) -> AsgardError | None:
+async def refusal(harness: WarehouseHarness, sql: str) -> AsgardError | None:
     try:
-        await world.engine.validate(await world.sql_guard.check_query(sql))
+        await harness.engine.validate(await harness.sql_guard.check_query(sql))
     except AsgardError as error:
         return error
     return None
 
 
-async def test_every_name_that_duckdb_reads_as_a_function_is_a_missing_column(world: World) -> None:
+async def test_every_name_that_duckdb_reads_as_a_function_is_a_missing_column(
+    harness: WarehouseHarness,
+) -> None:
     names = await asyncio.to_thread(read_as_functions)
     assert {"current_user", "user", "current_date", "localtime"} <= names
     for name in sorted(names | set(FALLBACKS)):
         for sql in (f'SELECT "{name}" AS a', f'SELECT "{name.upper()}" AS a'):
-            refused = await refusal(world, sql)
+            refused = await refusal(harness, sql)
             assert isinstance(refused, SqlInvalid), (sql, refused)
             assert refused.detail == f'There is no column "{name}".'
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_such_a_name_is_a_missing_column_in_any_place(world: World, place: str) -> None:
+async def test_such_a_name_is_a_missing_column_in_any_place(
+    harness: WarehouseHarness, place: str
+) -> None:
     for name in NAMES:
-        refused = await refusal(world, place.format(f'"{name}"'))
+        refused = await refusal(harness, place.format(f'"{name}"'))
         assert isinstance(refused, SqlInvalid), (name, refused)
         assert name in refused.detail
 
 
 async def test_columns_that_duckdb_adds_are_missing_even_with_the_table_name(
-    world: World,
+    harness: WarehouseHarness,
 ) -> None:
     for name in NAMES:
         for sql in (
@@ -91,7 +95,7 @@ async def test_columns_that_duckdb_adds_are_missing_even_with_the_table_name(
             f'SELECT silver.wh_numbers."{name}" AS a FROM silver.wh_numbers',
             f'SELECT x."{name}" AS a FROM silver.wh_numbers AS x',
         ):
-            assert isinstance(await refusal(world, sql), SqlInvalid), sql
+            assert isinstance(await refusal(harness, sql), SqlInvalid), sql
 
 
 @pytest.mark.parametrize(
@@ -108,8 +112,8 @@ async def test_columns_that_duckdb_adds_are_missing_even_with_the_table_name(
         "FROM silver.wh_numbers o",
     ],
 )
-async def test_a_table_name_is_not_a_column(world: World, sql: str) -> None:
-    assert isinstance(await refusal(world, sql), SqlInvalid)
+async def test_a_table_name_is_not_a_column(harness: WarehouseHarness, sql: str) -> None:
+    assert isinstance(await refusal(harness, sql), SqlInvalid)
 
 
 @pytest.mark.parametrize(
@@ -125,25 +129,27 @@ async def test_a_table_name_is_not_a_column(world: World, sql: str) -> None:
         ("SELECT u AS a FROM UNNEST(ARRAY[6]) AS u (u)", 6),
     ],
 )
-async def test_a_column_may_be_named_as_its_table(world: World, sql: str, value: int) -> None:
+async def test_a_column_may_be_named_as_its_table(
+    harness: WarehouseHarness, sql: str, value: int
+) -> None:
     name = unique("same")
-    await world.built(name, sql)
-    assert [row["a"] for row in await world.rows(name)] == [value]
+    await harness.built(name, sql)
+    assert [row["a"] for row in await harness.rows(name)] == [value]
 
 
-async def test_user_without_quotes_is_a_column_as_well(world: World) -> None:
+async def test_user_without_quotes_is_a_column_as_well(harness: WarehouseHarness) -> None:
     for name in ("user", "USER", "filename", "rowid"):
-        assert isinstance(await refusal(world, f"SELECT {name} AS a"), SqlInvalid)
+        assert isinstance(await refusal(harness, f"SELECT {name} AS a"), SqlInvalid)
     for name in ("current_user", "current_role", "current_catalog", "current_schema"):
-        assert isinstance(await refusal(world, f"SELECT {name} AS a"), SqlFunctionRefused)
+        assert isinstance(await refusal(harness, f"SELECT {name} AS a"), SqlFunctionRefused)
 
 
 @pytest.fixture(scope="module")
-async def table(world: World) -> str:
+async def table(harness: WarehouseHarness) -> str:
     """Create a table with a column for each of the names, whose value is the name."""
     name = unique("names")
     columns = ", ".join(f"'{column}' AS \"{column}\"" for column in NAMES)
-    await world.built(name, f"SELECT {columns}")
+    await harness.built(name, f"SELECT {columns}")
     return name
 
 
@@ -167,31 +173,33 @@ async def table(world: World) -> str:
         'SELECT transform(ARRAY[\'{0}\'], "{0}" -> "{0}")[1] AS a',
     ],
 )
-async def test_a_real_column_of_such_a_name_works(world: World, table: str, sql: str) -> None:
+async def test_a_real_column_of_such_a_name_works(
+    harness: WarehouseHarness, table: str, sql: str
+) -> None:
     """Put all names in one model: one statement for each would take a minute."""
     every = " UNION ALL ".join(f"({sql.format(name, table)})" for name in NAMES)
     name = unique("read")
-    await world.built(name, every)
-    assert [row["a"] for row in await world.rows(name)] == NAMES
+    await harness.built(name, every)
+    assert [row["a"] for row in await harness.rows(name)] == NAMES
 
 
 async def test_a_column_of_an_outer_query_with_such_a_name_needs_its_table(
-    world: World, table: str
+    harness: WarehouseHarness, table: str
 ) -> None:
     sql = f"SELECT (SELECT {{}} FROM silver.wh_numbers WHERE n = 1) AS a FROM gold.{table} o"
-    refused = await refusal(world, sql.format('"current_user"'))
+    refused = await refusal(harness, sql.format('"current_user"'))
     assert isinstance(refused, SqlInvalid)
     assert refused.hint == "If an outer query has this column, write it with the name of its table."
-    assert await refusal(world, sql.format('o."current_user"')) is None
+    assert await refusal(harness, sql.format('o."current_user"')) is None
 
 
 async def test_a_function_without_parentheses_is_a_function_where_a_column_has_its_name(
-    world: World, table: str
+    harness: WarehouseHarness, table: str
 ) -> None:
     name = unique("called")
     sql = "SELECT current_date AS d, current_timestamp AS t, localtimestamp AS l, localtime AS c"
-    await world.built(name, f"{sql} FROM gold.{table}")
-    assert await world.types(name) == {
+    await harness.built(name, f"{sql} FROM gold.{table}")
+    assert await harness.types(name) == {
         "d": "date",
         "t": "timestamp(6) with time zone",
         "l": "timestamp(6)",

@@ -7,22 +7,22 @@ import pytest
 from app.errors import SqlInvalid
 from app.warehouse.trino import columns
 from tests.conftest import Lakehouse
-from tests.harnesses.warehouse import World, open_world, unique
+from tests.harnesses.warehouse import WarehouseHarness, unique, warehouse_harness
 
 HINT = "Name the fields of rows, for example: CAST(ROW(1) AS ROW(id integer))."
 
 
 @pytest.fixture(scope="module")
-async def world(
+async def harness(
     lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
-    async with open_world(lakehouse, tmp_path_factory.mktemp("rows")) as world:
-        yield world
+) -> AsyncIterator[WarehouseHarness]:
+    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("rows")) as harness:
+        yield harness
 
 
-async def refused(world: World, sql: str) -> SqlInvalid:
+async def refused(harness: WarehouseHarness, sql: str) -> SqlInvalid:
     with pytest.raises(SqlInvalid) as refusal:
-        await world.engine.validate(await world.sql_guard.check_query(sql))
+        await harness.engine.validate(await harness.sql_guard.check_query(sql))
     return refusal.value
 
 
@@ -37,8 +37,8 @@ async def refused(world: World, sql: str) -> SqlInvalid:
         ("ROW(ROW(1))", "row(integer)"),
     ],
 )
-async def test_a_row_without_names_is_refused_clearly(world, value, kind) -> None:
-    refusal = await refused(world, f"SELECT {value} AS a")
+async def test_a_row_without_names_is_refused_clearly(harness, value, kind) -> None:
+    refusal = await refused(harness, f"SELECT {value} AS a")
     expected = f"Column 'a' has the type {kind}, which an Iceberg table cannot hold."
     assert refusal.detail == expected
     assert refusal.hint == HINT
@@ -47,19 +47,19 @@ async def test_a_row_without_names_is_refused_clearly(world, value, kind) -> Non
     assert (on_trino.value.detail, on_trino.value.hint) == (refusal.detail, refusal.hint)
 
 
-async def test_a_field_of_a_row_without_names_is_refused_clearly(world) -> None:
-    refusal = await refused(world, "SELECT ROW(1).field0 AS a")
+async def test_a_field_of_a_row_without_names_is_refused_clearly(harness) -> None:
+    refusal = await refused(harness, "SELECT ROW(1).field0 AS a")
     expected = "The query reads a field by its name from a row whose fields have no names."
     assert refusal.detail == expected
 
 
-async def test_a_model_with_such_a_row_fails_with_the_same_text(world) -> None:
-    run = await world.build(unique("rows"), "SELECT ROW(1) AS a")
+async def test_a_model_with_such_a_row_fails_with_the_same_text(harness) -> None:
+    run = await harness.build(unique("rows"), "SELECT ROW(1) AS a")
     assert "has the type row(integer), which an Iceberg table cannot hold" in run.failure.message
 
 
-async def test_a_query_may_use_any_row_and_a_table_holds_named_ones(world) -> None:
+async def test_a_query_may_use_any_row_and_a_table_holds_named_ones(harness) -> None:
     name = unique("rows")
     sql = "SELECT CAST(ROW(1, 'x') AS ROW(id integer, name varchar)) AS a, ROW(1)[1] AS b"
-    await world.built(name, sql)
-    assert await world.rows(name) == [{"a": {"id": 1, "name": "x"}, "b": 1}]
+    await harness.built(name, sql)
+    assert await harness.rows(name) == [{"a": {"id": 1, "name": "x"}, "b": 1}]

@@ -19,7 +19,7 @@ from app.runs.handler import ReconciledAsFailed
 from app.runs.model import Run, RunKind, RunState
 from app.warehouse.engine import ModelSpec
 from tests.conftest import Lakehouse
-from tests.harnesses.warehouse import open_world
+from tests.harnesses.warehouse import warehouse_harness
 from tests.integration.servers.nessie import Nessie, start_nessie
 from tests.integration.spark.operator_runs import operator_runs
 from tests.kubernetes_standin import NAMESPACE, KubernetesStandIn, kubernetes_standin, terminated
@@ -98,13 +98,13 @@ async def test_only_a_snapshot_of_the_run_is_a_success(
 async def test_a_build_of_duckdb_that_another_writer_hides_is_not_reported_as_undone(
     lake: Lakehouse, tmp_path: Path
 ) -> None:
-    async with open_world(lake, tmp_path) as world:
-        run = await world.built("ev_duckdb", "SELECT 1 AS id")
+    async with warehouse_harness(lake, tmp_path) as harness:
+        run = await harness.built("ev_duckdb", "SELECT 1 AS id")
         spec = ModelSpec.model_validate(run.spec)
-        assert await world.engine.reconcile(spec, run) is not None
+        assert await harness.engine.reconcile(spec, run) is not None
         await append(lake, run.target, "of-another-writer")
         with pytest.raises(ReconciledAsFailed, match="It is not known"):
-            await world.engine.reconcile(spec, run)
+            await harness.engine.reconcile(spec, run)
 
 
 async def test_a_job_of_sail_that_another_writer_hides_is_not_reported_as_undone(

@@ -24,7 +24,7 @@ from app.errors import EngineFailed, EngineUnreachable
 from app.warehouse.trino.adapter import trino_connection
 from app.warehouse.trino.client import TrinoClient
 from tests.conftest import Lakehouse
-from tests.harnesses.warehouse import open_world, unique
+from tests.harnesses.warehouse import unique, warehouse_harness
 from tests.integration.servers.nessie import Nessie
 from tests.integration.servers.seaweedfs import SeaweedFs
 from tests.integration.servers.trino import start_trino
@@ -80,10 +80,10 @@ async def test_models_are_built_with_a_token_over_tls(
     lakehouse: Lakehouse, locked: Settings, tmp_path: Path
 ) -> None:
     there = replace(lakehouse, settings=locked, home=tmp_path)
-    async with open_world(there, tmp_path) as world:
+    async with warehouse_harness(there, tmp_path) as harness:
         name = unique("locked")
-        await world.built(name, "SELECT 1 AS a")
-        assert await world.rows(name) == [{"a": 1}]
+        await harness.built(name, "SELECT 1 AS a")
+        assert await harness.rows(name) == [{"a": 1}]
         token = locked.trino_jwt_token
         assert token is not None
         assert not _files_with(token.get_secret_value(), tmp_path)

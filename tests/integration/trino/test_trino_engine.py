@@ -16,7 +16,14 @@ from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 from app.warehouse.trino.adapter import trino_connection
 from app.warehouse.trino.client import QueryResult, TrinoClient
 from tests.conftest import Lakehouse
-from tests.harnesses.warehouse import ENDLESS, NUMBERS, World, builders, open_world, unique
+from tests.harnesses.warehouse import (
+    ENDLESS,
+    NUMBERS,
+    WarehouseHarness,
+    builders,
+    unique,
+    warehouse_harness,
+)
 from tests.integration.servers.trino import Trino
 from tests.integration.trino.queries import states
 from tests.patience import until
@@ -30,19 +37,21 @@ APPEND = {**MERGE, "incremental_strategy": IncrementalStrategy.APPEND, "unique_k
 
 
 @pytest.fixture(scope="module")
-async def world(
+async def harness(
     lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
-    async with open_world(lakehouse, tmp_path_factory.mktemp("warehouse")) as world:
-        yield world
+) -> AsyncIterator[WarehouseHarness]:
+    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("warehouse")) as harness:
+        yield harness
 
 
 async def computing(trino: Trino, run: Run) -> bool:
     return "RUNNING" in await states(trino, run)
 
 
-async def test_every_query_of_a_run_carries_its_id_on_trino(world: World, trino: Trino) -> None:
-    run = await world.built(unique("tagged"), "SELECT 1 AS a")
+async def test_every_query_of_a_run_carries_its_id_on_trino(
+    harness: WarehouseHarness, trino: Trino
+) -> None:
+    run = await harness.built(unique("tagged"), "SELECT 1 AS a")
     (query_id,) = run.engine["query_ids"]
     url = f"http://127.0.0.1:{trino.port}/v1/query/{query_id}"
     async with httpx.AsyncClient(headers={"X-Trino-User": "test"}) as client:
@@ -52,62 +61,66 @@ async def test_every_query_of_a_run_carries_its_id_on_trino(world: World, trino:
     assert await states(trino, run) == ["FINISHED"]
 
 
-async def test_the_snapshot_names_the_query_that_the_run_recorded(world: World) -> None:
+async def test_the_snapshot_names_the_query_that_the_run_recorded(
+    harness: WarehouseHarness,
+) -> None:
     name = unique("snap")
-    run = await world.built(name, "SELECT 1 AS a")
+    run = await harness.built(name, "SELECT 1 AS a")
 
     def query_of(catalog: Any) -> str:
         snapshot = catalog.load_table(f"gold.{name}").current_snapshot()
         return str(snapshot.summary.additional_properties["trino_query_id"])
 
-    assert [await world.lakehouse.catalog.run(query_of)] == run.engine["query_ids"]
+    assert [await harness.lakehouse.catalog.run(query_of)] == run.engine["query_ids"]
 
 
-async def test_a_cancel_ends_the_query_on_trino(world: World, trino: Trino) -> None:
+async def test_a_cancel_ends_the_query_on_trino(harness: WarehouseHarness, trino: Trino) -> None:
     name = unique("cancelled")
-    await world.built(name, "SELECT 1 AS n")
-    run = await world.start(name, ENDLESS)
+    await harness.built(name, "SELECT 1 AS n")
+    run = await harness.start(name, ENDLESS)
     await until(lambda: computing(trino, run))
-    await world.runs.cancel(run.run_id, ANONYMOUS)
-    ended = await world.runs.wait(run.run_id, 30)
+    await harness.runs.cancel(run.run_id, ANONYMOUS)
+    ended = await harness.runs.wait(run.run_id, 30)
     assert ended.state is RunState.CANCELLED
     assert await states(trino, run) == ["FAILED"]
-    assert await world.rows(name) == [{"n": 1}]
+    assert await harness.rows(name) == [{"n": 1}]
 
 
-async def test_a_killed_worker_leaves_no_query_on_trino(world: World, trino: Trino) -> None:
+async def test_a_killed_worker_leaves_no_query_on_trino(
+    harness: WarehouseHarness, trino: Trino
+) -> None:
     name = unique("orphan")
-    await world.built(name, "SELECT 1 AS n")
-    run = await world.start(name, ENDLESS)
+    await harness.built(name, "SELECT 1 AS n")
+    run = await harness.start(name, ENDLESS)
     await until(lambda: computing(trino, run))
-    for process in builders(world):
+    for process in builders(harness):
         process.kill()
-    ended = await world.runs.wait(run.run_id, 30)
+    ended = await harness.runs.wait(run.run_id, 30)
     assert ended.failure is not None
     assert (ended.failure.cause, ended.failure.retryable) == ("lost", True)
     assert await states(trino, run) == ["FAILED"]
-    assert await world.rows(name) == [{"n": 1}]
+    assert await harness.rows(name) == [{"n": 1}]
 
 
 @pytest.mark.parametrize("delay", [0.2, 0.4, 0.8])
 async def test_a_kill_at_any_point_of_a_ctas_ends_the_run_with_its_true_outcome(
-    world: World, trino: Trino, delay: float
+    harness: WarehouseHarness, trino: Trino, delay: float
 ) -> None:
     name = unique("ctas")
-    await world.built(name, "SELECT 0 AS n")
-    run = await world.start(name, "SELECT n FROM silver.wh_numbers")
+    await harness.built(name, "SELECT 0 AS n")
+    run = await harness.start(name, "SELECT n FROM silver.wh_numbers")
 
     async def posted() -> bool:
         return (
-            bool(await states(trino, run)) or (await world.runs.get(run.run_id)).state.is_terminal
+            bool(await states(trino, run)) or (await harness.runs.get(run.run_id)).state.is_terminal
         )
 
     await until(posted)
     await asyncio.sleep(delay)
-    for process in builders(world):
+    for process in builders(harness):
         process.kill()
-    ended = await world.runs.wait(run.run_id, 60)
-    rows = await world.rows(name)
+    ended = await harness.runs.wait(run.run_id, 60)
+    rows = await harness.rows(name)
     assert len(rows) in (1, NUMBERS)
     assert (ended.state is RunState.SUCCEEDED) == (len(rows) == NUMBERS), ended
     assert not set(await states(trino, run)) - {"FINISHED", "FAILED"}
@@ -115,42 +128,42 @@ async def test_a_kill_at_any_point_of_a_ctas_ends_the_run_with_its_true_outcome(
 
 @pytest.mark.parametrize("strategy", [MERGE, APPEND])
 async def test_a_killed_worker_duplicates_and_loses_no_row_of_an_increment(
-    world: World, strategy: dict[str, Any]
+    harness: WarehouseHarness, strategy: dict[str, Any]
 ) -> None:
     name = unique("increment")
-    await world.built(name, "SELECT 1 AS k", **strategy)
-    run = await world.start(name, "SELECT n + 2 AS k FROM silver.wh_numbers", **strategy)
-    await until(lambda: _begun(world, run))
-    for process in builders(world):
+    await harness.built(name, "SELECT 1 AS k", **strategy)
+    run = await harness.start(name, "SELECT n + 2 AS k FROM silver.wh_numbers", **strategy)
+    await until(lambda: _begun(harness, run))
+    for process in builders(harness):
         process.kill()
-    ended = await world.runs.wait(run.run_id, 60)
-    rows = await world.rows(name)
+    ended = await harness.runs.wait(run.run_id, 60)
+    rows = await harness.rows(name)
     assert len(rows) == (NUMBERS + 1 if ended.state is RunState.SUCCEEDED else 1)
 
 
-async def _begun(world: World, run: Run) -> bool:
-    run = await world.runs.get(run.run_id)
+async def _begun(harness: WarehouseHarness, run: Run) -> bool:
+    run = await harness.runs.get(run.run_id)
     return "query_ids" in run.engine or run.state.is_terminal
 
 
-async def test_delete_files_are_compacted_before_they_accumulate(world: World) -> None:
+async def test_delete_files_are_compacted_before_they_accumulate(harness: WarehouseHarness) -> None:
     name = unique("piled")
-    await world.built(name, "SELECT 0 AS k, 0 AS v", **MERGE)
+    await harness.built(name, "SELECT 0 AS k, 0 AS v", **MERGE)
     most = 0
     for number in range(10):
-        run = await world.built(name, f"SELECT 0 AS k, {number} AS v", **MERGE)
+        run = await harness.built(name, f"SELECT 0 AS k, {number} AS v", **MERGE)
         assert run.output is not None
         assert (run.output.rows, run.output.rows_written) == (1, 1)
-        most = max(most, await world.lakehouse.catalog.run(lambda c: _delete_files(c, name)))
+        most = max(most, await harness.lakehouse.catalog.run(lambda c: _delete_files(c, name)))
     assert most < 8
-    assert await world.rows(name) == [{"k": 0, "v": 9}]
+    assert await harness.rows(name) == [{"k": 0, "v": 9}]
 
 
-def succeeded_or_hidden(world: World, run: Run) -> bool:
+def succeeded_or_hidden(harness: WarehouseHarness, run: Run) -> bool:
     """On Nessie, a rival may have committed before the run could see its own snapshot."""
     if run.failure is None:
         return True
-    hidden = world.lakehouse.lake.catalog.hides_history
+    hidden = harness.lakehouse.lake.catalog.hides_history
     return hidden and (run.failure.cause, run.failure.retryable) == ("lost", False)
 
 
@@ -159,14 +172,14 @@ def _delete_files(catalog: Any, name: str) -> int:
     return int(snapshot.summary.additional_properties["total-delete-files"])
 
 
-async def test_merges_survive_other_writers(world: World, trino: Trino) -> None:
+async def test_merges_survive_other_writers(harness: WarehouseHarness, trino: Trino) -> None:
     name = unique("rivals")
-    await world.built(name, "SELECT 0 AS k, 0 AS v", **MERGE)
+    await harness.built(name, "SELECT 0 AS k, 0 AS v", **MERGE)
     table = f"iceberg.gold.{name}"
 
     def retries() -> float:
         labels = {"table": "published", "reason": "stale"}
-        return world.metrics.registry.get_sample_value("asgard_commit_retries_total", labels) or 0
+        return harness.metrics.registry.get_sample_value("asgard_commit_retries_total", labels) or 0
 
     before, merges, keys, over = retries(), 0, [0], asyncio.Event()
 
@@ -184,15 +197,15 @@ async def test_merges_survive_other_writers(world: World, trino: Trino) -> None:
     updates = asyncio.create_task(rival())
     try:
         while len(keys) < 5 or (retries() == before and len(keys) < 15):
-            run = await world.build(name, f"SELECT {len(keys)} AS k, 1 AS v", **MERGE)
-            assert succeeded_or_hidden(world, run)
+            run = await harness.build(name, f"SELECT {len(keys)} AS k, 1 AS v", **MERGE)
+            assert succeeded_or_hidden(harness, run)
             merges += len(await states(trino, run, "MERGE"))
             keys.append(len(keys))
     finally:
         over.set()
     rivals = await updates
     assert rivals > 0
-    assert sorted(row["k"] for row in await world.rows(name)) == keys
+    assert sorted(row["k"] for row in await harness.rows(name)) == keys
     assert retries() - before == merges - (len(keys) - 1) > 0
 
 
@@ -212,31 +225,31 @@ class Instead:
 
 @pytest.mark.parametrize("how", [{}, MERGE, {**MERGE, "full_refresh": True}, APPEND])
 async def test_a_statement_that_wrote_another_table_fails_the_run(
-    world: World, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
+    harness: WarehouseHarness, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
 ) -> None:
     name, other = unique("unwritten"), unique("instead")
-    await world.built(name, "SELECT 1 AS k")
-    await world.built(other, "SELECT 1 AS k")
-    before = await world.snapshot(name)
+    await harness.built(name, "SELECT 1 AS k")
+    await harness.built(other, "SELECT 1 AS k")
+    before = await harness.snapshot(name)
 
     def elsewhere(sql: str) -> str:
         return sql.replace(f'"{name}"', f'"{other}"')
 
-    engine: Any = world.engine
+    engine: Any = harness.engine
     monkeypatch.setattr(engine.tables, "client", Instead(engine.tables.client, elsewhere))
-    run = await world.build(name, "SELECT 2 AS k", **how)
+    run = await harness.build(name, "SELECT 2 AS k", **how)
     assert run.failure is not None
     assert (run.failure.cause, run.failure.retryable) == ("lost", True)
     assert "it wrote nothing" in run.failure.message
     assert run.output is None
-    assert await world.snapshot(name) == before
+    assert await harness.snapshot(name) == before
 
 
 async def test_a_snapshot_of_another_writer_does_not_count_as_the_runs(
-    world: World, trino: Trino, monkeypatch: pytest.MonkeyPatch
+    harness: WarehouseHarness, trino: Trino, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = unique("covered")
-    await world.built(name, "SELECT 1 AS k")
+    await harness.built(name, "SELECT 1 AS k")
 
     class Rival(TrinoClient):
         """Lets another writer commit right after each statement of the run."""
@@ -246,42 +259,46 @@ async def test_a_snapshot_of_another_writer_does_not_count_as_the_runs(
             trino.execute(f"INSERT INTO iceberg.gold.{name} VALUES (7)")
             return answer
 
-    engine: Any = world.engine
+    engine: Any = harness.engine
     with monkeypatch.context() as patch:
-        patch.setattr(engine.tables, "client", Rival(trino_connection(world.lakehouse.settings)))
-        run = await world.build(name, "SELECT 2 AS k")
-    assert await world.rows(name) == [{"k": 2}, {"k": 7}]
-    if world.lakehouse.lake.catalog.hides_history:
+        patch.setattr(engine.tables, "client", Rival(trino_connection(harness.lakehouse.settings)))
+        run = await harness.build(name, "SELECT 2 AS k")
+    assert await harness.rows(name) == [{"k": 2}, {"k": 7}]
+    if harness.lakehouse.lake.catalog.hides_history:
         assert run.failure is not None
         assert (run.failure.cause, run.failure.retryable) == ("lost", False)
         assert run.output is None
         with pytest.raises(ReconciledAsFailed, match="It is not known"):
-            await world.engine.reconcile(ModelSpec.model_validate(run.spec), run)
+            await harness.engine.reconcile(ModelSpec.model_validate(run.spec), run)
     else:
         assert run.output is not None
         assert run.output.rows == 1
-        assert run.output.snapshot_id != await world.snapshot(name)
+        assert run.output.snapshot_id != await harness.snapshot(name)
 
 
-async def test_an_increment_without_rows_names_no_foreign_snapshot(world: World) -> None:
+async def test_an_increment_without_rows_names_no_foreign_snapshot(
+    harness: WarehouseHarness,
+) -> None:
     name = unique("nothing")
-    await world.built(name, "SELECT 1 AS k", **MERGE)
-    run = await world.built(name, "SELECT 1 AS k WHERE false", **MERGE)
+    await harness.built(name, "SELECT 1 AS k", **MERGE)
+    run = await harness.built(name, "SELECT 1 AS k WHERE false", **MERGE)
     assert run.output is not None
     assert (run.output.rows, run.output.rows_written, run.output.snapshot_id) == (1, 0, None)
 
 
-async def test_a_text_that_looks_like_the_end_of_a_statement_stays_a_text(world: World) -> None:
+async def test_a_text_that_looks_like_the_end_of_a_statement_stays_a_text(
+    harness: WarehouseHarness,
+) -> None:
     name = unique("texts")
-    await world.built(name, "SELECT '\\' AS a, '; drop' AS b, '-- no' AS c")
-    assert await world.rows(name) == [{"a": "\\", "b": "; drop", "c": "-- no"}]
+    await harness.built(name, "SELECT '\\' AS a, '; drop' AS b, '-- no' AS c")
+    assert await harness.rows(name) == [{"a": "\\", "b": "; drop", "c": "-- no"}]
 
 
-async def test_types_that_no_table_holds_are_cast_or_refused(world: World) -> None:
+async def test_types_that_no_table_holds_are_cast_or_refused(harness: WarehouseHarness) -> None:
     name = unique("types")
-    await world.built(name, "SELECT json_parse('{\"a\":1}') AS j, NULL AS n")
-    assert await world.rows(name) == [{"j": '{"a":1}', "n": None}]
-    run = await world.build(name, "SELECT INTERVAL '1' DAY AS i")
+    await harness.built(name, "SELECT json_parse('{\"a\":1}') AS j, NULL AS n")
+    assert await harness.rows(name) == [{"j": '{"a":1}', "n": None}]
+    run = await harness.build(name, "SELECT INTERVAL '1' DAY AS i")
     assert run.failure is not None
     assert run.failure.cause == "sql_error"
     assert "Cast it" in str(run.failure.hint)
@@ -303,35 +320,37 @@ async def test_types_that_no_table_holds_are_cast_or_refused(world: World) -> No
     ],
 )
 async def test_an_error_of_the_user_is_refused_with_its_position(
-    world: World, sql: str, position: dict[str, int] | None
+    harness: WarehouseHarness, sql: str, position: dict[str, int] | None
 ) -> None:
     with pytest.raises(SqlInvalid) as refused:
-        await world.transform(unique("refused"), sql)
+        await harness.transform(unique("refused"), sql)
     assert refused.value.members.get("position") == position
     assert not refused.value.detail.startswith("line ")
 
 
-async def test_a_foreign_view_can_be_read(world: World, trino: Trino) -> None:
+async def test_a_foreign_view_can_be_read(harness: WarehouseHarness, trino: Trino) -> None:
     view, name = unique("foreign"), unique("reader")
     await asyncio.to_thread(
         trino.execute, f"CREATE VIEW iceberg.gold.{view} SECURITY INVOKER AS SELECT 7 AS a"
     )
-    await world.built(name, f"SELECT a FROM gold.{view}")
-    assert await world.rows(name) == [{"a": 7}]
+    await harness.built(name, f"SELECT a FROM gold.{view}")
+    assert await harness.rows(name) == [{"a": 7}]
 
 
 @pytest.mark.parametrize("sql", ["SELECT * FROM iceberg.gold.{t}", "TABLE iceberg.gold.{t}"])
-async def test_a_foreign_view_is_never_left_stale(world: World, trino: Trino, sql: str) -> None:
+async def test_a_foreign_view_is_never_left_stale(
+    harness: WarehouseHarness, trino: Trino, sql: str
+) -> None:
     view, name = unique("foreign"), unique("read")
-    await world.built(name, "SELECT 1 AS a")
+    await harness.built(name, "SELECT 1 AS a")
     text = sql.format(t=name)
     await asyncio.to_thread(
         trino.execute, f"CREATE VIEW iceberg.gold.{view} SECURITY INVOKER AS {text}"
     )
-    run = await world.build(name, "SELECT 'x' AS a")
+    run = await harness.build(name, "SELECT 'x' AS a")
     assert run.failure is not None
     assert f"gold.{view}: " in run.failure.message
     read = f"SELECT a FROM iceberg.gold.{view}"
     assert await asyncio.to_thread(trino.execute, read) == [[1]]
     await asyncio.to_thread(trino.execute, f"DROP VIEW iceberg.gold.{view}")
-    await world.built(name, "SELECT 'x' AS a")
+    await harness.built(name, "SELECT 'x' AS a")

@@ -14,7 +14,7 @@ from app.warehouse.engine import IncrementalStrategy, Materialization
 from app.warehouse.trino.engine import TrinoEngine
 from app.warehouse.workers import WorkerKind, Workers
 from tests.conftest import Lakehouse
-from tests.harnesses.warehouse import World, open_world, unique
+from tests.harnesses.warehouse import WarehouseHarness, unique, warehouse_harness
 from tests.hostile_dbt import macros
 from tests.integration.servers.trino import Trino
 from tests.integration.trino.queries import states
@@ -29,11 +29,11 @@ INCREMENT = {
 
 
 @pytest.fixture(scope="module")
-async def world(
+async def harness(
     lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
-    async with open_world(lakehouse, tmp_path_factory.mktemp("warehouse")) as world:
-        yield world
+) -> AsyncIterator[WarehouseHarness]:
+    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("warehouse")) as harness:
+        yield harness
 
 
 class Unconfined(Workers):
@@ -49,9 +49,9 @@ class Unconfined(Workers):
 
 
 @asynccontextmanager
-async def hostile(world: World, home: Path, **handshake: Any) -> AsyncIterator[None]:
+async def hostile(harness: WarehouseHarness, home: Path, **handshake: Any) -> AsyncIterator[None]:
     """Replace dbt's workers with hostile ones in this context."""
-    engine = world.engine
+    engine = harness.engine
     assert isinstance(engine, TrinoEngine)
     good, handshake = engine.workers, {"catalog": engine.tables.lake.catalog_name, **handshake}
     stranger = WorkerKind("tests.hostile_dbt", "dbt-worker", handshake, hosts=())
@@ -87,33 +87,35 @@ def of_worker(*statements: str) -> Attack:
     ],
 )
 async def test_a_statement_other_than_the_approved_one_is_refused(
-    world: World, trino: Trino, tmp_path: Path, attack: Attack
+    harness: WarehouseHarness, trino: Trino, tmp_path: Path, attack: Attack
 ) -> None:
     name, victim = unique("target"), unique("victim")
-    await world.built(name, "SELECT 1 AS n")
-    await world.built(victim, "SELECT 1 AS n")
-    async with hostile(world, tmp_path, **attack(victim)):
-        run = await world.build(name, SQL)
+    await harness.built(name, "SELECT 1 AS n")
+    await harness.built(victim, "SELECT 1 AS n")
+    async with hostile(harness, tmp_path, **attack(victim)):
+        run = await harness.build(name, SQL)
     assert run.failure is not None
     assert (run.failure.cause, run.failure.retryable) == ("permission_denied", False)
     assert await states(trino, run) == []
-    assert "Refused a statement from dbt" in await world.runs.logs(run.run_id)
-    assert await world.rows(name) == await world.rows(victim) == [{"n": 1}]
-    await world.built(name, SQL)
+    assert "Refused a statement from dbt" in await harness.runs.logs(run.run_id)
+    assert await harness.rows(name) == await harness.rows(victim) == [{"n": 1}]
+    await harness.built(name, SQL)
 
 
-async def test_the_approved_statement_runs_once(world: World, trino: Trino, tmp_path: Path) -> None:
+async def test_the_approved_statement_runs_once(
+    harness: WarehouseHarness, trino: Trino, tmp_path: Path
+) -> None:
     name, victim = unique("target"), unique("victim")
-    await world.built(victim, "SELECT 1 AS n")
+    await harness.built(victim, "SELECT 1 AS n")
     twice = of_macros("{{ approved }}", "{{ approved }}", "drop table iceberg.gold.VICTIM")
-    async with hostile(world, tmp_path, **twice(victim)):
-        run = await world.build(name, SQL)
+    async with hostile(harness, tmp_path, **twice(victim)):
+        run = await harness.build(name, SQL)
     assert run.failure is not None
     assert run.failure.cause == "permission_denied"
     assert "had already finished" in run.failure.message
     assert await states(trino, run) == ["FINISHED"]
-    assert await world.rows(name) == [{"n": 2}]
-    assert await world.rows(victim) == [{"n": 1}]
+    assert await harness.rows(name) == [{"n": 2}]
+    assert await harness.rows(victim) == [{"n": 1}]
 
 
 @pytest.mark.parametrize(
@@ -124,69 +126,71 @@ async def test_the_approved_statement_runs_once(world: World, trino: Trino, tmp_
     ],
 )
 async def test_a_view_and_an_increment_have_the_same_limits(
-    world: World, trino: Trino, tmp_path: Path, kind: dict[str, Any]
+    harness: WarehouseHarness, trino: Trino, tmp_path: Path, kind: dict[str, Any]
 ) -> None:
     name = unique("target")
-    await world.built(name, "SELECT 1 AS n")
-    async with hostile(world, tmp_path, asks=[f"drop table iceberg.gold.{name}"]):
-        run = await world.build(name, SQL, **kind)
+    await harness.built(name, "SELECT 1 AS n")
+    async with hostile(harness, tmp_path, asks=[f"drop table iceberg.gold.{name}"]):
+        run = await harness.build(name, SQL, **kind)
     assert run.failure is not None
     assert run.failure.cause == "permission_denied"
     assert await states(trino, run) == []
-    assert await world.rows(name) == [{"n": 1}]
+    assert await harness.rows(name) == [{"n": 1}]
 
 
 async def test_a_worker_that_only_claims_to_have_built_fails_the_run(
-    world: World, trino: Trino, tmp_path: Path
+    harness: WarehouseHarness, trino: Trino, tmp_path: Path
 ) -> None:
     name = unique("target")
-    await world.built(name, "SELECT 1 AS n")
-    async with hostile(world, tmp_path, asks=[]):
-        run = await world.build(name, SQL)
+    await harness.built(name, "SELECT 1 AS n")
+    async with hostile(harness, tmp_path, asks=[]):
+        run = await harness.build(name, SQL)
     assert run.state is RunState.FAILED
     assert run.failure is not None
     assert "without running the statement" in run.failure.message
     assert await states(trino, run) == []
-    assert await world.rows(name) == [{"n": 1}]
+    assert await harness.rows(name) == [{"n": 1}]
 
 
 async def test_a_worker_that_dies_before_its_statement_builds_nothing(
-    world: World, trino: Trino, tmp_path: Path
+    harness: WarehouseHarness, trino: Trino, tmp_path: Path
 ) -> None:
     name = unique("target")
-    await world.built(name, "SELECT 1 AS n")
-    async with hostile(world, tmp_path, asks=[], dies=True):
-        run = await world.build(name, SQL)
+    await harness.built(name, "SELECT 1 AS n")
+    async with hostile(harness, tmp_path, asks=[], dies=True):
+        run = await harness.build(name, SQL)
     assert run.failure is not None
     assert (run.failure.cause, run.failure.retryable) == ("lost", True)
     assert await states(trino, run) == []
-    assert await world.rows(name) == [{"n": 1}]
+    assert await harness.rows(name) == [{"n": 1}]
 
 
 @pytest.mark.parametrize("kind", [{}, INCREMENT])
 async def test_a_worker_death_after_its_statement_does_not_fail_the_run(
-    world: World, tmp_path: Path, kind: dict[str, Any]
+    harness: WarehouseHarness, tmp_path: Path, kind: dict[str, Any]
 ) -> None:
     name = unique("target")
-    await world.built(name, SQL, **kind)
-    async with hostile(world, tmp_path, asks=["APPROVED"], dies=True):
-        run = await world.built(name, SQL, **kind)
-    assert "dbt failed after its statement had finished" in await world.runs.logs(run.run_id)
-    assert await world.rows(name) == [{"n": 2}] * (2 if kind else 1)
+    await harness.built(name, SQL, **kind)
+    async with hostile(harness, tmp_path, asks=["APPROVED"], dies=True):
+        run = await harness.built(name, SQL, **kind)
+    assert "dbt failed after its statement had finished" in await harness.runs.logs(run.run_id)
+    assert await harness.rows(name) == [{"n": 2}] * (2 if kind else 1)
 
 
-async def test_a_column_name_that_is_a_template_drops_nothing(world: World, trino: Trino) -> None:
+async def test_a_column_name_that_is_a_template_drops_nothing(
+    harness: WarehouseHarness, trino: Trino
+) -> None:
     """The SQL contains names of columns where a column has to be cast."""
     name, source, victim = unique("target"), unique("source"), unique("victim")
-    await world.built(victim, "SELECT 1 AS n")
+    await harness.built(victim, "SELECT 1 AS n")
     attack = f"{{%endraw%}}{{% do run_query('drop table iceberg.gold.{victim}') %}}{{%raw%}}"
     await asyncio.to_thread(
         trino.execute, f'CREATE TABLE iceberg.silver.{source} AS SELECT 2 AS "{attack}"'
     )
-    run = await world.build(name, f"SELECT *, NULL AS x FROM silver.{source}")
+    run = await harness.build(name, f"SELECT *, NULL AS x FROM silver.{source}")
     if run.failure is not None:
         assert run.failure.cause == "permission_denied"
         assert await states(trino, run) == []
     else:
-        assert await world.rows(name) == [{attack: 2, "x": None}]
-    assert await world.rows(victim) == [{"n": 1}]
+        assert await harness.rows(name) == [{attack: 2, "x": None}]
+    assert await harness.rows(victim) == [{"n": 1}]
