@@ -14,7 +14,6 @@ from uuid import uuid4
 import duckdb
 import psutil
 import pyarrow.parquet as pq
-import pytest
 
 from app.airbyte.engine import (
     DestinationDraft,
@@ -228,23 +227,6 @@ async def ingestion_harness(
         await runs.close()
 
 
-@pytest.fixture(scope="session", name="local_harness")
-async def local_harness_fixture(
-    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[IngestionHarness]:
-    data = tmp_path_factory.mktemp("ingestion") / "data"
-    data.mkdir()
-    update = {
-        "ingestion_allowed_dirs": (data,),
-        "connectors_allowed": (TOY,),
-        "max_running_per_engine": 4,
-    }
-    settings = lakehouse.settings.model_copy(update=update)
-    install_toy(settings.home)
-    async with local_ingestion_harness(lakehouse, settings, data) as harness:
-        yield harness
-
-
 @asynccontextmanager
 async def local_ingestion_harness(
     lakehouse: Lakehouse, settings: Settings, data: Path
@@ -266,11 +248,10 @@ async def local_ingestion_harness(
         await engine.close()
 
 
-@pytest.fixture(scope="session", name="airbyte_harness")
-async def airbyte_harness_fixture(
-    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
+@asynccontextmanager
+async def airbyte_ingestion_harness(
+    lakehouse: Lakehouse, data: Path
 ) -> AsyncIterator[IngestionHarness]:
-    data = tmp_path_factory.mktemp("airbyte")
     with airbyte_server() as airbyte:
         update = {
             "airbyte_base_url": airbyte.url,
@@ -286,9 +267,3 @@ async def airbyte_harness_fixture(
                 yield harness
         finally:
             await engine.close()
-
-
-@pytest.fixture(scope="session", params=["local", "airbyte"], name="harness")
-def harness_fixture(request: pytest.FixtureRequest) -> IngestionHarness:
-    chosen: IngestionHarness = request.getfixturevalue(f"{request.param}_harness")
-    return chosen

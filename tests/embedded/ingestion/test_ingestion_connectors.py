@@ -15,13 +15,10 @@ from app.airbyte.engine import (
 )
 from app.errors import Conflict, InvalidBody
 from app.runs.model import RunState
-from tests.harnesses.ingestion import (  # noqa: F401
+from tests.harnesses.ingestion import (
     CALLER,
     INCREMENTAL,
     IngestionHarness,
-    airbyte_harness_fixture,
-    harness_fixture,
-    local_harness_fixture,
     make,
     stream,
 )

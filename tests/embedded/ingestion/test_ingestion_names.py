@@ -11,12 +11,8 @@ import pytest
 from app.airbyte.local.bronze_types import unique_names
 from app.failure import FailureCause
 from app.runs.model import RunState
-from tests.harnesses.ingestion import (  # noqa: F401
-    CALLER,
+from tests.harnesses.ingestion import (
     IngestionHarness,
-    airbyte_harness_fixture,
-    harness_fixture,
-    local_harness_fixture,
     make,
 )
 from tests.payloads import CANARY, PAYLOADS

@@ -26,14 +26,11 @@ from app.runs.model import RunState
 from app.runs.submission import Submission
 from app.secret_marks import MASK
 from tests.conftest import Lakehouse
-from tests.harnesses.ingestion import (  # noqa: F401
+from tests.harnesses.ingestion import (
     CALLER,
     TOY,
     IngestionHarness,
-    airbyte_harness_fixture,
-    harness_fixture,
     install_toy,
-    local_harness_fixture,
     local_ingestion_harness,
     make,
 )

@@ -1,17 +1,14 @@
 """Whatever a column of the data is called and whatever a text in it holds, a build keeps both."""
 
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pyarrow as pa
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyiceberg.catalog import Catalog
 
 from app.lakehouse.publish import publish
-from tests.conftest import Lakehouse
-from tests.harnesses.warehouse import WarehouseHarness, unique, warehouse_harness
+from tests.harnesses.warehouse import WarehouseHarness, unique
 from tests.payloads import CANARY, PAYLOADS
 
 BUILDS = 12
@@ -19,14 +16,6 @@ FRAGMENTS = (*PAYLOADS, "{{", "}}", "{%", "%}", "{#", "#}", "raw", "endraw", "-"
 characters = st.characters(exclude_categories=("Cs", "Cc"))
 texts = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(characters)), min_size=1, max_size=5)
 names = texts.map(lambda parts: "".join(parts).lower()).filter(lambda name: name.strip() != "")
-
-
-@pytest.fixture(scope="module")
-async def harness(
-    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[WarehouseHarness]:
-    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("any")) as harness:
-        yield harness
 
 
 @settings(

@@ -1,7 +1,6 @@
 """Names that come with data are text: dbt's templates, SQL and all other readers keep them."""
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,9 +12,8 @@ from app.lakehouse.publish import publish
 from app.sql.quoting import quoted
 from app.warehouse.dbt.project import DbtProject
 from app.warehouse.engine import ExtraColumn, Materialization, ModelSpec
-from tests.conftest import Lakehouse
 from tests.dbt_command import dbt
-from tests.harnesses.warehouse import WarehouseHarness, unique, warehouse_harness
+from tests.harnesses.warehouse import WarehouseHarness, unique
 from tests.payloads import CANARY, JINJA, PAYLOADS
 
 BRACES = """'{' || '\r\n {' AS brace, '{}' AS "{} {" """
@@ -23,14 +21,6 @@ CAST = "sum(1) OVER () AS total, NULL AS nothing"
 """No table holds these as they are: the engines cast, which names every column in the SQL."""
 CAST_ROW = {"total": 1, "nothing": None}
 NUMBERED = {text: number for number, text in enumerate(PAYLOADS)}
-
-
-@pytest.fixture(scope="module")
-async def harness(
-    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[WarehouseHarness]:
-    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("names")) as harness:
-        yield harness
 
 
 @pytest.fixture(scope="module")

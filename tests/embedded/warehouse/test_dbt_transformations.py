@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import io
 import tarfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -32,18 +31,10 @@ from app.runs.submission import Submission
 from app.warehouse.dbt.project import DbtProject
 from tests.conftest import Lakehouse
 from tests.dbt_command import dbt
-from tests.harnesses.warehouse import ENDLESS, NUMBERS, WarehouseHarness, unique, warehouse_harness
+from tests.harnesses.warehouse import ENDLESS, NUMBERS, WarehouseHarness, unique
 
 FIRST = "SELECT * FROM (VALUES (1, 'a'), (2, 'b')) AS t (k, v)"
 SECOND = "SELECT * FROM (VALUES (2, 'B'), (3, 'C')) AS t (k, v)"
-
-
-@pytest.fixture(scope="module")
-async def harness(
-    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[WarehouseHarness]:
-    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("dbt")) as harness:
-        yield harness
 
 
 async def test_a_transformation_is_built_and_described(harness: WarehouseHarness) -> None:

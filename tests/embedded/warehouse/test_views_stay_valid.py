@@ -21,7 +21,7 @@ from app.runs.service import RunService
 from app.runs.submission import RunRequest, Submission
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 from tests.conftest import Lakehouse
-from tests.harnesses.warehouse import WarehouseHarness, unique, warehouse_harness
+from tests.harnesses.warehouse import WarehouseHarness, unique
 
 VIEW: dict[str, Any] = {"materialization": Materialization.VIEW}
 APPEND: dict[str, Any] = {
@@ -33,14 +33,6 @@ MERGE: dict[str, Any] = {
     "incremental_strategy": IncrementalStrategy.MERGE,
     "unique_key": ("a",),
 }
-
-
-@pytest.fixture(scope="module")
-async def harness(
-    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[WarehouseHarness]:
-    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("views")) as harness:
-        yield harness
 
 
 async def seen(

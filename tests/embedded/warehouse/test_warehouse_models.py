@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -24,7 +23,6 @@ from tests.harnesses.warehouse import (
     builders,
     computing,
     unique,
-    warehouse_harness,
 )
 from tests.patience import until
 
@@ -41,14 +39,6 @@ APPEND = {
 }
 FIRST = "SELECT * FROM (VALUES (1, 'a'), (2, 'b')) AS t (k, v)"
 SECOND = "SELECT * FROM (VALUES (2, 'B'), (3, 'C')) AS t (k, v)"
-
-
-@pytest.fixture(scope="module")
-async def harness(
-    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[WarehouseHarness]:
-    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("warehouse")) as harness:
-        yield harness
 
 
 async def publishing(harness: WarehouseHarness, run: Run) -> bool:

@@ -1,7 +1,6 @@
 """A name without a column is a missing column, even if DuckDB has a function with that name."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import duckdb
 import pytest
@@ -10,8 +9,7 @@ from app.errors import AsgardError, SqlFunctionRefused, SqlInvalid
 from app.sql.duckdb.virtual_columns import VIRTUAL_COLUMNS
 from app.warehouse.duckdb.column_names import FALLBACKS
 from app.warehouse.duckdb.session import EXTENSIONS, extension_file
-from tests.conftest import Lakehouse
-from tests.harnesses.warehouse import WarehouseHarness, unique, warehouse_harness
+from tests.harnesses.warehouse import WarehouseHarness, unique
 
 OTHERS = {"current_path", "localtime", "localtimestamp", "snapshot_id", "ctid", "oid"}
 NAMES = sorted({*FALLBACKS, *VIRTUAL_COLUMNS})
@@ -27,14 +25,6 @@ PLACES = (
     "SELECT (SELECT max({0}) FROM silver.wh_numbers) AS a",
     "SELECT row_number() OVER (ORDER BY {0}) AS a FROM silver.wh_numbers",
 )
-
-
-@pytest.fixture(scope="module")
-async def harness(
-    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[WarehouseHarness]:
-    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("names")) as harness:
-        yield harness
 
 
 def read_as_functions() -> set[str]:

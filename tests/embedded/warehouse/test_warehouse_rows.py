@@ -1,23 +1,12 @@
 """A table holds only rows with named fields. Others are refused with the same text as on Trino."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from app.errors import SqlInvalid
 from app.warehouse.trino import columns
-from tests.conftest import Lakehouse
-from tests.harnesses.warehouse import WarehouseHarness, unique, warehouse_harness
+from tests.harnesses.warehouse import WarehouseHarness, unique
 
 HINT = "Name the fields of rows, for example: CAST(ROW(1) AS ROW(id integer))."
-
-
-@pytest.fixture(scope="module")
-async def harness(
-    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[WarehouseHarness]:
-    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("rows")) as harness:
-        yield harness
 
 
 async def refused(harness: WarehouseHarness, sql: str) -> SqlInvalid:

@@ -1,9 +1,11 @@
 """The stand-in Airbyte, once a session; each test gets it without faults."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.conftest import Lakehouse
+from tests.harnesses.ingestion import IngestionHarness, airbyte_ingestion_harness
 from tests.integration.servers.airbyte import AirbyteServer, airbyte_server
 from tests.integration.servers.airbyte_document import airbyte_document
 
@@ -12,6 +14,15 @@ from tests.integration.servers.airbyte_document import airbyte_document
 def _shared_airbyte() -> Iterator[AirbyteServer]:
     with airbyte_server() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+async def harness(
+    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[IngestionHarness]:
+    """With an Airbyte of its own."""
+    async with airbyte_ingestion_harness(lakehouse, tmp_path_factory.mktemp("airbyte")) as harness:
+        yield harness
 
 
 @pytest.fixture

@@ -24,13 +24,12 @@ from app.idempotency import IdempotencyKey
 from app.runs.handler import ReconciledAsFailed
 from app.runs.model import RunState
 from app.runs.submission import Submission
-from tests.harnesses.ingestion import (  # noqa: F401
+from tests.harnesses.ingestion import (
     CALLER,
     INCREMENTAL,
     SECONDS,
     IngestionHarness,
     Toy,
-    airbyte_harness_fixture,
     ingestion_harness,
     make,
     stream,
@@ -39,11 +38,6 @@ from tests.integration.servers.airbyte import AirbyteServer
 from tests.patience import until
 
 SECRET = "tr0ub4dor-and-3"
-
-
-@pytest.fixture(scope="session", name="harness")
-def only_airbyte(airbyte_harness: IngestionHarness) -> IngestionHarness:
-    return airbyte_harness
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from app.config import Settings
 from app.lakehouse.external import external_lakehouse
 from tests.conftest import Lakehouse
+from tests.harnesses.warehouse import WarehouseHarness, warehouse_harness
 from tests.integration.servers.nessie import Nessie, start_nessie
 from tests.integration.servers.seaweedfs import SeaweedFs
 from tests.integration.servers.trino import Trino, start_trino
@@ -95,6 +96,14 @@ async def lakehouse(production: Settings) -> AsyncIterator[Lakehouse]:
     """Replace the embedded lakehouse for the embedded suites."""
     async with external_lakehouse(production) as lake:
         yield Lakehouse.of(production, lake)
+
+
+@pytest.fixture(scope="module")
+async def harness(
+    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[WarehouseHarness]:
+    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("warehouse")) as harness:
+        yield harness
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,7 +1,7 @@
 """Tests that need Trino: marks on queries, cancels and kills as Trino sees them, merges."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -15,14 +15,12 @@ from app.runs.model import Run, RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 from app.warehouse.trino.adapter import trino_connection
 from app.warehouse.trino.client import QueryResult, TrinoClient
-from tests.conftest import Lakehouse
 from tests.harnesses.warehouse import (
     ENDLESS,
     NUMBERS,
     WarehouseHarness,
     builders,
     unique,
-    warehouse_harness,
 )
 from tests.integration.servers.trino import Trino
 from tests.integration.trino.queries import states
@@ -34,14 +32,6 @@ MERGE: dict[str, Any] = {
     "unique_key": ("k",),
 }
 APPEND = {**MERGE, "incremental_strategy": IncrementalStrategy.APPEND, "unique_key": ()}
-
-
-@pytest.fixture(scope="module")
-async def harness(
-    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[WarehouseHarness]:
-    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("warehouse")) as harness:
-        yield harness
 
 
 async def computing(trino: Trino, run: Run) -> bool:

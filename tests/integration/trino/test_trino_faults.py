@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -10,19 +9,10 @@ from app.caller import ANONYMOUS
 from app.errors import EngineUnreachable
 from app.runs.model import RunState
 from app.sql.model import GuardedQuery
-from tests.conftest import Lakehouse
-from tests.harnesses.warehouse import ENDLESS, WarehouseHarness, unique, warehouse_harness
+from tests.harnesses.warehouse import ENDLESS, WarehouseHarness, unique
 from tests.integration.servers.nessie import Nessie
 from tests.integration.servers.trino import Trino
 from tests.patience import until
-
-
-@pytest.fixture(scope="module")
-async def harness(
-    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[WarehouseHarness]:
-    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("warehouse")) as harness:
-        yield harness
 
 
 async def test_a_nessie_that_stops_answering_blocks_nothing(

@@ -13,8 +13,7 @@ from app.runs.model import RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization
 from app.warehouse.trino.engine import TrinoEngine
 from app.warehouse.workers import WorkerKind, Workers
-from tests.conftest import Lakehouse
-from tests.harnesses.warehouse import WarehouseHarness, unique, warehouse_harness
+from tests.harnesses.warehouse import WarehouseHarness, unique
 from tests.hostile_dbt import macros
 from tests.integration.servers.trino import Trino
 from tests.integration.trino.queries import states
@@ -26,14 +25,6 @@ INCREMENT = {
     "materialization": Materialization.INCREMENTAL,
     "incremental_strategy": IncrementalStrategy.APPEND,
 }
-
-
-@pytest.fixture(scope="module")
-async def harness(
-    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[WarehouseHarness]:
-    async with warehouse_harness(lakehouse, tmp_path_factory.mktemp("warehouse")) as harness:
-        yield harness
 
 
 class Unconfined(Workers):
