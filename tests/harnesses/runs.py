@@ -141,7 +141,7 @@ class Idle:
     async def execute(self, run: Run, control: RunControl) -> RunResult:
         self.begun.set()
         if text := run.spec.get("log"):
-            control.log(text)
+            control.log_lines(text)
         await asyncio.sleep(run.spec.get("seconds", 0))
         return RunResult(None)
 

@@ -58,10 +58,10 @@ async def test_a_commit_stores_the_connectors_state(local_harness: IngestionHarn
 
 
 async def test_states_that_are_too_large_in_total_fail_the_sync(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    local_harness: IngestionHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.airbyte.local.sync.MOST_STATE", 10)
-    toy = await make(world, INCREMENTAL, rows=5)
+    toy = await make(local_harness, INCREMENTAL, rows=5)
     run = await toy.sync()
     assert run.failure is not None
     assert "have more than 10 characters in total" in run.failure.message

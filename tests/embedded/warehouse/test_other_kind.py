@@ -1,7 +1,6 @@
 """A table that becomes a view, or a view that becomes a table, is never lost in between."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,27 +8,18 @@ import pytest
 from app.caller import ANONYMOUS
 from app.errors import EngineFailed
 from app.runs.model import RunState
-from tests.conftest import Lakehouse
-from tests.embedded.warehouse_world import World, open_world, unique
+from tests.harnesses.warehouse import WarehouseHarness, unique
 
 VIEW: dict[str, Any] = {"materialization": "view", "replace": True}
 TOO_LATE = "date_trunc('year', CAST('294246-12-31' AS date))"
 """It can be computed, but no column of a table can hold it."""
 
 
-@pytest.fixture(scope="module")
-async def world(
-    lakehouse: Lakehouse, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
-    async with open_world(lakehouse, tmp_path_factory.mktemp("other-kind")) as opened:
-        yield opened
-
-
 async def test_a_view_that_was_cut_off_after_the_drop_is_created(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    harness: WarehouseHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name, catalog = unique("cut"), world.lakehouse.catalog
-    await world.built(name, "SELECT 1 AS a")
+    name, catalog = unique("cut"), harness.lakehouse.catalog
+    await harness.built(name, "SELECT 1 AS a")
     reached = asyncio.Event()
 
     async def hang(*_: Any) -> None:
@@ -38,26 +28,26 @@ async def test_a_view_that_was_cut_off_after_the_drop_is_created(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(catalog, "replace_view", hang)
-    run = await world.start(name, "SELECT 2 AS a", **VIEW)
+    run = await harness.start(name, "SELECT 2 AS a", **VIEW)
     await reached.wait()
     assert await catalog.table(f"gold.{name}") is None
-    await world.runs.cancel(run.run_id, ANONYMOUS)
-    ended = await world.runs.wait(run.run_id, 60)
+    await harness.runs.cancel(run.run_id, ANONYMOUS)
+    ended = await harness.runs.wait(run.run_id, 60)
     assert ended.state is RunState.SUCCEEDED, "it is done, so it is not reported as cancelled"
-    assert (await world.engine.preview(f"gold.{name}", 1)).rows == [[2]]
+    assert (await harness.engine.preview(f"gold.{name}", 1)).rows == [[2]]
 
 
 async def test_a_view_that_cannot_be_created_says_that_the_table_is_gone(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    harness: WarehouseHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = unique("refused")
-    await world.built(name, "SELECT 1 AS a")
+    await harness.built(name, "SELECT 1 AS a")
 
     async def refuse(*_: Any) -> None:
         raise EngineFailed("The catalog refuses it.")
 
-    monkeypatch.setattr(world.lakehouse.catalog, "replace_view", refuse)
-    ended = await world.build(name, "SELECT 2 AS a", **VIEW)
+    monkeypatch.setattr(harness.lakehouse.catalog, "replace_view", refuse)
+    ended = await harness.build(name, "SELECT 2 AS a", **VIEW)
     assert ended.failure is not None
     assert ended.failure.message.startswith("The catalog refuses it. The table gold.")
     assert "has been dropped already" in ended.failure.message
@@ -65,10 +55,10 @@ async def test_a_view_that_cannot_be_created_says_that_the_table_is_gone(
 
 @pytest.mark.parametrize("how", ["fails", "is cancelled"])
 async def test_a_view_stays_if_the_table_that_replaces_it(
-    world: World, monkeypatch: pytest.MonkeyPatch, how: str
+    harness: WarehouseHarness, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    name, catalog = unique("stays"), world.lakehouse.catalog
-    await world.built(name, "SELECT 1 AS a", materialization="view")
+    name, catalog = unique("stays"), harness.lakehouse.catalog
+    await harness.built(name, "SELECT 1 AS a", materialization="view")
     drop_view, dropped = catalog.drop_view, asyncio.Event()
 
     async def drop_and_stop(view: str) -> bool:
@@ -77,22 +67,24 @@ async def test_a_view_stays_if_the_table_that_replaces_it(
         if how == "fails":
             return True
         await asyncio.sleep(0)
-        await world.runs.cancel(run.run_id, ANONYMOUS)
+        await harness.runs.cancel(run.run_id, ANONYMOUS)
         return True
 
     monkeypatch.setattr(catalog, "drop_view", drop_and_stop)
     sql = f"SELECT {TOO_LATE} AS a" if how == "fails" else "SELECT 2 AS a"
-    run = await world.start(name, sql, replace=True)
+    run = await harness.start(name, sql, replace=True)
     await dropped.wait()
-    ended = await world.runs.wait(run.run_id, 60)
+    ended = await harness.runs.wait(run.run_id, 60)
     assert ended.state in {RunState.FAILED, RunState.CANCELLED}, ended
     assert await catalog.table(f"gold.{name}") is None
-    assert (await world.engine.preview(f"gold.{name}", 1)).rows == [[1]]
+    assert (await harness.engine.preview(f"gold.{name}", 1)).rows == [[1]]
 
 
-async def test_a_view_can_have_the_name_of_a_table_that_was_never_built(world: World) -> None:
+async def test_a_view_can_have_the_name_of_a_table_that_was_never_built(
+    harness: WarehouseHarness,
+) -> None:
     name = unique("never")
-    failed = await world.build(name, f"SELECT {TOO_LATE} AS a")
+    failed = await harness.build(name, f"SELECT {TOO_LATE} AS a")
     assert failed.state is RunState.FAILED
-    await world.built(name, "SELECT 1 AS a", materialization="view")
-    assert (await world.engine.preview(f"gold.{name}", 1)).rows == [[1]]
+    await harness.built(name, "SELECT 1 AS a", materialization="view")
+    assert (await harness.engine.preview(f"gold.{name}", 1)).rows == [[1]]
