@@ -255,7 +255,7 @@ async def test_a_rename_moves_the_table_only_before_the_first_run(api: httpx.Asy
     assert (await run(api, product))["status"] == "active"
     late = await api.put(path, json={"name": "Third Name"})
     assert late.status_code == 409
-    assert "gold.dp_second_name has already been built" in late.json()["detail"]
+    assert "a run has already used gold.dp_second_name" in late.json()["detail"]
     same = await api.put(path, json={"name": "SECOND name"})
     assert (same.json()["name"], same.json()["table_name"]) == ("SECOND name", "dp_second_name")
 

@@ -1,7 +1,8 @@
 """The connectors that the embedded engine may install: the shipped ones, and the operator's.
 
-A shipped connector is a file of pinned and hashed requirements, `connectors/{name}.txt`, and the
-spec of exactly that version, so that a config can be checked before anything is installed.
+A shipped connector is a file of pinned and hashed requirements, `shipped/{name}.txt`, and the spec
+of exactly that version, `shipped/{name}.spec.json`, so that a config can be checked before anything
+is installed. No list names them.
 """
 
 import hashlib
