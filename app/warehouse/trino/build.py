@@ -24,7 +24,7 @@ from app.warehouse.engine import IncrementalStrategy, ModelSpec
 from app.warehouse.other_kind import require_replace, without_table, without_view
 from app.warehouse.trino.columns import with_extra_columns
 from app.warehouse.trino.errors import is_conflict
-from app.warehouse.trino.incremental import TrinoMerge, refused_key, unusable_keys
+from app.warehouse.trino.incremental import TrinoIncrement, refused_key, unusable_keys
 from app.warehouse.trino.publisher import (
     Publisher,
     StatementRefused,
@@ -152,7 +152,7 @@ class TrinoBuild:
     async def _incremental(
         self, described: Described, strategy: IncrementalStrategy, table: TableInfo
     ) -> RunOutput:
-        increment = TrinoMerge(
+        increment = TrinoIncrement(
             target=self._target,
             delta=self._delta,
             old=table.columns,

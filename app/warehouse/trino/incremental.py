@@ -15,7 +15,7 @@ from app.warehouse.engine import IncrementalStrategy
 
 
 @dataclass(frozen=True)
-class TrinoMerge:
+class TrinoIncrement:
     """Merges `delta` into `target` (quoted names of tables), with the columns `new` and `old`."""
 
     target: str

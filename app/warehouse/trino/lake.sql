@@ -1,3 +1,4 @@
+{# For builds of this project by hand. Asgard writes its merges itself. #}
 {% macro generate_schema_name(custom_schema_name, node) %}
   {{ return((custom_schema_name or target.schema) | trim) }}
 {% endmacro %}

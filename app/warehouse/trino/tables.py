@@ -7,13 +7,14 @@ from typing import TypeVar
 
 import anyio.to_thread
 
-from app.errors import EngineUnreachable, NotFound
+from app.errors import EngineFailed, EngineUnreachable, NotFound
+from app.failure import FailureCause
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
 from app.lakehouse.outputs import RunOutput
 from app.runs.commits import RunTarget
-from app.runs.handler import RunResult
+from app.runs.handler import ReconciledAsFailed, RunResult
 from app.runs.model import Run
-from app.warehouse.dependents import RebuildViews, rebuild_views_of_reconciled
+from app.warehouse.dependents import COLUMNS, RebuildViews, rebuild_views_of_reconciled
 from app.warehouse.engine import ModelSpec
 from app.warehouse.other_kind import settle
 from app.warehouse.trino import snapshots
@@ -56,9 +57,28 @@ class TrinoTables:
         published = await self.published(spec.table, query_ids)
         if published is None:
             await self.target.require_unchanged(run)
+            await self._require_same_columns(run)
             return None
         await rebuild_views_of_reconciled(rebuild, run)
         return RunResult(output=published)
+
+    async def _require_same_columns(self, run: Run) -> None:
+        """Raise `ReconciledAsFailed` if the run was cut off after it had added columns: adding them
+        is a statement of its own, and writes no snapshot."""
+        before = {name for name, _ in run.engine.get(COLUMNS, ())}
+        current = await self.catalog.table(run.target) if before else None
+        if current is None:
+            return
+        if added := [column.name for column in current.columns if column.name not in before]:
+            raise ReconciledAsFailed(
+                EngineFailed(
+                    f"The run was cut off after it had added columns to {run.target}: "
+                    f"{', '.join(added)}. It wrote no rows.",
+                    cause=FailureCause.LOST,
+                    hint="Start the run again.",
+                    retryable=True,
+                )
+            )
 
     async def published(self, table: str, query_ids: Collection[str]) -> RunOutput | None:
         """Return what these queries wrote into the table, if its catalog shows it."""

@@ -344,3 +344,21 @@ async def test_a_foreign_view_is_never_left_stale(
     assert await asyncio.to_thread(trino.execute, read) == [[1]]
     await asyncio.to_thread(trino.execute, f"DROP VIEW iceberg.gold.{view}")
     await harness.built(name, "SELECT 'x' AS a")
+
+
+async def test_a_run_that_was_cut_off_after_adding_columns_says_so(
+    harness: WarehouseHarness, trino: Trino
+) -> None:
+    name = unique("cut")
+    run = await harness.built(name, "SELECT 1 AS a", **APPEND)
+    engine: Any = harness.engine
+    recorded = await engine.tables.target.before(f"gold.{name}")
+    recorded["destination_columns_before"] = [["a", "integer"]]
+    cut = run.model_copy(update={"run_id": unique("run"), "engine": recorded})
+    assert await engine.reconcile(ModelSpec.model_validate(run.spec), cut) is None
+    await asyncio.to_thread(trino.execute, f"ALTER TABLE iceberg.gold.{name} ADD COLUMN b integer")
+    with pytest.raises(ReconciledAsFailed) as caught:
+        await engine.reconcile(ModelSpec.model_validate(run.spec), cut)
+    assert f"added columns to gold.{name}: b. It wrote no rows" in caught.value.error.detail
+    assert caught.value.error.retryable
+    assert await harness.rows(name) == [{"a": 1, "b": None}]
