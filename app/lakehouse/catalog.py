@@ -401,7 +401,7 @@ def _replace_view(
         },
     )
     if response.status_code == requests.codes.bad_request:
-        raise EngineFailed(f"the catalog refused the view: {response.text[:500]}")
+        raise EngineFailed(f"The catalog refused the view: {response.text[:500]}")
     response.raise_for_status()
     replaced: View = catalog.load_view(name)
     return replaced
