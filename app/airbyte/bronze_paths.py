@@ -46,7 +46,7 @@ def bucket_key(url: str, bucket: str, prefixes: Iterable[str]) -> str:
     key = "/".join(parts)
     if not any(key == prefix or key.startswith(f"{prefix}/") for prefix in allowed):
         raise PathRefused(
-            f"{url} may not be read: of the bucket, file sources read {', '.join(allowed)}.",
+            f"{url} may not be read: in the bucket, file sources read only {', '.join(allowed)}.",
             path=url,
         )
     return key

@@ -20,8 +20,8 @@ def quartz(expression: str) -> str:
     minute, hour, day, month, weekday = fields
     if day != "*" and weekday != "*":
         raise InvalidRequest(
-            "Airbyte's schedules have either days of the month or days of the week.",
-            hint="Leave one of the two as *.",
+            "An Airbyte schedule has days of the month or days of the week, not both.",
+            hint="Set one of the two to *.",
         )
     if weekday == "*":
         return f"0 {minute} {hour} {day} {month} ? UTC"

@@ -98,7 +98,7 @@ class SinkCreate(Body):
 
     name: Name = Field(description="A name for people, which also works wherever an id does.")
     type: Literal["s3"] = Field(description="The only type of destination.")
-    config: S3Config | None = Field(None, description="Without it: the gateway's own lake.")
+    config: S3Config | None = Field(None, description="Default: the gateway's own lake.")
     workspace: Workspace = Field(
         DEFAULT_WORKSPACE,
         description="Airbyte's workspace. The embedded engine has only the default one.",
@@ -107,7 +107,7 @@ class SinkCreate(Body):
     @field_validator("config", mode="before")
     @classmethod
     def _free(cls, config: Any) -> Any:
-        """Checks the config as free JSON, since S3Config takes any other fields, too."""
+        """Checks the config as free JSON, since S3Config also accepts any other fields."""
         return check_free_json(config) if isinstance(config, dict) else config
 
     def draft(self) -> DestinationDraft:
@@ -165,7 +165,7 @@ class StreamBody(Body):
     )
     sync_mode: SyncMode = Field(
         SyncMode.FULL_REFRESH_OVERWRITE,
-        description="How a sync reads the source and what becomes of the rows of earlier syncs.",
+        description="How a sync reads the source and what happens to the rows of earlier syncs.",
     )
     cursor_field: FieldPath = Field([], description="A field, or the path to a nested one.")
     primary_key: Annotated[list[FieldPath], Field(max_length=100, fail_fast=True)] = Field(
@@ -219,7 +219,7 @@ class IngestionCreate(Body):
         IngestionStatus.ACTIVE, description="Only an active ingestion syncs."
     )
     streams: Streams | None = Field(
-        None, description="Default: all of the source's, as full_refresh_overwrite."
+        None, description="Default: all of the source's streams, as full_refresh_overwrite."
     )
 
     def draft(self) -> IngestionDraft:
@@ -234,7 +234,8 @@ class IngestionCreate(Body):
 
 
 class IngestionPatch(Body):
-    """Absent fields stay unchanged. A null `schedule` means manual, null `streams` all streams."""
+    """Absent fields stay unchanged. Null means manual for `schedule`, and all streams for
+    `streams`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "inactive"}]})
 

@@ -45,7 +45,7 @@ class MongoDbConfig(BaseModel):
 class KafkaConfig(BaseModel):
     bootstrap_servers: Annotated[list[Text], Field(min_length=1, max_length=100, fail_fast=True)]
     protocol: dict[str, Any] | None = Field(
-        None, description="In the connector's form, instead of the fields below."
+        None, description="The protocol in the connector's own form, instead of the fields below."
     )
     security_protocol: Text = "PLAINTEXT"
     sasl_mechanism: Text | None = Field(None, validate_default=True)

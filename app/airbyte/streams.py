@@ -65,7 +65,7 @@ class _Offered:
             exact = self._exact.get((selection.namespace, selection.name))
             matches = [exact] if exact else []
         if len(matches) != 1:
-            which = "has no stream" if not matches else "has several streams"
+            which = "has no stream" if not matches else "has several streams named"
             raise InvalidRequest(
                 f"The source {which} {selection.name}.",
                 missing=selection.name,

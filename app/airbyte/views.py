@@ -91,7 +91,8 @@ class StreamView(BaseModel):
     )
     columns: list[StreamColumn] = Field(description="Columns of the stream.")
     sync_modes: list[SyncMode | str] | None = Field(
-        description="null while Airbyte's workspace has no sink: without one, Airbyte does not say."
+        description="Null while Airbyte's workspace has no sink: without one, Airbyte does not "
+        "report the modes."
     )
     primary_key: list[list[str]] = Field(
         description="Fields of the source's own primary key, each as a path."

@@ -57,7 +57,8 @@ class AuditRecord(BaseModel):
     )
     count: int = Field(
         1,
-        description="The refusals of a minute that this record counts. `path` is of the first.",
+        description="Number of refusals within a minute that this record counts. `path` is the "
+        "first one's.",
     )
 
 

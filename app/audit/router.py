@@ -41,7 +41,9 @@ async def list_audit_records(
     cursor: Annotated[
         str | None, Query(max_length=500, description="`next_cursor` of the previous page.")
     ] = None,
-    page_size: Annotated[int, Query(ge=1, le=100, description="Most records on a page.")] = 20,
+    page_size: Annotated[
+        int, Query(ge=1, le=100, description="Maximum number of records on a page.")
+    ] = 20,
 ) -> AuditPage:
     """Lists the newest 20,000 records, newest first. Older ones are in the table `asgard.audit`.
     Records of other replicas appear within a few seconds."""

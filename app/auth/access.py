@@ -11,7 +11,7 @@ from app.errors import MissingScope, Unauthorized
 READS: dict[str, Any] = {"x-asgard-access": "read"}
 """The `openapi_extra` of a POST route that changes nothing."""
 BEARER = HTTPBearer(
-    auto_error=False, scheme_name="bearer", description="An API key, or a token of the issuer."
+    auto_error=False, scheme_name="bearer", description="An API key, or a token from the issuer."
 )
 API_KEY = APIKeyHeader(
     name="X-API-Key", auto_error=False, scheme_name="apiKey", description="An API key."

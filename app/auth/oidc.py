@@ -193,7 +193,7 @@ class TokenVerifier:
             claims = jwt.decode(token, keys, algorithms=list(self._issuer.algorithms)).claims
             self._registry().validate(claims)
         except InvalidKeyIdError:
-            raise TokenRefused("its kid names no key of the issuer") from None
+            raise TokenRefused("its kid does not name a key of the issuer") from None
         except JoseError as error:
             raise TokenRefused(error.description or error.error) from None
         except (ValueError, TypeError, KeyError, RecursionError):

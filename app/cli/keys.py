@@ -39,11 +39,13 @@ NameArgument = Annotated[str, typer.Argument(help="Name or id of the key.")]
     )
 )
 def create(
-    name: Annotated[str, typer.Argument(help="The person or program that will use it.")],
+    name: Annotated[str, typer.Argument(help="The person or program that will use the key.")],
     scope: Annotated[
         list[str], typer.Option(help="Scope of the key, for example dbt:read. Repeatable.")
     ],
-    expires: Annotated[str | None, typer.Option(help="Lifetime: 90d, 12h, 30m.")] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="Lifetime, for example 90d, 12h or 30m.")
+    ] = None,
     secret: SecretOption = None,
 ) -> None:
     """Create a key and print it once."""
@@ -83,7 +85,8 @@ def rotate(
     name: NameArgument,
     grace: Annotated[str, typer.Option(help="How long the old key stays valid.")] = "24h",
     expires: Annotated[
-        str | None, typer.Option(help="Lifetime of the new key: 90d. By default, the old key's.")
+        str | None,
+        typer.Option(help="Lifetime of the new key, for example 90d. Default: the old key's."),
     ] = None,
     secret: SecretOption = None,
 ) -> None:

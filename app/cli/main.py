@@ -97,7 +97,9 @@ def schemas() -> None:
 )
 def demo(
     port: PortOption = None,
-    check: Annotated[bool, typer.Option("--check", help="Compare all figures, then stop.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check all figures against the raw data, then stop.")
+    ] = False,
     seed: Annotated[
         int | None, typer.Option(help="First change the data at random, with this seed.")
     ] = None,

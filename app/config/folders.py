@@ -22,7 +22,7 @@ def _shown_to_workers(settings: Settings) -> Iterator[ConfigProblem]:
         if shown:
             yield ConfigProblem(
                 (name,),
-                f"{name} names {path}, which lies in {shown[0]}: sandboxed workers read there.",
+                f"{name} is {path}, which is inside {shown[0]}: sandboxed workers can read it.",
                 "Choose a path that contains neither programs nor libraries.",
             )
 
@@ -35,7 +35,7 @@ def _shown_to_sources(settings: Settings) -> Iterator[ConfigProblem]:
             if _shows(directory, path, inside):
                 yield ConfigProblem(
                     ("INGESTION_ALLOWED_DIRS", name),
-                    f"File sources may read {directory}, which would show them the files of {path} "
+                    f"File sources may read {directory}, which would expose the files in {path} "
                     f"({name}).",
                     "In INGESTION_ALLOWED_DIRS, name directories that contain only source files.",
                 )

@@ -53,7 +53,7 @@ def unknown_variables() -> list[UnknownVariable]:
 def _hint(unknown: UnknownVariable) -> ConfigProblem:
     """Return a problem for a mistyped name, which may explain the others."""
     advice = f"Did you mean {unknown.nearest}?" if unknown.nearest else "Unset it."
-    message = f"{unknown.name} is not a variable of Asgard."
+    message = f"{unknown.name} is not an Asgard variable."
     return ConfigProblem((unknown.name,), message, advice)
 
 

@@ -171,7 +171,9 @@ async def get_data_product_stats(product_id: ProductRef, service: ServiceDep) ->
 async def preview_data_product(
     product_id: ProductRef,
     service: ServiceDep,
-    limit: Annotated[int, Query(ge=1, le=100, description="Most rows to return.")] = 20,
+    limit: Annotated[
+        int, Query(ge=1, le=100, description="Maximum number of rows to return.")
+    ] = 20,
 ) -> PreviewView:
     """Returns rows of the table, in no particular order."""
     return PreviewView.of(*await service.preview(product_id, limit))

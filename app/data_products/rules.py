@@ -70,7 +70,7 @@ def refuse_same_table(
     for other in others.values():
         if other.id != product_id and other.doc.table == doc.table:
             raise Conflict(
-                f"{doc.name!r} would have the table {doc.table}, which belongs to the data product "
+                f"{doc.name!r} would use the table {doc.table}, which belongs to the data product "
                 f"{other.doc.name!r}.",
                 hint="Choose a name that differs in letters or digits.",
                 conflicting_id=other.id,

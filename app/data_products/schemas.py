@@ -71,7 +71,7 @@ class ProductUpdate(Body):
     )
 
     name: Word | None = Field(
-        None, description="The new name. After the first build it has to give the same table."
+        None, description="The new name. After the first build, it must lead to the same table."
     )
     description: Text | None = Field(None, description="What the data product is for.")
     data_product_type: DataProductType | None = Field(None, description="Kind of data product.")

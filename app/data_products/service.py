@@ -270,7 +270,7 @@ class DataProductService:
         table = product.record.doc.table
         if product.last_run is not None:
             raise Conflict(
-                f"This name would mean another table, and a run has already used {table}.",
+                f"This name would lead to another table, but a run has already used {table}.",
                 hint="Create a new data product, or choose a name that leads to the same table.",
                 conflicting_id=product.last_run.run_id,
             )

@@ -27,7 +27,7 @@ class _ProductFields(BaseModel):
     table_name: str = Field(description="Name of its table.")
     schema_name: str = Field(description="Schema of its table.")
     status: ProductStatus = Field(
-        description="`created` before the first run, then as the newest run ended."
+        description="`created` before the first run, then the status after the newest run."
     )
     description: str = Field(description="What the data product is for.")
     data_product_type: DataProductType = Field(description="Kind of data product.")
@@ -41,7 +41,7 @@ class _ProductFields(BaseModel):
     updated_at: datetime = Field(description="Time of the last change.")
     created_by: str = Field(description="The caller that created it.")
     last_run_id: str | None = Field(description="Id of the newest run. Null before the first one.")
-    version: int = Field(description="Grows with every change. The `ETag` header has it, too.")
+    version: int = Field(description="Increases with every change. The `ETag` header also has it.")
 
     @classmethod
     def _fields_of(cls, product: Product) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class ProductPage(BaseModel):
     data_products: list[ProductView] = Field(description="The data products, newest first.")
     total_count: int = Field(description="Number of matches on all pages.")
     page: int = Field(description="Number of this page, from 1.")
-    page_size: int = Field(description="Most items on a page.")
+    page_size: int = Field(description="Maximum number of items on a page.")
 
     @classmethod
     def of(cls, products: Sequence[Product], total_count: int, page: int, page_size: int) -> Self:
@@ -129,7 +129,7 @@ class LineageView(BaseModel):
     table: str = Field(description="The data product's table, as `schema.table`.")
     upstream: list[NodeView] = Field(description="What the table was built from, at any distance.")
     downstream: list[NodeView] = Field(description="What is built from the table, at any distance.")
-    nodes: list[NodeView] = Field(description="All nodes, with that of the table.")
+    nodes: list[NodeView] = Field(description="All nodes, including the table itself.")
     edges: list[EdgeView] = Field(description="All edges.")
     columns: list[Any] = Field(description="Always empty: columns are not traced yet.")
 
@@ -176,7 +176,7 @@ class StatsView(BaseModel):
     last_updated: datetime | None = Field(description="Time of the last commit.")
     snapshot_id: str | None = Field(description="Iceberg's id of the current snapshot.")
     freshness: FreshnessView = Field(
-        description="The age of the table against what the update frequency allows."
+        description="The age of the table, compared with what the update frequency allows."
     )
 
     @classmethod

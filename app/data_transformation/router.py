@@ -54,7 +54,9 @@ async def submit_spark_job(
 @router.get("/transform/jobs", summary="List the newest jobs")
 async def list_spark_jobs(
     spark: ServiceDep,
-    limit: Annotated[int, Query(ge=1, le=100, description="Most jobs to return.")] = 20,
+    limit: Annotated[
+        int, Query(ge=1, le=100, description="Maximum number of jobs to return.")
+    ] = 20,
     status_filter: Annotated[
         str | None,
         Query(max_length=40, description="Only jobs in this state, for example `RUNNING`."),

@@ -61,7 +61,7 @@ class SourceResolver:
             if len(formats) > 1:
                 raise InvalidRequest(
                     f"{path} contains files of several formats ({', '.join(sorted(formats))}). "
-                    "Read one of them by a path table in the SQL: parquet.`path`.",
+                    "Read one of them through a path table in the SQL: parquet.`path`.",
                     formats=sorted(formats),
                 )
             (requested,) = formats

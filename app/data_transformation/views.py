@@ -94,8 +94,8 @@ class Event(BaseModel):
     type: str = Field(description="`Normal` or `Warning`.")
     reason: str = Field(description="What happened, as one word.")
     message: str = Field(description="What happened, as a sentence.")
-    first_seen: datetime = Field(description="When it happened first.")
-    last_seen: datetime = Field(description="When it happened last.")
+    first_seen: datetime = Field(description="When it first happened.")
+    last_seen: datetime = Field(description="When it last happened.")
     count: int = Field(description="How often it happened.")
     object: str = Field(description="The object that it happened to.")
 
@@ -186,7 +186,7 @@ class SparkMetrics(BaseModel):
     spark_application: str = Field(description="Name of the SparkApplication.")
     timing: Timing = Field(description="Times of the job.")
     resource_specs: ResourceSpecs = Field(description="Resources that the request asked for.")
-    spark_info: SparkInfo = Field(description="What Spark reports of itself.")
+    spark_info: SparkInfo = Field(description="What Spark reports about itself.")
     ui_access: UiAccess = Field(description="Where Spark's web UI is.")
     output: Output | None = Field(description="What the job wrote. Null until it succeeds.")
 
@@ -276,14 +276,14 @@ class Cancelled(BaseModel):
     state: SparkState = Field(description="State of the job, in the operator's words.")
     message: str = Field(description="The effect of the request.")
     cancel_requested_at: datetime | None = Field(
-        description="The time of the request. null if the run had already ended, or continues for "
+        description="The time of the request. Null if the run had already ended, or continues for "
         "other callers."
     )
 
     @classmethod
     def of(cls, run: Run, subject: str) -> "Cancelled":
         if run.cancel_requested_at is not None:
-            message = "Cancel was requested."
+            message = "Cancellation was requested."
         elif run.state.is_terminal:
             message = f"The run had already ended: {run.state}."
         else:

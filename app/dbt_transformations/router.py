@@ -112,7 +112,8 @@ async def run_transformation(
         bool, Query(description="Rebuild an incremental table from scratch.")
     ] = False,
 ) -> TransformationView:
-    """Builds the table again and waits for the build. `full_refresh` is read from body or query."""
+    """Builds the table again and waits for the build. `full_refresh` may be in the
+    body or in the query."""
     rebuild = full_refresh or bool(body and body.full_refresh)
     item, claim = await service.run_again(transformation_id, submission, full_refresh=rebuild)
     set_replayed(response, claim)

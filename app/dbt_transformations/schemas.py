@@ -35,7 +35,7 @@ class TransformationCreate(Body):
     tags: Words | None = Field(None, description="Words to find the transformation by.")
     owner: Word = Field("dbt", description="The team or person in charge.")
     incremental_strategy: IncrementalStrategy | None = Field(
-        default=None, description="Default: `merge` with a `unique_key`, else `append`."
+        default=None, description="Default: `merge` with a `unique_key`, otherwise `append`."
     )
     unique_key: Annotated[tuple[Word, ...], Field(max_length=20, fail_fast=True)] | None = Field(
         None, description="Columns that identify a row. `merge` and `delete_insert` need them."

@@ -30,7 +30,7 @@ class _TransformationFields(BaseModel):
         description="Seconds that the newest run took. Null until it ends."
     )
     created_at: datetime = Field(description="Time of creation.")
-    updated_at: datetime = Field(description="Time of the last change of the definition.")
+    updated_at: datetime = Field(description="Time of the last change to the definition.")
     description: str = Field(description="What the table holds.")
     tags: tuple[str, ...] = Field(description="Words to find the transformation by.")
     owner: str = Field(description="The team or person in charge.")
@@ -45,7 +45,7 @@ class _TransformationFields(BaseModel):
     )
     run_id: str | None = Field(description="Id of the newest run.")
     created_by: str = Field(description="The caller that created it.")
-    version: int = Field(description="Grows with every change of the definition.")
+    version: int = Field(description="Increases with every change to the definition.")
 
     @classmethod
     def _fields_of(cls, item: Transformation) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class TransformationView(_TransformationFields):
 class TransformationDetail(_TransformationFields):
     sql_query: str = Field(description="The SQL as it was sent, in Trino's dialect.")
     compiled_sql: str | None = Field(
-        description="As the configured engine runs it; null while something it reads is missing."
+        description="The SQL as the engine runs it. Null while something that it reads is missing."
     )
     runs: list[RunView] = Field(description="At most 20 runs, the newest first.")
 
@@ -104,7 +104,7 @@ class TransformationPage(BaseModel):
     )
     total_count: int = Field(description="Number of matches on all pages.")
     page: int = Field(description="Number of this page, from 1.")
-    page_size: int = Field(description="Most items on a page.")
+    page_size: int = Field(description="Maximum number of items on a page.")
 
     @classmethod
     def of(
@@ -133,7 +133,7 @@ class ValidationView(BaseModel):
     is_valid: bool = Field(description="Whether the SQL can run.")
     message: str = Field(description="The first error, or a confirmation.")
     suggested_tables: list[str] = Field(
-        description="Existing tables with a name close to an unknown one."
+        description="Existing tables with names similar to an unknown one."
     )
     position: dict[str, int] | None = Field(
         description="`line` and `column` of the error, from 1, if known."

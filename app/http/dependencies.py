@@ -63,7 +63,9 @@ async def _request_id() -> str | None:
 
 async def _page(
     page: Annotated[int, Query(ge=1, le=1_000_000, description="Number of the page.")] = 1,
-    page_size: Annotated[int, Query(ge=1, le=100, description="Most items on a page.")] = 20,
+    page_size: Annotated[
+        int, Query(ge=1, le=100, description="Maximum number of items on a page.")
+    ] = 20,
 ) -> Page:
     return Page(page, page_size)
 

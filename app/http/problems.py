@@ -69,7 +69,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
                 "properties": {
                     "field": {"type": "string", "description": "Path of the field or parameter."},
                     "problem": {"type": "string", "description": "What is wrong with it."},
-                    "nearest": {"type": "string", "description": "A known name that is close."},
+                    "nearest": {"type": "string", "description": "The most similar known name."},
                     "position": {
                         "type": "integer",
                         "description": "Number of the character in the text, from 1.",

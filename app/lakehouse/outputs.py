@@ -57,12 +57,12 @@ class RunOutput(TableState):
     )
     bytes: int | None = Field(
         None,
-        description="Size of the table after the run, in bytes. Of an ingestion, the bytes that it "
-        "wrote.",
+        description="Size of the table after the run, in bytes. For an ingestion, the bytes that "
+        "it wrote.",
     )
     files: int | None = Field(
         None,
-        description="Data files of the table after the run. Of an ingestion, the files that it "
+        description="Data files of the table after the run. For an ingestion, the files that it "
         "wrote.",
     )
     streams: tuple[StreamOutput, ...] = Field(

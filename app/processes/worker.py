@@ -312,7 +312,7 @@ def _session(leader: int) -> Iterator[int]:
 def _out_of_memory(max_rss: int | None) -> EngineFailed:
     allowed = (max_rss or 0) // 2**20
     return EngineFailed(
-        f"It took more than the {allowed} MB of memory that it may use.",
+        f"The worker took more than the {allowed} MB of memory that it may use.",
         cause=FailureCause.OUT_OF_MEMORY,
         hint="Read or build less at once: fewer rows or columns, shorter lists and texts.",
     )

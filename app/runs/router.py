@@ -42,7 +42,7 @@ async def list_runs(
     state: Annotated[RunState | None, Query(description="Only runs in this state.")] = None,
     target: Annotated[
         str | None,
-        Query(max_length=500, description="Only runs that write this, for example `gold.t`."),
+        Query(max_length=500, description="Only runs with this target, for example `gold.t`."),
     ] = None,
     subject_id: Annotated[
         str | None,
@@ -57,7 +57,9 @@ async def list_runs(
         int | None,
         Query(ge=1, le=1_000_000, description="Number of the page, instead of `cursor`."),
     ] = None,
-    page_size: Annotated[int, Query(ge=1, le=100, description="Most runs on a page.")] = 20,
+    page_size: Annotated[
+        int, Query(ge=1, le=100, description="Maximum number of runs on a page.")
+    ] = 20,
 ) -> RunList:
     """Lists runs, newest first. Pass `page`, or the `cursor` of the previous page: page numbers
     shift when new runs start, a cursor does not."""

@@ -45,7 +45,7 @@ def expand(
         if key in path:
             raise SqlRefused(f"The view {name} reads itself, through {' and '.join(path)}.")
         if len(path) >= MAX_DEPTH:
-            raise SqlRefused(f"Views read one another more than {MAX_DEPTH} deep.")
+            raise SqlRefused(f"Views read one another more than {MAX_DEPTH} levels deep.")
         if key not in cte_names:
             query = checked(sql)
             bind(query, (*path, key))

@@ -85,7 +85,7 @@ async def expand_views(
             reads[name] = tuple(table.qualified for table in guarded.tables)
             below.update(reads[name])
         level = await find_relations(catalog, sorted(below - {target} - set(views)))
-    raise SqlInvalid(f"The query reads views that are more than {MAX_DEPTH} views deep.")
+    raise SqlInvalid(f"The query reads views that are nested more than {MAX_DEPTH} levels deep.")
 
 
 def refuse_cycles(

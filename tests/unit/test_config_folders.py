@@ -61,7 +61,7 @@ def test_a_path_that_sandboxed_workers_read_is_refused(
     tmp_path: Path, name: str, folder: str
 ) -> None:
     settings = settings_of(tmp_path, **{name.lower(): Path(folder) / "asgard"})
-    with pytest.raises(ConfigurationError, match=rf"{name} names .*: sandboxed workers read"):
+    with pytest.raises(ConfigurationError, match=rf"{name} is .*: sandboxed workers can read"):
         check_choice(settings)
 
 

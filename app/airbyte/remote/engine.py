@@ -128,7 +128,7 @@ class RemoteIngestionEngine:
         except (EngineFailed, InvalidRequest) as error:
             return CheckResult(succeeded=False, message=error.detail)
         names = ", ".join(stream.name for stream in streams[:20])
-        return CheckResult(succeeded=True, message=f"Can be read: {names}.")
+        return CheckResult(succeeded=True, message=f"Readable streams: {names}.")
 
     async def discover(self, source_id: str) -> tuple[Stream, ...]:
         """Airbyte returns the modes of a stream only for a destination."""

@@ -179,7 +179,7 @@ def schedule_body(schedule: Schedule) -> dict[str, Any]:
         case ScheduleType.CRON:
             return {"scheduleType": "cron", "cronExpression": quartz(schedule.cron or "")}
         case ScheduleType.BASIC:
-            raise NotSupported("Airbyte's API takes schedules of type manual and cron.")
+            raise NotSupported("Airbyte's API accepts only schedules of type manual or cron.")
         case _:
             return {"scheduleType": "manual"}
 

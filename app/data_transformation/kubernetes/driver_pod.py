@@ -55,7 +55,7 @@ def termination(pod: Any) -> EngineFailed | None:
     if (disruption := _disruption(pod)) is not None:
         return EngineFailed(
             f"Kubernetes ended the driver's pod: {disruption[:LONGEST]}",
-            hint="Run it again: the job did not fail by itself.",
+            hint="Run it again: the job itself did not fail.",
             retryable=True,
         )
     return None
@@ -110,7 +110,7 @@ def _waiting(pod: Any) -> EngineFailed | None:
         message = f"{waiting.reason}: {waiting.message or status.image}"[:LONGEST]
         if waiting.reason in NO_IMAGE:
             return EngineFailed(
-                f"The image of Spark cannot be pulled: {message}",
+                f"The Spark image cannot be pulled: {message}",
                 cause=FailureCause.IMAGE_PULL,
                 hint="Check SPARK_IMAGE, and that the cluster may pull from its registry.",
             )

@@ -76,6 +76,6 @@ def arity(template: str) -> int:
 
 def unsupported(what: str) -> NotSupported:
     return NotSupported(
-        f"{what} is not supported by the embedded SQL engine; Trino has it.",
+        f"{what} is not supported by the embedded SQL engine; Trino supports it.",
         setting="TRINO_HOST",
     )

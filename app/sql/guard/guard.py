@@ -208,7 +208,7 @@ class ScriptGuard:
             allowed = (
                 "silver.t, gold.t, parquet.`x`, json.`x`, csv.`x` (below bronze/), source_data"
             )
-            refused.hint = f"The SQL may read {allowed}, and views that it has created before."
+            refused.hint = f"The SQL may read {allowed}, and views that it has already created."
             raise
         self.tables[name] = None
         _check_count(self.tables)
@@ -292,7 +292,7 @@ def _check_function(parsed: Parsed, node: exp.Expr, allowed: frozenset[str]) -> 
         return
     if isinstance(node.parent, exp.Dot) and node.arg_key == "expression":
         raise SqlFunctionRefused(
-            f"The function {name[:100]!r} is called with a schema or catalog before it.",
+            f"The function {name[:100]!r} is called with a schema or catalog before its name.",
             hint="Call functions by their plain names.",
             position=parsed.position(node),
             function=name[:100],
@@ -312,7 +312,7 @@ def _check_function(parsed: Parsed, node: exp.Expr, allowed: frozenset[str]) -> 
 def _table_function(parsed: Parsed, table: exp.Table) -> SqlRefused:
     name = call_name(table.this) or "…"
     return SqlFunctionRefused(
-        f"The function {name[:100]!r} may not be read as a table.",
+        f"The function {name[:100]!r} may not be used as a table.",
         hint="Tables are silver.t and gold.t; UNNEST turns an array into rows.",
         position=parsed.position(table),
         function=name[:100],

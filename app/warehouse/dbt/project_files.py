@@ -30,8 +30,8 @@ Written by Asgard from its transformations and data products: changes made here 
 
 builds every model as Asgard does, on DuckDB (`pip install dbt-core dbt-duckdb pytz`), into the
 Iceberg catalog that `profiles.yml` names. A table that is built by hand is missing for a moment;
-Asgard itself replaces tables in one commit. Views are made in `asgard.duckdb` by hand, and in the
-catalog by Asgard.
+Asgard itself replaces tables in one commit. Views that are built by hand are created in
+`asgard.duckdb`; Asgard creates them in the catalog.
 """
 README_TRINO = """\
 # The dbt project that Asgard keeps
@@ -41,8 +41,8 @@ Written by Asgard from its transformations and data products: changes made here 
     dbt build --profiles-dir . --project-dir .
 
 builds every model on the Trino that `profiles.yml` names (`pip install dbt-core dbt-trino`). A
-table is replaced by one statement, as Asgard does it. `delete_insert` takes two by hand, between
-which rows are missing; Asgard makes one MERGE of them.
+table is replaced by one statement, as in Asgard. By hand, `delete_insert` takes two statements,
+between which rows are missing; Asgard uses a single MERGE.
 """
 VARIABLES = """
 `profiles.yml` reads these environment variables: {names}.
@@ -51,7 +51,7 @@ VARIABLES = """
 LEFT_OUT = """
 ## Models that are left out
 
-These models cannot be written for dbt on this engine. Tables that they made are sources here.
+These models cannot be written for dbt on this engine. Tables that they built are sources here.
 
 {models}
 """

@@ -137,7 +137,10 @@ async def test_hostile_tokens_are_refused(closed, issuer):
 async def test_an_answer_does_not_repeat_the_kid_of_a_token(closed, issuer):
     token = issuer.token(key=new_key("unknown"), header={"kid": "made-up-name"})
     answer = await closed.client.get(READS, headers=bearer(token))
-    assert answer.json()["detail"] == "The token was refused: its kid names no key of the issuer."
+    assert (
+        answer.json()["detail"]
+        == "The token was refused: its kid does not name a key of the issuer."
+    )
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ async def test_a_file_is_ingested_over_http(
     )
     assert source["config"] == {"url": "towns.csv"}
     check = (await client.post(f"/airbyte/datasource/{source['id']}/check")).json()
-    assert check == {"succeeded": True, "message": "Can be read: towns."}
+    assert check == {"succeeded": True, "message": "Readable streams: towns."}
     listed = (await client.get("/airbyte/datasource")).json()
     assert {
         "id": source["id"],

@@ -124,7 +124,7 @@ async def test_each_file_of_a_directory_is_a_stream(local_harness: IngestionHarn
         "two": [("b", "integer")],
     }
     check = await local_harness.service.check_source(source.id, CALLER)
-    assert (check.succeeded, check.message) == (True, "Can be read: one, two.")
+    assert (check.succeeded, check.message) == (True, "Readable streams: one, two.")
     run = await local_harness.sync(await local_harness.ingestion(source))
     assert run.output is not None
     assert [(s.stream, s.rows) for s in run.output.streams] == [("one", 1), ("two", 1)]

@@ -239,7 +239,7 @@ async def test_the_spark_route_says_for_how_many_callers_a_run_continues(harness
     assert left["cancel_requested_at"] is None
     await harness.post(f"spark/transform/{run.run_id}/cancel", "ann")
     ended = await harness.post(f"spark/transform/{run.run_id}/cancel", "bob")
-    assert ended["message"] == "Cancel was requested."
+    assert ended["message"] == "Cancellation was requested."
     assert await harness.is_cancelled(run.run_id)
 
 

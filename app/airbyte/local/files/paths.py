@@ -55,7 +55,7 @@ def local_path(url: str, roots: Sequence[Path], home: Path) -> Path:
     raw = _raw(url)
     if "://" in raw:
         raise PathRefused(
-            f"{raw} may not be read: a file source reads local files and s3:// paths of the lake.",
+            f"{raw} may not be read: a file source reads local files or s3:// paths of the lake.",
             setting=SETTING,
         )
     _require_text(raw)
@@ -102,7 +102,7 @@ def _raw(url: str) -> str:
 
 def _require_text(path: str) -> None:
     if _NO_TEXT.search(path):
-        raise PathRefused("A path cannot have control characters, and must be valid UTF-8.")
+        raise PathRefused("A path cannot contain control characters, and must be valid UTF-8.")
 
 
 def _data_files(choice: FileChoice, shown: str, names: Iterable[str]) -> list[str]:
@@ -126,7 +126,7 @@ def _allowed(path: Path, shown: str, roots: Sequence[Path], home: Path) -> Path:
     if private or not any(_is_below(resolved, root) for root in roots):
         raise PathRefused(
             f"{shown} is not in a directory that file sources may read.",
-            hint=f"Name its directory in {SETTING}, or put the file into $ASGARD_HOME/data.",
+            hint=f"Add its directory to {SETTING}, or put the file into $ASGARD_HOME/data.",
             setting=SETTING,
         )
     return resolved
@@ -166,7 +166,8 @@ def _streams(
         assert format_ is not None  # noqa: S101 — files of no known format were left out
         if kind.stream in streams:
             raise InvalidRequest(
-                f"{streams[kind.stream].label} and {name} would both be the stream {kind.stream}."
+                f"{streams[kind.stream].label} and {name} would both become the stream "
+                f"{kind.stream}."
             )
         streams[kind.stream] = _stream(kind.stream, name, format_, where, local=local)
     return list(streams.values())

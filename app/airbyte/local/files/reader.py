@@ -57,7 +57,7 @@ _CAST = {
 }
 
 
-FORMAT_HINT = "The file's name shows its format, unless the source's config gives `format`."
+FORMAT_HINT = "The file's name determines its format, unless the source's config sets `format`."
 _BAD_ARCHIVE = (gzip.BadGzipFile, zlib.error, EOFError)
 
 

@@ -98,7 +98,7 @@ class FileSource(ABC):
         except AsgardError as error:
             return CheckResult(succeeded=False, message=error.detail)
         names = ", ".join(stream.name for stream in streams)
-        return CheckResult(succeeded=True, message=f"Can be read: {names}.")
+        return CheckResult(succeeded=True, message=f"Readable streams: {names}.")
 
     async def discover(
         self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
