@@ -76,7 +76,7 @@ class AsgardError(Exception):
         retryable: bool | None = None,
         **members: Any,
     ) -> None:
-        """`retry_after`, `cause` and `retryable` replace what is usual for the class."""
+        """`retry_after`, `cause` and `retryable` override the defaults of the class."""
         self.detail = clean_start(detail, LONGEST_DETAIL)
         super().__init__(self.detail)
         self.hint = clean_start(hint, LONGEST_HINT) if hint else None

@@ -13,4 +13,4 @@ def json_text(value: Any) -> str:
 
 JsonText = Annotated[str, BeforeValidator(json_text)]
 """JSON whose form somebody else decides, kept as a text: it costs its length and nothing more, and
-no depth makes it unreadable. Records of former versions hold the value itself."""
+no depth makes it unreadable. Records of earlier versions hold the value itself."""

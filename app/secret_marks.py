@@ -1,4 +1,5 @@
-"""Recognizes secrets in JSON that clients make up, by the name of a field or the form of a text.
+"""Recognizes secrets in JSON of any form from clients, by the name of a field or the form of a
+text.
 
 A connector's spec marks its own secret fields. This module covers all others: fields that no spec
 names, and texts that contain credentials.

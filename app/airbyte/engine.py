@@ -41,7 +41,7 @@ class SyncMode(StrEnum):
 
     @property
     def destination_mode(self) -> str:
-        """Returns the connectors' name for it. They know three."""
+        """Returns the connectors' name for this mode. Connectors have only three."""
         by_mode = {
             SyncMode.FULL_REFRESH_OVERWRITE: "overwrite",
             SyncMode.INCREMENTAL_DEDUPED_HISTORY: "append_dedup",
@@ -149,13 +149,14 @@ class ConfiguredStream(StreamSelection):
 
     path: str
     other_mode: str | None = None
-    """The engine's name of a mode that `SyncMode` lacks. `sync_mode` then has no meaning."""
+    """The engine's name for a mode that `SyncMode` lacks. `sync_mode` then has no meaning."""
     json_schema: JsonText = "{}"
     """As the source describes its records. Every list of ingestions holds all of them."""
 
 
 class IngestionDraft(Frozen):
-    """A new ingestion. `streams` None means all of the source's, as full_refresh_overwrite."""
+    """A new ingestion. `streams` None means all of the source's streams, as
+    full_refresh_overwrite."""
 
     name: str
     source_id: str
@@ -242,7 +243,8 @@ class IngestionEngine(Protocol):
         """Deletes the ingestion and keeps the files that it wrote."""
 
     async def later_job(self, ingestion_id: str, run: Run | None) -> EngineJob | None:
-        """Returns the newest sync, if the engine started it by itself and after that of `run`."""
+        """Returns the newest sync, if the engine started it by itself and later than that of
+        `run`."""
 
     async def install(self, connector: str, control: RunControl) -> Mapping[str, Any]:
         """Installs a connector, and returns what the run records of it. It can be repeated."""

@@ -55,7 +55,7 @@ class IngestionRunHandler:
 
     def final_engine_state(self, ended: Run) -> str | None:
         """Returns the state in Airbyte's words, which the embedded engine also uses. There, a
-        stopped sync is cancelled, also if it took too long."""
+        stopped sync is cancelled, even if it took too long."""
         reported = ended.engine_state
         if ended.state is RunState.SUCCEEDED:
             return RunState.SUCCEEDED

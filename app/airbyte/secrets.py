@@ -57,7 +57,7 @@ def split(
     config: Mapping[str, Any], pointers: set[Pointer]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the config with the secrets masked, and the secrets in its shape. `pointers` lead to
-    what the connector knows to be secret. Values that surely are secrets are added."""
+    what the connector knows to be secret. Values that are certainly secrets are added."""
     masked: Any = copy.deepcopy(dict(config))
     secrets: dict[str, Any] = {}
     for pointer in sorted(pointers | secret_pointers_of(masked), key=len):
@@ -79,7 +79,7 @@ def put_at(secrets: dict[str, Any], pointer: Pointer, value: Any) -> None:
 
 
 def masked(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config for clients, without anything that surely is a secret."""
+    """Return the config for clients, without anything that is certainly a secret."""
     return split(config, set())[0]
 
 
@@ -90,8 +90,8 @@ def mask_in(config: Any) -> str | None:
 
 
 def joined(masked: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config that `split` has taken apart. A secret that the config has no mask for, as
-    a connector that renews its secrets may add one, is put where it belongs."""
+    """Return the config that `split` has taken apart. A secret without a mask in the config is put
+    where it belongs: a connector that renews its secrets may add one."""
     config = _joined(masked, secrets)
     return dict(config)
 
@@ -139,8 +139,8 @@ def _is_secret(name: str) -> bool:
 
 
 def sure_secrets(config: Any, name: str = "") -> set[str]:
-    """Return the values that are surely secrets, to be hidden in everything this process logs.
-    Other values, such as a column or a way to log in, are needed there."""
+    """Return the values that are certainly secrets, to be hidden in everything this process logs.
+    Other values, such as a column or a login method, are needed there."""
     match config:
         case dict():
             return {text for key, value in config.items() for text in sure_secrets(value, key)}

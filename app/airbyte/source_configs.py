@@ -1,4 +1,5 @@
-"""The configs of sources and destinations that Asgard types itself. Others have their spec."""
+"""The configs of sources and destinations that Asgard types itself. The specs of their connectors
+describe all others."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

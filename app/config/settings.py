@@ -33,7 +33,7 @@ class Settings(
     Core,
 ):
     """Read from the environment and `.env`. An empty value means unset. Times are in seconds. The
-    last of these sections is the first of the documents."""
+    last of these base classes comes first in the documents."""
 
     model_config = SettingsConfigDict(title="Settings")
 

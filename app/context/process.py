@@ -73,7 +73,7 @@ class ProcessContext:
 async def open_context(
     settings: Settings, metrics: Metrics, telemetry: Telemetry
 ) -> AsyncIterator[ProcessContext]:
-    """Open everything in order and close it in reverse, also if opening fails half-way."""
+    """Open everything in order and close it in reverse, even if opening fails half-way."""
     async with AsyncExitStack() as stack:
         access = authenticator(settings, stack)
         foundation = await build_foundation(settings, telemetry, stack)

@@ -111,7 +111,7 @@ class Tracer:
         )
 
     def _upstream(self, start: Node, writer: Run | None, graph: Graph) -> None:
-        """Walk depth first. Not by recursion: tables may be made of one another at any depth."""
+        """Walk depth first. Not by recursion: tables may be built from one another at any depth."""
         open_ = [(start, writer, iter(writer.inputs))] if writer else []
         while open_:
             end, reader, reads = open_[-1]
@@ -156,7 +156,7 @@ class Tracer:
                 open_.append(self._below(node, graph))
 
     def _below(self, start: Node, graph: Graph) -> Iterator[Node]:
-        """Add what is made of the node, and yield each new table."""
+        """Add what is built from the node, and yield each new table."""
         product = self._products.get(start.id)
         for consumer in product.consumers if product else ():
             node = Node(f"consumer:{consumer}", NodeType.CONSUMER, consumer)
@@ -170,7 +170,8 @@ class Tracer:
 
     @cached_property
     def _readers(self) -> dict[str, list[tuple[str, Run]]]:
-        """The tables that are made of each table, with the runs that wrote their current state."""
+        """The tables that are built from each table, with the runs that wrote their current
+        state."""
         readers: dict[str, list[tuple[str, Run]]] = {}
         for table, runs in self._by_table.items():
             for name in {read.table for read in runs[0].inputs} - {table}:

@@ -19,7 +19,7 @@ async def trace(
     by_id = {run.run_id: run for run in (await runs.latest_success()).values()}
     requested: set[str] = set()
     while True:
-        # In a thread: callers decide how many tables are made of one another.
+        # In a thread: callers decide how many tables are built from one another.
         lineage = await asyncio.to_thread(_lineage, by_id.values(), table, products, silver_schema)
         tables, syncs = lineage.unseen_tables - requested, lineage.unseen_runs - requested
         if not tables and not syncs:

@@ -1,6 +1,6 @@
 """The Spark job: reads files, runs SQL, writes one Iceberg table.
 
-Plain PySpark that imports nothing of Asgard, so that the same file is what `spark-submit` gets
+Plain PySpark that imports nothing from Asgard, so that the same file is what `spark-submit` gets
 (`job.py s3a://bucket/job.json`, or a local path) and what the embedded worker calls (only
 `compute`, which writes no table). The job description is JSON:
 
@@ -222,8 +222,8 @@ def _failure(error: Exception) -> str:
 
 
 def _traceback() -> str:
-    """Each line shortened and indented: the message of an exception can hold whole values of the
-    data, and none of them may look like the line that says why the job failed."""
+    """Return each line shortened and indented: the message of an exception can hold whole values of
+    the data, and none of them may look like the line that says why the job failed."""
     lines = traceback.format_exc(chain=False).splitlines()
     return "\n    ".join(line[:LONGEST] for line in lines[:MOST_NAMED])
 

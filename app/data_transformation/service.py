@@ -99,7 +99,7 @@ class SparkService:
         return run, claimed.claim
 
     async def get(self, run_id: str) -> Run:
-        """Returns the run. Raises `NotFound` also for runs of other kinds."""
+        """Returns the run. Also raises `NotFound` for runs of other kinds."""
         run = await self._runs.get(run_id)
         if run.kind is not RunKind.SPARK:
             raise NotFound(f"There is no Spark run {run_id}.")

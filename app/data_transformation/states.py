@@ -56,7 +56,7 @@ class SparkState(StrEnum):
     def of(cls, run: Run) -> Self:
         """Returns the state of a run. Its recorded outcome outranks the engine's last state.
 
-        The operator does not have cancelled applications. For its clients they have failed, and
+        The operator has no state for cancelled applications. Its clients see them as failed, and
         the cause is `cancelled`.
         """
         reported = cls(run.engine_state) if run.engine_state in set(cls) else None

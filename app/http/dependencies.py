@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 SOURCE_ANSWERS_WITHIN = 6
-"""Times AIRBYTE_TIMEOUT."""
+"""A multiple of AIRBYTE_TIMEOUT."""
 WAIT = "wait_seconds"
 IDEMPOTENCY_KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 
@@ -113,8 +113,8 @@ def _request_line(request: Request) -> str:
 def id_or_name(
     parameter: str, what: str, id_of: Callable[[Request, str], Awaitable[str]]
 ) -> Callable[..., Awaitable[str]]:
-    """Return a dependency that replaces a name in the path by the id that it stands for, in the
-    audit, too. `parameter` is the path's, and `id_of` finds the id."""
+    """Return a dependency that replaces a name in the path with the id that it stands for, also in
+    the audit. `parameter` is the path's parameter, and `id_of` finds the id."""
 
     async def resolve(
         reference: Annotated[str, Path(alias=parameter, description=f"Id or name of the {what}.")],

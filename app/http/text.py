@@ -1,7 +1,7 @@
 """Finds text that every route refuses: control characters and halves of surrogate pairs.
 
-Engines cut text at NUL, terminals and logs obey the other control characters, and no encoding has
-the halves. Tab, LF and CR are accepted.
+Engines cut text at NUL, terminals and logs obey the other control characters, and no encoding can
+represent the halves. Tab, LF and CR are accepted.
 """
 
 import re

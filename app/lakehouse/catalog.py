@@ -52,7 +52,8 @@ SERVER_FAULTS = ("INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "SLOW_DOWN")
 
 
 async def if_readable(asked: Awaitable[T | None]) -> T | None:
-    """Return None also for a table or view whose metadata is refused: a list has the others."""
+    """Also return None for a table or view whose metadata is refused: a list then has the
+    others."""
     try:
         return await asked
     except TableRefused as error:

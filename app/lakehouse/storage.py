@@ -300,7 +300,7 @@ def _upload(s3: Any, path: Path, bucket: str, key: str) -> None:
     try:
         s3.upload_file(str(path), bucket, key, Config=parts)
     except S3UploadFailedError as error:
-        # boto3 wraps every failure of an upload, also a refusal that no retry would change.
+        # boto3 wraps every failure of an upload, even a refusal that no retry would change.
         raise _translated(error.__context__ or error, bucket) from error
 
 

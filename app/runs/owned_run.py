@@ -107,7 +107,8 @@ class OwnedRun:
         return "".join(f"{line}\n" for line in self._log)
 
     async def continue_log(self) -> None:
-        """Put the log that the previous owner archived before the own one, after a take-over."""
+        """After a take-over, put the log that the previous owner archived before this process's
+        own."""
         previous = await retry_while_unreachable(
             lambda: self._runs.read_log(self.run.run_id), "read log"
         )

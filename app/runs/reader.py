@@ -43,7 +43,7 @@ class RunReader:
         self._stopping = False
 
     def stop_waiting(self) -> None:
-        """Answer all who wait for a run with its current state, from now on."""
+        """From now on, answer requests that wait for a run with its current state."""
         self._stopping = True
         self._notifiers.notify_all()
 
@@ -70,7 +70,7 @@ class RunReader:
             return None
 
     async def wait(self, run_id: str, seconds: float) -> Run:
-        """Return the run when it has ended, or its current state after so many seconds."""
+        """Return the run when it has ended, or its current state after the given seconds."""
         deadline = monotonic() + seconds
         notifier = self._notifiers.of(run_id)
         while True:

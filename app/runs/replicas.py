@@ -110,7 +110,7 @@ class Replicas:
         await self._store.put(PREFIX + self.id, body, content_type="application/json")
 
     async def _remove_dead(self) -> None:
-        """Remove the objects of dead replicas, also of those that own no run."""
+        """Remove the objects of dead replicas, including those that own no run."""
         for info in await self._store.list(PREFIX):
             replica = info.key.removeprefix(PREFIX)
             if await self.is_dead(replica):

@@ -105,7 +105,8 @@ class Watcher:
         for run_id, stored in foreign_runs.items():
             owner = stored.run.owner
             if owner == self._replicas.id:
-                # It is ours but not active. It may just be in creation, so it has to be seen twice.
+                # It is ours but not active. It may still be in the process of creation, so it has
+                # to be seen twice.
                 unclaimed.add(run_id)
                 orphaned = run_id in self._unclaimed
             else:

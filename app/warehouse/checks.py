@@ -38,7 +38,7 @@ def null_key(key: Sequence[str], rows: int) -> EngineFailed:
 
 
 def duplicate_key(key: Sequence[str], values: Sequence[object]) -> EngineFailed:
-    """Return the error for a key of two rows, of which a merge cannot choose one."""
+    """Return the error for a key of two rows, between which a merge cannot choose."""
     duplicate = ", ".join(f"{name} = {value!r}" for name, value in zip(key, values, strict=True))
     return EngineFailed(
         f"The query returns more than one row with {duplicate}; a merge needs one row per key.",

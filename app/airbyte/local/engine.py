@@ -133,7 +133,8 @@ class LocalIngestionEngine:
         await self.validate_source(draft)
         # In a thread: a config may have thousands of values, and without a spec each may be secret.
         config, secrets = await anyio.to_thread.run_sync(self._split, draft.type, draft.config)
-        # First the secrets: a source without them would be broken, they are harmless without it.
+        # First the secrets: a source without them would be broken, but they are harmless without
+        # it.
         await anyio.to_thread.run_sync(self._secrets.put, source_id, secrets)
         doc = SourceDoc(name=draft.name, type=draft.type, config=config, workspace=draft.workspace)
         try:

@@ -35,7 +35,7 @@ CONNECTOR_MODULE = "app.airbyte.local.worker"
 FILE_MODULE = "app.airbyte.local.file_worker"
 LOCK = ".lock"
 OWN, INBOX = "own", "inbox"
-"""Of a file worker's folder: where the worker writes, and where the gateway writes for it."""
+"""Names in a file worker's folder: where the worker writes, and where the gateway writes for it."""
 FILE_MEMORY = 2 * 2**30
 CONNECTOR_MEMORY = 4 * 2**30
 """The memory of a connector and of the worker that records its messages."""

@@ -1,4 +1,5 @@
-"""Keeps the secrets of sources under `ASGARD_HOME`, in one 0600 file per source, never a record."""
+"""Keeps the secrets of sources under `ASGARD_HOME`, in one 0600 file per source, never in a
+record."""
 
 import json
 from collections.abc import Mapping

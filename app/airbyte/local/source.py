@@ -70,7 +70,7 @@ class LocalSource(Protocol):
     async def known_streams(
         self, type_: str, config: dict[str, Any], secrets: tuple[str, ...]
     ) -> tuple[Stream, ...]:
-        """Returns the streams as they are known, which is faster than to discover them. Columns may
+        """Returns the streams as they are known, which is faster than discovering them. Columns may
         be missing."""
 
     async def read(self, order: ReadOrder, sink: Sink) -> dict[str, str]:

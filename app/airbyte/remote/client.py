@@ -26,7 +26,7 @@ ATTEMPTS = 3
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds. A longer Retry-After is passed on to the client."""
 SLOW = 6
-"""How many times longer than others a request may take for which Airbyte asks a source."""
+"""How many times longer than others a request may take if Airbyte asks a source for its answer."""
 PAGE = 100
 """The largest page that Airbyte returns."""
 
@@ -39,7 +39,7 @@ class AirbyteClient:
         base = str(settings.airbyte_base_url).rstrip("/")
         self.base_url = base
         self._shown_url = re.sub(r"//[^/@]*@", "//", base)
-        """The address for messages, without the password that some write into addresses."""
+        """The address for messages, without the password that some people put into it."""
         self.identity = identity_of(settings)
         self._config_url = base.replace("/api/public/v1", "/api/v1")
         self._seconds = settings.airbyte_timeout
@@ -224,7 +224,7 @@ class AirbyteClient:
 
 
 def _retry_delay(error: Exception) -> bool | float:
-    """Returns whether to repeat, or the seconds that Airbyte says to wait before. The client
+    """Returns whether to repeat, or the seconds that Airbyte says to wait first. The client
     decides about a long wait."""
     if not isinstance(error, Unanswered):
         return False

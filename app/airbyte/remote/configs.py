@@ -77,7 +77,7 @@ def s3_config(config: Mapping[str, Any] | None, s3: "S3Connection") -> Config:
 
 
 def without_secrets(text: str, config: Any) -> str:
-    """Masks the config's secrets in a message of Airbyte's, which may quote them."""
+    """Masks the config's secrets in a message from Airbyte, which may quote them."""
     for secret in sorted(secret_texts(config), key=len, reverse=True):
         text = text.replace(secret, MASK)
     return text

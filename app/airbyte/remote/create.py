@@ -1,4 +1,5 @@
-"""Creates things in Airbyte once, though its API has no idempotency keys and no unique names."""
+"""Creates things in Airbyte only once, although its API has no idempotency keys and no unique
+names."""
 
 from typing import Any
 

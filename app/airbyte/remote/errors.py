@@ -42,7 +42,7 @@ class Unanswered(Exception):
 
 
 class Forbidden(EngineFailed):
-    """Airbyte answers so, too, for an unknown id, except to admins of its instance."""
+    """Airbyte also answers with this for an unknown id, except to admins of its instance."""
 
 
 def json_of(response: httpx.Response) -> Any:
@@ -111,7 +111,7 @@ def lost(error: httpx.TransportError, base_url: str, seconds: float) -> Unanswer
 def message_of(response: httpx.Response) -> str:
     """Returns Airbyte's own reason, from any of the forms that its versions have.
 
-    `data.message` comes first, since with it `detail` is the same for every problem of a type.
+    `data.message` comes first: where it exists, `detail` is the same for every problem of a type.
     """
     try:
         body = response.json()

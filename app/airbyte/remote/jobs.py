@@ -90,7 +90,8 @@ class AirbyteJobs:
             raise ReconciledAsFailed(error, job.status) from None
 
     async def declare(self, ingestion: Ingestion, source: str, run_id: str | None = None) -> None:
-        """Declares the paths. Files of syncs without this gateway count, too, if none runs now."""
+        """Declares the paths. Files of syncs that ran without this gateway also count, if no sync
+        is running now."""
         paths = lake_paths(ingestion)
         if not paths:
             return
@@ -270,7 +271,7 @@ def _newest(connection_id: str) -> dict[str, str | int]:
 
 
 async def _as_outage(call: Awaitable[T]) -> T:
-    """Waits out a temporary failure of Airbyte's own like an outage."""
+    """Treats a temporary failure of Airbyte itself as an outage, which callers wait out."""
     try:
         return await call
     except EngineFailed as error:

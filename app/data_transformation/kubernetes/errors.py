@@ -89,7 +89,7 @@ def _not_found(message: str, call: KubernetesCall, namespace: str) -> AsgardErro
 
 
 def _message(error: Any) -> str:
-    """Returns the message of the server's `Status`, or what a proxy before it answered."""
+    """Returns the message of the server's `Status`, or the answer of a proxy in front of it."""
     body = error.body or ""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
     try:

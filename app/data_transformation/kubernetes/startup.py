@@ -56,7 +56,7 @@ class Watchdog:
         self, queue: "asyncio.Queue[Application | None]"
     ) -> AsyncIterator[Application]:
         """Yields every change of the application. Raises `EngineFailed` if it was deleted, or has
-        not started within the submit timeout, without the time in which it was suspended."""
+        not started within the submit timeout, not counting the time for which it was suspended."""
         clock = asyncio.get_running_loop().time
         application: Application | None = None
         times = CheckTimes(self._submit_timeout, clock())

@@ -70,7 +70,8 @@ def _ignore_nulls(node: exp.Expr) -> exp.Expr:
 
 
 def restore_null_skippers(tree: exp.Expr) -> None:
-    """Give `lag(x IGNORE NULLS)`, as it is parsed, the nodes that it was printed from, in place."""
+    """Turn the parsed `lag(x IGNORE NULLS)` back into the nodes that it was printed from, in
+    place."""
     for inner in list(tree.find_all(exp.IgnoreNulls)):
         call = inner.parent
         if isinstance(call, exp.Anonymous) and inner.arg_key == "expressions":

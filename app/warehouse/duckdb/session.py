@@ -132,14 +132,14 @@ def our_errors() -> Iterator[None]:
 
 
 def duckdb_error(error: duckdb.Error) -> AsgardError:
-    """Convert an error. DuckDB's messages begin with their kind, but some of its Python layer do
+    """Convert an error. DuckDB's messages begin with their kind, but some from its Python layer do
     not."""
     text = str(error)
     return engine_error(text if " Error: " in text[:60] else f"Invalid Input Error: {text}")
 
 
 def engine_error(message: str) -> AsgardError:
-    """Return our error for a message of DuckDB (`Binder Error: …`), also for one inside dbt's."""
+    """Return our error for a message of DuckDB (`Binder Error: …`), including one inside dbt's."""
     match = re.search(r"(?:^|\s)([A-Z][\w-]*(?: [A-Za-z]+){0,3} Error): (.*)", message, re.DOTALL)
     kind, text = (match[1], _readable(match[2])) if match else ("", _readable(message))
     if missing := _MISSING_TABLE.search(text):

@@ -36,8 +36,8 @@ class ReadJob:
 
 
 class ConnectorRead:
-    """Emits `file` for every finished file, and `checkpoint` with a state once its stream's
-    records before that state, and none after it, are in emitted files."""
+    """Emits `file` for every finished file. Emits `checkpoint` with a state once the emitted files
+    hold its stream's records before that state, and none after it."""
 
     def __init__(self, job: ReadJob, emit: Emit) -> None:
         self._job = job
