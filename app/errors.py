@@ -254,11 +254,11 @@ class MissingScope(AsgardError):
 
 
 class CrossSite(AsgardError):
-    """A browser sent a change on behalf of a page of another site."""
+    """A browser sent a change on behalf of a page on another site."""
 
     status = 403
     problem = "cross-site"
-    title = "Pages of other sites may not make changes"
+    title = "Pages on other sites may not make changes"
     cause = FailureCause.PERMISSION_DENIED
 
 

@@ -46,7 +46,7 @@ class Core(Section):
     max_body_bytes: Bytes = Field(default=4 * 1024 * 1024, ge=1024, le=2**30)
     """Maximum size of a request body. A larger body is refused with 413."""
     wait_seconds: Seconds = Field(default=50, ge=0, le=DAY)
-    """Time that documented routes wait for a run before they respond with `running`."""
+    """Time after which routes that wait for a run respond with `running`."""
     request_timeout: Seconds = Field(default=60, gt=0, le=DAY)
     """Time limit for a body to arrive (408) and for a handler to respond (504). Time spent waiting
     for a run or a source is added."""

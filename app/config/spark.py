@@ -33,7 +33,7 @@ class Spark(Section):
     spark_version: Version = "3.5.0"
     """Spark version of SPARK_IMAGE."""
     spark_submit_timeout: Seconds = Field(default=600, gt=0, le=DAY)
-    """Time limit for an application to begin to run."""
+    """Time limit for an application to start running."""
     spark_ttl_seconds: WholeSeconds = Field(default=86_400, ge=60, le=MONTH)
     """Time that a completed or failed SparkApplication stays in the cluster."""
     spark_retries: int = Field(default=1, ge=0, le=10)

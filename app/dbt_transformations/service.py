@@ -245,8 +245,8 @@ class DbtService:
             for other in others.values():
                 if other.id != record_id and other.doc.name.lower() == doc.name.lower():
                     raise Conflict(
-                        f"{doc.name} differs from the transformation {other.doc.name} only in the "
-                        "case of letters: their tables would be the same.",
+                        f"{doc.name} differs from the transformation {other.doc.name} only in "
+                        "upper and lower case: their tables would be the same.",
                         conflicting_id=other.id,
                     )
 

@@ -187,7 +187,7 @@ class Edge:
         refuse_other_hosts(headers, self.trusted_hosts)
         if method not in SAFE_METHODS and self._is_cross_site(headers):
             raise CrossSite(
-                "This change was requested by a page of another site.",
+                "This change was requested by a page on another site.",
                 hint="Call the API from a program, from a page on its own host, or from an origin "
                 "in CORS_ORIGINS.",
             )

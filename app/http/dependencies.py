@@ -87,8 +87,8 @@ async def _idempotency_key(
     idempotency_key: Annotated[
         str | None,
         Header(
-            description="The same key, body and parameters (except `wait_seconds`) return the same "
-            "resource, for 24 hours."
+            description="For 24 hours, a request with the same key, body and parameters (except "
+            "`wait_seconds`) returns the same resource."
         ),
     ] = None,
 ) -> IdempotencyKey | None:

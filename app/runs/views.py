@@ -36,7 +36,7 @@ class RunView(BaseModel):
         description="Only for the caller that sent it, and for `runs:admin`; otherwise null."
     )
     failure: Failure | None = Field(
-        description="Why the run failed or was cancelled. Otherwise null."
+        description="Why the run failed or was cancelled, otherwise null."
     )
     inputs: Sequence[RunInput] = Field(
         description="The tables and bronze paths that the run read, at the state in which it read "

@@ -44,7 +44,7 @@ async def without_table(
         yield
     except AsgardError as error:
         raise EngineFailed(
-            f"{error.detail} The table {table.table} has been dropped already, and the view that "
+            f"{error.detail} The table {table.table} has already been dropped, and the view that "
             "was to replace it could not be created.",
             cause=error.cause,
             hint="Start the run again, which creates the view.",

@@ -1,4 +1,4 @@
-"""Runs an SQL engine's sandboxed processes: planners, which answer at once, and dbt builders."""
+"""Runs a SQL engine's sandboxed processes: planners, which answer at once, and dbt builders."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager

@@ -91,8 +91,8 @@ def configured(
     for selection in requested or ():
         if selection.sync_mode not in EMBEDDED_MODES:
             raise NotSupported(
-                f"The embedded engine does not support {selection.sync_mode}: append, and "
-                "deduplicate in silver.",
+                f"The embedded engine does not support {selection.sync_mode}. Append "
+                "instead, and deduplicate in silver.",
                 setting=SETTING,
             )
     chosen = streams.configured(available, requested, lambda s: stream_path(prefix, s))
@@ -101,7 +101,7 @@ def configured(
         if len(stream.path.encode()) > LONGEST_PATH:
             raise InvalidRequest(
                 f"The path of the stream {shortened(stream.name, SHOWN)} has more than "
-                f"{LONGEST_PATH} bytes, which S3 does not allow with a file's name.",
+                f"{LONGEST_PATH} bytes. With a file's name, it is too long for S3.",
                 hint="Leave it out of `streams`.",
                 stream=shortened(stream.name, SHOWN),
             )

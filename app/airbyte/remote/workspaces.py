@@ -42,7 +42,7 @@ class Workspaces:
             some = "no workspace" if not matches else "several workspaces"
             raise InvalidRequest(
                 f"With these credentials, Airbyte shows {some} {name}.",
-                hint="Name one by its id.",
+                hint="Give the id of a workspace.",
                 workspaces=_summaries(workspaces),
             )
         return str(matches[0]["workspaceId"])

@@ -84,7 +84,7 @@ def lake_type(kind: pa.DataType, column: str) -> pa.DataType:
 
 
 def cast(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Cast the rows. A value that does not fit its column (a sum beyond 64 bits) is an SQL
+    """Cast the rows. A value that does not fit its column (a sum beyond 64 bits) is a SQL
     error."""
     try:
         return rows.cast(schema)

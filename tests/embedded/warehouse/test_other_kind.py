@@ -50,7 +50,7 @@ async def test_a_view_that_cannot_be_created_says_that_the_table_is_gone(
     ended = await harness.build(name, "SELECT 2 AS a", **VIEW)
     assert ended.failure is not None
     assert ended.failure.message.startswith("The catalog refuses it. The table gold.")
-    assert "has been dropped already" in ended.failure.message
+    assert "has already been dropped" in ended.failure.message
 
 
 @pytest.mark.parametrize("how", ["fails", "is cancelled"])
