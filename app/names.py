@@ -6,7 +6,7 @@ from uuid import UUID
 from app.errors import Conflict
 
 MOST_IDS = 20
-"""The most ids that a refusal lists."""
+"""The maximum number of ids that a refusal lists."""
 Named = tuple[str, str]
 """The id and the name of a resource."""
 

@@ -1,4 +1,4 @@
-"""Airbyte takes Quartz's cron expressions: with seconds, and a `?` in one of two day fields."""
+"""Airbyte takes Quartz's cron expressions: with seconds, and a `?` in one of the two day fields."""
 
 import re
 from datetime import UTC, datetime

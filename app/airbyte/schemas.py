@@ -37,7 +37,7 @@ ConnectorName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 FieldPath = Annotated[list[FieldName], Field(max_length=100, fail_fast=True)]
 MAX_PROBLEMS = 10
-"""The most problems of a config that a response lists."""
+"""The maximum number of problems of a config that a response lists."""
 RequestedStatus = Literal[IngestionStatus.ACTIVE, IngestionStatus.INACTIVE]
 Workspace = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 

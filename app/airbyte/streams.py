@@ -9,8 +9,8 @@ from app.json_text import json_text
 
 PathOf = Callable[[StreamSelection], str]
 MOST_STREAMS = 1_000
-"""The most streams of an ingestion: as many as a request can name. A source decides how many it
-has, and each run and manifest lists them all."""
+"""The maximum number of streams of an ingestion: as many as a request can name. A source decides
+how many it has, and each run and manifest lists them all."""
 MOST_SHOWN = 100
 
 

@@ -1,4 +1,4 @@
-"""Whether the files of the gateway lie apart from the files that workers and sources read."""
+"""Checks that the gateway's own files lie apart from the files that workers and sources read."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +53,7 @@ def _private(settings: Settings) -> Iterator[tuple[str, Path]]:
 
 
 def _shows(directory: Path, private: Path, public: Path | None) -> bool:
-    """Whether `directory` shows something of `private` that is not below `public`."""
+    """Return whether `directory` shows something of `private` that is not below `public`."""
     shown = directory.resolve()
     if private.resolve().is_relative_to(shown):
         return True

@@ -24,7 +24,7 @@ _PR_SET_PDEATHSIG = 1
 
 class Gateway:
     """Runs `asgard serve` on 127.0.0.1, in its own session: Ctrl-C reaches only the demo, which
-    then stops the gateway in order."""
+    then stops the gateway gracefully."""
 
     def __init__(self, port: int, home: Path, data: Path) -> None:
         self.url = f"http://127.0.0.1:{port}"

@@ -31,7 +31,7 @@ WIDTH = 120
 
 
 class Interrupted(Exception):
-    """Ctrl-C, SIGTERM or a closed terminal: stop everything, in order."""
+    """Ctrl-C, SIGTERM or a closed terminal: stop everything gracefully."""
 
 
 def run(port: int, check: bool, seed: int | None) -> int:

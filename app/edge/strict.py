@@ -109,7 +109,7 @@ def _require_json(content_type: str | None) -> None:
 
 
 def _require_charset(content_type: str) -> None:
-    """Refuse a charset by which another program would read the body as a different text."""
+    """Refuse a charset with which another program would read the body as a different text."""
     message = Message()
     message["content-type"] = content_type
     for name, value in message.get_params([]):

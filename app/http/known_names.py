@@ -15,7 +15,7 @@ from app.http.text import shown
 from app.nearest import nearest_name
 
 MOST_NAMED = 10
-"""The most faults that an answer lists. A request may have any number."""
+"""The maximum number of faults that an answer lists. A request may have any number."""
 
 
 @dataclass(frozen=True)

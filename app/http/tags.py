@@ -18,7 +18,7 @@ TAGS = [
     },
     {
         "name": "data products",
-        "description": "Gold tables with an owner, consumers, lineage and a promise of freshness.",
+        "description": "Gold tables with an owner, consumers, lineage and a freshness target.",
     },
     {
         "name": "runs",

@@ -10,7 +10,7 @@ from typing import Any
 
 UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 LONGEST_NAME = 100
-"""The most characters of a name that an answer repeats."""
+"""The maximum number of characters of a name that an answer repeats."""
 
 Place = tuple["Place | None", str | int]
 """The holder of a value, and the value's name or number in it. Joined only for answers."""

@@ -1,4 +1,4 @@
-"""Whether the server on a local port runs as our own user.
+"""Checks whether the server on a local port runs as our own user.
 
 While SeaweedFS is away, any user of the machine can listen on its ports and answer in its place.
 Linux shows the user of each listener; elsewhere nothing is checked.

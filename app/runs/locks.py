@@ -24,7 +24,7 @@ PREFIX = "asgard/locks/"
 FIRST_POLL, LONGEST_POLL = 0.05, 1.0
 YIELD_TO_EARLIER = 5.0
 """Seconds for which a run that could start waits for an earlier run of another replica. That run
-checks the lock every `LONGEST_POLL`. It does not come only if its replica has just died."""
+checks the lock every `LONGEST_POLL`. It fails to do so only if its replica has just died."""
 Ticket = tuple[datetime, str]
 log = structlog.get_logger()
 

@@ -49,7 +49,7 @@ class RunStore:
         return StoredRun(Run.model_validate_json(stored.body), stored.etag) if stored else None
 
     async def _load_listed(self, info: "ObjectInfo") -> StoredRun | None:
-        """Return None also for an object that is not a run, so that it does not hide the runs."""
+        """Also return None for an object that is not a run, so that it does not hide the runs."""
         stored = await self._store.get(info.key)
         if stored is None:
             return None

@@ -32,7 +32,7 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Submission:
-    """What a client's request for a run contains besides the work."""
+    """Holds what a client's request for a run contains in addition to the work."""
 
     caller: Caller
     key: IdempotencyKey | None = None

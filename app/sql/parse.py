@@ -168,8 +168,8 @@ def generate(tree: exp.Expr, dialect: type[Dialect], **options: Any) -> str:
 def too_deep(position: dict[str, int] | None = None) -> SqlTooLarge:
     return SqlTooLarge(
         "The SQL is nested too deeply.",
-        hint="Move inner queries into WITH clauses. Replace long chains of operators with arrays or "
-        "tables.",
+        hint="Move inner queries into WITH clauses. Replace long chains of operators with arrays "
+        "or tables.",
         position=position,
     )
 

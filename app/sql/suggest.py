@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from rapidfuzz import fuzz, process
 
 CUTOFF = 70.0
-"""The least likeness of two names, in percent."""
+"""The minimum similarity of two names, in percent."""
 LONGEST = 200
 """How many characters of a name are compared. The time grows with their square."""
 

@@ -44,7 +44,7 @@ class AirbyteClient:
         self._config_url = base.replace("/api/public/v1", "/api/v1")
         self._seconds = settings.airbyte_timeout
         self.response_timeout = timedelta(seconds=self._seconds)
-        """After this time no one waits for a response, and the request has no effect any more."""
+        """After this time no one waits for a response, and the request no longer has an effect."""
         self._http = httpx.AsyncClient(
             auth=auth_of(settings, f"{base}/applications/token"),
             timeout=httpx.Timeout(self._seconds, connect=min(CONNECT_TIMEOUT, self._seconds)),

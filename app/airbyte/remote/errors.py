@@ -18,7 +18,7 @@ from app.errors import (
 from app.failure import FailureCause
 from app.redaction import clean
 
-BASE_URL_HINT = "Check AIRBYTE_BASE_URL: it ends in /api/public/v1."
+BASE_URL_HINT = "Check AIRBYTE_BASE_URL: it must end in /api/public/v1."
 LOGIN_HINT = (
     "Check AIRBYTE_CLIENT_ID and AIRBYTE_CLIENT_SECRET, or AIRBYTE_USERNAME and AIRBYTE_PASSWORD."
 )
@@ -92,7 +92,7 @@ def refusal(response: httpx.Response) -> Exception:
 def lost(error: httpx.TransportError, base_url: str, seconds: float) -> Unanswered:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol):
         unreachable = EngineUnreachable(
-            f"Airbyte cannot be reached at {base_url}: {error or 'it accepts no connection'}",
+            f"Airbyte cannot be reached at {base_url}: {error or 'it does not accept connections'}",
             hint="Check AIRBYTE_BASE_URL, and that Airbyte is running.",
         )
         return Unanswered(unreachable, sent=False)

@@ -49,7 +49,7 @@ class AirbyteResources:
             return await self.existing(kind, claim.made)
 
     async def existing(self, kind: ResourceKind, airbyte_id: str) -> Json:
-        """Raises `NotFound` also for a deleted one: Airbyte keeps its row and may return it."""
+        """Also raises `NotFound` for a deleted one: Airbyte keeps its row and may return it."""
         missing = NotFound(f"Airbyte has no {kind.name} {airbyte_id}.")
         try:
             resource: Json = await self._client.get(f"{kind.path}/{airbyte_id}")

@@ -1,4 +1,4 @@
-"""The Kubernetes API as far as Spark needs it: in threads, with time-outs, with our errors."""
+"""The part of the Kubernetes API that Spark needs: in threads, with time-outs and our errors."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping

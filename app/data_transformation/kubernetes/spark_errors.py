@@ -7,7 +7,7 @@ from app.errors import AsgardError, EngineFailed, EngineUnreachable
 from app.failure import FailureCause
 
 REASON = re.compile(r"^(?:[\d-]{10} [\d:,]{12} )?asgard: failed (.*)$", re.MULTILINE)
-"""The line by which `job.py` says why it failed."""
+"""The line in which `job.py` says why it failed."""
 MEMORY = re.compile(
     r"OutOfMemoryError|OOMKilled|SparkOutOfMemoryError|GC overhead limit", re.IGNORECASE
 )

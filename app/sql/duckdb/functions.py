@@ -1,4 +1,4 @@
-"""Maps each function of Trino to DuckDB, and thereby lists what SQL for DuckDB may call.
+"""Maps each function of Trino to DuckDB, which also lists what SQL for DuckDB may call.
 
 A function in none of these tables has no equivalent that gives the same values: the embedded engine
 answers that it is not supported. `tests/unit/test_sql_semantics.py` runs each on a real DuckDB and

@@ -56,7 +56,7 @@ def _rename(source: exp.Expr, other: exp.Identifier) -> None:
 
 
 def _is_parameter(column: exp.Column) -> bool:
-    """Whether the column is, or begins with, a parameter of a lambda around it."""
+    """Return whether the column is, or begins with, a parameter of a lambda around it."""
     first = column.parts[0].name
     around = column.find_ancestor(exp.Lambda)
     while around is not None:

@@ -84,8 +84,8 @@ class Model:
 
 
 def _lock_in_this_process() -> None:
-    """Give dbt locks of this process, which shares them with no other one. The locks of
-    `multiprocessing` need /dev/shm, which a sandbox without namespaces does not have."""
+    """Give dbt locks that exist only in this process. The locks of `multiprocessing` need /dev/shm,
+    which a sandbox without namespaces does not have."""
     context: Any = BaseContext
     context.Lock = lambda _: threading.Lock()
     context.RLock = lambda _: threading.RLock()

@@ -8,7 +8,7 @@ from app.errors import InvalidBody
 
 SHOWN = 10
 MOST_ERRORS = 50
-"""The most problems that are looked for. A config may have any number."""
+"""The maximum number of problems that are looked for. A config may have any number."""
 
 
 def _unknown(error: Any) -> list[str]:

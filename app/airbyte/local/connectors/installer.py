@@ -36,7 +36,8 @@ NETWORK_NAMES = frozenset(
 
 
 def network_environment() -> dict[str, str]:
-    """Returns the variables of pip, uv and the proxy, by which this machine reaches the network."""
+    """Returns the variables of pip, uv and the proxy, with which this machine reaches the
+    network."""
     return {
         name: value
         for name, value in os.environ.items()

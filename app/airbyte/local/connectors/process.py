@@ -42,7 +42,8 @@ LARGEST = {
     "SPEC": 2 * 2**20,
     "STATE": 2 * 2**20,
 }
-"""The most bytes of each kind of message that the gateway also reads. Records stay here."""
+"""The maximum size in bytes of each kind of message that the gateway also reads. Records stay
+here."""
 
 
 @dataclass(frozen=True)

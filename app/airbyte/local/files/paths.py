@@ -12,10 +12,10 @@ from app.errors import InvalidRequest, PathRefused, SourceNotFound
 
 SETTING = "INGESTION_ALLOWED_DIRS"
 MOST_FILES = 10_000
-"""The most data files of a directory."""
+"""The maximum number of data files in a directory."""
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-"""Control characters, ends of lines, and the surrogates by which Python writes bytes of a name that
-are not UTF-8. No log and no response could show such a name."""
+"""Control characters, ends of lines, and the surrogates with which Python represents bytes of a
+name that are not UTF-8. No log and no response could show such a name."""
 
 
 @dataclass(frozen=True)
