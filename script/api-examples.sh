@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Calls every route of the API, in the order in which data flows: source, bronze, silver, gold, data
 # product. It shows each call and its response, and exits with 1 after an unexpected response.
-#   ./script/api-examples.sh                      a gateway on this machine, embedded
-#   ./script/api-examples.sh --source FILE        any other: FILE is the JSON body of a source that
+#   ./script/api-examples.sh                      an embedded gateway on this machine
+#   ./script/api-examples.sh --source FILE        any other gateway: FILE is the JSON body of a source that
 #                                                 the gateway can read, as POST /airbyte/datasource
 #                                                 takes it; its first stream is synced
 # ASGARD_URL                                      default http://127.0.0.1:8000
-# ASGARD_API_KEY or ASGARD_API_KEY_FILE           a key of the scope admin, unless AUTH_MODE is none
-# ASGARD_HOME                                     the embedded gateway's, where the example's file
-#                                                 is put: default .asgard
+# ASGARD_API_KEY or ASGARD_API_KEY_FILE           a key with the scope admin, unless AUTH_MODE is none
+# ASGARD_HOME                                     the embedded gateway's home, for the example's
+#                                                 file: default .asgard
 # Everything that it creates is called api-examples and deleted at the end, even after a failure. Two
 # things stay, since the API has no call to delete them: the files in bronze/ and the table
 # silver.api_examples. The next run overwrites both. Do not run two at once.
@@ -105,7 +105,7 @@ end() {
   local code=$?
   trap - EXIT
   if ((code != 0)) && [[ ${begun:-} ]]; then
-    chapter "Deletes what it made"
+    chapter "Delete everything that was created"
     (clean_up) || echo "Something called $name was left behind. Run this again." >&2
   fi
   rm -rf "$work"
@@ -120,10 +120,10 @@ call 200 GET /metrics
 call 200 GET /problems
 
 begun=yes
-chapter "What an interrupted run has left"
+chapter "Delete what an interrupted run has left"
 clean_up
 
-chapter "Ingestion: a source, a sink and what goes from one to the other"
+chapter "Ingestion: a source, a sink and an ingestion from one to the other"
 call 200 GET /airbyte/connectors
 if [[ -n $source_body ]]; then
   (umask 077 && python3 -c '
@@ -160,7 +160,7 @@ call 200 PATCH "/airbyte/ingestion/$ingestion" '{"schedule": {"scheduleType": "m
 call '200|202' POST "/airbyte/ingestion/$ingestion/sync"
 sync=$(field run_id)
 await_run "$sync"
-[[ $state == succeeded ]] || stop "" "The sync has $state: $(field failure.message)"
+[[ $state == succeeded ]] || stop "" "The sync's state is $state: $(field failure.message)"
 call 200 GET "/airbyte/ingestion/$ingestion/status"
 
 chapter "Spark: from bronze into silver"
@@ -169,7 +169,7 @@ call 200 POST /spark/transform "$spark_body"
 spark=$(field run_id)
 call 200 GET "/spark/transform/$spark/status"
 await_run "$spark"
-[[ $state == succeeded ]] || stop "" "The job has $state: $(field failure.message)"
+[[ $state == succeeded ]] || stop "" "The job's state is $state: $(field failure.message)"
 call 200 GET "/spark/transform/$spark/logs?tail_lines=20"
 call 200 GET "/spark/transform/$spark/events"
 call 200 GET "/spark/transform/$spark/metrics"
@@ -188,7 +188,7 @@ call '200|202' POST /dbt/transform "{\"name\": \"$table\", \"tags\": [\"example\
 transformation=$(field transformation_id)
 built=$(field run_id)
 await_run "$built"
-[[ $state == succeeded ]] || stop "" "The transformation has $state: $(field failure.message)"
+[[ $state == succeeded ]] || stop "" "The transformation's state is $state: $(field failure.message)"
 call 200 GET '/dbt/transformations?page=1&page_size=20&status=completed'
 call 200 GET "/dbt/transformations/$transformation"
 call '200|202' POST "/dbt/transformations/$transformation/run?wait_seconds=0"
@@ -196,7 +196,7 @@ again=$(field run_id)
 call 200 GET /dbt/tables/gold
 call 200 GET /dbt/project
 
-chapter "Runs: what all engines do, did, and why it failed"
+chapter "Runs: the work of all engines"
 call 200 POST "/runs/$again/cancel"
 await_run "$again"
 call 200 GET '/runs?kind=dbt&page_size=5'
@@ -206,7 +206,7 @@ call 200 GET "/runs/$built/events"
 call 200 GET "/runs/$built/events" "${json[@]}" -H 'accept: text/event-stream'
 
 chapter "A data product"
-call 201 POST /data-products "{\"name\": \"$name\", \"description\": \"Of script/api-examples.sh\",
+call 201 POST /data-products "{\"name\": \"$name\", \"description\": \"Created by script/api-examples.sh\",
   \"data_product_type\": \"CUSTOM\", \"owner\": \"examples\", \"consumers\": [\"bi_team\"],
   \"update_frequency\": \"daily\", \"tags\": [\"example\"],
   \"sql_query\": \"SELECT orders FROM gold.$table\"}"
@@ -218,7 +218,7 @@ call 200 PUT "/data-products/$product" "${json[@]}" -H "if-match: \"$version\"" 
   --data-binary '{"description": "Changed"}'
 call '200|202' POST "/data-products/$product/run"
 await_run "$(field run.run_id)"
-[[ $state == succeeded ]] || stop "" "The product has $state: $(field failure.message)"
+[[ $state == succeeded ]] || stop "" "The product's state is $state: $(field failure.message)"
 call 200 GET "/data-products/$product/lineage"
 call 200 GET "/data-products/$product/stats"
 call 200 GET "/data-products/$product/preview?limit=5"
@@ -226,6 +226,6 @@ call 200 GET "/data-products/$product/preview?limit=5"
 chapter "Who changed what"
 call 200 GET '/audit?outcome=done&page_size=5'
 
-chapter "Deletes what it made"
+chapter "Delete everything that was created"
 clean_up
 printf '\nEvery call returned what was expected.\n'

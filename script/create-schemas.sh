@@ -3,7 +3,7 @@
 # create them earlier, or if Trino and Asgard use different catalogs.
 # Reads Asgard's own settings, with their defaults: TRINO_HOST (trino.data-platform.svc.cluster.local),
 # TRINO_PORT, TRINO_USER, TRINO_PASSWORD or TRINO_JWT_TOKEN, TRINO_HTTP_SCHEME (https with one of
-# those), TRINO_VERIFY (true, false, or the file of a CA), TRINO_CATALOG, SILVER_SCHEMA, GOLD_SCHEMA,
+# those), TRINO_VERIFY (true, false, or a CA file), TRINO_CATALOG, SILVER_SCHEMA, GOLD_SCHEMA,
 # and S3_BUCKET, the location of the schemas. Without it, the catalog chooses their location.
 # If the name SERVICE.NAMESPACE.svc… does not resolve, it uses kubectl port-forward.
 # Exit: 0 both exist, 1 Trino was unreachable or refused, 2 the settings are wrong.

@@ -4,9 +4,10 @@
 #   ./script/deploy-production.sh --bucket BUCKET --image registry.example.com/asgard [OPTIONS]
 #   --dry-run               shows the steps and their commands, and changes nothing
 #   --bucket BUCKET         the lake's bucket; default S3_BUCKET
-#   --image REPOSITORY      of the gateway; Spark's is spark-custom beside it; default IMAGE_REPOSITORY
-#   --tag TAG               of both images; default: this commit, with git
-#   --namespace NAME        of the release `asgard`; default asgard
+#   --image REPOSITORY      the gateway's image; Spark's is spark-custom in the same registry;
+#                           default IMAGE_REPOSITORY
+#   --tag TAG               tag of both images; default: the current git commit
+#   --namespace NAME        namespace of the release `asgard`; default asgard
 #   --values FILE           values of the chart (helmchart/values.yaml); repeatable
 #   --set KEY=VALUE         a value of the chart; repeatable
 #   --without STEP          skips build, push, secrets, spark-account, schemas or smoke-test;
@@ -33,7 +34,7 @@ misused() {
 
 while [[ $# -gt 0 ]]; do
   case $1 in
-    --help) sed -n '2,24s/^# \{0,1\}//p' script/deploy-production.sh; exit 0 ;;
+    --help) sed -n '2,25s/^# \{0,1\}//p' script/deploy-production.sh; exit 0 ;;
     --dry-run) dry_run=yes; shift; continue ;;
     --bucket | --image | --tag | --namespace | --values | --set | --without) ;;
     *) misused "Unknown option $1. See --help." ;;
@@ -55,13 +56,13 @@ while [[ $# -gt 0 ]]; do
 done
 [[ -n $bucket ]] || misused "The bucket of the lake is missing: --bucket, or S3_BUCKET."
 [[ -n $repository ]] || misused "The gateway's image is missing: --image, or IMAGE_REPOSITORY."
-[[ $repository == */* ]] || misused "$repository names no registry: registry.example.com/asgard does."
+[[ $repository == */* ]] || misused "$repository does not name a registry, as registry.example.com/asgard does."
 [[ ${AWS_ACCESS_KEY_ID:+given} == "${AWS_SECRET_ACCESS_KEY:+given}" ]] ||
-  misused "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together: give both or neither."
+  misused "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together: set both or neither."
 [[ ${REGISTRY_USERNAME:+given} == "${REGISTRY_PASSWORD:+given}" ]] ||
-  misused "REGISTRY_USERNAME and REGISTRY_PASSWORD belong together: give both or neither."
+  misused "REGISTRY_USERNAME and REGISTRY_PASSWORD belong together: set both or neither."
 if [[ -z $tag ]]; then
-  tag=$(git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null) || misused "This is no git tree: give --tag."
+  tag=$(git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null) || misused "This is not a git repository: use --tag."
 fi
 
 image=$repository:$tag
@@ -131,7 +132,7 @@ version_of() { kubectl get secret "$2" -n "$1" --ignore-not-found -o jsonpath='{
 
 needs_namespace() {
   [[ -z $dry_run ]] && kubectl get namespace "$1" >/dev/null 2>&1 && return
-  run kubectl create namespace "$1" || failed "Does kubectl reach the cluster, and may you do this there?"
+  run kubectl create namespace "$1" || failed "Check that kubectl reaches the cluster and that you may create namespaces there."
 }
 
 # The password of an ECR is valid for 12 hours.
@@ -151,7 +152,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 spark_namespace=SPARK_NAMESPACE s3_secret=S3_SECRET_NAME
 if [[ -n $dry_run ]]; then
-  echo "A plan: nothing is changed. SPARK_NAMESPACE and S3_SECRET_NAME stand for the names in the chart's"
+  echo "This is a plan: nothing is changed. SPARK_NAMESPACE and S3_SECRET_NAME stand for the names in the chart's"
   echo "values: by default spark-operator and s3-credentials."
 else
   needed=(kubectl helm curl python3)
@@ -162,7 +163,7 @@ else
   echo "Into $(kubectl config current-context 2>/dev/null || echo "kubectl's cluster"), namespace $namespace"
 fi
 
-step "Are the chart's values right?"
+step "Check the chart's values"
 read_settings
 if [[ -z $dry_run ]]; then
   spark_namespace=$(setting SPARK_NAMESPACE) s3_secret=$(setting S3_SECRET_NAME)
@@ -177,7 +178,7 @@ fi
 if wanted push; then
   step "Push both to $registry"
   log_in
-  run docker push "$image" || failed "Is docker logged in there? REGISTRY_USERNAME and REGISTRY_PASSWORD do it."
+  run docker push "$image" || failed "Is docker logged in there? Set REGISTRY_USERNAME and REGISTRY_PASSWORD to log in."
   run docker push "$spark_image" || failed
 fi
 
@@ -186,7 +187,7 @@ needs_namespace "$namespace"
 needs_namespace "$spark_namespace"
 
 if wanted secrets; then
-  step "Secrets of S3 and of the registry"
+  step "Secrets for S3 and the registry"
   for into in "$namespace" "$spark_namespace"; do
     if [[ -n ${AWS_ACCESS_KEY_ID:-} ]]; then
       apply_secret "$into" "$s3_secret" Opaque \
@@ -194,8 +195,8 @@ if wanted secrets; then
     elif [[ -n $dry_run ]]; then
       run kubectl get secret "$s3_secret" -n "$into"
     elif [[ -z $(version_of "$into" "$s3_secret") ]]; then
-      failed "$into has no Secret $s3_secret: give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or, where AWS's" \
-        "own chain gives credentials, --set awsCredentials=chain --without secrets."
+      failed "$into has no Secret $s3_secret: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or, if AWS's" \
+        "own chain supplies credentials, use --set awsCredentials=chain --without secrets."
     fi
   done
   if [[ -n $user ]]; then
@@ -223,20 +224,20 @@ if wanted schemas; then
   if [[ -z $dry_run ]]; then
     for name in "${names[@]}"; do export "$name=$(setting "$name")"; done
   fi
-  echo "  (with ${names[*]} of the chart's values)"
-  run ./script/create-schemas.sh || failed "--without schemas goes on; Asgard makes them by the catalog, too."
+  echo "  (with ${names[*]} from the chart's values)"
+  run ./script/create-schemas.sh || failed "To continue without them, use --without schemas: Asgard also creates them, through the catalog."
 fi
 
-step "The release"
+step "Install the release"
 deployed=""
 [[ -n $dry_run ]] ||
   deployed=$(kubectl get deployment asgard-app -n "$namespace" --ignore-not-found \
     -o jsonpath='{.spec.template.spec.containers[0].image}') || failed
 run helm upgrade --install "${release[@]}" --wait --timeout 10m ||
   failed "kubectl get pods -n $namespace; kubectl logs -n $namespace job/asgard-schemas, or deploy/asgard-app" \
-    "have the reason."
+    "show the reason."
 
-step "Its pods"
+step "Wait for its pods"
 # Kubernetes does not notice another image under the same name.
 if wanted push && [[ $deployed == "$image" ]]; then restart=yes; fi
 if [[ -n $restart ]]; then
@@ -245,7 +246,7 @@ fi
 run kubectl rollout status deployment asgard-app -n "$namespace" --timeout=10m || failed
 
 if wanted smoke-test; then
-  step "Does it work?"
+  step "Smoke test"
   run ./script/production-test-dbt-api.sh --namespace "$namespace" || failed
 fi
 [[ -n $dry_run ]] || printf '\n%s is deployed.\n' "$image"

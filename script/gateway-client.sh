@@ -31,7 +31,7 @@ read_key() {
     key=$(<"$ASGARD_API_KEY_FILE")
   fi
   [[ $key =~ ^[[:graph:]]*$ && $key != *[\"\\]* ]] ||
-    misused "The API key has a character that no key has: look for a space or a line break in it."
+    misused "The API key contains an invalid character: look for a space or a line break in it."
 }
 
 # request METHOD URL [curl's arguments]: sets `status` (000: no response) and `type`, its media type.

@@ -5,7 +5,7 @@
 #   ./script/production-test-dbt-api.sh --namespace asgard   the release there, through kubectl
 #                                                            port-forward, with its Secret api-secrets
 #   --service NAME                                           with --namespace: default asgard-service
-# ASGARD_API_KEY or ASGARD_API_KEY_FILE                      a key of the scopes dbt, data-products and
+# ASGARD_API_KEY or ASGARD_API_KEY_FILE                      a key with the scopes dbt, data-products and
 #                                                            runs, unless AUTH_MODE is none
 # RUN_SECONDS                                                how long a run may take: default 300
 # READY_SECONDS                                              how long the gateway may take to be reachable: default 30
@@ -88,7 +88,7 @@ trap end EXIT
 
 if [[ -n $namespace ]]; then
   port=$(kubectl get service "$service" -n "$namespace" -o jsonpath='{.spec.ports[0].port}') ||
-    stop "Is the release in the namespace $namespace of kubectl's cluster? --service names another."
+    stop "Is the release in the namespace $namespace of kubectl's cluster? If its Service has another name, use --service."
   forward "$namespace" "svc/$service" "$port" || exit 1
   url=http://127.0.0.1:$forwarded_port
   api=$url/api/${API_VERSION:-v1}
@@ -108,7 +108,7 @@ step "The gateway is alive"
 ask 200 GET "$url/health"
 ok "version $(field version)"
 
-step "What it depends on is reached"
+step "All dependencies are reachable"
 # The first answer of a gateway that has just started may be slow.
 ends=$((SECONDS + READY_SECONDS))
 ask '200|503' GET "$url/health/ready"
@@ -123,16 +123,16 @@ for name, probe in (json.load(sys.stdin) or {}).items():
         print(name + ":", probe["cause"] or probe["status"])
 ')
 [[ $(field status) == ready ]] ||
-  failed "it is $(field status). $away" "\`asgard doctor\`, in its pod, says what to do about each."
+  failed "it is $(field status). $away" "\`asgard doctor\`, in its pod, says what to do about each one."
 ok
 
-step "Strangers are kept out"
+step "Requests without a key are refused"
 given=$key key=""
 request GET "$api/runs"
 key=$given
 case $status in
   401) ok ;;
-  200) printf ' OPEN\n' && echo "  AUTH_MODE is none: anyone who can reach $url may do everything." ;;
+  200) printf ' OPEN\n' && echo "  AUTH_MODE is none: anyone who can reach $url can do everything." ;;
   *) failed "without a key, it returned $status: $(problem)" "$(advice)" ;;
 esac
 
@@ -149,13 +149,13 @@ run=$(field run_id)
 built "$run"
 ok
 
-step "It is on record with one row"
+step "It is recorded with one row"
 ask 200 GET "$api/dbt/transformations/$transformation"
 [[ $(field status) == completed && $(field row_count) == 1 ]] ||
-  failed "its status is $(field status), its rows $(field row_count)" "See GET $api/runs/$run"
+  failed "its status is $(field status), its row count $(field row_count)" "See GET $api/runs/$run"
 ask 200 GET "$api/dbt/tables/gold"
 grep -q "\"table_name\":\"$name\"" "$work/answer" ||
-  failed "the gold tables do not have $name" "Do Trino and Asgard see the same catalog?"
+  failed "$name is not among the gold tables" "Do Trino and Asgard see the same catalog?"
 ask 200 GET "$api/runs/$run/logs"
 ok
 
@@ -172,10 +172,10 @@ step "Its row can be read"
 ask 200 GET "$api/data-products/$product/preview"
 [[ $(field rows.0.0) == 42 ]] || failed "the row is $(field rows.0), not 42" "See GET $api/data-products/$product"
 ask 200 GET "$api/data-products/$product/stats"
-[[ $(field row_count) == 1 ]] || failed "stats say $(field row_count) rows" "See GET $api/data-products/$product"
+[[ $(field row_count) == 1 ]] || failed "stats show $(field row_count) rows" "See GET $api/data-products/$product"
 ok
 
-step "Both are deleted, tables too"
+step "Both are deleted, with their tables"
 deleted "$api/data-products/$product?drop_table=true" || failed "$status: $(problem)" "$(advice)"
 product=""
 deleted "$api/dbt/transformations/$transformation?drop_table=true" || failed "$status: $(problem)" "$(advice)"

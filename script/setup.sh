@@ -30,8 +30,8 @@ find_python() {
       return
     fi
   done
-  fail "Asgard needs Python 3.11 or newer, but ${PYTHON:-python3} is not." \
-    "Install it, or say where it is: PYTHON=/path/to/python3.11 $0"
+  fail "Asgard needs Python 3.11 or newer, which ${PYTHON:-python3} is not." \
+    "Install it, or set its path: PYTHON=/path/to/python3.11 $0"
 }
 
 [[ -f $requirements ]] || fail "$requirements does not exist here."

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What happens when things die: gateways, the lakehouse, children, at random moments and in turn.
+# Tests what happens when things die: gateways, the lakehouse, children, at random moments and in turn.
 # Every kind of run meets 20 random deaths of the gateway, the lakehouse, every child that works on
 # it and a connector. ASGARD_FAULT_SEED=N repeats one. Arguments go to pytest instead of the folder.
 set -euo pipefail

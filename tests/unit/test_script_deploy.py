@@ -213,7 +213,7 @@ async def test_steps_can_be_skipped(tree: Tree) -> None:
 async def test_without_credentials_the_secret_must_exist(tree: Tree) -> None:
     result = await tree.deploy()
     assert result.code == 1
-    assert "asgard has no Secret lake-keys: give AWS_ACCESS_KEY_ID" in result.err
+    assert "asgard has no Secret lake-keys: set AWS_ACCESS_KEY_ID" in result.err
     assert not [call for call in tree.bin.called if "upgrade" in call]
 
     (tree.state / "secret-asgard").write_text("7")
@@ -251,7 +251,7 @@ async def test_a_failed_step_is_reported_and_ends_the_script(
         (["--nonsense"], {}, "Unknown option --nonsense"),
         (["--tag"], {}, "--tag has no value"),
         (["--without", "helm"], {}, "no step helm"),
-        (["--image", "asgard"], {}, "names no registry"),
+        (["--image", "asgard"], {}, "does not name a registry"),
         ([], {"AWS_ACCESS_KEY_ID": "a"}, "belong together"),
         ([], {"REGISTRY_USERNAME": "a"}, "belong together"),
     ],

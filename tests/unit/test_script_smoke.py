@@ -38,7 +38,7 @@ async def test_a_slow_first_answer_is_awaited() -> None:
     result = await smoke(away=iter([True, False]), ready_seconds=30)
     assert "There is no SQL here." in result.err
     steps = [line.split() for line in result.out.splitlines()]
-    assert [step[-3] for step in steps if step[0] == "What"] == ["ok"]
+    assert [step[-3] for step in steps if step[0] == "All"] == ["ok"]
 
 
 @pytest.mark.parametrize("seconds", [0, 1])
@@ -46,4 +46,4 @@ async def test_a_gateway_that_stays_unreachable_is_reported(seconds: int) -> Non
     result = await smoke(away=(True for _ in count()), ready_seconds=seconds)
     assert result.code == 1
     assert "it is degraded. kubernetes: no response within 1 s" in result.err
-    assert result.out.splitlines()[-1].startswith("What it depends on is reached")
+    assert result.out.splitlines()[-1].startswith("All dependencies are reachable")

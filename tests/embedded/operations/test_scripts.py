@@ -150,7 +150,7 @@ async def test_wrong_usage_is_reported_before_any_call(script, tmp_path):
     for arguments, environment, expected in (
         (["--nonsense"], {}, "--help"),
         ([], {"ASGARD_API_KEY_FILE": str(tmp_path / "none")}, "cannot be read"),
-        ([], {"ASGARD_API_KEY": 'a"b'}, "a character that no key has"),
+        ([], {"ASGARD_API_KEY": 'a"b'}, "an invalid character"),
     ):
         result = await run(script, *arguments, bin_=watched, **environment)
         assert (result.code, result.out) == (2, "")
