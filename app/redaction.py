@@ -3,7 +3,7 @@
 The gateway's own secrets are known to the whole process, because they become known in many places,
 some only while it runs (tokens), and everything that it prints has to pass here. A caller's secrets
 are known only within the request or run to which they belong (`within`). Otherwise, any caller
-could have words hidden that others need.
+could hide words that others need.
 """
 
 import heapq

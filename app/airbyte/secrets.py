@@ -1,8 +1,9 @@
 """Takes the secrets out of a source's configuration, and puts them back.
 
-Records are append-only and cannot forget, so they hold a configuration with its secrets masked.
-The secrets are kept apart in the shape of the configuration, `{"tunnel": {"ssh_key": "…"}}`, with
-positions in lists as names (`"0"`). They take no more room than it, whatever its names are.
+Records are append-only and cannot forget, so they hold a configuration with its secrets masked. The
+secrets are kept apart in the shape of the configuration, `{"tunnel": {"ssh_key": "…"}}`, with
+positions in lists as names (`"0"`). They take no more room than the configuration, whatever its
+names are.
 """
 
 import copy

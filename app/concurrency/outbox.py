@@ -22,7 +22,7 @@ class Outbox(Generic[T]):
     exists elsewhere already, and `deliver` accepts one a second time.
 
     `batching` is how many seconds the first item waits for others. `upkeep` runs after each
-    delivery and returns the seconds until it is due again, None without a due time. `name` begins
+    delivery and returns the seconds until it is due again, or None if it is not due. `name` begins
     the log's events."""
 
     def __init__(

@@ -8,8 +8,8 @@ T = TypeVar("T")
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Run the work to its end, and raise a cancellation only then: a call that goes on in a thread
-    would otherwise take effect after somebody has looked at what it did."""
+    """Run the work to its end, and raise a cancellation only then: otherwise, a call that continues
+    in a thread could take effect after someone has checked what it did."""
     task = asyncio.create_task(work)
     try:
         return await asyncio.shield(task)

@@ -77,7 +77,7 @@ class Lineage:
 
 class Tracer:
     """Walks from one table. `writers` are all succeeded runs or those fetched so far, newest first.
-    The lineage names the others that would make it exact."""
+    The lineage names the further runs that would make it exact."""
 
     def __init__(
         self, writers: Iterable[Run], products: Mapping[str, ProductTable], silver_schema: str

@@ -81,7 +81,7 @@ async def get_spark_job_logs(
         int | None, Query(ge=1, le=100_000, description="Only the last lines of the log.")
     ] = None,
 ) -> Logs:
-    """Returns the driver's log. It is kept when the driver is gone."""
+    """Returns the driver's log. It is kept after the driver is gone."""
     return Logs.of(*await spark.logs(run_id, tail_lines))
 
 

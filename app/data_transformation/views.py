@@ -1,4 +1,4 @@
-"""The response bodies of `/spark`, in the operator's words, with nothing that was not verified."""
+"""The response bodies of `/spark`, in the operator's words, with nothing unverified."""
 
 from datetime import datetime
 

@@ -195,7 +195,7 @@ class Edge:
             raise BodyTooLarge(too_large(self.max_body))
 
     def _is_cross_site(self, headers: Headers) -> bool:
-        """Decide by headers that only browsers send and that pages cannot change."""
+        """Decide from headers that only browsers send and that pages cannot change."""
         origin = headers.get("origin")
         if origin in self.cors_origins:
             return False

@@ -104,7 +104,7 @@ async def get_run_logs(
         int | None, Query(ge=0, le=1_000_000, description="Only the last lines of the log.")
     ] = None,
 ) -> RunLogs:
-    """Returns the log of a run. It is kept after the run."""
+    """Returns the log of a run. The log is kept after the run ends."""
     return RunLogs(run_id=run_id, logs=await runs.logs(run_id, tail_lines))
 
 

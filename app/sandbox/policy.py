@@ -55,8 +55,8 @@ RUNTIME = (
     "ssl/certs",
     "ssl/openssl.cnf",
 )
-"""What imports need of a Python installation or a venv. Its folder can hold other files, too, even
-the home of the gateway."""
+"""The parts of a Python installation or a venv that imports need. Its folder can hold other files,
+too, even the home of the gateway."""
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 — allowed only where namespaces make it private
 
 

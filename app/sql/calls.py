@@ -18,7 +18,8 @@ _NAMES: dict[type[exp.Expr], str] = {
     exp.StrPosition: "strpos",
     exp.Substring: "substring",
 }
-# Words that are functions without parentheses somewhere, though sqlglot reads columns.
+# Words that are functions without parentheses in some dialect, though sqlglot reads them as
+# columns.
 _BARE = frozenset(
     (
         *("current_catalog", "current_database", "current_groups", "current_path"),

@@ -21,8 +21,8 @@ LAST_LINES_WITHIN = 10.0
 
 
 class LogLines:
-    """Puts lines together from chunks. Of a line that is longer than `LONGEST_LINE`, the start is
-    kept: a value of the data can make it any length."""
+    """Assembles lines from chunks. Keeps only the start of a line that is longer than
+    `LONGEST_LINE`: a value of the data can make it any length."""
 
     def __init__(self) -> None:
         self._line = bytearray()
@@ -128,7 +128,7 @@ class DriverLog:
             response.close()
 
     def _hand_over(self, lines: bytes) -> None:
-        """Waits while the event loop has enough to do: the driver may be faster."""
+        """Waits while the event loop has enough to do: the driver may be faster than the loop."""
         while lines and not self._closed:
             if self._untaken.acquire(timeout=RESTART_AFTER):
                 self._on_loop(self._append, lines)
