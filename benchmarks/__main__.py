@@ -17,7 +17,7 @@ from benchmarks.gateway import gateway
 
 def main() -> int:
     rows = measure()
-    table = Table("what", "measured", "beside it", "to reach", "")
+    table = Table("what", "measured", "compared with", "target", "")
     for row in rows:
         table.add_row(row.what, row.measured, row.beside, row.reach, "ok" if row.ok else "MISSED")
     Console(width=140).print(table)

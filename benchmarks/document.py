@@ -23,7 +23,7 @@ def write_section(heading: str, lines: Iterable[str]) -> None:
 
 
 def table(rows: Iterable[Row]) -> list[str]:
-    lines = ["| what | measured | beside it | to reach | |", "|---|---|---|---|---|"]
+    lines = ["| what | measured | compared with | target | |", "|---|---|---|---|---|"]
     for row in rows:
         verdict = "reached" if row.ok else "**missed**"
         lines.append(f"| {row.what} | {row.measured} | {row.beside} | {row.reach} | {verdict} |")

@@ -211,4 +211,4 @@ def _cpu(running: Gateway) -> float:
 
 if __name__ == "__main__":
     for row in measure():
-        print(f"{row.what}: {row.measured} ({row.beside}) to reach {row.reach}: {row.ok}")
+        print(f"{row.what}: {row.measured} ({row.beside}), target {row.reach}: {row.ok}")

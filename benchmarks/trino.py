@@ -73,8 +73,8 @@ def write(rows: list[Row], timeline: trino_timeline.Timeline) -> None:
         [
             f"Measured by `.venv/bin/python -m benchmarks.trino` on Trino {VERSION}, Nessie and",
             f"SeaweedFS, all on {os.cpu_count()} cores. The figures are medians of {TIMES}",
-            "requests, each with new SQL, and of as many raw statements by the trino client, in",
-            "turns. That of the CLI is the best of 3.",
+            "requests, each with new SQL, and of as many raw statements by the trino client, taken",
+            "in turn. The CLI's figure is the best of 3.",
             "",
             *document.table(rows),
             "",
@@ -125,7 +125,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="asgard-bench-trino-") as folder:
         rows, timeline = measure(Path(folder))
     for row in rows:
-        print(f"{row.what}: {row.measured} ({row.beside}) to reach {row.reach}: {row.ok}")
+        print(f"{row.what}: {row.measured} ({row.beside}), target {row.reach}: {row.ok}")
     for part, seconds in timeline.items():
         print(f"{seconds * 1000:6.0f} ms  {part}")
     write(rows, timeline)
