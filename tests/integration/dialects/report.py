@@ -11,7 +11,7 @@ INTRODUCTION = f"""# SQL dialects: embedded and production engines compared
 
 Every statement below was run over the same five rows, after Asgard's guard and rewriting, by the
 engine that a laptop runs and by the one that production runs. `tests/integration/dialects` runs
-them again in every integration stage, and fails if a result on this page has become wrong.
+them again in every integration stage, and fails if a result on this page is no longer correct.
 
 ```sql
 WITH data AS (SELECT * FROM (VALUES {ROWS}) AS v (id, name, price, day, at, ratio, flag, doc))
@@ -35,14 +35,14 @@ def document(duckdb_and_trino: Pair, sail_and_spark: Pair) -> str:
     return "\n".join(
         [
             INTRODUCTION,
-            *_section("DuckDB beside Trino 476", "trino", duckdb_and_trino),
-            *_section("Sail beside Spark 3.5", "spark", sail_and_spark),
+            *_section("DuckDB compared with Trino 476", "trino", duckdb_and_trino),
+            *_section("Sail compared with Spark 3.5", "spark", sail_and_spark),
         ]
     )
 
 
 def _section(title: str, dialect: str, pair: Pair) -> list[str]:
-    embedded, production = title.split(" beside ")
+    embedded, production = title.split(" compared with ")
     same, other = [], []
     for case, answer, reference in zip(CASES, *pair, strict=True):
         sql = _cell((dialect == "spark" and case.spark) or case.trino)
