@@ -234,7 +234,7 @@ class DbtService:
             raise Conflict(
                 f"{table} is a {'table' if as_table else 'view'} and would become a "
                 f"{doc.materialization}.",
-                hint="Pass replace=true. For a moment, neither will exist.",
+                hint="Pass replace=true to replace it. There is a moment when neither exists.",
                 conflicting_id=transformation_id(doc.name),
             )
 

@@ -26,8 +26,9 @@ VIEW = "view_if_cut_off"
 def require_replace(replaces: bool, table: str, existing: str) -> None:
     """Raise `EngineFailed` unless the request allows it. `existing` is "table" or "view"."""
     if not replaces:
+        other = "view" if existing == "table" else "table"
         raise EngineFailed(
-            f"{table} is a {existing} and would be replaced by the other kind.",
+            f"{table} is a {existing} and would become a {other}.",
             hint="Pass replace=true to replace it.",
         )
 
