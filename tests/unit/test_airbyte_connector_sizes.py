@@ -4,14 +4,11 @@ import json
 import re
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from app.airbyte.local.connectors.process import LONGEST_TEXT, Program, discover, messages
-from app.airbyte.local.connectors.source import _Reading
-from app.airbyte.local.source import ReadOrder
 from app.errors import EngineFailed
 
 MIB = 2**20
@@ -72,14 +69,3 @@ def test_more_columns_than_a_response_can_have_are_refused(tmp_path: Path) -> No
     program = connector(tmp_path, f"print(json.dumps(dict(type='CATALOG', catalog={catalog})))")
     with pytest.raises(EngineFailed, match="have 100001 columns: expected at most 100000"):
         discover(program, {}, print)
-
-
-async def test_the_further_lines_of_an_entry_do_not_look_like_entries() -> None:
-    logged: list[str] = []
-    order = ReadOrder("run", "toy", {}, (), (), {})
-    reading = _Reading(order, SimpleNamespace(log=logged.append))  # type: ignore[arg-type]
-    reading.put({"log": "INFO one\nINFO 99 rows read\r\nERROR\u2028more"})
-    reading.put({"log": "WARN two"})
-    reading.end()
-    await reading.follow()
-    assert logged == ["INFO one\n    INFO 99 rows read\n    ERROR\n    more", "WARN two"]

@@ -197,3 +197,17 @@ def test_a_job_lists_a_hundred_columns() -> None:
     job.compute(spark, {"sources": [], "statements": [], "select": "SELECT 1"}, logged.append)
     assert len(logged[-1]) < 30_000
     assert logged[-1].endswith(" and 50 more")
+
+
+def test_the_further_lines_of_an_entry_do_not_look_like_entries() -> None:
+    run = an_active_run()
+    run.log("INFO one\nINFO 99 rows read\r\nERROR\u2028more")
+    run.log("WARN two")
+    entries = ["INFO one", "    INFO 99 rows read", "    ERROR", "    more", "WARN two", ""]
+    assert run.log_text().split("\n") == entries
+
+
+def test_lines_of_another_program_stay_as_they_are() -> None:
+    run = an_active_run()
+    run.log_lines("first\nsecond\n")
+    assert run.log_text() == "first\nsecond\n"
