@@ -78,7 +78,7 @@ def test_a_schedule_has_a_next_time(expression: str, at: str | None) -> None:
 
 
 def test_two_kinds_of_days_are_refused_for_quartz() -> None:
-    with pytest.raises(InvalidRequest, match="either"):
+    with pytest.raises(InvalidRequest, match="not both"):
         quartz("0 0 1 * 1")
 
 

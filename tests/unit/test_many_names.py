@@ -44,7 +44,7 @@ def test_a_stream_is_found_by_name_alone_if_only_one_has_it() -> None:
     [found] = configured(source, (StreamSelection(name="b", namespace="y"),), "bronze")
     assert found.path == "bronze/y/b"
     for name, namespace, reason in (
-        ("b", None, "several streams b"),
+        ("b", None, "several streams named b"),
         ("a", "y", "no stream a"),
         ("c", None, "no stream c"),
     ):
