@@ -300,6 +300,13 @@ def test_sql_reads_at_most_500_tables() -> None:
         check_script(sql, POLICY, False)
 
 
+def test_a_script_reads_at_most_500_paths() -> None:
+    paths = [f"csv.`p{number}`" for number in range(501)]
+    assert len(check_script(f"SELECT 1 AS one FROM {', '.join(paths[:500])}", POLICY, False).paths)
+    with pytest.raises(SqlTooLarge, match="more than 500 paths"):
+        check_script(f"SELECT 1 AS one FROM {', '.join(paths)}", POLICY, False)
+
+
 def test_a_star_is_allowed_only_in_a_select_list_or_in_a_call() -> None:
     with pytest.raises(SqlRefused, match="STAR"):
         check_query("SELECT * LIKE 'x' FROM silver.t", POLICY)

@@ -1,5 +1,7 @@
 """Checks clients' SQL on its parsed tree, by allow-lists, in the dialect of its domain."""
 
+from collections.abc import Sized
+
 from sqlglot import exp
 
 from app.errors import (
@@ -240,15 +242,16 @@ class ScriptGuard:
             ) from error
         format_ = fold(table.db)
         self.paths[PathTable(format_, path)] = None
+        _check_count(self.paths, "paths")
         table.set("db", exp.to_identifier(format_, quoted=True))
         table.set("this", exp.to_identifier(f"s3://{self._policy.bucket}/{path}", quoted=True))
 
 
-def _check_count(tables: dict[TableName, None]) -> None:
-    if len(tables) > MAX_TABLES:
+def _check_count(named: Sized, what: str = "tables") -> None:
+    if len(named) > MAX_TABLES:
         raise SqlTooLarge(
-            f"The SQL reads more than {MAX_TABLES} tables.",
-            hint="Combine tables into fewer ones, in several steps.",
+            f"The SQL reads more than {MAX_TABLES} {what}.",
+            hint=f"Combine {what} into fewer ones, in several steps.",
         )
 
 
