@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.dbt_transformations.record import TransformationStatus
@@ -131,13 +132,15 @@ async def validate_sql(body: SqlToValidate, service: ServiceDep) -> ValidationVi
 @router.get("/sources/silver")
 async def list_silver_tables(service: ServiceDep) -> SourceTableList:
     """Lists the silver tables that SQL can read, from Iceberg's metadata."""
-    return SourceTableList.of(await service.silver_sources(), service.catalog_name)
+    tables = await service.silver_sources()
+    # In a thread: nobody limits the number of tables, and a table has up to 10,000 columns.
+    return await anyio.to_thread.run_sync(SourceTableList.of, tables, service.catalog_name)
 
 
 @router.get("/tables/gold")
 async def list_gold_tables(service: ServiceDep) -> GoldTableList:
     """Lists the gold tables, from Iceberg's metadata."""
-    return GoldTableList.of(await service.gold_tables())
+    return await anyio.to_thread.run_sync(GoldTableList.of, await service.gold_tables())
 
 
 @router.get("/project", response_class=Response, responses=ARCHIVE)

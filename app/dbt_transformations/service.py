@@ -136,10 +136,9 @@ class DbtService:
                 conflicting_id=run.run_id,
             )
         if drop_table:
-            if record.doc.materialization.is_view:
-                await self._catalog.drop_view(record.doc.table)
-            else:
-                await self._catalog.drop_table(record.doc.table)
+            # Whichever exists: a run that was to change the kind may have failed.
+            await self._catalog.drop_view(record.doc.table)
+            await self._catalog.drop_table(record.doc.table)
         await self._records.delete(record_id, caller)
         self._project.changed()
 

@@ -88,3 +88,24 @@ async def test_a_view_can_have_the_name_of_a_table_that_was_never_built(
     assert failed.state is RunState.FAILED
     await harness.built(name, "SELECT 1 AS a", materialization="view")
     assert (await harness.engine.preview(f"gold.{name}", 1)).rows == [[1]]
+
+
+async def test_a_deletion_drops_the_kind_that_exists(
+    harness: WarehouseHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, catalog = unique("kind"), harness.lakehouse.catalog
+    await harness.transform(name, "SELECT 1 AS a")
+
+    async def refuse(_: str) -> bool:
+        raise EngineFailed("The catalog refuses it.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog, "drop_table", refuse)
+        failed = await harness.transform(
+            name, "SELECT 2 AS a", replace=True, materialization="view"
+        )
+    assert failed.run is not None
+    assert failed.run.state is RunState.FAILED
+    assert await harness.rows(name) == [{"a": 1}]
+    await harness.service.delete(failed.record.id, ANONYMOUS, drop_table=True)
+    assert await catalog.table(f"gold.{name}") is None
