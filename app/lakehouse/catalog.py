@@ -11,6 +11,7 @@ import anyio.to_thread
 import structlog
 from pydantic import ValidationError
 
+from app.concurrency.uninterrupted import uninterrupted
 from app.errors import AsgardError, EngineFailed, EngineUnreachable, NotFound, TableRefused
 from app.failure import FailureCause
 from app.lakehouse.connection import Lake
@@ -126,12 +127,13 @@ class Catalog:
         self, name: str, sql: str, columns: Sequence[Column], properties: Mapping[str, str]
     ) -> ViewInfo:
         """Create the view, or add a new version in one commit, so that readers never find it
-        missing."""
-        return await self.run(
+        missing. A cancellation waits until the catalog has answered."""
+        replaced = self.run(
             lambda rest: view_info(
                 name, _replace_view(rest, name, sql, columns, properties, self.lake.catalog_name)
             )
         )
+        return await uninterrupted(replaced)
 
     async def find_snapshot(self, table: str, run_id: str) -> TableInfo | None:
         """Return the table as this run left it, from the whole history that the catalog shows."""

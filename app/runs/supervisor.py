@@ -30,7 +30,8 @@ from app.telemetry.calls import SILENT, Telemetry, Work, in_log
 RECONCILE_ATTEMPTS = 5
 """How often `reconcile` may fail for a reason other than an outage before the run fails."""
 IN_FLIGHT_SECONDS = 1.0
-"""Seconds within which requests that a dead owner sent, above all a commit, still arrive."""
+"""Seconds within which requests that were sent before still arrive, above all a commit: those of a
+dead owner, and those of a process that was killed with its run."""
 UNKNOWN_OUTCOME = (EngineUnreachable, EngineTimeout)
 """Errors after which an engine may still have done its work."""
 log = structlog.get_logger()
@@ -164,6 +165,7 @@ class Supervisor:
             task.uncancel()
         if active.run.started_at is None:
             return CANCELLED
+        await asyncio.sleep(IN_FLIGHT_SECONDS)
         return await self._reconcile(active, CANCELLED)
 
     async def _recover(self, active: OwnedRun) -> RunOutcome | None:
@@ -203,7 +205,10 @@ class Supervisor:
             certain = False
         if active.stopped is Stop.CANCEL:
             outcome, certain = CANCELLED, False
-        return outcome if certain else await self._reconcile(active, outcome)
+        if certain:
+            return outcome
+        await asyncio.sleep(IN_FLIGHT_SECONDS)
+        return await self._reconcile(active, outcome)
 
     async def _reconcile(self, active: OwnedRun, otherwise: RunOutcome) -> RunOutcome:
         """Ask the handler what the run did until it knows, even if a caller requests to cancel."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from app.concurrency.uninterrupted import uninterrupted
 from app.errors import Conflict, EngineFailed
 from app.frozen import Frozen
 from app.json_text import JsonText
@@ -264,9 +265,9 @@ class BronzeManifests:
             raise EngineFailed(f"The state of the connector cannot be stored: {error}.") from None
         try:
             if current is None:
-                etag = await self._store.create(key, body)
+                etag = await uninterrupted(self._store.create(key, body))
             else:
-                etag = await self._store.replace(key, body, current.etag)
+                etag = await uninterrupted(self._store.replace(key, body, current.etag))
         except PreconditionFailed:
             stored = await self._store.get(key)
             if stored is not None and stored.body == body:
