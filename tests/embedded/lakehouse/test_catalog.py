@@ -122,7 +122,7 @@ async def test_a_view_holds_what_it_was_given(lakehouse):
 
 async def test_a_view_does_not_take_the_name_of_a_table(lakehouse):
     await make_table(lakehouse, "gold.catalog_taken", "run1")
-    with pytest.raises(EngineFailed, match="(?i)the catalog refused"):
+    with pytest.raises(EngineFailed, match=r"(?i)the catalog refused"):
         await lakehouse.catalog.replace_view(
             "gold.catalog_taken", "SELECT 1 AS n", [Column("n", "integer")], {}
         )
