@@ -78,6 +78,10 @@ class Catalog:
         `EngineUnreachable`, a commit may have happened."""
         return await anyio.to_thread.run_sync(self._call, work, limiter=self._limiter)
 
+    async def _change(self, work: "Callable[[RestCatalog], T]") -> T:
+        """Run `work`, which changes the catalog. A cancellation waits until it has ended."""
+        return await uninterrupted(self.run(work))
+
     @property
     def waiting(self) -> int:
         """Return the number of calls that wait for a thread."""
@@ -113,13 +117,13 @@ class Catalog:
     async def drop_table(self, name: str) -> bool:
         """Drop it with its files. Return False if there was none. Raises `TableRefused` if
         files of other tables might go with it."""
-        return await self.run(
+        return await self._change(
             lambda catalog: _if_found(lambda: _drop_table(catalog, self.lake, name)) or False
         )
 
     async def drop_view(self, name: str) -> bool:
         """Return False if there was none."""
-        return await self.run(
+        return await self._change(
             lambda catalog: _if_found(lambda: _done(catalog.drop_view(name))) or False
         )
 
@@ -127,13 +131,12 @@ class Catalog:
         self, name: str, sql: str, columns: Sequence[Column], properties: Mapping[str, str]
     ) -> ViewInfo:
         """Create the view, or add a new version in one commit, so that readers never find it
-        missing. A cancellation waits until the catalog has answered."""
-        replaced = self.run(
+        missing."""
+        return await self._change(
             lambda rest: view_info(
                 name, _replace_view(rest, name, sql, columns, properties, self.lake.catalog_name)
             )
         )
-        return await uninterrupted(replaced)
 
     async def find_snapshot(self, table: str, run_id: str) -> TableInfo | None:
         """Return the table as this run left it, from the whole history that the catalog shows."""

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from app.concurrency.uninterrupted import uninterrupted
 from app.errors import AsgardError, EngineFailed
 from app.lakehouse.catalog import NESSIE_OWN, RUN_ID_PROPERTY
 from app.lakehouse.tables import Column, TableInfo, ViewInfo
@@ -40,7 +39,7 @@ async def without_table(
     """Drop a table that the view of `sql`, which the block creates, replaces."""
     own = {RUN_ID_PROPERTY: control.run.run_id}
     await control.progress(engine={VIEW: _record(sql, columns, own)})
-    await uninterrupted(catalog.drop_table(table.table))
+    await catalog.drop_table(table.table)
     try:
         yield
     except AsgardError as error:
@@ -62,7 +61,7 @@ async def without_view(
     own = {key: text for key, text in view.properties.items() if not key.startswith(NESSIE_OWN)}
     record = _record(view.sql, view.columns, own)
     await control.progress(engine={VIEW: record})
-    await uninterrupted(catalog.drop_view(view.table))
+    await catalog.drop_view(view.table)
     try:
         yield
     except Exception:

@@ -264,10 +264,11 @@ class BronzeManifests:
             # A manifest that cannot be read would hide the files of every ingestion.
             raise EngineFailed(f"The state of the connector cannot be stored: {error}.") from None
         try:
-            if current is None:
-                etag = await uninterrupted(self._store.create(key, body))
-            else:
-                etag = await uninterrupted(self._store.replace(key, body, current.etag))
+            etag = await uninterrupted(
+                self._store.replace(key, body, current.etag)
+                if current
+                else self._store.create(key, body)
+            )
         except PreconditionFailed:
             stored = await self._store.get(key)
             if stored is not None and stored.body == body:
