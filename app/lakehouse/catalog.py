@@ -19,6 +19,7 @@ from app.lakehouse.locations import ForeignFile, of_foreign_file
 from app.lakehouse.outputs import TableState
 from app.lakehouse.tables import (
     DIALECT,
+    NESSIE_OWN,
     Column,
     TableInfo,
     ViewInfo,
@@ -42,8 +43,6 @@ log = structlog.get_logger()
 
 RUN_ID_PROPERTY = "asgard.run_id"
 """The property in the summary of every snapshot that a run wrote."""
-NESSIE_OWN = "nessie."
-"""The prefix of properties that Nessie adds to all tables and views."""
 CONCURRENCY = 16
 """Concurrent calls, as many as connections are kept. While the catalog does not answer, each call
 occupies its place for its whole time-out, and later calls wait for two time-outs."""

@@ -1,6 +1,6 @@
 """Descriptions of tables and views from the catalog's metadata. Nothing here reads data files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pyiceberg.view import View
 
 DIALECT = "trino"
+NESSIE_OWN = "nessie."
+"""The prefix of properties that Nessie adds to all tables and views."""
 DELETES = ("total-position-deletes", "total-equality-deletes", "total-delete-files")
 
 
@@ -25,6 +27,16 @@ class Column:
     name: str
     type: str
     nullable: bool = True
+
+
+def to_pairs(columns: Iterable[Column]) -> list[list[str]]:
+    """Return the columns as a run records them in JSON: names and types."""
+    return [[column.name, column.type] for column in columns]
+
+
+def from_pairs(pairs: Iterable[Sequence[str]]) -> list[Column]:
+    """Return the columns that `to_pairs` has recorded."""
+    return [Column(name, type_) for name, type_ in pairs]
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,11 @@ class ViewInfo:
     columns: tuple[Column, ...]
     properties: dict[str, str]
     last_updated: datetime
+
+    @property
+    def own_properties(self) -> dict[str, str]:
+        """Return the properties that a writer has set, without those of Nessie."""
+        return {k: v for k, v in self.properties.items() if not k.startswith(NESSIE_OWN)}
 
 
 def table_info(name: str, table: "Table", snapshot: "Snapshot | None" = None) -> TableInfo:

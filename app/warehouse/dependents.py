@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from app.errors import AsgardError, EngineFailed, InvalidRequest, NotSupported
 from app.failure import FailureCause
-from app.lakehouse.catalog import NESSIE_OWN, RUN_ID_PROPERTY, if_readable
-from app.lakehouse.tables import Column
+from app.lakehouse.catalog import RUN_ID_PROPERTY, if_readable
+from app.lakehouse.tables import Column, from_pairs, to_pairs
 from app.lakehouse.types import iceberg_type, trino_type
 from app.runs.handler import ReconciledAsFailed
 from app.sql.quoting import quoted
@@ -154,8 +154,9 @@ class DependentViews:
         current = await self._catalog.view(item.view.table)
         if current is None or current.sql != item.view.sql:
             return False
-        own = {k: v for k, v in current.properties.items() if not k.startswith(NESSIE_OWN)}
-        await self._catalog.replace_view(current.table, item.query.sql, item.query.columns, own)
+        await self._catalog.replace_view(
+            current.table, item.query.sql, item.query.columns, current.own_properties
+        )
         return True
 
 
@@ -167,7 +168,7 @@ def after_run(columns: Columns, retained: Columns) -> Columns:
 
 def columns_record(columns: Columns) -> dict[str, Any]:
     """Return what `Run.engine` has to record before the table can get other columns."""
-    return {COLUMNS: [[column.name, column.type] for column in columns]}
+    return {COLUMNS: to_pairs(columns)}
 
 
 async def rebuild_views_of_reconciled(rebuild: RebuildViews, run: Run) -> None:
@@ -175,7 +176,7 @@ async def rebuild_views_of_reconciled(rebuild: RebuildViews, run: Run) -> None:
     if (columns := run.engine.get(COLUMNS)) is None:
         return
     try:
-        await rebuild(run.target, [Column(name, kind) for name, kind in columns])
+        await rebuild(run.target, from_pairs(columns))
     except EngineFailed as error:
         raise ReconciledAsFailed(error) from error
 

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from app.errors import AsgardError, EngineFailed
-from app.lakehouse.catalog import NESSIE_OWN, RUN_ID_PROPERTY
-from app.lakehouse.tables import Column, TableInfo, ViewInfo
+from app.lakehouse.catalog import RUN_ID_PROPERTY
+from app.lakehouse.tables import Column, TableInfo, ViewInfo, from_pairs, to_pairs
 from app.runs.handler import RunControl
 from app.runs.model import Run
 
@@ -58,8 +58,7 @@ async def without_view(
 ) -> AsyncIterator[None]:
     """Drop a view that the table, which the block creates, replaces. If the block fails, the view
     is created again."""
-    own = {key: text for key, text in view.properties.items() if not key.startswith(NESSIE_OWN)}
-    record = _record(view.sql, view.columns, own)
+    record = _record(view.sql, view.columns, view.own_properties)
     await control.progress(engine={VIEW: record})
     await catalog.drop_view(view.table)
     try:
@@ -78,13 +77,9 @@ async def settle(catalog: "Catalog", run: Run) -> None:
 
 async def _create_missing(catalog: "Catalog", name: str, record: Mapping[str, Any]) -> None:
     if await catalog.table(name) is None and await catalog.view(name) is None:
-        columns = [Column(column, type_) for column, type_ in record["columns"]]
+        columns = from_pairs(record["columns"])
         await catalog.replace_view(name, record["sql"], columns, record["properties"])
 
 
 def _record(sql: str, columns: Sequence[Column], properties: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "sql": sql,
-        "columns": [[column.name, column.type] for column in columns],
-        "properties": dict(properties),
-    }
+    return {"sql": sql, "columns": to_pairs(columns), "properties": dict(properties)}
