@@ -16,7 +16,7 @@ newest() {
       fi
     done
   done
-  printf 'There is no Python 3.11 or newer here. Install one, or set its path: PYTHON=…\n' >&2
+  printf 'Python 3.11 or newer was not found. Install it, or set its path: PYTHON=…\n' >&2
   return 1
 }
 

@@ -11,7 +11,7 @@ INTRODUCTION = f"""# SQL dialects: embedded and production engines compared
 
 Every statement below was run over the same five rows, after Asgard's guard and rewriting, by the
 engine that a laptop runs and by the one that production runs. `tests/integration/dialects` runs
-them again in every integration stage, and fails if a result on this page is no longer correct.
+them again in every integration stage, and fails if a result differs from this page.
 
 ```sql
 WITH data AS (SELECT * FROM (VALUES {ROWS}) AS v (id, name, price, day, at, ratio, flag, doc))

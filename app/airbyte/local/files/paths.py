@@ -63,7 +63,7 @@ def local_path(url: str, roots: Sequence[Path], home: Path) -> Path:
 
 
 def require_file(path: Path, url: str) -> None:
-    """Raises `SourceNotFound` if there is no file that the gateway may read."""
+    """Raises `SourceNotFound` unless the path is a file that the gateway may read."""
     raw = _raw(url)
     if not path.is_file():
         raise SourceNotFound(f"There is no file {raw}.", path=raw)
