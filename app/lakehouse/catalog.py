@@ -123,7 +123,7 @@ class Catalog:
     async def drop_view(self, name: str) -> bool:
         """Return False if there was none."""
         return await self._change(
-            lambda catalog: _if_found(lambda: _done(catalog.drop_view(name))) or False
+            lambda catalog: _if_found(lambda: _drop_view(catalog, name)) or False
         )
 
     async def replace_view(
@@ -230,10 +230,6 @@ def _if_found(work: Callable[[], T]) -> T | None:
         return None
 
 
-def _done(_: None) -> bool:
-    return True
-
-
 def _read(name: str, work: Callable[[], T]) -> T:
     """Raises `TableRefused` for metadata that no client, or not pyiceberg, can read: a writer can
     put any types, figures and times there."""
@@ -264,6 +260,19 @@ def _drop_table(catalog: "RestCatalog", lake: Lake, name: str) -> bool:
         schemas = _schema_locations(catalog, lake)
         lake.places.require_own(table.name(), table.location(), schemas)
     catalog.purge_table(name)
+    return True
+
+
+def _drop_view(catalog: "RestCatalog", name: str) -> bool:
+    from pyiceberg.exceptions import BadRequestError
+
+    try:
+        catalog.drop_view(name)
+    except BadRequestError:
+        # Nessie's response to the name of a table.
+        if catalog.table_exists(name):
+            return False
+        raise
     return True
 
 

@@ -120,6 +120,16 @@ async def test_a_view_holds_what_it_was_given(lakehouse):
     assert await lakehouse.catalog.drop_view("gold.catalog_view") is False
 
 
+async def test_a_drop_leaves_the_other_kind_alone(lakehouse):
+    catalog = lakehouse.catalog
+    await make_table(lakehouse, "gold.catalog_table", "run1")
+    await catalog.replace_view("gold.catalog_kind", "SELECT 1 AS n", [Column("n", "integer")], {})
+    assert await catalog.drop_view("gold.catalog_table") is False
+    assert await catalog.drop_table("gold.catalog_kind") is False
+    assert (await catalog.table("gold.catalog_table")).rows == 3
+    assert (await catalog.view("gold.catalog_kind")).sql == "SELECT 1 AS n"
+
+
 async def test_a_view_does_not_take_the_name_of_a_table(lakehouse):
     await make_table(lakehouse, "gold.catalog_taken", "run1")
     with pytest.raises(EngineFailed, match=r"(?i)the catalog refused"):
