@@ -46,6 +46,9 @@ RUN_ID_PROPERTY = "asgard.run_id"
 CONCURRENCY = 16
 """Concurrent calls, as many as connections are kept. While the catalog does not answer, each call
 occupies its place for its whole time-out, and later calls wait for two time-outs."""
+VIEW_ATTEMPTS = 5
+"""Nessie loses the SQL of about one new version in twenty if another client reads the view while it
+is committed (projectnessie/nessie#12504). The next version has it again."""
 NETWORK_FAULTS = ("NETWORK_CONNECTION", "connect", "timeout", "timed out", "Timeout")
 SERVER_FAULTS = ("INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "SLOW_DOWN")
 """Arrow's names for errors of S3. SeaweedFS returns them when its disk is full, for example."""
@@ -130,12 +133,19 @@ class Catalog:
         self, name: str, sql: str, columns: Sequence[Column], properties: Mapping[str, str]
     ) -> ViewInfo:
         """Create the view, or add a new version in one commit, so that readers never find it
-        missing."""
-        return await self._change(
-            lambda rest: view_info(
-                name, _replace_view(rest, name, sql, columns, properties, self.lake.catalog_name)
+        missing. Raises `EngineFailed` if the catalog refuses the view or does not keep its SQL."""
+
+        def replace(rest: "RestCatalog") -> ViewInfo:
+            for _ in range(VIEW_ATTEMPTS):
+                view = _replace_view(rest, name, sql, columns, properties, self.lake.catalog_name)
+                if view.sql_for(DIALECT) is not None:
+                    return view_info(name, view)
+            raise EngineFailed(
+                f"The catalog accepted the view {name}, but lost its SQL.",
+                hint="Nessie can lose it while the view is read. Start the run again.",
             )
-        )
+
+        return await self._change(replace)
 
     async def find_snapshot(self, table: str, run_id: str) -> TableInfo | None:
         """Return the table as this run left it, from the whole history that the catalog shows."""

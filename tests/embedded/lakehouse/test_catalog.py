@@ -155,6 +155,7 @@ async def test_a_view_is_replaced_without_ever_being_away(lakehouse):
         sql = f"SELECT {number} x{number}"
         kept = [Column(f"x{number}", "varchar")]
         last = await lakehouse.catalog.replace_view(name, sql, kept, {"new": str(number)})
+        assert last.sql == sql
     done = True
     await reader
     assert (last.sql, last.columns) == ("SELECT 20 x20", (Column("x20", "varchar"),))
