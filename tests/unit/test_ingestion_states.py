@@ -14,11 +14,15 @@ from app.airbyte.local.stream_keys import require_distinct_keys
 from app.errors import EngineFailed, InvalidRequest
 
 
-def stream(name: str, namespace: str | None = None) -> ConfiguredStream:
+def stream(
+    name: str,
+    namespace: str | None = None,
+    sync_mode: SyncMode = SyncMode.FULL_REFRESH_OVERWRITE,
+) -> ConfiguredStream:
     return ConfiguredStream(
         name=name,
         namespace=namespace,
-        sync_mode=SyncMode.FULL_REFRESH_OVERWRITE,
+        sync_mode=sync_mode,
         path=f"bronze/{namespace}/{name}",
     )
 
@@ -28,8 +32,8 @@ def stream(name: str, namespace: str | None = None) -> ConfiguredStream:
     [
         [stream("b/c", "a"), stream("c", "a/b")],
         [stream("a/b"), stream("b", "a")],
-        [stream("global")],
-        [stream("legacy")],
+        [stream("global", sync_mode=SyncMode.INCREMENTAL_APPEND)],
+        [stream("legacy", sync_mode=SyncMode.INCREMENTAL_APPEND)],
     ],
 )
 def test_streams_with_one_key_are_refused(streams: list[ConfiguredStream]) -> None:
@@ -39,6 +43,7 @@ def test_streams_with_one_key_are_refused(streams: list[ConfiguredStream]) -> No
 
 def test_streams_with_distinct_keys_are_accepted() -> None:
     require_distinct_keys([stream("b", "a"), stream("b"), stream("global", "a"), stream("a")])
+    require_distinct_keys([stream("global"), stream("legacy")])
 
 
 def test_a_path_that_s3_cannot_hold_is_refused() -> None:

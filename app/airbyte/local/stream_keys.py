@@ -17,15 +17,19 @@ def stream_key(name: str, namespace: str | None) -> str:
 
 
 def require_distinct_keys(streams: Iterable["ConfiguredStream"]) -> None:
-    """Raise `InvalidRequest` if two streams, or a stream and a state of all streams, have one key.
-    The rows and states of one would be taken for those of the other."""
-    seen: dict[str, str] = {key: f"the state {key}" for key in (GLOBAL, LEGACY)}
+    """Raise `InvalidRequest` if two streams, or an incremental stream and a state of all streams,
+    have one key. The rows and states of one would be taken for those of the other. Nothing keeps
+    the states of other streams."""
+    seen: dict[str, str] = {}
     for stream in streams:
         key = stream_key(stream.name, stream.namespace)
         shown = f"{stream.name} of {stream.namespace}" if stream.namespace else stream.name
-        if key in seen:
+        other = seen.get(key)
+        if key in (GLOBAL, LEGACY) and stream.sync_mode.source_mode == "incremental":
+            other = f"the state {key}"
+        if other:
             raise InvalidRequest(
-                f"The embedded engine cannot tell the stream {shown} from {seen[key]}: both are "
+                f"The embedded engine cannot tell the stream {shown} from {other}: both are "
                 f"known as {key}.",
                 hint="Leave one of them out, or use Airbyte.",
                 stream=stream.name,
