@@ -17,6 +17,7 @@ from app.errors import AsgardError, EngineFailed, EngineUnreachable, SourceNotFo
 from app.lakehouse.connection import Lake
 from app.lakehouse.embedded.home import free_port
 from app.lakehouse.outputs import RunOutput
+from app.lakehouse.publish.leftovers import Leftovers
 from app.lakehouse.publish.publishers import Publishers
 from app.processes import (
     WorkerDied,
@@ -83,8 +84,10 @@ class SparkConnectEngine:
         self._pool = WorkerPool(
             lambda: self._folders.start(self._start_worker), workers, max_rss=WORKER_MAX_RSS
         )
+        self._leftovers = Leftovers(store, catalog)
         self._publishers = Publishers(
             publisher_lake,
+            self._leftovers,
             home=home,
             handed_over=home / "spark",
             size=workers,
@@ -127,21 +130,14 @@ class SparkConnectEngine:
             self._warm_in_background()
 
     async def reconcile(self, run: Run) -> RunResult | None:
-        output = await self._published(run)
+        output = await self._target.published(run.target, run.run_id)
         # Earlier versions wrote a run's rows into a staging table first.
         await self._catalog.drop_table(f"{self._lake.staging_schema}.spark_{run.run_id}")
         if output is None:
+            await self._leftovers.note(run.target, run.run_id)
             await self._target.require_unchanged(run)
             return None
         return RunResult(output=output, engine_state=SparkState.COMPLETED)
-
-    async def _published(self, run: Run) -> RunOutput | None:
-        from app.lakehouse.publish.publish import sweep
-
-        output = await self._target.published(run.target, run.run_id)
-        if output is None:
-            await self._catalog.run(lambda catalog: sweep(catalog, run.target, run.run_id))
-        return output
 
     async def live_log(self, run: Run) -> str | None:  # noqa: ARG002 — the port's
         """Returns None, since the worker's lines are in the run's log at once."""

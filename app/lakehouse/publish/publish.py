@@ -64,7 +64,8 @@ def find_published(catalog: RestCatalog, table: str, run_id: str) -> RunOutput |
 
 
 def sweep(catalog: RestCatalog, table: str, run_id: str) -> None:
-    """Delete the files that a dead run left in the table's folders and no snapshot refers to."""
+    """Delete the files that a dead run left in the table's folders and no snapshot refers to. A
+    commit of this run that arrives later would make the table unreadable: see `Leftovers`."""
     from app.lakehouse.publish import commit
 
     commit.sweep(catalog, table, run_id)

@@ -1,12 +1,14 @@
 """Runs the processes that may write tables."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from app.errors import EngineFailed, EngineUnreachable
+from app.errors import AsgardError, EngineFailed, EngineUnreachable
 from app.lakehouse.connection import Lake
 from app.lakehouse.outputs import RunOutput
+from app.lakehouse.publish.leftovers import Leftovers
 from app.lakehouse.publish.published import ExpectedSnapshot
 from app.processes import WorkerDied, WorkerError, WorkerFolders, WorkerPool, WorkerProcess
 from app.sandbox.policy import Sandbox
@@ -25,6 +27,7 @@ class Publishers:
     def __init__(
         self,
         lake: Lake,
+        leftovers: Leftovers,
         *,
         home: Path,
         handed_over: Path,
@@ -32,6 +35,7 @@ class Publishers:
         telemetry: Telemetry = SILENT,
     ) -> None:
         self._lake = lake
+        self._leftovers = leftovers
         self._handed_over = handed_over
         self._log_path = home / "logs" / "publisher.log"
         self._telemetry = telemetry
@@ -78,6 +82,8 @@ class Publishers:
                 raise EngineUnreachable("The publisher died while publishing.") from error
             except WorkerError as error:
                 raise error.translated("The publisher") from error
+        with contextlib.suppress(AsgardError):  # the rows are published; the next run deletes them
+            await self._leftovers.sweep(table)
         return RunOutput.model_validate(answer)
 
     async def repeat_if_stale(self, publish: Callable[[], Awaitable[RunOutput]]) -> RunOutput:

@@ -19,7 +19,7 @@ from app.errors import (
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
 from app.lakehouse.connection import Lake
 from app.lakehouse.outputs import RunOutput
-from app.lakehouse.publish import publish
+from app.lakehouse.publish.leftovers import Leftovers
 from app.lakehouse.publish.published import ExpectedSnapshot
 from app.lakehouse.publish.publishers import Publishers
 from app.lakehouse.storage import ObjectStore
@@ -81,8 +81,10 @@ class DuckDbEngine:
             planner=WorkerKind(PLANNER, "duckdb-worker", readable, builder_lake.hosts),
             telemetry=telemetry,
         )
+        self._leftovers = Leftovers(store, catalog)
         self._publishers = Publishers(
             publisher_lake,
+            self._leftovers,
             home=home,
             handed_over=self._workers.folder,
             size=workers,
@@ -191,7 +193,7 @@ class DuckDbEngine:
             return RunResult(output=RunOutput.of(view, self._lake.catalog.ref))
         output = await self._target.published(spec.table, run.run_id)
         if output is None:
-            await self._catalog.run(lambda catalog: publish.sweep(catalog, spec.table, run.run_id))
+            await self._leftovers.note(spec.table, run.run_id)
             await self._target.require_unchanged(run)
             return None
         await rebuild_views_of_reconciled(self._views.rebuild, run)
