@@ -58,10 +58,12 @@ if [[ -z ${UV_DEFAULT_INDEX:-} ]]; then
   [[ -z $index ]] || export UV_DEFAULT_INDEX=$index
 fi
 export VIRTUAL_ENV=$PWD/.venv
-# Compiled here, once: sandboxed workers cannot write __pycache__, and would compile at every start.
+# Compiled and parsed here, once: sandboxed workers cannot write __pycache__, and would do it at
+# every start.
 "$venv/uv" pip install --quiet --no-deps --require-hashes --compile-bytecode -r "$requirements"
 "$venv/uv" pip install --quiet --no-deps --no-build-isolation --editable .
 "$venv/python" -m compileall -q -j 0 app
+"$venv/python" -m app.warehouse.precompile
 printf '%s\n' "$wanted" >"$stamp"
 say "Ready in $((SECONDS - started)) s"
 echo installed

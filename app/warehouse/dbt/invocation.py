@@ -24,6 +24,7 @@ import yaml
 from app.errors import AsgardError
 from app.processes.worker_main import Emit
 from app.sql.quoting import quoted
+from app.warehouse.dbt.parsed_manifest import load, parsed_path, save
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.run import RunExecutionResult
@@ -91,6 +92,17 @@ def _lock_in_this_process() -> None:
     context.RLock = lambda _: threading.RLock()
 
 
+def _project(backend: Backend) -> dict[str, str]:
+    """Return the texts of the project's files by path."""
+    profile = {PACKAGE: {"target": "worker", "outputs": {"worker": backend.output}}}
+    return {
+        "dbt_project.yml": yaml.safe_dump({**PROJECT, **backend.project}),
+        "profiles.yml": yaml.safe_dump(profile),
+        "models/model.sql": MODEL_FILE,
+        f"macros/{backend.macros.name}": backend.macros.read_text(),
+    }
+
+
 class Workspace:
     def __init__(self, folder: Path, backend: Backend) -> None:
         """The first `run` takes seconds, because it imports dbt."""
@@ -98,13 +110,11 @@ class Workspace:
         os.environ |= {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DO_NOT_TRACK": "1"}
         self._folder = folder
         self._backend = backend
-        for name in ("models", "macros"):
-            (folder / name).mkdir()
-        profile = {PACKAGE: {"target": "worker", "outputs": {"worker": backend.output}}}
-        (folder / "dbt_project.yml").write_text(yaml.safe_dump({**PROJECT, **backend.project}))
-        (folder / "profiles.yml").write_text(yaml.safe_dump(profile))
-        (folder / "models" / "model.sql").write_text(MODEL_FILE)
-        shutil.copyfile(backend.macros, folder / "macros" / backend.macros.name)
+        project = _project(backend)
+        for name, text in project.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(text)
+        self._parsed_path = parsed_path(backend.output["type"], project)
 
     def run(self, model: Model, emit: Emit) -> None:
         """Build the model. Emits lines of the log, and the texts of manifest.json and
@@ -123,14 +133,21 @@ class Workspace:
         if not result.success:
             raise self._backend.error(_failure(result))
 
+    def precompile(self) -> None:
+        """Parse for all later workers."""
+        save(self._parsed_path, self._parse())
+
     @cached_property
     def _manifest(self) -> Manifest:
-        """Parse once, since neither the model's file nor a macro changes afterwards."""
-        from dbt.cli.main import dbtRunner
-
+        """Parse once at most, since neither the model's file nor a macro changes afterwards."""
         from app.warehouse.dbt.closed_context import close_context
 
         close_context()
+        return load(self._parsed_path) or self._parse()
+
+    def _parse(self) -> Manifest:
+        from dbt.cli.main import dbtRunner
+
         parsed = dbtRunner().invoke(["parse", "--no-partial-parse", *self._options()])
         if not parsed.success:
             raise self._backend.error(str(parsed.exception))
@@ -220,6 +237,7 @@ class Workspace:
         )
         [node] = manifest.nodes.values()
         node.raw_code = model.sql
+        node.build_path = node.compiled_path = None  # paths of this machine
         del node.config[SQL]
         return manifest
 

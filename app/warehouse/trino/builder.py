@@ -13,14 +13,14 @@ from app.processes.worker_main import GatewayChannel, Handlers, serve
 from app.processes.worker_spans import span
 from app.warehouse.dbt.invocation import Model, Workspace
 from app.warehouse.engine import ModelSpec
-from app.warehouse.trino.dbt_backend import Session
+from app.warehouse.trino.dbt_backend import Session, backend
 
 
 class TrinoBuilder:
     def __init__(self, catalog: str, folder: Path) -> None:
         self._session = Session()
         self._session.use()
-        self._workspace = Workspace(folder, self._session.backend(catalog))
+        self._workspace = Workspace(folder, backend(catalog))
         # Loads what the first model needs.
         self._workspace.run(Model("warm_up", "select 1 as one", "view", "", [], {}), lambda _: None)
 

@@ -28,6 +28,28 @@ def nothing(_: str) -> Message:
     return {"query_id": "", "update_type": None, "changed": -1}
 
 
+def backend(catalog: str) -> Backend:
+    return Backend(
+        macros=MACROS,
+        output={
+            "type": "trino",
+            # Only what dbt expects to find. `Session.use` makes its connections.
+            "method": "none",
+            "host": "gateway",
+            "port": 0,
+            "user": "asgard",
+            "database": "lake",
+            "schema": "worker",
+            "threads": 1,
+        },
+        database=catalog,
+        schema="worker",
+        error=lambda message: EngineFailed(f"dbt failed: {message[:1000]}"),
+        # The gateway adds the run's comment to the statement, so dbt adds none.
+        project={"query-comment": ""},
+    )
+
+
 class Cursor:
     """Never has rows, since none of a worker's statements reads rows."""
 
@@ -76,27 +98,6 @@ class Session:
         """Drop the flags of earlier adapters. Each adapter of dbt-trino adds its flags to a global
         list, and every later adapter searches the call stack once for each flag."""
         DEFAULT_BASE_BEHAVIOR_FLAGS[:] = self._flags
-
-    def backend(self, catalog: str) -> Backend:
-        return Backend(
-            macros=MACROS,
-            output={
-                "type": "trino",
-                # Only what dbt expects to find. `use` makes its connections.
-                "method": "none",
-                "host": "gateway",
-                "port": 0,
-                "user": "asgard",
-                "database": "lake",
-                "schema": "worker",
-                "threads": 1,
-            },
-            database=catalog,
-            schema="worker",
-            error=lambda message: EngineFailed(f"dbt failed: {message[:1000]}"),
-            # The gateway adds the run's comment to the statement, so dbt adds none.
-            project={"query-comment": ""},
-        )
 
     def use(self) -> None:
         """Make this session the source of all later connections of dbt."""
