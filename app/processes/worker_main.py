@@ -9,6 +9,7 @@ ask the gateway a question and wait for the reply. Nothing heavy is imported her
 that is printed goes to the log.
 """
 
+import gc
 import json
 import os
 import queue
@@ -66,11 +67,14 @@ def serve(open_worker: Callable[[Message], Handlers]) -> None:
     handshake = channel.receive()
     if handshake is None:
         return
+    gc.disable()  # what is loaded from here to `freeze` stays, so searching it for garbage is vain
     try:
         handlers = open_worker(handshake)
     except Exception as error:  # noqa: BLE001 — the worker's outer edge
         channel.send({"error": _described(error)})
         return
+    gc.freeze()
+    gc.enable()
     channel.send({"ready": True})
     while (message := channel.receive()) is not None:
         channel.send(_answer(handlers, message, channel))
