@@ -1,70 +1,70 @@
 """A worker that loads what dbt parsed earlier builds as one that has dbt parse."""
 
 import json
-from dataclasses import replace
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.warehouse.dbt.parsed_manifest import parsed_path
+
+CHANGES_WITH_EACH_RUN = {"metadata", "created_at"}
+
+BUILD_TWICE = """
+import json, sys
+from pathlib import Path
 from app.warehouse.dbt import parsed_manifest
 from app.warehouse.dbt.invocation import Model, Workspace
 from app.warehouse.duckdb.dbt_backend import BACKEND
 
-CHANGES_WITH_EACH_RUN = {"metadata", "created_at"}
+folder = Path(sys.argv[1])
+parsed_manifest.FOLDER = folder / "kept"
 
+def workspace(name):
+    (folder / name).mkdir()
+    return Workspace(folder / name, BACKEND)
 
-def built(folder: Path) -> Any:
-    folder.mkdir()
-    events: list[dict[str, Any]] = []
-    Workspace(folder, BACKEND).run(
-        Model("numbers", "select 7 as n", "table", "Seven", ["t"], {}), events.append
-    )
+def built(name):
+    events = []
+    model = Model("numbers", "select 7 as n", "table", "Seven", ["t"], {})
+    workspace(name).run(model, events.append)
     [artifacts] = [event["artifacts"] for event in events if "artifacts" in event]
-    return without(json.loads(artifacts["manifest.json"]), CHANGES_WITH_EACH_RUN)
+    return json.loads(artifacts["manifest.json"])
+
+parsed = built("parses")
+assert not parsed_manifest.FOLDER.exists()
+workspace("writes").precompile()
+[file] = parsed_manifest.FOLDER.iterdir()
+kept = parsed_manifest.load(file)
+kept.macros["macro.asgard_worker.only_kept"] = next(iter(kept.macros.values()))
+parsed_manifest.save(file, kept)
+(folder / "reports.json").write_text(json.dumps([parsed, built("loads")]))
+"""
+"""Runs in its own process, since dbt keeps its connections for the whole one. A macro that only the
+kept manifest has shows which one the second build used."""
 
 
-def without(value: Any, names: set[str]) -> Any:
+def lasting(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: without(v, names) for k, v in value.items() if k not in names}
-    return [without(v, names) for v in value] if isinstance(value, list) else value
+        return {k: lasting(v) for k, v in value.items() if k not in CHANGES_WITH_EACH_RUN}
+    return [lasting(v) for v in value] if isinstance(value, list) else value
 
 
-def test_a_kept_manifest_builds_as_a_parsed_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept = tmp_path / "kept"
-    monkeypatch.setattr(parsed_manifest, "FOLDER", kept)
-    parsed = built(tmp_path / "parses")
-    assert not kept.exists()
-
-    (tmp_path / "writes").mkdir()
-    Workspace(tmp_path / "writes", BACKEND).precompile()
-    [file] = kept.iterdir()
-    assert parsed_manifest.load(file) is not None
-    assert built(tmp_path / "loads") == parsed
-    assert "model.asgard_worker.numbers" in parsed["nodes"]
-    assert str(tmp_path) not in json.dumps(parsed)
+def test_a_kept_manifest_builds_as_a_parsed_one(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", BUILD_TWICE, str(tmp_path)], check=True)
+    reports = (tmp_path / "reports.json").read_text()
+    assert str(tmp_path) not in reports
+    parsed, loaded = map(lasting, json.loads(reports))
+    assert list(parsed["nodes"]) == ["model.asgard_worker.numbers"]
+    assert loaded["macros"].keys() - parsed["macros"].keys() == {"macro.asgard_worker.only_kept"}
+    assert loaded | {"macros": {}} == parsed | {"macros": {}}
 
 
-def test_each_text_and_adapter_has_its_own_manifest() -> None:
-    project = {"macros/a.sql": "a"}
-    paths = {
-        parsed_manifest.parsed_path("duckdb", project),
-        parsed_manifest.parsed_path("duckdb", {"macros/a.sql": "b"}),
-        parsed_manifest.parsed_path("trino", project),
-    }
-    assert len(paths) == 3
-
-
-def test_other_macros_are_not_taken_from_a_kept_manifest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept = tmp_path / "kept"
-    monkeypatch.setattr(parsed_manifest, "FOLDER", kept)
-    macros = tmp_path / "worker.sql"
-    for number, text in enumerate((BACKEND.macros.read_text(), BACKEND.macros.read_text() + "\n")):
-        macros.write_text(text)
-        (folder := tmp_path / str(number)).mkdir()
-        Workspace(folder, replace(BACKEND, macros=macros)).precompile()
-    assert len(list(kept.iterdir())) == 2
+@pytest.mark.parametrize(
+    ("adapter", "project"),
+    [("trino", {"macros/a.sql": "a"}), ("duckdb", {"macros/a.sql": "b"}), ("duckdb", {})],
+)
+def test_other_sources_have_another_manifest(adapter: str, project: dict[str, str]) -> None:
+    assert parsed_path(adapter, project) != parsed_path("duckdb", {"macros/a.sql": "a"})
