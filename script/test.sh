@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets everything up, then runs the default tests: unit, contract and embedded end to end.
 # Arguments go to pytest: ./script/test.sh tests/unit -k guard
-# --fast runs most unit and contract tests, with few generated examples, in about two minutes.
+# --fast runs most unit and contract tests, with few generated examples, in less than a minute.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [[ "${1:-}" == "--help" ]]; then sed -n '2,4s/^# //p' "$0"; exit 0; fi

@@ -142,6 +142,7 @@ async def test_an_unknown_field_is_422(
             assert SECRET not in answer.text
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("method", "path"), [one for one in OPERATIONS if "requestBody" in operation(*one)]
 )
@@ -177,6 +178,7 @@ async def refused_as_name(client: httpx.AsyncClient, method: str, path: str, at:
         assert SECRET not in answer.text
 
 
+@pytest.mark.thorough
 @every_operation
 async def test_unwanted_characters_are_422_in_every_parameter(
     client: httpx.AsyncClient, nothing_changes: None, method: str, path: str
@@ -314,6 +316,7 @@ GETS = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("method", "path"), GETS)
 async def test_head_is_answered_as_get_is_without_the_body(
     client: httpx.AsyncClient, nothing_changes: None, method: str, path: str

@@ -23,6 +23,8 @@ from app.runs.store import StoredRun
 from app.warehouse import dependents
 from app.warehouse.dbt.project_files import allowed_refs
 
+pytestmark = pytest.mark.thorough
+
 NOW = datetime(2013, 1, 1, tzinfo=UTC)
 
 

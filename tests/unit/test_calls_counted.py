@@ -43,6 +43,7 @@ def counted(metrics: Metrics) -> dict[tuple[str, ...], float]:
     }
 
 
+@pytest.mark.thorough
 async def test_calls_of_airbyte_are_counted_without_the_ids_in_their_paths() -> None:
     metrics = Metrics()
     answers: Answers = {"sources": (200, {"data": []}), "7": (500, {}), "8": (200, {"jobId": 8})}
@@ -88,6 +89,7 @@ def kubeconfig(path: Path, url: str) -> Path:
     return path
 
 
+@pytest.mark.thorough
 async def test_calls_of_kubernetes_are_counted_by_verb_and_resource(tmp_path: Path) -> None:
     metrics = Metrics()
     answers: Answers = {"one": (200, {}), "two": (403, {"message": "no"}), "three": (503, {})}

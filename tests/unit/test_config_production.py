@@ -108,6 +108,7 @@ def test_the_documented_examples_are_refused_unchanged() -> None:
     )
 
 
+@pytest.mark.thorough
 def test_the_command_lists_all_problems_and_exits(tmp_path: Path) -> None:
     done = serve(
         ["asgard", "serve", "--port", str(free_port())],
@@ -136,6 +137,7 @@ def test_the_command_lists_all_problems_and_exits(tmp_path: Path) -> None:
     assert "Traceback" not in message
 
 
+@pytest.mark.thorough
 def test_uvicorn_reports_the_same_error(tmp_path: Path) -> None:
     message = []
     for command in (["asgard", "serve"], ["uvicorn", "app.main:app"]):
@@ -148,6 +150,7 @@ def test_uvicorn_reports_the_same_error(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("content", "mode", "expected"),
     [

@@ -10,6 +10,8 @@ from app.errors import AsgardError
 from app.warehouse.dbt.invocation import Backend, Model, Workspace
 from app.warehouse.duckdb.dbt_backend import BACKEND, use_connection
 
+pytestmark = pytest.mark.thorough
+
 HOSTILE = """
 {% materialization table, adapter='duckdb' %}
   {% call statement('main', auto_begin=False) %}

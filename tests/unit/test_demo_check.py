@@ -23,6 +23,7 @@ def _imported(path: Path) -> set[str]:
     return names
 
 
+@pytest.mark.thorough
 def test_the_check_imports_nothing_of_the_application() -> None:
     script = (
         "import runpy, sys; runpy.run_path(sys.argv[1], run_name='check');"

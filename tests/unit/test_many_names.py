@@ -66,6 +66,7 @@ def test_a_path_overlaps_those_that_equal_contain_or_lie_below_it() -> None:
     assert PathIndex([]).overlapping(overlapping) == []
 
 
+@pytest.mark.thorough
 def test_the_paths_of_large_ingestions_are_compared() -> None:
     paths = [f"bronze/new/{number}" for number in range(MANY)]
     other = Writes("1", "other", [f"bronze/old/{number}" for number in range(MANY)])

@@ -10,6 +10,8 @@ import pytest
 
 from app.warehouse.dbt.parsed_manifest import parsed_path
 
+pytestmark = pytest.mark.thorough
+
 CHANGES_WITH_EACH_RUN = {"metadata", "created_at"}
 
 BUILD_TWICE = """

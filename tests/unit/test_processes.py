@@ -30,6 +30,8 @@ from app.processes.worker_messages import MOST_PARTS, WrongMessage, read_message
 from app.warehouse.worker_calls import Artifacts, call_worker
 from tests.unit.workers import WORKER
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -15,6 +15,7 @@ PROGRAMS = [path for path in ALL if os.access(path, os.X_OK)]
 SOURCED = {"gateway-client.sh", "port-forward.sh"}
 
 
+@pytest.mark.thorough
 def test_shellcheck_finds_nothing() -> None:
     beside = str(Path(sys.executable).parent)
     shellcheck = shutil.which("shellcheck", path=f"{beside}:{os.environ['PATH']}")

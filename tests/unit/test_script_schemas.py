@@ -12,6 +12,8 @@ import pytest
 from tests.harnesses.scripts import Bin, run
 from tests.trino_standin import Trino
 
+pytestmark = pytest.mark.thorough
+
 SCRIPT = "create-schemas.sh"
 NAMES = ("silver", "gold")
 PASSWORD, TOKEN = 'pass"word\\', "token.of.letters"

@@ -8,6 +8,8 @@ import pytest
 from tests.harnesses.scripts import ScriptResult, run
 from tests.http_server import Asked, serving
 
+pytestmark = pytest.mark.thorough
+
 AWAY = {"kubernetes": {"status": "unreachable", "cause": "no response within 1 s"}}
 
 

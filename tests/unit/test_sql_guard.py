@@ -295,6 +295,7 @@ def test_sql_that_is_too_long_or_too_deep_is_refused_at_once(sql: str) -> None:
     assert time.process_time() - started < 1
 
 
+@pytest.mark.thorough
 def test_long_flat_queries_pass() -> None:
     conditions = " OR ".join(f"t.a = {number}" for number in range(400))
     values = ", ".join(str(number) for number in range(5_000))
@@ -302,6 +303,7 @@ def test_long_flat_queries_pass() -> None:
     assert tables(sql) == ["silver.t"]
 
 
+@pytest.mark.thorough
 def test_every_function_of_duckdb_that_is_not_listed_is_refused() -> None:
     import duckdb
 

@@ -61,12 +61,14 @@ async def test_queries_are_rewritten_and_scripts_are_bound(sql_guard: SqlGuardCl
         await sql_guard.bind_script("SELECT * FROM source", None, "c")
 
 
+@pytest.mark.thorough
 async def test_many_callers_are_served_at_once(sql_guard: SqlGuardClient) -> None:
     queries = [sql_guard.check_query(f"SELECT {number} AS n") for number in range(40)]
     answers = await asyncio.gather(*queries)
     assert [answer.sql for answer in answers] == [f'SELECT {n} AS "n"' for n in range(40)]
 
 
+@pytest.mark.thorough
 async def test_sql_that_takes_too_long_is_refused_and_the_next_caller_is_served(
     tmp_path: Path,
 ) -> None:
@@ -79,6 +81,7 @@ async def test_sql_that_takes_too_long_is_refused_and_the_next_caller_is_served(
         await sql_guard.close()
 
 
+@pytest.mark.thorough
 async def test_the_kernel_ends_a_worker_that_exceeds_its_processor_time(tmp_path: Path) -> None:
     sql_guard = SqlGuardClient(
         POLICY, log_path=tmp_path / "guard.log", deadline=60, cpu_seconds=0.05
@@ -99,6 +102,7 @@ async def test_a_long_query_is_refused_before_a_worker_is_asked(tmp_path: Path) 
     assert not (tmp_path / "guard.log").exists()
 
 
+@pytest.mark.thorough
 async def test_sql_is_not_blamed_for_a_worker_that_was_killed(tmp_path: Path) -> None:
     sql_guard = SqlGuardClient(POLICY, log_path=tmp_path / "guard.log", deadline=60)
     others = set(psutil.Process().children())

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "script" / "validate-production-config.sh"
 SECRET = "dGhpcy1pcy1uby1zZWNyZXQtYXQtYWxs"

@@ -18,6 +18,8 @@ from app.errors import EngineFailed, SourceNotFound
 from app.processes import ChildProcess, WorkerProcess
 from app.processes.handover import take_over
 
+pytestmark = pytest.mark.thorough
+
 CSV = "id\n1\n"
 HOSTILE = """
 import json, os, socket, sys
