@@ -1,5 +1,6 @@
 """One embedded lakehouse for the whole session: starting it takes a second or two."""
 
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,10 @@ from app.lakehouse.connection import Lake
 from app.lakehouse.embedded.lakehouse import EmbeddedLakehouse, embedded_lakehouse
 from app.lakehouse.external import ExternalLakehouse
 from app.lakehouse.storage import ObjectStore
+
+# Most gateways of the tests need one kind of worker, or none. Those of tests/faults and of the demo
+# start all of them.
+os.environ.setdefault("WARM_WORKERS", "false")
 
 # How fast a busy machine makes examples says nothing about the code.
 hypothesis_settings.register_profile(

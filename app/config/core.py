@@ -50,6 +50,10 @@ class Core(Section):
     request_timeout: Seconds = Field(default=60, gt=0, le=DAY)
     """Time limit for a body to arrive (408) and for a handler to respond (504). Time spent waiting
     for a run or a source is added."""
+    warm_workers: bool = True
+    """Start a worker process of each kind with the gateway. Otherwise, a worker starts when it is
+    first needed: that request waits up to 4 s, and an idle embedded gateway takes 0.6 GB less
+    memory."""
     cors_origins: Annotated[tuple[Origin, ...], NoDecode, AsList] = Field(
         default=(), examples=["https://app.example.com"]
     )

@@ -151,7 +151,7 @@ async def open_context(
         observers.append(freshness.run_ended)
         freshness.open()
         stack.push_async_callback(freshness.close)
-        starts = [*foundation.warm]
+        starts = [*foundation.warm] if settings.warm_workers else []
         starts.append(partial(report_layers, settings, metrics))
         warming = asyncio.create_task(_warm(starts))
         stack.push_async_callback(_stop, warming)
