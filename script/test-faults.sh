@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Tests what happens when things die: gateways, the lakehouse, children, at random moments and in turn.
 # Every kind of run meets 20 random deaths of the gateway, the lakehouse, every child that works on
-# it and a connector. ASGARD_FAULT_SEED=N repeats one. Arguments go to pytest instead of the folder.
+# it and a connector. ASGARD_FAULT_SEED=N repeats one, and ASGARD_FAULT_DEATHS names other deaths.
+# Arguments go to pytest instead of the folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if [[ "${1:-}" == "--help" ]]; then sed -n '2,4s/^# //p' "$0"; exit 0; fi
+if [[ "${1:-}" == "--help" ]]; then sed -n '2,5s/^# //p' "$0"; exit 0; fi
 ./script/setup.sh requirements-dev.txt >/dev/null
 
 [[ $# -gt 0 ]] || set -- tests/faults

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Sets a copy of the tree up with the newest Python on this machine, and runs the unit and contract
 # tests and the documents in it. PYTHON= names another one. Arguments go to pytest instead.
+# --fast leaves out the thorough tests, as that of script/test.sh does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if [[ "${1:-}" == "--help" ]]; then sed -n '2,3s/^# //p' "$0"; exit 0; fi
+if [[ "${1:-}" == "--help" ]]; then sed -n '2,4s/^# //p' "$0"; exit 0; fi
 
 pyenv=${PYENV_ROOT:-$HOME/.pyenv}
 newest() {
@@ -26,6 +27,10 @@ trap 'rm -rf "$copy"' EXIT
 git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$copy"
 cd "$copy"
 PYTHON=$python ./script/setup.sh requirements-dev.txt >/dev/null
-[[ $# -gt 0 ]] || set -- tests/unit tests/contract tests/embedded/operations/test_documents.py
+if [[ $# -eq 0 || $1 == "--fast" ]]; then
+  tests=(tests/unit tests/contract tests/embedded/operations/test_documents.py)
+  [[ $# -eq 0 ]] || tests+=(-m "not thorough" --hypothesis-profile=fast)
+  set -- "${tests[@]}"
+fi
 .venv/bin/python --version
 .venv/bin/python -m pytest -n 2 --dist loadfile -p no:cacheprovider "$@"
