@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.fault_feeding import Feeder, all_runs, eventually, hold_to_truth
+from tests.faults.fault_feeding import LEFTOVERS, Feeder, all_runs, eventually, hold_to_truth
 from tests.faults.fault_gateway import Gateway, running
 from tests.faults.fault_kinds import REQUIREMENT, Kind, install_source, make_kinds
 from tests.faults.fault_lake import LakeView
@@ -79,6 +79,8 @@ class Deaths:
             await how[death]()
             if number % HELD_EVERY == 0:
                 await self.hold()
+        await self.feeder.measure(self.gateway)
+        assert self.lake.keys(LEFTOVERS) == [], "a commit deletes what dead runs left"
         await self.hold()
 
     async def _of_gateway(self) -> None:
