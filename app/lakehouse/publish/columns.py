@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.types as t
 from pyiceberg.catalog import Catalog
 from pyiceberg.io.pyarrow import schema_to_pyarrow
-from pyiceberg.schema import Schema, assign_fresh_schema_ids
+from pyiceberg.schema import Schema, assign_fresh_schema_ids, sanitize_column_names
 from pyiceberg.table.update import AddSchemaUpdate, AssertCurrentSchemaId, SetCurrentSchemaUpdate
 
 from app.errors import EngineFailed
@@ -145,6 +145,22 @@ def add_columns(transaction: Transaction, columns: list[pa.Field]) -> None:
 
 def iceberg_schema(columns: pa.Schema) -> Schema:
     return assign_fresh_schema_ids(Catalog._convert_schema_if_needed(columns))
+
+
+def with_names_of_files(schema: Schema) -> Schema:
+    """Return the schema with the names that Parquet files have for its columns: `a b` becomes
+    `a_x20b`. Raises `EngineFailed` if two columns or fields get one name."""
+    try:
+        return sanitize_column_names(schema)
+    except ValueError as error:
+        if "multiple fields for name" not in str(error):
+            raise
+        raise EngineFailed(
+            "Two columns or fields have the same name in Parquet files, which replace characters "
+            "other than letters, digits and _ by their codes: a b becomes a_x20b.",
+            cause=FailureCause.SQL_ERROR,
+            hint="Give one of them another name with AS.",
+        ) from error
 
 
 def _same_type(left: NestedField, right: NestedField) -> bool:

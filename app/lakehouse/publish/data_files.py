@@ -9,13 +9,12 @@ import pyarrow as pa
 from pyiceberg.io.fileformat import FileFormatFactory
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
-from pyiceberg.schema import sanitize_column_names
 from pyiceberg.table import TableProperties
 from pyiceberg.table.locations import ObjectStoreLocationProvider, SimpleLocationProvider
 from pyiceberg.typedef import Record
 from pyiceberg.utils.properties import property_as_bool
 
-from app.lakehouse.publish.columns import cast
+from app.lakehouse.publish.columns import cast, with_names_of_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +78,7 @@ def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 class _FileWriter:
     def __init__(self, io: FileIO, metadata: TableMetadata, path: str) -> None:
-        schema = sanitize_column_names(metadata.schema())
+        schema = with_names_of_files(metadata.schema())
         self._io = io
         self._spec_id = metadata.default_spec_id
         self._path = path

@@ -373,3 +373,16 @@ async def test_a_large_result_is_written_one_row_group_at_a_time(
     assert most <= 11
     assert (done.rows, done.files) == (100_000, 2)
     assert sum(row["a"] for row in await target.rows()) == sum(range(100_000))
+
+
+async def test_columns_that_files_cannot_tell_apart_are_refused(target: Target) -> None:
+    await target.replace(pa.table({"a b": [1]}))
+    before = await target.files()
+    with pytest.raises(EngineFailed, match="same name in Parquet files") as caught:
+        await target.replace(pa.table({"a b": [1], "a_x20b": [2]}))
+    assert caught.value.cause is FailureCause.SQL_ERROR
+    nested = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], ["a b", "a_x20b"])
+    with pytest.raises(EngineFailed, match="same name in Parquet files"):
+        await target.replace(pa.table({"s": nested}))
+    assert await target.files() == before
+    assert await target.rows() == [{"a b": 1}]
