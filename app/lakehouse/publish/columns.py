@@ -10,8 +10,14 @@ import pyarrow as pa
 import pyarrow.types as t
 from pyiceberg.catalog import Catalog
 from pyiceberg.io.pyarrow import schema_to_pyarrow
-from pyiceberg.schema import Schema, assign_fresh_schema_ids, sanitize_column_names
+from pyiceberg.schema import (
+    Schema,
+    assign_fresh_schema_ids,
+    make_compatible_name,
+    sanitize_column_names,
+)
 from pyiceberg.table.update import AddSchemaUpdate, AssertCurrentSchemaId, SetCurrentSchemaUpdate
+from pyiceberg.types import ListType, MapType, StructType
 
 from app.errors import EngineFailed
 from app.failure import FailureCause
@@ -149,18 +155,33 @@ def iceberg_schema(columns: pa.Schema) -> Schema:
 
 def with_names_of_files(schema: Schema) -> Schema:
     """Return the schema with the names that Parquet files have for its columns: `a b` becomes
-    `a_x20b`. Raises `EngineFailed` if two columns or fields get one name."""
-    try:
-        return sanitize_column_names(schema)
-    except ValueError as error:
-        if "multiple fields for name" not in str(error):
-            raise
+    `a_x20b`. Raises `EngineFailed` if two columns or fields get the same name."""
+    if same := _same_in_files(schema.as_struct()):
         raise EngineFailed(
-            "Two columns or fields have the same name in Parquet files, which replace characters "
-            "other than letters, digits and _ by their codes: a b becomes a_x20b.",
+            f"The columns {same[0]!r} and {same[1]!r} get the same name in Parquet files. There, "
+            "special characters are replaced with their codes, and a leading digit gets an "
+            "underscore.",
             cause=FailureCause.SQL_ERROR,
             hint="Give one of them another name with AS.",
-        ) from error
+        )
+    return sanitize_column_names(schema)
+
+
+def _same_in_files(kind: IcebergType) -> tuple[str, str] | None:
+    """Return two names of one struct, at any depth, that are equal in files."""
+    seen: dict[str, str] = {}
+    if isinstance(kind, ListType):
+        return _same_in_files(kind.element_type)
+    if isinstance(kind, MapType):
+        return _same_in_files(kind.key_type) or _same_in_files(kind.value_type)
+    for field in kind.fields if isinstance(kind, StructType) else ():
+        name = make_compatible_name(field.name)
+        if name in seen:
+            return seen[name], field.name
+        seen[name] = field.name
+        if same := _same_in_files(field.field_type):
+            return same
+    return None
 
 
 def _same_type(left: NestedField, right: NestedField) -> bool:
