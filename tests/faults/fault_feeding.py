@@ -18,7 +18,7 @@ TERMINAL = {"succeeded", "failed", "cancelled"}
 POLL = 0.05
 END_SECONDS = 120.0
 LEFTOVERS = "asgard/leftovers/"
-"""Here are the runs whose files stay until the next commit to their table."""
+"""The prefix of the notes on runs whose files stay until the next commit to their table."""
 HISTORY = 20
 """The minimum number of commits that every target keeps."""
 TRUE_CAUSES = {"lost", "engine_unreachable", "out_of_memory", "internal", "timeout"}

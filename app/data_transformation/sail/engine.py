@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 from collections import defaultdict
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,8 +119,7 @@ class SparkConnectEngine:
                 )
                 await self._compute(worker, job, control)
                 await self._check_sources(job)
-                await control.fence()
-                output = await self._publish(worker, job)
+                output = await self._publish(worker, job, control)
                 with contextlib.suppress(AsgardError):
                     # The published table stays, whether or not the worker frees its disk space.
                     await _call(worker, {"op": "discard"}, control)
@@ -134,7 +132,8 @@ class SparkConnectEngine:
         # Earlier versions wrote a run's rows into a staging table first.
         await self._catalog.drop_table(f"{self._lake.staging_schema}.spark_{run.run_id}")
         if output is None:
-            await self._leftovers.note(run.target, run.run_id)
+            if run.started_at is not None:
+                await self._leftovers.note(run.target, run.run_id)
             await self._target.require_unchanged(run)
             return None
         return RunResult(output=output, engine_state=SparkState.COMPLETED)
@@ -157,17 +156,21 @@ class SparkConnectEngine:
         message = {"op": "run", "job": description, "memory_bytes": memory}
         await _call(worker, message, control, max_rss=memory + WORKER_OWN_BYTES)
 
-    async def _publish(self, worker: WorkerProcess, job: SparkJob) -> RunOutput:
+    async def _publish(
+        self, worker: WorkerProcess, job: SparkJob, control: RunControl
+    ) -> RunOutput:
         """Publish the rows. Repeat this if another writer came first: they do not depend on it."""
-        return await self._publishers.repeat_if_stale(
-            partial(
-                self._publishers.publish,
+
+        async def publish() -> RunOutput:
+            await control.fence()  # the other writer may have replaced this run
+            return await self._publishers.publish(
                 self._folders.folder_of(worker),
                 job.destination,
                 job.run_id,
                 append=job.write_mode is WriteMode.APPEND,
             )
-        )
+
+        return await self._publishers.repeat_if_stale(publish)
 
     async def _check_sources(self, job: SparkJob) -> None:
         """Raise if a file is gone. Sail reads it as an empty one, which must not be published."""

@@ -40,7 +40,7 @@ from app.lakehouse.publish.snapshots import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     import pyarrow as pa
     from pyiceberg.catalog.rest import RestCatalog
@@ -136,9 +136,9 @@ def find(catalog: RestCatalog, table: str, run_id: str) -> RunOutput | None:
     return _find_published(target, table, run_id) if target else None
 
 
-def sweep(catalog: RestCatalog, table: str, run_id: str) -> None:
+def sweep(catalog: RestCatalog, table: str, run_ids: Collection[str]) -> None:
     if target := _load(catalog, table):
-        delete_leftovers(target, (run_id, str(_commit_uuid(run_id))))
+        delete_leftovers(target, {*run_ids, *(str(_commit_uuid(run_id)) for run_id in run_ids)})
 
 
 def _create(

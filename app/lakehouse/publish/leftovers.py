@@ -1,19 +1,26 @@
-"""Deletes the files of dead runs, once no commit of theirs can arrive any more."""
+"""Deletes the files of dead runs once the catalog would refuse their commits."""
 
+import re
 from functools import partial
 from urllib.parse import quote
 
+import structlog
+
+from app.errors import AsgardError
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.publish.publish import sweep
 from app.lakehouse.storage import ObjectStore
 
 PREFIX = "asgard/leftovers/"
+RUN_ID = re.compile(r"[0-9a-f]{32}")
+"""Other names could match the files of other runs."""
+log = structlog.get_logger()
 
 
 class Leftovers:
-    """The catalog may receive a commit after its sender has died or stopped waiting. It refuses
-    such a commit only when the table has changed. So the files of a dead run stay until another
-    run has committed to the table."""
+    """Remembers dead runs until their files can be deleted. The catalog may receive a run's commit
+    after the run has died, and accepts it unless the table has changed. The files therefore stay
+    until another run commits to the table."""
 
     def __init__(self, store: ObjectStore, catalog: Catalog) -> None:
         self._store = store
@@ -24,11 +31,17 @@ class Leftovers:
         await self._store.put(_folder(table) + run_id, b"")
 
     async def sweep(self, table: str) -> None:
-        """Delete the noted runs' files that no snapshot refers to. Call this after a commit."""
-        for noted in await self._store.list(_folder(table)):
-            run_id = noted.key.rpartition("/")[2]
-            await self._catalog.run(partial(sweep, table=table, run_id=run_id))
-            await self._store.delete(noted.key)
+        """Delete the noted runs' files that no snapshot refers to. Call this after a commit, which
+        stands even if this fails: the next commit repeats it."""
+        try:
+            keys = [noted.key for noted in await self._store.list(_folder(table))]
+            run_ids = [key.rpartition("/")[2] for key in keys]
+            run_ids = [run_id for run_id in run_ids if RUN_ID.fullmatch(run_id)]
+            if run_ids:
+                await self._catalog.run(partial(sweep, table=table, run_ids=run_ids))
+            await self._store.delete_many(keys)
+        except (AsgardError, OSError, ValueError) as error:
+            log.warning("leftovers_not_deleted", table=table, error=str(error))
 
 
 def _folder(table: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import pyarrow as pa
     from pyiceberg.catalog.rest import RestCatalog
@@ -63,9 +63,9 @@ def find_published(catalog: RestCatalog, table: str, run_id: str) -> RunOutput |
     return commit.find(catalog, table, run_id)
 
 
-def sweep(catalog: RestCatalog, table: str, run_id: str) -> None:
-    """Delete the files that a dead run left in the table's folders and no snapshot refers to. A
-    commit of this run that arrives later would make the table unreadable: see `Leftovers`."""
+def sweep(catalog: RestCatalog, table: str, run_ids: Collection[str]) -> None:
+    """Delete the files that dead runs left in the table's folders and no snapshot refers to. If a
+    commit of such a run succeeds after this, the table is unreadable. `Leftovers` prevents that."""
     from app.lakehouse.publish import commit
 
-    commit.sweep(catalog, table, run_id)
+    commit.sweep(catalog, table, run_ids)

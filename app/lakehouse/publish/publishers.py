@@ -1,11 +1,10 @@
 """Runs the processes that may write tables."""
 
-import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from app.errors import AsgardError, EngineFailed, EngineUnreachable
+from app.errors import EngineFailed, EngineUnreachable
 from app.lakehouse.connection import Lake
 from app.lakehouse.outputs import RunOutput
 from app.lakehouse.publish.leftovers import Leftovers
@@ -82,8 +81,7 @@ class Publishers:
                 raise EngineUnreachable("The publisher died while publishing.") from error
             except WorkerError as error:
                 raise error.translated("The publisher") from error
-        with contextlib.suppress(AsgardError):  # the rows are published; the next run deletes them
-            await self._leftovers.sweep(table)
+        await self._leftovers.sweep(table)
         return RunOutput.model_validate(answer)
 
     async def repeat_if_stale(self, publish: Callable[[], Awaitable[RunOutput]]) -> RunOutput:

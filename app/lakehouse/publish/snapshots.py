@@ -14,6 +14,8 @@ from pyiceberg.typedef import EMPTY_DICT
 from app.lakehouse.table_files import TableFiles
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pyiceberg.io import FileIO
     from pyiceberg.manifest import ManifestFile
     from pyiceberg.table import Table, Transaction
@@ -94,7 +96,7 @@ def expire(transaction: Transaction) -> list[Snapshot]:
 def delete_unreachable(table: Table, expired: list[Snapshot]) -> None:
     """Delete the files that only the expired snapshots referred to, unless the catalog forbids it
     (Nessie sets `gc.enabled=false`, because other branches may need them)."""
-    if not expired or table.properties.get("gc.enabled", "true") == "false":
+    if not expired or _keeps_files(table):
         return
     # The commit is made, so a file that cannot be removed does not fail the run.
     with suppress(OSError):
@@ -102,6 +104,10 @@ def delete_unreachable(table: Table, expired: list[Snapshot]) -> None:
         for path in _reachable(table.io, expired) - needed:
             if _is_own(table, path):
                 table.io.delete(path)
+
+
+def _keeps_files(table: Table) -> bool:
+    return table.properties.get("gc.enabled", "true") == "false"
 
 
 def _is_own(table: Table, path: str) -> bool:
@@ -124,13 +130,14 @@ def _reachable(io: FileIO, snapshots: list[Snapshot]) -> set[str]:
     return files
 
 
-def delete_leftovers(table: Table, marks: tuple[str, ...]) -> None:
-    """Delete unreferenced files of the table whose names contain one of the marks."""
+def delete_leftovers(table: Table, marks: Collection[str]) -> None:
+    """Delete unreferenced files of the table whose names contain one of the marks, unless the
+    catalog forbids it: Nessie does not show all snapshots that refer to files."""
     from pyarrow.fs import FileSelector
     from pyiceberg.io.pyarrow import PyArrowFileIO
 
     io = table.io
-    if not isinstance(io, PyArrowFileIO):
+    if not isinstance(io, PyArrowFileIO) or _keeps_files(table):
         return
     scheme, netloc, path = PyArrowFileIO.parse_location(table.location())
     filesystem = io.fs_by_scheme(scheme, netloc)

@@ -25,7 +25,7 @@ from app.lakehouse.publish.publishers import Publishers
 from app.lakehouse.storage import ObjectStore
 from app.lakehouse.tables import Column, TableInfo, ViewInfo
 from app.processes import WorkerDied, WorkerProcess
-from app.runs.commits import RunTarget, require_own
+from app.runs.commits import RunTarget, is_own, require_own
 from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run, RunInput
 from app.sql.client import SqlGuardClient
@@ -92,7 +92,7 @@ class DuckDbEngine:
         )
 
     async def warm(self) -> None:
-        """Start a worker of each kind. Otherwise, the first call waits for its start (6 s)."""
+        """Start a worker of each kind. Otherwise, the first call waits for its start (4 s)."""
         await asyncio.gather(self._workers.warm(), self._publishers.warm())
 
     async def close(self) -> None:
@@ -187,13 +187,14 @@ class DuckDbEngine:
         await settle(self._catalog, run)
         if spec.materialization.is_view:
             view = await self._catalog.view(spec.table)
-            if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
+            if view is None or not is_own(view, run.run_id):
                 return None
             await rebuild_views_of_reconciled(self._views.rebuild, run)
             return RunResult(output=RunOutput.of(view, self._lake.catalog.ref))
         output = await self._target.published(spec.table, run.run_id)
         if output is None:
-            await self._leftovers.note(spec.table, run.run_id)
+            if run.started_at is not None:
+                await self._leftovers.note(spec.table, run.run_id)
             await self._target.require_unchanged(run)
             return None
         await rebuild_views_of_reconciled(self._views.rebuild, run)
@@ -210,14 +211,14 @@ class DuckDbEngine:
     async def _publish(
         self, spec: ModelSpec, control: RunControl, worker: WorkerProcess, built: dict[str, Any]
     ) -> RunOutput:
-        run_id, catalog = control.run.run_id, self._catalog
+        catalog = self._catalog
         if spec.materialization.is_view:
             return await self._publish_view(spec, control, _columns(built))
         if (view := await catalog.view(spec.table)) is None:
-            return await self._publish_table(spec, run_id, worker)
+            return await self._publish_table(spec, control, worker)
         require_replace(spec.replace, spec.table, "view")
         async with without_view(catalog, view, control):
-            return await self._publish_table(spec, run_id, worker)
+            return await self._publish_table(spec, control, worker)
 
     async def _publish_view(
         self, spec: ModelSpec, control: RunControl, columns: list[Column]
@@ -236,19 +237,20 @@ class DuckDbEngine:
         return RunOutput.of(view, self._lake.catalog.ref)
 
     async def _publish_table(
-        self, spec: ModelSpec, run_id: str, worker: WorkerProcess
+        self, spec: ModelSpec, control: RunControl, worker: WorkerProcess
     ) -> RunOutput:
         """Publish the rows. If another writer committed first, compute them again from the table as
         it is now."""
 
         async def send_and_publish() -> RunOutput:
+            await control.fence()  # the other writer may have replaced this run
             base = await self._base(spec)
             message = {"op": "send", "base": asdict(base) if base else None}
             await call_worker(worker, message, None)
             return await self._publishers.publish(
                 self._workers.folder_of(worker),
                 spec.table,
-                run_id,
+                control.run.run_id,
                 append=base is not None and spec.strategy is IncrementalStrategy.APPEND,
                 add_columns=True,
                 base=base,

@@ -10,12 +10,14 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pytest
+from structlog.testing import capture_logs
 
 from app.errors import EngineUnreachable
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
 from app.lakehouse.publish import publish
 from app.lakehouse.publish.leftovers import Leftovers
+from tests.ports import free_port
 
 
 @dataclass
@@ -69,8 +71,11 @@ async def late_commit(lake: Lake, table: str) -> AsyncIterator[LateCommit]:
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     uri = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{url.path}"
     held = LateCommit(replace(lake, catalog=replace(lake.catalog, uri=uri)))
-    yield held
-    server.close()
+    try:
+        yield held
+    finally:
+        held.arrive.set()
+        server.close()
 
 
 def rows(*values: int) -> pa.RecordBatchReader:
@@ -126,9 +131,75 @@ async def test_a_commit_that_arrives_late_finds_its_files(lakehouse, table, left
     await append(lakehouse.catalog, table, uuid4().hex, 4)
     await leftovers.sweep(table)
     assert await read(lakehouse.catalog, table) == [1, 2, 3, 4]
+    assert await lakehouse.store.list(f"asgard/leftovers/{table}/") == []
 
 
-async def test_a_commit_after_another_ones_is_refused_and_its_files_are_deleted(
+async def test_a_late_commit_that_was_replaced_keeps_its_files_in_the_history(
+    lakehouse, table, leftovers
+):
+    run_id = uuid4().hex
+    async with late_commit(lakehouse.lake, table) as held:
+        with pytest.raises(EngineUnreachable):
+            await append(Catalog(held.lake), table, run_id, 3)
+        await leftovers.note(table, run_id)
+        assert b" 200 " in await held.made()
+    await lakehouse.catalog.run(
+        lambda c: publish.replace_table(c, table, rows(9), run_id=uuid4().hex)
+    )
+    await leftovers.sweep(table)
+
+    def of_the_late_commit(catalog: Any) -> list[int]:
+        loaded = catalog.load_table(table)
+        [late] = [s for s in loaded.snapshots() if s.summary["asgard.run_id"] == run_id]
+        scanned = loaded.scan(snapshot_id=late.snapshot_id).to_arrow()
+        return sorted(scanned["a"].to_pylist())
+
+    assert await lakehouse.catalog.run(of_the_late_commit) == [1, 2, 3]
+    assert await read(lakehouse.catalog, table) == [9]
+
+
+async def test_files_stay_where_the_catalog_forbids_to_delete_them(lakehouse, table, leftovers):
+    """Nessie shows only the newest snapshot, and others may need the files."""
+    run_id = uuid4().hex
+    async with late_commit(lakehouse.lake, table) as held:
+        with pytest.raises(EngineUnreachable):
+            await append(Catalog(held.lake), table, run_id, 3)
+        await lakehouse.catalog.run(
+            lambda c: (
+                c.load_table(table)
+                .transaction()
+                .set_properties({"gc.enabled": "false"})
+                .commit_transaction()
+            )
+        )
+        await leftovers.note(table, run_id)
+        await leftovers.sweep(table)
+        assert len(await files_of(lakehouse.catalog, table, run_id)) == 1
+        assert b" 200 " in await held.made()
+    assert await read(lakehouse.catalog, table) == [1, 2, 3]
+
+
+async def test_a_sweep_that_fails_raises_nothing_and_can_be_repeated(lakehouse, table, leftovers):
+    run_id = uuid4().hex
+    closed = replace(lakehouse.lake.catalog, uri=f"http://127.0.0.1:{free_port()}/")
+    catalog = Catalog(replace(lakehouse.lake, catalog=closed))
+    await leftovers.note(table, run_id)
+    with capture_logs() as logged:
+        await Leftovers(lakehouse.store, catalog).sweep(table)
+    assert [entry["event"] for entry in logged] == ["leftovers_not_deleted"]
+    assert len(await lakehouse.store.list(f"asgard/leftovers/{table}/")) == 1
+    await leftovers.sweep(table)
+    assert await lakehouse.store.list(f"asgard/leftovers/{table}/") == []
+
+
+async def test_a_name_that_is_not_a_run_id_matches_no_file(lakehouse, table, leftovers):
+    await lakehouse.store.put(f"asgard/leftovers/{table}/", b"")
+    await lakehouse.store.put(f"asgard/leftovers/{table}/parquet", b"")
+    await leftovers.sweep(table)
+    assert await read(lakehouse.catalog, table) == [1, 2]
+
+
+async def test_a_commit_after_that_of_another_run_is_refused_and_its_files_are_deleted(
     lakehouse, table, leftovers
 ):
     run_id = uuid4().hex

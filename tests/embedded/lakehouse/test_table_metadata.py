@@ -412,6 +412,6 @@ async def test_leftovers_are_not_searched_at_other_places(lakehouse, writer):
         writer.create()
         writer.move("s3://lake/asgard/runs/open")
         with pytest.raises(EngineFailed, match="names the location"):
-            await lakehouse.catalog.run(lambda c: publish.sweep(c, writer.table, run_id))
+            await lakehouse.catalog.run(lambda c: publish.sweep(c, writer.table, [run_id]))
         assert s3.get_object(Bucket="lake", Key=key)["Body"].read() == b"kept"
         s3.delete_object(Bucket="lake", Key=key)
