@@ -48,7 +48,7 @@ CONCURRENCY = 16
 occupies its place for its whole time-out, and later calls wait for two time-outs."""
 VIEW_ATTEMPTS = 5
 """Nessie loses the SQL of about one new version in twenty if another client reads the view while it
-is committed (projectnessie/nessie#12504). The next version has it again."""
+is committed (projectnessie/nessie#12504). Committing another version restores it."""
 NETWORK_FAULTS = ("NETWORK_CONNECTION", "connect", "timeout", "timed out", "Timeout")
 SERVER_FAULTS = ("INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "SLOW_DOWN")
 """Arrow's names for errors of S3. SeaweedFS returns them when its disk is full, for example."""
@@ -124,7 +124,7 @@ class Catalog:
         )
 
     async def drop_view(self, name: str) -> bool:
-        """Return False if there was none."""
+        """Return False if there is no such view, also if a table has the name."""
         return await self._change(
             lambda catalog: _if_found(lambda: _drop_view(catalog, name)) or False
         )
@@ -141,8 +141,9 @@ class Catalog:
                 if view.sql_for(DIALECT) is not None:
                     return view_info(name, view)
             raise EngineFailed(
-                f"The catalog accepted the view {name}, but lost its SQL.",
-                hint="Nessie can lose it while the view is read. Start the run again.",
+                f"The catalog accepted the view {name} but did not keep its SQL.",
+                hint="Nessie can lose the SQL if another client reads the view during the commit. "
+                "Start the run again.",
             )
 
         return await self._change(replace)
@@ -356,13 +357,12 @@ def _create_view(
     schema: "Schema",
     version: "ViewVersion",
     properties: Mapping[str, str],
-) -> "View":
+) -> None:
     from pyiceberg.exceptions import ViewAlreadyExistsError
 
     create = partial(catalog.create_view, name, schema, version, properties=dict(properties))
-    created: View
     try:
-        created = create()
+        create()
     except ViewAlreadyExistsError:
         if catalog.view_exists(name) or catalog.table_exists(name):
             raise
@@ -370,8 +370,7 @@ def _create_view(
         # is committed and dropped.
         catalog.create_table_transaction(name, schema).commit_transaction()
         catalog.purge_table(name)
-        created = create()
-    return created
+        create()
 
 
 def _replace_view(
@@ -405,11 +404,13 @@ def _replace_view(
     )
     if current is None:
         try:
-            return _create_view(catalog, name, schema, version, properties)
+            _create_view(catalog, name, schema, version, properties)
         except ViewAlreadyExistsError as error:
             if not catalog.view_exists(name):
                 raise EngineFailed(f"The catalog refused the view: {error}") from error
             return _replace_view(catalog, name, sql, columns, properties, default_catalog)
+        created: View = catalog.load_view(name)
+        return created
     updates = _new_version(current, schema, version)
     updates.append({"action": "set-properties", "updates": dict(properties)})
     own = {key for key in current.properties if not key.startswith(NESSIE_OWN)}

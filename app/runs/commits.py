@@ -75,9 +75,14 @@ class RunTarget:
         return current.snapshot_id if current else None
 
 
+def is_own(view: "ViewInfo", run_id: str) -> bool:
+    """Return whether the run created the view as it is now, with its SQL, which Nessie can lose."""
+    return view.properties.get(RUN_ID_PROPERTY) == run_id and view.sql != ""
+
+
 def require_own(view: "ViewInfo", run_id: str) -> None:
     """Raise `EngineFailed` if the view, read after the run created it, is another writer's."""
-    if view.properties.get(RUN_ID_PROPERTY) != run_id:
+    if not is_own(view, run_id):
         raise hidden(view.table)
 
 

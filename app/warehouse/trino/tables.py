@@ -9,9 +9,9 @@ import anyio.to_thread
 
 from app.errors import EngineFailed, EngineUnreachable, NotFound
 from app.failure import FailureCause
-from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
+from app.lakehouse.catalog import Catalog
 from app.lakehouse.outputs import RunOutput
-from app.runs.commits import RunTarget
+from app.runs.commits import RunTarget, is_own
 from app.runs.handler import ReconciledAsFailed, RunResult
 from app.runs.model import Run
 from app.warehouse.dependents import COLUMNS, RebuildViews, rebuild_views_of_reconciled
@@ -50,7 +50,7 @@ class TrinoTables:
         await settle(self.catalog, run)
         if spec.materialization.is_view:
             view = await self.catalog.view(spec.table)
-            if view is None or view.properties.get(RUN_ID_PROPERTY) != run.run_id:
+            if view is None or not is_own(view, run.run_id):
                 return None
             await rebuild_views_of_reconciled(rebuild, run)
             return RunResult(output=RunOutput.of(view, self.lake.catalog.ref))
