@@ -16,7 +16,7 @@ COPY app app
 RUN python -m hatchling build -t wheel \
     && VIRTUAL_ENV=/opt/asgard/venv uv pip install --no-deps dist/*.whl \
     && /opt/asgard/venv/bin/python -m compileall -q /opt/asgard/venv/lib \
-    && /opt/asgard/venv/bin/python -m app.warehouse.precompile
+    && /opt/asgard/venv/bin/python -P -m app.warehouse.precompile
 
 FROM ${PYTHON_IMAGE}
 # The documented troubleshooting uses these programs in the pod. bash is already there.

@@ -19,7 +19,7 @@ fail() {
 
 # What the environment is made from; its own path, since a virtual environment cannot be moved.
 fingerprint() {
-  { pwd && cat requirements-bootstrap.txt "$requirements" pyproject.toml; } | cksum
+  { pwd && cat requirements-bootstrap.txt "$requirements" pyproject.toml app/warehouse/*/worker.sql; } | cksum
 }
 
 find_python() {
@@ -58,12 +58,12 @@ if [[ -z ${UV_DEFAULT_INDEX:-} ]]; then
   [[ -z $index ]] || export UV_DEFAULT_INDEX=$index
 fi
 export VIRTUAL_ENV=$PWD/.venv
-# Compiled and parsed here, once: sandboxed workers cannot write __pycache__, and would do it at
-# every start.
+# Compile and parse once, here. Sandboxed workers cannot write __pycache__, so they would repeat this
+# at every start.
 "$venv/uv" pip install --quiet --no-deps --require-hashes --compile-bytecode -r "$requirements"
 "$venv/uv" pip install --quiet --no-deps --no-build-isolation --editable .
 "$venv/python" -m compileall -q -j 0 app
-"$venv/python" -m app.warehouse.precompile
+"$venv/python" -m app.warehouse.precompile || say "Workers will start more slowly."
 printf '%s\n' "$wanted" >"$stamp"
 say "Ready in $((SECONDS - started)) s"
 echo installed

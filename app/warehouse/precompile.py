@@ -1,18 +1,18 @@
-"""`python -m app.warehouse.precompile`: has dbt parse the projects of the workers once."""
+"""`python -m app.warehouse.precompile`: parses the workers' dbt projects during installation."""
 
 import multiprocessing
+import os
 import tempfile
-from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from app.warehouse.dbt.invocation import Workspace
 
 
 def _duckdb(folder: Path) -> None:
-    with suppress(ModuleNotFoundError):  # production does without DuckDB
-        from app.warehouse.duckdb.dbt_backend import BACKEND
+    from app.warehouse.duckdb.dbt_backend import BACKEND
 
-        Workspace(folder, BACKEND).precompile()
+    Workspace(folder, BACKEND).precompile()
 
 
 def _trino(folder: Path) -> None:
@@ -22,18 +22,22 @@ def _trino(folder: Path) -> None:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as duckdb, tempfile.TemporaryDirectory() as trino:
-        # A process has one dbt adapter, as in the workers.
-        processes = [
-            multiprocessing.Process(target=_duckdb, args=(Path(duckdb),)),
-            multiprocessing.Process(target=_trino, args=(Path(trino),)),
-        ]
+    for name in [name for name in os.environ if name.startswith("DBT_")]:
+        del os.environ[name]  # dbt would apply the user's own target and profile
+    # Production installs do not include DuckDB.
+    precompilers = [_duckdb, _trino] if find_spec("duckdb") else [_trino]
+    with tempfile.TemporaryDirectory() as folder:
+        processes = []
+        for precompile in precompilers:
+            (own := Path(folder) / precompile.__name__).mkdir()
+            # Each process loads one dbt adapter, as workers do.
+            processes.append(multiprocessing.Process(target=precompile, args=(own,)))
         for process in processes:
             process.start()
         for process in processes:
             process.join()
     if any(process.exitcode for process in processes):
-        raise SystemExit(1)
+        raise SystemExit("dbt could not parse the projects of the workers.")
 
 
 if __name__ == "__main__":

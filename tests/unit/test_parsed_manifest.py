@@ -42,7 +42,10 @@ workspace("writes").precompile()
 kept = parsed_manifest.load(file)
 kept.macros["macro.asgard_worker.only_kept"] = next(iter(kept.macros.values()))
 parsed_manifest.save(file, kept)
-(folder / "reports.json").write_text(json.dumps([parsed, built("loads")]))
+reports = [parsed, built("loads")]
+file.write_bytes(file.read_bytes()[:1000])
+reports.append(built("finds a damaged one"))
+(folder / "reports.json").write_text(json.dumps(reports))
 """
 """Runs in its own process, since dbt keeps its connections for the whole one. A macro that only the
 kept manifest has shows which one the second build used."""
@@ -58,7 +61,8 @@ def test_a_kept_manifest_builds_as_a_parsed_one(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", BUILD_TWICE, str(tmp_path)], check=True)
     reports = (tmp_path / "reports.json").read_text()
     assert str(tmp_path) not in reports
-    parsed, loaded = map(lasting, json.loads(reports))
+    parsed, loaded, parsed_again = map(lasting, json.loads(reports))
+    assert parsed_again == parsed
     assert list(parsed["nodes"]) == ["model.asgard_worker.numbers"]
     assert loaded["macros"].keys() - parsed["macros"].keys() == {"macro.asgard_worker.only_kept"}
     assert loaded | {"macros": {}} == parsed | {"macros": {}}

@@ -134,12 +134,13 @@ class Workspace:
             raise self._backend.error(_failure(result))
 
     def precompile(self) -> None:
-        """Parse for all later workers."""
+        """Parse the project and store the manifest for later workers."""
         save(self._parsed_path, self._parse())
 
     @cached_property
     def _manifest(self) -> Manifest:
-        """Parse once at most, since neither the model's file nor a macro changes afterwards."""
+        """Load the stored manifest, or parse the project. This happens once, because neither the
+        model's file nor a macro changes afterwards."""
         from app.warehouse.dbt.closed_context import close_context
 
         close_context()
@@ -148,6 +149,9 @@ class Workspace:
     def _parse(self) -> Manifest:
         from dbt.cli.main import dbtRunner
 
+        from app.warehouse.dbt.closed_context import close_context
+
+        close_context()
         parsed = dbtRunner().invoke(["parse", "--no-partial-parse", *self._options()])
         if not parsed.success:
             raise self._backend.error(str(parsed.exception))
@@ -234,6 +238,7 @@ class Workspace:
             generated_at=now.generated_at,
             invocation_id=now.invocation_id,
             invocation_started_at=now.invocation_started_at,
+            env={},
         )
         [node] = manifest.nodes.values()
         node.raw_code = model.sql

@@ -33,6 +33,13 @@ def image() -> Iterator[Image]:
         shutil.rmtree(home)
 
 
+def test_it_has_what_dbt_parsed(image: Image) -> None:
+    [kept] = image.prefix.glob(
+        "venv/lib/python3*/site-packages/app/warehouse/dbt/__pycache__/*.msgpack"
+    )
+    assert kept.name.startswith("trino-")
+
+
 @pytest.fixture
 def production(image: Image, seaweedfs: SeaweedFs) -> dict[str, str]:
     """A lake that is there, and three engines at addresses where nobody listens."""
