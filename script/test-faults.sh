@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tests what happens when things die: gateways, the lakehouse, children, at random moments and in turn.
 # Every kind of run meets 20 random deaths of the gateway, the lakehouse, every child that works on
-# it and a connector. ASGARD_FAULT_SEED=N repeats one, and ASGARD_FAULT_DEATHS names other deaths.
+# it and a connector. ASGARD_FAULT_SEED=N repeats a run. ASGARD_FAULT_DEATHS selects other deaths.
 # Arguments go to pytest instead of the folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets a copy of the tree up with the newest Python on this machine, and runs the unit and contract
 # tests and the documents in it. PYTHON= names another one. Arguments go to pytest instead.
-# --fast leaves out the thorough tests, as that of script/test.sh does.
+# --fast leaves out the thorough tests, like script/test.sh --fast.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [[ "${1:-}" == "--help" ]]; then sed -n '2,4s/^# //p' "$0"; exit 0; fi

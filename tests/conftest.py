@@ -17,8 +17,8 @@ from app.lakehouse.embedded.lakehouse import EmbeddedLakehouse, embedded_lakehou
 from app.lakehouse.external import ExternalLakehouse
 from app.lakehouse.storage import ObjectStore
 
-# Most gateways of the tests need one kind of worker, or none. Those of tests/faults and of the demo
-# start all of them.
+# Most test gateways need at most one kind of worker. tests/faults and the demo set their own
+# environment and start every kind.
 os.environ.setdefault("WARM_WORKERS", "false")
 
 # How fast a busy machine makes examples says nothing about the code.

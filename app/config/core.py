@@ -51,8 +51,8 @@ class Core(Section):
     """Time limit for a body to arrive (408) and for a handler to respond (504). Time spent waiting
     for a run or a source is added."""
     warm_workers: bool = True
-    """Start a worker process of each kind with the gateway. Otherwise, a worker starts when it is
-    first needed: that request waits up to 4 s, and an idle embedded gateway takes 0.6 GB less
+    """Whether the gateway starts one worker of each kind at startup. If false, a worker starts when
+    it is first needed. That request waits up to 4 s. An idle embedded gateway then uses 0.6 GB less
     memory."""
     cors_origins: Annotated[tuple[Origin, ...], NoDecode, AsList] = Field(
         default=(), examples=["https://app.example.com"]

@@ -67,7 +67,7 @@ def serve(open_worker: Callable[[Message], Handlers]) -> None:
     handshake = channel.receive()
     if handshake is None:
         return
-    gc.disable()  # what is loaded from here to `freeze` stays, so searching it for garbage is vain
+    gc.disable()  # objects loaded before `freeze` live as long as the process
     try:
         handlers = open_worker(handshake)
     except Exception as error:  # noqa: BLE001 — the worker's outer edge

@@ -37,7 +37,7 @@ def stream(
     ],
 )
 def test_streams_with_one_key_are_refused(streams: list[ConfiguredStream]) -> None:
-    with pytest.raises(InvalidRequest, match="cannot tell the stream"):
+    with pytest.raises(InvalidRequest, match="cannot distinguish the stream"):
         require_distinct_keys(streams)
 
 

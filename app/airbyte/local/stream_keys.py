@@ -18,19 +18,23 @@ def stream_key(name: str, namespace: str | None) -> str:
 
 def require_distinct_keys(streams: Iterable["ConfiguredStream"]) -> None:
     """Raise `InvalidRequest` if two streams, or an incremental stream and a state of all streams,
-    have one key. The rows and states of one would be taken for those of the other. Nothing keeps
-    the states of other streams."""
+    share a key. The rows and states of one would be taken for those of the other. The states of
+    full-refresh streams are not stored."""
     seen: dict[str, str] = {}
     for stream in streams:
         key = stream_key(stream.name, stream.namespace)
         shown = f"{stream.name} of {stream.namespace}" if stream.namespace else stream.name
-        other = seen.get(key)
         if key in (GLOBAL, LEGACY) and stream.sync_mode.source_mode == "incremental":
-            other = f"the state {key}"
-        if other:
             raise InvalidRequest(
-                f"The embedded engine cannot tell the stream {shown} from {other}: both are "
-                f"known as {key}.",
+                f"The embedded engine cannot distinguish the stream {shown} from the state of all "
+                f"streams: both use the key {key}.",
+                hint="Sync this stream with a full refresh, or use Airbyte.",
+                stream=stream.name,
+            )
+        if other := seen.get(key):
+            raise InvalidRequest(
+                f"The embedded engine cannot distinguish the stream {shown} from {other}: both use "
+                f"the key {key}.",
                 hint="Leave one of them out, or use Airbyte.",
                 stream=stream.name,
             )
