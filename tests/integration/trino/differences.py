@@ -18,6 +18,7 @@ ON_NESSIE: dict[str, str] = {
     "test_a_runs_snapshot_is_found_behind_later_ones": _HISTORY,
     "test_a_replacement_is_one_snapshot_with_the_runs_id": _HISTORY,
     "test_old_snapshots_expire_with_the_files_that_only_they_use": "nessie-gc deletes files",
+    "test_uncommitted_files_of_a_dead_run_are_removed": "nessie-gc deletes files",
     "test_a_dropped_table_takes_its_files_along": "files die by nessie-gc",
     "test_a_replacement_removes_delete_files_of_other_engines": "DuckDB, which the test "
     "deletes with, breaks on Nessie's answer; Trino's delete files: test_trino_engine",
