@@ -28,6 +28,11 @@ class LateCommit:
     arrive: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Future[bytes] = field(default_factory=asyncio.Future)
 
+    async def lose_the_connection(self, table: str, run_id: str, *values: int) -> None:
+        """Append the values. The commit is held, and its sender gives up."""
+        with pytest.raises(EngineUnreachable):
+            await append(Catalog(self.lake), table, run_id, *values)
+
     async def made(self) -> bytes:
         """Let it arrive. Return the catalog's answer."""
         self.arrive.set()
@@ -122,8 +127,7 @@ def leftovers(lakehouse) -> Leftovers:
 async def test_a_commit_that_arrives_late_finds_its_files(lakehouse, table, leftovers):
     run_id = uuid4().hex
     async with late_commit(lakehouse.lake, table) as held:
-        with pytest.raises(EngineUnreachable):
-            await append(Catalog(held.lake), table, run_id, 3)
+        await held.lose_the_connection(table, run_id, 3)
         assert await read(lakehouse.catalog, table) == [1, 2]
         await leftovers.note(table, run_id)
         assert b" 200 " in await held.made()
@@ -139,8 +143,7 @@ async def test_a_late_commit_that_was_replaced_keeps_its_files_in_the_history(
 ):
     run_id = uuid4().hex
     async with late_commit(lakehouse.lake, table) as held:
-        with pytest.raises(EngineUnreachable):
-            await append(Catalog(held.lake), table, run_id, 3)
+        await held.lose_the_connection(table, run_id, 3)
         await leftovers.note(table, run_id)
         assert b" 200 " in await held.made()
     await lakehouse.catalog.run(
@@ -162,8 +165,7 @@ async def test_files_stay_where_the_catalog_forbids_to_delete_them(lakehouse, ta
     """Nessie shows only the newest snapshot, and others may need the files."""
     run_id = uuid4().hex
     async with late_commit(lakehouse.lake, table) as held:
-        with pytest.raises(EngineUnreachable):
-            await append(Catalog(held.lake), table, run_id, 3)
+        await held.lose_the_connection(table, run_id, 3)
         await lakehouse.catalog.run(
             lambda c: (
                 c.load_table(table)
@@ -204,8 +206,7 @@ async def test_a_commit_after_that_of_another_run_is_refused_and_its_files_are_d
 ):
     run_id = uuid4().hex
     async with late_commit(lakehouse.lake, table) as held:
-        with pytest.raises(EngineUnreachable):
-            await append(Catalog(held.lake), table, run_id, 3)
+        await held.lose_the_connection(table, run_id, 3)
         await leftovers.note(table, run_id)
         assert len(await files_of(lakehouse.catalog, table, run_id)) == 1
         await append(lakehouse.catalog, table, uuid4().hex, 4)
