@@ -124,7 +124,7 @@ class Catalog:
         )
 
     async def drop_view(self, name: str) -> bool:
-        """Return False if there is no such view, also if a table has the name."""
+        """Drop the view. Return False if no view has the name, even if a table has it."""
         return await self._change(
             lambda catalog: _if_found(lambda: _drop_view(catalog, name)) or False
         )
