@@ -167,7 +167,6 @@ class DuckDbEngine:
                 existing = await self._existing(spec)
                 columns = after_run(_columns(built), self._retained(spec, existing))
                 await self._views.prepare(spec.table, existing, columns, control)
-                await control.fence()
                 output = await self._publish(spec, control, worker, built)
                 await artifacts.uploaded()
             with contextlib.suppress(AsgardError):
@@ -213,10 +212,12 @@ class DuckDbEngine:
     ) -> RunOutput:
         catalog = self._catalog
         if spec.materialization.is_view:
+            await control.fence()
             return await self._publish_view(spec, control, _columns(built))
         if (view := await catalog.view(spec.table)) is None:
             return await self._publish_table(spec, control, worker)
         require_replace(spec.replace, spec.table, "view")
+        await control.fence()
         async with without_view(catalog, view, control):
             return await self._publish_table(spec, control, worker)
 
