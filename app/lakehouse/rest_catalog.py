@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from pyiceberg.schema import Schema
     from pyiceberg.table import (
         CommitTableResponse,
-        CreateTableTransaction,
         StagedTable,
         Table,
     )
@@ -242,21 +241,22 @@ class TimedRestCatalog(RestCatalog):
             self._commit.last_column_id = None
         return response.model_copy(update={"metadata": _harmless(response.metadata)})
 
-    def create_table_transaction(
+    def _create_table(
         self,
         identifier: "str | Identifier",
         schema: "Schema | pa.Schema",
         location: str | None = None,
         *more: Any,
         **options: Any,
-    ) -> "CreateTableTransaction":
-        """Name the location. SeaweedFS would choose another one for a second writer that creates
-        the table at the same time, and Asgard would then refuse the table."""
+    ) -> TableResponse:
+        """Name the location. SeaweedFS chooses another one if files are already there, from a
+        second writer that creates the table at the same time or from a creation that died, and
+        Asgard would then refuse the table."""
         location = location or self._places.location_of(self.identifier_to_tuple(identifier))
-        transaction: CreateTableTransaction = super().create_table_transaction(
+        response: TableResponse = super()._create_table(
             identifier, schema, location, *more, **options
         )
-        return transaction
+        return response
 
     def _response_to_table(
         self, identifier_tuple: tuple[str, ...], table_response: TableResponse

@@ -12,6 +12,7 @@ from app.failure import FailureCause
 from app.lakehouse import rest_catalog
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog, Column
 from app.lakehouse.connection import Lake
+from app.lakehouse.storage import open_client
 
 ROWS = pa.table({"id": [1, 2, 3], "name": ["a", "b", "c"]})
 
@@ -290,3 +291,22 @@ async def test_two_writers_that_create_a_table_at_once_get_the_same_location(lak
 
     first, second = await asyncio.to_thread(create)
     assert first == second
+
+
+async def test_a_table_is_created_where_a_creation_that_died_left_files(lakehouse):
+    """SeaweedFS offers a new table another folder if files are in its own."""
+    name = f"gold.t{uuid4().hex[:8]}"
+    bucket, folder = lakehouse.lake.catalog.warehouse, name.replace(".", "/")
+    await asyncio.to_thread(
+        open_client(lakehouse.lake.s3).put_object,
+        Bucket=bucket,
+        Key=f"{folder}/metadata/{uuid4().hex}.metadata.json",
+        Body=b"{}",
+    )
+
+    def create(catalog) -> tuple[str, int]:
+        table = catalog.create_table_if_not_exists(name, ROWS.schema)
+        table.append(ROWS)
+        return table.location(), catalog.load_table(name).scan().to_arrow().num_rows
+
+    assert await lakehouse.catalog.run(create) == (f"s3://{bucket}/{folder}", 3)
