@@ -38,6 +38,7 @@ class SharedLog:
         self._write_lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[object]] = set()
         self._expiry: asyncio.Task[None] | None = None
+        self._new_rows: list[Row] = []
         self._begun = 0
         self._answered = 0
         self._failures = 0
@@ -75,24 +76,35 @@ class SharedLog:
         async with self._write_lock:  # first come, first served within this process
             self._share_failure(failures)
             await self._give_way()
-            deadline = time.monotonic() + WRITE_TIMEOUT
-            while time.monotonic() < deadline:
-                async with self._log_lock:
-                    new_rows = await self._read_changes()
-                    if new_rows:
-                        self._rivals_seen = time.monotonic()
-                    rows = make(new_rows)
-                    if not rows:
-                        return
-                    started = time.monotonic()
-                    result = await self._append(rows, commit_id)
-                    if result is CommitResult.DONE:
-                        self._apply(rows, False)
-                        self._won(time.monotonic() - started)
-                        return
-                self._catalog.telemetry.commit_again("records", result.value)
-                await asyncio.sleep(random.uniform(0.001, 0.02))  # noqa: S311
-            raise EngineUnreachable(f"The table {self._name} is too busy to write to.")
+            self._new_rows = []
+            try:
+                await self._write_in_turn(commit_id, make)
+            finally:
+                self._new_rows = []
+
+    async def _write_in_turn(
+        self, commit_id: str, make: Callable[[Sequence[Row]], Sequence[Row]]
+    ) -> None:
+        deadline = time.monotonic() + WRITE_TIMEOUT
+        while time.monotonic() < deadline:
+            async with self._log_lock:
+                await self._read_changes()
+                # Readers may have read the rows of an unanswered commit meanwhile.
+                new_rows, self._new_rows = self._new_rows, []
+                if new_rows:
+                    self._rivals_seen = time.monotonic()
+                rows = make(new_rows)
+                if not rows:
+                    return
+                started = time.monotonic()
+                result = await self._append(rows, commit_id)
+                if result is CommitResult.DONE:
+                    self._apply(rows, False)
+                    self._won(time.monotonic() - started)
+                    return
+            self._catalog.telemetry.commit_again("records", result.value)
+            await asyncio.sleep(random.uniform(0.001, 0.02))  # noqa: S311
+        raise EngineUnreachable(f"The table {self._name} is too busy to write to.")
 
     async def _append(self, rows: Sequence[Row], commit_id: str) -> CommitResult:
         def append(_: object) -> CommitResult:
@@ -100,7 +112,7 @@ class SharedLog:
 
         return await self._catalog.run(append)
 
-    async def _read_changes(self) -> Sequence[Row]:
+    async def _read_changes(self) -> None:
         self._begun += 1
         number = self._begun
         try:
@@ -112,7 +124,8 @@ class SharedLog:
         self._apply(changes.rows, changes.reset)
         self._log.accept(changes)
         self._answered = number
-        return changes.rows
+        if self._write_lock.locked():
+            self._new_rows += changes.rows
 
     def _share_failure(self, failures: int) -> None:
         """Raise `EngineUnreachable` if the catalog has failed again since there were `failures`."""

@@ -215,6 +215,23 @@ async def test_a_commit_whose_answer_was_lost_is_found_and_not_repeated(lakehous
     assert rows == 2
 
 
+async def test_a_commit_that_readers_saw_first_is_not_repeated(lakehouse, table, kind):
+    """Readers of the same process find the row before its writer asks again."""
+    await table.open()
+    async with losing_one_answer(lakehouse.lake, f"/tables/{kind}".encode()) as lake:
+        unlucky = RecordTable(Catalog(lake), kind, Doc)
+
+        async def read() -> None:
+            while await unlucky.get("a") is None:
+                pass
+
+        reading = [asyncio.create_task(read()) for _ in range(4)]
+        record = await unlucky.insert("a", Doc(name="one"), "me")
+        await asyncio.gather(*reading)
+    assert (record.version, record.doc.name) == (1, "one")
+    assert await table.all() == [record]
+
+
 async def test_a_writer_that_never_wins_gives_up_with_503(table, monkeypatch):
     await table.open()
     monkeypatch.setattr(shared_log, "WRITE_TIMEOUT", 0.1)
