@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 class AuditLedger:
     def __init__(self, catalog: "Catalog", namespace: str = "asgard") -> None:
-        self._log = SharedLog(catalog, RecordLog(namespace, KIND, EXTRA), self._apply)
+        self._log = SharedLog(catalog, RecordLog(namespace, KIND, EXTRA), self._parse, self._apply)
         self._records: dict[str, AuditRecord] = {}
 
     async def refresh(self) -> None:
@@ -43,17 +43,28 @@ class AuditLedger:
 
         await self._log.write(commit_id, rows)
 
-    def _apply(self, rows: Sequence[Row], reset: bool) -> None:
-        if reset:
-            self._records.clear()
-        for row in rows:
+    def _parse(self, rows: Sequence[Row], reset: bool) -> list[AuditRecord]:
+        known = () if reset else self._records
+        records: list[AuditRecord] = []
+        for row in sorted(rows, key=lambda row: row.created_at)[-MOST_IN_MEMORY:]:
+            if row.id in known:
+                continue
             try:
-                self._records[row.id] = AuditRecord.model_validate_json(row.doc)
+                records.append(AuditRecord.model_validate_json(row.doc))
             except ValidationError:
                 log.error("audit_unreadable", id=row.id)
+        return records
+
+    def _apply(self, records: Sequence[AuditRecord], reset: bool) -> None:
+        if reset:
+            self._records.clear()
+        self._records.update((item.id, item) for item in records)
         if len(self._records) > MOST_IN_MEMORY:
-            newest = sorted(self._records.values(), key=lambda item: item.at)[-MOST_IN_MEMORY:]
-            self._records = {item.id: item for item in newest}
+            self._records = {item.id: item for item in _newest(self._records.values())}
+
+
+def _newest(records: Iterable[AuditRecord]) -> list[AuditRecord]:
+    return sorted(records, key=lambda item: item.at)[-MOST_IN_MEMORY:]
 
 
 def _row(item: AuditRecord, commit_id: str) -> Row:

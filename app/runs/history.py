@@ -38,11 +38,19 @@ class EndedRun:
         return Run.model_validate_json(self.doc)
 
 
+@dataclass(frozen=True, slots=True)
+class ParsedRun:
+    """`outputs` names what a successful run wrote, and is None if the run cannot be read."""
+
+    ended: EndedRun
+    outputs: frozenset[str] | None
+
+
 class RunHistory:
     """Ended runs never change: a run in memory is correct whatever the catalog says."""
 
     def __init__(self, catalog: "Catalog", namespace: str = "asgard") -> None:
-        self._log = SharedLog(catalog, RecordLog(namespace, KIND, EXTRA), self._apply)
+        self._log = SharedLog(catalog, RecordLog(namespace, KIND, EXTRA), self._parse, self._apply)
         self._runs: dict[str, EndedRun] = {}
         self._latest_of_subject: dict[str, EndedRun] = {}
         self._latest_success: dict[str, EndedRun] = {}
@@ -78,39 +86,58 @@ class RunHistory:
 
         await self._log.write(commit_id, rows)
 
-    def _apply(self, rows: Sequence[Row], reset: bool) -> None:
+    def _parse(self, rows: Sequence[Row], reset: bool) -> list[ParsedRun]:
+        known = {} if reset else self._runs
+        return [
+            ParsedRun(ended, _outputs(ended))
+            for ended in map(_ended, rows)
+            if ended.run_id not in known or known[ended.run_id].version < ended.version
+        ]
+
+    def _apply(self, parsed: Sequence[ParsedRun], reset: bool) -> None:
         if reset:
             self._runs.clear()
             self._latest_of_subject.clear()
             self._latest_success.clear()
-        for row in rows:
-            previous = self._runs.get(row.id)
-            if previous is not None and previous.version >= row.version:
-                continue
-            try:
-                self._index(row)
-            except ValidationError:
-                # Listing it would fail, too. The other runs must stay.
-                self._runs.pop(row.id, None)
-                log.error("run_unreadable", id=row.id, version=row.version)
+        for item in parsed:
+            previous = self._runs.get(item.ended.run_id)
+            if previous is None or previous.version < item.ended.version:
+                self._index(item)
 
-    def _index(self, row: Row) -> None:
-        ended = EndedRun(
-            run_id=row.id,
-            version=row.version,
-            created_at=row.created_at,
-            kind=row.extra["kind"] or "",
-            state=row.extra["state"] or "",
-            target=row.extra["target"] or "",
-            subject_id=row.extra["subject_id"],
-            doc=row.doc,
-        )
-        self._runs[row.id] = ended
+    def _index(self, item: ParsedRun) -> None:
+        ended = item.ended
+        if item.outputs is None:
+            # Listing it would fail, too. The other runs must stay.
+            self._runs.pop(ended.run_id, None)
+            return
+        self._runs[ended.run_id] = ended
         if ended.subject_id is not None:
             _keep_newest(self._latest_of_subject, ended.subject_id, ended)
-        if ended.state == RunState.SUCCEEDED:
-            for name in outputs_of(ended.read()):
-                _keep_newest(self._latest_success, name, ended)
+        for name in item.outputs:
+            _keep_newest(self._latest_success, name, ended)
+
+
+def _ended(row: Row) -> EndedRun:
+    return EndedRun(
+        run_id=row.id,
+        version=row.version,
+        created_at=row.created_at,
+        kind=row.extra["kind"] or "",
+        state=row.extra["state"] or "",
+        target=row.extra["target"] or "",
+        subject_id=row.extra["subject_id"],
+        doc=row.doc,
+    )
+
+
+def _outputs(ended: EndedRun) -> frozenset[str] | None:
+    if ended.state != RunState.SUCCEEDED:
+        return frozenset()
+    try:
+        return frozenset(outputs_of(ended.read()))
+    except ValidationError:
+        log.error("run_unreadable", id=ended.run_id, version=ended.version)
+        return None
 
 
 def outputs_of(run: Run) -> set[str]:

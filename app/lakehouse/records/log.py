@@ -4,10 +4,11 @@ threads.
 Readers compare sets of data files, not snapshot chains: expiry, compaction and Nessie break those.
 """
 
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from app.errors import EngineUnreachable
+from app.lakehouse.records import compaction
+from app.lakehouse.records.compaction import Rewrite
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.catalog.rest import RestCatalog
     from pyiceberg.io import FileIO
-    from pyiceberg.manifest import DataFile
+    from pyiceberg.manifest import DataFile, ManifestFile
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table
     from pyiceberg.table.metadata import TableMetadata
@@ -30,6 +33,10 @@ log = structlog.get_logger()
 COMMIT_ID_PROPERTY = "asgard.commit_id"
 KEPT_SNAPSHOTS = 20
 EXPIRE_EVERY = 50
+MOST_FILES = 100
+BATCH_ROWS = 1_000
+READERS_DONE_AFTER = 900.0
+"""Seconds after which no reader uses the files of a former snapshot."""
 TABLE_PROPERTIES = {
     # A lost race must be checked again by us, not repeated blindly by pyiceberg.
     "commit.retry.num-retries": "0",
@@ -57,6 +64,11 @@ class Row:
     extra: Mapping[str, str | None] = field(default_factory=dict)
     """Columns that only this kind has, for filters in queries of the table."""
 
+    @property
+    def is_superseded(self) -> bool:
+        """Return whether compaction removed the document because a newer version exists."""
+        return not self.doc and self.op == "put"
+
 
 COLUMNS = tuple(name for name in Row.__dataclass_fields__ if name != "extra")
 
@@ -69,8 +81,12 @@ class Changes:
     reset: bool = False
     """Whether the rows are all rows of the table, because it is another table now."""
     table: "Table | None" = None
-    manifests: frozenset[str] = frozenset()
-    files: frozenset[str] = frozenset()
+    manifests: "Mapping[str, frozenset[str]]" = field(default_factory=dict)
+    """The paths of all manifests, with the data files that each one lists."""
+
+    @property
+    def files(self) -> set[str]:
+        return set().union(*self.manifests.values())
 
 
 class CommitResult(Enum):
@@ -80,15 +96,26 @@ class CommitResult(Enum):
     """The catalog did not answer. `refresh` shows whether the rows are in the table."""
 
 
+@dataclass(frozen=True)
+class ReplacedFiles:
+    """Files that no snapshot after `sequence_number` refers to."""
+
+    at: float
+    sequence_number: int
+    paths: Sequence[str]
+
+
 class RecordLog:
-    """`refresh`, `accept` and `append` must not overlap, so their callers hold one lock for all."""
+    """`refresh`, `accept`, `append` and `replace` must not overlap, so their callers hold one lock
+    for all. `replace` and `expire` must not overlap each other either."""
 
     def __init__(self, namespace: str, kind: str, extra: tuple[str, ...] = ()) -> None:
         self.identifier = (namespace, kind)
         self._extra = extra
         self._table: Table | None = None
         self._files: set[str] = set()
-        self._manifests: set[str] = set()
+        self._manifests: Mapping[str, frozenset[str]] = {}
+        self._replaced: list[ReplacedFiles] = []
 
     def refresh(self, catalog: "RestCatalog") -> Changes:
         """Return the rows that were not yet read."""
@@ -102,19 +129,18 @@ class RecordLog:
         if previous is not None and previous.metadata_location == table.metadata_location:
             return Changes()
         reset = previous is None or previous.metadata.table_uuid != table.metadata.table_uuid
-        seen = set() if reset else self._manifests
-        manifests, files = _data_files(table, seen)
-        unseen = sorted(files if reset else files - self._files)
-        rows = _read(table.io, unseen)
-        return Changes(rows, reset, table, frozenset(manifests), frozenset(files))
+        manifests = _data_files(table, {} if reset else self._manifests)
+        found = Changes((), reset, table, manifests)
+        unseen = sorted(found.files if reset else found.files - self._files)
+        return replace(found, rows=_read(table.io, unseen))
 
     def accept(self, changes: Changes) -> None:
         """Mark the changes as read. Call this only when nothing can fail any more: accepted rows
         are never read again."""
         if changes.table is None:
             return
-        self._files = set(changes.files) if changes.reset else self._files | changes.files
-        self._manifests, self._table = set(changes.manifests), changes.table
+        self._files, self._manifests = changes.files, changes.manifests
+        self._table = changes.table
 
     def append(self, rows: Sequence[Row], commit_id: str) -> CommitResult:
         """Append the rows in one commit, but only to the state that the last `refresh` read."""
@@ -162,6 +188,63 @@ class RecordLog:
         return CommitResult.DONE
 
     @property
+    def is_crowded(self) -> bool:
+        """Return whether the table has so many data files that a start slows down."""
+        snapshot = self._table.current_snapshot() if self._table is not None else None
+        if snapshot is None or snapshot.summary is None:
+            return False
+        return int(snapshot.summary.additional_properties.get("total-data-files", 0)) >= MOST_FILES
+
+    def rewrite(self, catalog: "RestCatalog") -> Rewrite | None:
+        """Write the small data files as one, for `replace`."""
+        return compaction.rewrite(catalog.load_table(self.identifier))
+
+    def has(self, rewrite: Rewrite) -> bool:
+        """Return whether the files to be replaced are all in the state that was read last."""
+        return {file.file_path for file in rewrite.replaced} <= self._files
+
+    def replace(self, rewrite: Rewrite) -> CommitResult:
+        """Replace the files in one commit, but only in the state that the last `refresh` read.
+        Otherwise rows that this reader has not seen would count as read."""
+        from pyiceberg.exceptions import (
+            CommitFailedException,
+            CommitStateUnknownException,
+            ServerError,
+            ServiceUnavailableError,
+            ValidationException,
+        )
+        from requests.exceptions import RequestException
+
+        table = self._table
+        if table is None:
+            return CommitResult.STALE
+        table.metadata = _without_history(table.metadata)
+        try:
+            sequence_number = compaction.commit(table, rewrite)
+        except (CommitFailedException, ValidationException):
+            return CommitResult.STALE
+        except (
+            CommitStateUnknownException,
+            ServerError,
+            ServiceUnavailableError,
+            RequestException,
+        ) as error:
+            log.warning("commit_unanswered", table=".".join(self.identifier), error=str(error))
+            return CommitResult.UNKNOWN
+        replaced = [file.file_path for file in rewrite.replaced]
+        if sequence_number is not None and not _keeps_files(table):
+            self._replaced.append(ReplacedFiles(time.monotonic(), sequence_number, replaced))
+        self._files -= set(replaced)
+        self._files |= {file.file_path for file in rewrite.written}
+        return CommitResult.DONE
+
+    def discard(self, catalog: "RestCatalog", rewrite: Rewrite) -> None:
+        """Delete the written files, except those that are in the table after all."""
+        table = catalog.load_table(self.identifier)
+        live = {file.file_path for file in compaction.live_files(table)}
+        self._discard(table.io, [f.file_path for f in rewrite.written if f.file_path not in live])
+
+    @property
     def is_long(self) -> bool:
         """Return whether the table has so many snapshots that commits slow down: 84 ms at 100, 651
         ms at 1,000."""
@@ -180,6 +263,20 @@ class RecordLog:
             table.maintenance.expire_snapshots().by_ids(expired).commit()
         except (CommitFailedException, ValidationException):
             log.debug("expiry_lost_race", table=".".join(self.identifier))
+        self._delete_replaced(table)
+
+    def _delete_replaced(self, table: "Table") -> None:
+        """Delete replaced files that no snapshot and no reader uses any more."""
+        oldest = min(snapshot.sequence_number or 0 for snapshot in table.metadata.snapshots)
+        before = time.monotonic() - READERS_DONE_AFTER
+        unused = [
+            files
+            for files in self._replaced
+            if files.at <= before and files.sequence_number <= oldest
+        ]
+        for files in unused:
+            self._discard(table.io, list(files.paths))
+            self._replaced.remove(files)
 
     def _create(self, catalog: "RestCatalog") -> "Table":
         from pyiceberg.exceptions import (
@@ -257,18 +354,25 @@ def _without_history(metadata: "TableMetadata") -> "TableMetadata":
     return metadata.model_copy(update={"snapshots": retained, "snapshot_log": []})
 
 
-def _data_files(table: "Table", seen: set[str]) -> tuple[set[str], set[str]]:
-    """Return the paths of all manifests, and the data files listed in those not yet read."""
+def _keeps_files(table: "Table") -> bool:
+    """Return whether the catalog forbids deletions. On Nessie, other branches may need the
+    files."""
+    return table.metadata.properties.get("gc.enabled", "true") == "false"
+
+
+def _data_files(table: "Table", known: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    """Return the paths of all manifests with their data files. Only unknown ones are read."""
     snapshot = table.current_snapshot()
-    if snapshot is None:
-        return set(), set()
-    manifests = snapshot.manifests(table.io)
-    files: set[str] = set()
-    for manifest in manifests:
-        if manifest.manifest_path not in seen:
-            entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)
-            files.update(entry.data_file.file_path for entry in entries)
-    return {manifest.manifest_path for manifest in manifests}, files
+    paths: dict[str, frozenset[str]] = {}
+    for manifest in snapshot.manifests(table.io) if snapshot is not None else ():
+        path = manifest.manifest_path
+        paths[path] = known[path] if path in known else _listed(manifest, table.io)
+    return paths
+
+
+def _listed(manifest: "ManifestFile", io: "FileIO") -> frozenset[str]:
+    entries = manifest.fetch_manifest_entry(io, discard_deleted=True)
+    return frozenset(entry.data_file.file_path for entry in entries)
 
 
 def _read(io: "FileIO", paths: list[str]) -> list[Row]:
@@ -281,12 +385,13 @@ def _read(io: "FileIO", paths: list[str]) -> list[Row]:
 def _read_file(io: "FileIO", path: str) -> list[Row]:
     import pyarrow.parquet as pq
 
+    rows: list[Row] = []
     with io.new_input(path).open() as source:
-        rows: list[dict[str, Any]] = pq.ParquetFile(source).read().to_pylist()
-    return [
-        Row(
-            **{name: row.pop(name) for name in COLUMNS},
-            extra=row,
-        )
-        for row in rows
-    ]
+        # In batches, because other threads wait while one becomes objects.
+        for batch in pq.ParquetFile(source).iter_batches(batch_size=BATCH_ROWS):
+            rows += map(_row, batch.to_pylist())
+    return rows
+
+
+def _row(values: dict[str, Any]) -> Row:
+    return Row(**{name: values.pop(name) for name in COLUMNS}, extra=values)

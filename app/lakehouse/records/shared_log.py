@@ -4,40 +4,55 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
 
-from app.errors import AsgardError, EngineUnreachable
-from app.lakehouse.records.log import CommitResult, RecordLog, Row
+from app.errors import EngineUnreachable
+from app.lakehouse.records.compaction import Rewrite
+from app.lakehouse.records.log import Changes, CommitResult, RecordLog, Row
 from app.redaction import within
 
 if TYPE_CHECKING:
+    from pyiceberg.catalog.rest import RestCatalog
+
     from app.lakehouse.catalog import Catalog
 
 T = TypeVar("T")
+P = TypeVar("P")
 log = structlog.get_logger()
 
 WRITE_TIMEOUT = 30.0
 """Seconds for which a write may lose races before it fails with 503."""
 RIVALS_ACTIVE_FOR = 1.0
+COMPACTION_ATTEMPTS = 10
+MAINTENANCE_PAUSE = 60.0
+"""Seconds after a maintenance that failed or found nothing to do."""
 
 
-class SharedLog:
-    """Calls `apply(rows, reset)` with all rows. With `reset`, `apply` discards the earlier rows.
-    Rows on which it raises are passed again at the next refresh."""
+class SharedLog(Generic[P]):
+    """Calls `parse(rows, reset)` in a thread with all rows, because it takes long, and then
+    `apply(parsed, reset)`. With `reset`, `apply` discards the earlier rows. Rows on which one of
+    them raises are passed again at the next refresh. A row may be passed more than once."""
 
     def __init__(
-        self, catalog: "Catalog", log: RecordLog, apply: Callable[[Sequence[Row], bool], None]
+        self,
+        catalog: "Catalog",
+        log: RecordLog,
+        parse: Callable[[Sequence[Row], bool], P],
+        apply: Callable[[P, bool], None],
     ) -> None:
         self._catalog = catalog
         self._log = log
+        self._parse = parse
         self._apply = apply
         self._name = ".".join(log.identifier)
         self._log_lock = asyncio.Lock()
         self._write_lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[object]] = set()
-        self._expiry: asyncio.Task[None] | None = None
+        self._maintenance: asyncio.Task[None] | None = None
+        self._maintained_until = 0.0
         self._new_rows: list[Row] = []
         self._begun = 0
         self._answered = 0
@@ -99,7 +114,7 @@ class SharedLog:
                 started = time.monotonic()
                 result = await self._append(rows, commit_id)
                 if result is CommitResult.DONE:
-                    self._apply(rows, False)
+                    self._apply(self._parse(rows, False), False)
                     self._won(time.monotonic() - started)
                     return
             self._catalog.telemetry.commit_again("records", result.value)
@@ -116,16 +131,21 @@ class SharedLog:
         self._begun += 1
         number = self._begun
         try:
-            changes = await self._catalog.run(self._log.refresh)
+            changes, parsed = await self._catalog.run(self._changes)
         except EngineUnreachable as error:
             self._failures += 1
             self._failure = error.detail
             raise
-        self._apply(changes.rows, changes.reset)
+        self._apply(parsed, changes.reset)
         self._log.accept(changes)
         self._answered = number
         if self._write_lock.locked():
             self._new_rows += changes.rows
+
+    def _changes(self, catalog: "RestCatalog") -> tuple[Changes, P]:
+        changes = self._log.refresh(catalog)
+        rows = [row for row in changes.rows if not row.is_superseded]
+        return changes, self._parse(rows, changes.reset)
 
     def _share_failure(self, failures: int) -> None:
         """Raise `EngineUnreachable` if the catalog has failed again since there were `failures`."""
@@ -142,14 +162,58 @@ class SharedLog:
         now = time.monotonic()
         if now - self._rivals_seen < RIVALS_ACTIVE_FOR:
             self._way_given_until = now + took * random.uniform(0.5, 1.5)  # noqa: S311
-        if self._log.is_long and (self._expiry is None or self._expiry.done()):
-            self._expiry = asyncio.create_task(self._expire())
+        is_due = self._log.is_long or self._log.is_crowded
+        is_idle = self._maintenance is None or self._maintenance.done()
+        if is_due and is_idle and now >= self._maintained_until:
+            self._maintenance = asyncio.create_task(self._maintain())
 
-    async def _expire(self) -> None:
+    async def _maintain(self) -> None:
         try:
-            await self._catalog.run(self._log.expire)
-        except AsgardError as error:
-            log.warning("expiry_failed", table=self._name, error=error.detail)
+            if self._log.is_long:
+                await self._catalog.run(self._log.expire)
+            while self._log.is_crowded:
+                if not await self._compact():
+                    self._maintained_until = time.monotonic() + MAINTENANCE_PAUSE
+                    break
+        except Exception as error:  # noqa: BLE001 - The table works without maintenance.
+            self._maintained_until = time.monotonic() + MAINTENANCE_PAUSE
+            log.warning("maintenance_failed", table=self._name, error=repr(error))
+
+    async def _compact(self) -> bool:
+        """Rewrite small data files while writers go on, and wait only for the commit's turn. Return
+        whether it was done."""
+        rewrite = await self._catalog.run(self._log.rewrite)
+        if rewrite is None:
+            return False
+        try:
+            result = await self._replace(rewrite)
+        except Exception:
+            await self._discard(rewrite)
+            raise
+        if result is CommitResult.STALE:
+            await self._discard(rewrite)
+        return result is CommitResult.DONE
+
+    async def _replace(self, rewrite: Rewrite) -> CommitResult:
+        for attempt in range(COMPACTION_ATTEMPTS):
+            result = await self._shielded(self._replace_once(rewrite))
+            if result is not None:
+                return result
+            await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311
+        return CommitResult.STALE
+
+    async def _replace_once(self, rewrite: Rewrite) -> CommitResult | None:
+        """Return None after a race that was lost to a writer. Another compaction makes the rewrite
+        stale."""
+        async with self._log_lock:
+            await self._read_changes()
+            if not self._log.has(rewrite):
+                return CommitResult.STALE
+            result = await self._catalog.run(lambda _: self._log.replace(rewrite))
+            return None if result is CommitResult.STALE else result
+
+    async def _discard(self, rewrite: Rewrite) -> None:
+        await self._catalog.run(partial(self._log.discard, rewrite=rewrite))
 
     async def _shielded(self, work: Coroutine[object, object, T]) -> T:
         """Finish the work even if the caller is cancelled, so that the lock is kept until the

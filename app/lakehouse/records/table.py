@@ -4,6 +4,7 @@ never an overwrite."""
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import structlog
@@ -44,6 +45,14 @@ class Record(Generic[M]):
         return made
 
 
+@dataclass(frozen=True)
+class ParsedRow(Generic[M]):
+    """`record` is None for a deletion, and if no version can be read."""
+
+    row: Row
+    record: Record[M] | None
+
+
 Check = Callable[[Mapping[str, Record[M]]], None]
 """Gets exactly the records on which the write will be committed. Raises to refuse the write."""
 
@@ -56,7 +65,7 @@ class RecordTable(Generic[M]):
     ) -> None:
         self.kind = kind
         self._model = model
-        self._log = SharedLog(catalog, RecordLog(namespace, kind), self._apply)
+        self._log = SharedLog(catalog, RecordLog(namespace, kind), self._parse, self._apply)
         self._records: dict[str, Record[M]] = {}
         self._versions: dict[str, int] = {}
         self._deleted: set[str] = set()
@@ -129,7 +138,8 @@ class RecordTable(Generic[M]):
         expected_version: int | None = None,
         check: Check[M] | None = None,
     ) -> None:
-        """Delete a record by appending a row. Its earlier versions stay in the table."""
+        """Delete a record by appending a row. Its earlier versions stay in the table until
+        compaction removes them."""
 
         def remove(commit_id: str) -> Row:
             previous = self._current(record_id, expected_version)
@@ -143,17 +153,19 @@ class RecordTable(Generic[M]):
 
     async def _write(self, make: Callable[[str], Row]) -> Row:
         commit_id = new_commit_id()
-        written: list[Row] = []
+        attempts: list[Row] = []
 
         def rows(new_rows: Sequence[Row]) -> Sequence[Row]:
-            written[:] = [row for row in new_rows if row.commit_id == commit_id]
-            if written:
+            committed = {row.version for row in new_rows if row.commit_id == commit_id}
+            if committed:
+                # The row that was read may have lost its document to a compaction.
+                attempts[:] = [row for row in attempts if row.version in committed]
                 return ()
-            written.append(make(commit_id))
-            return written
+            attempts.append(make(commit_id))
+            return attempts[-1:]
 
         await self._log.write(commit_id, rows)
-        return written[0]
+        return attempts[-1]
 
     def _current(self, record_id: str, expected_version: int | None) -> Record[M]:
         current = self._records.get(record_id)
@@ -210,26 +222,26 @@ class RecordTable(Generic[M]):
             doc=self._model.model_validate_json(row.doc),
         )
 
-    def _apply(self, rows: Sequence[Row], reset: bool) -> None:
-        if reset:
-            self._records.clear()
-            self._versions.clear()
-            self._deleted.clear()
+    def _parse(self, rows: Sequence[Row], reset: bool) -> list[ParsedRow[M]]:
+        """Parse the newest version of each record, or the newest that can be read."""
+        known: Mapping[str, int] = {} if reset else self._versions
+        versions: dict[str, list[Row]] = {}
         for row in rows:
-            if self._versions.get(row.id, 0) >= row.version:
-                continue
-            self._versions[row.id] = row.version
-            if row.op == "delete":
-                self._records.pop(row.id, None)
-                self._deleted.add(row.id)
-            else:
-                self._deleted.discard(row.id)
-                self._put(row)
+            if known.get(row.id, 0) < row.version:
+                versions.setdefault(row.id, []).append(row)
+        return [
+            self._newest(sorted(found, key=lambda row: row.version, reverse=True))
+            for found in versions.values()
+        ]
 
-    def _put(self, row: Row) -> None:
-        """Index a row. One that cannot be read must not prevent reading the others."""
+    def _newest(self, newest_first: Sequence[Row]) -> ParsedRow[M]:
+        puts = takewhile(lambda row: row.op == "put", newest_first)
+        return ParsedRow(newest_first[0], next(filter(None, map(self._read, puts)), None))
+
+    def _read(self, row: Row) -> Record[M] | None:
+        """Return the record, or None: one that cannot be read must not prevent reading others."""
         try:
-            self._records[row.id] = self._record(row)
+            return self._record(row)
         except ValidationError as error:
             log.error(
                 "record_unreadable",
@@ -238,3 +250,26 @@ class RecordTable(Generic[M]):
                 version=row.version,
                 errors=[item["type"] for item in error.errors(include_url=False)][:5],
             )
+            return None
+
+    def _apply(self, parsed: Sequence[ParsedRow[M]], reset: bool) -> None:
+        if reset:
+            self._records.clear()
+            self._versions.clear()
+            self._deleted.clear()
+        for item in parsed:
+            if self._versions.get(item.row.id, 0) < item.row.version:
+                self._put(item)
+
+    def _put(self, item: ParsedRow[M]) -> None:
+        row, record = item.row, item.record
+        self._versions[row.id] = row.version
+        if row.op == "delete":
+            self._records.pop(row.id, None)
+            self._deleted.add(row.id)
+            return
+        self._deleted.discard(row.id)
+        if record is not None:
+            self._records[row.id] = record
+        elif (older := self._records.get(row.id)) and older.created_at != row.created_at:
+            del self._records[row.id]  # It was deleted, and created again.

@@ -336,3 +336,16 @@ async def test_rows_that_could_not_be_applied_are_passed_again(table, other, mon
         with pytest.raises(MemoryError):
             await other.all()
     assert [record.id for record in await other.all()] == ["a"]
+
+
+async def test_a_deleted_record_stays_deleted_if_a_newer_one_cannot_be_read(
+    table, other, monkeypatch
+):
+    await table.insert("a", Doc(name="one"), "me")
+    assert await other.get("a") is not None
+    await table.delete("a", THEM)
+    monkeypatch.setattr(table, "_json", lambda _: '{"name": 1')
+    with pytest.raises(ValidationError):
+        await table.insert("a", Doc(name="broken"), "me", again=True)
+    monkeypatch.undo()
+    assert await other.get("a") is None

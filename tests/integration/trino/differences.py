@@ -7,6 +7,8 @@ ON_TRINO: dict[str, str] = {
     "Trino's reach is that of its catalogs and access control",
     "test_two_writers_that_create_a_table_at_once_get_the_same_location": "the catalog of an "
     "external lake chooses the folders of tables",
+    "test_a_table_is_created_where_a_creation_that_died_left_files": "the catalog of an "
+    "external lake chooses the folders of tables",
     "test_merges_leave_one_file_and_no_delete_files": "Trino merges on read: delete files are "
     "worked in from the eighth on (test_trino_engine)",
 }
@@ -19,6 +21,7 @@ ON_NESSIE: dict[str, str] = {
     "test_a_replacement_is_one_snapshot_with_the_runs_id": _HISTORY,
     "test_old_snapshots_expire_with_the_files_that_only_they_use": "nessie-gc deletes files",
     "test_uncommitted_files_of_a_dead_run_are_removed": "nessie-gc deletes files",
+    "test_replaced_files_are_deleted_once_no_snapshot_has_them": "nessie-gc deletes files",
     "test_a_dropped_table_takes_its_files_along": "files die by nessie-gc",
     "test_a_replacement_removes_delete_files_of_other_engines": "DuckDB, which the test "
     "deletes with, breaks on Nessie's answer; Trino's delete files: test_trino_engine",
