@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Annotated
 
-import anyio.to_thread
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.airbyte.schemas import IngestionCreate, IngestionPatch, SinkCreate, SourceCreate
@@ -29,6 +28,7 @@ from app.http.dependencies import (
     id_or_name,
     set_replayed,
 )
+from app.http.lists import listed
 from app.runs.views import RunView
 from app.runs.waiting import AsyncSubmissionDep, SubmissionDep, WaitDep, accepted
 
@@ -93,10 +93,10 @@ async def create_source(
     return SourceView.of(created.source, RunView.of(created.install, caller))
 
 
-@router.get("/datasource")
-async def list_sources(service: ServiceDep, _: CallerDep) -> SourceList:
+@router.get("/datasource", response_model=SourceList)
+async def list_sources(service: ServiceDep, _: CallerDep) -> Response:
     """Lists all sources."""
-    return SourceList.of(await service.sources())
+    return await listed(SourceList.of, await service.sources())
 
 
 @router.get("/datasource/{source_id}")
@@ -118,15 +118,11 @@ async def check_source(source_id: SourceRef, service: ServiceDep, caller: Caller
     return CheckView(succeeded=result.succeeded, message=result.message)
 
 
-@router.get("/datasource/{source_id}/streams", dependencies=[AsksSource])
-async def list_source_streams(
-    source_id: SourceRef, service: ServiceDep, _: CallerDep
-) -> StreamList:
+@router.get("/datasource/{source_id}/streams", response_model=StreamList, dependencies=[AsksSource])
+async def list_source_streams(source_id: SourceRef, service: ServiceDep, _: CallerDep) -> Response:
     """Lists the streams that the source currently offers. Returns 409 if its connector is not
     installed: a check of the source installs it."""
-    streams = await service.streams(source_id)
-    # In a thread: a source decides how many streams and columns it has.
-    return await anyio.to_thread.run_sync(StreamList.of, streams)
+    return await listed(StreamList.of, await service.streams(source_id))
 
 
 @router.post("/sink", status_code=201)
@@ -143,10 +139,10 @@ async def create_destination(
     return SinkView.of(destination)
 
 
-@router.get("/sink")
-async def list_destinations(service: ServiceDep, _: CallerDep) -> SinkList:
+@router.get("/sink", response_model=SinkList)
+async def list_destinations(service: ServiceDep, _: CallerDep) -> Response:
     """Lists all destinations."""
-    return SinkList.of(await service.destinations())
+    return await listed(SinkList.of, await service.destinations())
 
 
 @router.get("/sink/{destination_id}")
@@ -180,12 +176,10 @@ async def create_ingestion(
     return IngestionView.of(ingestion)
 
 
-@router.get("/ingestion")
-async def list_ingestions(service: ServiceDep, _: CallerDep) -> IngestionList:
+@router.get("/ingestion", response_model=IngestionList)
+async def list_ingestions(service: ServiceDep, _: CallerDep) -> Response:
     """Lists all ingestions."""
-    ingestions = await service.ingestions()
-    # In a thread: each ingestion has up to 1,000 streams.
-    return await anyio.to_thread.run_sync(IngestionList.of, ingestions)
+    return await listed(IngestionList.of, await service.ingestions())
 
 
 @router.get("/ingestion/{ingestion_id}")

@@ -3,7 +3,6 @@
 import re
 from typing import Annotated
 
-import anyio.to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from app.data_products.record import DataProductType, ProductStatus
@@ -27,6 +26,7 @@ from app.http.dependencies import (
     id_or_name,
     set_replayed,
 )
+from app.http.lists import listed
 from app.runs.waiting import SubmissionDep, WaitDep, accepted
 
 router = APIRouter(prefix="/data-products", tags=["data products"])
@@ -73,7 +73,7 @@ async def create_data_product(
     return _view(product, response)
 
 
-@router.get("")
+@router.get("", response_model=ProductPage)
 async def list_data_products(
     service: ServiceDep,
     page: PageDep,
@@ -93,14 +93,11 @@ async def list_data_products(
         str | None,
         Query(max_length=200, description="Text in the name, the description or a tag."),
     ] = None,
-) -> ProductPage:
+) -> Response:
     """Lists the data products, the newest first. `search` covers names, descriptions and tags."""
     products = await service.search(ProductFilter(owner, data_product_type, tag, status, search))
     shown = products[page.offset : page.offset + page.page_size]
-    # In a thread: all metadata is searched for secrets once.
-    return await anyio.to_thread.run_sync(
-        ProductPage.of, shown, len(products), page.page, page.page_size
-    )
+    return await listed(ProductPage.of, shown, len(products), page.page, page.page_size)
 
 
 @router.get("/{product_id}")
@@ -121,7 +118,7 @@ async def update_data_product(
     version: VersionDep,
 ) -> ProductView:
     """Changes the fields in the body. Once its table has been built, a data product can be
-    renamed only to a name that leads to the same table."""
+    renamed only to a name that maps to the same table."""
     product = await service.update(product_id, body, caller, version)
     return _view(product, response)
 
@@ -154,11 +151,11 @@ async def run_data_product(
     return ProductRunView.of(product, run, caller)
 
 
-@router.get("/{product_id}/lineage")
-async def get_data_product_lineage(product_id: ProductRef, service: ServiceDep) -> LineageView:
+@router.get("/{product_id}/lineage", response_model=LineageView)
+async def get_data_product_lineage(product_id: ProductRef, service: ServiceDep) -> Response:
     """Returns what the table was built from and what is built from it."""
     record, lineage = await service.lineage(product_id)
-    return await anyio.to_thread.run_sync(LineageView.of, record, lineage)
+    return await listed(LineageView.of, record, lineage)
 
 
 @router.get("/{product_id}/stats")

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any
 
-import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.dbt_transformations.record import TransformationStatus
@@ -24,6 +23,7 @@ from app.http.dependencies import (
     id_or_name,
     set_replayed,
 )
+from app.http.lists import listed
 from app.runs.waiting import SubmissionDep, WaitDep, accepted
 
 router = APIRouter(prefix="/dbt", tags=["dbt"])
@@ -68,18 +68,18 @@ async def create_transformation(
     return TransformationView.of(item)
 
 
-@router.get("/transformations")
+@router.get("/transformations", response_model=TransformationPage)
 async def list_transformations(
     service: ServiceDep,
     page: PageDep,
     status: Annotated[
         TransformationStatus | None, Query(description="Only transformations with this status.")
     ] = None,
-) -> TransformationPage:
+) -> Response:
     """Lists the transformations, the newest first."""
     matches = await service.search(status)
     shown = matches[page.offset : page.offset + page.page_size]
-    return TransformationPage.of(shown, len(matches), page.page, page.page_size)
+    return await listed(TransformationPage.of, shown, len(matches), page.page, page.page_size)
 
 
 @router.get("/transformations/{transformation_id}")
@@ -129,18 +129,16 @@ async def validate_sql(body: SqlToValidate, service: ServiceDep) -> ValidationVi
     return ValidationView.of(await service.validate(body.sql_query))
 
 
-@router.get("/sources/silver")
-async def list_silver_tables(service: ServiceDep) -> SourceTableList:
+@router.get("/sources/silver", response_model=SourceTableList)
+async def list_silver_tables(service: ServiceDep) -> Response:
     """Lists the silver tables that SQL can read, from Iceberg's metadata."""
-    tables = await service.silver_sources()
-    # In a thread: nobody limits the number of tables, and a table has up to 10,000 columns.
-    return await anyio.to_thread.run_sync(SourceTableList.of, tables, service.catalog_name)
+    return await listed(SourceTableList.of, await service.silver_sources(), service.catalog_name)
 
 
-@router.get("/tables/gold")
-async def list_gold_tables(service: ServiceDep) -> GoldTableList:
+@router.get("/tables/gold", response_model=GoldTableList)
+async def list_gold_tables(service: ServiceDep) -> Response:
     """Lists the gold tables, from Iceberg's metadata."""
-    return await anyio.to_thread.run_sync(GoldTableList.of, await service.gold_tables())
+    return await listed(GoldTableList.of, await service.gold_tables())
 
 
 @router.get("/project", response_class=Response, responses=ARCHIVE)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from app.caller import Caller
 from app.errors import InvalidBody
 from app.http.dependencies import CallerDep, component
+from app.http.lists import listed
 from app.runs.model import RunKind, RunState
 from app.runs.reader import RunEnd
 from app.runs.service import RunService
@@ -34,7 +35,7 @@ RunsDep = Annotated[RunService, Depends(service)]
 RunId = Annotated[str, Path(description="Id of the run.")]
 
 
-@router.get("")
+@router.get("", response_model=RunList)
 async def list_runs(
     runs: RunsDep,
     caller: CallerDep,
@@ -60,7 +61,7 @@ async def list_runs(
     page_size: Annotated[
         int, Query(ge=1, le=100, description="Maximum number of runs on a page.")
     ] = 20,
-) -> RunList:
+) -> Response:
     """Lists runs, newest first. Pass `page`, or the `cursor` of the previous page: page numbers
     shift when new runs start, a cursor does not."""
     if page is not None and cursor is not None:
@@ -74,7 +75,7 @@ async def list_runs(
         limit=page_size,
         page=page or 1,
     )
-    return RunList.of(run_page, caller)
+    return await listed(RunList.of, run_page, caller)
 
 
 @router.get("/{run_id}")
