@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 from app.config.reference import variables
+from app.nearest import near_matches
 
 PREFIX = "ASGARD_"
 OF_PROCESSES = frozenset({"ASGARD_PROTOCOL_FD", "ASGARD_DEMO_STARTED", "ASGARD_DEMO_COLD"})
 """Variables that Asgard's own processes pass to one another."""
-LEAST_LIKENESS = 0.6
+CUTOFF = 65.0
+"""Lower than for other names: ASGARD_HOME_DIR is to find ASGARD_HOME."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,6 @@ def _of_services(environment: Iterable[str]) -> Iterator[str]:
 
 def _nearest(name: str, known: list[str]) -> str | None:
     """Compare what follows the prefix, since ASGARD_LOG_LEVEL means LOG_LEVEL."""
-    requested = name.removeprefix(PREFIX)
-
-    def likeness(candidate: str) -> float:
-        return SequenceMatcher(None, requested, candidate.removeprefix(PREFIX)).ratio()
-
-    nearest = max(known, key=likeness)
-    return nearest if likeness(nearest) >= LEAST_LIKENESS else None
+    by_rest = {candidate.removeprefix(PREFIX): candidate for candidate in known}
+    near = near_matches(name.removeprefix(PREFIX), by_rest, limit=1, cutoff=CUTOFF)
+    return by_rest[near[0]] if near else None

@@ -14,6 +14,7 @@ from app.data_transformation.source_files import SourceResolver
 from app.data_transformation.states import SparkState
 from app.errors import Conflict, InvalidRequest, NotFound, NotSupported, TableNotFound
 from app.idempotency import Claim
+from app.nearest import near_matches
 from app.runs.model import Run, RunInput, RunKind, RunState
 from app.runs.service import RunService
 from app.runs.submission import RunRequest, Submission
@@ -163,8 +164,6 @@ class SparkService:
                 f"{name} is a view, but Spark reads only tables. Read the tables that the view "
                 "reads, or materialize it as a table."
             )
-        from app.sql.suggest import near_matches
-
         existing = [
             table
             for schema in (self._lake.silver_schema, self._lake.gold_schema)

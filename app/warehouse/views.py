@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from app.errors import NotSupported, SqlInvalid, TableNotFound
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog
 from app.lakehouse.tables import TableInfo, ViewInfo
+from app.nearest import near_matches
 from app.sql.model import GuardedQuery
-from app.sql.suggest import near_matches
 
 MAX_DEPTH = 10
 MOST_COMPARED = 3

@@ -12,6 +12,7 @@ from app.errors import (
     SqlTableRefused,
     SqlTooLarge,
 )
+from app.nearest import near_matches
 from app.sql.calls import as_calls, call_name, is_table_function
 from app.sql.duckdb.functions import DUCKDB
 from app.sql.guard import functions
@@ -25,7 +26,6 @@ from app.sql.limits import MAX_TABLES
 from app.sql.model import GuardedQuery, GuardedScript, PathTable, SqlPolicy, TableName
 from app.sql.parse import Parsed, SparkSql, TrinoSql, parse, too_deep
 from app.sql.render import Check, refuse_variables, render
-from app.sql.suggest import near_matches
 from app.sql.tables import CTE_PREFIX, cte_of, fold, resolve
 
 

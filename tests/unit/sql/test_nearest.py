@@ -1,4 +1,4 @@
-from app.sql.suggest import near_matches
+from app.nearest import near_matches
 
 SLOW_TO_COMPARE = [("aab" * 34)[:97], ("ab" * 50)[:97]]
 """Names of which difflib compares a pair in 0.1 s."""

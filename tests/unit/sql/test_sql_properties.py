@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from app.errors import AsgardError, NotSupported, SqlRefused
+from app.nearest import near_matches
 from app.sql.guard.guard import check_query, check_script
 from app.sql.model import SqlPolicy, TableName
 from app.sql.parse import DuckDBSql, TrinoSql, parse
 from app.sql.rewrite import to_dbt_model, to_duckdb
-from app.sql.suggest import near_matches
 from app.sql.tables import cte_of
 
 pytestmark = pytest.mark.thorough
