@@ -1,8 +1,8 @@
 """Maps each function of Trino to DuckDB, which also lists what SQL for DuckDB may call.
 
 A function in none of these tables has no equivalent that gives the same values: the embedded engine
-answers that it is not supported. `tests/unit/test_sql_semantics.py` runs each on a real DuckDB and
-compares with the values that Trino's documentation gives.
+answers that it is not supported. `tests/unit/sql/test_sql_semantics.py` runs each on a real DuckDB
+and compares with the values that Trino's documentation gives.
 
 Known differences remain. Decimals divide and average as doubles, then rounded to the decimal
 that Trino gives, and windows average them as doubles. `sum` of integers is a HUGEINT, which the

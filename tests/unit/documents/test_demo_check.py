@@ -9,7 +9,7 @@ import pytest
 
 from app.demo.data import FILES, altered_copy, raw_data
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CHECK = ROOT / "script" / "demo_check.py"
 
 

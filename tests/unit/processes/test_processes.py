@@ -28,11 +28,11 @@ from app.processes import (
 )
 from app.processes.worker_messages import MOST_PARTS, WrongMessage, read_message
 from app.warehouse.worker_calls import Artifacts, call_worker
-from tests.unit.workers import WORKER
+from tests.unit.processes.workers import WORKER
 
 pytestmark = pytest.mark.thorough
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 async def until(condition: Callable[[], bool], within: float = 5.0) -> None:

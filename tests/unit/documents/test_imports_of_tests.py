@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 FILES = sorted(TESTS.rglob("*.py"))
 HERE = {part for file in FILES for part in file.relative_to(TESTS).with_suffix("").parts}
 """Names of modules and packages that would be found if their folder were in `sys.path`."""

@@ -11,7 +11,7 @@ from app.config import ConfigurationError, Settings, check_choice
 from app.config.reference import variables
 from tests.ports import free_port
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PLACEHOLDERS = "is a placeholder or a well-known default"
 COMPLETE = {
     "environment": "production",

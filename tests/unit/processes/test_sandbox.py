@@ -21,7 +21,7 @@ from app.sandbox.landlock import abi
 from app.sandbox.namespaces import available
 from app.sandbox.policy import Sandbox
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 UNSHARE, LANDLOCK = "272 if platform.machine() == 'x86_64' else 97", "444"
 ATTEMPTS = """
 import ctypes, fcntl, json, os, platform, socket, stat, struct, sys, threading

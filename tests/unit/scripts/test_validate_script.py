@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.thorough
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "script" / "validate-production-config.sh"
 SECRET = "dGhpcy1pcy1uby1zZWNyZXQtYXQtYWxs"
 

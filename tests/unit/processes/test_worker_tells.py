@@ -9,7 +9,7 @@ from app.telemetry.calls import Telemetry
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
 from tests.otlp_collector import collector
-from tests.unit.workers import WORKER
+from tests.unit.processes.workers import WORKER
 
 
 async def test_calls_are_counted_and_spans_are_not_events_of_the_caller(tmp_path: Path) -> None:

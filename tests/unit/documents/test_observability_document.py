@@ -8,8 +8,8 @@ import pytest
 from app.telemetry.metrics import Metrics
 from app.telemetry.outcomes import Outcome
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "observability.md"
-CHART = Path(__file__).parents[2] / "helmchart"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "observability.md"
+CHART = Path(__file__).parents[3] / "helmchart"
 
 
 def table() -> str:

@@ -26,7 +26,7 @@ from app.redaction import (
     within,
 )
 from app.telemetry.logs import configure_logging
-from tests.unit.workers import WORKER
+from tests.unit.processes.workers import WORKER
 
 PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n-----END KEY-----"
 

@@ -11,7 +11,7 @@ from app.config import Settings
 from app.config.reference import SET_BY_KUBERNETES, variables
 from script.render_configuration import FILES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE = (ROOT / ".env.example").read_text()
 PAGE = (ROOT / "docs" / "configuration.md").read_text()
 DOCUMENTED = {
