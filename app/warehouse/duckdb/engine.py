@@ -244,10 +244,11 @@ class DuckDbEngine:
         it is now."""
 
         async def send_and_publish() -> RunOutput:
-            await control.fence()  # the other writer may have replaced this run
             base = await self._base(spec)
             message = {"op": "send", "base": asdict(base) if base else None}
             await call_worker(worker, message, None)
+            # Sending takes long for many rows, and another gateway may have taken the run over.
+            await control.fence()
             return await self._publishers.publish(
                 self._workers.folder_of(worker),
                 spec.table,
