@@ -43,7 +43,7 @@ PATTERNS = (
     # Credentials in an address; a password may hold an @.
     (re.compile(r"(\w://)[^\s\"'/<>]+@"), rf"\1{HIDDEN}@"),
     (re.compile(r"\b((?i:bearer|basic)) +(?=\S*[0-9A-Z])[\w.~+/=-]{8,}"), rf"\1 {HIDDEN}"),
-    # A JWT, and a key of Asgard.
+    # A JWT or an Asgard key.
     (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), HIDDEN),
     (re.compile(r"\basgard_[0-9a-f]{12}_[\w-]{20,}"), HIDDEN),
 )

@@ -60,7 +60,9 @@ class SourceCreate(Body):
     type: ConnectorName = Field(
         description=f"{', '.join(TYPED)}, or a connector by its Airbyte name."
     )
-    config: FreeJson = Field(description="GET /airbyte/connectors has each type's schema.")
+    config: FreeJson = Field(
+        description="GET /airbyte/connectors has the schemas of types that Asgard knows."
+    )
     workspace: Workspace = Field(
         DEFAULT_WORKSPACE,
         description="Airbyte's workspace. The embedded engine has only the default one.",

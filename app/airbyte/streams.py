@@ -81,7 +81,7 @@ def _configured(selection: StreamSelection, stream: Stream, path: str) -> Config
     mode = selection.sync_mode
     if stream.sync_modes is not None and mode not in stream.sync_modes:
         raise InvalidRequest(
-            f"The stream {stream.name} cannot be read as {mode}; it has "
+            f"The stream {stream.name} does not support {mode}. It supports "
             f"{', '.join(stream.sync_modes)}.",
             stream=stream.name,
         )

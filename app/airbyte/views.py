@@ -294,8 +294,8 @@ class ConnectorView(BaseModel):
         description="Whether the connector can run without being installed first."
     )
     spec: dict[str, Any] | None = Field(
-        description="The config's JSON Schema; null until a connector of CONNECTORS_ALLOWED is "
-        "installed."
+        description="The config's JSON Schema. Null if Airbyte runs the connector and Asgard has "
+        "no types for it, and until a connector of CONNECTORS_ALLOWED is installed."
     )
 
     @classmethod

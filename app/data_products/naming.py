@@ -15,7 +15,8 @@ _LETTERS = str.maketrans(
 
 
 def table_name(name: str) -> str:
-    """Turn `Café 360°` to `dp_cafe_360`. Raises `InvalidRequest` if no letter or digit is left."""
+    """Turn `Café 360°` into `dp_cafe_360`. Raises `InvalidRequest` if no letter or digit
+    remains."""
     decomposed = unicodedata.normalize("NFKD", name.casefold().translate(_LETTERS))
     letters = "".join(char for char in decomposed if not unicodedata.combining(char))
     words = re.findall(r"[a-z0-9]+", letters.casefold())

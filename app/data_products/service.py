@@ -270,8 +270,8 @@ class DataProductService:
         table = product.record.doc.table
         if product.last_run is not None:
             raise Conflict(
-                f"This name would lead to another table, but a run has already used {table}.",
-                hint="Create a new data product, or choose a name that leads to the same table.",
+                f"The new name would change the table, but a run has already used {table}.",
+                hint="Create a new data product, or choose a name that maps to the same table.",
                 conflicting_id=product.last_run.run_id,
             )
 

@@ -231,8 +231,8 @@ class DbtService:
             )
         if (as_table if doc.materialization.is_view else as_view) is not None:
             raise Conflict(
-                f"{table} is a {'table' if as_table else 'view'} and would become a "
-                f"{doc.materialization}.",
+                f"{table} is a {'table' if as_table else 'view'}. This transformation would "
+                f"replace it with a {doc.materialization}.",
                 hint="Pass replace=true to replace it. There is a moment when neither exists.",
                 conflicting_id=transformation_id(doc.name),
             )

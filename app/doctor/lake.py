@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 S3_ADVICE = {
     "NoSuchBucket": "Create the bucket, or correct S3_BUCKET, AWS_REGION, S3_ENDPOINT.",
     "InvalidAccessKeyId": "Correct AWS_ACCESS_KEY_ID, or S3_ENDPOINT.",
-    "SignatureDoesNotMatch": "Correct AWS_SECRET_ACCESS_KEY; it belongs to AWS_ACCESS_KEY_ID.",
+    "SignatureDoesNotMatch": "Correct AWS_SECRET_ACCESS_KEY: it must belong to AWS_ACCESS_KEY_ID.",
     "AccessDenied": (
         "Allow the key s3:ListBucket on the bucket and s3:GetObject, s3:PutObject, "
         "s3:DeleteObject on its objects."

@@ -16,7 +16,9 @@ def refuse_other_hosts(headers: Headers, served: Iterable[str]) -> None:
     """Raise `MalformedRequest` for an invalid host, and `InvalidRequest` for one not served."""
     parts = HOST.fullmatch(headers.get("host", ""))
     if parts is None or int(parts[2] or 0) > HIGHEST_PORT:
-        raise MalformedRequest("The header Host is invalid; expected a name, or a name and a port.")
+        raise MalformedRequest(
+            "The Host header is invalid. Expected a name, optionally with a port."
+        )
     if not any(_matches(parts[1], allowed) for allowed in served):
         raise InvalidRequest("This host name is not served here; see TRUSTED_HOSTS.")
 

@@ -190,13 +190,13 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     problem: AsgardError
     match error.status_code:
         case 404:
-            problem = NotFound(f"There is no {target}.", hint=PATHS_HINT)
+            problem = NotFound(f"There is no route {target}.", hint=PATHS_HINT)
         case 405:
             allowed = _methods(request)
             if allowed:
                 headers = {**(headers or {}), "Allow": ", ".join(_with_head(allowed))}
             methods = f" The path supports {' and '.join(allowed)}." if allowed else ""
-            problem = MethodNotAllowed(f"There is no {target}.{methods}", hint=PATHS_HINT)
+            problem = MethodNotAllowed(f"There is no route {target}.{methods}", hint=PATHS_HINT)
         case 413:
             problem = BodyTooLarge(str(error.detail))
         case _:

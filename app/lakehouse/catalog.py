@@ -45,7 +45,7 @@ RUN_ID_PROPERTY = "asgard.run_id"
 """The property in the summary of every snapshot that a run wrote."""
 CONCURRENCY = 16
 """Concurrent calls, as many as connections are kept. While the catalog does not answer, each call
-occupies its place for its whole time-out, and later calls wait for two time-outs."""
+occupies its place for its whole timeout, and later calls wait for two timeouts."""
 VIEW_ATTEMPTS = 5
 """Nessie loses the SQL of about one new version in twenty if another client reads the view while it
 is committed (projectnessie/nessie#12504). Committing another version restores it."""

@@ -153,7 +153,7 @@ class Lake:
         return properties
 
     def open_catalog(self, telemetry: "Telemetry | None" = None) -> "RestCatalog":
-        """Open the catalog, which blocks for a round trip or two. Its HTTP session has time-outs
+        """Open the catalog, which blocks for a round trip or two. Its HTTP session has timeouts
         and renews its token."""
         from app.lakehouse.rest_catalog import TimedRestCatalog
 

@@ -105,7 +105,7 @@ class TableLocations:
         others = {name: folder for name, folder in schemas.items() if name != ".".join(namespace)}
         for schema, folder in others.items():
             other = place_of(folder)
-            # A schema around this one says nothing about the tables in it.
+            # A schema whose folder contains this one's does not own the tables in it.
             if other is None or place is None or (own is not None and other.holds(own)):
                 continue
             if place.overlaps(other):

@@ -1,4 +1,4 @@
-"""pyiceberg's REST catalog with time-outs, and a token that is renewed before it expires.
+"""pyiceberg's REST catalog with timeouts, and a token that is renewed before it expires.
 
 pyiceberg alone waits forever for a catalog that accepts but does not answer, renews a token only
 after it was refused, and for some calls (views) not even then. It also omits the `last-column-id`
@@ -48,7 +48,7 @@ RESOURCES = SINGLE | {"namespaces", "tables", "views", "transactions"}
 
 
 class TimedAdapter(HTTPAdapter):
-    """Gives every request a time-out, and repeats a request whose token was refused."""
+    """Gives every request a timeout, and repeats a request whose token was refused."""
 
     def __init__(
         self,

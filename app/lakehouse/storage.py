@@ -97,7 +97,7 @@ class ObjectStore:
         """Create the object. Raises `PreconditionFailed` if it exists. Of several writers, one
         wins.
 
-        The body has to identify its writer (an id, an owner): after a time-out the object is read
+        The body has to identify its writer (an id, an owner): after a timeout the object is read
         again, and the write counts as done if it has exactly this body.
         """
         return await self._write_if(key, body, {"IfNoneMatch": "*"})
@@ -146,7 +146,7 @@ class ObjectStore:
         return await anyio.to_thread.run_sync(self._attempt, call, attempts, limiter=self._limiter)
 
     def _attempt(self, call: Callable[[Any], T], attempts: int) -> T:
-        """Call S3. A read time-out is not retried, because the caller has waited long enough."""
+        """Call S3. A read timeout is not retried, because the caller has waited long enough."""
         from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
         client = self._open()
@@ -169,7 +169,7 @@ class ObjectStore:
 
 
 def open_client(connection: S3Connection, service: str = "s3") -> Any:
-    """Return a boto3 client with short time-outs and no retries of its own."""
+    """Return a boto3 client with short timeouts and no retries of its own."""
     import boto3
     import botocore.session
     from botocore.config import Config

@@ -83,7 +83,7 @@ class RunHandler(Protocol):
         """
 
     async def reconcile(self, run: Run) -> RunResult | None:
-        """Find out what a run did whose outcome is unknown: after a crash, a cancel or a time-out.
+        """Find out what a run did whose outcome is unknown: after a crash, a cancel or a timeout.
 
         Stops and removes what the run left behind, and looks for its id in the target's
         snapshots. Returns a `RunResult` if the run took effect, or None if it did not and never

@@ -41,7 +41,7 @@ def render(tree: exp.Expr, dialect: type[Dialect], check: Check, **options: Any)
     except RecursionError as error:
         raise too_deep() from error
     except SqlRefused as refused:
-        # The position is one in a text that the caller never saw.
+        # The position refers to text that the caller never saw.
         refused.members.pop("position", None)
         raise
     # Names of functions may change their case, which no dialect here distinguishes.

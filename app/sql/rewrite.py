@@ -121,7 +121,7 @@ def bind_script(
         guard.views = {fold(name): name for name in readable}
         guard.check(parsed, tree)
         if guard.paths or not guard.tables.keys() <= set(script.tables):
-            raise SqlTableRefused("The SQL is ambiguous: it reads more than it names.")
+            raise SqlTableRefused("The SQL is ambiguous: it reads tables that it does not name.")
         add_catalog(tree)
 
     def bind(sql: str) -> str:

@@ -1,4 +1,4 @@
-"""Replaces a table by a view, or a view by a table.
+"""Replaces a table with a view, or a view with a table.
 
 They cannot share a name, and no commit changes one into the other, so the old one is dropped first.
 Before that, the run records the view that belongs there if it is cut off in between: the new one,
@@ -27,8 +27,8 @@ def require_replace(replaces: bool, table: str, existing: str) -> None:
     if not replaces:
         other = "view" if existing == "table" else "table"
         raise EngineFailed(
-            f"{table} is a {existing} and would become a {other}.",
-            hint="Pass replace=true to replace it.",
+            f"{table} is a {existing}. This run would replace it with a {other}.",
+            hint="Pass replace=true to replace it, or choose another name.",
         )
 
 

@@ -24,8 +24,8 @@ def _trino(folder: Path) -> None:
 def main() -> None:
     for name in [name for name in os.environ if name.startswith("DBT_")]:
         del os.environ[name]  # dbt would apply the user's own target and profile
-    # Production installs do not include DuckDB.
-    precompilers = [_duckdb, _trino] if find_spec("duckdb") else [_trino]
+    # Production installs do not include DuckDB and its adapter.
+    precompilers = [_duckdb, _trino] if find_spec("dbt.adapters.duckdb") else [_trino]
     with tempfile.TemporaryDirectory() as folder:
         processes = []
         for precompile in precompilers:

@@ -250,7 +250,7 @@ async def test_a_wrong_value_is_never_echoed(client: httpx.AsyncClient) -> None:
 
 async def test_an_unknown_path_and_method_are_problems_too(client: httpx.AsyncClient) -> None:
     document = assert_problem(await client.get("/nothing/here"), 404, "not-found")
-    assert document["detail"] == "There is no GET /api/v1/nothing/here."
+    assert document["detail"] == "There is no route GET /api/v1/nothing/here."
     assert "/docs" in str(document["hint"])
     answer = await client.put("/data-products", json={})
     document = assert_problem(answer, 405, "method-not-allowed")

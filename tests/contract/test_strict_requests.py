@@ -295,7 +295,7 @@ async def test_a_host_that_is_not_a_name_and_a_port_is_400(
 ) -> None:
     answer = await client.get("http://asgard/health", headers={"host": host.encode()})
     problem = assert_problem(answer, 400, "malformed-request")
-    expected = "The header Host is invalid; expected a name, or a name and a port."
+    expected = "The Host header is invalid. Expected a name, optionally with a port."
     assert problem["detail"] == expected
 
 

@@ -1,4 +1,4 @@
-"""Airbyte's public API over HTTP: pages, time-outs, and retries where repeating is safe."""
+"""Airbyte's public API over HTTP: pages, timeouts, and retries where repeating is safe."""
 
 import asyncio
 import re
@@ -116,7 +116,7 @@ class AirbyteClient:
     async def post(self, path: str, body: Json, find_existing: FindExisting) -> Json:
         """Creates something once. Without a response, looks first for what was created.
 
-        After a time-out nothing is sent again, since Airbyte may still be creating it.
+        After a timeout nothing is sent again, since Airbyte may still be creating it.
         """
         for attempt in range(ATTEMPTS):
             try:

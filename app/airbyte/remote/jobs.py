@@ -213,7 +213,7 @@ class AirbyteJobs:
             except Conflict:
                 continue
         raise EngineUnreachable(
-            "Too many concurrent writers record syncs of this ingestion: retry."
+            "Too many gateways are recording syncs of this ingestion at once. Try again."
         )
 
     async def _failed(self, job: AirbyteJob) -> EngineFailed:

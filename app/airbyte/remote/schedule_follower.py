@@ -59,7 +59,7 @@ class Follower:
     async def _record_sync(self, connection_id: str) -> None:
         try:
             jobs = await self._jobs.newest(connection_id)
-            # A running sync's files lie beside the others so far: record it after its end.
+            # A running sync has already written files beside the complete ones.
             if all(job.status.is_terminal for job in jobs):
                 await self._jobs.record_latest(await self._ingestion(connection_id), jobs)
         except NotFound:

@@ -1,4 +1,4 @@
-"""The part of the Kubernetes API that Spark needs: in threads, with time-outs and our errors."""
+"""The part of the Kubernetes API that Spark needs: in threads, with timeouts and our errors."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping

@@ -84,7 +84,7 @@ class SparkOperatorEngine:
 
     async def run(self, job: SparkJob, control: RunControl) -> RunResult:
         """Runs the job. Cancelling this task leaves the application unchanged: a restarted gateway
-        finds it again, and after a cancel or a time-out `reconcile` deletes it."""
+        finds it again, and after a cancel or a timeout `reconcile` deletes it."""
         await self.watch.require()
         await asyncio.gather(
             self._put_job(job), self._target.note(job.destination, control), control.fence()

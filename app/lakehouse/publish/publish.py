@@ -27,7 +27,7 @@ def replace_table(
     properties: Mapping[str, str] | None = None,
     base: ExpectedSnapshot | None = None,
 ) -> RunOutput:
-    """Replace the schema and rows by those of `reader` in one commit. Create a missing table.
+    """Replace the schema and rows with those of `reader` in one commit. Create a missing table.
 
     With `base`, replace the table only in that state. Raises `target_changed` when another commit
     came first.

@@ -30,7 +30,7 @@ KEEP_AT_MOST = 100
 
 
 class ReplaceFiles(_SnapshotProducer["ReplaceFiles"]):
-    """Replaces all files of the table by the added ones, in one snapshot.
+    """Replaces all files of the table with the added ones, in one snapshot.
 
     pyiceberg's own overwrite makes two snapshots (a delete, then an append) that both carry the
     run's id, and keeps the delete files that Trino or DuckDB may have left.

@@ -10,9 +10,9 @@ from app.sql.duckdb.templates import filled_once, operand, unsupported
 _INTEGERS = frozenset((exp.DType.TINYINT, exp.DType.SMALLINT, exp.DType.INT, exp.DType.BIGINT))
 _MOST_DIGITS = 18
 # A quotient has the type that a remainder has: an integer, a double, or the wider scale of two
-# decimals, with at least 10 digits before the point (by `% 1`: an integer has as many).
+# decimals, with at least 10 digits before the point (`% 1` ensures this: an integer has 10).
 # `//` divides integers as integers and everything else as `/` does.
-# Doubles have 15 significant digits: with so many a half is a half before it is rounded.
+# Doubles have 15 significant digits, so a half is still exactly a half when it is rounded.
 _QUOTIENT = (
     "CASE WHEN typeof(_0 % _2 % 1) LIKE 'DECIMAL%' "
     "THEN cast_to_type(CAST(_0 // _1 AS DOUBLE) * 1.000000000000001e0, _0 % _2 % 1) "

@@ -95,19 +95,24 @@ def check_duckdb_tree(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy, catalog
     _check_reading(parsed, tree)
     for node in tree.walk():
         if isinstance(node, (*WRITES, exp.Placeholder, exp.Parameter, exp.Pivot)):
-            raise SqlNotSelect("Translated for DuckDB, the SQL is more than a SELECT.")
+            raise SqlNotSelect("After translation for DuckDB, the SQL would be more than a SELECT.")
         _check_function(parsed, node, DUCKDB)
         check_printed(parsed, node)
         if not isinstance(node, exp.Table):
             continue
         if cte_of(node) is not None:
             if not node.name.startswith(CTE_PREFIX):
-                raise SqlTableRefused(f"Translated for DuckDB, the SQL reads {node.name[:100]!r}.")
+                raise SqlTableRefused(_would_read(node))
             continue
         if is_table_function(node):
             raise _table_function(parsed, node)
         if node.catalog != catalog or node.db not in policy.schemas:
-            raise SqlTableRefused(f"Translated for DuckDB, the SQL reads {node.name[:100]!r}.")
+            raise SqlTableRefused(_would_read(node))
+
+
+def _would_read(table: exp.Table) -> str:
+    name = table.name[:100]
+    return f"After translation for DuckDB, the SQL would read {name!r}, which is not allowed."
 
 
 def check_script(sql: str, policy: SqlPolicy, has_source_path: bool) -> GuardedScript:

@@ -284,7 +284,7 @@ async def test_a_file_of_another_format_fails_its_run_with_a_hint(
 
 async def test_incremental_is_refused_for_files(local_harness: IngestionHarness) -> None:
     source = await local_harness.source("file", url=str(local_harness.write("inc.csv", CSV)))
-    with pytest.raises(InvalidRequest, match="cannot be read as incremental_append"):
+    with pytest.raises(InvalidRequest, match="does not support incremental_append"):
         await local_harness.ingestion(source, stream("inc", SyncMode.INCREMENTAL_APPEND))
     with pytest.raises(InvalidRequest, match="has no stream nope"):
         await local_harness.ingestion(source, stream("nope"))

@@ -147,10 +147,10 @@ async def test_a_view_and_a_table_replace_one_another_only_on_request(
 ) -> None:
     name = unique("both")
     await harness.transform(name, "SELECT 1 AS a")
-    with pytest.raises(Conflict, match="would become a view"):
+    with pytest.raises(Conflict, match="would replace it with a view"):
         await harness.transform(name, "SELECT 2 AS a", materialization="view")
     await harness.transform(name, "SELECT 2 AS a", materialization="view", replace=True)
-    with pytest.raises(Conflict, match="would become a table"):
+    with pytest.raises(Conflict, match="would replace it with a table"):
         await harness.transform(name, "SELECT 3 AS a")
     assert (await harness.engine.preview(f"gold.{name}", 1)).rows == [[2]]
 

@@ -184,8 +184,8 @@ class LocalAirbyte:
         except KeyError:
             known = ", ".join((*SOURCE_TYPES, *self._packages))
             raise NotSupported(
-                f"The embedded engine has no connector {type_}. It has {known}, and those that "
-                "CONNECTORS_ALLOWED names.",
+                f"The embedded engine has no connector {type_}. It has {known}. "
+                "CONNECTORS_ALLOWED can name more.",
                 setting=SETTING,
             ) from None
 
