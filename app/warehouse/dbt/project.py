@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import io
 import tarfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,7 @@ class DbtProject:
         reads, left_out = await self._readable(specs)
         models, refs = await self._model_texts(specs, reads, left_out)
         self._log_once(left_out)
+        self._forget_former_sql({spec.sql for spec in specs})
         sources = [
             table
             for name, tables in reads.items()
@@ -200,6 +201,11 @@ class DbtProject:
                     sql, set(refs), self._target.dialect
                 )
         return self._texts[sql, refs]
+
+    def _forget_former_sql(self, current: Set[str]) -> None:
+        self._reads = {sql: tables for sql, tables in self._reads.items() if sql in current}
+        self._texts = {key: text for key, text in self._texts.items() if key[0] in current}
+        self._refused = {key: error for key, error in self._refused.items() if key[0] in current}
 
     @contextmanager
     def _remembered(self, sql: str, refs: frozenset[str] | None) -> Iterator[None]:

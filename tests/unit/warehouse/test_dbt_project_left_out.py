@@ -105,3 +105,14 @@ async def test_a_refused_model_is_asked_and_logged_once(guard: AskedGuard, tmp_p
     told = [entry["model"] for entry in logged if entry["event"] == "dbt_model_left_out"]
     assert sorted(told) == ["forbidden", "foreign"]
     assert "dbt_project_not_written" not in {entry["event"] for entry in logged}
+
+
+async def test_former_sql_is_forgotten(guard: AskedGuard, tmp_path: Path) -> None:
+    models = {**GOOD, **REFUSED}
+    project = project_of(guard, tmp_path, models)
+    await project.write()
+    models["first"] = "SELECT 2 AS a"
+    del models["forbidden"]
+    await project.write()
+    remembered = {*project._reads, *(sql for sql, _ in (*project._texts, *project._refused))}
+    assert remembered == set(models.values())
