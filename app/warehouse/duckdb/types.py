@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -57,7 +58,8 @@ def describe(connection: DuckDBPyConnection, sql: str) -> list[ResultColumn]:
     # This comes first: DuckDB reports where a fault is in a statement, but not in a relation.
     names = [row[0] for row in connection.execute(f"DESCRIBE\n{sql}").fetchall()]
     relation = connection.sql(f"SELECT * FROM (\n{sql}\n) AS described LIMIT 0")
-    duplicates = {name for name in names if [n.lower() for n in names].count(name.lower()) > 1}
+    counts = Counter(name.lower() for name in names)
+    duplicates = {name for name in names if counts[name.lower()] > 1}
     if duplicates:
         raise SqlInvalid(
             f"The query has two columns with the name {sorted(duplicates)[0]!r}.",

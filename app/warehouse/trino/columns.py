@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from app.errors import SqlInvalid
@@ -21,8 +22,8 @@ _CASTS = {"json": "json_format({0})", "unknown": "CAST({0} AS varchar)"}
 def describe(sql: str, names: Sequence[str], types: Sequence[str]) -> Described:
     """Describe the query, for which Trino gives `names` and `types`. Raises `SqlInvalid`."""
     folded = [name.lower() for name in names]
-    for name in folded:
-        if folded.count(name) > 1:
+    for name, count in Counter(folded).items():
+        if count > 1:
             raise SqlInvalid(
                 f"The query has two columns with the name {name!r}.",
                 hint="Give each column its own name with AS.",

@@ -22,6 +22,7 @@ from app.runs.reader import _newest
 from app.runs.store import StoredRun
 from app.warehouse import dependents
 from app.warehouse.dbt.project_files import allowed_refs
+from app.warehouse.trino.columns import describe
 
 pytestmark = pytest.mark.thorough
 
@@ -150,3 +151,8 @@ def test_a_row_of_combining_characters_is_not_sorted() -> None:
 def test_a_message_of_spark_is_searched_from_each_word_only_so_far() -> None:
     error = translated("X", "", "Connect to " * 200_000)
     assert error.detail.startswith("Connect to Connect to")
+
+
+def test_the_columns_of_a_query_on_trino_are_counted_once() -> None:
+    names = [f"c{number}" for number in range(200_000)]
+    assert len(describe("SELECT 1", names, ["bigint"] * len(names)).columns) == len(names)
