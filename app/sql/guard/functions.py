@@ -136,9 +136,9 @@ try_make_timestamp_ltz try_make_timestamp_ntz try_to_date try_to_time try_to_tim
 unix_micros unix_millis unix_seconds unix_timestamp weekday weekofyear year years
 """
 _SPARK_DATA = """
-from_csv from_json from_xml get_json_object is_variant_null json_array_length json_object_keys
+from_csv from_json get_json_object is_variant_null json_array_length json_object_keys
 json_tuple parse_json schema_of_csv schema_of_json schema_of_variant schema_of_variant_agg
-schema_of_xml to_csv to_json to_variant_object to_xml try_parse_json try_variant_get variant_get
+to_csv to_json to_variant_object to_xml try_parse_json try_variant_get variant_get
 xpath xpath_boolean xpath_double xpath_float xpath_int xpath_long xpath_number xpath_short
 xpath_string
 """

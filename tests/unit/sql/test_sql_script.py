@@ -201,3 +201,9 @@ def test_scripts_survive_json() -> None:
     script = bound(check(sql), "s", "c", POLICY)
     assert [path for path, _ in script.paths] == [PathTable("csv", "bronze/a")]
     assert BoundScript.from_json(script.to_json()) == script
+
+
+@pytest.mark.parametrize("name", ["from_xml", "schema_of_xml"])
+def test_functions_that_open_files_named_in_their_options_are_refused(name: str) -> None:
+    with pytest.raises(SqlFunctionRefused):
+        check(f"SELECT {name}('<a/>', 'a INT', map('rowValidationXSDPath', 'file:///x')) AS x")
