@@ -51,6 +51,18 @@ def refuse_paths(names: Iterable[str], paths: Iterable[str]) -> None:
         )
 
 
+def refuse_spellings(names: Iterable[str]) -> None:
+    """Raise `EngineFailed` if two columns differ only in case: no engine could read the table."""
+    spellings: dict[str, str] = {}
+    for name in names:
+        if (other := spellings.setdefault(name.lower(), name)) != name:
+            raise EngineFailed(
+                f"The columns {other!r} and {name!r} differ only in case.",
+                cause=FailureCause.SQL_ERROR,
+                hint="Give both the same name with AS, or replace the table's rows and columns.",
+            )
+
+
 def lake_type(kind: pa.DataType, column: str) -> pa.DataType:
     """Return `kind`, or the narrowest type that holds its values. Raises `EngineFailed` if there is
     none."""

@@ -28,6 +28,7 @@ from app.lakehouse.publish.columns import (
     aligned,
     lake_schema,
     refuse_paths,
+    refuse_spellings,
     set_schema,
 )
 from app.lakehouse.publish.data_files import write_data_files
@@ -169,6 +170,7 @@ def _commit(
     run_id: str,
 ) -> RunOutput:
     target = transaction._table
+    refuse_spellings(field.name for field in transaction.table_metadata.schema().fields)
     producer = new_producer(
         transaction=transaction,
         io=target.io,

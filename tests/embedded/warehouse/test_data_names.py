@@ -8,6 +8,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
+from app.failure import FailureCause
 from app.lakehouse.publish import publish
 from app.sql.quoting import quoted
 from app.warehouse.dbt.project import DbtProject
@@ -118,3 +119,26 @@ def as_named(harness: WarehouseHarness) -> dict[str, Any]:
 
 def spec(sql: str, **more: Any) -> ModelSpec:
     return ModelSpec(schema_name="gold", name=unique("spec"), sql=sql, **more)
+
+
+@pytest.mark.parametrize(
+    "increment",
+    [
+        {"incremental_strategy": "append"},
+        {"incremental_strategy": "merge", "unique_key": ("id",)},
+        {"incremental_strategy": "delete_insert", "unique_key": ("id",)},
+    ],
+    ids=lambda increment: increment["incremental_strategy"],
+)
+async def test_a_second_spelling_of_a_column_is_refused(
+    harness: WarehouseHarness, increment: dict[str, Any]
+) -> None:
+    source, name = unique("spelled"), unique("spelled")
+    model = {"materialization": "incremental", **increment}
+    await silver(harness, source, pa.table({"Id": [1], "v": ["a"]}))
+    await harness.built(name, f"SELECT * FROM silver.{source}", **model)
+    await silver(harness, source, pa.table({"ID": [2], "v": ["b"]}))
+    run = await harness.build(name, f"SELECT * FROM silver.{source}", **model)
+    assert run.failure is not None
+    assert run.failure.cause is FailureCause.SQL_ERROR
+    assert [list(row.values()) for row in await harness.rows(name)] == [[1, "a"]]

@@ -9,6 +9,7 @@ ON_TRINO: dict[str, str] = {
     "external lake chooses the folders of tables",
     "test_a_table_is_created_where_a_creation_that_died_left_files": "the catalog of an "
     "external lake chooses the folders of tables",
+    "test_a_second_spelling_of_a_column_is_refused": "Trino writes all names in lower case",
     "test_merges_leave_one_file_and_no_delete_files": "Trino merges on read: delete files are "
     "worked in from the eighth on (test_trino_engine)",
 }
