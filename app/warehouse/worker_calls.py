@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from app.errors import EngineFailed, EngineUnreachable, SqlInvalid
+from app.errors import AsgardError, EngineFailed, SqlInvalid
 from app.failure import FailureCause
 from app.lakehouse.storage import ObjectStore
 from app.processes import WorkerFailure, WorkerProcess, WrongMessage
@@ -38,7 +38,7 @@ class Artifacts:
         if self._upload:
             try:
                 await self._upload
-            except EngineUnreachable as error:
+            except AsgardError as error:
                 # The table is what counts. A run does not fail because its report is missing.
                 self._control.log(f"The artifacts of dbt could not be archived: {error.detail}")
 

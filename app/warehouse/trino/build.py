@@ -265,11 +265,20 @@ class TrinoBuild:
         """Return the output. `changed` is the number of rows of a statement that may write none."""
         output = await self._written(changed)
         if output.rows is None:
-            counted = await self._execute(f"SELECT count(*) FROM {self._target}")
-            output = output.model_copy(update={"rows": counted.rows[0][0]})
+            output = output.model_copy(update={"rows": await self._count()})
         if changed is not None:
             output = output.model_copy(update={"rows_written": changed})
         return output
+
+    async def _count(self) -> int | None:
+        """Return the number of rows, or None if Trino does not count them. The rows are committed,
+        so the run has succeeded."""
+        try:
+            counted = await self._execute(f"SELECT count(*) FROM {self._target}")
+        except AsgardError as error:
+            self._control.log(f"The rows could not be counted: {error.detail}")
+            return None
+        return int(counted.rows[0][0])
 
     async def _written(self, changed: int | None) -> RunOutput:
         """Return what the catalog shows of the run. Raises `EngineFailed` if its snapshot is
@@ -285,8 +294,13 @@ class TrinoBuild:
 
     async def _compacted(self, written: Written) -> RunOutput:
         if written.delete_files >= MANY_DELETE_FILES:
-            await self._execute(f"ALTER TABLE {self._target} EXECUTE optimize")
-            written = await self._tables.written(self._spec.table, self._query_ids)
+            try:
+                await self._execute(f"ALTER TABLE {self._target} EXECUTE optimize")
+            except AsgardError as error:
+                # The rows are committed. A failed run would be repeated, and an append doubled.
+                self._control.log(f"The table could not be optimized: {error.detail}")
+            else:
+                written = await self._tables.written(self._spec.table, self._query_ids)
         if written.is_visible:
             return written.output
         unwritten = {"snapshot_id": None, "metadata_location": None}

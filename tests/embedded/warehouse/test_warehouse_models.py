@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from app.caller import ANONYMOUS
-from app.errors import NotFound, SqlInvalid, TableNotFound
+from app.errors import EngineFailed, NotFound, SqlInvalid, TableNotFound
 from app.failure import FailureCause
 from app.runs.model import Run, RunState
 from app.sql.model import GuardedQuery, TableName
@@ -481,3 +481,20 @@ def data_files(catalog: Any, name: str) -> list[str]:
     filesystem = table.io.fs_by_scheme(scheme, netloc)
     infos = filesystem.get_file_info(FileSelector(path, recursive=True))
     return [info.base_name for info in infos if info.base_name.endswith(".parquet")]
+
+
+async def test_a_run_has_succeeded_even_if_s3_refuses_its_artifacts(
+    harness: WarehouseHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = harness.lakehouse.store
+    put = store.put
+
+    async def refuse(key: str, *rest: Any, **more: Any) -> Any:
+        if "/artifacts/" in key:
+            raise EngineFailed("S3 refused a request", cause=FailureCause.PERMISSION_DENIED)
+        return await put(key, *rest, **more)
+
+    name = unique("unarchived")
+    monkeypatch.setattr(store, "put", refuse)
+    run = await harness.build(name, "SELECT 1 AS a")
+    assert (run.state, run.output.rows) == (RunState.SUCCEEDED, 1)
