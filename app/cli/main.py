@@ -1,6 +1,7 @@
 """The console command: `asgard serve | demo | doctor | schemas | openapi | keys`."""
 
 import json
+import resource
 import socket
 from typing import Annotated
 
@@ -17,6 +18,8 @@ first, a request in transit would be answered 502."""
 DRAIN_SECONDS = 20
 """The seconds that requests may take after the server is told to stop. The chart's
 terminationGracePeriodSeconds allows for it."""
+
+MOST_DESCRIPTORS = 65_536
 
 PortOption = Annotated[
     int | None, typer.Option(min=1, max=65535, help="Default: PORT, or 8000 if it is unset.")
@@ -48,6 +51,7 @@ def serve(
     """Serve the API until interrupted."""
     port = port or _settings().port
     _refuse_taken_port(host, port)
+    _raise_descriptor_limit()
     import uvicorn
 
     uvicorn.run(
@@ -64,6 +68,14 @@ def serve(
         # Asgard evaluates X-Forwarded-For itself: see TRUSTED_PROXIES.
         proxy_headers=False,
     )
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow as many open files as the system permits. The usual 1,024 are few for connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @main.command(epilog=examples("asgard openapi > openapi.json"))
