@@ -47,6 +47,22 @@ def duplicate_key(key: Sequence[str], values: Sequence[object]) -> EngineFailed:
     )
 
 
+def changed_by_cast(column: str, given: str, held: str) -> str:
+    """Return the condition that a value of type `given` is changed by a cast to type `held`."""
+    name = quoted(column)
+    return f"TRY_CAST(TRY_CAST({name} AS {held}) AS {given}) IS DISTINCT FROM {name}"
+
+
+def changed_value(column: str, given: str, held: str) -> EngineFailed:
+    """Return the error for values that the table's column cannot hold as they are."""
+    return EngineFailed(
+        f"The column {column} is {held} in the table, and cannot hold all values of the query "
+        f"({given}) unchanged.",
+        cause=FailureCause.SQL_ERROR,
+        hint="Write the cast into the SQL, or run with full_refresh=true to replace the table.",
+    )
+
+
 def _refuse_clash(extra_columns: Sequence[ExtraColumn], names: Collection[str]) -> None:
     if clashes := [extra.name for extra in extra_columns if extra.name.lower() in names]:
         raise SqlInvalid(

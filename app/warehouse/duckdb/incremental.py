@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.sql.quoting import quoted
-from app.warehouse.checks import duplicate_key, null_key
+from app.warehouse.checks import (
+    changed_by_cast,
+    changed_value,
+    duplicate_key,
+    null_key,
+)
 from app.warehouse.duckdb.types import ResultColumn, describe
 
 if TYPE_CHECKING:
@@ -40,6 +45,7 @@ class DuckDbMerge:
     def sql(self, connection: DuckDBPyConnection) -> str:
         old = {c.name: c for c in describe(connection, f"SELECT * FROM {self._at('t')}")}
         new = {c.name: c for c in self.delta_columns}
+        refuse_changed_values(connection, self.delta, old, self.delta_columns)
         unmatched, written = [], []
         for name in dict.fromkeys((*old, *new)):
             held_as = (old.get(name) or new[name]).held_as
@@ -69,8 +75,26 @@ def append_sql(
 ) -> str:
     """Return the delta, with the types that the table already has for its columns."""
     old = {c.name: c for c in describe(connection, f"SELECT * FROM {target}")}
+    refuse_changed_values(connection, delta, old, columns)
     picked = [_pick("d", c.name, (old.get(c.name) or c).held_as, True) for c in columns]
     return f"SELECT {', '.join(picked)} FROM {delta} AS d"
+
+
+def refuse_changed_values(
+    connection: DuckDBPyConnection,
+    delta: str,
+    old: dict[str, ResultColumn],
+    new: list[ResultColumn],
+) -> None:
+    """Raise `EngineFailed` if the table's type would change a value. Keys that differ could become
+    the same."""
+    for column in new:
+        held = old.get(column.name, column)
+        if held.held_as == column.held_as:
+            continue
+        changed = changed_by_cast(column.name, column.held_as, held.held_as)
+        if connection.execute(f"SELECT 1 FROM {delta} WHERE {changed} LIMIT 1").fetchall():
+            raise changed_value(column.name, column.trino_type, held.trino_type)
 
 
 def _pick(source: str, name: str, held_as: str, present: bool) -> str:

@@ -149,6 +149,12 @@ class TrinoBuild:
         if unusable.rows:
             raise refused_key(key, unusable.rows[0])
 
+    async def _check_values(self, increment: TrinoIncrement) -> None:
+        if query := increment.changed_values():
+            found = await self._execute(query)
+            if found.rows:
+                raise increment.refused_value(found.rows[0][0])
+
     async def _incremental(
         self, described: Described, strategy: IncrementalStrategy, table: TableInfo
     ) -> RunOutput:
@@ -162,6 +168,7 @@ class TrinoBuild:
         )
         async with self._staged(described):
             await self._check_rows()
+            await self._check_values(increment)
             await self._control.fence()
             for statement in increment.added_columns():
                 await self._execute(statement)

@@ -9,8 +9,13 @@ from typing import Any
 
 from app.errors import EngineFailed
 from app.lakehouse.tables import Column
-from app.sql.quoting import quoted
-from app.warehouse.checks import duplicate_key, null_key
+from app.sql.quoting import literal, quoted
+from app.warehouse.checks import (
+    changed_by_cast,
+    changed_value,
+    duplicate_key,
+    null_key,
+)
 from app.warehouse.engine import IncrementalStrategy
 
 
@@ -32,6 +37,27 @@ class TrinoIncrement:
             for column in self.new
             if column.name not in existing
         ]
+
+    def changed_values(self) -> str | None:
+        """Return a query for the first column, by name, with a value that the table's type would
+        change, or None if all types are the same."""
+        conditions = {
+            column.name: changed_by_cast(column.name, column.type, self._held(column))
+            for column in self.new
+            if self._held(column) != column.type
+        }
+        if not conditions:
+            return None
+        names = " ".join(f"WHEN {c} THEN {literal(name)}" for name, c in conditions.items())
+        return (
+            f"SELECT CASE {names} END FROM {self.delta}\n"
+            f"WHERE {' OR '.join(conditions.values())} LIMIT 1"
+        )
+
+    def refused_value(self, name: str) -> EngineFailed:
+        """Return the error for a column that `changed_values` has found."""
+        column = next(column for column in self.new if column.name == name)
+        return changed_value(name, column.type, self._held(column))
 
     def statement(self) -> str:
         match self.strategy:

@@ -498,3 +498,42 @@ async def test_a_run_has_succeeded_even_if_s3_refuses_its_artifacts(
     monkeypatch.setattr(store, "put", refuse)
     run = await harness.build(name, "SELECT 1 AS a")
     assert (run.state, run.output.rows) == (RunState.SUCCEEDED, 1)
+
+
+@pytest.mark.parametrize(
+    ("held", "given"),
+    [
+        ("1", "1.5e0"),
+        ("DATE '2024-01-01'", "TIMESTAMP '2024-01-02 10:00:00'"),
+        ("CAST(1 AS decimal(10,2))", "CAST(2.9999 AS decimal(10,4))"),
+        ("true", "'yes'"),
+        ("1", "'07'"),
+    ],
+)
+@pytest.mark.parametrize("strategy", ["append", "merge", "delete_insert"])
+async def test_a_value_that_the_table_cannot_hold_unchanged_is_refused(
+    harness: WarehouseHarness, strategy: str, held: str, given: str
+) -> None:
+    name = unique("held")
+    model: dict[str, Any] = {"materialization": "incremental", "incremental_strategy": strategy}
+    if strategy != "append":
+        model["unique_key"] = ("k",)
+    await harness.built(name, f"SELECT {held} AS k", **model)
+    before = await harness.rows(name)
+    run = await harness.build(name, f"SELECT {given} AS k", **model)
+    assert run.failure is not None
+    assert run.failure.cause is FailureCause.SQL_ERROR
+    assert "cannot hold all values of the query" in run.failure.message
+    assert await harness.rows(name) == before
+
+
+async def test_a_value_that_the_table_can_hold_keeps_the_tables_type(
+    harness: WarehouseHarness,
+) -> None:
+    name = unique("fits")
+    model = {"materialization": "incremental", "incremental_strategy": "append"}
+    await harness.built(name, "SELECT CAST(1 AS bigint) AS a, 'x' AS b", **model)
+    run = await harness.built(name, "SELECT 2.0e0 AS a, 3 AS b", **model)
+    assert run.output.rows == 2
+    rows = await harness.rows(name)
+    assert sorted((row["a"], row["b"]) for row in rows) == [(1, "x"), (2, "3")]
