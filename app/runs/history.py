@@ -18,7 +18,29 @@ if TYPE_CHECKING:
 KIND = "runs"
 EXTRA = ("kind", "state", "target", "subject_id", "finished_at")
 SCHEMA_VERSION = 1
+CODEC = "zstd"
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class PackedJson:
+    """A compressed JSON document. Runs stay in memory, and the SQL of one is up to 256 KiB."""
+
+    packed: bytes
+    size: int
+
+    @classmethod
+    def of(cls, document: str) -> "PackedJson":
+        import pyarrow as pa
+
+        encoded = document.encode()
+        return cls(pa.compress(encoded, codec=CODEC, asbytes=True), len(encoded))
+
+    def unpacked(self) -> bytes:
+        import pyarrow as pa
+
+        unpacked: bytes = pa.decompress(self.packed, self.size, codec=CODEC, asbytes=True)
+        return unpacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +54,10 @@ class EndedRun:
     state: str
     target: str
     subject_id: str | None
-    doc: str
+    document: PackedJson
 
     def read(self) -> Run:
-        return Run.model_validate_json(self.doc)
+        return Run.model_validate_json(self.document.unpacked())
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +148,7 @@ def _ended(row: Row) -> EndedRun:
         state=row.extra["state"] or "",
         target=row.extra["target"] or "",
         subject_id=row.extra["subject_id"],
-        doc=row.doc,
+        document=PackedJson.of(row.doc),
     )
 
 

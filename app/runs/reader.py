@@ -100,7 +100,9 @@ class RunReader:
     ) -> dict[str, Run]:
         """Return the newest run of each subject, open or ended."""
         open_runs = await self._list_open()
-        return _newest(
+        # In a thread: the newest run of every subject is parsed.
+        return await asyncio.to_thread(
+            _newest,
             self._history.latest_of_subject(),
             [(run.subject_id, run) for run in open_runs.values() if run.subject_id is not None],
             subject_ids,
@@ -111,7 +113,8 @@ class RunReader:
         """Return the newest successful run of each table or bronze path."""
         open_runs = await self._list_open()
         succeeded = [run for run in open_runs.values() if run.state is RunState.SUCCEEDED]
-        return _newest(
+        return await asyncio.to_thread(
+            _newest,
             self._history.latest_success(),
             [(name, run) for run in succeeded for name in outputs_of(run)],
             targets,

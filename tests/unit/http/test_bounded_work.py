@@ -16,7 +16,7 @@ from app.lakehouse.outputs import RunOutput, StreamOutput
 from app.lakehouse.tables import Column
 from app.redaction import MOST_FORMS, Scope
 from app.runs.archive import RunArchive
-from app.runs.history import EndedRun
+from app.runs.history import EndedRun, PackedJson
 from app.runs.model import Run, RunInput, RunKind, RunState
 from app.runs.reader import _newest
 from app.runs.store import StoredRun
@@ -88,9 +88,8 @@ def test_many_paths_are_traced_to_many_streams() -> None:
 
 def test_the_newest_run_of_many_paths_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     run = a_run(1, "ingestion/1", [], ["bronze/a"])
-    ended = EndedRun(
-        run.run_id, 1, NOW, run.kind, run.state, run.target, None, run.model_dump_json()
-    )
+    document = PackedJson.of(run.model_dump_json())
+    ended = EndedRun(run.run_id, 1, NOW, run.kind, run.state, run.target, None, document)
     reads: list[str] = []
     read = EndedRun.read
     monkeypatch.setattr(EndedRun, "read", lambda self: reads.append(self.run_id) or read(self))
@@ -156,3 +155,11 @@ def test_a_message_of_spark_is_searched_from_each_word_only_so_far() -> None:
 def test_the_columns_of_a_query_on_trino_are_counted_once() -> None:
     names = [f"c{number}" for number in range(200_000)]
     assert len(describe("SELECT 1", names, ["bigint"] * len(names)).columns) == len(names)
+
+
+def test_the_sql_of_an_ended_run_takes_little_memory() -> None:
+    sql = f"SELECT '{'x' * 250_000}\N{GRINNING FACE}'"
+    run = a_run(1, "silver.t", []).model_copy(update={"spec": {"sql": sql, "select": sql}})
+    document = PackedJson.of(run.model_dump_json())
+    assert Run.model_validate_json(document.unpacked()) == run
+    assert len(document.packed) < 10_000
