@@ -112,18 +112,21 @@ class SharedLog(Generic[P]):
                 if not rows:
                     return
                 started = time.monotonic()
-                result = await self._append(rows, commit_id)
-                if result is CommitResult.DONE:
-                    self._apply(self._parse(rows, False), False)
+                result, parsed = await self._append(rows, commit_id)
+                if parsed is not None:
+                    self._apply(parsed, False)
                     self._won(time.monotonic() - started)
                     return
             self._catalog.telemetry.commit_again("records", result.value)
             await asyncio.sleep(random.uniform(0.001, 0.02))  # noqa: S311
         raise EngineUnreachable(f"The table {self._name} is too busy to write to.")
 
-    async def _append(self, rows: Sequence[Row], commit_id: str) -> CommitResult:
-        def append(_: object) -> CommitResult:
-            return self._log.append(rows, commit_id)
+    async def _append(
+        self, rows: Sequence[Row], commit_id: str
+    ) -> tuple[CommitResult, P | None]:
+        def append(_: object) -> tuple[CommitResult, P | None]:
+            result = self._log.append(rows, commit_id)
+            return result, self._parse(rows, False) if result is CommitResult.DONE else None
 
         return await self._catalog.run(append)
 
