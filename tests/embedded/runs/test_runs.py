@@ -1,6 +1,7 @@
 """The guarantees of runs, on real S3 and a real catalog."""
 
 import asyncio
+import threading
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ from app.errors import EngineFailed, EngineUnreachable, NotFound, TooManyRequest
 from app.failure import FailureCause
 from app.idempotency import IdempotencyKey
 from app.runs.handler import RunControl, RunResult
+from app.runs.history import EndedRun
 from app.runs.model import Run, RunState
 from app.runs.reader import RunEnd
 from app.runs.store import open_key
@@ -320,6 +322,30 @@ async def test_an_ended_run_moves_into_history_and_is_always_listed_once(harness
         await until(seen)
         again = await end_of(service, "moving", subject_id="mover")
         assert (await other.latest())["mover"].run_id == again.run_id
+
+
+async def test_the_newest_ended_runs_are_parsed_in_a_thread(harness, monkeypatch):
+    monkeypatch.setattr("app.runs.archive.KEPT_ENDED", 0.2)
+    threads: list[threading.Thread] = []
+    read = EndedRun.read
+
+    def seen(ended: EndedRun) -> Run:
+        threads.append(threading.current_thread())
+        return read(ended)
+
+    async with running(harness.service(RowWriter(harness))) as service:
+        run = await end_of(service, "parsed", subject_id="parsed")
+
+        async def archived() -> bool:
+            return await harness.store.get(open_key(run.run_id)) is None
+
+        await until(archived)
+        monkeypatch.setattr(EndedRun, "read", seen)
+        assert (await service.latest(["parsed"]))["parsed"] == run
+        table = harness.table("parsed")
+        assert (await service.latest_success([table]))[table] == run
+    assert len(threads) == 2
+    assert threading.main_thread() not in threads
 
 
 async def test_lists_are_newest_first_filtered_and_paged_by_cursor(runs):
