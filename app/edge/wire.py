@@ -1,9 +1,14 @@
 """Reads HTTP/1.1 strictly: refuses what a proxy could read differently, and closes the connection.
 uvicorn's own protocol accepts bare LF, folded headers and two lengths, and waits indefinitely for
-the rest of a request."""
+the rest of a request and for a client that does not read its answer."""
 
 import asyncio
+import contextlib
+import fcntl
 import re
+import socket
+import struct
+import termios
 import uuid
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -38,6 +43,8 @@ TOO_SMALL = (
     f"The body has more than {MOST_SMALL_CHUNKS} chunks of less than {SMALL_CHUNK} bytes; expected "
     "larger chunks."
 )
+RESET = struct.pack("ii", 1, 0)
+"""A value of SO_LINGER."""
 NOT_HTTP = "The request is not valid HTTP/1.1."
 
 
@@ -93,6 +100,17 @@ class Lines(ReceiveBuffer):
         return super()._extract(count)
 
 
+class CountingConnection(h11.Connection):
+    """Counts the bytes that were given to the transport."""
+
+    sent = 0
+
+    def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
+        pieces = super().send_with_data_passthrough(event)
+        self.sent += sum(map(len, pieces or ()))
+        return pieces
+
+
 class Awaited(Enum):
     """The part of a request that a connection is waiting for."""
 
@@ -107,20 +125,30 @@ class Wire(H11Protocol):
     """The time for a request's whole head, however many parts it arrives in."""
     silent_seconds = 30.0
     """The time between two parts of a body. REQUEST_TIMEOUT limits the whole body."""
+    unread_seconds = 60.0
+    """The time between two parts of an answer that the client reads. A system with large buffers
+    reports what its program reads in large steps, so this is longer than the other times."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.conn: CountingConnection = CountingConnection(
+            h11.SERVER, self.conn._max_incomplete_event_size
+        )
         self._lines = Lines(lambda: self.conn.their_state is h11.IDLE)
         self.conn._receive_buffer = self._lines
         self._awaited: Awaited | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._await(Awaited.FIRST_BYTE)
+        self._watch_answer(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._await(None)
+        if self._watch is not None:
+            self._watch.cancel()
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
@@ -166,6 +194,30 @@ class Wire(H11Protocol):
             self._end(RequestTooSlow(detail.capitalize(), retry_after=1))
         else:
             self.transport.close()
+
+    def _watch_answer(self, earlier: int | None) -> None:
+        """Drop the connection if its answer waits, and the client has read nothing since this was
+        called with `earlier`. Closing it would wait for the client."""
+        read = self._read_by_client()
+        if read is not None and read == earlier:
+            # Without a reset, the system would keep its part of the answer for minutes.
+            connection = self.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            self.transport.abort()
+            return
+        self._watch = self.loop.call_later(self.unread_seconds, self._watch_answer, read)
+
+    def _read_by_client(self) -> int | None:
+        """Return how many bytes have left this machine, or `None` if no answer waits here. The
+        transport's buffer alone would not do: it shrinks only after much of the system's has."""
+        waiting = self.transport.get_write_buffer_size()
+        if not waiting:
+            return None
+        with contextlib.suppress(OSError):
+            descriptor = self.transport.get_extra_info("socket").fileno()
+            [queued] = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
+            waiting += queued
+        return self.conn.sent - waiting
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 — uvicorn's words
         self._end(MalformedRequest(self._lines.fault or NOT_HTTP))

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import json
 import re
+import select
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 from fastapi import FastAPI, Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from app.edge.wire import MOST_SMALL_CHUNKS, SMALL_CHUNK, Wire
 from tests.harnesses.gateway import gateway_harness, served
@@ -19,6 +21,7 @@ POST = b"POST /body HTTP/1.1\r\nHost: asgard\r\n"
 GET = b"GET /health HTTP/1.1\r\nHost: asgard\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 REQUESTS = "asgard_http_requests_total"
+LARGE = 8 * 1024 * 1024
 STATUS_LINE = re.compile(rb"HTTP/1\.1 \d{3} ")
 
 MALFORMED = {
@@ -107,6 +110,18 @@ async def app(lakehouse) -> AsyncIterator[FastAPI]:
         @gateway.app.get("/smuggled")
         async def smuggled() -> str:
             return "the second answer"
+
+        @gateway.app.get("/large")
+        async def large() -> Response:
+            return Response(b"x" * LARGE)
+
+        @gateway.app.get("/idle")
+        async def idle() -> StreamingResponse:
+            async def parts() -> AsyncIterator[bytes]:
+                yield b"first"
+                await asyncio.Event().wait()
+
+            return StreamingResponse(parts(), media_type="text/event-stream")
 
         yield gateway.app
 
@@ -214,6 +229,7 @@ async def test_the_value_of_a_refused_header_is_not_repeated(port: int) -> None:
 class Hasty(Wire):
     head_seconds = 0.3
     silent_seconds = 0.3
+    unread_seconds = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -301,6 +317,58 @@ async def test_a_connection_stays_open_between_two_requests(hasty: int) -> None:
         writer.write(GET + b"Connection: close\r\n\r\n")
         assert b"HTTP/1.1 200 " in await reader.read()
     writer.close()
+
+
+@contextlib.asynccontextmanager
+async def small_client(port: int, path: str) -> AsyncIterator[socket.socket]:
+    """Yield a client with a small buffer, which has asked for the path and has read nothing."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, ("127.0.0.1", port))
+        await loop.sock_sendall(client, f"GET {path} HTTP/1.1\r\nHost: asgard\r\n\r\n".encode())
+        yield client
+
+
+def is_dropped(client: socket.socket) -> bool:
+    """Ask without reading."""
+    poll = select.poll()
+    poll.register(client, 0)
+    return bool(poll.poll(0))
+
+
+async def test_a_client_that_does_not_read_its_answer_is_dropped(hasty: int) -> None:
+    async with small_client(hasty, "/large") as client:
+        await until(lambda: is_dropped(client), 15)
+
+
+async def test_a_client_may_read_slowly(hasty: int) -> None:
+    """Clients that do not read, and are dropped one after the other, show that the time has
+    passed."""
+    loop = asyncio.get_running_loop()
+    async with small_client(hasty, "/large") as client, asyncio.timeout(60):
+        read = 0
+        for _ in range(3):
+            async with small_client(hasty, "/large") as unread:
+                while not is_dropped(unread):
+                    read += len(await loop.sock_recv(client, 16384))
+                    await asyncio.sleep(0.02)
+        assert 0 < read < LARGE
+        assert not is_dropped(client)
+        while read < LARGE:
+            part = await loop.sock_recv(client, LARGE)
+            assert part
+            read += len(part)
+
+
+async def test_a_stream_without_news_stays_open(hasty: int) -> None:
+    async with small_client(hasty, "/idle") as idle, small_client(hasty, "/large") as unread:
+        await until(lambda: is_dropped(unread), 15)
+        async with small_client(hasty, "/large") as later:
+            await until(lambda: is_dropped(later), 15)
+        assert b"first" in await asyncio.get_running_loop().sock_recv(idle, 65536)
+        assert not is_dropped(idle)
 
 
 async def test_head_is_answered_without_a_body_on_the_wire(port: int) -> None:
