@@ -29,10 +29,11 @@ from app.http.dependencies import (
     set_replayed,
 )
 from app.http.lists import listed
+from app.http.raw_body import BriefRoute
 from app.runs.views import RunView
 from app.runs.waiting import AsyncSubmissionDep, SubmissionDep, WaitDep, accepted
 
-router = APIRouter(prefix="/airbyte", tags=["airbyte"])
+router = APIRouter(prefix="/airbyte", tags=["airbyte"], route_class=BriefRoute)
 
 
 def _service(request: Request) -> AirbyteService:

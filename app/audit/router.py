@@ -9,9 +9,10 @@ from pydantic import BaseModel, Field
 from app.audit.record import AuditOutcome, AuditRecord
 from app.audit.trail import AuditTrail
 from app.http.dependencies import component
+from app.http.raw_body import BriefRoute
 from app.runs.pages import decode_cursor, encode_cursor
 
-router = APIRouter(prefix="/audit", tags=["audit"])
+router = APIRouter(prefix="/audit", tags=["audit"], route_class=BriefRoute)
 
 
 class AuditPage(BaseModel):

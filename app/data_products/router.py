@@ -27,9 +27,10 @@ from app.http.dependencies import (
     set_replayed,
 )
 from app.http.lists import listed
+from app.http.raw_body import BriefRoute
 from app.runs.waiting import SubmissionDep, WaitDep, accepted
 
-router = APIRouter(prefix="/data-products", tags=["data products"])
+router = APIRouter(prefix="/data-products", tags=["data products"], route_class=BriefRoute)
 
 
 def _service(request: Request) -> DataProductService:

@@ -16,9 +16,10 @@ from app.data_transformation.views import (
     Submitted,
 )
 from app.http.dependencies import CallerDep, component, set_replayed
+from app.http.raw_body import BriefRoute
 from app.runs.waiting import AsyncSubmissionDep, WaitDep, accepted
 
-router = APIRouter(prefix="/spark", tags=["spark"])
+router = APIRouter(prefix="/spark", tags=["spark"], route_class=BriefRoute)
 
 
 def service(request: Request) -> SparkService:

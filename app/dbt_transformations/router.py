@@ -24,9 +24,10 @@ from app.http.dependencies import (
     set_replayed,
 )
 from app.http.lists import listed
+from app.http.raw_body import BriefRoute
 from app.runs.waiting import SubmissionDep, WaitDep, accepted
 
-router = APIRouter(prefix="/dbt", tags=["dbt"])
+router = APIRouter(prefix="/dbt", tags=["dbt"], route_class=BriefRoute)
 
 ARCHIVE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}}}

@@ -1,4 +1,5 @@
-"""Refuses parts of a request that would be ignored, and text that cannot be stored."""
+"""Refuses parts of a request that would be ignored, and text that cannot be stored. Then frees the
+raw body, which nothing needs any more."""
 
 import json
 from email.message import Message
@@ -10,6 +11,7 @@ from fastapi import Depends, Request
 
 from app.edge.repeats import refuse_repeated_fields, refuse_repeated_parameters
 from app.errors import InvalidBody
+from app.http.dependencies import keep_fingerprint
 from app.http.known_names import (
     MOST_NAMED,
     Accepted,
@@ -18,6 +20,7 @@ from app.http.known_names import (
     unknown_field,
     unknown_query,
 )
+from app.http.raw_body import free_raw_body, raw_body
 from app.http.text import LONGEST_NAME, TextProblem, text_faults
 
 BODILESS = frozenset({"GET", "HEAD", "DELETE"})
@@ -45,14 +48,17 @@ async def _strictly(request: Request) -> None:
     if unknown := unknown_query(list(query), accepted):
         raise refusal(unknown)
     refuse_repeated_parameters((name for name, _ in query.multi_items()), accepted.lists)
+    is_small = accepted.body is None and request.method in BODILESS
+    body = await (_small_body(request) if is_small else raw_body(request))
     if accepted.body is None:
-        is_small = request.method in BODILESS
-        _refuse_body(await (_small_body(request) if is_small else request.body()), accepted)
-    elif body := await request.body():
+        _refuse_body(body, accepted)
+    elif body:
         _require_json(request.headers.get("content-type"))
         _require_utf8(body)
         _refuse_text("body", await request.json())
         refuse_repeated_fields(body)
+    keep_fingerprint(request, body)
+    free_raw_body(request)
 
 
 STRICTLY = Depends(_strictly)

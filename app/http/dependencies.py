@@ -98,8 +98,16 @@ async def _idempotency_key(
         raise InvalidRequest(
             "Idempotency-Key is invalid: expected 1 to 255 visible ASCII characters."
         )
-    content = f"{_request_line(request)}\n".encode() + await request.body()
-    return IdempotencyKey(idempotency_key, caller, hashlib.sha256(content).hexdigest())
+    return IdempotencyKey(idempotency_key, caller, request.state.fingerprint)
+
+
+def keep_fingerprint(request: Request, body: bytes) -> None:
+    """Compute what tells the requests with one key apart. This comes before the endpoint's own
+    dependencies, because the body is freed before them."""
+    if "idempotency-key" in request.headers:
+        digest = hashlib.sha256(f"{_request_line(request)}\n".encode())
+        digest.update(body)
+        request.state.fingerprint = digest.hexdigest()
 
 
 def _request_line(request: Request) -> str:

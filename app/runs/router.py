@@ -10,6 +10,7 @@ from app.caller import Caller
 from app.errors import InvalidBody
 from app.http.dependencies import CallerDep, component
 from app.http.lists import listed
+from app.http.raw_body import BriefRoute
 from app.runs.model import RunKind, RunState
 from app.runs.reader import RunEnd
 from app.runs.service import RunService
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from sse_starlette import ServerSentEvent
 
 
-router = APIRouter(prefix="/runs", tags=["runs"])
+router = APIRouter(prefix="/runs", tags=["runs"], route_class=BriefRoute)
 
 EVENT_ID = re.compile(r"^\d{1,12}$")
 CANCEL_SHOWN_WITHIN = 2.0

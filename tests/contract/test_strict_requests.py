@@ -16,7 +16,8 @@ from app.config import Settings
 from app.edge.repeats import refuse_repeated_parameters
 from app.errors import InvalidBody
 from app.http.known_names import accepted_by
-from app.main import create_app
+from app.http.raw_body import BriefRoute
+from app.main import ROUTERS, create_app
 from tests.contract.problems import assert_problem
 
 DOCUMENT = create_app(Settings(_env_file=None)).openapi()
@@ -281,6 +282,12 @@ def test_a_parameter_that_is_a_list_may_be_repeated() -> None:
     refuse_repeated_parameters(["tag", "tag", "name"], asked.lists)
     with pytest.raises(InvalidBody, match=r"query\.name: is given more than once"):
         refuse_repeated_parameters(["tag", "name", "name"], asked.lists)
+
+
+def test_every_endpoint_runs_without_the_raw_body() -> None:
+    routes = [route for router, _ in ROUTERS for route in router.routes]
+    assert routes
+    assert [route for route in routes if not isinstance(route, BriefRoute)] == []
 
 
 @pytest.mark.parametrize(

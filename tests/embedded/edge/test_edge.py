@@ -1,6 +1,9 @@
 """The edge: rates, time limits, headers, browsers, proxies, and a caller's limit of runs."""
 
 import asyncio
+import json
+import tracemalloc
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -13,10 +16,13 @@ from app.edge.proxies import Proxies
 from app.edge.rate_limit import MOST_BUCKETS, RateLimit
 from app.edge.response import ResponseGuard
 from app.errors import EngineUnreachable, TooManyRequests
+from app.runs.model import Run
+from app.runs.reader import RunReader
 from app.runs.submission import Submission
 from app.runs.waiting import WaitDep
 from tests.harnesses.gateway import bearer, gateway_harness, key_of, served, write_keys
 from tests.harnesses.runs import Idle, request, running, runs_harness
+from tests.patience import until
 
 HERE = {"host": "asgard"}
 
@@ -369,3 +375,37 @@ async def test_nothing_follows_the_answer_of_the_deadline():
     await answer.send({"type": "http.response.start", "status": 504, "headers": []})
     await answer({"type": "http.response.start", "status": 200, "headers": []})
     assert (sent, answer.status) == (["http.response.start"], 504)
+
+
+async def test_a_request_that_waits_for_its_run_does_not_hold_its_raw_body(lakehouse, monkeypatch):
+    waits, may_end, wait = asyncio.Event(), asyncio.Event(), RunReader.wait
+
+    async def held_wait(self: RunReader, run_id: str, seconds: float) -> Run:
+        waits.set()
+        await may_end.wait()
+        return await wait(self, run_id, seconds)
+
+    def is_freed(size: int) -> bool:
+        return all(trace.size < size for trace in tracemalloc.take_snapshot().traces)
+
+    monkeypatch.setattr(RunReader, "wait", held_wait)
+    model = {"name": f"m{uuid4().hex[:8]}", "sql_query": "SELECT 1 AS a"}
+    content = json.dumps(model).encode().ljust(3 * 1024 * 1024)
+    headers = {**HERE, "content-type": "application/json", "idempotency-key": uuid4().hex}
+    async with gateway_harness(lakehouse.settings) as opened, served(opened.app) as port:
+        url = f"http://127.0.0.1:{port}/api/v1/dbt/transform"
+        async with httpx.AsyncClient(timeout=120, headers=headers) as client:
+            tracemalloc.start()
+            try:
+                posted = asyncio.create_task(client.post(url, content=content))
+                await asyncio.wait_for(waits.wait(), 60)
+                await until(lambda: is_freed(len(content)), 10)
+            finally:
+                tracemalloc.stop()
+                may_end.set()
+            first = await posted
+            again = await client.post(url, content=content)
+            other = await client.post(url, content=content + b" ")
+    assert first.status_code == 200, first.text
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert other.json()["type"] == "/problems/idempotency-key-reused"
