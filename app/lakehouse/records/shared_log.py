@@ -121,9 +121,7 @@ class SharedLog(Generic[P]):
             await asyncio.sleep(random.uniform(0.001, 0.02))  # noqa: S311
         raise EngineUnreachable(f"The table {self._name} is too busy to write to.")
 
-    async def _append(
-        self, rows: Sequence[Row], commit_id: str
-    ) -> tuple[CommitResult, P | None]:
+    async def _append(self, rows: Sequence[Row], commit_id: str) -> tuple[CommitResult, P | None]:
         def append(_: object) -> tuple[CommitResult, P | None]:
             result = self._log.append(rows, commit_id)
             return result, self._parse(rows, False) if result is CommitResult.DONE else None
