@@ -13,10 +13,13 @@ import httpx
 from tests.faults.fault_gateway import Gateway, problem
 from tests.faults.fault_kinds import Kind, published_run_ids, run_id_of
 from tests.faults.fault_lake import LakeView
+from tests.patience import until
 
 TERMINAL = {"succeeded", "failed", "cancelled"}
 POLL = 0.05
 END_SECONDS = 120.0
+DYING_SECONDS = 10.0
+"""A killed process closes its connections before its end can be seen."""
 LEFTOVERS = "asgard/leftovers/"
 """The prefix of the notes on runs whose files stay until the next commit to their table."""
 HISTORY = 20
@@ -73,10 +76,12 @@ class Feeder:
             run_id = await self._answered(kind, turn, gateway)
             self._unanswered.pop(kind.name)
             await self._ended(run_id, gateway)
-        except httpx.TransportError:
+        except httpx.TransportError as error:
             # The gateway is gone. A request without an answer is repeated at the next one.
-            await asyncio.sleep(POLL)
-            assert not gateway.running, f"{kind.name}: no answer from a living gateway"
+            try:
+                await until(lambda: not gateway.running, DYING_SECONDS)
+            except TimeoutError:
+                raise AssertionError(f"{kind.name}: no answer from a living gateway") from error
         if measured:
             kind.seconds = time.monotonic() - started
 
