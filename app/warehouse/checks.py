@@ -7,6 +7,8 @@ from app.failure import FailureCause
 from app.sql.quoting import quoted
 from app.warehouse.engine import ExtraColumn
 
+TEXT = "varchar"
+
 
 def check_key(columns: Iterable[str], key: Sequence[str]) -> None:
     """Raise `SqlInvalid` unless the query gives every column of the `unique_key`."""
@@ -48,8 +50,11 @@ def duplicate_key(key: Sequence[str], values: Sequence[object]) -> EngineFailed:
 
 
 def changed_by_cast(column: str, given: str, held: str) -> str:
-    """Return the condition that a value of type `given` is changed by a cast to type `held`."""
+    """Return the condition that a value of type `given` is changed by a cast to type `held`. No
+    text fits another type: the engines read and write it differently."""
     name = quoted(column)
+    if given.lower() == TEXT and held.lower() != TEXT:
+        return f"{name} IS NOT NULL"
     return f"TRY_CAST(TRY_CAST({name} AS {held}) AS {given}) IS DISTINCT FROM {name}"
 
 

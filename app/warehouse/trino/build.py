@@ -181,11 +181,18 @@ class TrinoBuild:
     @contextlib.asynccontextmanager
     async def _staged(self, described: Described) -> Any:
         schema = self._tables.lake.staging_schema
+        staging = f"{schema}.{self._staging}"
         await self._dbt(described, schema, self._staging)
         try:
             yield
-        finally:
-            await self._tables.catalog.drop_table(f"{schema}.{self._staging}")
+        except BaseException:
+            await self._tables.catalog.drop_table(staging)
+            raise
+        try:
+            await self._tables.catalog.drop_table(staging)
+        except AsgardError as error:
+            # The rows are committed. A failed run would be repeated, and an append doubled.
+            self._control.log(f"The table {staging} could not be dropped: {error.detail}")
 
     async def _dbt(self, described: Described, schema: str, name: str) -> None:
         message = {
@@ -303,11 +310,10 @@ class TrinoBuild:
         if written.delete_files >= MANY_DELETE_FILES:
             try:
                 await self._execute(f"ALTER TABLE {self._target} EXECUTE optimize")
+                written = await self._tables.written(self._spec.table, self._query_ids)
             except AsgardError as error:
                 # The rows are committed. A failed run would be repeated, and an append doubled.
                 self._control.log(f"The table could not be optimized: {error.detail}")
-            else:
-                written = await self._tables.written(self._spec.table, self._query_ids)
         if written.is_visible:
             return written.output
         unwritten = {"snapshot_id": None, "metadata_location": None}

@@ -507,7 +507,8 @@ async def test_a_run_has_succeeded_even_if_s3_refuses_its_artifacts(
         ("DATE '2024-01-01'", "TIMESTAMP '2024-01-02 10:00:00'"),
         ("CAST(1 AS decimal(10,2))", "CAST(2.9999 AS decimal(10,4))"),
         ("true", "'yes'"),
-        ("1", "'07'"),
+        ("1", "'7'"),
+        ("1.5e0", "'1.5'"),
     ],
 )
 @pytest.mark.parametrize("strategy", ["append", "merge", "delete_insert"])
@@ -532,8 +533,9 @@ async def test_a_value_that_the_table_can_hold_keeps_the_tables_type(
 ) -> None:
     name = unique("fits")
     model = {"materialization": "incremental", "incremental_strategy": "append"}
-    await harness.built(name, "SELECT CAST(1 AS bigint) AS a, 'x' AS b", **model)
-    run = await harness.built(name, "SELECT 2.0e0 AS a, 3 AS b", **model)
+    first = "SELECT CAST(1 AS bigint) AS a, 'x' AS b, X'61' AS c, true AS d"
+    await harness.built(name, first, **model)
+    run = await harness.built(name, "SELECT 2.0e0 AS a, 3 AS b, NULL AS c, NULL AS d", **model)
     assert run.output.rows == 2
-    rows = await harness.rows(name)
-    assert sorted((row["a"], row["b"]) for row in rows) == [(1, "x"), (2, "3")]
+    rows = sorted((row["a"], row["b"], row["d"]) for row in await harness.rows(name))
+    assert rows == [(1, "x", True), (2, "3", None)]
