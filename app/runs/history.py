@@ -111,9 +111,9 @@ class RunHistory:
     def _parse(self, rows: Sequence[Row], reset: bool) -> list[ParsedRun]:
         known = {} if reset else self._runs
         return [
-            ParsedRun(ended, _outputs(ended))
-            for ended in map(_ended, rows)
-            if ended.run_id not in known or known[ended.run_id].version < ended.version
+            _parsed(row)
+            for row in rows
+            if row.id not in known or known[row.id].version < row.version
         ]
 
     def _apply(self, parsed: Sequence[ParsedRun], reset: bool) -> None:
@@ -139,8 +139,8 @@ class RunHistory:
             _keep_newest(self._latest_success, name, ended)
 
 
-def _ended(row: Row) -> EndedRun:
-    return EndedRun(
+def _parsed(row: Row) -> ParsedRun:
+    ended = EndedRun(
         run_id=row.id,
         version=row.version,
         created_at=row.created_at,
@@ -150,6 +150,7 @@ def _ended(row: Row) -> EndedRun:
         subject_id=row.extra["subject_id"],
         document=PackedJson.of(row.doc),
     )
+    return ParsedRun(ended, _outputs(ended))
 
 
 def _outputs(ended: EndedRun) -> frozenset[str] | None:
