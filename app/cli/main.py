@@ -1,5 +1,6 @@
 """The console command: `asgard serve | demo | doctor | schemas | openapi | keys`."""
 
+import contextlib
 import json
 import resource
 import socket
@@ -75,7 +76,8 @@ def _raise_descriptor_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        with contextlib.suppress(OSError, ValueError):  # Some systems permit less than they say.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @main.command(epilog=examples("asgard openapi > openapi.json"))

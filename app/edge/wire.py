@@ -201,8 +201,9 @@ class Wire(H11Protocol):
         read = self._read_by_client()
         if read is not None and read == earlier:
             # Without a reset, the system would keep its part of the answer for minutes.
-            connection = self.transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            with contextlib.suppress(OSError):  # The client may be gone.
+                connection = self.transport.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             self.transport.abort()
             return
         self._watch = self.loop.call_later(self.unread_seconds, self._watch_answer, read)
