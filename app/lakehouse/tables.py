@@ -1,6 +1,6 @@
 """Descriptions of tables and views from the catalog's metadata. Nothing here reads data files."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -108,6 +108,12 @@ def view_info(name: str, view: "View") -> ViewInfo:
         properties=dict(view.properties),
         last_updated=_time(view.current_version().timestamp_ms),
     )
+
+
+def forbids_deletions(properties: Mapping[str, str]) -> bool:
+    """Return whether the catalog forbids deleting a table's files. Nessie does so because other
+    branches may need them."""
+    return properties.get("gc.enabled", "true") == "false"
 
 
 def columns_of(schema: "Schema") -> tuple[Column, ...]:

@@ -12,6 +12,7 @@ from pyiceberg.table.update.snapshot import _SnapshotProducer
 from pyiceberg.typedef import EMPTY_DICT
 
 from app.lakehouse.table_files import TableFiles
+from app.lakehouse.tables import forbids_deletions
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -96,7 +97,7 @@ def expire(transaction: Transaction) -> list[Snapshot]:
 def delete_unreachable(table: Table, expired: list[Snapshot]) -> None:
     """Delete the files that only the expired snapshots referred to, unless the catalog forbids it
     (Nessie sets `gc.enabled=false`, because other branches may need them)."""
-    if not expired or _keeps_files(table):
+    if not expired or forbids_deletions(table.properties):
         return
     # The commit is made, so a file that cannot be removed does not fail the run.
     with suppress(OSError):
@@ -104,10 +105,6 @@ def delete_unreachable(table: Table, expired: list[Snapshot]) -> None:
         for path in _reachable(table.io, expired) - needed:
             if _is_own(table, path):
                 table.io.delete(path)
-
-
-def _keeps_files(table: Table) -> bool:
-    return table.properties.get("gc.enabled", "true") == "false"
 
 
 def _is_own(table: Table, path: str) -> bool:
@@ -137,7 +134,7 @@ def delete_leftovers(table: Table, marks: Collection[str]) -> None:
     from pyiceberg.io.pyarrow import PyArrowFileIO
 
     io = table.io
-    if not isinstance(io, PyArrowFileIO) or _keeps_files(table):
+    if not isinstance(io, PyArrowFileIO) or forbids_deletions(table.properties):
         return
     scheme, netloc, path = PyArrowFileIO.parse_location(table.location())
     filesystem = io.fs_by_scheme(scheme, netloc)

@@ -18,6 +18,7 @@ import structlog
 from app.errors import EngineUnreachable
 from app.lakehouse.records import compaction
 from app.lakehouse.records.compaction import Rewrite
+from app.lakehouse.tables import forbids_deletions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -232,7 +233,7 @@ class RecordLog:
             log.warning("commit_unanswered", table=".".join(self.identifier), error=str(error))
             return CommitResult.UNKNOWN
         replaced = [file.file_path for file in rewrite.replaced]
-        if sequence_number is not None and not _keeps_files(table):
+        if sequence_number is not None and not forbids_deletions(table.properties):
             self._replaced.append(ReplacedFiles(time.monotonic(), sequence_number, replaced))
         self._files -= set(replaced)
         self._files |= {file.file_path for file in rewrite.written}
@@ -352,12 +353,6 @@ def _without_history(metadata: "TableMetadata") -> "TableMetadata":
     current = metadata.current_snapshot()
     retained = [current] if current is not None else []
     return metadata.model_copy(update={"snapshots": retained, "snapshot_log": []})
-
-
-def _keeps_files(table: "Table") -> bool:
-    """Return whether the catalog forbids deletions. On Nessie, other branches may need the
-    files."""
-    return table.metadata.properties.get("gc.enabled", "true") == "false"
 
 
 def _data_files(table: "Table", known: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
