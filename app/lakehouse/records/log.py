@@ -6,7 +6,7 @@ Readers compare sets of data files, not snapshot chains: expiry, compaction and 
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -145,6 +145,36 @@ class RecordLog:
 
     def append(self, rows: Sequence[Row], commit_id: str) -> CommitResult:
         """Append the rows in one commit, but only to the state that the last `refresh` read."""
+        from pyiceberg.io.pyarrow import _dataframe_to_data_files
+
+        written: list[DataFile] = []
+
+        def commit(table: "Table") -> None:
+            transaction = table.transaction()
+            with transaction.update_snapshot(
+                snapshot_properties={COMMIT_ID_PROPERTY: commit_id}
+            ).merge_append() as producer:
+                written.extend(
+                    _dataframe_to_data_files(
+                        table_metadata=table.metadata,
+                        df=self._arrow(rows),
+                        io=table.io,
+                        write_uuid=producer.commit_uuid,
+                    )
+                )
+                for file in written:
+                    producer.append_data_file(file)
+            transaction.commit_transaction()
+
+        result = self._commit(commit)
+        if result is CommitResult.STALE and self._table is not None:
+            self._discard(self._table.io, [file.file_path for file in written])
+        if result is CommitResult.DONE:
+            self._files |= {file.file_path for file in written}
+        return result
+
+    def _commit(self, commit: Callable[["Table"], None]) -> CommitResult:
+        """Commit to the state that the last `refresh` read, and say what became of it."""
         from pyiceberg.exceptions import (
             CommitFailedException,
             CommitStateUnknownException,
@@ -152,30 +182,15 @@ class RecordLog:
             ServiceUnavailableError,
             ValidationException,
         )
-        from pyiceberg.io.pyarrow import _dataframe_to_data_files
         from requests.exceptions import RequestException
 
         table = self._table
         if table is None:
             return CommitResult.STALE
         table.metadata = _without_history(table.metadata)
-        transaction = table.transaction()
-        written: list[DataFile] = []
         try:
-            with transaction.update_snapshot(
-                snapshot_properties={COMMIT_ID_PROPERTY: commit_id}
-            ).merge_append() as producer:
-                written += _dataframe_to_data_files(
-                    table_metadata=table.metadata,
-                    df=self._arrow(rows),
-                    io=table.io,
-                    write_uuid=producer.commit_uuid,
-                )
-                for file in written:
-                    producer.append_data_file(file)
-            transaction.commit_transaction()
+            commit(table)
         except (CommitFailedException, ValidationException):
-            self._discard(table.io, [file.file_path for file in written])
             return CommitResult.STALE
         except (
             CommitStateUnknownException,
@@ -185,7 +200,6 @@ class RecordLog:
         ) as error:
             log.warning("commit_unanswered", table=".".join(self.identifier), error=str(error))
             return CommitResult.UNKNOWN
-        self._files |= {file.file_path for file in written}
         return CommitResult.DONE
 
     @property
@@ -207,37 +221,18 @@ class RecordLog:
     def replace(self, rewrite: Rewrite) -> CommitResult:
         """Replace the files in one commit, but only in the state that the last `refresh` read.
         Otherwise rows that this reader has not seen would count as read."""
-        from pyiceberg.exceptions import (
-            CommitFailedException,
-            CommitStateUnknownException,
-            ServerError,
-            ServiceUnavailableError,
-            ValidationException,
-        )
-        from requests.exceptions import RequestException
-
-        table = self._table
-        if table is None:
-            return CommitResult.STALE
-        table.metadata = _without_history(table.metadata)
-        try:
-            sequence_number = compaction.commit(table, rewrite)
-        except (CommitFailedException, ValidationException):
-            return CommitResult.STALE
-        except (
-            CommitStateUnknownException,
-            ServerError,
-            ServiceUnavailableError,
-            RequestException,
-        ) as error:
-            log.warning("commit_unanswered", table=".".join(self.identifier), error=str(error))
-            return CommitResult.UNKNOWN
         replaced = [file.file_path for file in rewrite.replaced]
-        if sequence_number is not None and not forbids_deletions(table.properties):
-            self._replaced.append(ReplacedFiles(time.monotonic(), sequence_number, replaced))
-        self._files -= set(replaced)
-        self._files |= {file.file_path for file in rewrite.written}
-        return CommitResult.DONE
+
+        def commit(table: "Table") -> None:
+            sequence_number = compaction.commit(table, rewrite)
+            if sequence_number is not None and not forbids_deletions(table.properties):
+                self._replaced.append(ReplacedFiles(time.monotonic(), sequence_number, replaced))
+
+        result = self._commit(commit)
+        if result is CommitResult.DONE:
+            self._files -= set(replaced)
+            self._files |= {file.file_path for file in rewrite.written}
+        return result
 
     def discard(self, catalog: "RestCatalog", rewrite: Rewrite) -> None:
         """Delete the written files, except those that are in the table after all."""
