@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from app.lakehouse.connection import Lake
 
 SOURCE_VIEW = "source_data"
-PAGE = 100
 
 
 class SparkService:
@@ -119,29 +118,14 @@ class SparkService:
         return await self._runs.cancel(run_id, caller)
 
     async def jobs(self, limit: int, status_filter: str | None) -> tuple[list[Run], int]:
-        """Returns the newest runs, and the total number of runs."""
-        if status_filter is None:
-            page = await self._runs.list(kind=RunKind.SPARK, limit=limit)
-            return list(page.runs), page.total_count
-        requested = _state(status_filter)
-        runs = [
-            run
-            for state in sorted(requested.run_states)
-            for run in await self._all(state)
-            if SparkState.of(run) is requested
-        ]
-        runs.sort(key=lambda run: run.created_at, reverse=True)
-        return runs[:limit], len(runs)
-
-    async def _all(self, state: RunState) -> list[Run]:
-        runs: list[Run] = []
-        cursor: str | None = None
-        while True:
-            page = await self._runs.list(kind=RunKind.SPARK, state=state, cursor=cursor, limit=PAGE)
-            runs.extend(page.runs)
-            cursor = page.next_cursor
-            if cursor is None:
-                return runs
+        """Returns the newest runs in the state, and the number of all of them."""
+        requested = None if status_filter is None else _state(status_filter)
+        page = await self._runs.list(
+            kind=RunKind.SPARK,
+            condition=lambda run: requested in {None, SparkState.of(run)},
+            limit=limit,
+        )
+        return list(page.runs), page.total_count
 
     def _source_path(self, request: TransformRequest) -> str | None:
         if request.source_path is None:

@@ -3,7 +3,8 @@
 from enum import StrEnum
 from typing import Self, assert_never
 
-from app.runs.model import Run, RunState
+from app.runs.model import RunState
+from app.runs.pages import AnyRun
 
 
 class SparkState(StrEnum):
@@ -27,33 +28,8 @@ class SparkState(StrEnum):
     def is_terminal(self) -> bool:
         return self in {SparkState.COMPLETED, SparkState.FAILED, SparkState.SUBMISSION_FAILED}
 
-    @property
-    def run_states(self) -> frozenset[RunState]:
-        """The states of a run that can have this state."""
-        match self:
-            case SparkState.COMPLETED:
-                return frozenset({RunState.SUCCEEDED})
-            case SparkState.FAILED | SparkState.SUBMISSION_FAILED:
-                return frozenset({RunState.FAILED, RunState.CANCELLED})
-            case SparkState.SUBMITTED:
-                return frozenset({RunState.QUEUED, RunState.RUNNING})
-            case (
-                SparkState.RUNNING
-                | SparkState.SUCCEEDING
-                | SparkState.FAILING
-                | SparkState.PENDING_RERUN
-                | SparkState.INVALIDATING
-                | SparkState.SUSPENDING
-                | SparkState.SUSPENDED
-                | SparkState.RESUMING
-                | SparkState.UNKNOWN
-            ):
-                return frozenset({RunState.RUNNING})
-            case unknown:
-                assert_never(unknown)
-
     @classmethod
-    def of(cls, run: Run) -> Self:
+    def of(cls, run: AnyRun) -> Self:
         """Returns the state of a run. Its recorded outcome outranks the engine's last state.
 
         The operator has no state for cancelled applications. Its clients see them as failed, and

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from app.lakehouse.records.log import RecordLog, Row, new_commit_id
 from app.lakehouse.records.shared_log import SharedLog
-from app.runs.model import Run, RunState
+from app.runs.model import Run, RunKind, RunState
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog
@@ -50,8 +50,9 @@ class EndedRun:
     run_id: str
     version: int
     created_at: datetime
-    kind: str
-    state: str
+    kind: RunKind
+    state: RunState
+    engine_state: str | None
     target: str
     subject_id: str | None
     document: PackedJson
@@ -62,10 +63,10 @@ class EndedRun:
 
 @dataclass(frozen=True, slots=True)
 class ParsedRun:
-    """`outputs` names what a successful run wrote, and is None if the run cannot be read."""
+    """`outputs` names what a successful run wrote."""
 
     ended: EndedRun
-    outputs: frozenset[str] | None
+    outputs: frozenset[str]
 
 
 class RunHistory:
@@ -110,11 +111,8 @@ class RunHistory:
 
     def _parse(self, rows: Sequence[Row], reset: bool) -> list[ParsedRun]:
         known = {} if reset else self._runs
-        return [
-            _parsed(row)
-            for row in rows
-            if row.id not in known or known[row.id].version < row.version
-        ]
+        unread = (row for row in rows if row.id not in known or known[row.id].version < row.version)
+        return [parsed for parsed in map(_parsed, unread) if parsed is not None]
 
     def _apply(self, parsed: Sequence[ParsedRun], reset: bool) -> None:
         if reset:
@@ -128,10 +126,6 @@ class RunHistory:
 
     def _index(self, item: ParsedRun) -> None:
         ended = item.ended
-        if item.outputs is None:
-            # Listing it would fail, too. The other runs must stay.
-            self._runs.pop(ended.run_id, None)
-            return
         self._runs[ended.run_id] = ended
         if ended.subject_id is not None:
             _keep_newest(self._latest_of_subject, ended.subject_id, ended)
@@ -139,28 +133,26 @@ class RunHistory:
             _keep_newest(self._latest_success, name, ended)
 
 
-def _parsed(row: Row) -> ParsedRun:
+def _parsed(row: Row) -> ParsedRun | None:
+    """Return None for a run that cannot be read: listing it would fail, too."""
+    try:
+        run = Run.model_validate_json(row.doc)
+    except ValidationError:
+        log.error("run_unreadable", id=row.id, version=row.version)
+        return None
     ended = EndedRun(
         run_id=row.id,
         version=row.version,
         created_at=row.created_at,
-        kind=row.extra["kind"] or "",
-        state=row.extra["state"] or "",
-        target=row.extra["target"] or "",
-        subject_id=row.extra["subject_id"],
+        kind=run.kind,
+        state=run.state,
+        engine_state=run.engine_state,
+        target=run.target,
+        subject_id=run.subject_id,
         document=PackedJson.of(row.doc),
     )
-    return ParsedRun(ended, _outputs(ended))
-
-
-def _outputs(ended: EndedRun) -> frozenset[str] | None:
-    if ended.state != RunState.SUCCEEDED:
-        return frozenset()
-    try:
-        return frozenset(outputs_of(ended.read()))
-    except ValidationError:
-        log.error("run_unreadable", id=ended.run_id, version=ended.version)
-        return None
+    is_success = run.state is RunState.SUCCEEDED
+    return ParsedRun(ended, frozenset(outputs_of(run) if is_success else ()))
 
 
 def outputs_of(run: Run) -> set[str]:

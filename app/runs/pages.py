@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,19 +13,24 @@ from app.runs.model import Run
 Position = tuple[datetime, str]
 
 
+AnyRun = Run | EndedRun
+
+
 @dataclass(frozen=True)
 class RunFilter:
     kind: str | None = None
     state: str | None = None
     target: str | None = None
     subject_id: str | None = None
+    condition: Callable[[AnyRun], bool] | None = None
 
-    def matches(self, run: Run | EndedRun) -> bool:
+    def matches(self, run: AnyRun) -> bool:
         return (
             (self.kind is None or run.kind == self.kind)
             and (self.state is None or run.state == self.state)
             and (self.target is None or run.target == self.target)
             and (self.subject_id is None or run.subject_id == self.subject_id)
+            and (self.condition is None or self.condition(run))
         )
 
 
@@ -36,13 +41,11 @@ class RunPage:
     total_count: int
 
 
-def position(run: Run | EndedRun) -> Position:
+def position(run: AnyRun) -> Position:
     return run.created_at, run.run_id
 
 
-def page_of(
-    runs: Iterable[Run | EndedRun], cursor: str | None, limit: int, page: int = 1
-) -> RunPage:
+def page_of(runs: Iterable[AnyRun], cursor: str | None, limit: int, page: int = 1) -> RunPage:
     """Return one page. `page` counts from the cursor, or from the newest run. Raises
     `InvalidRequest` for a cursor that does not come from a page."""
     start = decode_cursor(cursor) if cursor is not None else None

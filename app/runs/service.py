@@ -1,6 +1,6 @@
 """Builds the components that runs need, and offers what other packages use of them."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -17,7 +17,7 @@ from app.runs.history import RunHistory
 from app.runs.locks import TargetLocks
 from app.runs.model import Run, RunEvent, RunKind, RunState
 from app.runs.open_runs import OpenRuns
-from app.runs.pages import RunFilter, RunPage
+from app.runs.pages import AnyRun, RunFilter, RunPage
 from app.runs.reader import RunEnd, RunReader
 from app.runs.replicas import Replicas
 from app.runs.starter import RunStarter
@@ -208,9 +208,10 @@ class RunService:
         state: RunState | None = None,
         target: str | None = None,
         subject_id: str | None = None,
+        condition: Callable[[AnyRun], bool] | None = None,
         cursor: str | None = None,
         limit: int = 20,
         page: int = 1,
     ) -> RunPage:
-        run_filter = RunFilter(kind, state, target, subject_id)
+        run_filter = RunFilter(kind, state, target, subject_id, condition)
         return await self._reader.list(run_filter, cursor, limit, page)

@@ -11,13 +11,15 @@ from app import redaction
 from app.airbyte.remote.s3_paths import safe
 from app.data_products.lineage import Tracer
 from app.data_transformation.kubernetes.spark_errors import translated
+from app.data_transformation.states import SparkState
 from app.lakehouse.bronze.manifests import Manifest, StreamFiles, SyncCommit, _at
 from app.lakehouse.outputs import RunOutput, StreamOutput
 from app.lakehouse.tables import Column
 from app.redaction import MOST_FORMS, Scope
 from app.runs.archive import RunArchive
-from app.runs.history import EndedRun, PackedJson
+from app.runs.history import EndedRun, PackedJson, _parsed, _row
 from app.runs.model import Run, RunInput, RunKind, RunState
+from app.runs.pages import RunFilter, page_of
 from app.runs.reader import _newest
 from app.runs.store import StoredRun
 from app.warehouse import dependents
@@ -56,6 +58,17 @@ def an_output(path: str) -> StreamOutput:
     return StreamOutput(stream=path, path=path, rows=1, bytes=1, files=())
 
 
+def an_ended_run(run: Run) -> EndedRun:
+    return _parsed(_row(run, "commit")).ended
+
+
+def reads_of_runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    reads: list[str] = []
+    read = EndedRun.read
+    monkeypatch.setattr(EndedRun, "read", lambda self: reads.append(self.run_id) or read(self))
+    return reads
+
+
 def test_dbt_models_that_read_many_others_are_put_in_order() -> None:
     names = [f"m{number:04}" for number in range(600)]
     reads = {name: names[max(0, at - 500) : at] for at, name in enumerate(names)}
@@ -87,15 +100,26 @@ def test_many_paths_are_traced_to_many_streams() -> None:
 
 
 def test_the_newest_run_of_many_paths_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = a_run(1, "ingestion/1", [], ["bronze/a"])
-    document = PackedJson.of(run.model_dump_json())
-    ended = EndedRun(run.run_id, 1, NOW, run.kind, run.state, run.target, None, document)
-    reads: list[str] = []
-    read = EndedRun.read
-    monkeypatch.setattr(EndedRun, "read", lambda self: reads.append(self.run_id) or read(self))
+    ended = an_ended_run(a_run(1, "ingestion/1", [], ["bronze/a"]))
+    reads = reads_of_runs(monkeypatch)
     newest = _newest({f"bronze/{number}": ended for number in range(1000)}, [], None)
     assert len(newest) == 1000
     assert len(reads) == 1
+
+
+def test_a_filtered_list_reads_only_the_runs_that_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = {"state": RunState.FAILED}
+    refused = {**failed, "engine_state": SparkState.SUBMISSION_FAILED}
+    runs = [
+        an_ended_run(a_run(number, "silver.t", []).model_copy(update=update))
+        for number, update in enumerate([failed, refused] * 500)
+    ]
+    reads = reads_of_runs(monkeypatch)
+    only = RunFilter(condition=lambda run: SparkState.of(run) is SparkState.SUBMISSION_FAILED)
+    page = page_of([run for run in runs if only.matches(run)], None, 20)
+    assert page.total_count == 500
+    assert {run.engine_state for run in page.runs} == {SparkState.SUBMISSION_FAILED}
+    assert len(reads) == 20
 
 
 def test_a_manifest_of_many_streams_and_commits_is_searched() -> None:
