@@ -45,6 +45,9 @@ class Core(Section):
     default keeps other web pages from reaching an open gateway on a laptop (DNS rebinding)."""
     max_body_bytes: Bytes = Field(default=4 * 1024 * 1024, ge=1024, le=2**30)
     """Maximum size of a request body. A larger body is refused with 413."""
+    max_open_requests: int = Field(default=200, ge=0)
+    """Maximum number of open requests per caller on each replica, including event streams. Further
+    requests are refused with 429. 0 means no limit."""
     wait_seconds: Seconds = Field(default=50, ge=0, le=DAY)
     """Time after which routes that wait for a run respond with `running`."""
     request_timeout: Seconds = Field(default=60, gt=0, le=DAY)

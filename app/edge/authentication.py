@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from app.caller import Caller
+from app.caller import ANONYMOUS, Caller, identity_of
 from app.edge.rate_limit import RateLimit
 from app.errors import EngineUnreachable, TooManyRequests, Unauthorized
 
@@ -47,6 +47,12 @@ class Gatekeeper:
                 hint=f"Try again in {seconds} s.",
                 retry_after=seconds,
             )
+
+
+def share_of(caller: Caller, address: str) -> str:
+    """Return whose limits a request counts against: the caller's, under any of its keys, or the
+    address's if callers have no names."""
+    return address if caller == ANONYMOUS else identity_of(caller.subject)
 
 
 def challenge(headers: Headers) -> dict[str, str]:

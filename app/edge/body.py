@@ -7,16 +7,27 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from app.edge.body_size import TOO_MANY_PARTS, has_too_many_parts
+from app.edge.open_requests import RETRY_AFTER, OpenRequest
 
+TOO_MANY_BODIES = (
+    "The bodies of open requests, the caller's or everyone's, take up too much memory. Try again "
+    "when some of them have ended."
+)
 TWO_LENGTHS = "Content-Length and Transfer-Encoding are both given; expected one of them."
 
 
 class BodyReader:
     def __init__(
-        self, receive: Receive, headers: Headers, limit: int, arrived: Callable[[], None]
+        self,
+        receive: Receive,
+        headers: Headers,
+        limit: int,
+        request: OpenRequest | None,
+        arrived: Callable[[], None],
     ) -> None:
         self._receive = receive
         self._limit = limit
+        self._request = request
         self._arrived = arrived
         self._seen = 0
         self._pieces: list[bytes] = []
@@ -34,6 +45,7 @@ class BodyReader:
             self._seen += len(message.get("body", b""))
             if self._seen > self._limit:
                 raise HTTPException(413, too_large(self._limit))
+            self._hold(len(message.get("body", b"")))
             self._pieces.append(message.get("body", b""))
             if not message.get("more_body", False):
                 # The framework parses the body before any other check.
@@ -44,6 +56,10 @@ class BodyReader:
                 self._is_whole = True
                 self._arrived()
         return message
+
+    def _hold(self, count: int) -> None:
+        if count and self._request is not None and not self._request.hold(count):
+            raise HTTPException(429, TOO_MANY_BODIES, {"Retry-After": str(RETRY_AFTER)})
 
 
 def too_large(limit: int) -> str:

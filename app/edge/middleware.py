@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,12 +13,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.audit.record import LONGEST_PATH
-from app.caller import Caller, identity_of
+from app.caller import Caller
 from app.config import Settings
 from app.edge.audit import SAFE_METHODS, audit_recorder, is_change
-from app.edge.authentication import PROBES, UNKNOWN, Gatekeeper, challenge
+from app.edge.authentication import PROBES, UNKNOWN, Gatekeeper, challenge, share_of
 from app.edge.body import TWO_LENGTHS, BodyReader, too_large
 from app.edge.hosts import refuse_other_hosts
+from app.edge.open_requests import OpenRequest, OpenRequests
 from app.edge.proxies import Proxies
 from app.edge.rate_limit import RateLimit
 from app.edge.repeats import refuse_repeated_headers
@@ -73,6 +74,7 @@ class Edge:
         self.timeout = settings.request_timeout
         self.proxies = Proxies(settings.trusted_proxies)
         limit = settings.requests_per_minute
+        self.open_requests = OpenRequests(settings.max_open_requests, settings.max_body_bytes)
         self.gatekeeper = Gatekeeper(settings.shows_docs, RateLimit(limit), RateLimit(limit))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,28 +118,45 @@ class Edge:
             scope["path"] = path.rstrip("/") or "/"
         if is_change(scope):
             response.record = audit_recorder(scope, caller, request.address, request.request_id)
-        try:
-            self._check(scope["method"], request.headers)
-            if not self.gatekeeper.is_open(scope["path"]):
-                caller = await self.gatekeeper.admit(scope, request.headers, request.address)
-                scope.setdefault("state", {})["caller"] = caller
-                if response.record is not None:
-                    response.record = audit_recorder(
-                        scope, caller, request.address, request.request_id
-                    )
-                self.gatekeeper.require_rate(self.gatekeeper.rate, identity_of(caller.subject))
-        except AsgardError as refusal:
-            headers = challenge(request.headers) if isinstance(refusal, Unauthorized) else None
-            problem = problem_response(refusal, path, headers)
-            # The bytes that follow may be a second request, or the rest of this one.
-            problem = _close(problem) if isinstance(refusal, MalformedRequest) else problem
-            await problem(scope, request.receive, response)
-            return
-        with within(SecretScope()):
-            await self._serve(request, response, path, caller)
+        with ExitStack() as ends:
+            opened: OpenRequest | None = None
+            try:
+                self._check(scope["method"], request.headers)
+                if not self.gatekeeper.is_open(scope["path"]):
+                    caller = await self._admit(request, response)
+                    share = share_of(caller, request.address)
+                    self.gatekeeper.require_rate(self.gatekeeper.rate, share)
+                    opened = ends.enter_context(self.open_requests.opened(share))
+            except AsgardError as refusal:
+                await self._refuse(request, response, path, refusal)
+                return
+            with within(SecretScope()):
+                await self._serve(request, response, path, caller, opened)
+
+    async def _admit(self, request: EdgeRequest, response: ResponseGuard) -> Caller:
+        scope = request.scope
+        caller = await self.gatekeeper.admit(scope, request.headers, request.address)
+        scope.setdefault("state", {})["caller"] = caller
+        if response.record is not None:
+            response.record = audit_recorder(scope, caller, request.address, request.request_id)
+        return caller
+
+    async def _refuse(
+        self, request: EdgeRequest, response: ResponseGuard, path: str, refusal: AsgardError
+    ) -> None:
+        headers = challenge(request.headers) if isinstance(refusal, Unauthorized) else None
+        problem = problem_response(refusal, path, headers)
+        # The bytes that follow may be a second request, or the rest of this one.
+        problem = _close(problem) if isinstance(refusal, MalformedRequest) else problem
+        await problem(request.scope, request.receive, response)
 
     async def _serve(
-        self, request: EdgeRequest, response: ResponseGuard, path: str, caller: Caller
+        self,
+        request: EdgeRequest,
+        response: ResponseGuard,
+        path: str,
+        caller: Caller,
+        opened: OpenRequest | None,
     ) -> None:
         async def late() -> None:
             if response.status:
@@ -151,7 +170,7 @@ class Edge:
             await problem(request.scope, request.receive, response.send)
 
         deadline = Deadline(self.timeout, late)
-        body = BodyReader(request.receive, request.headers, self.max_body, deadline.restart)
+        body = BodyReader(request.receive, request.headers, self.max_body, opened, deadline.restart)
         request.scope.setdefault("state", {})["extend_deadline"] = deadline.extend
         try:
             await self.app(request.scope, body, response)

@@ -22,6 +22,7 @@ from app.errors import (
     MethodNotAllowed,
     MissingScope,
     NotFound,
+    TooManyRequests,
 )
 from app.http.dependencies import components, request_id_of_task
 from app.http.known_names import MOST_NAMED, accepted_by, refusal, unknown_field
@@ -199,6 +200,8 @@ async def _http_exception(request: Request, error: Exception) -> Response:
             problem = MethodNotAllowed(f"There is no route {target}.{methods}", hint=PATHS_HINT)
         case 413:
             problem = BodyTooLarge(str(error.detail))
+        case 429:
+            problem = TooManyRequests(str(error.detail))
         case _:
             problem = InvalidBody(str(error.detail))
     return problem_response(problem, request.url.path, headers)
