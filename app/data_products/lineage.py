@@ -2,12 +2,14 @@
 
 The service gathers the runs, and these pure functions walk them. A table's producer is the run that
 wrote the exact snapshot that was read. If no recorded run did (for a view, or an expired history),
-it is the newest run that had ended before the reader began.
+it is the newest run that had ended before the reader began. What a view reads is read when the view
+is: the run that created the view only says which tables these are.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 
@@ -44,6 +46,23 @@ class LineageEdge:
 
 
 @dataclass(frozen=True)
+class Build:
+    """A run that built a table or a view, and the time at which its inputs were read. None: now."""
+
+    run: Run
+    read_at: datetime | None
+
+    @classmethod
+    def of(cls, run: Run, reader_read_at: datetime | None) -> "Build":
+        began = run.started_at or run.created_at
+        return cls(run, reader_read_at if _is_view(run) else began)
+
+    @property
+    def is_view(self) -> bool:
+        return _is_view(self.run)
+
+
+@dataclass(frozen=True)
 class ProductTable:
     product_id: str
     name: str
@@ -70,7 +89,7 @@ class Lineage:
     nodes: tuple[Node, ...]
     edges: tuple[LineageEdge, ...]
     unseen_tables: frozenset[str] = frozenset()
-    """Tables that were read at a snapshot that none of the given runs wrote."""
+    """Tables that were read in a state that none of the given runs wrote."""
     unseen_runs: frozenset[str] = frozenset()
     """Syncs whose files were read but that are not among the given runs."""
 
@@ -110,28 +129,28 @@ class Tracer:
             unseen_runs=frozenset(self._unseen_runs),
         )
 
-    def _upstream(self, start: Node, writer: Run | None, graph: Graph) -> None:
+    def _upstream(self, start: Node, newest: Run | None, graph: Graph) -> None:
         """Walk depth first. Not by recursion: tables may be built from one another at any depth."""
-        open_ = [(start, writer, iter(writer.inputs))] if writer else []
+        open_ = [(start, Build.of(newest, None), iter(newest.inputs))] if newest else []
         while open_:
-            end, reader, reads = open_[-1]
-            above = next(filter(None, (self._above(end, r, reader, graph) for r in reads)), None)
+            end, build, reads = open_[-1]
+            above = next(filter(None, (self._above(end, r, build, graph) for r in reads)), None)
             if above is None:
                 open_.pop()
             else:
                 node, run = above
-                open_.append((node, run, iter(run.inputs)))
+                open_.append((node, Build.of(run, build.read_at), iter(run.inputs)))
 
     def _above(
-        self, end: Node, read: RunInput, reader: Run, graph: Graph
+        self, end: Node, read: RunInput, build: Build, graph: Graph
     ) -> tuple[Node, Run] | None:
         """Add what a run read. Return a new table with the run that wrote it, to go on from."""
         if read.table.startswith(BRONZE):
-            self._bronze(end, read, reader, graph)
+            self._bronze(end, read, build.run, graph)
             return None
         node = self._node(read.table)
-        graph.connect(node, end, reader.run_id)
-        writer = self._writer_of(read, reader) if graph.add(node) else None
+        graph.connect(node, end, build.run.run_id)
+        writer = self._writer_of(read, build) if graph.add(node) else None
         return (node, writer) if writer else None
 
     def _bronze(self, end: Node, read: RunInput, reader: Run, graph: Graph) -> None:
@@ -190,15 +209,21 @@ class Tracer:
         """Return the run that wrote the current state of the table."""
         return next(iter(self._by_table.get(table, ())), None)
 
-    def _writer_of(self, read: RunInput, reader: Run) -> Run | None:
+    def _writer_of(self, read: RunInput, build: Build) -> Run | None:
         runs = self._by_table.get(read.table, [])
-        for run in runs:
-            if read.snapshot_id and run.output and run.output.snapshot_id == read.snapshot_id:
-                return run
-        if read.snapshot_id:
+        if read.snapshot_id and not build.is_view:
+            for run in runs:
+                if run.output and run.output.snapshot_id == read.snapshot_id:
+                    return run
             self._unseen_tables.add(read.table)
-        began = reader.started_at or reader.created_at
-        return next((run for run in runs if run.finished_at and run.finished_at <= began), None)
+        at = build.read_at
+        if at is None:
+            return self._current(read.table)
+        ended_before = (run for run in runs if run.finished_at and run.finished_at <= at)
+        writer = next(ended_before, None)
+        if writer is None:
+            self._unseen_tables.add(read.table)
+        return writer
 
     def _syncs_of(self, path: str, run_ids: tuple[str, ...]) -> list[Run]:
         if run_ids:
@@ -218,6 +243,11 @@ class Tracer:
         if table.startswith(self._silver):
             return Node(table, NodeType.SILVER, table)
         return Node(table, NodeType.GOLD, table)
+
+
+def _is_view(run: Run) -> bool:
+    """Return whether the run created a view, which has no snapshots."""
+    return run.kind is RunKind.DBT and run.output is not None and run.output.snapshot_id is None
 
 
 def _source(name: str) -> Node:

@@ -105,6 +105,45 @@ def test_a_view_is_traced_by_the_run_before_the_reader() -> None:
     assert names(lineage.upstream) == ["gold.worst", "silver.early"]
 
 
+def view(run_id: str, minute: int, table: str, *inputs: RunInput) -> Run:
+    created = run(run_id, minute, table, *inputs, kind=RunKind.DBT)
+    return created.model_copy(update={"output": RunOutput(table=table)})
+
+
+def test_the_tables_of_a_view_are_traced_as_they_were_when_the_view_was_read() -> None:
+    lineage = trace(
+        "gold.dp_carriers",
+        run("b1", 1, "silver.flights", reads("silver.at_creation")),
+        view("v1", 2, "gold.inner", reads("silver.flights", "b1")),
+        view("v2", 3, "gold.worst", reads("gold.inner")),
+        run("b2", 4, "silver.flights", reads("silver.at_reading")),
+        run("d1", 5, "gold.dp_carriers", reads("gold.worst")),
+        run("b3", 6, "silver.flights", reads("silver.later")),
+    )
+    read = ["gold.worst", "gold.inner", "silver.flights", "silver.at_reading"]
+    assert names(lineage.upstream) == read
+    assert LineageEdge("silver.flights", "gold.inner", "v1") in lineage.edges
+
+
+def test_a_view_itself_shows_the_tables_as_they_are() -> None:
+    lineage = trace(
+        "gold.worst",
+        run("b1", 1, "silver.flights", reads("silver.at_creation")),
+        view("v1", 2, "gold.worst", reads("silver.flights", "b1")),
+        run("b2", 3, "silver.flights", reads("silver.now")),
+    )
+    assert names(lineage.upstream) == ["silver.flights", "silver.now"]
+
+
+def test_a_view_whose_known_runs_are_newer_than_its_reader_is_looked_up() -> None:
+    lineage = trace(
+        "gold.dp_carriers",
+        run("d1", 2, "gold.dp_carriers", reads("gold.worst")),
+        view("v2", 3, "gold.worst", reads("silver.flights")),
+    )
+    assert lineage.unseen_tables == {"gold.worst"}
+
+
 def test_a_path_above_the_streams_stands_for_all_of_them() -> None:
     lineage = trace(
         "silver.all",
