@@ -87,7 +87,7 @@ async def open_context(
         spark = spark_engine(foundation)
         warehouse = sql_engine(foundation)
         sources = SourceResolver(store, manifests)
-        models = ModelRunHandler(warehouse)
+        models = ModelRunHandler(warehouse, catalog)
         handlers: dict[RunKind, RunHandler] = {
             RunKind.INGESTION: IngestionRunHandler(ingestion),
             RunKind.SPARK: SparkRunHandler(spark, catalog, sources, warehouse),

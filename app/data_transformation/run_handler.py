@@ -8,6 +8,7 @@ from app.data_transformation.source_files import Resolved, SourceResolver
 from app.data_transformation.states import SparkState
 from app.errors import TableNotFound
 from app.runs.handler import RunControl, RunResult
+from app.runs.inputs import known_inputs
 from app.runs.model import Run, RunInput
 from app.warehouse.dependents import (
     columns_record,
@@ -58,13 +59,14 @@ class SparkRunHandler:
             await control.progress(engine=columns_record(before.columns))
         outcome = await self._engine.run(job, control)
         await rebuild_views_after(self._views.rebuild_views, work.destination, before, control)
-        return replace(outcome, inputs=inputs)
+        return replace(outcome, inputs=await known_inputs(self._catalog, inputs))
 
     async def reconcile(self, run: Run) -> RunResult | None:
         outcome = await self._engine.reconcile(run)
-        if outcome is not None:
-            await rebuild_views_of_reconciled(self._views.rebuild_views, run)
-        return outcome
+        if outcome is None:
+            return None
+        await rebuild_views_of_reconciled(self._views.rebuild_views, run)
+        return replace(outcome, inputs=await known_inputs(self._catalog, run.inputs))
 
     def final_engine_state(self, ended: Run) -> str | None:
         """Returns the state of the status route. A run that never started has no engine state."""

@@ -114,7 +114,7 @@ async def warehouse_harness(lakehouse: Lakehouse, home: Path) -> AsyncIterator[W
         store=store,
         catalog=catalog,
         settings=lakehouse.settings,
-        handlers={RunKind.DBT: ModelRunHandler(engine)},
+        handlers={RunKind.DBT: ModelRunHandler(engine, catalog)},
     )
     service, project = _service(lakehouse, engine, runs, sql_guard, home)
     await runs.open()
