@@ -193,7 +193,7 @@ class DataProductService:
         record = await self._record(product_id)
         table = await self._catalog.table(record.doc.table)
         if table is None:
-            built = await self._runs.latest_success([record.doc.table])
+            built = await self._builds([record])
             return Stats(record, None, "missing" if built else "never_built", None)
         age = max(0.0, (self._now() - table.last_updated).total_seconds())
         stale = age > record.doc.update_frequency.limit_seconds
@@ -202,12 +202,12 @@ class DataProductService:
     async def build_ages(self) -> list[BuildAge]:
         """Return the build age of every product by its runs, without reading tables."""
         records = await self._records.all()
-        runs = await self._runs.latest_success({record.doc.table for record in records})
-        ends = {table: run.finished_at for table, run in runs.items() if run.finished_at}
+        builds = await self._builds(records)
+        ends = {id_: run.finished_at for id_, run in builds.items() if run.finished_at}
         return [
             BuildAge(
                 record.doc.update_frequency,
-                ends[record.doc.table].timestamp() if record.doc.table in ends else None,
+                ends[record.id].timestamp() if record.id in ends else None,
             )
             for record in records
         ]
@@ -248,13 +248,27 @@ class DataProductService:
         self, records: Sequence[ProductRecord], latest: Mapping[str, Run]
     ) -> list[Product]:
         runs = [latest.get(record.id) for record in records]
-        # A cancelled run changes nothing: what counts is whether a table existed before.
-        cancelled = {run.target for run in runs if run and run.state is RunState.CANCELLED}
-        built = await self._runs.latest_success(cancelled) if cancelled else {}
+        # A cancelled run changes nothing: what counts is whether an earlier run built the table.
+        cancelled = [
+            record
+            for record, run in zip(records, runs, strict=True)
+            if run and run.state is RunState.CANCELLED
+        ]
+        built = await self._builds(cancelled) if cancelled else {}
         return [
-            Product(record, ProductStatus.after(run, run.target in built if run else False), run)
+            Product(record, ProductStatus.after(run, record.id in built), run)
             for record, run in zip(records, runs, strict=True)
         ]
+
+    async def _builds(self, records: Sequence[ProductRecord]) -> dict[str, Run]:
+        """Return the newest run of each product that built its table, by the product's id. A run of
+        a deleted product with the same table is not one of them."""
+        runs = await self._runs.latest_success({record.doc.table for record in records})
+        return {
+            record.id: run
+            for record in records
+            if (run := runs.get(record.doc.table)) and run.subject_id == record.id
+        }
 
     async def _refuse_running(self, product_id: str) -> None:
         run = await self._runs.using(product_id)

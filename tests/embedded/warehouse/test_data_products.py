@@ -379,6 +379,18 @@ async def test_a_delete_keeps_the_table_by_default(
     assert again["id"] != retained["id"]
 
 
+async def test_a_product_that_is_created_again_has_no_builds_of_the_former_one(
+    api: httpx.AsyncClient,
+) -> None:
+    former = await create(api, "Created Twice")
+    assert (await run(api, former))["status"] == "active"
+    path = f"/data-products/{former['id']}"
+    assert (await api.delete(path, params={"drop_table": "true"})).status_code == 204
+    again = await create(api, "Created Twice")
+    stats = await get(api, f"{again['id']}/stats")
+    assert (stats["row_count"], stats["freshness"]["status"]) == (None, "never_built")
+
+
 async def test_a_stale_delete_does_not_drop_the_table(
     api: httpx.AsyncClient, lakehouse: "Lakehouse"
 ) -> None:
