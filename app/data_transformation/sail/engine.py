@@ -17,6 +17,7 @@ from app.lakehouse.connection import Lake
 from app.lakehouse.embedded.home import free_port
 from app.lakehouse.outputs import RunOutput
 from app.lakehouse.publish.leftovers import Leftovers
+from app.lakehouse.publish.published import ExpectedSnapshot
 from app.lakehouse.publish.publishers import Publishers
 from app.processes import (
     WorkerDied,
@@ -162,12 +163,14 @@ class SparkConnectEngine:
         """Publish the rows. Repeat this if another writer came first: they do not depend on it."""
 
         async def publish() -> RunOutput:
+            base = ExpectedSnapshot.of(await self._catalog.table(job.destination))
             await control.fence()  # the other writer may have replaced this run
             return await self._publishers.publish(
                 self._folders.folder_of(worker),
                 job.destination,
                 job.run_id,
                 append=job.write_mode is WriteMode.APPEND,
+                base=base,
             )
 
         return await self._publishers.repeat_if_stale(publish)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from app.errors import EngineFailed
 from app.failure import FailureCause
+from app.lakehouse.tables import TableInfo
 
 
 def target_changed(table: str) -> EngineFailed:
@@ -21,6 +22,13 @@ def target_changed(table: str) -> EngineFailed:
 
 @dataclass(frozen=True)
 class ExpectedSnapshot:
-    """The state that new contents were computed from. None means that there was no table yet."""
+    """The state that a commit changes, and no other. None means that there was no table yet."""
 
     snapshot_id: str | None
+
+    @classmethod
+    def of(cls, table: TableInfo | None) -> "ExpectedSnapshot":
+        """Return the state of a table that was asked for before the fence. If the run has another
+        owner by then, that owner may publish before this one, and this state is then a former
+        one."""
+        return cls(table.snapshot_id if table is not None else None)

@@ -56,7 +56,7 @@ class Publishers:
         *,
         append: bool,
         add_columns: bool = False,
-        base: ExpectedSnapshot | None = None,
+        base: ExpectedSnapshot,
     ) -> RunOutput:
         """Commit the rows that a worker has written into its `folder`.
 
@@ -71,7 +71,7 @@ class Publishers:
             "folder": str(folder),
             "append": append,
             "add_columns": add_columns,
-            "base": asdict(base) if base else None,
+            "base": asdict(base),
         }
         async with self._pool.acquire() as publisher:
             try:

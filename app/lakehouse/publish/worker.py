@@ -25,15 +25,14 @@ if TYPE_CHECKING:
 
 def _publish(lake: Lake, catalog: RestCatalog, message: dict[str, Any], _: Emit) -> dict[str, Any]:
     """Handle `{run_id, table, folder, append, add_columns, base}`. `append` adds the rows.
-    Otherwise they replace the table's rows. With `base` (`{snapshot_id}`), the table is replaced
-    only in that state."""
+    Otherwise they replace the table's rows, but only in the state `base` (`{snapshot_id}`)."""
     table, run_id = message["table"], message["run_id"]
     with open_result(Path(message["folder"])) as reader, lake_errors(), span("commit"):
         if message["append"]:
             add_columns = message["add_columns"]
             published = append_table(catalog, table, reader, run_id=run_id, add_columns=add_columns)
         else:
-            base = ExpectedSnapshot(**message["base"]) if message["base"] else None
+            base = ExpectedSnapshot(**message["base"])
             published = replace_table(catalog, table, reader, run_id=run_id, base=base)
     published = published.model_copy(update={"catalog_ref": lake.catalog.ref})
     return published.model_dump(mode="json")

@@ -244,8 +244,10 @@ class DuckDbEngine:
         it is now."""
 
         async def send_and_publish() -> RunOutput:
-            base = await self._base(spec)
-            message = {"op": "send", "base": asdict(base) if base else None}
+            table = await self._catalog.table(spec.table)
+            base = ExpectedSnapshot.of(table)
+            adds = table is not None and spec.strategy is not None and not spec.full_refresh
+            message = {"op": "send", "base": asdict(base) if adds else None}
             await call_worker(worker, message, None)
             # Sending takes long for many rows, and another gateway may have taken the run over.
             await control.fence()
@@ -253,19 +255,12 @@ class DuckDbEngine:
                 self._workers.folder_of(worker),
                 spec.table,
                 control.run.run_id,
-                append=base is not None and spec.strategy is IncrementalStrategy.APPEND,
+                append=adds and spec.strategy is IncrementalStrategy.APPEND,
                 add_columns=True,
                 base=base,
             )
 
         return await self._publishers.repeat_if_stale(send_and_publish)
-
-    async def _base(self, spec: ModelSpec) -> ExpectedSnapshot | None:
-        """Return the state of the table that an incremental run adds to, or None to replace it."""
-        if spec.strategy is None or spec.full_refresh:
-            return None
-        table = await self._catalog.table(spec.table)
-        return None if table is None else ExpectedSnapshot(table.snapshot_id)
 
     async def _to_duckdb(
         self, query: GuardedQuery, relations: dict[str, TableInfo | ViewInfo], target: str | None

@@ -1,5 +1,6 @@
 """Commits that workers make again are counted by their gateway, which alone is scraped."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 from app.config import Settings
 from app.lakehouse.connection import Lake
 from app.lakehouse.embedded.lakehouse import embedded_lakehouse
+from app.runs.owned_run import OwnedRun
 from tests.harnesses.gateway import GatewayHarness, gateway_harness
 from tests.http_server import Asked, serving
 from tests.scrapes import counted
@@ -147,3 +149,45 @@ async def test_a_worker_that_is_always_second_gives_up_and_says_so(harness: Retr
     after = await harness.retries()
     assert after["published", "stale"] - before.get(("published", "stale"), 0) == 2
     assert harness.rows("gold.cr_gold_never") == [1, 7, 7, 7]
+
+
+@pytest.mark.parametrize(
+    ("path", "table", "body"),
+    [
+        ("/dbt/transform", "gold.cr_gold_fence", {"name": "cr_gold_fence", "sql_query": "{sql}"}),
+        (
+            "/spark/transform",
+            "silver.cr_silver_fence",
+            {"destination_table": "cr_silver_fence", "write_mode": "overwrite", "sql": "{sql}"},
+        ),
+    ],
+)
+async def test_a_commit_that_arrives_after_another_ones_passes_the_fence_again(
+    harness: RetriesHarness,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    table: str,
+    body: dict[str, str],
+) -> None:
+    """Between the fence and the commit, the run may have got another owner, who published."""
+    fence, fenced = OwnedRun.fence, 0
+
+    async def overtaken(run: OwnedRun) -> None:
+        nonlocal fenced
+        await fence(run)
+        fenced += 1
+        if fenced == 1:
+            await asyncio.to_thread(harness.catalog.overtake, table.partition(".")[2])
+
+    async def post(sql: str) -> None:
+        done = await harness.post(path, **{key: text.format(sql=sql) for key, text in body.items()})
+        assert done["status"] in {"completed", "succeeded"}, done
+
+    await post("SELECT 1 AS n")
+    before = await harness.retries()
+    monkeypatch.setattr(OwnedRun, "fence", overtaken)
+    await post("SELECT 2 AS n")
+    assert fenced == 2
+    after = await harness.retries()
+    assert after["published", "stale"] - before.get(("published", "stale"), 0) == 1
+    assert harness.rows(table) == [2]
