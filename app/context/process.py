@@ -94,7 +94,7 @@ async def open_context(
             RunKind.DBT: models,
             RunKind.DATA_PRODUCT: models,
         }
-        products = RecordTable(records, "data_products", ProductDoc)
+        products = RecordTable(records, "data_products", ProductDoc, key=lambda doc: doc.table)
         observers: list[Observer] = [partial(count_ended_run, metrics)]
         runs = RunService(
             store=store,
@@ -119,7 +119,9 @@ async def open_context(
             profiles_dir=settings.profiles_dir,
         )
         dbt = DbtService(
-            records=RecordTable(records, "transformations", TransformationDoc),
+            records=RecordTable(
+                records, "transformations", TransformationDoc, key=lambda doc: doc.table
+            ),
             runs=runs,
             sql_guard=sql_guard,
             engine=warehouse,

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.data_products.record import DataProductType, ProductDoc, ProductStatus
 from app.errors import Conflict, InvalidRequest, VersionMismatch
-from app.lakehouse.records.table import Record
+from app.lakehouse.records.state import Record, Records
 from app.warehouse.engine import ExtraColumn, Materialization, ModelSpec
 
 ProductRecord = Record[ProductDoc]
@@ -64,11 +64,10 @@ def matches(record: ProductRecord, criteria: ProductFilter) -> bool:
     )
 
 
-def refuse_same_table(
-    doc: ProductDoc, product_id: str, others: Mapping[str, ProductRecord]
-) -> None:
-    for other in others.values():
-        if other.id != product_id and other.doc.table == doc.table:
+def refuse_same_table(doc: ProductDoc, product_id: str, products: Records[ProductDoc]) -> None:
+    """`products` have their tables as keys."""
+    for other in products.with_key(doc.table):
+        if other.id != product_id:
             raise Conflict(
                 f"{doc.name!r} would use the table {doc.table}, which belongs to the data product "
                 f"{other.doc.name!r}.",

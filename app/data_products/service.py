@@ -101,7 +101,7 @@ class DataProductService:
                 claim.id,
                 doc,
                 caller.subject,
-                check=lambda others: refuse_same_table(doc, claim.id, others),
+                check=lambda doc, products: refuse_same_table(doc, claim.id, products),
             )
         except Conflict as conflict:
             if conflict.members.get("conflicting_id") != claim.id:
@@ -141,14 +141,16 @@ class DataProductService:
             update["table_name"] = table_name(update["name"])
             if update["table_name"] != current.record.doc.table_name:
                 await self._refuse_rename(current)
+
+        def changed(doc: ProductDoc) -> ProductDoc:
+            return doc.model_copy(update=_with_stored_secrets(update, doc))
+
         record = await self._records.update(
             product_id,
-            lambda doc: doc.model_copy(update=_with_stored_secrets(update, doc)),
+            changed,
             caller,
             expected_version,
-            check=lambda others: refuse_same_table(
-                others[product_id].doc.model_copy(update=update), product_id, others
-            ),
+            check=lambda doc, products: refuse_same_table(doc, product_id, products),
         )
         self._on_change()
         return Product(record, current.status, current.last_run)

@@ -7,7 +7,7 @@ from typing import assert_never
 from uuid import NAMESPACE_URL, uuid5
 
 from app.frozen import Frozen
-from app.lakehouse.records.table import Record
+from app.lakehouse.records.state import Record
 from app.runs.model import Run, RunState
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 

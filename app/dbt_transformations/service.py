@@ -27,6 +27,7 @@ from app.errors import (
 from app.failure import FailureCause
 from app.idempotency import Claim
 from app.lakehouse.catalog import Catalog, Column, TableInfo
+from app.lakehouse.records.state import Records
 from app.lakehouse.records.table import RecordTable
 from app.names import Named, id_of
 from app.runs.model import Run, RunKind
@@ -240,9 +241,9 @@ class DbtService:
     async def _put(self, doc: TransformationDoc, caller: Caller) -> TransformationRecord:
         record_id = transformation_id(doc.name)
 
-        def check(others: Mapping[str, TransformationRecord]) -> None:
-            for other in others.values():
-                if other.id != record_id and other.doc.name.lower() == doc.name.lower():
+        def check(_: TransformationDoc, others: Records[TransformationDoc]) -> None:
+            for other in others.with_key(doc.table):
+                if other.id != record_id:
                     raise Conflict(
                         f"{doc.name} differs from the transformation {other.doc.name} only in "
                         "upper and lower case: their tables would be the same.",

@@ -3,7 +3,6 @@
 import asyncio
 import multiprocessing
 import os
-from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from uuid import uuid4
 
@@ -12,7 +11,8 @@ from pydantic import BaseModel
 from app.errors import Conflict
 from app.lakehouse.catalog import Catalog
 from app.lakehouse.connection import Lake
-from app.lakehouse.records.table import Record, RecordTable
+from app.lakehouse.records.state import Records
+from app.lakehouse.records.table import RecordTable
 from app.runs import supervisor
 from tests.harnesses.runs import RowWriter, open_runs_harness, request
 
@@ -42,11 +42,11 @@ def create_records(lake: str, kind: str, names: list[str], answer: Connection) -
 
 
 async def _create_records(lake: Lake, kind: str, names: list[str], answer: Connection) -> None:
-    table = RecordTable(Catalog(lake), kind, Named)
+    table = RecordTable(Catalog(lake), kind, Named, key=lambda doc: doc.name)
 
     async def create(name: str) -> tuple[str | None, str]:
-        def check(records: Mapping[str, Record[Named]]) -> None:
-            if any(record.doc.name == name for record in records.values()):
+        def check(doc: Named, records: Records[Named]) -> None:
+            if records.with_key(doc.name):
                 raise Conflict(name)
 
         record_id = str(uuid4())

@@ -168,7 +168,9 @@ def _service(
         profiles_dir=folder,
     )
     service = DbtService(
-        records=RecordTable(catalog, unique("transformations"), TransformationDoc),
+        records=RecordTable(
+            catalog, unique("transformations"), TransformationDoc, key=lambda doc: doc.table
+        ),
         runs=runs,
         sql_guard=sql_guard,
         engine=engine,

@@ -54,7 +54,8 @@ from app.caller import Caller
 from app.config import Settings
 from app.errors import Gone, NotFound
 from app.lakehouse.bronze.manifests import BronzeManifests
-from app.lakehouse.records.table import M, Record, RecordTable
+from app.lakehouse.records.state import M, Record
+from app.lakehouse.records.table import RecordTable
 from app.redaction import register_caller_secrets
 from app.runs.handler import RunControl, RunResult
 from app.runs.model import Run
@@ -195,16 +196,14 @@ class LocalIngestionEngine:
 
     async def validate_ingestion(self, draft: IngestionDraft) -> None:
         doc = await self._ingestion_doc(draft)
-        others = {record.id: record for record in await self._ingestions.all()}
-        refuse_taken_paths((stream.path for stream in doc.streams), others, None)
+        refuse_taken_paths(doc, await self._ingestions.all(), None)
 
     async def create_ingestion(
         self, ingestion_id: str, draft: IngestionDraft, caller: Caller
     ) -> Ingestion:
         doc = await self._ingestion_doc(draft)
-        paths = [stream.path for stream in doc.streams]
         record = await self._ingestions.insert(
-            ingestion_id, doc, caller.subject, lambda all_: refuse_taken_paths(paths, all_, None)
+            ingestion_id, doc, caller.subject, lambda doc, all_: refuse_taken_paths(doc, all_, None)
         )
         return to_ingestion(record)
 
@@ -230,15 +229,14 @@ class LocalIngestionEngine:
             prefix = (await self._destination(previous.destination_id)).doc.prefix
             streams = await self._configured(previous.source_id, change.streams, prefix)
             update["streams"] = streams
-        paths = [stream.path for stream in streams]
         record = await self._ingestions.update(
             ingestion_id,
             lambda doc: doc.model_copy(update=update),
             caller,
-            check=lambda all_: refuse_taken_paths(paths, all_, ingestion_id),
+            check=lambda doc, all_: refuse_taken_paths(doc, all_, ingestion_id),
         )
         if streams != previous.streams:
-            await self._manifests.redeclare(ingestion_id, paths)
+            await self._manifests.redeclare(ingestion_id, [stream.path for stream in streams])
         return to_ingestion(record)
 
     async def delete_ingestion(self, ingestion_id: str, caller: Caller) -> None:

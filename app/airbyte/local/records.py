@@ -23,7 +23,7 @@ from app.airbyte.local.stream_keys import require_distinct_keys
 from app.airbyte.secrets import masked
 from app.errors import InvalidRequest, NotSupported, PathRefused
 from app.frozen import Frozen
-from app.lakehouse.records.table import Record
+from app.lakehouse.records.state import Record
 from app.shorten import shortened
 
 SETTING = "AIRBYTE_BASE_URL"
@@ -109,13 +109,14 @@ def configured(
 
 
 def refuse_taken_paths(
-    paths: Iterable[str], ingestions: Mapping[str, Record[IngestionDoc]], own_id: str | None
+    doc: IngestionDoc, ingestions: Iterable[Record[IngestionDoc]], own_id: str | None
 ) -> None:
-    """Raises `Conflict` when one of these bronze paths overlaps one of another ingestion."""
+    """Raises `Conflict` when one of its bronze paths overlaps one of another ingestion."""
     others = (
         Writes(other.id, other.doc.name, (stream.path for stream in other.doc.streams))
-        for other in ingestions.values()
+        for other in ingestions
     )
+    paths = (stream.path for stream in doc.streams)
     refuse_taken(
         paths, others, own_id, "Choose other streams, or give the file source a dataset_name."
     )

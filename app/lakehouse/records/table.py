@@ -1,74 +1,50 @@
 """Records of one kind in an append-only Iceberg table, read from memory. A lost race is an error,
 never an overwrite."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic
 
 import structlog
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from app.caller import Caller
 from app.errors import Conflict, Gone, InvalidBody, NotFound, VersionMismatch
 from app.lakehouse.records.log import RecordLog, Row, new_commit_id
 from app.lakehouse.records.shared_log import SharedLog
+from app.lakehouse.records.state import M, ParsedRow, Record, Records
 from app.stored_json import stored_json
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog
 
-M = TypeVar("M", bound=BaseModel)
-T = TypeVar("T")
 log = structlog.get_logger()
 
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True)
-class Record(Generic[M]):
-    id: str
-    version: int
-    created_at: datetime
-    created_by: str
-    updated_at: datetime
-    doc: M
-    _derived: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False, compare=False)
-
-    def derive(self, make: Callable[[M], T]) -> T:
-        """Return `make(doc)`, made once: a version of a record never changes. Callers must not
-        change it either."""
-        if make not in self._derived:
-            self._derived[make] = make(self.doc)
-        made: T = self._derived[make]
-        return made
-
-
-@dataclass(frozen=True)
-class ParsedRow(Generic[M]):
-    """`record` is None for a deletion, and if no version can be read."""
-
-    row: Row
-    record: Record[M] | None
-
-
-Check = Callable[[Mapping[str, Record[M]]], None]
-"""Gets exactly the records on which the write will be committed. Raises to refuse the write."""
+Check = Callable[[M, Records[M]], None]
+"""Gets the new document, and exactly the records on which the write will be committed. Raises to
+refuse the write."""
 
 
 class RecordTable(Generic[M]):
     """Each read asks the catalog whether the table changed (about 4 ms), then uses memory."""
 
     def __init__(
-        self, catalog: "Catalog", kind: str, model: type[M], namespace: str = "asgard"
+        self,
+        catalog: "Catalog",
+        kind: str,
+        model: type[M],
+        namespace: str = "asgard",
+        key: Callable[[M], str] | None = None,
     ) -> None:
+        """`key` is what `Records.with_key` finds records by."""
         self.kind = kind
         self._model = model
         self._log = SharedLog(catalog, RecordLog(namespace, kind), self._parse, self._apply)
-        self._records: dict[str, Record[M]] = {}
-        self._versions: dict[str, int] = {}
-        self._deleted: set[str] = set()
+        self._records = Records[M](key)
 
     async def open(self) -> None:
         """Create the table if it does not exist, and read it. Optional: the first use does the
@@ -82,7 +58,7 @@ class RecordTable(Generic[M]):
     async def all(self) -> list[Record[M]]:
         """Return all records, oldest first."""
         await self._log.refresh()
-        return sorted(self._records.values(), key=lambda record: (record.created_at, record.id))
+        return sorted(self._records, key=lambda record: (record.created_at, record.id))
 
     async def insert(
         self,
@@ -98,16 +74,16 @@ class RecordTable(Generic[M]):
         created again."""
 
         def put(commit_id: str) -> Row:
-            if record_id in self._records:
+            if self._records.get(record_id) is not None:
                 raise Conflict(f"{self.kind} {record_id} already exists.", conflicting_id=record_id)
-            if record_id in self._deleted and not again:
+            if self._records.is_deleted(record_id) and not again:
                 raise Gone(
                     f"The {self.kind} record {record_id} of this request has since been deleted.",
                     hint="Send the request with another Idempotency-Key to create a new one.",
                     deleted_id=record_id,
                 )
             if check is not None:
-                check(self._records)
+                check(doc, self._records)
             return self._row(commit_id, record_id, doc, created_by)
 
         return self._record(await self._write(put))
@@ -125,26 +101,21 @@ class RecordTable(Generic[M]):
 
         def put(commit_id: str) -> Row:
             previous = self._current(record_id, expected_version)
+            doc = change(previous.doc)
             if check is not None:
-                check(self._records)
-            return self._row(commit_id, record_id, change(previous.doc), caller.subject, previous)
+                check(doc, self._records)
+            return self._row(commit_id, record_id, doc, caller.subject, previous)
 
         return self._record(await self._write(put))
 
     async def delete(
-        self,
-        record_id: str,
-        caller: Caller,
-        expected_version: int | None = None,
-        check: Check[M] | None = None,
+        self, record_id: str, caller: Caller, expected_version: int | None = None
     ) -> None:
         """Delete a record by appending a row. Its earlier versions stay in the table until
         compaction removes them."""
 
         def remove(commit_id: str) -> Row:
             previous = self._current(record_id, expected_version)
-            if check is not None:
-                check(self._records)
             return self._row(
                 commit_id, record_id, previous.doc, caller.subject, previous, op="delete"
             )
@@ -192,7 +163,7 @@ class RecordTable(Generic[M]):
         return Row(
             id=record_id,
             # A deleted id may be created again. Its versions continue, or the newest would lose.
-            version=self._versions.get(record_id, 0) + 1,
+            version=self._records.version(record_id) + 1,
             op=op,
             created_at=previous.created_at if previous else now,
             created_by=previous.created_by if previous else author,
@@ -224,10 +195,9 @@ class RecordTable(Generic[M]):
 
     def _parse(self, rows: Sequence[Row], reset: bool) -> list[ParsedRow[M]]:
         """Parse the newest version of each record, or the newest that can be read."""
-        known: Mapping[str, int] = {} if reset else self._versions
         versions: dict[str, list[Row]] = {}
         for row in rows:
-            if known.get(row.id, 0) < row.version:
+            if reset or self._records.version(row.id) < row.version:
                 versions.setdefault(row.id, []).append(row)
         return [
             self._newest(sorted(found, key=lambda row: row.version, reverse=True))
@@ -255,21 +225,5 @@ class RecordTable(Generic[M]):
     def _apply(self, parsed: Sequence[ParsedRow[M]], reset: bool) -> None:
         if reset:
             self._records.clear()
-            self._versions.clear()
-            self._deleted.clear()
         for item in parsed:
-            if self._versions.get(item.row.id, 0) < item.row.version:
-                self._put(item)
-
-    def _put(self, item: ParsedRow[M]) -> None:
-        row, record = item.row, item.record
-        self._versions[row.id] = row.version
-        if row.op == "delete":
-            self._records.pop(row.id, None)
-            self._deleted.add(row.id)
-            return
-        self._deleted.discard(row.id)
-        if record is not None:
-            self._records[row.id] = record
-        elif (older := self._records.get(row.id)) and older.created_at != row.created_at:
-            del self._records[row.id]  # It was deleted, and created again.
+            self._records.put(item)

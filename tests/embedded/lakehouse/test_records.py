@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,8 @@ from app.lakehouse.connection import Lake
 from app.lakehouse.records import log as record_log
 from app.lakehouse.records import shared_log
 from app.lakehouse.records.log import CommitResult, RecordLog
-from app.lakehouse.records.table import Record, RecordTable
+from app.lakehouse.records.state import Records
+from app.lakehouse.records.table import RecordTable
 from tests.harnesses.runs_processes import FORKS, create_records
 
 THEM = Caller("them")
@@ -49,8 +50,8 @@ def other(lakehouse, kind) -> RecordTable[Doc]:
 
 
 def unique(name: str):
-    def check(records: Mapping[str, Record[Doc]]) -> None:
-        for record in records.values():
+    def check(_: Doc, records: Records[Doc]) -> None:
+        for record in records:
             if record.doc.name == name:
                 raise Conflict(f"{name} is taken", conflicting_id=record.id)
 
@@ -332,7 +333,7 @@ async def test_rows_that_could_not_be_applied_are_passed_again(table, other, mon
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(other, "_put", fail)
+        patch.setattr(other._records, "put", fail)
         with pytest.raises(MemoryError):
             await other.all()
     assert [record.id for record in await other.all()] == ["a"]

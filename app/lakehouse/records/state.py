@@ -1,0 +1,129 @@
+"""The records of a table in memory, and a draft of them for each commit."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from app.lakehouse.records.log import Row
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Record(Generic[M]):
+    id: str
+    version: int
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+    doc: M
+    _derived: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def derive(self, make: Callable[[M], T]) -> T:
+        """Return `make(doc)`, made once: a version of a record never changes. Callers must not
+        change it either."""
+        if make not in self._derived:
+            self._derived[make] = make(self.doc)
+        made: T = self._derived[make]
+        return made
+
+
+@dataclass(frozen=True)
+class ParsedRow(Generic[M]):
+    """`record` is None for a deletion, and if no version can be read."""
+
+    row: Row
+    record: Record[M] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[M]):
+    """What is known of an id. `record` is None if it was deleted or cannot be read."""
+
+    version: int
+    record: Record[M] | None
+    is_deleted: bool
+
+
+class Records(Generic[M]):
+    """The newest version of each record, by id and by `key`. A draft holds only what differs from
+    the records `below` it, which do not change while it is used."""
+
+    def __init__(
+        self, key: Callable[[M], str] | None = None, below: "Records[M] | None" = None
+    ) -> None:
+        self._key = key
+        self._below = below
+        self._entries: dict[str, Entry[M]] = {}
+        self._ids: dict[str, set[str]] = {}
+
+    def draft(self) -> "Records[M]":
+        return Records(self._key, below=self)
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self._ids.clear()
+
+    def get(self, record_id: str) -> Record[M] | None:
+        entry = self._entry(record_id)
+        return entry.record if entry else None
+
+    def version(self, record_id: str) -> int:
+        """Return the newest version, of a deleted record too, and 0 for an unknown id."""
+        entry = self._entry(record_id)
+        return entry.version if entry else 0
+
+    def is_deleted(self, record_id: str) -> bool:
+        entry = self._entry(record_id)
+        return entry is not None and entry.is_deleted
+
+    def __iter__(self) -> Iterator[Record[M]]:
+        for entry in self._entries.values():
+            if entry.record is not None:
+                yield entry.record
+        if self._below is not None:
+            yield from (record for record in self._below if record.id not in self._entries)
+
+    def with_key(self, key: str) -> list[Record[M]]:
+        """Return the records whose document has this key."""
+        if self._key is None:
+            raise ValueError("These records have no key.")
+        found = filter(None, map(self.get, self._ids_of(key)))
+        # The ids below a draft may be those of records that it changes.
+        return [record for record in found if self._key(record.doc) == key]
+
+    def put(self, item: ParsedRow[M]) -> None:
+        """Take the row unless a newer version of its record is here."""
+        row = item.row
+        if row.version <= self.version(row.id):
+            return
+        older = self.get(row.id)
+        record = None
+        if row.op == "put":
+            # A version that cannot be read leaves the older one, unless that was deleted since.
+            is_same = older is not None and older.created_at == row.created_at
+            record = item.record or (older if is_same else None)
+        self._entries[row.id] = Entry(row.version, record, row.op == "delete")
+        self._index(older, record)
+
+    def _entry(self, record_id: str) -> Entry[M] | None:
+        entry = self._entries.get(record_id)
+        if entry is None and self._below is not None:
+            return self._below._entry(record_id)
+        return entry
+
+    def _ids_of(self, key: str) -> set[str]:
+        below = self._below._ids_of(key) if self._below is not None else set()
+        return below | self._ids.get(key, set())
+
+    def _index(self, older: Record[M] | None, record: Record[M] | None) -> None:
+        if self._key is None:
+            return
+        if older is not None and (ids := self._ids.get(self._key(older.doc))):
+            ids.discard(older.id)
+        if record is not None:
+            self._ids.setdefault(self._key(record.doc), set()).add(record.id)
