@@ -139,8 +139,6 @@ _SPARK_DATA = """
 from_csv from_json get_json_object is_variant_null json_array_length json_object_keys
 json_tuple parse_json schema_of_csv schema_of_json schema_of_variant schema_of_variant_agg
 to_csv to_json to_variant_object to_xml try_parse_json try_variant_get variant_get
-xpath xpath_boolean xpath_double xpath_float xpath_int xpath_long xpath_number xpath_short
-xpath_string
 """
 _SPARK_COLLECTIONS = """
 aggregate array array_append array_compact array_contains array_distinct array_except array_insert

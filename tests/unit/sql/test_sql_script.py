@@ -203,6 +203,19 @@ def test_scripts_survive_json() -> None:
     assert BoundScript.from_json(script.to_json()) == script
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("xpath", "xpath_boolean", "xpath_double", "xpath_float", "xpath_int", "xpath_long"),
+        *("xpath_number", "xpath_short", "xpath_string"),
+    ],
+)
+def test_functions_that_open_what_their_xml_names_are_refused(name: str) -> None:
+    xml = '<!DOCTYPE a SYSTEM "http://example.com/x.dtd"><a>&b;</a>'
+    with pytest.raises(SqlFunctionRefused):
+        check(f"SELECT {name}('{xml}', 'a') AS x")
+
+
 @pytest.mark.parametrize("name", ["from_xml", "schema_of_xml"])
 def test_functions_that_open_files_named_in_their_options_are_refused(name: str) -> None:
     with pytest.raises(SqlFunctionRefused):
