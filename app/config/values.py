@@ -258,7 +258,11 @@ Image = Annotated[
     _matching(r"[a-z0-9][A-Za-z0-9._/:@-]*"),
     Kind("a container image, with its registry and tag"),
 ]
-Version = Annotated[str, _matching(r"\d+\.\d+(\.\d+)?"), Kind("a version")]
+SparkVersion = Annotated[
+    str,
+    _matching(r"3\.5\.(9|[1-9][0-9]+)"),
+    Kind("a version of Spark 3.5, from 3.5.9 on"),
+]
 Branch = Annotated[str, _matching(r"[A-Za-z][A-Za-z0-9._/-]*"), Kind("a branch or tag name")]
 Prefix = Annotated[
     str,

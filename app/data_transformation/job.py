@@ -51,6 +51,11 @@ DEEPEST = 20
 UNSTORABLE = re.compile(r"\b(void|interval[a-z ]*)")
 
 
+OLDEST = (3, 5, 9)
+"""The first Spark 3.5 that neither unpickles nor constructs what the footer of a Parquet file names
+(SPARK-56463)."""
+
+
 class JobError(Exception):
     """The result cannot be written unchanged. The message tells the author of the SQL why."""
 
@@ -101,11 +106,32 @@ def _read(spark: Any, source: dict[str, Any]) -> Any:
     reader = spark.read.format(source["format"]).options(**READ_OPTIONS[source["format"]])
     plain = [path for path in source["paths"] if not path.endswith(".gz")]
     zipped = [path for path in source["paths"] if path.endswith(".gz")]
-    frames = [reader.load(paths) for paths in (plain, zipped) if paths]
+    frames = [_loaded(reader, paths) for paths in (plain, zipped) if paths]
     if len(frames) == 1:
         return frames[0]
     left, right = frames
     return _with_columns_of(left, right).unionByName(_with_columns_of(right, left))
+
+
+def _loaded(reader: Any, paths: list[str]) -> Any:
+    """Refuse user-defined types before PySpark sees the schema: it imports the module that the
+    type names, and the footer of a Parquet file decides the type."""
+    frame = reader.load(paths)
+    jvm_frame = getattr(frame, "_jdf", None)  # The embedded engine has no JVM and no such types.
+    if jvm_frame is not None and _has_user_type(json.loads(jvm_frame.schema().json())):
+        raise JobError(
+            "A file declares a column of a user-defined type. Spark would run the code that the "
+            "file names. Write the file without such types."
+        )
+    return frame
+
+
+def _has_user_type(schema: Any) -> bool:
+    if isinstance(schema, list):
+        return any(map(_has_user_type, schema))
+    if not isinstance(schema, dict):
+        return False
+    return schema.get("type") == "udt" or any(map(_has_user_type, schema.values()))
 
 
 def _with_columns_of(frame: Any, other: Any) -> Any:
@@ -243,6 +269,17 @@ def _java_error(error: Any) -> tuple[str, str] | None:
     return innermost
 
 
+def require_version(version: str) -> None:
+    """Raises `JobError` for a version of Spark on which data can become code, or is not known not
+    to."""
+    parts = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    if parts[:2] != OLDEST[:2] or parts < OLDEST:
+        raise JobError(
+            f"The image has Spark {version}. Asgard needs Spark 3.5.9 or a later Spark 3.5: build "
+            "SPARK_IMAGE again from spark.Dockerfile."
+        )
+
+
 def main(path: str) -> None:
     from pyspark.sql import SparkSession
 
@@ -250,6 +287,7 @@ def main(path: str) -> None:
     log = logging.getLogger("asgard.job").info
     spark = SparkSession.builder.getOrCreate()
     try:
+        require_version(spark.version)
         job = _described(spark, path)
         if (snapshot := _published(spark, job)) is None:
             run(spark, job, log)

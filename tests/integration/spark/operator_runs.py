@@ -74,7 +74,7 @@ def common(namespace: str, **changes: Any) -> SparkSettings:
     fields: dict[str, Any] = {
         "namespace": namespace,
         "image": "registry.example/spark:1",
-        "version": "3.5.0",
+        "version": "3.5.9",
         "service_account": "spark-sa",
         "secret_name": "s3-credentials",
         "ttl": 3600,

@@ -46,7 +46,7 @@ def resource(name: str) -> dict[str, Any]:
         "spec": {
             "type": "Python",
             "mode": "cluster",
-            "sparkVersion": "3.5.0",
+            "sparkVersion": "3.5.9",
             "mainApplicationFile": "local:///opt/asgard/job.py",
             "driver": pod,
             "executor": pod,

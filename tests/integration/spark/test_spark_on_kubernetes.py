@@ -62,7 +62,7 @@ async def test_bronze_files_become_a_silver_table(
         "SparkApplicationCompleted",
         "Succeeded",
     ]
-    assert (status["driver_pod"], status["spark_version"]) == (f"{name}-driver", "3.5.0")
+    assert (status["driver_pod"], status["spark_version"]) == (f"{name}-driver", "3.5.9")
     assert status["image"] == "registry.example/spark:1"
     metrics = await get(client, run_id, "metrics")
     assert metrics["spark_info"]["application_id"] == properties["spark.app.id"]

@@ -47,6 +47,34 @@ def error_of(*messages: str | None) -> EngineFailed:
     return error
 
 
+@pytest.mark.parametrize("version", ["3.5.9", "3.5.10", "3.5.9-SNAPSHOT"])
+def test_spark_3_5_from_9_on_is_accepted(version: str) -> None:
+    job.require_version(version)
+
+
+@pytest.mark.parametrize("version", ["3.5.0", "3.5.8", "3.4.9", "3.5", "4.0.1", "4.1", "x"])
+def test_other_versions_of_spark_are_refused(version: str) -> None:
+    with pytest.raises(job.JobError, match="Asgard needs Spark 3"):
+        job.require_version(version)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "udt", "class": "a.B"},
+        {"type": "struct", "fields": [{"name": "a", "type": {"type": "udt"}}]},
+        {"type": "array", "elementType": {"type": "map", "valueType": {"type": "udt"}}},
+    ],
+)
+def test_user_defined_types_are_found_at_any_depth(schema: dict[str, object]) -> None:
+    assert job._has_user_type(schema)
+
+
+def test_a_column_called_udt_is_not_a_user_defined_type() -> None:
+    fields = [{"name": "udt", "type": "string", "nullable": True, "metadata": {}}]
+    assert not job._has_user_type({"type": "struct", "fields": fields})
+
+
 def test_the_innermost_error_of_spark_reaches_the_client() -> None:
     error = error_of(
         "Writing job aborted",
