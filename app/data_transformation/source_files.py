@@ -1,15 +1,22 @@
 """Resolves a path of the bucket to its files."""
 
+import re
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote
 
 from app.errors import InvalidRequest, SourceNotFound
 from app.frozen import Frozen
+from app.shorten import shortened
 
 if TYPE_CHECKING:
     from app.lakehouse.bronze.manifests import BronzePath
     from app.lakehouse.storage import ObjectInfo
 
+AMBIGUOUS = re.compile(r"[*?\[\]{}\\]|(?:^|/)\.{0,2}(?:/|$)")
+"""What Spark's engines read in a key as a pattern, or as the way to another folder."""
+LONGEST_KEY = 200
 FORMATS = {"parquet": "parquet", "json": "json", "jsonl": "json", "csv": "csv"}
 
 
@@ -43,7 +50,8 @@ class SourceResolver:
 
         Raises:
             SourceNotFound: There are none.
-            InvalidRequest: They have several formats and none was named.
+            InvalidRequest: They have several formats and none was named, or a key would also
+                stand for other files.
         """
         written = await self._manifests.resolve(path)
         if written is not None:
@@ -71,6 +79,7 @@ class SourceResolver:
                 f"{', '.join(sorted(formats))}.",
                 path=path,
             )
+        _refuse_ambiguous(formats[requested])
         return Resolved(
             path=path,
             format=requested,
@@ -96,6 +105,18 @@ def _by_format(keys: tuple[str, ...]) -> dict[str, list[str]]:
         if kind := format_of(key):
             formats[kind].append(key)
     return dict(formats)
+
+
+def _refuse_ambiguous(keys: Iterable[str]) -> None:
+    """Refuse keys that the engine would read as patterns, which can match files that no SQL may
+    read. Sail also decodes them."""
+    for key in keys:
+        if AMBIGUOUS.search(key) or AMBIGUOUS.search(unquote(key)):
+            raise InvalidRequest(
+                f"The key {shortened(key, LONGEST_KEY)} contains a wildcard, a brace, a backslash "
+                "or an empty or relative folder, so Spark would also read other files.",
+                hint="Rename or remove the object.",
+            )
 
 
 def _is_below(key: str, prefix: str) -> bool:
