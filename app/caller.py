@@ -21,9 +21,9 @@ SCOPES = frozenset(
 )
 KEY_PREFIX = "key:"
 KEY_SUBJECT = re.compile(rf"^{KEY_PREFIX}[0-9a-f]{{12}}:(?P<name>.+)$")
-RESERVED = frozenset({"anonymous", "unknown", "others"})
-"""Subjects that Asgard itself writes: for AUTH_MODE=none, for a refused caller, and for callers
-that the audit counts together."""
+RESERVED = frozenset({"anonymous", "unknown", "others", "airbyte"})
+"""Subjects that Asgard itself writes: for AUTH_MODE=none, for a refused caller, for callers that
+the audit counts together, and for what was created in Airbyte."""
 
 
 @dataclass(frozen=True)

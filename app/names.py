@@ -16,13 +16,14 @@ async def id_of(
 ) -> str:
     """Return the id that `reference` stands for, or `reference` itself if nothing has that name.
 
-    An id wins over a name. Text in the form of an id costs no lookup: it is always taken as one.
+    An id wins over a name. Text in the form of an id costs no lookup: it is always taken as one, in
+    lower case. An engine may ignore the case, but runs, locks and owners are found by the exact id.
 
     Raises:
         Conflict: Several resources have the name. It lists their ids.
     """
     if _is_id(reference):
-        return reference
+        return reference.lower()
     resources = list(await existing())
     if any(id_ == reference for id_, _ in resources):
         return reference

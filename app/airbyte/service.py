@@ -107,11 +107,11 @@ class AirbyteService:
         return await self._engine.source(source_id)
 
     async def delete_source(self, source_id: str, caller: Caller) -> None:
-        await self._engine.source(source_id)
+        source = await self._engine.source(source_id)
         for ingestion in await self._engine.ingestions():
-            if ingestion.source_id == source_id:
+            if ingestion.source_id == source.id:
                 raise _in_use("source", ingestion)
-        await self._engine.delete_source(source_id, caller)
+        await self._engine.delete_source(source.id, caller)
 
     async def check_source(self, source_id: str, caller: Caller) -> CheckResult:
         await self._require_connector(await self._engine.source(source_id), caller)
@@ -145,11 +145,11 @@ class AirbyteService:
         return await self._engine.destination(destination_id)
 
     async def delete_destination(self, destination_id: str, caller: Caller) -> None:
-        await self._engine.destination(destination_id)
+        destination = await self._engine.destination(destination_id)
         for ingestion in await self._engine.ingestions():
-            if ingestion.destination_id == destination_id:
+            if ingestion.destination_id == destination.id:
                 raise _in_use("destination", ingestion)
-        await self._engine.delete_destination(destination_id, caller)
+        await self._engine.delete_destination(destination.id, caller)
 
     async def create_ingestion(
         self, draft: IngestionDraft, caller: Caller, key: IdempotencyKey | None = None
@@ -187,11 +187,12 @@ class AirbyteService:
         if change.streams is not None or change.all_streams:
             await self._refuse_while_running(ingestion)
             await self._require_connector(await self._engine.source(ingestion.source_id), caller)
-        return await self._engine.update_ingestion(ingestion_id, change, caller)
+        return await self._engine.update_ingestion(ingestion.id, change, caller)
 
     async def delete_ingestion(self, ingestion_id: str, caller: Caller) -> None:
-        await self._refuse_while_running(await self._engine.ingestion(ingestion_id))
-        await self._engine.delete_ingestion(ingestion_id, caller)
+        ingestion = await self._engine.ingestion(ingestion_id)
+        await self._refuse_while_running(ingestion)
+        await self._engine.delete_ingestion(ingestion.id, caller)
 
     async def last_sync(self, ingestion_id: str) -> tuple[Ingestion, Run | None, EngineJob | None]:
         """Returns the last run, and the sync that the engine started by itself since, if any."""
@@ -204,12 +205,12 @@ class AirbyteService:
         ingestion = await self._engine.ingestion(ingestion_id)
         if ingestion.status is not IngestionStatus.ACTIVE:
             raise _not_active(ingestion)
-        work = SyncWork(ingestion_id=ingestion_id)
+        work = SyncWork(ingestion_id=ingestion.id)
         request = RunRequest(
             kind=RunKind.INGESTION,
             target=work.target,
             spec=work.model_dump(),
-            subject_id=ingestion_id,
+            subject_id=ingestion.id,
             fingerprint=_fingerprint(work.target),
         )
         return await self._runs.submit(request, submission)

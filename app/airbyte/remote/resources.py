@@ -101,6 +101,7 @@ def _is_deleted(connection: Json) -> bool:
 
 
 def _require_id(kind: ResourceKind, id_: str) -> None:
-    """Raises `NotFound` for an invalid id, since the id becomes part of an address."""
-    if not re.fullmatch(r"[0-9A-Za-z-]{1,64}", id_):
+    """Raises `NotFound` for other spellings of an id: it becomes part of an address, and Airbyte
+    reads several spellings as the same id."""
+    if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", id_):
         raise NotFound(f"Airbyte has no {kind.name} with that id.")

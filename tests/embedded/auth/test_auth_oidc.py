@@ -18,7 +18,7 @@ from tests.harnesses.gateway import bearer, gateway_harness
 from tests.oidc_issuer import AUDIENCE, issuing, new_key
 
 BAD_SUBJECTS = (
-    *("anonymous", "Anonymous", "unknown", "UNKNOWN", "others"),
+    *("anonymous", "Anonymous", "unknown", "UNKNOWN", "others", "airbyte", "Airbyte"),
     *("key:api-key", "key:0123456789ab:ci", "KEY:ci", "key:"),
     # Full-width letters, a long s, and a full-width colon: NFKC turns them into plain characters.
     *("ａｎｏｎｙｍｏｕｓ", "anonymouſ", "key：api-key"),

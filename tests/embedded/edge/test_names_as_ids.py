@@ -99,3 +99,15 @@ async def test_an_id_wins_over_a_name() -> None:
     with pytest.raises(Conflict) as conflict:
         await id_of("twin", "source", existing)
     assert conflict.value.members["ids"] == ["3", "4"]
+
+
+@pytest.mark.parametrize(
+    "text", ["0E86748E-5EF0-4B5B-BBB3-C5C2D5F1A0E1", "0e86748E-5ef0-4b5b-bbb3-c5c2d5f1a0e1"]
+)
+async def test_an_id_has_one_spelling(text: str) -> None:
+    """Airbyte ignores the case of ids, but runs and locks are found by them."""
+
+    async def none() -> list[tuple[str, str]]:
+        return []
+
+    assert await id_of(text, "ingestion", none) == "0e86748e-5ef0-4b5b-bbb3-c5c2d5f1a0e1"

@@ -21,8 +21,9 @@ from app.airbyte.local.bronze_types import (
 from app.airbyte.local.connectors.packages import allowed_packages
 from app.airbyte.local.files.csv import CsvDialect, csv_records
 from app.airbyte.local.records import configured, stream_path
+from app.airbyte.remote.resources import CONNECTION, _require_id
 from app.config import ConfigurationError
-from app.errors import InvalidRequest, NotSupported, SourceUnreadable
+from app.errors import InvalidRequest, NotFound, NotSupported, SourceUnreadable
 
 
 def nested(levels: int) -> list[Any]:
@@ -238,3 +239,16 @@ def test_a_stream_that_is_selected_twice_is_refused() -> None:
 def test_a_value_that_does_not_fit_is_shown_whatever_it_is() -> None:
     assert shown("x" * 5000) == '"' + "x" * 999
     assert shown(nested(100_000)) == "a value of the type list that JSON cannot hold"
+
+
+@pytest.mark.parametrize(
+    "id_",
+    [
+        *("0E86748E-5EF0-4B5B-BBB3-C5C2D5F1A0E1", "e86748e-5ef0-4b5b-bbb3-c5c2d5f1a0e1"),
+        *("0e86748e5ef04b5bbbb3c5c2d5f1a0e1", "../workspaces", "0e86748e-5ef0-4b5b-bbb3", ""),
+    ],
+)
+def test_airbyte_is_asked_only_for_the_one_spelling_of_an_id(id_: str) -> None:
+    with pytest.raises(NotFound):
+        _require_id(CONNECTION, id_)
+    _require_id(CONNECTION, "0e86748e-5ef0-4b5b-bbb3-c5c2d5f1a0e1")
