@@ -22,6 +22,8 @@ SPEC = {
         "fail_after": {"type": "integer"},
         "renewed_password": {"type": "string", "airbyte_secret": True},
         "columns": {"type": "array", "description": "Names of columns, and of fields of `inner`."},
+        "namespaces": {"type": "array", "description": "Each has both streams."},
+        "sent_as": {"type": "object", "description": "`stream` and `namespace` of its messages."},
     },
 }
 SCHEMA = {
@@ -49,8 +51,16 @@ def option(name):
     return json.loads(Path(sys.argv[sys.argv.index(name) + 1]).read_text())
 
 
-def state(name, n):
-    descriptor = {"name": name}
+def sent_as(config, stream):
+    """Return the name and the namespace under which the messages of a stream are sent."""
+    own = {"stream": stream["name"], "namespace": stream.get("namespace")}
+    sent = {**own, **config.get("sent_as", {})}
+    return {name: value for name, value in sent.items() if value is not None}
+
+
+def state(sent, n):
+    descriptor = {**sent, "name": sent["stream"]}
+    del descriptor["stream"]
     say(
         type="STATE",
         state={
@@ -73,6 +83,7 @@ def schema(config):
 
 def read(config, configured, states):
     name = configured["stream"]["name"]
+    sent = sent_as(config, configured["stream"])
     incremental = configured["sync_mode"] == "incremental"
     start = 0
     for stored in states if incremental else []:
@@ -89,9 +100,9 @@ def read(config, configured, states):
         if "columns" in config:
             more = {name: number for number, name in enumerate(config["columns"])}
             record = {**record, **more, "inner": more}
-        say(type="RECORD", record={"stream": name, "data": record, "emitted_at": 1_700_000_000_000})
+        say(type="RECORD", record={**sent, "data": record, "emitted_at": 1_700_000_000_000})
         if n % 10 == 0:
-            state(name, n)
+            state(sent, n)
         if n == config.get("hang_after") or stops(config, n):
             time.sleep(600)
         if n == config.get("fail_after"):
@@ -102,7 +113,7 @@ def read(config, configured, states):
             }
             say(type="TRACE", trace={"type": "ERROR", "emitted_at": 0, "error": error})
             sys.exit(1)
-    state(name, max(start, config["rows"]))
+    state(sent, max(start, config["rows"]))
 
 
 def main():
@@ -123,10 +134,11 @@ def main():
             "default_cursor_field": ["n"],
             "source_defined_primary_key": [["n"]],
         }
-        say(
-            type="CATALOG",
-            catalog={"streams": [stream, {**stream, "name": config["stream"] + "_more"}]},
-        )
+        streams = [stream, {**stream, "name": config["stream"] + "_more"}]
+        if "namespaces" in config:
+            spaces = config["namespaces"]
+            streams = [{**each, "namespace": space} for space in spaces for each in streams]
+        say(type="CATALOG", catalog={"streams": streams})
     else:
         print("this line is not a message")
         if "renewed_password" in config:

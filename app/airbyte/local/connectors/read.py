@@ -10,12 +10,13 @@ from typing import Any
 from app.airbyte.local.bronze_types import columns_of
 from app.airbyte.local.bronze_writer import StreamWriter
 from app.airbyte.local.connectors.process import Program, read
+from app.airbyte.local.connectors.requested import NamedStream, RequestedStreams
 from app.airbyte.local.stream_keys import GLOBAL, LEGACY, stream_key
 from app.errors import EngineFailed
 
 Emit = Callable[[dict[str, Any]], None]
 
-Writers = Mapping[tuple[str | None, str], StreamWriter]
+Writers = Mapping[NamedStream, StreamWriter]
 
 PROGRESS_SECONDS = 2.0
 
@@ -42,16 +43,16 @@ class ConnectorRead:
     def __init__(self, job: ReadJob, emit: Emit) -> None:
         self._job = job
         self._emit = emit
-        self._writers: dict[tuple[str | None, str], StreamWriter] = {}
-        self._keys: dict[tuple[str | None, str], str] = {}
+        self._writers: dict[NamedStream, StreamWriter] = {}
+        self._keys: dict[NamedStream, str] = {}
         self._incremental: set[str] = set()
         self._states: dict[str, Any] = {}
         """The last states that no checkpoint covers yet, by stream key, `global` or `legacy`."""
-        self._unknown: set[str] = set()
         self._reported_at = self._started_at = time.monotonic()
         self._checkpointed: dict[str, float] = {}
         for configured in job.catalog["streams"]:
             self._open(configured)
+        self._requested = RequestedStreams(self._writers)
 
     def run(self) -> dict[str, Any]:
         job = self._job
@@ -88,27 +89,20 @@ class ConnectorRead:
         at = (record.get("namespace"), record["stream"])
         writer = self._writers.get(at)
         if writer is None:
-            self._ignore(at)
-            return
+            at = self._requested.of_record(at)
+            writer = self._writers[at]
         writer.add(record["data"], record["emitted_at"])
         if writer.finished:
             self._emit_files(at)
-
-    def _ignore(self, at: tuple[str | None, str]) -> None:
-        key = stream_key(at[1], at[0])
-        if key not in self._unknown:
-            self._unknown.add(key)
-            self._log(f"WARN records of the stream {key}, which was not requested, are ignored")
 
     def _state(self, state: dict[str, Any]) -> None:
         """Handles a state. It covers what was read before it, of its stream or of all streams."""
         match state.get("type"):
             case "STREAM":
                 described = state["stream"]["stream_descriptor"]
-                at = (described.get("namespace"), described["name"])
-                key = self._keys.get(at, "")
-                if key in self._incremental:
-                    self._checkpoint(key, state, {at: self._writers[at]})
+                at = self._requested.find((described.get("namespace"), described["name"]))
+                if at is not None and self._keys[at] in self._incremental:
+                    self._checkpoint(self._keys[at], state, {at: self._writers[at]})
             case "GLOBAL":
                 self._checkpoint(GLOBAL, state, self._writers)
             case _:
@@ -139,7 +133,7 @@ class ConnectorRead:
         if control.get("type") == "CONNECTOR_CONFIG":
             self._emit({"config": control["connectorConfig"]["config"]})
 
-    def _emit_files(self, at: tuple[str | None, str]) -> None:
+    def _emit_files(self, at: NamedStream) -> None:
         for file in self._writers[at].take_finished():
             self._emit({"file": {"stream": self._keys[at], **file.to_json()}})
 

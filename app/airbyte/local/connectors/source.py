@@ -259,7 +259,7 @@ def _stream(wire: Message) -> Stream:
     schema: Message = wire.get("json_schema") or {}
     return Stream(
         name=wire["name"],
-        namespace=wire.get("namespace"),
+        namespace=wire.get("namespace") or None,
         columns=tuple(
             StreamColumn(name=name, type=_type(column))
             for name, column in (schema.get("properties") or {}).items()
