@@ -1,0 +1,99 @@
+"""Counts the rows of Parquet files by their footers, the only part that is read."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from app.concurrency.together import together
+from app.errors import EngineUnreachable
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+    from app.lakehouse.connection import S3Connection
+    from app.lakehouse.storage import ObjectInfo
+
+READERS = 16
+"""Footers that are read concurrently: each takes two requests."""
+FIRST_BYTES = 64 * 1024
+"""Read from the end of a file. Most footers are shorter, and a longer one takes another request."""
+MOST_BYTES = 64 * 1024**2
+"""A longer footer is damage: its length is one of the bytes that may be damaged."""
+MAGIC = b"PAR1"
+END_BYTES = 8
+"""The length of the footer and the magic, which follow it."""
+
+
+class ParquetFooters:
+    def __init__(self, connection: "S3Connection") -> None:
+        self._connection = connection
+        self._limiter = anyio.CapacityLimiter(READERS)
+
+    async def rows(self, files: Iterable["ObjectInfo"]) -> dict[str, int | None]:
+        """Return the rows of each file, by key, or None if it is not a valid Parquet file.
+
+        Raises `EngineUnreachable` if S3 cannot be read.
+        """
+        infos = list(files)
+        counted = await together(self._rows(info) for info in infos)
+        return {info.key: rows for info, rows in zip(infos, counted, strict=True)}
+
+    async def _rows(self, info: "ObjectInfo") -> int | None:
+        if not info.size:
+            return None
+        return await anyio.to_thread.run_sync(self._read, info.key, limiter=self._limiter)
+
+    def _read(self, key: str) -> int | None:
+        try:
+            end = self._end(key)
+        except OSError as error:
+            raise EngineUnreachable(f"S3 cannot be read: {error}") from None
+        return None if end is None else _rows_in(end)
+
+    def _end(self, key: str) -> bytes | None:
+        """Return the last bytes of the file, with the whole footer, or None if it has none."""
+        with self._files.open_input_file(f"{self._connection.bucket}/{key}") as file:
+            size: int = file.size()
+            end: bytes = file.read_at(min(size, FIRST_BYTES), max(0, size - FIRST_BYTES))
+            length = _footer_length(end)
+            if length is None or length > min(size, MOST_BYTES):
+                return None
+            if length > len(end):
+                end = file.read_at(length, size - length)
+            return end
+
+    @cached_property
+    def _files(self) -> "FileSystem":
+        from pyarrow.fs import S3FileSystem
+
+        from app.lakehouse.timeouts import CONNECT_TIMEOUT
+
+        return S3FileSystem(
+            access_key=self._connection.access_key,
+            secret_key=self._connection.secret_key,
+            endpoint_override=self._connection.endpoint,
+            region=self._connection.region,
+            connect_timeout=CONNECT_TIMEOUT,
+            request_timeout=self._connection.read_timeout,
+        )
+
+
+def _footer_length(end: bytes) -> int | None:
+    """Return the bytes from the start of the footer to the end of the file."""
+    if len(end) < END_BYTES or not end.endswith(MAGIC):
+        return None
+    return int.from_bytes(end[-END_BYTES : -len(MAGIC)], "little") + END_BYTES
+
+
+def _rows_in(end: bytes) -> int | None:
+    # Read here, not by Arrow from S3: it reports a damaged footer as a failure to read.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows: int = pq.read_metadata(pa.BufferReader(end)).num_rows
+    except (pa.ArrowException, OSError):
+        return None
+    return rows
