@@ -195,13 +195,15 @@ class CheckResult(Frozen):
 
 
 class EngineJob(Frozen):
-    """A sync as the engine itself reports it, no matter who started it."""
+    """A sync that the engine started by itself. `rows` and `bytes` are None until its files have
+    been counted, and it has failed if they are not valid."""
 
     id: str
     state: RunState
     started_at: datetime
     rows: int | None = None
     bytes: int | None = None
+    error: str | None = None
 
 
 class IngestionEngine(Protocol):

@@ -234,8 +234,10 @@ class IngestionList(BaseModel):
 class LastJob(BaseModel):
     id: str = Field(description="Id of the run, or of the job that Airbyte started by itself.")
     state: RunState = Field(description="State of the sync.")
-    rows: int | None = Field(description="Rows that it wrote, once known.")
-    bytes: int | None = Field(description="Bytes that it wrote, once known.")
+    rows: int | None = Field(
+        description="Rows that it wrote, as counted in its files. Null until then."
+    )
+    bytes: int | None = Field(description="Size of the files that it wrote. Null until then.")
     error: str | None = Field(description="Why it failed, if it did.")
 
     @classmethod
@@ -251,7 +253,7 @@ class LastJob(BaseModel):
 
     @classmethod
     def of_engine(cls, job: EngineJob) -> "LastJob":
-        return cls(**job.model_dump(exclude={"started_at"}), error=None)
+        return cls(**job.model_dump(exclude={"started_at"}))
 
 
 class IngestionStatusView(BaseModel):

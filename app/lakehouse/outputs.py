@@ -39,7 +39,7 @@ class StreamOutput(Frozen):
 
     stream: str = Field(description="Name of the stream.")
     path: str = Field(description="Path of its files, as path tables name it.")
-    rows: int = Field(description="Rows that the sync wrote.")
+    rows: int | None = Field(description="Rows that the sync wrote. Null if not verified.")
     bytes: int = Field(description="Bytes that the sync wrote.")
     broken_rows: int = Field(0, description="Rows of the source that could not be read.")
     files: tuple[str, ...] = Field((), description="Keys of the files in the bucket.")

@@ -16,6 +16,7 @@ from app.lakehouse.bronze.manifests import (
     Pending,
     SyncCommit,
     VersionedManifest,
+    total_rows,
 )
 from app.lakehouse.outputs import RunOutput, StreamOutput
 from app.runs.handler import RunControl, RunResult
@@ -161,7 +162,7 @@ class LocalSync:
             files={path: pending for path, pending in files.items() if path in self._incremental},
         )
         if self._pending.files:
-            rows = sum(file.rows for files in self._pending.files.values() for file in files)
+            rows = total_rows(f for files in self._pending.files.values() for f in files)
             self.log(f"INFO continuing after {rows} rows that an unfinished sync had read")
 
     def _incremental_states(self, states: Mapping[str, str]) -> dict[str, str]:
@@ -210,7 +211,7 @@ class LocalSync:
         return StreamOutput(
             stream=stream.name,
             path=path,
-            rows=sum(file.rows for file in files),
+            rows=total_rows(files),
             bytes=sum(file.bytes for file in files),
             broken_rows=self._broken[path],
             files=tuple(file.key for file in files),
@@ -242,8 +243,8 @@ def _output_of(manifest: Manifest, commit: SyncCommit) -> RunOutput:
     current = [file for stream in streams for file in manifest.streams[stream.path].files]
     return RunOutput(
         table=f"ingestion/{manifest.ingestion_id}",
-        rows=sum(file.rows for file in current),
-        rows_written=sum(stream.rows for stream in streams),
+        rows=total_rows(current),
+        rows_written=total_rows(streams),
         bytes=sum(stream.bytes for stream in streams),
         files=sum(len(stream.files) for stream in streams),
         streams=streams,

@@ -41,6 +41,7 @@ from app.airbyte.remote.resources import CONNECTION, DESTINATION, SOURCE, Airbyt
 from app.airbyte.remote.s3_paths import stream_path
 from app.airbyte.remote.schedule_follower import Follower
 from app.airbyte.remote.sent_secrets import SentSecrets
+from app.airbyte.remote.verification import verified_job
 from app.airbyte.remote.workspaces import Workspaces
 from app.airbyte.secrets import sure_secrets
 from app.airbyte.streams import configured
@@ -239,14 +240,7 @@ class RemoteIngestionEngine:
         last = (run.engine.get(JOB_ID) or run.engine.get(LAST_JOB_ID) or 0) if run else 0
         if not jobs or jobs[0].id <= last:
             return None
-        job = jobs[0]
-        return EngineJob(
-            id=job.name,
-            state=job.status.run_state,
-            started_at=job.started_at,
-            rows=job.rows,
-            bytes=job.bytes,
-        )
+        return verified_job(jobs[0], await self._manifests.get(ingestion_id))
 
     # Runs
 

@@ -1,6 +1,7 @@
 """Starts or joins a sync by Airbyte, follows its job, and records the files that it wrote."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -9,6 +10,14 @@ from app.airbyte.engine import Ingestion
 from app.airbyte.remote.client import AirbyteClient, Json
 from app.airbyte.remote.job_failures import failure_of
 from app.airbyte.remote.mapping import AirbyteJob, JobStatus, job_of
+from app.airbyte.remote.verification import (
+    SyncRefused,
+    files_damaged,
+    output_of,
+    reported_by,
+    rows_missing,
+    warn_of_missing_rows,
+)
 from app.concurrency.backoff import backoff_delays, retry_while_unreachable
 from app.errors import (
     AsgardError,
@@ -19,8 +28,8 @@ from app.errors import (
     NotFound,
 )
 from app.failure import FailureCause
-from app.lakehouse.bronze.listing import ExternalBronzeManifests, NothingWritten
-from app.lakehouse.bronze.manifests import Manifest
+from app.lakehouse.bronze.listing import ExternalBronzeManifests, FilesDamaged, NothingWritten
+from app.lakehouse.bronze.manifests import Manifest, RefusedSync
 from app.lakehouse.outputs import RunOutput
 from app.runs.handler import ReconciledAsFailed, RunControl, RunResult
 from app.runs.model import Run, RunInput
@@ -33,10 +42,6 @@ REQUEST_GRACE = 5.0
 """Seconds for which a stopped run waits for the response to its request for a job."""
 SYNC = "sync"
 RECORD_ATTEMPTS = 5
-
-
-class FilesMissing(EngineFailed):
-    """A job reports rows, but none of them is in the lake."""
 
 
 class AirbyteJobs:
@@ -64,7 +69,9 @@ class AirbyteJobs:
             await self._manifests.release(ingestion.id, run_id)
             raise
         await control.fence()
-        return await self._outcome(ingestion, job, run_id, inputs)
+        result = await self._outcome(ingestion, job, run_id, inputs)
+        await warn_of_missing_rows(job, result.output, control)
+        return result
 
     async def reconcile(self, run: Run, ingestion: Ingestion) -> RunResult | None:
         """Waits for the job, which goes on without the gateway, unless the run has to stop.
@@ -86,7 +93,7 @@ class AirbyteJobs:
             raise ReconciledAsFailed(await self._failed(job), job.status)
         try:
             return await self._outcome(ingestion, job, run.run_id, None)
-        except FilesMissing as error:
+        except SyncRefused as error:
             raise ReconciledAsFailed(error, job.status) from None
 
     async def declare(self, ingestion: Ingestion, source: str, run_id: str | None = None) -> None:
@@ -104,10 +111,12 @@ class AirbyteJobs:
         await self._manifests.declare(ingestion.id, source, paths, run_id)
 
     async def record_latest(self, ingestion: Ingestion, jobs: list[AirbyteJob]) -> None:
-        """Records the newest sync that Airbyte ran by itself, by its schedule or for others."""
+        """Records the newest sync that Airbyte ran by itself, by its schedule or for others. One
+        whose files are not valid is recorded as refused."""
         done = next((job for job in jobs if job.status is JobStatus.SUCCEEDED), None)
         if done is not None:
-            await self._record(ingestion, done, done.name)
+            with contextlib.suppress(SyncRefused):
+                await self._record(ingestion, done, done.name)
 
     async def _start(self, ingestion: Ingestion, control: RunControl) -> AirbyteJob:
         jobs = await self.newest(ingestion.id)
@@ -169,10 +178,13 @@ class AirbyteJobs:
             now = (job.status, job.rows, job.bytes)
             if now != reported:
                 reported = now
-                control.log(f"INFO {job.status}: {job.rows or 0} rows, {job.bytes or 0} bytes")
+                control.log(
+                    f"INFO Airbyte reports {job.status}, {job.rows or 0} rows, "
+                    f"{job.bytes or 0} bytes"
+                )
                 await control.progress(
                     engine_state=job.status,
-                    engine={"rows_synced": job.rows, "bytes_synced": job.bytes},
+                    engine=reported_by(job),
                 )
             if job.status.is_terminal:
                 return job
@@ -186,35 +198,41 @@ class AirbyteJobs:
         run_id: str,
         inputs: tuple[RunInput, ...] | None,
     ) -> RunResult:
-        output = RunOutput(
-            table=f"ingestion/{ingestion.id}", rows_written=job.rows, bytes=job.bytes
-        )
+        """Returns the result as the files in the lake show it. Files elsewhere are not verified."""
+        output = RunOutput(table=f"ingestion/{ingestion.id}")
         if lake_paths(ingestion):
-            try:
-                manifest = await retry_while_unreachable(
-                    lambda: self._record(ingestion, job, run_id, wrote_rows=bool(job.rows)),
-                    "recording a sync's files",
-                )
-            except NothingWritten:
-                await self._manifests.release(ingestion.id, run_id)
-                raise _files_missing(ingestion, job) from None
-            output = _output_of(manifest, run_id, job)
-        return RunResult(output=output, inputs=inputs, engine_state=job.status)
+            manifest = await retry_while_unreachable(
+                lambda: self._record(ingestion, job, run_id), "recording a sync's files"
+            )
+            output = output_of(manifest, run_id)
+        return RunResult(
+            output=output, inputs=inputs, engine=reported_by(job), engine_state=job.status
+        )
 
-    async def _record(
-        self, ingestion: Ingestion, job: AirbyteJob, run_id: str, *, wrote_rows: bool = False
-    ) -> Manifest:
-        paths = lake_paths(ingestion)
+    async def _record(self, ingestion: Ingestion, job: AirbyteJob, run_id: str) -> Manifest:
         for _ in range(RECORD_ATTEMPTS):
             try:
-                return await self._manifests.record(
-                    ingestion.id, run_id, {JOB_ID: str(job.id)}, paths, wrote_rows=wrote_rows
-                )
+                return await self._record_once(ingestion, job, run_id)
             except Conflict:
                 continue
         raise EngineUnreachable(
             "Too many gateways are recording syncs of this ingestion at once. Try again."
         )
+
+    async def _record_once(self, ingestion: Ingestion, job: AirbyteJob, run_id: str) -> Manifest:
+        """Raises `SyncRefused`, after recording it, if the files are not those of a success."""
+        paths = lake_paths(ingestion)
+        try:
+            return await self._manifests.record(
+                ingestion.id, run_id, {JOB_ID: str(job.id)}, paths, wrote_rows=bool(job.rows)
+            )
+        except NothingWritten:
+            error = rows_missing(job, paths)
+        except FilesDamaged as damaged:
+            error = files_damaged(job, damaged.files)
+        refused = RefusedSync(job=str(job.id), message=error.detail)
+        await self._manifests.refuse(ingestion.id, refused, run_id)
+        raise error
 
     async def _failed(self, job: AirbyteJob) -> EngineFailed:
         if job.status is JobStatus.CANCELLED:
@@ -278,29 +296,3 @@ async def _as_outage(call: Awaitable[T]) -> T:
         if not error.retryable:
             raise
         raise EngineUnreachable(error.detail) from None
-
-
-def _files_missing(ingestion: Ingestion, job: AirbyteJob) -> FilesMissing:
-    paths = ", ".join(lake_paths(ingestion))
-    return FilesMissing(
-        f"Airbyte's job {job.id} reports {job.rows} rows, but wrote no file to {paths}.",
-        cause=FailureCause.LOST,
-        hint="In Airbyte, check that the destination uses this bucket and these paths, and sets no "
-        "path format itself. Then start the sync again.",
-        retryable=True,
-    )
-
-
-def _output_of(manifest: Manifest, run_id: str, job: AirbyteJob) -> RunOutput:
-    commit = manifest.commit_of(run_id)
-    if commit is None:
-        raise ValueError(f"the sync {run_id} was not recorded")
-    streams = commit.streams
-    return RunOutput(
-        table=f"ingestion/{manifest.ingestion_id}",
-        rows=sum(f.rows for s in streams for f in manifest.streams[s.path].files),
-        rows_written=job.rows if job.rows is not None else sum(s.rows for s in streams),
-        bytes=job.bytes if job.bytes is not None else sum(s.bytes for s in streams),
-        files=sum(len(stream.files) for stream in streams),
-        streams=streams,
-    )

@@ -77,4 +77,6 @@ class Follower:
 
 
 def _is_unrecorded(manifest: Manifest, job_id: int) -> bool:
-    return manifest.writing is None and job_id > int(manifest.state.get(JOB_ID, 0))
+    refused = int(manifest.refused.job) if manifest.refused else 0
+    recorded = int(manifest.state.get(JOB_ID, 0))
+    return manifest.writing is None and job_id > max(recorded, refused)

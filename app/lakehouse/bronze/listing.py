@@ -1,49 +1,53 @@
 """Manifests of files that another program writes and deletes. The files that exist after a complete
-sync are valid until the next one."""
+sync are valid until the next one, if all of them can be read."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-import structlog
-
-from app.errors import EngineUnreachable
+from app.concurrency.together import together
+from app.lakehouse.bronze.footers import ParquetFooters
 from app.lakehouse.bronze.manifests import (
     COMMITS_KEPT,
     ActiveSync,
     BronzeFile,
     BronzeManifests,
     Manifest,
+    RefusedSync,
     StreamFiles,
     SyncCommit,
     declared,
     manifest_key,
+    total_rows,
 )
 from app.lakehouse.outputs import StreamOutput
 
 if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
-
     from app.lakehouse.connection import S3Connection
     from app.lakehouse.storage import ObjectInfo, ObjectStore
 
-log = structlog.get_logger()
 PARQUET = ".parquet"
-READERS = 8
-"""Footers of Parquet files that are read concurrently."""
+LISTINGS = 4
+"""Paths that are listed concurrently. Other requests use the same connections to S3."""
 
 
 class NothingWritten(Exception):
-    """A sync wrote rows, but its paths have no new file."""
+    """A sync wrote rows, but the new files in its paths have none."""
+
+
+class FilesDamaged(Exception):
+    """New files of a sync are empty, or have the name of a Parquet file and are not valid."""
+
+    def __init__(self, files: Iterable["ObjectInfo"]) -> None:
+        super().__init__()
+        self.files = tuple(files)
 
 
 class ExternalBronzeManifests(BronzeManifests):
     def __init__(self, store: "ObjectStore", connection: "S3Connection") -> None:
         super().__init__(store)
-        self._connection = connection
-        self._files: FileSystem | None = None
-        self._limiter = anyio.CapacityLimiter(READERS)
+        self._footers = ParquetFooters(connection)
 
     async def declare(
         self, ingestion_id: str, source: str, paths: Iterable[str], run_id: str | None = None
@@ -62,6 +66,18 @@ class ExternalBronzeManifests(BronzeManifests):
             update["writing"] = ActiveSync(run_id=run_id, began_at=datetime.now(UTC))
         manifest = previous.model_copy(update=update)
         if current is None or manifest != previous:
+            await self._write(manifest, current)
+
+    async def refuse(self, ingestion_id: str, refused: RefusedSync, run_id: str | None) -> None:
+        """Record that the newest sync has no valid files. With `run_id`, that run has ended."""
+        current = await self._read(manifest_key(ingestion_id))
+        if current is None:
+            return
+        writing = current.manifest.writing
+        if writing is not None and writing.run_id == run_id:
+            writing = None
+        manifest = current.manifest.model_copy(update={"refused": refused, "writing": writing})
+        if manifest != current.manifest:
             await self._write(manifest, current)
 
     async def release(self, ingestion_id: str, run_id: str) -> None:
@@ -84,8 +100,9 @@ class ExternalBronzeManifests(BronzeManifests):
     ) -> Manifest:
         """Record the files that are now in the paths of `streams` (path → stream). Repeatable.
 
-        Raises `Conflict` when another writer recorded a sync first, and `NothingWritten` when the
-        sync `wrote_rows` but there is no new file. The manifest then stays unchanged.
+        Raises `Conflict` when another writer recorded a sync first, `FilesDamaged`, and
+        `NothingWritten` when the sync `wrote_rows` but no new file has any. The manifest then stays
+        unchanged.
         """
         current = await self._read(manifest_key(ingestion_id))
         if current is None:
@@ -93,11 +110,11 @@ class ExternalBronzeManifests(BronzeManifests):
         previous = current.manifest
         if previous.commit_of(run_id):
             return previous
-        files_by_path = {path: await self._files_of(previous, run_id, path) for path in streams}
+        files_by_path = await self._files_in(streams, previous, run_id)
         outputs = tuple(
             _output(run_id, streams[path], path, files_by_path[path]) for path in streams
         )
-        if wrote_rows and not any(output.files for output in outputs):
+        if wrote_rows and not any(output.files and output.rows != 0 for output in outputs):
             raise NothingWritten
         commit = SyncCommit(run_id=run_id, at=datetime.now(UTC), streams=outputs)
         manifest = previous.model_copy(
@@ -108,61 +125,53 @@ class ExternalBronzeManifests(BronzeManifests):
                 },
                 "state": dict(state),
                 "writing": None,
+                "refused": None,
                 "commits": (*previous.commits, commit)[-COMMITS_KEPT:],
             }
         )
         return (await self._write(manifest, current)).manifest
 
-    async def _files_of(self, previous: Manifest, run_id: str, path: str) -> tuple[BronzeFile, ...]:
-        recorded = previous.streams.get(path, StreamFiles()).files
-        recorded_by_key = {(file.key, file.bytes): file for file in recorded}
-        listed = sorted(await self._store.list(f"{path}/"), key=lambda info: info.key)
-        # A stream whose path begins with this one is deeper, and has its own files.
-        own = [info for info in listed if "/" not in info.key[len(path) + 1 :] and info.size]
-        files = [
-            recorded_by_key.get((i.key, i.size)) or await self._new_file(run_id, i) for i in own
-        ]
-        return tuple(file for file in files if file is not None)
-
-    async def _new_file(self, run_id: str, info: "ObjectInfo") -> BronzeFile | None:
-        """Return None if the file has a Parquet name but is not valid Parquet, which would break
-        every reader of the path."""
-        rows: int | None = 0
-        if info.key.endswith(PARQUET):
-            rows = await anyio.to_thread.run_sync(self._rows, info.key, limiter=self._limiter)
-        if rows is None:
-            log.warning("bronze_file_unreadable", key=info.key)
-            return None
-        return BronzeFile(key=info.key, rows=rows, bytes=info.size, run_id=run_id)
-
-    def _rows(self, key: str) -> int | None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        path = f"{self._connection.bucket}/{key}"
-        try:
-            rows: int = pq.read_metadata(path, filesystem=self._opened()).num_rows
-        except pa.ArrowInvalid:
-            return None
-        except OSError as error:
-            raise EngineUnreachable(f"S3 cannot be read: {error}") from None
-        return rows
-
-    def _opened(self) -> "FileSystem":
-        from pyarrow.fs import S3FileSystem
-
-        from app.lakehouse.timeouts import CONNECT_TIMEOUT
-
-        if self._files is None:
-            self._files = S3FileSystem(
-                access_key=self._connection.access_key,
-                secret_key=self._connection.secret_key,
-                endpoint_override=self._connection.endpoint,
-                region=self._connection.region,
-                connect_timeout=CONNECT_TIMEOUT,
-                request_timeout=self._connection.read_timeout,
+    async def _files_in(
+        self, paths: Iterable[str], previous: Manifest, run_id: str
+    ) -> dict[str, tuple[BronzeFile, ...]]:
+        """Return the files that are now in each path. Raises `FilesDamaged` for new files that are
+        empty or not valid: they would break every reader of the path."""
+        listed = await self._listed(paths)
+        recorded = [file for path in listed for file in _recorded(previous, path)]
+        files = {(file.key, file.bytes): file for file in recorded}
+        new = [i for infos in listed.values() for i in infos if (i.key, i.size) not in files]
+        counted = await self._footers.rows(i for i in new if i.key.endswith(PARQUET))
+        damaged = [i for i in new if not i.size or (i.key in counted and counted[i.key] is None)]
+        if damaged:
+            raise FilesDamaged(damaged)
+        for info in new:
+            files[info.key, info.size] = BronzeFile(
+                key=info.key, rows=counted.get(info.key), bytes=info.size, run_id=run_id
             )
-        return self._files
+        return {path: tuple(files[i.key, i.size] for i in own) for path, own in listed.items()}
+
+    async def _listed(self, paths: Iterable[str]) -> dict[str, list["ObjectInfo"]]:
+        limit = asyncio.Semaphore(LISTINGS)
+
+        async def listed(path: str) -> tuple[str, list["ObjectInfo"]]:
+            async with limit:
+                infos = await self._store.list(f"{path}/")
+            return path, sorted((i for i in infos if _is_data(i, path)), key=lambda info: info.key)
+
+        return dict(await together(listed(path) for path in paths))
+
+
+def _recorded(manifest: Manifest, path: str) -> tuple[BronzeFile, ...]:
+    return manifest.streams.get(path, StreamFiles()).files
+
+
+def _is_data(info: "ObjectInfo", path: str) -> bool:
+    """Return whether the object is a data file of the path's own stream. A stream whose path begins
+    with this one has its own files. Empty objects with no name, or with one that Spark skips, are
+    other programs' markers."""
+    name = info.key[len(path) + 1 :]
+    is_marker = not info.size and (not name or name.startswith(("_", ".")))
+    return "/" not in name and not is_marker
 
 
 def _output(run_id: str, stream: str, path: str, files: tuple[BronzeFile, ...]) -> StreamOutput:
@@ -170,7 +179,7 @@ def _output(run_id: str, stream: str, path: str, files: tuple[BronzeFile, ...]) 
     return StreamOutput(
         stream=stream,
         path=path,
-        rows=sum(file.rows for file in new),
+        rows=total_rows(new),
         bytes=sum(file.bytes for file in new),
         files=tuple(file.key for file in new),
     )

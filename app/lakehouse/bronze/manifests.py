@@ -33,7 +33,8 @@ States = dict[str, JsonText]
 
 class BronzeFile(Frozen):
     key: str
-    rows: int
+    rows: int | None
+    """None if nobody has counted them: in a file that is not Parquet."""
     bytes: int
     run_id: str
     """The sync that wrote it."""
@@ -75,6 +76,13 @@ class ActiveSync(Frozen):
         return f"{path}/{self.stem}_{part}.parquet"
 
 
+class RefusedSync(Frozen):
+    """A sync that its engine reports as successful, and whose files in bronze are not."""
+
+    job: str
+    message: str
+
+
 class Manifest(Frozen):
     ingestion_id: str
     source: str
@@ -85,6 +93,8 @@ class Manifest(Frozen):
     """The states from which the next incremental sync starts, by stream key."""
     pending: Pending | None = None
     writing: ActiveSync | None = None
+    refused: RefusedSync | None = None
+    """The newest sync, if it was refused. Its files do not count until a later one succeeds."""
     retired: tuple[str, ...] = ()
     """Keys of replaced files, deleted by the next commit."""
     commits: tuple[SyncCommit, ...] = ()
@@ -278,6 +288,12 @@ class BronzeManifests:
                 conflicting_id=manifest.ingestion_id,
             ) from None
         return VersionedManifest(manifest, etag)
+
+
+def total_rows(counted: Iterable[BronzeFile | StreamOutput]) -> int | None:
+    """Return the rows, or None if those of a file are not known."""
+    rows = [each.rows for each in counted]
+    return None if None in rows else sum(row for row in rows if row is not None)
 
 
 def manifest_key(ingestion_id: str) -> str:

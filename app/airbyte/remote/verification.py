@@ -1,0 +1,102 @@
+"""Compares what Airbyte reports of a job with the files that the lake has.
+
+Airbyte's numbers are only shown as its own (`rows_synced`). What a run wrote is counted.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from app.airbyte.engine import EngineJob
+from app.airbyte.remote.mapping import AirbyteJob
+from app.errors import EngineFailed
+from app.failure import FailureCause
+from app.lakehouse.bronze.manifests import Manifest, total_rows
+from app.lakehouse.outputs import RunOutput
+from app.runs.handler import RunControl
+from app.runs.model import RunState
+
+if TYPE_CHECKING:
+    from app.lakehouse.storage import ObjectInfo
+
+MOST_SHOWN = 3
+
+
+class SyncRefused(EngineFailed):
+    """A job succeeded, but its files in the lake do not show it."""
+
+    cause = FailureCause.LOST
+
+
+def rows_missing(job: AirbyteJob, paths: Iterable[str]) -> SyncRefused:
+    return SyncRefused(
+        f"Airbyte's job {job.id} reports {job.rows} rows, but no new file in {', '.join(paths)} "
+        "has any.",
+        hint="In Airbyte, check that the destination uses this bucket and these paths, and sets no "
+        "path format itself. Then start the sync again.",
+        retryable=True,
+    )
+
+
+def files_damaged(job: AirbyteJob, files: Sequence["ObjectInfo"]) -> SyncRefused:
+    first, *others = files
+    fault = "is not a valid Parquet file" if first.size else "is empty"
+    shown = ", ".join(file.key for file in others[:MOST_SHOWN])
+    left_out = len(others) - MOST_SHOWN
+    more = f"{shown} and {left_out} more" if left_out > 0 else shown
+    return SyncRefused(
+        f"Airbyte's job {job.id} succeeded, but {first.key} {fault}."
+        + (f" These are damaged too: {more}." if others else ""),
+        hint="Delete the damaged files, then start the sync again. First refresh or clear an "
+        "incremental stream in Airbyte, which would not read those rows again by itself.",
+    )
+
+
+def reported_by(job: AirbyteJob) -> dict[str, int | None]:
+    """Returns Airbyte's own numbers, which are not verified."""
+    return {"rows_synced": job.rows, "bytes_synced": job.bytes}
+
+
+def output_of(manifest: Manifest, run_id: str) -> RunOutput:
+    """Returns the output of a recorded run, as counted in its files."""
+    commit = manifest.commit_of(run_id)
+    if commit is None:
+        raise ValueError(f"the sync {run_id} was not recorded")
+    streams = commit.streams
+    return RunOutput(
+        table=f"ingestion/{manifest.ingestion_id}",
+        rows=total_rows(f for s in streams for f in manifest.streams[s.path].files),
+        rows_written=total_rows(streams),
+        bytes=sum(s.bytes for s in streams),
+        files=sum(len(stream.files) for stream in streams),
+        streams=streams,
+    )
+
+
+async def warn_of_missing_rows(
+    job: AirbyteJob, output: RunOutput | None, control: RunControl
+) -> None:
+    """More rows than Airbyte reports are normal: files of failed syncs before it count too."""
+    counted = output.rows_written if output else None
+    if counted is None or job.rows is None or counted >= job.rows:
+        return
+    message = f"Airbyte reports {job.rows} rows, but its files have {counted}."
+    control.log(f"WARN {message}")
+    await control.progress(reason="RowsMissing", message=message, warning=True)
+
+
+def verified_job(job: AirbyteJob, manifest: Manifest | None) -> EngineJob:
+    """Returns a job that Airbyte ran by itself, as far as its files in the lake show it."""
+    refused = manifest.refused if manifest else None
+    if refused is not None and refused.job == str(job.id):
+        state, error = RunState.FAILED, refused.message
+    else:
+        state, error = job.status.run_state, None
+    commit = manifest.commit_of(job.name) if manifest else None
+    return EngineJob(
+        id=job.name,
+        state=state,
+        started_at=job.started_at,
+        rows=total_rows(commit.streams) if commit else None,
+        bytes=sum(stream.bytes for stream in commit.streams) if commit else None,
+        error=error,
+    )
