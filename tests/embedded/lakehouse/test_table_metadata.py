@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+import duckdb
 import httpx
 import pyarrow as pa
 import pytest
@@ -23,7 +24,7 @@ from app.lakehouse.outputs import RunOutput
 from app.lakehouse.publish import publish
 from app.lakehouse.publish.snapshots import delete_unreachable
 from app.lakehouse.storage import open_client
-from app.warehouse.duckdb.session import our_errors
+from app.warehouse.duckdb.session import open_session, our_errors
 from tests.conftest import Lakehouse
 from tests.http_server import Asked, Reply, replying
 
@@ -244,19 +245,53 @@ async def test_hashed_paths_are_also_below_the_location(lakehouse, writer):
     assert [len(file.split("/")) for file in files] == [8]
 
 
-def data_file(path: str) -> DataFile:
+def data_file(path: str, size: int = 10) -> DataFile:
     return DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=path,
         file_format=FileFormat.PARQUET,
         partition=Record(),
-        file_size_in_bytes=10,
+        file_size_in_bytes=size,
         record_count=1,
         sort_order_id=None,
         spec_id=0,
         equality_ids=None,
         key_metadata=None,
     )
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "s3_endpoint={host}&s3_use_ssl=false&s3_url_style=path",
+        "s3_endpoint={host}&s3_use_ssl=false&s3_access_key_id=a&s3_secret_access_key=b",
+        "s3_region=elsewhere&s3_session_token=t&s3_endpoint={host}&s3_use_ssl=false",
+    ],
+)
+async def test_the_path_of_a_data_file_does_not_name_a_server(
+    lakehouse, writer, elsewhere, tmp_path, query
+):
+    address, requests = elsewhere
+    writer.create()
+    options = query.format(host=address.removeprefix("http://"))
+    path = f"s3://warehouse/gold/{writer.name}/data/other.parquet?{options}"
+
+    def add(catalog: RestCatalog) -> None:
+        with (
+            catalog.load_table(writer.table).transaction() as transaction,
+            transaction.update_snapshot().fast_append() as producer,
+        ):
+            producer.append_data_file(data_file(path, 10_000))
+
+    await lakehouse.catalog.run(add)
+
+    def read() -> None:
+        with closing(open_session(lakehouse.builder_lake, tmp_path, "256MB")) as session:
+            session.execute(f"SELECT * FROM {lakehouse.lake.catalog_name}.{writer.table}")
+
+    with pytest.raises(duckdb.Error):
+        await asyncio.to_thread(read)
+    assert requests == []
 
 
 async def test_expiry_deletes_only_files_of_its_table(lakehouse, writer, tmp_path):
