@@ -25,7 +25,7 @@ _Named = Callable[[dict[str, Any], _Place, bool], Iterator[_Found]]
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 _SECRET_NAMES = re.compile(
     "pass_?(word|wort|phrase|wd|code|key)|secret|token|credential|keystore|shared_access_signature"
-    "|(^|_)(pass|pw|pwd|psk|pin|otp|pat|pem|dsn|sas|auth|creds?|cookies?|bearer|jwt|session_id)(_|$)"
+    "|(^|_)(pass|pw|pwd[0-9]*|psk|pin|otp|pat|pem|dsn|sas|auth|creds?|cookies?|bearer|jwt|session_id)(_|$)"
     "|conn(ection)?_?str|jaas|authorization"
     "|(api|access|account|encryption|private|shared|signing|ssh)_?keys$"
     "|(api|access|account|encryption|private|shared|signing|ssh)key$"
@@ -147,7 +147,7 @@ def _secretly_named(fields: dict[str, Any], place: "_Place", within: bool) -> It
     named = within or _is_named_pair(fields)
     for name, inner in fields.items():
         plain = _plain(name)
-        marked = _SECRET_NAMES.search(plain) is not None or (named and name not in _PAIRS)
+        marked = _SECRET_NAMES.search(plain) is not None or (named and plain not in _PAIRS)
         yield (place, name), inner, marked and _DESCRIPTIVE_NAMES.search(plain) is None
 
 
@@ -165,9 +165,10 @@ def _pointer(place: "_Place") -> Pointer:
 
 
 def _is_named_pair(value: Mapping[str, Any]) -> bool:
-    if "value" not in value:
+    plain = {_plain(name): text for name, text in value.items()}
+    if "value" not in plain:
         return False
-    names = [value.get(name) for name in _PAIRS]
+    names = [plain.get(name) for name in _PAIRS]
     return any(isinstance(name, str) and is_secret_name(name) for name in names)
 
 

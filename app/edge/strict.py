@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from fastapi import Depends, Request
+from starlette.datastructures import Headers
 
 from app.edge.repeats import refuse_repeated_fields, refuse_repeated_parameters
 from app.errors import InvalidBody
@@ -34,6 +35,7 @@ square of their length."""
 MOST_READ = 4096
 """The bytes that are read of a body whose method has none."""
 JSON_HINT = "Send the header Content-Type: application/json."
+WHOLE_HINT = "Send the whole body, uncompressed and without this header."
 UTF8_HINT = "Send JSON in UTF-8 (RFC 8259, 8.1)."
 UTF8 = frozenset({"utf-8", "utf8"})
 
@@ -53,6 +55,7 @@ async def _strictly(request: Request) -> None:
     if accepted.body is None:
         _refuse_body(body, accepted)
     elif body:
+        _require_whole(request.headers)
         _require_json(request.headers.get("content-type"))
         _require_utf8(body)
         _refuse_text("body", await request.json())
@@ -98,6 +101,17 @@ def _refuse_body(body: bytes, accepted: Accepted) -> None:
     if isinstance(fields, dict) and fields:
         raise refusal([unknown_field((name,), accepted) for name in islice(fields, MOST_NAMED)])
     raise InvalidBody(NOT_EMPTY, hint="Send no body.")
+
+
+def _require_whole(headers: Headers) -> None:
+    """Refuse headers by which another program would read the body as other bytes, or as a part."""
+    encoding = headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        problem = f"the body is encoded as {encoding[:LONGEST_NAME]}; expected no encoding"
+        raise _fault_of_body("header.content-encoding", problem, WHOLE_HINT)
+    if "content-range" in headers:
+        problem = "the body is sent as a part; expected the whole body"
+        raise _fault_of_body("header.content-range", problem, WHOLE_HINT)
 
 
 def _require_json(content_type: str | None) -> None:

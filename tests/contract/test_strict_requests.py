@@ -575,6 +575,28 @@ async def test_another_charset_than_utf_8_is_422(
     assert told(answer)["header.content-type"]["problem"] == expected
 
 
+@pytest.mark.parametrize(
+    ("header", "value", "problem"),
+    [
+        ("content-encoding", "gzip", "the body is encoded as gzip; expected no encoding"),
+        ("content-encoding", "br, identity", "the body is encoded as br, identity; expected"),
+        ("content-range", "bytes 0-9/100", "the body is sent as a part; expected the whole body"),
+    ],
+)
+async def test_a_body_that_is_encoded_or_a_part_is_422(
+    client: httpx.AsyncClient, nothing_changes: None, header: str, value: str, problem: str
+) -> None:
+    headers = {**JSON, header: value}
+    answer = await client.post("/dbt/validate-sql", content=VALID, headers=headers)
+    assert told(answer)[f"header.{header}"]["problem"].startswith(problem)
+
+
+async def test_identity_is_no_encoding(client: httpx.AsyncClient) -> None:
+    headers = {**JSON, "content-encoding": "identity"}
+    answer = await client.post("/dbt/validate-sql", content=VALID, headers=headers)
+    assert answer.status_code == 200
+
+
 async def test_the_documentation_pages_accept_any_parameter(client: httpx.AsyncClient) -> None:
     for page in ("/", "/docs", "/redoc", "/openapi.json", "/static/swagger-ui.css"):
         answer = await client.get(f"http://asgard{page}", params={"v": "1"})

@@ -58,7 +58,7 @@ def open_session(lake: Lake, scratch: Path, memory: str, threads: int = 2) -> Du
     refuse_fallbacks(connection)
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     connection.execute("SET GLOBAL http_timeout = 10")
-    # Otherwise, the query of a file's path, which a manifest names, chooses the server and the keys.
+    # Otherwise, the query of a path, which a manifest names, chooses the server and the keys.
     connection.execute("SET GLOBAL s3_url_compatibility_mode = true")
     connection.execute(f"SET GLOBAL allowed_directories = [{', '.join(_allowed(lake))}]")
     connection.execute("SET GLOBAL enable_external_access = false")
