@@ -3,7 +3,9 @@
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -25,16 +27,36 @@ log = structlog.get_logger()
 
 WRITE_TIMEOUT = 30.0
 """Seconds for which a write may lose races before it fails with 503."""
+MOST_WRITES = 100
+"""Writes that share a commit. A commit takes about as long as the rest of all their requests."""
 RIVALS_ACTIVE_FOR = 1.0
 COMPACTION_ATTEMPTS = 10
 MAINTENANCE_PAUSE = 60.0
 """Seconds after a maintenance that failed or found nothing to do."""
 
 
+Make = Callable[[Sequence[Row]], Sequence[Row]]
+
+
+@dataclass(eq=False)
+class _Write:
+    """A write that waits for its commit. `outcome` is set once it is committed, refused or
+    failed."""
+
+    commit_id: str
+    make: Make
+    outcome: "asyncio.Future[None]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
 class SharedLog(Generic[P]):
     """Calls `parse(rows, reset)` in a thread with all rows, because it takes long, and then
     `apply(parsed, reset)`. With `reset`, `apply` discards the earlier rows. Rows on which one of
-    them raises are passed again at the next refresh. A row may be passed more than once."""
+    them raises are passed again at the next refresh. A row may be passed more than once.
+
+    Writes that wait at the same time share a commit. `begin` is called before their rows are made:
+    each is made as if those before it were committed."""
 
     def __init__(
         self,
@@ -42,17 +64,20 @@ class SharedLog(Generic[P]):
         log: RecordLog,
         parse: Callable[[Sequence[Row], bool], P],
         apply: Callable[[P, bool], None],
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
         self._catalog = catalog
         self._log = log
         self._parse = parse
         self._apply = apply
+        self._begin = begin
         self._name = ".".join(log.identifier)
         self._log_lock = asyncio.Lock()
         self._write_lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[object]] = set()
         self._maintenance: asyncio.Task[None] | None = None
         self._maintained_until = 0.0
+        self._queue: deque[_Write] = deque()
         self._new_rows: list[Row] = []
         self._begun = 0
         self._answered = 0
@@ -69,15 +94,15 @@ class SharedLog(Generic[P]):
         """
         await self._shielded(self._refresh(self._begun, self._failures))
 
-    async def write(self, commit_id: str, make: Callable[[Sequence[Row]], Sequence[Row]]) -> None:
+    async def write(self, commit_id: str, make: Make) -> None:
         """Append the rows that `make` returns to exactly the state that was applied before the
-        call.
+        call, followed by the rows that share the commit and were made before it.
 
         `make` is called again after a lost race. It gets the rows written by others since the last
         call, which may include its own: those of a commit that was never answered. It returns no
         rows when there is nothing left to write, and raises to refuse.
         """
-        await self._shielded(self._write(commit_id, make, self._failures))
+        await self._shielded(self._write(_Write(commit_id, make), self._failures))
 
     async def _refresh(self, requested_after: int, failures: int) -> None:
         async with self._log_lock:
@@ -85,21 +110,32 @@ class SharedLog(Generic[P]):
                 self._share_failure(failures)
                 await self._read_changes()
 
-    async def _write(
-        self, commit_id: str, make: Callable[[Sequence[Row]], Sequence[Row]], failures: int
-    ) -> None:
+    async def _write(self, write: _Write, failures: int) -> None:
+        self._queue.append(write)
         async with self._write_lock:  # first come, first served within this process
+            # The queue has the same order as the lock, so this write is the first, or over.
+            if not write.outcome.done():
+                await self._write_queue(failures)
+        await write.outcome
+
+    async def _write_queue(self, failures: int) -> None:
+        """Settle the first write in the queue, and others that share its commit."""
+        writes = [self._queue.popleft()]
+        self._new_rows = []
+        try:
             self._share_failure(failures)
             await self._give_way()
+            while self._queue and len(writes) < MOST_WRITES:
+                writes.append(self._queue.popleft())
+            await self._write_in_turn(writes)
+        except Exception as error:  # noqa: BLE001 - Each write raises it.
+            for write in writes:
+                if not write.outcome.done():
+                    write.outcome.set_exception(error)
+        finally:
             self._new_rows = []
-            try:
-                await self._write_in_turn(commit_id, make)
-            finally:
-                self._new_rows = []
 
-    async def _write_in_turn(
-        self, commit_id: str, make: Callable[[Sequence[Row]], Sequence[Row]]
-    ) -> None:
+    async def _write_in_turn(self, writes: Sequence[_Write]) -> None:
         deadline = time.monotonic() + WRITE_TIMEOUT
         while time.monotonic() < deadline:
             async with self._log_lock:
@@ -108,18 +144,43 @@ class SharedLog(Generic[P]):
                 new_rows, self._new_rows = self._new_rows, []
                 if new_rows:
                     self._rivals_seen = time.monotonic()
-                rows = make(new_rows)
-                if not rows:
-                    return
-                started = time.monotonic()
-                result, parsed = await self._append(rows, commit_id)
-                if parsed is not None:
-                    self._apply(parsed, False)
-                    self._won(time.monotonic() - started)
+                result = await self._write_once(writes, new_rows)
+                if result is CommitResult.DONE:
                     return
             self._catalog.telemetry.commit_again("records", result.value)
+            writes = [write for write in writes if not write.outcome.done()]
             await asyncio.sleep(random.uniform(0.001, 0.02))  # noqa: S311
         raise EngineUnreachable(f"The table {self._name} is too busy to write to.")
+
+    async def _write_once(self, writes: Sequence[_Write], new_rows: Sequence[Row]) -> CommitResult:
+        """Commit the rows of all writes, and settle them if that succeeds. A refusal may be due to
+        rows of the same commit, so it does not count either if the commit fails."""
+        self._begin()
+        rows: list[Row] = []
+        refusals: dict[_Write, Exception] = {}
+        for write in writes:
+            try:
+                made = write.make(new_rows)
+            except Exception as error:  # noqa: BLE001 - It is the caller's.
+                refusals[write] = error
+                continue
+            if not made:
+                write.outcome.set_result(None)
+            rows += made
+            await asyncio.sleep(0)  # Many writes must not hold the event loop.
+        if rows:
+            started = time.monotonic()
+            result, parsed = await self._append(rows, writes[0].commit_id)
+            if parsed is None:
+                return result
+            self._apply(parsed, False)
+            self._won(time.monotonic() - started)
+        for write in writes:
+            if write in refusals:
+                write.outcome.set_exception(refusals[write])
+            elif not write.outcome.done():
+                write.outcome.set_result(None)
+        return CommitResult.DONE
 
     async def _append(self, rows: Sequence[Row], commit_id: str) -> tuple[CommitResult, P | None]:
         def append(_: object) -> tuple[CommitResult, P | None]:

@@ -43,8 +43,12 @@ class RecordTable(Generic[M]):
         """`key` is what `Records.with_key` finds records by."""
         self.kind = kind
         self._model = model
-        self._log = SharedLog(catalog, RecordLog(namespace, kind), self._parse, self._apply)
+        self._log = SharedLog(
+            catalog, RecordLog(namespace, kind), self._parse, self._apply, self._begin
+        )
         self._records = Records[M](key)
+        self._draft = self._records
+        """The records as they are once the rows that were made before are committed."""
 
     async def open(self) -> None:
         """Create the table if it does not exist, and read it. Optional: the first use does the
@@ -73,18 +77,18 @@ class RecordTable(Generic[M]):
         whatever `check` raises. A deleted id belongs to a repeated request. With `again`, it may be
         created again."""
 
-        def put(commit_id: str) -> Row:
-            if self._records.get(record_id) is not None:
+        def put(commit_id: str) -> tuple[Row, M]:
+            if self._draft.get(record_id) is not None:
                 raise Conflict(f"{self.kind} {record_id} already exists.", conflicting_id=record_id)
-            if self._records.is_deleted(record_id) and not again:
+            if self._draft.is_deleted(record_id) and not again:
                 raise Gone(
                     f"The {self.kind} record {record_id} of this request has since been deleted.",
                     hint="Send the request with another Idempotency-Key to create a new one.",
                     deleted_id=record_id,
                 )
             if check is not None:
-                check(doc, self._records)
-            return self._row(commit_id, record_id, doc, created_by)
+                check(doc, self._draft)
+            return self._row(commit_id, record_id, doc, created_by), doc
 
         return self._record(await self._write(put))
 
@@ -99,12 +103,12 @@ class RecordTable(Generic[M]):
         """Change a record. Raises `NotFound`, `VersionMismatch`, and whatever `change` and `check`
         raise."""
 
-        def put(commit_id: str) -> Row:
+        def put(commit_id: str) -> tuple[Row, M]:
             previous = self._current(record_id, expected_version)
             doc = change(previous.doc)
             if check is not None:
-                check(doc, self._records)
-            return self._row(commit_id, record_id, doc, caller.subject, previous)
+                check(doc, self._draft)
+            return self._row(commit_id, record_id, doc, caller.subject, previous), doc
 
         return self._record(await self._write(put))
 
@@ -114,15 +118,15 @@ class RecordTable(Generic[M]):
         """Delete a record by appending a row. Its earlier versions stay in the table until
         compaction removes them."""
 
-        def remove(commit_id: str) -> Row:
+        def remove(commit_id: str) -> tuple[Row, M]:
             previous = self._current(record_id, expected_version)
-            return self._row(
-                commit_id, record_id, previous.doc, caller.subject, previous, op="delete"
-            )
+            doc = previous.doc
+            row = self._row(commit_id, record_id, doc, caller.subject, previous, op="delete")
+            return row, doc
 
         await self._write(remove)
 
-    async def _write(self, make: Callable[[str], Row]) -> Row:
+    async def _write(self, make: Callable[[str], tuple[Row, M]]) -> Row:
         commit_id = new_commit_id()
         attempts: list[Row] = []
 
@@ -132,14 +136,16 @@ class RecordTable(Generic[M]):
                 # The row that was read may have lost its document to a compaction.
                 attempts[:] = [row for row in attempts if row.version in committed]
                 return ()
-            attempts.append(make(commit_id))
-            return attempts[-1:]
+            row, doc = make(commit_id)
+            attempts.append(row)
+            self._draft.put(ParsedRow(row, _with_doc(row, doc)))
+            return [row]
 
         await self._log.write(commit_id, rows)
         return attempts[-1]
 
     def _current(self, record_id: str, expected_version: int | None) -> Record[M]:
-        current = self._records.get(record_id)
+        current = self._draft.get(record_id)
         if current is None:
             raise NotFound(f"There is no {self.kind} record {record_id}.")
         if expected_version is not None and current.version != expected_version:
@@ -163,7 +169,7 @@ class RecordTable(Generic[M]):
         return Row(
             id=record_id,
             # A deleted id may be created again. Its versions continue, or the newest would lose.
-            version=self._records.version(record_id) + 1,
+            version=self._draft.version(record_id) + 1,
             op=op,
             created_at=previous.created_at if previous else now,
             created_by=previous.created_by if previous else author,
@@ -184,14 +190,10 @@ class RecordTable(Generic[M]):
             ) from None
 
     def _record(self, row: Row) -> Record[M]:
-        return Record(
-            id=row.id,
-            version=row.version,
-            created_at=row.created_at,
-            created_by=row.created_by,
-            updated_at=row.updated_at,
-            doc=self._model.model_validate_json(row.doc),
-        )
+        return _with_doc(row, self._model.model_validate_json(row.doc))
+
+    def _begin(self) -> None:
+        self._draft = self._records.draft()
 
     def _parse(self, rows: Sequence[Row], reset: bool) -> list[ParsedRow[M]]:
         """Parse the newest version of each record, or the newest that can be read."""
@@ -227,3 +229,14 @@ class RecordTable(Generic[M]):
             self._records.clear()
         for item in parsed:
             self._records.put(item)
+
+
+def _with_doc(row: Row, doc: M) -> Record[M]:
+    return Record(
+        id=row.id,
+        version=row.version,
+        created_at=row.created_at,
+        created_by=row.created_by,
+        updated_at=row.updated_at,
+        doc=doc,
+    )

@@ -350,3 +350,94 @@ async def test_a_deleted_record_stays_deleted_if_a_newer_one_cannot_be_read(
         await table.insert("a", Doc(name="broken"), "me", again=True)
     monkeypatch.undo()
     assert await other.get("a") is None
+
+
+async def commits(lakehouse, kind: str) -> int:
+    return await lakehouse.catalog.run(lambda c: len(c.load_table(f"asgard.{kind}").snapshots()))
+
+
+async def test_writes_that_wait_at_the_same_time_share_a_commit(lakehouse, table, kind):
+    await table.insert("first", Doc(name="first"), "me")
+    before = await commits(lakehouse, kind)
+    names = [f"name {number}" for number in range(50)]
+    made = await asyncio.gather(
+        *(table.insert(name, Doc(name=name), "me", unique(name)) for name in names)
+    )
+    assert [record.doc.name for record in made] == names
+    # The first write does not wait for others.
+    assert await commits(lakehouse, kind) - before == 2
+    assert {record.id for record in await table.all()} == {"first", *names}
+
+
+async def test_a_write_counts_those_before_it_in_its_commit(table, other):
+    await table.insert("first", Doc(name="first"), "me")
+    made = await asyncio.gather(
+        table.insert("leader", Doc(name="leader"), "me"),
+        table.insert("a", Doc(name="taken"), "me", unique("taken")),
+        table.insert("b", Doc(name="taken"), "me", unique("taken")),
+        table.insert("a", Doc(name="again"), "me"),
+        table.update("a", rename("renamed"), THEM),
+        table.insert("c", Doc(name="taken"), "me", unique("taken")),
+        table.update("a", rename("stale"), THEM, expected_version=1),
+        table.delete("first", THEM),
+        table.update("first", rename("gone"), THEM),
+        return_exceptions=True,
+    )
+    kinds = [type(result).__name__ for result in made]
+    assert kinds == [
+        *("Record", "Record", "Conflict", "Conflict", "Record", "Record"),
+        *("VersionMismatch", "NoneType", "NotFound"),
+    ]
+    assert made[2].members["conflicting_id"] == "a"
+    for replica in (table, other):
+        found = {record.id: (record.version, record.doc.name) for record in await replica.all()}
+        assert found == {"leader": (1, "leader"), "a": (2, "renamed"), "c": (1, "taken")}
+
+
+async def test_a_refusal_by_a_row_that_is_not_committed_does_not_count(table, other, monkeypatch):
+    await table.insert("first", Doc(name="first"), "me")
+    append, calls = table._log._log.append, 0
+
+    def failing(rows, commit_id):
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise EngineUnreachable("The catalog is gone.", dependency="catalog")
+        return append(rows, commit_id)
+
+    monkeypatch.setattr(table._log._log, "append", failing)
+    made = await asyncio.gather(
+        table.insert("leader", Doc(name="leader"), "me"),
+        table.insert("a", Doc(name="taken"), "me", unique("taken")),
+        table.insert("b", Doc(name="taken"), "me", unique("taken")),
+        return_exceptions=True,
+    )
+    names = [type(result).__name__ for result in made]
+    assert names == ["Record", "EngineUnreachable", "EngineUnreachable"]
+    assert (await table.insert("b", Doc(name="taken"), "me", unique("taken"))).version == 1
+    assert {record.id for record in await other.all()} == {"first", "leader", "b"}
+
+
+async def test_a_lost_race_is_tried_again_by_every_write_of_the_commit(table, other, monkeypatch):
+    await table.insert("first", Doc(name="first"), "me")
+    append, calls = table._log._log.append, 0
+    loop = asyncio.get_running_loop()
+
+    def overtaken(rows, commit_id):
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            rival = other.insert("rival", Doc(name="taken"), "me", unique("taken"))
+            asyncio.run_coroutine_threadsafe(rival, loop).result()
+        return append(rows, commit_id)
+
+    monkeypatch.setattr(table._log._log, "append", overtaken)
+    made = await asyncio.gather(
+        table.insert("leader", Doc(name="leader"), "me"),
+        table.insert("a", Doc(name="taken"), "me", unique("taken")),
+        table.insert("b", Doc(name="free"), "me", unique("free")),
+        return_exceptions=True,
+    )
+    assert [type(result).__name__ for result in made] == ["Record", "Conflict", "Record"]
+    assert made[1].members["conflicting_id"] == "rival"
+    assert {record.id for record in await table.all()} == {"first", "leader", "rival", "b"}
