@@ -18,6 +18,7 @@ if [[ $# -eq 0 ]]; then
   .venv/bin/python -m pytest "$document"
   set -- --ignore="$document"
 fi
-# Two workers: most tests wait for real engines. A file stays with one worker and its lakehouse;
-# in pyproject's order, the longest tests first, so that neither worker is left alone with one.
-exec .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
+# Three workers even on two cores: tests also wait for real engines. A file stays with one worker and
+# its lakehouse; in pyproject's order, the longest tests first, so that no worker is left alone with
+# one.
+exec .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder "$@"
