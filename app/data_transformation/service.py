@@ -15,7 +15,7 @@ from app.data_transformation.states import SparkState
 from app.errors import Conflict, InvalidRequest, NotFound, NotSupported, TableNotFound
 from app.idempotency import Claim
 from app.nearest import near_matches
-from app.runs.model import Run, RunInput, RunKind, RunState
+from app.runs.model import Run, RunInput, RunKind
 from app.runs.service import RunService
 from app.runs.submission import RunRequest, Submission
 from app.sql.client import SqlGuardClient
@@ -108,7 +108,7 @@ class SparkService:
     async def logs(self, run_id: str, tail_lines: int | None) -> tuple[Run, str]:
         run = await self.get(run_id)
         text = await self._runs.logs(run_id, tail_lines)
-        if run.state is RunState.RUNNING and (live := await self._engine.live_log(run)):
+        if run.state.is_executing and (live := await self._engine.live_log(run)):
             lines = (text + live).splitlines(keepends=True)
             text = "".join(lines[-tail_lines:] if tail_lines else lines)
         return run, text

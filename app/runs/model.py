@@ -26,6 +26,28 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether the run has not begun, so that any replica may begin it."""
+        match self:
+            case RunState.QUEUED:
+                return True
+            case RunState.RUNNING | RunState.SUCCEEDED | RunState.FAILED | RunState.CANCELLED:
+                return False
+            case unknown:
+                assert_never(unknown)
+
+    @property
+    def is_executing(self) -> bool:
+        """Whether an engine may be working for the run, and writing."""
+        match self:
+            case RunState.RUNNING:
+                return True
+            case RunState.QUEUED | RunState.SUCCEEDED | RunState.FAILED | RunState.CANCELLED:
+                return False
+            case unknown:
+                assert_never(unknown)
+
+    @property
     def is_terminal(self) -> bool:
         match self:
             case RunState.QUEUED | RunState.RUNNING:

@@ -79,5 +79,5 @@ class OpenRuns:
         return {**self._archive.objects(), **owned}
 
     def _waits_elsewhere(self, run: Run) -> bool:
-        waits = run.state is RunState.QUEUED and run.cancel_requested_at is None
+        waits = run.state.is_waiting and run.cancel_requested_at is None
         return waits and run.owner != self._replica

@@ -97,7 +97,7 @@ class Supervisor:
         over."""
         owned = list(self._owned.values())
         for active in owned:
-            if active.run.state is RunState.QUEUED:
+            if active.run.state.is_waiting:
                 active.stop(Stop.RELEASE)
         tasks = [active.task for active in owned if active.task is not None]
         if tasks:
@@ -172,12 +172,11 @@ class Supervisor:
         """Return the outcome of a run whose owner is gone, or None if it was queued and may run."""
         await retry_while_unreachable(lambda: self._locks.adopt(active.run), "adopt lock")
         await active.continue_log()
-        if active.run.state is RunState.RUNNING:
+        if active.run.state.is_executing:
             await asyncio.sleep(IN_FLIGHT_SECONDS)
         cancelled = active.run.cancel_requested_at is not None
         outcome = await self._reconcile(active, CANCELLED if cancelled else LOST)
-        queued = active.run.state is RunState.QUEUED
-        return None if outcome is LOST and queued else outcome
+        return None if outcome is LOST and active.run.state.is_waiting else outcome
 
     async def _execute(self, active: OwnedRun) -> RunOutcome:
         started = now()
