@@ -77,7 +77,7 @@ def _plain(name: str) -> str:
     """Returns the name as a part of a path, without separators, and not hidden: Spark ignores
     names that begin with `_` or `.`."""
     plain = re.sub(r"[^\w.-]", "_", name)
-    return f"x{plain}" if plain[0] in "._" else plain
+    return plain if plain and plain[0] not in "._" else f"x{plain}"
 
 
 def configured(

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio.to_thread
-from pydantic import BaseModel
 
 from app.airbyte.bronze_paths import bucket_key
 from app.airbyte.engine import (
@@ -20,6 +19,8 @@ from app.airbyte.engine import (
 from app.airbyte.local.bronze_types import MOST_COLUMNS_OF_SOURCE
 from app.airbyte.local.files.paths import SourceFile
 from app.airbyte.local.source import LocalFile, ReadOrder, Report, Sink
+from app.airbyte.secrets import secret_pointers
+from app.bodies import Body
 from app.errors import AsgardError, EngineFailed, SourceNotFound
 from app.failure import FailureCause
 from app.processes.handover import take_over
@@ -37,7 +38,7 @@ MODES = (SyncMode.FULL_REFRESH_OVERWRITE, SyncMode.FULL_REFRESH_APPEND)
 class FileSource(ABC):
     """A type whose files are local or in the bucket. Each file is read in a sandboxed worker."""
 
-    config: ClassVar[type[BaseModel]]
+    config: ClassVar[type[Body]]
     """The model of the source's config."""
     reader: ClassVar[str]
     """The module that reads a file, in the worker. It has the functions
@@ -83,8 +84,8 @@ class FileSource(ABC):
         return {}
 
     def secret_pointers(self, type_: str, config: dict[str, Any]) -> set[Pointer]:
-        del type_, config
-        return set()
+        del type_
+        return secret_pointers(self._spec, config)
 
     async def validate(self, type_: str, config: dict[str, Any]) -> None:
         del type_
