@@ -101,6 +101,8 @@ class ProductUpdate(Body):
 
     def changes(self) -> dict[str, Any]:
         """Return the fields to set. Null becomes the empty value."""
-        empty: dict[str, Any] = {"description": "", "consumers": (), "tags": (), "metadata": {}}
-        submitted = {name: getattr(self, name) for name in self.model_fields_set}
-        return {name: empty[name] if value is None else value for name, value in submitted.items()}
+        fields = ProductCreate.model_fields
+        return {
+            name: fields[name].get_default(call_default_factory=True) if value is None else value
+            for name, value in ((name, getattr(self, name)) for name in self.model_fields_set)
+        }
