@@ -15,6 +15,9 @@ class Technology:
     part: Part
     name: str
     selected_by: tuple[str, ...]
+    workers_connect: bool = True
+    """Whether workers of the gateway connect to the lake or to the engine. If so, the sandbox must
+    limit their network."""
 
 
 class Section(BaseSettings):

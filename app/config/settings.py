@@ -46,6 +46,12 @@ class Settings(
         `check_choice`."""
         return next(iter(self.selected(part)), None)
 
+    def workers_connect(self, part: str) -> bool:
+        """Return whether workers of the gateway connect to the lake or to an engine for a part of
+        `PARTS`. Use after `check_choice`."""
+        technology = self.technology_of(part)
+        return technology is None or technology.workers_connect
+
     def selected(self, part: str) -> list[Technology]:
         """Return each technology of a part that a setting selects. More than one is a fault."""
         return [

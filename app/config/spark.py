@@ -17,7 +17,7 @@ from app.config.values import (
 
 class Spark(Section):
     model_config = SettingsConfigDict(title="Spark")
-    technology = Technology("spark", "kubernetes", ("spark_image",))
+    technology = Technology("spark", "kubernetes", ("spark_image",), workers_connect=False)
 
     spark_namespace: Namespace = "spark-operator"
     """Namespace in which SparkApplications are created."""

@@ -9,7 +9,7 @@ from app.config.values import CatalogName, Directory, Host, Port, SchemaName, Se
 
 class Trino(Section):
     model_config = SettingsConfigDict(title="Trino and dbt")
-    technology = Technology("sql", "trino", ("trino_host",))
+    technology = Technology("sql", "trino", ("trino_host",), workers_connect=False)
 
     trino_host: Host | None = Field(
         default=None, examples=["trino.data-platform.svc.cluster.local"]

@@ -15,8 +15,8 @@ async def report_layers(settings: Settings, metrics: Metrics) -> None:
     for layer in LAYERS:
         metrics.sandbox_layers.labels(layer).set(layer in present)
     missing = {layer: EXPOSED[layer] for layer in LAYERS if layer not in present}
-    if settings.is_production("sql") and settings.is_production("spark"):
-        # The workers of these engines have no sockets, so nothing needs to limit their network.
+    if not settings.workers_connect("sql") and not settings.workers_connect("spark"):
+        # Nothing needs to limit the network of workers without sockets.
         missing = {layer: text for layer, text in missing.items() if layer not in (NAMESPACES, TCP)}
     if missing:
         log.warning("sandbox_layers_missing", missing=missing, see="docs/security.md")

@@ -59,5 +59,5 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield variable("dbt_project_dir").section, sandbox_findings
     for part in ("sql", "ingestion", "spark"):
         technology = settings.technology_of(part)
-        if technology and (check := ENGINE_CHECKS.get(technology.name)):
-            yield variable(technology.selected_by[0]).section, check
+        if technology:
+            yield variable(technology.selected_by[0]).section, ENGINE_CHECKS[technology.name]

@@ -17,7 +17,7 @@ ADVICE = (
 
 async def sandbox_findings(settings: Settings) -> list[CheckResult]:
     """Warns, but never fails, when a layer is missing: the SQL guard works without it."""
-    hosts = () if settings.is_production("sql") else (UNREACHED,)
+    hosts = (UNREACHED,) if settings.workers_connect("sql") else ()
     layers: dict[str, Any] = {}
 
     async def check() -> str:

@@ -7,6 +7,7 @@ import pytest
 from app.config import PARTS, ConfigurationError, Settings, check_choice
 from app.config.section import Technology
 from app.config.settings import TECHNOLOGIES
+from app.doctor.engines import ENGINE_CHECKS
 
 
 def settings(**given: object) -> Settings:
@@ -156,9 +157,18 @@ def test_the_limit_of_running_runs_depends_on_the_engine(
 
 def test_a_technology_is_selected_by_its_setting() -> None:
     assert settings().technology_of("sql") is None
-    assert settings(trino_host="trino.example.com").technology_of("sql") == Technology(
-        "sql", "trino", ("trino_host",)
+    trino = settings(trino_host="trino.example.com")
+    assert trino.technology_of("sql") == Technology(
+        "sql", "trino", ("trino_host",), workers_connect=False
     )
+    assert (settings().workers_connect("sql"), trino.workers_connect("sql")) == (True, False)
+    # A new technology must say that its workers need no limit.
+    assert Technology("sql", "other", ("other_host",)).workers_connect
+
+
+def test_the_doctor_checks_every_technology() -> None:
+    checked = set(ENGINE_CHECKS) | {"s3"}  # The check of the lake is not one of an engine.
+    assert {technology.name for technology in TECHNOLOGIES} == checked
 
 
 def test_two_technologies_for_one_part_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
