@@ -1,8 +1,13 @@
 """Bronze → silver on a Kubernetes API server and real Spark 3.5; see `operator` for its limits."""
 
 import asyncio
+import base64
 import io
+import json
+import os
+import pickle
 from collections import Counter
+from pathlib import Path
 
 import httpx
 
@@ -245,3 +250,49 @@ async def test_a_gateway_that_stops_leaves_its_append_to_the_next_one(
     assert await rows(lakehouse, "silver.sk_orders") == [*before, {"id": 4, "amount": None}]
     properties = await summary(lakehouse, "silver.sk_orders")
     assert (properties["operation"], properties["asgard.run_id"]) == ("append", run.run_id)
+
+
+async def test_the_footer_of_a_file_does_not_become_code(
+    client: httpx.AsyncClient, lakehouse: Lakehouse, tmp_path: Path
+) -> None:
+    """Spark takes the types of columns from the footer. PySpark imports the module of such a type,
+    and earlier versions unpickle what the footer holds."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    reached = tmp_path / "reached"
+    udt = {
+        "type": "udt",
+        "pyClass": "antigravity.Type",
+        "serializedClass": base64.b64encode(pickle.dumps(Reached(str(reached)))).decode(),
+        "sqlType": "string",
+    }
+    columns = [{"name": "a", "type": udt, "nullable": True, "metadata": {}}]
+    schema = json.dumps({"type": "struct", "fields": columns})
+    table = pa.table({"a": ["x"]}).replace_schema_metadata(
+        {"org.apache.spark.sql.parquet.row.metadata": schema}
+    )
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    await lakehouse.store.put("bronze/sk_footer/1.parquet", file.getvalue())
+    run_id = await submit(
+        client,
+        "SELECT * FROM source_data",
+        source_path="bronze/sk_footer",
+        destination_table="sk_footer",
+    )
+    status = await ended(client, run_id)
+    assert status["state"] == "FAILED"
+    assert "declares a column of a user-defined type" in status["failure"]["message"]
+    assert not reached.exists()
+    assert "antigravity" not in (await get(client, run_id, "logs"))["logs"]
+
+
+class Reached:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (self._path,)
