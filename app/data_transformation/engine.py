@@ -1,6 +1,6 @@
 """The port to Spark, and its values."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -61,16 +61,23 @@ class SparkJob(Frozen):
     resources: SparkResources
 
     def description(
-        self, bucket: str, *, destination: str, mode: str, align_with: str | None
+        self,
+        bucket: str,
+        *,
+        destination: str,
+        mode: str,
+        align_with: str | None,
+        path_of: Callable[[str], str] = lambda key: key,
     ) -> dict[str, Any]:
-        """Returns the JSON that `job.py` reads. Its tables have their catalog."""
+        """Returns the JSON that `job.py` reads. Its tables have their catalog. `path_of` writes a
+        key as the engine reads it."""
         return {
             "run_id": self.run_id,
             "sources": [
                 {
                     "view": source.view,
                     "format": source.format,
-                    "paths": [f"s3a://{bucket}/{key}" for key in source.keys],
+                    "paths": [f"s3a://{bucket}/{path_of(key)}" for key in source.keys],
                 }
                 for source in self.sources
             ],

@@ -4,7 +4,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import unquote
 
 from app.errors import InvalidRequest, SourceNotFound
 from app.frozen import Frozen
@@ -14,8 +13,9 @@ if TYPE_CHECKING:
     from app.lakehouse.bronze.manifests import BronzePath
     from app.lakehouse.storage import ObjectInfo
 
-AMBIGUOUS = re.compile(r"[*?\[\]{}\\]|(?:^|/)\.{0,2}(?:/|$)")
-"""What Spark's engines read in a key as a pattern, or as the way to another folder."""
+AMBIGUOUS = re.compile(r"[*?\[\]{}\\\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|$)")
+"""What Spark's engines read in a key as a pattern, leave out, or take as the way to another
+folder."""
 LONGEST_KEY = 200
 FORMATS = {"parquet": "parquet", "json": "json", "jsonl": "json", "csv": "csv"}
 
@@ -108,13 +108,14 @@ def _by_format(keys: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def _refuse_ambiguous(keys: Iterable[str]) -> None:
-    """Refuse keys that the engine would read as patterns, which can match files that no SQL may
-    read. Sail also decodes them."""
+    """Refuse keys that the engine would read as patterns or as other keys, since these can be those
+    of files that no SQL may read."""
     for key in keys:
-        if AMBIGUOUS.search(key) or AMBIGUOUS.search(unquote(key)):
+        if AMBIGUOUS.search(key):
             raise InvalidRequest(
-                f"The key {shortened(key, LONGEST_KEY)} contains a wildcard, a brace, a backslash "
-                "or an empty or relative folder, so Spark would also read other files.",
+                f"The key {shortened(key, LONGEST_KEY)!r} contains a wildcard, a brace, a "
+                "backslash, a control character, or an empty or relative folder, so Spark would "
+                "also read other files.",
                 hint="Rename or remove the object.",
             )
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import structlog
 
@@ -152,6 +153,7 @@ class SparkConnectEngine:
             destination=target,
             mode=job.write_mode.value,
             align_with=target if exists else None,
+            path_of=quote,  # Sail decodes paths, as it does with addresses.
         )
         memory = min(job.resources.executors_bytes, _physical_memory() // 2)
         message = {"op": "run", "job": description, "memory_bytes": memory}

@@ -207,6 +207,26 @@ async def test_the_na_of_a_csv_becomes_null_and_typed(spark: Spark) -> None:
     assert [(i.table, i.run_ids) for i in run.inputs] == [("bronze/sr_csv", ())]
 
 
+@pytest.mark.parametrize(
+    ("name", "decoy"),
+    [
+        ("a%41.csv", "aA.csv"),
+        ("%5Fhidden.csv", "_hidden.csv"),
+        ("ts=2024-01-01 00%3A00%3A00/a.csv", "ts=2024-01-01 00:00:00/a.csv"),
+        ("a%23b%20c.csv", "a#b c.csv"),
+        ("a#b c;d:e,f&g=h+i@j!k'(l)~.csv", "a"),
+        ("ä 日本.csv", "a.txt"),
+    ],
+)
+async def test_every_key_is_read_as_it_is(spark: Spark, name: str, decoy: str) -> None:
+    """Sail decodes paths. It read another file, or no rows, and the run succeeded."""
+    path = f"bronze/sr_keys_{uuid4().hex[:8]}"
+    await spark.put(f"{path}/{name}", b"id\n1\n")
+    await spark.put(f"{path}/_other/{decoy}", b"id\n2\n")
+    await spark.ok("SELECT CAST(id AS INT) AS id FROM k", "sr_keys", reads={"k": path})
+    assert await spark.rows("sr_keys") == [{"id": 1}]
+
+
 async def test_files_of_different_columns_are_read_together(spark: Spark) -> None:
     await spark.put("bronze/sr_mixed/1.parquet", parquet(id=[1], a=["x"]))
     await spark.put("bronze/sr_mixed/2.parquet", parquet(id=[2], b=[2.5]))

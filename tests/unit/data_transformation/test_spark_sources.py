@@ -49,7 +49,7 @@ async def test_a_listed_path_resolves_to_its_data_files_only() -> None:
     [
         "bronze/x/{.,/}{.,/}/{.,/}{.,/}/asgard/jobs/*.json",
         *("bronze/x/a*.json", "bronze/x/a?.json", "bronze/x/[ab].json", "bronze/x/{a,b}.json"),
-        *("bronze/x/a\\*.json", "bronze/x/%2A.json", "bronze/x/%2e%2e/%2e./b/a.json"),
+        *("bronze/x/a\\*.json", "bronze/x/\n../b/a.json", "bronze/x/\t..\r/b/a.json"),
         *("bronze/x/y/../../../asgard/jobs/a.json", "bronze/x//a.json", "bronze/x/y/./a.json"),
     ],
 )
@@ -57,13 +57,17 @@ async def test_a_key_that_spark_would_read_as_a_pattern_is_refused(key: str) -> 
     written = BronzePath("bronze/x", "json", (key,), ("a1",), "s")
     with pytest.raises(InvalidRequest, match="Spark would also read other files"):
         await SourceResolver(Bucket(), Synced(written)).resolve("bronze/x", None)
-    if "/." not in key:
+    if "/." not in key:  # Other keys with such a name are hidden.
         with pytest.raises(InvalidRequest, match="Spark would also read other files"):
             await SourceResolver(Bucket(key), Synced()).resolve("bronze/x", None)
 
 
 async def test_other_unusual_keys_are_read() -> None:
-    keys = ("bronze/x/at=2024-01-01 00%3A00/a (1).json", "bronze/x/ä..b/c.d'$&+,;=@!~^#.json")
+    keys = (
+        "bronze/x/at=2024-01-01 00%3A00/a (1).json",
+        "bronze/x/%2A.json",
+        "bronze/x/ä..b/c.d'$&+,;=@!~^#.json",
+    )
     resolved = await SourceResolver(Bucket(*keys), Synced()).resolve("bronze/x", None)
     assert resolved.keys == tuple(sorted(keys))
 
