@@ -58,7 +58,7 @@ class TrinoClient:
         """Run a statement. Raises the errors of our tree. To stop it, set `abandoned`, which ends
         its polling, and kill its query."""
         tags = (run_id,) if run_id else ()
-        text = f"/* {mark(run_id)} */\n{sql}" if run_id else sql
+        text = f"{mark(run_id)}\n{sql}" if run_id else sql
         with self._telemetry.call("trino", "query"):
             return _execute(self._connection.connect(tags, on_query, abandoned), text)
 
@@ -92,12 +92,11 @@ class TrinoClient:
                 raise asgard_error(error) from error
 
     def queries_of(self, run_id: str) -> list[RunningQuery]:
-        """Return the run's queries that the coordinator still knows, by the comment in each one."""
-        pattern = literal(f"%{mark(run_id)}%")
+        """Return the run's queries that the coordinator still knows, by the comment with which each
+        one begins. Elsewhere, the text may be a caller's, or a name in the data."""
         answer = self.query(
-            # The pattern is cut in two, or this query would find itself.
             "SELECT query_id, state FROM system.runtime.queries "  # noqa: S608
-            f"WHERE query LIKE {pattern[:9]}' || '{pattern[9:]} ORDER BY created"
+            f"WHERE starts_with(query, {literal(mark(run_id))}) ORDER BY created"
         )
         return [RunningQuery(query_id, state) for query_id, state in answer.rows]
 

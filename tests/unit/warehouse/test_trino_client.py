@@ -51,3 +51,12 @@ def test_an_abandoned_statement_is_no_longer_polled(client: TrinoClient, trino: 
     with pytest.raises(EngineFailed):
         client.query(SQL, run_id="r1", on_query=lambda _: abandoned.set(), abandoned=abandoned)
     assert trino.made == []
+
+
+def test_only_statements_that_begin_with_the_mark_are_the_runs(
+    client: TrinoClient, trino: Trino
+) -> None:
+    """A name or a literal in another run's statement may have the text of the mark."""
+    client.queries_of("r1")
+    [asked] = trino.made
+    assert "starts_with(query, '/* asgard run r1 */')" in asked
