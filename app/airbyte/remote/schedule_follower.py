@@ -57,6 +57,8 @@ class Follower:
                 await self._record_sync(connection_id)
 
     async def _record_sync(self, connection_id: str) -> None:
+        """Record the newest sync of one connection. A failure must not keep those of others
+        waiting."""
         try:
             jobs = await self._jobs.newest(connection_id)
             # A running sync has already written files beside the complete ones.
@@ -64,6 +66,10 @@ class Follower:
                 await self._jobs.record_latest(await self._ingestion(connection_id), jobs)
         except NotFound:
             return
+        except AsgardError as error:
+            log.warning("airbyte_sync_not_recorded", connection=connection_id, error=error.detail)
+        except Exception:
+            log.exception("airbyte_sync_not_recorded", connection=connection_id)
 
     async def _run(self) -> None:
         while True:
