@@ -1,5 +1,7 @@
 """Counts the rows of Parquet files by their footers, the only part that is read."""
 
+import contextlib
+import threading
 from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -19,8 +21,9 @@ READERS = 16
 """Footers that are read concurrently: each takes two requests."""
 FIRST_BYTES = 64 * 1024
 """Read from the end of a file. Most footers are shorter, and a longer one takes another request."""
-MOST_BYTES = 64 * 1024**2
-"""A longer footer is damage: its length is one of the bytes that may be damaged."""
+MOST_BYTES = 4 * 1024**2
+"""A longer footer counts as damage: its length is one of the bytes that may be damaged, and Arrow
+takes up to 230 times as much memory to read it."""
 MAGIC = b"PAR1"
 END_BYTES = 8
 """The length of the footer and the magic, which follow it."""
@@ -30,6 +33,7 @@ class ParquetFooters:
     def __init__(self, connection: "S3Connection") -> None:
         self._connection = connection
         self._limiter = anyio.CapacityLimiter(READERS)
+        self._long_footer = threading.Lock()
 
     async def rows(self, files: Iterable["ObjectInfo"]) -> dict[str, int | None]:
         """Return the rows of each file, by key, or None if it is not a valid Parquet file.
@@ -50,7 +54,11 @@ class ParquetFooters:
             end = self._end(key)
         except OSError as error:
             raise EngineUnreachable(f"S3 cannot be read: {error}") from None
-        return None if end is None else _rows_in(end)
+        if end is None:
+            return None
+        # One long footer at a time, for the memory that it takes.
+        with self._long_footer if len(end) > FIRST_BYTES else contextlib.nullcontext():
+            return _rows_in(end)
 
     def _end(self, key: str) -> bytes | None:
         """Return the last bytes of the file, with the whole footer, or None if it has none."""
@@ -94,6 +102,6 @@ def _rows_in(end: bytes) -> int | None:
 
     try:
         rows: int = pq.read_metadata(pa.BufferReader(end)).num_rows
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, ValueError):  # A message may quote bytes that are no text.
         return None
-    return rows
+    return rows if rows >= 0 else None

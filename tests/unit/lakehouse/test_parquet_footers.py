@@ -115,3 +115,35 @@ async def test_an_outage_is_not_taken_for_damage() -> None:
     body = parquet(2)
     with replying(lambda _: Reply(403)) as port, pytest.raises(EngineUnreachable, match="S3"):
         await footers(port).rows([info("a.parquet", body)])
+
+
+def with_footer_bytes(changed: Callable[[bytes], bytes]) -> bytes:
+    whole = parquet(3, columns=2)
+    end = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    return whole[:end] + changed(whole[end:-8]) + whole[-8:]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        # Arrow's message quotes the name, which is no text any more.
+        with_footer_bytes(lambda footer: footer.replace(b"column_0", b"column_\xff")),
+        # -3 instead of 3 rows, as a zigzag varint.
+        with_footer_bytes(lambda footer: footer.replace(b"\x16\x06", b"\x16\x05", 1)),
+    ],
+    ids=["a name that is no text", "a negative number of rows"],
+)
+async def test_a_changed_byte_is_damage(body: bytes) -> None:
+    assert body != parquet(3, columns=2)
+    with replying(Bucket(body)) as port:
+        counted = await asyncio.wait_for(footers(port).rows([info("a.parquet", body)]), 60)
+    assert counted == {"a.parquet": None}
+
+
+async def test_a_footer_that_would_take_much_memory_is_not_read() -> None:
+    body = b"PAR1" + bytes(5 * 1024**2) + (5 * 1024**2).to_bytes(4, "little") + b"PAR1"
+    bucket = Bucket(body)
+    with replying(bucket) as port:
+        counted = await asyncio.wait_for(footers(port).rows([info("a.parquet", body)]), 60)
+    assert counted == {"a.parquet": None}
+    assert bucket.sent <= 64 * 1024
