@@ -16,7 +16,7 @@ from app.http.text import Place, path_of, shown
 
 SINGLE_HEADERS = (
     *("Host", "Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "If-Match"),
-    *("Origin", "Sec-Fetch-Site", "Last-Event-ID"),
+    *("Origin", "Sec-Fetch-Site", "Last-Event-ID", "Content-Encoding", "Content-Range"),
 )
 HINT = "Send each name once."
 PROBLEM = "is given more than once"
