@@ -124,6 +124,9 @@ class Replicas:
                 await self._remove_dead()
             except EngineUnreachable as error:
                 log.warning("heartbeat_missed", error=error.detail)
+            except Exception:
+                # Without a heartbeat, other replicas would take over runs that are alive.
+                log.exception("heartbeat_missed")
 
 
 def _boot_id() -> str:
