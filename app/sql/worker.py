@@ -6,10 +6,11 @@ log contains only failures.
 """
 
 import signal
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.errors import AsgardError
+from app.errors import AsgardError, SqlRefused
 from app.processes.worker_main import Emit, Handler, Message, serve
 from app.sql import rewrite
 from app.sql.dialects import DIALECTS
@@ -17,6 +18,11 @@ from app.sql.error_positions import source_position
 from app.sql.guard import guard
 from app.sql.model import SqlPolicy
 from app.sql.parse import TrinoSql
+
+UNREADABLE = "The SQL cannot be read."
+UNREADABLE_HINT = (
+    "Write it with simpler expressions. The log of the SQL guard has the cause, for the operator."
+)
 
 
 def open_worker(handshake: Message) -> Mapping[str, Handler]:
@@ -62,6 +68,10 @@ def _answering(handler: Callable[[Message], Any], cpu_seconds: float) -> Handler
             return {"value": handler(message)}
         except AsgardError as error:
             return {"refused": error.to_json()}
+        except Exception:  # noqa: BLE001
+            # The parser raises errors of any kind for texts that its authors did not think of.
+            traceback.print_exc()
+            return {"refused": SqlRefused(UNREADABLE, hint=UNREADABLE_HINT).to_json()}
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
 

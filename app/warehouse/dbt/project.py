@@ -101,8 +101,15 @@ class DbtProject:
                 await self.write()
             except (AsgardError, OSError) as error:
                 log.warning("dbt_project_not_written", error=str(error), folder=str(self._folder))
-                self._changed.set()
-                await asyncio.sleep(RETRY_SECONDS)
+                await self._try_again_later()
+            except Exception:
+                # One model must not end the writing of all others.
+                log.exception("dbt_project_not_written", folder=str(self._folder))
+                await self._try_again_later()
+
+    async def _try_again_later(self) -> None:
+        self._changed.set()
+        await asyncio.sleep(RETRY_SECONDS)
 
     async def _content(self) -> dict[str, str]:
         specs = [spec for models in self._sources for spec in await models()]

@@ -7,7 +7,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.errors import SqlFunctionRefused, SqlTableRefused, SqlTooLarge
+from app.errors import (
+    InvalidRequest,
+    SqlFunctionRefused,
+    SqlRefused,
+    SqlTableRefused,
+    SqlTooLarge,
+)
 from app.sql.client import SqlGuardClient
 from app.sql.model import BoundScript, GuardedQuery, PathTable, SqlPolicy, TableName
 
@@ -115,3 +121,20 @@ async def test_sql_is_not_blamed_for_a_worker_that_was_killed(tmp_path: Path) ->
         worker.kill()
     assert (await checking).tables == (TableName("silver", "t"),)
     await sql_guard.close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT U&'\\D800' AS a",
+        "SELECT U&'\\+110000' AS a",
+        "SELECT approx_distinct() IGNORE NULLS OVER (ORDER BY a) AS x FROM silver.t",
+        "SELECT array_min(DISTINCT a, pi(1)) AS x FROM silver.t",
+    ],
+)
+async def test_sql_that_the_parser_fails_on_is_refused(sql_guard: SqlGuardClient, sql: str) -> None:
+    async def judged() -> str:
+        return await sql_guard.to_duckdb((await sql_guard.check_query(sql)).sql)
+
+    with pytest.raises((SqlRefused, InvalidRequest)):
+        await judged()

@@ -89,3 +89,13 @@ def test_a_dbt_model_names_sources_and_refs_and_renders_to_the_same_sql(dialect:
         'AS "t" JOIN "iceberg"."gold"."it\'s" AS "it\'s" ON TRUE JOIN "iceberg"."gold"."m"'
         '/* ref */ AS "x" ON TRUE JOIN "iceberg"."gold"."m"/* ref */ AS "m" ON TRUE'
     )
+
+
+@pytest.mark.parametrize("dialect", ["trino", "duckdb"])
+def test_text_that_looks_like_the_mark_of_a_relation_stays_text(dialect: str) -> None:
+    """DuckDB's text has no escapes, so the caller's text does not show what it will contain."""
+    query = check_query("SELECT U&'\"\\0061sgard_relation_7\"' AS a FROM gold.m", POLICY)
+    model = to_dbt_model(query.sql, {"m"}, dialect, POLICY)
+    assert "{{ ref('m') }}" in model
+    if dialect == "duckdb":
+        assert "'\"asgard_relation_7\"'" in model

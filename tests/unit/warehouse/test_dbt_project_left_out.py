@@ -116,3 +116,27 @@ async def test_former_sql_is_forgotten(guard: AskedGuard, tmp_path: Path) -> Non
     await project.write()
     remembered = {*project._reads, *(sql for sql, _ in (*project._texts, *project._refused))}
     assert remembered == set(models.values())
+
+
+async def test_an_unforeseen_error_of_one_model_does_not_end_the_writing(
+    guard: AskedGuard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = dict(GOOD)
+    project = project_of(guard, tmp_path, models)
+    content, failures = project._content, 0
+
+    async def failing() -> dict[str, str]:
+        nonlocal failures
+        failures += 1
+        if failures == 1:
+            raise KeyError("asgard_relation_7")
+        return await content()
+
+    monkeypatch.setattr(project, "_content", failing)
+    monkeypatch.setattr("app.warehouse.dbt.project.RETRY_SECONDS", 0.01)
+    await project.open()
+    try:
+        await until(lambda: list(tmp_path.rglob("second.sql")))
+    finally:
+        await project.close()
+    assert failures > 1
