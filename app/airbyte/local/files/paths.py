@@ -123,13 +123,24 @@ def _data_files(choice: FileChoice, shown: str, names: Iterable[str]) -> list[st
 def _allowed(path: Path, shown: str, roots: Sequence[Path], home: Path) -> Path:
     resolved = Path(os.path.realpath(path))
     private = _is_below(resolved, home) and not _is_below(resolved, home / "data")
-    if private or not any(_is_below(resolved, root) for root in roots):
+    above = [root for root in roots if _is_below(resolved, root)]
+    if above and all(_is_hidden(resolved, root) for root in above):
+        raise PathRefused(
+            f"{shown} is a hidden file, or in a hidden folder. Such files often hold secrets.",
+            hint="Copy it to a name that does not begin with a dot.",
+        )
+    if private or not above:
         raise PathRefused(
             f"{shown} is not in a directory that file sources may read.",
             hint=f"Add its directory to {SETTING}, or put the file into $ASGARD_HOME/data.",
             setting=SETTING,
         )
     return resolved
+
+
+def _is_hidden(resolved: Path, root: Path) -> bool:
+    below = resolved.relative_to(os.path.realpath(root))
+    return any(part.startswith(".") for part in below.parts)
 
 
 def _is_below(resolved: Path, folder: Path) -> bool:
