@@ -14,6 +14,7 @@ from pydantic import (
 )
 from pydantic_core.core_schema import ValidationInfo
 
+from app.airbyte.cron import is_cron
 from app.airbyte.engine import (
     DEFAULT_WORKSPACE,
     DestinationDraft,
@@ -135,14 +136,10 @@ class ScheduleBody(Body):
         if self.basicTiming is not None and self.scheduleType is not ScheduleType.BASIC:
             raise ValueError("basicTiming is only for schedules of type basic")
         if self.scheduleType is not ScheduleType.CRON:
+            if self.cronExpression is not None:
+                raise ValueError("cronExpression is only for schedules of type cron")
             return self
-        from croniter import croniter
-
-        # Airbyte takes Quartz expressions: with seconds, and a time zone after them.
-        fields = (self.cronExpression or "").split()
-        if not croniter.is_valid(" ".join(fields[:5])) and not croniter.is_valid(
-            " ".join(fields[1:6]).replace("?", "*")
-        ):
+        if not is_cron(self.cronExpression or ""):
             raise ValueError("cronExpression is not a valid cron expression")
         return self
 
