@@ -33,6 +33,17 @@ def require_bronze(bucket: str, path: str, lake_bucket: str) -> None:
         )
 
 
+def refuse_relative(path: str) -> None:
+    """Raises `PathRefused` for a stream's path with a relative folder, which would be another path
+    for a program that resolves it. The source decides the names in it."""
+    if any(part in {".", ".."} for part in path.split("/")):
+        raise PathRefused(
+            f"The stream's path {path} contains a relative folder.",
+            hint="Choose other streams, or give the connection another namespace in Airbyte.",
+            path=path,
+        )
+
+
 def bucket_key(url: str, bucket: str, prefixes: Iterable[str]) -> str:
     """Return the key prefix of an `s3://` path in the lake's own bucket. File sources read
     `bronze/` and `prefixes`. Raises `PathRefused` for any other path."""

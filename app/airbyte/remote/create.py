@@ -6,6 +6,7 @@ from typing import Any
 from app.airbyte.remote.client import AirbyteClient, Json
 from app.airbyte.remote.ownership import Claims, Ownership
 from app.airbyte.remote.resources import AirbyteResources, ResourceKind
+from app.errors import AsgardError, EngineTimeout, EngineUnreachable
 
 CLOCK_STEP = 2
 """Seconds. Airbyte's creation times are whole seconds."""
@@ -30,7 +31,14 @@ class ResourceCreator:
             return await self._find(kind, same, claim)
 
         existing = None if is_new else await find_existing()
-        created = existing or await self._client.post(kind.path, body, find_existing)
+        try:
+            created = existing or await self._client.post(kind.path, body, find_existing)
+        except (EngineUnreachable, EngineTimeout):
+            raise
+        except AsgardError:
+            # Airbyte refused. A repetition must not take what others create there meanwhile.
+            await self._claims.drop(id_)
+            raise
         await self._claims.complete(id_, claim, created[kind.id_name])
         return created
 

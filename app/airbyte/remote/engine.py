@@ -1,12 +1,13 @@
 """The production ingestion engine: Airbyte owns sources, destinations, connections and jobs."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import structlog
 
-from app.airbyte.bronze_paths import Writes, refuse_taken
+from app.airbyte.bronze_paths import Writes, refuse_relative, refuse_taken
 from app.airbyte.engine import (
     S3,
     CheckResult,
@@ -78,6 +79,7 @@ class RemoteIngestionEngine:
         self._claims = Claims(store)
         self._resources = AirbyteResources(self.client, self._workspaces, self._claims)
         self._creator = ResourceCreator(self.client, self._claims, self._resources)
+        self._taking_paths = asyncio.Lock()
         self._sent = SentSecrets()
         self._manifests = ExternalBronzeManifests(store, lake.s3)
         self._jobs = AirbyteJobs(self.client, self._manifests, settings.run_timeout)
@@ -176,15 +178,22 @@ class RemoteIngestionEngine:
     # Ingestions
 
     async def validate_ingestion(self, draft: IngestionDraft) -> None:
-        await self._connection_body(draft)
+        _, _, streams = await self._connection_body(draft)
+        await self._refuse_taken(streams, None)
 
     async def create_ingestion(
         self, ingestion_id: str, draft: IngestionDraft, caller: Caller
     ) -> Ingestion:
         claim = await self._claims.get(ingestion_id)
-        body, destination = await self._connection_body(draft, check_paths=claim is None)
+        body, destination, streams = await self._connection_body(draft)
         same = {name: body[name] for name in ("name", "sourceId", "destinationId")}
-        created = await self._creator.create(CONNECTION, ingestion_id, body, same, caller.subject)
+        # Two requests at once would both find the paths free.
+        async with self._taking_paths:
+            if claim is None:
+                await self._refuse_taken(streams, None)
+            created = await self._creator.create(
+                CONNECTION, ingestion_id, body, same, caller.subject
+            )
         ingestion = self._ingestion(created, destination, caller.subject)
         source = await self.source(ingestion.source_id)
         await self._jobs.declare(ingestion, source.name)
@@ -211,6 +220,7 @@ class RemoteIngestionEngine:
     ) -> Ingestion:
         previous = await self.ingestion(ingestion_id)
         body: dict[str, Any] = {}
+        streams: tuple[ConfiguredStream, ...] = ()
         if change.name is not None:
             body["name"] = change.name
         if change.status is not None:
@@ -221,10 +231,11 @@ class RemoteIngestionEngine:
             wire = await self._resources.get(CONNECTION, ingestion_id)
             destination = await self._resources.get(DESTINATION, previous.destination_id)
             streams = await self._configured(wire, destination, change.streams)
-            await self._refuse_taken(streams, previous.id)
             body["configurations"] = streams_body(streams, wire)
         if body:
-            await self.client.patch(f"/connections/{previous.id}", body)
+            async with self._taking_paths:
+                await self._refuse_taken(streams, previous.id)
+                await self.client.patch(f"/connections/{previous.id}", body)
             log.info("airbyte_changed", kind=CONNECTION.name, id=previous.id, by=caller.subject)
         changed = await self.ingestion(previous.id)
         if changed.streams != previous.streams:
@@ -266,8 +277,9 @@ class RemoteIngestionEngine:
         return await self._jobs.reconcile(run, ingestion)
 
     async def _connection_body(
-        self, draft: IngestionDraft, *, check_paths: bool = True
-    ) -> tuple[Json, Json]:
+        self, draft: IngestionDraft
+    ) -> tuple[Json, Json, tuple[ConfiguredStream, ...]]:
+        """Returns the body, the destination and the streams."""
         destination = await self._resources.get(DESTINATION, draft.destination_id)
         source_id = str((await self._resources.get(SOURCE, draft.source_id))["sourceId"])
         body: Json = {
@@ -279,9 +291,7 @@ class RemoteIngestionEngine:
             "status": draft.status.value,
         }
         streams = await self._configured(body, destination, draft.streams)
-        if check_paths:
-            await self._refuse_taken(streams, None)
-        return {**body, "configurations": streams_body(streams)}, destination
+        return {**body, "configurations": streams_body(streams)}, destination, streams
 
     async def _configured(
         self, connection: Json, destination: Json, requested: tuple[StreamSelection, ...] | None
@@ -290,15 +300,19 @@ class RemoteIngestionEngine:
         available = await self._streams(connection["sourceId"], pair)
 
         def path_of(stream: StreamSelection) -> str:
-            return stream_path(
+            path = stream_path(
                 connection, destination, stream.name, stream.namespace, self._s3.bucket
             )
+            refuse_relative(path)
+            return path
 
         return await anyio.to_thread.run_sync(configured, available, requested, path_of)
 
     async def _refuse_taken(
         self, streams: tuple[ConfiguredStream, ...], own_id: str | None
     ) -> None:
+        if not streams:
+            return
         others = [Writes(o.id, o.name, _paths(o.streams)) for o in await self.ingestions()]
         refuse_taken(_paths(streams), others, own_id)
 

@@ -44,6 +44,10 @@ class Claims:
         body = claim.model_copy(update={"made": airbyte_id}).model_dump_json().encode()
         await self._store.put(_key(id_), body)
 
+    async def drop(self, id_: str) -> None:
+        """Remove the claim of a request that created nothing."""
+        await self._store.delete(_key(id_))
+
     async def get(self, id_: str) -> Ownership | None:
         stored = await self._store.get(_key(id_))
         return Ownership.model_validate_json(stored.body) if stored else None

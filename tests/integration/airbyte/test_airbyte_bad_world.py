@@ -1,5 +1,6 @@
 """A wrong address, wrong credentials and an Airbyte that misbehaves, as a client sees them."""
 
+import asyncio
 import json
 import socket
 import time
@@ -402,6 +403,46 @@ async def test_the_reason_is_reported_and_not_the_text_of_the_problems_type(
     schedule = await gateway.patch(f"/airbyte/ingestion/{ingestion}", json={"schedule": yearly})
     assert schedule.status_code == 400
     assert "The cron expression 0 0 12 ? * MON-FRI 1999" in schedule.json()["detail"]
+
+
+async def test_a_refused_creation_takes_over_nothing_when_it_is_repeated(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    """Whoever creates a connection may end other callers' runs of it."""
+    ingestion = await toy(gateway)
+    shown = (await gateway.get(f"/airbyte/ingestion/{ingestion}")).json()
+    assert (await gateway.delete(f"/airbyte/ingestion/{ingestion}")).status_code == 204
+    ends = {"sourceId": shown["sourceId"], "destinationId": shown["destinationId"]}
+    refused = {"scheduleType": "cron", "cronExpression": "0 0 12 ? * MON-FRI 1999"}
+    body = {"name": "planted", **ends, "schedule": refused}
+
+    async def create() -> httpx.Response:
+        headers = {"Idempotency-Key": "planted"}
+        return await gateway.post("/airbyte/ingestion", json=body, headers=headers)
+
+    first = await create()
+    assert "The cron expression 0 0 12 ? * MON-FRI 1999" in first.json()["detail"]
+    connection = {"name": "planted", **ends, "schedule": {"scheduleType": "manual"}}
+    space = {"namespaceDefinition": "custom_format", "namespaceFormat": "elsewhere"}
+    _, made = airbyte.state.answer("POST", "/connections", {}, {**connection, **space})
+    again = await create()
+    assert again.status_code in {400, 409}, again.text
+    found = (await gateway.get(f"/airbyte/ingestion/{made['connectionId']}")).json()
+    assert found["created_by"] == "airbyte"
+
+
+async def test_of_two_creations_at_once_only_one_takes_a_path(gateway: httpx.AsyncClient) -> None:
+    ingestion = await toy(gateway)
+    shown = (await gateway.get(f"/airbyte/ingestion/{ingestion}")).json()
+    assert (await gateway.delete(f"/airbyte/ingestion/{ingestion}")).status_code == 204
+    ends = {"sourceId": shown["sourceId"], "destinationId": shown["destinationId"]}
+    answers = await asyncio.gather(
+        *(
+            gateway.post("/airbyte/ingestion", json={"name": f"twin {number}", **ends})
+            for number in range(3)
+        )
+    )
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
 
 
 @pytest.mark.parametrize("status", [200, 500])

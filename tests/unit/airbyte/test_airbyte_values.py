@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.airbyte.bronze_paths import refuse_relative
 from app.airbyte.engine import Stream, StreamSelection, SyncMode
 from app.airbyte.file_formats import FileFormat, FileKind, Packing
 from app.airbyte.local.bronze_types import (
@@ -23,7 +24,13 @@ from app.airbyte.local.files.csv import CsvDialect, csv_records
 from app.airbyte.local.records import configured, stream_path
 from app.airbyte.remote.resources import CONNECTION, _require_id
 from app.config import ConfigurationError
-from app.errors import InvalidRequest, NotFound, NotSupported, SourceUnreadable
+from app.errors import (
+    InvalidRequest,
+    NotFound,
+    NotSupported,
+    PathRefused,
+    SourceUnreadable,
+)
 
 
 def nested(levels: int) -> list[Any]:
@@ -252,3 +259,10 @@ def test_airbyte_is_asked_only_for_the_one_spelling_of_an_id(id_: str) -> None:
     with pytest.raises(NotFound):
         _require_id(CONNECTION, id_)
     _require_id(CONNECTION, "0e86748e-5ef0-4b5b-bbb3-c5c2d5f1a0e1")
+
+
+@pytest.mark.parametrize("path", ["bronze/shop/../orders", "bronze/./orders", "..", "bronze/a/.."])
+def test_a_relative_folder_in_a_streams_path_is_refused(path: str) -> None:
+    with pytest.raises(PathRefused):
+        refuse_relative(path)
+    refuse_relative("bronze/shop..x/.orders/a.b")
