@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,7 @@ class DuckDbEngine:
                 existing = await self._existing(spec)
                 columns = after_run(_columns(built), self._retained(spec, existing))
                 await self._views.prepare(spec.table, existing, columns, control)
-                output = await self._publish(spec, control, worker, built)
+                output = await self._publish(spec, control, worker, built, existing)
                 await artifacts.uploaded()
             with contextlib.suppress(AsgardError):
                 # The published table stays, whether or not the builder frees its memory.
@@ -208,18 +209,24 @@ class DuckDbEngine:
         return Described(tuple(_columns(answer)), sql)
 
     async def _publish(
-        self, spec: ModelSpec, control: RunControl, worker: WorkerProcess, built: dict[str, Any]
+        self,
+        spec: ModelSpec,
+        control: RunControl,
+        worker: WorkerProcess,
+        built: dict[str, Any],
+        existing: TableInfo | ViewInfo | None,
     ) -> RunOutput:
         catalog = self._catalog
         if spec.materialization.is_view:
             await control.fence()
             return await self._publish_view(spec, control, _columns(built))
         if (view := await catalog.view(spec.table)) is None:
-            return await self._publish_table(spec, control, worker)
+            table = existing if isinstance(existing, TableInfo) else None
+            return await self._publish_table(spec, control, worker, table)
         require_replace(spec.replace, spec.table, "view")
         await control.fence()
         async with without_view(catalog, view, control):
-            return await self._publish_table(spec, control, worker)
+            return await self._publish_table(spec, control, worker, None)
 
     async def _publish_view(
         self, spec: ModelSpec, control: RunControl, columns: list[Column]
@@ -238,13 +245,19 @@ class DuckDbEngine:
         return RunOutput.of(view, self._lake.catalog.ref)
 
     async def _publish_table(
-        self, spec: ModelSpec, control: RunControl, worker: WorkerProcess
+        self,
+        spec: ModelSpec,
+        control: RunControl,
+        worker: WorkerProcess,
+        existing: TableInfo | None,
     ) -> RunOutput:
         """Publish the rows. If another writer committed first, compute them again from the table as
         it is now."""
+        attempts = count()
 
         async def send_and_publish() -> RunOutput:
-            table = await self._catalog.table(spec.table)
+            is_first = next(attempts) == 0
+            table = existing if is_first else await self._catalog.table(spec.table)
             base = ExpectedSnapshot.of(table)
             adds = table is not None and spec.strategy is not None and not spec.full_refresh
             message = {"op": "send", "base": asdict(base) if adds else None}
