@@ -65,8 +65,9 @@ class SparkRunHandler:
         outcome = await self._engine.reconcile(run)
         if outcome is None:
             return None
-        await rebuild_views_of_reconciled(self._views.rebuild_views, run)
-        return replace(outcome, inputs=await known_inputs(self._catalog, run.inputs))
+        warnings = await rebuild_views_of_reconciled(self._views.rebuild_views, run)
+        inputs = await known_inputs(self._catalog, run.inputs)
+        return replace(outcome, inputs=inputs, warnings=warnings)
 
     def final_engine_state(self, ended: Run) -> str | None:
         """Returns the state of the status route. A run that never started has no engine state."""

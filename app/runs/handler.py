@@ -31,6 +31,14 @@ class ReconciledAsFailed(Exception):
 
 
 @dataclass(frozen=True)
+class Warned:
+    """An event that warns about a run that took effect."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class RunResult:
     """The result of a run. None keeps what `progress` already recorded."""
 
@@ -38,6 +46,8 @@ class RunResult:
     inputs: tuple[RunInput, ...] | None = None
     engine: Mapping[str, Any] | None = None
     engine_state: str | None = None
+    warnings: tuple[Warned, ...] = ()
+    """What `reconcile` has to say: it has no `RunControl`."""
 
 
 class RunControl(Protocol):

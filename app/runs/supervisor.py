@@ -217,7 +217,6 @@ class Supervisor:
                 result: RunResult | None = await self._handlers[active.run.kind].reconcile(
                     active.run
                 )
-                return otherwise if result is None else succeeded(result)
             except ReconciledAsFailed as failure:
                 return failed(failure.error, failure.engine_state)
             except UNKNOWN_OUTCOME as error:
@@ -229,6 +228,8 @@ class Supervisor:
                     return (
                         failed(error) if isinstance(error, AsgardError) else internal_error(error)
                     )
+            else:
+                return otherwise if result is None else await _with_warnings(active, result)
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 
@@ -271,6 +272,12 @@ class Supervisor:
             )
         except (AsgardError, Superseded) as error:
             log.warning("run_not_released", run_id=active.run.run_id, error=str(error))
+
+
+async def _with_warnings(active: OwnedRun, result: RunResult) -> RunOutcome:
+    for warned in result.warnings:
+        await active.progress(reason=warned.reason, message=warned.message, warning=True)
+    return succeeded(result)
 
 
 def _record_span(work: Work, run: Run) -> None:

@@ -11,12 +11,21 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Se
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.errors import AsgardError, EngineFailed, InvalidRequest, NotSupported
+import structlog
+
+from app.errors import (
+    AsgardError,
+    EngineFailed,
+    EngineUnreachable,
+    InvalidRequest,
+    NotSupported,
+)
 from app.failure import FailureCause
 from app.lakehouse.catalog import RUN_ID_PROPERTY, if_readable
 from app.lakehouse.tables import Column, from_pairs, to_pairs
 from app.lakehouse.types import iceberg_type, trino_type
-from app.runs.handler import ReconciledAsFailed
+from app.processes import WorkerFailure
+from app.runs.handler import Warned
 from app.sql.quoting import quoted
 
 if TYPE_CHECKING:
@@ -35,6 +44,10 @@ Describe = Callable[[str, Mapping[str, str]], Awaitable["Described"]]
 RebuildViews = Callable[[str, Columns], Awaitable[list[str]]]
 COLUMNS = "destination_columns_before"
 """In `Run.engine`: the columns that views over the table were built on."""
+VIEWS_BROKEN = "ViewsBroken"
+"""The reason of the events that warn about views that could not be rebuilt."""
+UNREADABLE = "Its SQL cannot be read."
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,8 +87,10 @@ class DependentViews:
             try:
                 if await self._replace(item):
                     names.append(item.view.table)
-            except EngineFailed as error:
-                broken[item.view.table] = error.detail
+            except EngineUnreachable:
+                raise
+            except (AsgardError, ValueError) as error:
+                broken[item.view.table] = str(error)
         if broken:
             raise _refused(f"{table} was written, and its columns have changed.", broken)
         return names
@@ -94,25 +109,25 @@ class DependentViews:
             if name == table.lower() or not below & changed:
                 continue
             try:
-                query = await self._query(view, below, current)
-            except EngineFailed as error:
-                broken[view.table] = error.detail
+                query = await self._changed(view, below, previous, current)
+            except EngineUnreachable:
+                raise
+            except (AsgardError, WorkerFailure) as error:
+                broken[view.table] = _reason(error)
                 continue
-            except (InvalidRequest, NotSupported) as error:
-                if await self._is_valid(view, below, previous):
-                    broken[view.table] = error.detail
-                    changed.add(name)
+            if query is None:
                 continue
-            if await _same(view.columns, query.columns):
-                continue
-            if RUN_ID_PROPERTY not in view.properties:
-                broken[view.table] = "Its columns would change, and Asgard did not create it."
-            else:
-                rebuilt.append(Rebuilt(view, query))
             changed.add(name)
+            if isinstance(query, str):
+                broken[view.table] = query
+                continue
             current = {**current, name: query.columns}
+            if _is_own(view):
+                rebuilt.append(Rebuilt(view, query))
+            else:
+                broken[view.table] = "Its columns would change, and Asgard did not create it."
         unread = [views[name] for name in set(views) - set(reads)]
-        broken |= {v.table: "Its SQL cannot be read." for v in unread if _names(v, changed)}
+        broken |= {v.table: UNREADABLE for v in unread if _names(v, changed)}
         return rebuilt, broken
 
     async def _views(self) -> tuple[dict[str, ViewInfo], dict[str, Set[str]]]:
@@ -130,9 +145,28 @@ class DependentViews:
     async def _reads(self, view: ViewInfo) -> Set[str] | None:
         try:
             guarded = await self._sql_guard.check_query(view.sql)
-        except InvalidRequest:
+        except (InvalidRequest, WorkerFailure):
             return None
         return frozenset(table.qualified.lower() for table in guarded.tables)
+
+    async def _changed(
+        self,
+        view: ViewInfo,
+        below: Set[str],
+        previous: Mapping[str, Columns],
+        current: Mapping[str, Columns],
+    ) -> Described | str | None:
+        """Return the view's query if it has other columns on `current`, or why it cannot be
+        planned. Return None if the view keeps its columns or was already invalid on `previous`."""
+        try:
+            query = await self._query(view, below, current)
+        except (InvalidRequest, NotSupported) as error:
+            return error.detail if await self._is_valid(view, below, previous) else None
+        if await _same(view.columns, query.columns):
+            return None
+        if not _is_own(view) and await self._was_alike(view, below, previous, query):
+            return None
+        return query
 
     async def _query(
         self, view: ViewInfo, below: Set[str], columns: Mapping[str, Columns]
@@ -148,6 +182,17 @@ class DependentViews:
         except (InvalidRequest, NotSupported):
             return False
         return True
+
+    async def _was_alike(
+        self, view: ViewInfo, below: Set[str], columns: Mapping[str, Columns], query: Described
+    ) -> bool:
+        """Return whether the view's query had the same columns before, or was invalid. Another
+        writer may have stored other columns, even of types that no query returns."""
+        try:
+            before = await self._query(view, below, columns)
+        except (InvalidRequest, NotSupported):
+            return True
+        return await _same(before.columns, query.columns)
 
     async def _replace(self, item: Rebuilt) -> bool:
         """Replace the view and return True, unless another run has changed its SQL meanwhile."""
@@ -171,14 +216,13 @@ def columns_record(columns: Columns) -> dict[str, Any]:
     return {COLUMNS: to_pairs(columns)}
 
 
-async def rebuild_views_of_reconciled(rebuild: RebuildViews, run: Run) -> None:
-    """Rebuild the views of a run that may have been cut off between writing its table and this."""
+async def rebuild_views_of_reconciled(rebuild: RebuildViews, run: Run) -> tuple[Warned, ...]:
+    """Rebuild the views of a run that may have been cut off between writing its table and this.
+    Return warnings about those that cannot be built."""
     if (columns := run.engine.get(COLUMNS)) is None:
-        return
-    try:
-        await rebuild(run.target, from_pairs(columns))
-    except EngineFailed as error:
-        raise ReconciledAsFailed(error) from error
+        return ()
+    _, warnings = await _rebuilt(rebuild, run.target, from_pairs(columns))
+    return warnings
 
 
 async def rebuild_views_after(
@@ -186,10 +230,33 @@ async def rebuild_views_after(
 ) -> None:
     if before is None:
         return
-    for name in await rebuild(table, before.columns):
+    names, warnings = await _rebuilt(rebuild, table, before.columns)
+    for name in names:
         await control.progress(
             reason="ViewRebuilt", message=f"{name} was rebuilt on the new columns of {table}."
         )
+    for warning in warnings:
+        await control.progress(reason=warning.reason, message=warning.message, warning=True)
+
+
+async def _rebuilt(
+    rebuild: RebuildViews, table: str, before: Columns
+) -> tuple[list[str], tuple[Warned, ...]]:
+    """Return the names of the rebuilt views, and warnings. The table is written: a run that failed
+    now would be repeated, whatever is wrong with the view of another caller."""
+    try:
+        return await rebuild(table, before), ()
+    except EngineUnreachable:
+        raise  # The run is reconciled until this succeeds.
+    except AsgardError as error:
+        return [], (Warned(VIEWS_BROKEN, error.detail),)
+    except Exception as error:
+        log.exception("views_not_rebuilt", table=table)
+        message = (
+            f"{table} was written. The views over it could not be checked: "
+            f"internal error ({type(error).__name__})."
+        )
+        return [], (Warned(VIEWS_BROKEN, message),)
 
 
 def _in_order(reads: Mapping[str, Set[str]]) -> Iterator[str]:
@@ -231,7 +298,19 @@ def _alike(one: Columns, other: Columns) -> bool:
 
 
 def _plain(column: Column) -> tuple[str, str]:
-    return column.name, trino_type(iceberg_type(column.type))
+    try:
+        return column.name, trino_type(iceberg_type(column.type))
+    except ValueError:
+        # Another writer's type, which Asgard's own tables and views never have.
+        return column.name, column.type
+
+
+def _is_own(view: ViewInfo) -> bool:
+    return RUN_ID_PROPERTY in view.properties
+
+
+def _reason(error: AsgardError | WorkerFailure) -> str:
+    return error.detail if isinstance(error, AsgardError) else UNREADABLE
 
 
 def _refused(what: str, broken: Mapping[str, str]) -> AsgardError:

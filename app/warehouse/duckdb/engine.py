@@ -189,16 +189,16 @@ class DuckDbEngine:
             view = await self._catalog.view(spec.table)
             if view is None or not is_own(view, run.run_id):
                 return None
-            await rebuild_views_of_reconciled(self._views.rebuild, run)
-            return RunResult(output=RunOutput.of(view, self._lake.catalog.ref))
+            warnings = await rebuild_views_of_reconciled(self._views.rebuild, run)
+            return RunResult(output=RunOutput.of(view, self._lake.catalog.ref), warnings=warnings)
         output = await self._target.published(spec.table, run.run_id)
         if output is None:
             if run.started_at is not None:
                 await self._leftovers.note(spec.table, run.run_id)
             await self._target.require_unchanged(run)
             return None
-        await rebuild_views_of_reconciled(self._views.rebuild, run)
-        return RunResult(output=output)
+        warnings = await rebuild_views_of_reconciled(self._views.rebuild, run)
+        return RunResult(output=output, warnings=warnings)
 
     async def rebuild_views(self, table: str, before: Sequence[Column]) -> list[str]:
         return await self._views.rebuild(table, before)

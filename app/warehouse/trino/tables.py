@@ -52,15 +52,15 @@ class TrinoTables:
             view = await self.catalog.view(spec.table)
             if view is None or not is_own(view, run.run_id):
                 return None
-            await rebuild_views_of_reconciled(rebuild, run)
-            return RunResult(output=RunOutput.of(view, self.lake.catalog.ref))
+            warnings = await rebuild_views_of_reconciled(rebuild, run)
+            return RunResult(output=RunOutput.of(view, self.lake.catalog.ref), warnings=warnings)
         published = await self.published(spec.table, query_ids)
         if published is None:
             await self.target.require_unchanged(run)
             await self._require_same_columns(run)
             return None
-        await rebuild_views_of_reconciled(rebuild, run)
-        return RunResult(output=published)
+        warnings = await rebuild_views_of_reconciled(rebuild, run)
+        return RunResult(output=published, warnings=warnings)
 
     async def _require_same_columns(self, run: Run) -> None:
         """Raise `ReconciledAsFailed` if the run was cut off after it had added columns: adding them

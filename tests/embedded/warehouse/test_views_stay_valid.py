@@ -1,10 +1,21 @@
 """If a table gets other columns, the views over it are rebuilt, or the change is refused."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from pyiceberg.schema import Schema
+from pyiceberg.types import (
+    GeometryType,
+    IcebergType,
+    IntegerType,
+    NestedField,
+    StringType,
+    UnknownType,
+)
+from pyiceberg.view.metadata import ViewVersion
 
 from app.caller import ANONYMOUS
 from app.data_transformation.engine import SparkWork, WriteMode
@@ -15,7 +26,6 @@ from app.data_transformation.source_files import SourceResolver
 from app.errors import EngineFailed
 from app.lakehouse.bronze.manifests import BronzeManifests
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Column
-from app.runs.handler import ReconciledAsFailed
 from app.runs.model import Run, RunKind, RunState
 from app.runs.service import RunService
 from app.runs.submission import RunRequest, Submission
@@ -49,6 +59,10 @@ async def seen(
 
 def rebuilt(run: Run) -> list[str]:
     return [event.message.split()[0] for event in run.events if event.reason == "ViewRebuilt"]
+
+
+def warnings(run: Run) -> list[str]:
+    return [event.message for event in run.events if event.reason == "ViewsBroken"]
 
 
 async def over(harness: WarehouseHarness, base: str) -> tuple[str, str, str]:
@@ -267,12 +281,126 @@ async def test_a_spark_overwrite_rebuilds_views_or_names_those_it_broke(
     assert await seen(harness, view) == ([("a", "varchar"), ("b", "integer")], [["x", 2]])
     await harness.built(narrow, f"SELECT b FROM silver.{table}", **VIEW)
     broke = await overwrite(runs, table, "SELECT 1.5D AS a")
-    assert broke.failure is not None
-    assert (broke.state, broke.failure.cause) == (RunState.FAILED, "sql_error")
-    assert f"silver.{table} was written" in broke.failure.message
-    assert f"gold.{narrow}: " in broke.failure.message
+    assert broke.state is RunState.SUCCEEDED, broke.failure
+    assert broke.output is not None
+    [warning] = warnings(broke)
+    assert f"silver.{table} was written" in warning
+    assert f"gold.{narrow}: " in warning
     assert await seen(harness, view) == ([("a", "double")], [[1.5]])
-    with pytest.raises(ReconciledAsFailed, match=f"gold.{narrow}: "):
-        await driver.reconcile(broke)
+    outcome = await driver.reconcile(broke)
+    assert outcome is not None
+    assert outcome.output is not None
+    [warned] = outcome.warnings
+    assert f"gold.{narrow}: " in warned.message
     with pytest.raises(EngineFailed, match=f"gold.{narrow}: "):
         await harness.engine.rebuild_views(f"silver.{table}", [Column("b", "integer")])
+
+
+ODD = [UnknownType(), GeometryType()]
+LONE_SURROGATE = r"U&'\D800'"
+
+
+@asynccontextmanager
+async def foreign_view(
+    harness: WarehouseHarness, sql: str, columns: Mapping[str, IcebergType]
+) -> AsyncIterator[str]:
+    """A view of another writer, with any columns. It goes away, or it would concern later runs."""
+    name = f"gold.{unique('foreign')}"
+    fields = [
+        NestedField(n, *column, required=False) for n, column in enumerate(columns.items(), 1)
+    ]
+    version = ViewVersion.model_validate(
+        {
+            "version-id": 1,
+            "schema-id": 0,
+            "timestamp-ms": 1,
+            "summary": {},
+            "representations": [{"type": "sql", "sql": sql, "dialect": "trino"}],
+            "default-namespace": ["gold"],
+        }
+    )
+    await harness.lakehouse.catalog.run(
+        lambda rest: rest.create_view(name, Schema(*fields), version)
+    )
+    try:
+        yield name
+    finally:
+        await harness.lakehouse.catalog.drop_view(name)
+
+
+def broken_sql(column: str, table: str) -> str:
+    """Return a query that the guard reads, and whose translation raises in its worker."""
+    return f"SELECT {column}, {LONE_SURROGATE} AS odd FROM {table}"
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+async def test_a_foreign_view_of_a_type_that_asgard_does_not_have_stops_nothing(
+    harness: WarehouseHarness, odd: IcebergType
+) -> None:
+    base = unique("base")
+    await harness.built(base, "SELECT 1 AS a")
+    sql = f"SELECT a, NULL AS odd FROM gold.{base}"
+    async with foreign_view(harness, sql, {"a": IntegerType(), "odd": odd}) as view:
+        run = await harness.built(base, "SELECT 2 AS a, 'more' AS b")
+        assert warnings(run) == []
+        refused = await harness.build(base, "SELECT 'x' AS a")
+    assert refused.failure is not None
+    assert f"{view}: Its columns would change" in refused.failure.message
+    assert await harness.rows(base) == [{"a": 2, "b": "more"}]
+
+
+async def test_a_foreign_view_that_cannot_be_translated_is_named(harness: WarehouseHarness) -> None:
+    base = unique("base")
+    await harness.built(base, "SELECT 1 AS a")
+    sql = broken_sql("a", f"gold.{base}")
+    async with foreign_view(harness, sql, {"a": IntegerType(), "odd": StringType()}) as view:
+        await harness.built(base, "SELECT 2 AS a")
+        refused = await harness.build(base, "SELECT 'x' AS a")
+    assert refused.failure is not None
+    assert refused.failure.cause == "sql_error"
+    assert f"{view}: Its SQL cannot be read." in refused.failure.message
+    assert await harness.rows(base) == [{"a": 2}]
+
+
+async def test_a_foreign_view_does_not_take_the_output_of_a_spark_run(
+    harness: WarehouseHarness, spark: tuple[RunService, SparkRunHandler]
+) -> None:
+    runs, _ = spark
+    table = f"sv_{uuid4().hex[:8]}"
+    assert (await overwrite(runs, table, "SELECT 1 AS a")).state is RunState.SUCCEEDED
+    odd = foreign_view(harness, f"SELECT * FROM silver.{table}", {"a": UnknownType()})
+    sql = broken_sql("a", f"silver.{table}")
+    broken = foreign_view(harness, sql, {"a": IntegerType(), "odd": StringType()})
+    async with odd as first, broken as second:
+        run = await overwrite(runs, table, "SELECT 'x' AS a")
+    assert run.state is RunState.SUCCEEDED, run.failure
+    assert run.output is not None
+    assert run.output.rows == 1
+    [warning] = warnings(run)
+    assert f"{first}: Its columns would change" in warning
+    assert f"{second}: Its SQL cannot be read." in warning
+
+
+async def test_no_error_after_the_commit_takes_the_output_of_a_run(
+    harness: WarehouseHarness,
+    spark: tuple[RunService, SparkRunHandler],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(table: str, before: Sequence[Column]) -> list[str]:
+        raise KeyError(table, before)
+
+    runs, driver = spark
+    table = f"sv_{uuid4().hex[:8]}"
+    assert (await overwrite(runs, table, "SELECT 1 AS a")).state is RunState.SUCCEEDED
+    monkeypatch.setattr(harness.engine, "rebuild_views", fail)
+    run = await overwrite(runs, table, "SELECT 'x' AS a")
+    assert run.state is RunState.SUCCEEDED, run.failure
+    assert run.output is not None
+    expected = (
+        f"silver.{table} was written. The views over it could not be checked: "
+        "internal error (KeyError)."
+    )
+    assert warnings(run) == [expected]
+    outcome = await driver.reconcile(run)
+    assert outcome is not None
+    assert [warned.message for warned in outcome.warnings] == [expected]
