@@ -57,6 +57,8 @@ UNKNOWN_OUTCOME = (
 )
 """Errors after which it is unknown whether the commit was made."""
 
+WRITABLE_VERSION = 2
+"""pyiceberg reads the format version 3, but writes no manifests of it."""
 TABLE_PROPERTIES = {
     "write.parquet.compression-codec": "zstd",
     "write.metadata.delete-after-commit.enabled": "true",
@@ -255,7 +257,18 @@ def _find_published(target: Table, table: str, run_id: str) -> RunOutput | None:
     return None
 
 
+def _require_writable(target: Table) -> None:
+    if (version := target.metadata.format_version) > WRITABLE_VERSION:
+        name = ".".join(target.name())
+        raise NotSupported(
+            f"{name} has Iceberg's format version {version}. Rows can be written only to tables of "
+            f"up to version {WRITABLE_VERSION}.",
+            hint="Drop the table, and start the run again.",
+        )
+
+
 def _transaction(target: Table, properties: Mapping[str, str]) -> Transaction:
+    _require_writable(target)
     changed = {k: v for k, v in properties.items() if target.properties.get(k) != v}
     # Only in this copy of the metadata: a stale commit must fail, because pyiceberg's own retry
     # would publish contents that were computed from another state of the table.

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.schema import Schema
 from pyiceberg.types import (
     GeometryType,
@@ -360,6 +361,24 @@ async def test_a_foreign_view_that_cannot_be_translated_is_named(harness: Wareho
     assert refused.failure.cause == "sql_error"
     assert f"{view}: Its SQL cannot be read." in refused.failure.message
     assert await harness.rows(base) == [{"a": 2}]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+async def test_a_table_of_a_version_that_cannot_be_written_is_refused(
+    harness: WarehouseHarness, odd: IcebergType
+) -> None:
+    base = unique("base")
+
+    def create(rest: RestCatalog) -> None:
+        schema = Schema(NestedField(1, "odd", odd, required=False))
+        rest.create_table(f"gold.{base}", schema, properties={"format-version": "3"})
+
+    await harness.lakehouse.catalog.run(create)
+    run = await harness.build(base, "SELECT 1 AS a")
+    assert run.failure is not None
+    assert f"gold.{base} has Iceberg's format version 3" in run.failure.message
+    assert await harness.lakehouse.catalog.drop_table(f"gold.{base}")
+    await harness.built(base, "SELECT 1 AS a")
 
 
 async def test_a_foreign_view_does_not_take_the_output_of_a_spark_run(
