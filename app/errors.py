@@ -74,9 +74,12 @@ class AsgardError(Exception):
         retry_after: int | None = None,
         cause: FailureCause | None = None,
         retryable: bool | None = None,
+        public: str | None = None,
         **members: Any,
     ) -> None:
-        """`retry_after`, `cause` and `retryable` override the defaults of the class."""
+        """`retry_after`, `cause` and `retryable` override the defaults of the class. `public` is
+        what anyone may know, even without a key: a text of ours that names no address or host."""
+        self.public = public
         self.detail = clean_start(detail, LONGEST_DETAIL)
         super().__init__(self.detail)
         self.hint = clean_start(hint, LONGEST_HINT) if hint else None

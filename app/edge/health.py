@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field
 
 from app.auth.access import needs
 from app.caller import METRICS
-from app.errors import AsgardError
+from app.errors import AsgardError, EngineTimeout, EngineUnreachable
+from app.failure import FailureCause
 
 if TYPE_CHECKING:
     from app.context import ProcessContext
@@ -25,6 +26,9 @@ PROBE_BUDGET = 1.0
 ROUND_SECONDS = 1.0
 """The seconds for which readiness reuses the results of the last round of checks."""
 FAILED = "the check failed; the gateway's log has the cause"
+UNREACHABLE = "it cannot be reached; the gateway's log has the cause"
+SLOW = "it did not respond in time; the gateway's log has the cause"
+DENIED = "it refused the gateway's credentials; the gateway's log has the cause"
 Checks = Mapping[str, Callable[[], Awaitable[object]]]
 log = structlog.get_logger(__name__)
 
@@ -106,11 +110,20 @@ async def _probe_all(checks: Checks) -> dict[str, Probe]:
 
 
 def _public_cause(error: BaseException) -> str:
-    """Return what anyone may know of the error. Texts of other libraries may reveal too much."""
-    if isinstance(error, AsgardError):
-        return error.detail
+    """Return what anyone may know of the error. The details of our errors may quote a library or a
+    server, and so reveal addresses."""
     log.warning("probe_failed", error=type(error).__name__, text=str(error))
-    return FAILED
+    match error:
+        case AsgardError(public=str(public)):
+            return public
+        case EngineUnreachable():
+            return UNREACHABLE
+        case EngineTimeout():
+            return SLOW
+        case AsgardError(cause=FailureCause.PERMISSION_DENIED):
+            return DENIED
+        case _:
+            return FAILED
 
 
 async def probe(check: Callable[[], Awaitable[object]], budget: float = PROBE_BUDGET) -> Probe:

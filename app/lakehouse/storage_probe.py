@@ -56,23 +56,25 @@ async def prove_kept(place: ProbeObject) -> None:
     try:
         earlier = await place.store.get(place.key)
     except AsgardError as error:
-        raise EngineUnreachable(f"{lost}: {error.detail}", dependency="s3") from error
+        raise _failed(lost, error.detail) from error
     if earlier is None and memory is not None and memory.is_proven(bucket):
-        raise EngineUnreachable(f"{lost}: {place.key} does not exist", dependency="s3")
+        raise _failed(lost, f"{place.key} does not exist")
     try:
         await place.store.put(place.key, MARK + uuid.uuid4().hex.encode())
         current = await place.store.get(place.key)
     except AsgardError as error:
-        raise EngineUnreachable(
-            f"bucket {bucket} does not accept objects: {error.detail}", dependency="s3"
-        ) from error
+        raise _failed(f"bucket {bucket} does not accept objects", error.detail) from error
     # Another gateway's probe may have written since.
     if current is None or not current.body.startswith(MARK):
-        raise EngineUnreachable(
-            f"bucket {bucket} does not return an object it has just accepted", dependency="s3"
-        )
+        raise _failed(f"bucket {bucket} does not return an object it has just accepted")
     if memory is not None:
         memory.proven(bucket)
+
+
+def _failed(what: str, why: str | None = None) -> EngineUnreachable:
+    """`why` may quote S3, and with it an address, which is not for everyone."""
+    detail = f"{what}: {why}" if why else what
+    return EngineUnreachable(detail, dependency="s3", public=what)
 
 
 async def prove_all(places: Sequence[ProbeObject], proofs: Sequence[Proof]) -> None:
@@ -102,7 +104,7 @@ class StorageProbe:
         self._round: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._began = self._ended = float("-inf")
-        self._cause: str | None = None
+        self._cause: EngineUnreachable | None = None
 
     def open(self) -> None:
         """Begin the first round, which may take longer on a new lake than a caller waits."""
@@ -118,7 +120,8 @@ class StorageProbe:
             await asyncio.shield(running)
         # This comes first: a request for an object in a lost volume only times out.
         if self._cause is not None:
-            raise EngineUnreachable(self._cause, dependency="s3")
+            detail, public = self._cause.detail, self._cause.public
+            raise EngineUnreachable(detail, dependency="s3", public=public)
         await self._places[0].store.get(self._places[0].key)
 
     async def close(self) -> None:
@@ -141,7 +144,7 @@ class StorageProbe:
         try:
             await prove_all(self._places, self._proofs)
         except EngineUnreachable as error:
-            self._cause = error.detail
+            self._cause = error
         else:
             self._cause = None
         self._ended = time.monotonic()

@@ -83,7 +83,7 @@ class Losses:
         if lost:
             more = f" and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else ""
             detail = f"the embedded lake has lost data: {'; '.join(lost[:MOST_NAMED])}{more}"
-            raise EngineUnreachable(detail, dependency="s3")
+            raise EngineUnreachable(detail, dependency="s3", public=detail)
 
     async def _check(self) -> list[str]:
         return await anyio.to_thread.run_sync(lambda: self._compare(self._volumes()))

@@ -67,7 +67,7 @@ async def test_readiness_shows_lost_volumes_with_the_cause(tmp_path, monkeypatch
         async def told() -> str | None:
             found = await ready()
             cause = found["dependencies"]["s3"]["cause"]
-            known = bucket == "lake" and "InternalError" in (cause or "")
+            known = bucket == "lake" and cause == LOST.format(bucket)
             is_told = known or f"volume {bucket}_" in (cause or "")
             return found["status"] if is_told else None
 

@@ -17,7 +17,7 @@ from app.airbyte.remote.engine import RemoteIngestionEngine
 from app.caller import Caller
 from app.config import Settings
 from app.doctor import BUDGET, airbyte_findings
-from app.edge.health import probe
+from app.edge.health import FAILED, SLOW, UNREACHABLE, probe
 from app.errors import AsgardError
 from app.http.problems import problem_response
 from app.main import create_app
@@ -137,8 +137,8 @@ async def test_a_wrong_host_a_closed_port_and_a_wrong_path_say_what_to_check(
                 assert (problem["status"], says in problem["detail"]) == (status, True), problem
                 assert "AIRBYTE_BASE_URL" in problem["hint"]
                 health = await probe(engine.client.probe, budget=1)
-                assert (health.status, says in str(health.cause)) == ("unreachable", True)
-                assert SECRET not in str(health.cause)
+                assert health.status == "unreachable"
+                assert health.cause in {UNREACHABLE, SLOW, FAILED, "no response within 1 s"}
 
 
 @pytest.mark.parametrize("forbidden", [False, True])

@@ -2,9 +2,16 @@
 
 import asyncio
 
+import pytest
+import structlog
+
 from app.edge import health
-from app.edge.health import FAILED, Rounds, probe
-from app.errors import EngineUnreachable
+from app.edge.health import DENIED, FAILED, SLOW, UNREACHABLE, Rounds, probe
+from app.errors import EngineFailed, EngineTimeout, EngineUnreachable
+from app.failure import FailureCause
+from app.lakehouse.connection import S3Connection
+from app.lakehouse.storage import ObjectStore
+from app.lakehouse.storage_probe import ProbeObject, StorageProbe
 
 
 async def test_concurrent_and_slightly_later_callers_share_a_round(monkeypatch):
@@ -38,12 +45,41 @@ async def test_a_caller_that_leaves_does_not_cancel_the_round_of_the_others():
     assert (await second)["s3"].status == "ok"
 
 
-async def test_the_cause_is_one_of_asgards_own_texts():
-    async def away() -> None:
-        raise EngineUnreachable("S3 cannot be reached.")
+QUOTED = 'Could not connect to the endpoint URL: "http://10.0.0.7:9000/lake/asgard/health"'
 
-    async def broken() -> None:
-        raise ValueError("https://user:password@10.0.0.7/secret")
 
-    assert (await probe(away)).cause == "S3 cannot be reached."
-    assert (await probe(broken)).cause == FAILED
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (EngineUnreachable(f"S3 cannot be reached: {QUOTED}"), UNREACHABLE),
+        (EngineTimeout(f"Trino did not respond: {QUOTED}"), SLOW),
+        (EngineFailed(f"S3 refused a request: {QUOTED}"), FAILED),
+        (EngineFailed(QUOTED, cause=FailureCause.PERMISSION_DENIED), DENIED),
+        (EngineUnreachable(f"the disk is full: {QUOTED}", public="the disk is full"), None),
+        (ValueError("https://user:password@10.0.0.7/secret"), FAILED),
+    ],
+)
+async def test_the_cause_is_one_of_asgards_own_texts(error, cause):
+    async def fail() -> None:
+        raise error
+
+    with structlog.testing.capture_logs() as logged:
+        assert (await probe(fail)).cause == (cause or "the disk is full")
+    [line] = [line for line in logged if line["event"] == "probe_failed"]
+    assert line["text"] == str(error)
+
+
+async def test_a_probe_of_s3_shows_no_address():
+    dead = S3Connection(
+        endpoint="http://127.0.0.1:9",
+        region="elsewhere",
+        access_key="key",
+        secret_key="secret",
+        bucket="lake",
+    )
+    store = ObjectStore(dead)
+    storage = StorageProbe([ProbeObject(store)])
+    found = await probe(storage.check, budget=30)
+    assert found.cause == "an object stored earlier in bucket lake cannot be read"
+    await storage.close()
+    await store.close()
