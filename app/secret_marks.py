@@ -43,6 +43,12 @@ _CERTAIN_NAMES = re.compile(
     "|(api|access|account|encryption|hmac|private|signing|ssh|ssl)_?keys?)$"
 )
 """Names that mean a secret even in free JSON: neither `secret_name` nor `sort_key` does."""
+_SPEAKING_NAMES = re.compile(
+    r"(^|_)(name|type|method|mode|title|description|note|url|uri|endpoint|path|location|vault|store"
+    r"|manager|provider|ref|reference|owner|team|contact|policy|rotation|unit|expires|expires_in"
+    r"|expiry)$"
+)
+"""Names that say something about the secret around them, for example where it is kept."""
 _FORMS = (
     *(pattern for pattern, _ in PATTERNS),
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"),
@@ -151,9 +157,18 @@ def _secretly_named(fields: dict[str, Any], place: "_Place", within: bool) -> It
         yield (place, name), inner, marked and _DESCRIPTIVE_NAMES.search(plain) is None
 
 
-def _plainly_named(fields: dict[str, Any], place: "_Place", _: bool) -> Iterator["_Found"]:
+def _plainly_named(fields: dict[str, Any], place: "_Place", within: bool) -> Iterator["_Found"]:
+    named = _is_named_pair(fields, _is_certain_name)
     for name, inner in fields.items():
-        yield (place, name), inner, _CERTAIN_NAMES.search(_plain(name)) is not None
+        plain = _plain(name)
+        inherits = (within and _SPEAKING_NAMES.search(plain) is None) or (
+            named and plain == "value"
+        )
+        yield (place, name), inner, inherits or _CERTAIN_NAMES.search(plain) is not None
+
+
+def _is_certain_name(name: str) -> bool:
+    return _CERTAIN_NAMES.search(_plain(name)) is not None
 
 
 def _pointer(place: "_Place") -> Pointer:
@@ -164,12 +179,14 @@ def _pointer(place: "_Place") -> Pointer:
     return tuple(reversed(steps))
 
 
-def _is_named_pair(value: Mapping[str, Any]) -> bool:
+def _is_named_pair(
+    value: Mapping[str, Any], is_secret: Callable[[str], bool] = is_secret_name
+) -> bool:
     plain = {_plain(name): text for name, text in value.items()}
     if "value" not in plain:
         return False
     names = [plain.get(name) for name in _PAIRS]
-    return any(isinstance(name, str) and is_secret_name(name) for name in names)
+    return any(isinstance(name, str) and is_secret(name) for name in names)
 
 
 def _plain(name: str) -> str:

@@ -240,6 +240,11 @@ def test_a_password_with_a_slash_is_found_before_its_at_sign(text: str, is_secre
         ({"api_key": HUNTER}, ("api_key",)),
         ({"jdbc": f"postgres://me:{HUNTER}@db.example.com/shop"}, ("jdbc",)),
         ({"pem": PEM}, ("pem",)),
+        ({"password": {"value": HUNTER}}, ("password", "value")),
+        ({"secrets": {"a": [HUNTER]}}, ("secrets", "a", 0)),
+        ({"credentials": {"inner": {"value": HUNTER}}}, ("credentials", "inner", "value")),
+        ({"headers": [{"name": "Authorization", "value": HUNTER}]}, ("headers", 0, "value")),
+        ({"header": {"Key": "X-Api-Key", "Value": [HUNTER]}}, ("header", "Value", 0)),
     ],
 )
 def test_metadata_with_a_secret_is_found_and_masked(
@@ -257,6 +262,10 @@ def test_metadata_with_a_secret_is_found_and_masked(
         {"business_key": "customer_id", "key": "id", "sort_key": "at", "passenger": "me"},
         {"password": "", "api_key": None, "secret": MASK},
         {"docs": "https://example.com/wiki?page=2", "contact": "me@example.com"},
+        {"password_policy": "strict", "tokens": 5, "secrets": {"count": 5, "rotated": True}},
+        {"credentials": {"secret_name": "shop-db", "vault": "shop", "auth_type": "oauth2.0"}},
+        {"columns": [{"name": "password", "type": "varchar", "description": "a hash"}]},
+        {"labels": [{"key": "sort_key", "value": "at"}, {"name": "token_count", "value": "5"}]},
     ],
 )
 def test_metadata_without_a_secret_stays(metadata: dict[str, Any]) -> None:
