@@ -36,6 +36,8 @@ def call_name(node: exp.Expr) -> str | None:
         return fold(node.name)
     if isinstance(node, exp.AnonymousAggFunc | exp.CombinedAggFunc):
         return fold(str(node.this))
+    if isinstance(node, exp.JSONExtract) and node.args.get("json_query"):
+        return "json_query"  # it has another path language and other results than json_extract
     if isinstance(node, exp.Func) and not isinstance(node, _NO_CALLS):
         return _NAMES.get(type(node)) or fold(node.sql_name())
     if (

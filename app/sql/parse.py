@@ -93,10 +93,11 @@ _NO_ITEM_AFTER = {
     TokenType.R_BRACKET,
     TokenType.SEMICOLON,
 }
-# Calls with a syntax of their own, which only sqlglot's special parsers know.
+# Calls with a syntax of their own, which only sqlglot's special parsers know. Those that it takes
+# for another call (SAFE_CAST, CONVERT) are left out, so that their names are checked.
 _SPECIAL_SYNTAX = frozenset(
     (
-        *("AND", "OR", "CAST", "TRY_CAST", "SAFE_CAST", "CONVERT", "TRY_CONVERT", "EXTRACT"),
+        *("AND", "OR", "CAST", "TRY_CAST", "EXTRACT"),
         *("TRIM", "POSITION", "SUBSTRING", "SUBSTR", "OVERLAY", "LISTAGG"),
         *("JSON_OBJECT", "JSON_OBJECTAGG", "JSON_QUERY", "JSON_TABLE", "JSON_VALUE"),
         *("OPENJSON", "XMLELEMENT", "XMLTABLE"),

@@ -182,6 +182,7 @@ _ARGS: dict[type[exp.Expr], frozenset[str]] = {
         exp.In: ("this", "expressions", "query"),
         exp.Cast: ("this", "to", "safe"),
         exp.TryCast: ("this", "to", "safe"),
+        exp.StrPosition: ("this", "substr"),
         exp.TableSample: ("method", "percent"),
         exp.Window: ("this", "partition_by", "order", "spec", "alias", "over"),
         exp.Limit: ("expression",),
@@ -194,6 +195,7 @@ _SPARK_ARGS: dict[type[exp.Expr], frozenset[str]] = {
     exp.Table: frozenset(("pivots", "laterals")),
     exp.Subquery: frozenset(("pivots", "laterals")),
     exp.Lateral: frozenset(("view", "outer")),
+    exp.StrPosition: frozenset(("position",)),
     exp.TableSample: frozenset(("rows", "size", "seed")),
 }
 _NONE: frozenset[str] = frozenset()

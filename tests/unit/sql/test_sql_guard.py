@@ -201,6 +201,12 @@ def test_a_hint_shows_how_to_write_a_name_without_schema() -> None:
         ("SELECT 1 ORDER BY query('SELECT 1')", "query", 19),
         ("SELECT current_schema", "current_schema", 8),
         ("SELECT version()", "version", 8),
+        # sqlglot reads these as functions that are listed.
+        ("SELECT JSON_QUERY(a, 'lax $.b') FROM silver.t", "json_query", 22),
+        ("SELECT json_query(a, 'lax $.b' WITH WRAPPER) FROM silver.t", "json_query", 22),
+        ("SELECT \"json_query\"(a, 'lax $.b') FROM silver.t", "json_query", 24),
+        ("SELECT SAFE_CAST(a AS bigint) FROM silver.t", "safe_cast", 8),
+        ("SELECT TRY_CONVERT(a, b) FROM silver.t", "try_convert", 8),
     ],
 )
 def test_functions_that_are_not_listed_are_refused_by_name(
@@ -237,6 +243,7 @@ def test_a_misspelt_function_is_refused_with_near_matches() -> None:
         "SELECT a GLOB 'x' FROM silver.t",
         "SELECT COLUMNS(*) FROM silver.t",
         "SELECT 1 INTO x",
+        "SELECT POSITION('a', b, 3) FROM silver.t",
     ],
 )
 def test_syntax_that_is_not_known_to_be_harmless_is_refused(sql: str) -> None:

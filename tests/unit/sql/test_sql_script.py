@@ -128,6 +128,8 @@ def test_other_statements_are_refused(sql: str) -> None:
         "SELECT * FROM read_files('x')",
         "SELECT * FROM sha2('x', 256)",
         "SELECT range(5)",
+        "SELECT safe_cast('1' AS bigint)",
+        "SELECT try_convert(1, 2)",
         "SELECT * FROM silver.t LATERAL VIEW range(5) t AS x",
         "SELECT * FROM explode(java_method('a', 'b'))",
         "SELECT transform(a, x -> java_method(x, x)) FROM silver.t",
