@@ -43,12 +43,12 @@ _CERTAIN_NAMES = re.compile(
     "|(api|access|account|encryption|hmac|private|signing|ssh|ssl)_?keys?)$"
 )
 """Names that mean a secret even in free JSON: neither `secret_name` nor `sort_key` does."""
-_SPEAKING_NAMES = re.compile(
+_ABOUT_SECRETS = re.compile(
     r"(^|_)(name|type|method|mode|title|description|note|url|uri|endpoint|path|location|vault|store"
     r"|manager|provider|ref|reference|owner|team|contact|policy|rotation|unit|expires|expires_in"
     r"|expiry)$"
 )
-"""Names that say something about the secret around them, for example where it is kept."""
+"""Names of fields that describe the secret around them, for example where it is kept."""
 _FORMS = (
     *(pattern for pattern, _ in PATTERNS),
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"),
@@ -161,9 +161,7 @@ def _plainly_named(fields: dict[str, Any], place: "_Place", within: bool) -> Ite
     named = _is_named_pair(fields, _is_certain_name)
     for name, inner in fields.items():
         plain = _plain(name)
-        inherits = (within and _SPEAKING_NAMES.search(plain) is None) or (
-            named and plain == "value"
-        )
+        inherits = (within and _ABOUT_SECRETS.search(plain) is None) or (named and plain == "value")
         yield (place, name), inner, inherits or _CERTAIN_NAMES.search(plain) is not None
 
 

@@ -38,7 +38,8 @@ def refuse_relative(path: str) -> None:
     for a program that resolves it. The source decides the names in it."""
     if any(part in {".", ".."} for part in path.split("/")):
         raise PathRefused(
-            f"The stream's path {path} contains a relative folder.",
+            f"The stream's path {path} contains a relative folder: expected no `.` or `..` "
+            "between slashes.",
             hint="Choose other streams, or give the connection another namespace in Airbyte.",
             path=path,
         )

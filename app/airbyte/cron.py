@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from app.errors import InvalidRequest
 
 RANDOM = re.compile(r"(?<![A-Za-z])[RH](?![A-Za-z])", re.IGNORECASE)
-"""What croniter reads as a random or hashed time."""
+"""Matches fields that croniter reads as random or hashed times."""
 SECONDS = re.compile(r"[\d*,/-]+")
 YEAR = re.compile(r"\*|[\d,/*-]*\d{4}[\d,/*-]*")
 DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")

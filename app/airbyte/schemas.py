@@ -140,7 +140,10 @@ class ScheduleBody(Body):
                 raise ValueError("cronExpression is only for schedules of type cron")
             return self
         if not is_cron(self.cronExpression or ""):
-            raise ValueError("cronExpression is not a valid cron expression")
+            raise ValueError(
+                "cronExpression is not a valid cron expression: expected five fields, or a Quartz "
+                "expression that begins with seconds"
+            )
         return self
 
     def schedule(self) -> Schedule:

@@ -235,9 +235,12 @@ class LastJob(BaseModel):
     id: str = Field(description="Id of the run, or of the job that Airbyte started by itself.")
     state: RunState = Field(description="State of the sync.")
     rows: int | None = Field(
-        description="Rows that it wrote, as counted in its files. Null until then."
+        description="Rows of the sync, as counted in its files. Null until Asgard has counted "
+        "them, or if it cannot."
     )
-    bytes: int | None = Field(description="Size of the files that it wrote. Null until then.")
+    bytes: int | None = Field(
+        description="Size of the sync's files, in bytes. Null until Asgard has verified them."
+    )
     error: str | None = Field(description="Why it failed, if it did.")
 
     @classmethod

@@ -31,7 +31,8 @@ class Spark(Section):
     s3_secret_name: KubernetesName = "s3-credentials"  # noqa: S105 — a name, not a secret
     """Secret in SPARK_NAMESPACE with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
     spark_version: SparkVersion = "3.5.9"
-    """Spark version of SPARK_IMAGE. Earlier versions run code that the data names."""
+    """Spark version of SPARK_IMAGE. Versions before 3.5.9 can execute code that a Parquet file
+    names."""
     spark_submit_timeout: Seconds = Field(default=600, gt=0, le=DAY)
     """Time limit for an application to start running."""
     spark_ttl_seconds: WholeSeconds = Field(default=86_400, ge=60, le=MONTH)

@@ -261,7 +261,7 @@ Image = Annotated[
 SparkVersion = Annotated[
     str,
     _matching(r"3\.5\.(9|[1-9][0-9]+)"),
-    Kind("a version of Spark 3.5, from 3.5.9 on"),
+    Kind("a Spark 3.5 version, at least 3.5.9"),
 ]
 Branch = Annotated[str, _matching(r"[A-Za-z][A-Za-z0-9._/-]*"), Kind("a branch or tag name")]
 Prefix = Annotated[

@@ -2,8 +2,8 @@
 
 The service gathers the runs, and these pure functions walk them. A table's producer is the run that
 wrote the exact snapshot that was read. If no recorded run did (for a view, or an expired history),
-it is the newest run that had ended before the reader began. What a view reads is read when the view
-is: the run that created the view only says which tables these are.
+it is the newest run that had ended before the reader began. A view's tables are read when the view
+itself is read. The run that created the view only says which tables these are.
 """
 
 from bisect import bisect_left
@@ -47,7 +47,7 @@ class LineageEdge:
 
 @dataclass(frozen=True)
 class Build:
-    """A run that built a table or a view, and the time at which its inputs were read. None: now."""
+    """A run that built a table or a view. `read_at` is when its inputs were read, None for now."""
 
     run: Run
     read_at: datetime | None

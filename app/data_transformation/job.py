@@ -270,13 +270,12 @@ def _java_error(error: Any) -> tuple[str, str] | None:
 
 
 def require_version(version: str) -> None:
-    """Raises `JobError` for a version of Spark on which data can become code, or is not known not
-    to."""
+    """Raises `JobError` unless data is known not to become code on this version of Spark."""
     parts = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
     if parts[:2] != OLDEST[:2] or parts < OLDEST:
         raise JobError(
-            f"The image has Spark {version}. Asgard needs Spark 3.5.9 or a later Spark 3.5: build "
-            "SPARK_IMAGE again from spark.Dockerfile."
+            f"The image has Spark {version}: expected 3.5.9 or a later 3.5 release. Rebuild "
+            "SPARK_IMAGE from spark.Dockerfile."
         )
 
 

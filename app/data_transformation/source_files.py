@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from app.lakehouse.storage import ObjectInfo
 
 AMBIGUOUS = re.compile(r"[*?\[\]{}\\\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|$)")
-"""What Spark's engines read in a key as a pattern, leave out, or take as the way to another
+"""Matches parts of a key that Spark's engines read as a pattern, skip, or resolve to another
 folder."""
 LONGEST_KEY = 200
 FORMATS = {"parquet": "parquet", "json": "json", "jsonl": "json", "csv": "csv"}
@@ -113,9 +113,9 @@ def _refuse_ambiguous(keys: Iterable[str]) -> None:
     for key in keys:
         if AMBIGUOUS.search(key):
             raise InvalidRequest(
-                f"The key {shortened(key, LONGEST_KEY)!r} contains a wildcard, a brace, a "
-                "backslash, a control character, or an empty or relative folder, so Spark would "
-                "also read other files.",
+                f"The key {shortened(key, LONGEST_KEY)!r} contains a wildcard, a bracket, a "
+                "brace, a backslash, a control character, or an empty or relative folder. Spark "
+                "could read other files instead.",
                 hint="Rename or remove the object.",
             )
 

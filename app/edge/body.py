@@ -10,8 +10,8 @@ from app.edge.body_size import TOO_MANY_PARTS, has_too_many_parts
 from app.edge.open_requests import RETRY_AFTER, OpenRequest
 
 TOO_MANY_BODIES = (
-    "The bodies of open requests, the caller's or everyone's, take up too much memory. Try again "
-    "when some of them have ended."
+    "The bodies of open requests use too much memory, either for this caller or for all callers "
+    "together. Try again when some requests have ended."
 )
 TWO_LENGTHS = "Content-Length and Transfer-Encoding are both given; expected one of them."
 

@@ -34,7 +34,8 @@ class OpenRequests:
         held = self._held.setdefault(caller, Held())
         if self._most and held.requests >= self._most:
             raise TooManyRequests(
-                f"The caller has {held.requests} open requests (MAX_OPEN_REQUESTS).",
+                f"The caller already has {held.requests} open requests, the maximum "
+                "(MAX_OPEN_REQUESTS).",
                 hint="Wait until one of them ends. An event stream is open until it is closed.",
                 retry_after=RETRY_AFTER,
             )

@@ -110,7 +110,7 @@ def _require_whole(headers: Headers) -> None:
         problem = f"the body is encoded as {encoding[:LONGEST_NAME]}; expected no encoding"
         raise _fault_of_body("header.content-encoding", problem, WHOLE_HINT)
     if "content-range" in headers:
-        problem = "the body is sent as a part; expected the whole body"
+        problem = "the body is only a part; expected the whole body"
         raise _fault_of_body("header.content-range", problem, WHOLE_HINT)
 
 

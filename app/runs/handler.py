@@ -47,7 +47,7 @@ class RunResult:
     engine: Mapping[str, Any] | None = None
     engine_state: str | None = None
     warnings: tuple[Warned, ...] = ()
-    """What `reconcile` has to say: it has no `RunControl`."""
+    """Warnings from `reconcile`, which has no `RunControl` to report them."""
 
 
 class RunControl(Protocol):

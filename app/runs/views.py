@@ -40,7 +40,7 @@ class RunView(BaseModel):
     )
     inputs: Sequence[RunInput] = Field(
         description="The tables and bronze paths that the run read, at the state in which it read "
-        "them. A table that changed while the run read it has no `snapshot_id`."
+        "them. `snapshot_id` is null if the table may have changed while the run read it."
     )
     output: RunOutput | None = Field(description="What the run wrote. Null until it succeeds.")
     engine: dict[str, Any] = Field(description="Details that the engine reports.")

@@ -19,9 +19,9 @@ from app.sql.guard import guard
 from app.sql.model import SqlPolicy
 from app.sql.parse import TrinoSql
 
-UNREADABLE = "The SQL cannot be read."
+UNREADABLE = "The SQL cannot be parsed."
 UNREADABLE_HINT = (
-    "Write it with simpler expressions. The log of the SQL guard has the cause, for the operator."
+    "Simplify the expressions. The operator can find the cause in the SQL guard's log."
 )
 
 

@@ -580,7 +580,7 @@ async def test_another_charset_than_utf_8_is_422(
     [
         ("content-encoding", "gzip", "the body is encoded as gzip; expected no encoding"),
         ("content-encoding", "br, identity", "the body is encoded as br, identity; expected"),
-        ("content-range", "bytes 0-9/100", "the body is sent as a part; expected the whole body"),
+        ("content-range", "bytes 0-9/100", "the body is only a part; expected the whole body"),
     ],
 )
 async def test_a_body_that_is_encoded_or_a_part_is_422(

@@ -22,7 +22,7 @@ MOST_SHOWN = 3
 
 
 class SyncRefused(EngineFailed):
-    """A job succeeded, but its files in the lake do not show it."""
+    """A job succeeded according to Airbyte, but its files in the lake are missing or not valid."""
 
     cause = FailureCause.LOST
 
@@ -45,9 +45,9 @@ def files_damaged(job: AirbyteJob, files: Sequence["ObjectInfo"]) -> SyncRefused
     more = f"{shown} and {left_out} more" if left_out > 0 else shown
     return SyncRefused(
         f"Airbyte's job {job.id} succeeded, but {first.key} {fault}."
-        + (f" These are damaged too: {more}." if others else ""),
-        hint="Delete the damaged files, then start the sync again. First refresh or clear an "
-        "incremental stream in Airbyte, which would not read those rows again by itself.",
+        + (f" These files are also damaged: {more}." if others else ""),
+        hint="Delete the damaged files. If a stream is incremental, also refresh or clear it in "
+        "Airbyte, which does not read those rows again on its own. Then start the sync again.",
     )
 
 
@@ -75,11 +75,12 @@ def output_of(manifest: Manifest, run_id: str) -> RunOutput:
 async def warn_of_missing_rows(
     job: AirbyteJob, output: RunOutput | None, control: RunControl
 ) -> None:
-    """More rows than Airbyte reports are normal: files of failed syncs before it count too."""
+    """Warn if the files have fewer rows than Airbyte reports. More rows are normal, because files
+    of previous failed syncs count, too."""
     counted = output.rows_written if output else None
     if counted is None or job.rows is None or counted >= job.rows:
         return
-    message = f"Airbyte reports {job.rows} rows, but its files have {counted}."
+    message = f"Airbyte reports {job.rows} rows, but the new files contain only {counted}."
     control.log(f"WARN {message}")
     await control.progress(reason="RowsMissing", message=message, warning=True)
 

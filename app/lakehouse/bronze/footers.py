@@ -102,6 +102,6 @@ def _rows_in(end: bytes) -> int | None:
 
     try:
         rows: int = pq.read_metadata(pa.BufferReader(end)).num_rows
-    except (pa.ArrowException, OSError, ValueError):  # A message may quote bytes that are no text.
+    except (pa.ArrowException, OSError, ValueError):  # A message may quote bytes that are not text.
         return None
     return rows if rows >= 0 else None

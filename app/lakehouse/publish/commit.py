@@ -261,9 +261,10 @@ def _require_writable(target: Table) -> None:
     if (version := target.metadata.format_version) > WRITABLE_VERSION:
         name = ".".join(target.name())
         raise NotSupported(
-            f"{name} has Iceberg's format version {version}. Rows can be written only to tables of "
-            f"up to version {WRITABLE_VERSION}.",
-            hint="Drop the table, and start the run again.",
+            f"{name} uses Iceberg format version {version}: expected at most {WRITABLE_VERSION}, "
+            "because Asgard cannot write rows to later versions.",
+            hint="Write to another table. If you do not need its rows, drop the table and start "
+            "the run again.",
         )
 
 

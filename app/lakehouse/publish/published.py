@@ -22,13 +22,13 @@ def target_changed(table: str) -> EngineFailed:
 
 @dataclass(frozen=True)
 class ExpectedSnapshot:
-    """The state that a commit changes, and no other. None means that there was no table yet."""
+    """The only table state that a commit may change. None means that the table did not exist
+    yet."""
 
     snapshot_id: str | None
 
     @classmethod
     def of(cls, table: TableInfo | None) -> "ExpectedSnapshot":
-        """Return the state of a table that was asked for before the fence. If the run has another
-        owner by then, that owner may publish before this one, and this state is then a former
-        one."""
+        """Return the state of a table that was read before the fence. If another owner has taken
+        over the run since, it may publish first, and this state is then outdated."""
         return cls(table.snapshot_id if table is not None else None)

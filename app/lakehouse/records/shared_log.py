@@ -113,7 +113,7 @@ class SharedLog(Generic[P]):
     async def _write(self, write: _Write, failures: int) -> None:
         self._queue.append(write)
         async with self._write_lock:  # first come, first served within this process
-            # The queue has the same order as the lock, so this write is the first, or over.
+            # The queue has the order of the lock: this write is either first or already settled.
             if not write.outcome.done():
                 await self._write_queue(failures)
         await write.outcome

@@ -42,7 +42,7 @@ class ParsedRow(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[M]):
-    """What is known of an id. `record` is None if it was deleted or cannot be read."""
+    """The newest known version of an id. `record` is None if it was deleted or cannot be read."""
 
     version: int
     record: Record[M] | None

@@ -117,6 +117,6 @@ def _stop_if(abandoned: threading.Event) -> Callable[..., None]:
 
 
 def mark(run_id: str) -> str:
-    """Return the comment with which every statement of a run begins. It finds them in
+    """Return the comment with which every statement of a run begins. Asgard finds them by it in
     `system.runtime.queries`."""
     return f"/* asgard run {run_id} */"

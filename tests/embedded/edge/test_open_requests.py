@@ -78,7 +78,7 @@ async def test_the_open_streams_of_a_caller_are_limited(clients) -> None:
     async with idle_streams(one, MOST) as streams:
         refused = await one.get("/idle")
         assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
-        assert f"{MOST} open requests (MAX_OPEN_REQUESTS)" in refused.json()["detail"]
+        assert f"{MOST} open requests, the maximum (MAX_OPEN_REQUESTS)" in refused.json()["detail"]
         assert (await two.post("/body", content=b"two")).json() == 3
         await streams.aclose()
 

@@ -376,7 +376,7 @@ async def test_a_table_of_a_version_that_cannot_be_written_is_refused(
     await harness.lakehouse.catalog.run(create)
     run = await harness.build(base, "SELECT 1 AS a")
     assert run.failure is not None
-    assert f"gold.{base} has Iceberg's format version 3" in run.failure.message
+    assert f"gold.{base} uses Iceberg format version 3" in run.failure.message
     assert await harness.lakehouse.catalog.drop_table(f"gold.{base}")
     await harness.built(base, "SELECT 1 AS a")
 

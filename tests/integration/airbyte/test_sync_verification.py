@@ -150,7 +150,7 @@ async def test_rows_are_counted_in_the_files(
     )
     assert run.engine["rows_synced"] == 20
     warnings = [event.message for event in run.events if event.type == "Warning"]
-    assert warnings == ["Airbyte reports 20 rows, but its files have 17."]
+    assert warnings == ["Airbyte reports 20 rows, but the new files contain only 17."]
     _, last, _ = await harness.service.last_sync(toy.ingestion.id)
     assert last is not None
     assert last.output == run.output

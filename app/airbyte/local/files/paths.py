@@ -126,8 +126,9 @@ def _allowed(path: Path, shown: str, roots: Sequence[Path], home: Path) -> Path:
     above = [root for root in roots if _is_below(resolved, root)]
     if above and all(_is_hidden(resolved, root) for root in above):
         raise PathRefused(
-            f"{shown} is a hidden file, or in a hidden folder. Such files often hold secrets.",
-            hint="Copy it to a name that does not begin with a dot.",
+            f"{shown} is hidden or in a hidden folder: expected a path without hidden names. "
+            "Hidden files often hold secrets.",
+            hint="Copy it to a path in which no file or folder name begins with a dot.",
         )
     if private or not above:
         raise PathRefused(
