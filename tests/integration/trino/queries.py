@@ -11,6 +11,6 @@ async def states(trino: Trino, run: Run, verb: str = "") -> list[str]:
     rows = await asyncio.to_thread(
         trino.execute,
         "SELECT state FROM system.runtime.queries "
-        f"WHERE query LIKE '%asgard run ' || '{run.run_id}%{verb}%'",
+        f"WHERE query LIKE '/* asgard run {run.run_id} */%{verb}%'",
     )
     return sorted(str(row[0]) for row in rows)

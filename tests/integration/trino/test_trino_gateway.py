@@ -319,8 +319,8 @@ def test_the_script_creates_the_schemas(production: Settings, trino: Trino) -> N
 
 def _states(trino: Trino, run_id: str, verb: str = "") -> list[str]:
     rows = trino.execute(
-        "SELECT state FROM system.runtime.queries WHERE query LIKE '%asgard run ' || "
-        f"'{run_id}%{verb}%'"
+        "SELECT state FROM system.runtime.queries "
+        f"WHERE query LIKE '/* asgard run {run_id} */%{verb}%'"
     )
     return [str(row[0]) for row in rows]
 
