@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.errors import AsgardError, SqlRefused
+from app.errors import AsgardError, SqlNotParsed
 from app.processes.worker_main import Emit, Handler, Message, serve
 from app.sql import rewrite
 from app.sql.dialects import DIALECTS
@@ -71,7 +71,7 @@ def _answering(handler: Callable[[Message], Any], cpu_seconds: float) -> Handler
         except Exception:  # noqa: BLE001
             # The parser raises errors of any kind for texts that its authors did not think of.
             traceback.print_exc()
-            return {"refused": SqlRefused(UNREADABLE, hint=UNREADABLE_HINT).to_json()}
+            return {"refused": SqlNotParsed(UNREADABLE, hint=UNREADABLE_HINT).to_json()}
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
 

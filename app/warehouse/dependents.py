@@ -19,6 +19,7 @@ from app.errors import (
     EngineUnreachable,
     InvalidRequest,
     NotSupported,
+    SqlNotParsed,
 )
 from app.failure import FailureCause
 from app.lakehouse.catalog import RUN_ID_PROPERTY, if_readable
@@ -160,6 +161,8 @@ class DependentViews:
         planned. Return None if the view keeps its columns or was already invalid on `previous`."""
         try:
             query = await self._query(view, below, current)
+        except SqlNotParsed:
+            return UNREADABLE  # The engine may read it all the same.
         except (InvalidRequest, NotSupported) as error:
             return error.detail if await self._is_valid(view, below, previous) else None
         if await _same(view.columns, query.columns):
