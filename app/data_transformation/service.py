@@ -122,7 +122,7 @@ class SparkService:
         requested = None if status_filter is None else _state(status_filter)
         page = await self._runs.list(
             kind=RunKind.SPARK,
-            condition=lambda run: requested in {None, SparkState.of(run)},
+            condition=(lambda run: SparkState.of(run) is requested) if requested else None,
             limit=limit,
         )
         return list(page.runs), page.total_count
