@@ -14,11 +14,10 @@ from app.lakehouse.bronze.manifests import (
     BronzeManifests,
     Manifest,
     Pending,
-    SyncCommit,
     VersionedManifest,
     total_rows,
 )
-from app.lakehouse.outputs import RunOutput, StreamOutput
+from app.lakehouse.outputs import StreamOutput
 from app.runs.handler import RunControl, RunResult
 from app.runs.model import RunInput
 
@@ -231,21 +230,5 @@ def outcome_of(
     manifest: Manifest, run_id: str, inputs: tuple[RunInput, ...] | None = None
 ) -> RunResult:
     """Returns the result of a committed sync, from the manifest alone."""
-    commit = manifest.commit_of(run_id)
-    if commit is None:
-        raise ValueError(f"the sync {run_id} did not commit")
-    output = _output_of(manifest, commit)
+    output = manifest.output_of(run_id)
     return RunResult(output=output, inputs=inputs, engine_state="succeeded")
-
-
-def _output_of(manifest: Manifest, commit: SyncCommit) -> RunOutput:
-    streams = commit.streams
-    current = [file for stream in streams for file in manifest.streams[stream.path].files]
-    return RunOutput(
-        table=f"ingestion/{manifest.ingestion_id}",
-        rows=total_rows(current),
-        rows_written=total_rows(streams),
-        bytes=sum(stream.bytes for stream in streams),
-        files=sum(len(stream.files) for stream in streams),
-        streams=streams,
-    )

@@ -13,7 +13,6 @@ from app.airbyte.remote.mapping import AirbyteJob, JobStatus, job_of
 from app.airbyte.remote.verification import (
     SyncRefused,
     files_damaged,
-    output_of,
     reported_by,
     rows_missing,
     warn_of_missing_rows,
@@ -204,7 +203,7 @@ class AirbyteJobs:
             manifest = await retry_while_unreachable(
                 lambda: self._record(ingestion, job, run_id), "recording a sync's files"
             )
-            output = output_of(manifest, run_id)
+            output = manifest.output_of(run_id)
         return RunResult(
             output=output, inputs=inputs, engine=reported_by(job), engine_state=job.status
         )

@@ -56,22 +56,6 @@ def reported_by(job: AirbyteJob) -> dict[str, int | None]:
     return {"rows_synced": job.rows, "bytes_synced": job.bytes}
 
 
-def output_of(manifest: Manifest, run_id: str) -> RunOutput:
-    """Returns the output of a recorded run, as counted in its files."""
-    commit = manifest.commit_of(run_id)
-    if commit is None:
-        raise ValueError(f"the sync {run_id} was not recorded")
-    streams = commit.streams
-    return RunOutput(
-        table=f"ingestion/{manifest.ingestion_id}",
-        rows=total_rows(f for s in streams for f in manifest.streams[s.path].files),
-        rows_written=total_rows(streams),
-        bytes=sum(s.bytes for s in streams),
-        files=sum(len(stream.files) for stream in streams),
-        streams=streams,
-    )
-
-
 async def warn_of_missing_rows(
     job: AirbyteJob, output: RunOutput | None, control: RunControl
 ) -> None:

@@ -17,7 +17,7 @@ from app.concurrency.uninterrupted import uninterrupted
 from app.errors import Conflict, EngineFailed
 from app.frozen import Frozen
 from app.json_text import JsonText
-from app.lakehouse.outputs import StreamOutput
+from app.lakehouse.outputs import RunOutput, StreamOutput
 from app.stored_json import stored_json
 
 if TYPE_CHECKING:
@@ -102,6 +102,22 @@ class Manifest(Frozen):
 
     def commit_of(self, run_id: str) -> SyncCommit | None:
         return next((c for c in reversed(self.commits) if c.run_id == run_id), None)
+
+    def output_of(self, run_id: str) -> RunOutput:
+        """Return the output of a recorded sync, as counted in its files. Raises `ValueError` if it
+        was not recorded."""
+        commit = self.commit_of(run_id)
+        if commit is None:
+            raise ValueError(f"the sync {run_id} was not recorded")
+        streams = commit.streams
+        return RunOutput(
+            table=f"ingestion/{self.ingestion_id}",
+            rows=total_rows(file for s in streams for file in self.streams[s.path].files),
+            rows_written=total_rows(streams),
+            bytes=sum(stream.bytes for stream in streams),
+            files=sum(len(stream.files) for stream in streams),
+            streams=streams,
+        )
 
     def named_keys(self) -> frozenset[str]:
         files = [file for stream in self.streams.values() for file in stream.files]
