@@ -165,13 +165,14 @@ class SparkConnectEngine:
         """Publish the rows. Repeat this if another writer came first: they do not depend on it."""
 
         async def publish() -> RunOutput:
-            base = ExpectedSnapshot.of(await self._catalog.table(job.destination))
+            base = None
+            if job.write_mode is not WriteMode.APPEND:
+                base = ExpectedSnapshot.of(await self._catalog.table(job.destination))
             await control.fence()  # the other writer may have replaced this run
             return await self._publishers.publish(
                 self._folders.folder_of(worker),
                 job.destination,
                 job.run_id,
-                append=job.write_mode is WriteMode.APPEND,
                 base=base,
             )
 

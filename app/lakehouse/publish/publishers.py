@@ -54,11 +54,11 @@ class Publishers:
         table: str,
         run_id: str,
         *,
-        append: bool,
+        base: ExpectedSnapshot | None,
         add_columns: bool = False,
-        base: ExpectedSnapshot,
     ) -> RunOutput:
-        """Commit the rows that a worker has written into its `folder`.
+        """Commit the rows that a worker has written into its `folder`. They replace the table in
+        the state `base`. Without it, they are appended.
 
         Raises:
             EngineFailed: nothing was published. With `changed_table`, another writer came first.
@@ -69,9 +69,8 @@ class Publishers:
             "run_id": run_id,
             "table": table,
             "folder": str(folder),
-            "append": append,
             "add_columns": add_columns,
-            "base": asdict(base),
+            "base": asdict(base) if base else None,
         }
         async with self._pool.acquire() as publisher:
             try:

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 def _publish(lake: Lake, catalog: RestCatalog, message: dict[str, Any], _: Emit) -> dict[str, Any]:
-    """Handle `{run_id, table, folder, append, add_columns, base}`. `append` adds the rows.
-    Otherwise they replace the table's rows, but only in the state `base` (`{snapshot_id}`)."""
+    """Handle `{run_id, table, folder, add_columns, base}`. The rows replace those of the table, but
+    only in the state `base` (`{snapshot_id}`). Without it, they are appended."""
     table, run_id = message["table"], message["run_id"]
     with open_result(Path(message["folder"])) as reader, lake_errors(), span("commit"):
-        if message["append"]:
+        if message["base"] is None:
             add_columns = message["add_columns"]
             published = append_table(catalog, table, reader, run_id=run_id, add_columns=add_columns)
         else:

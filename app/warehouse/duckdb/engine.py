@@ -268,9 +268,8 @@ class DuckDbEngine:
                 self._workers.folder_of(worker),
                 spec.table,
                 control.run.run_id,
-                append=adds and spec.strategy is IncrementalStrategy.APPEND,
+                base=None if adds and spec.strategy is IncrementalStrategy.APPEND else base,
                 add_columns=True,
-                base=base,
             )
 
         return await self._publishers.repeat_if_stale(send_and_publish)
