@@ -16,7 +16,7 @@ class Technology:
     name: str
     selected_by: tuple[str, ...]
     workers_connect: bool = True
-    """Whether workers of the gateway connect to the lake or to the engine. If so, the sandbox must
+    """Whether workers of the gateway connect to the lake or to an engine. If so, the sandbox must
     limit their network."""
 
 

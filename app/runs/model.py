@@ -1,7 +1,7 @@
 """The model of a run, shared by all engines."""
 
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, assert_never
 
 from pydantic import Field
@@ -18,6 +18,14 @@ class RunKind(StrEnum):
     DATA_PRODUCT = "data_product"
 
 
+class RunPhase(Enum):
+    """What the supervisor has to know of a state."""
+
+    WAITING = "waiting"
+    EXECUTING = "executing"
+    ENDED = "ended"
+
+
 class RunState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
@@ -28,32 +36,26 @@ class RunState(StrEnum):
     @property
     def is_waiting(self) -> bool:
         """Whether the run has not begun, so that any replica may begin it."""
-        match self:
-            case RunState.QUEUED:
-                return True
-            case RunState.RUNNING | RunState.SUCCEEDED | RunState.FAILED | RunState.CANCELLED:
-                return False
-            case unknown:
-                assert_never(unknown)
+        return self._phase is RunPhase.WAITING
 
     @property
     def is_executing(self) -> bool:
         """Whether an engine may be working for the run, and writing."""
-        match self:
-            case RunState.RUNNING:
-                return True
-            case RunState.QUEUED | RunState.SUCCEEDED | RunState.FAILED | RunState.CANCELLED:
-                return False
-            case unknown:
-                assert_never(unknown)
+        return self._phase is RunPhase.EXECUTING
 
     @property
     def is_terminal(self) -> bool:
+        return self._phase is RunPhase.ENDED
+
+    @property
+    def _phase(self) -> RunPhase:
         match self:
-            case RunState.QUEUED | RunState.RUNNING:
-                return False
+            case RunState.QUEUED:
+                return RunPhase.WAITING
+            case RunState.RUNNING:
+                return RunPhase.EXECUTING
             case RunState.SUCCEEDED | RunState.FAILED | RunState.CANCELLED:
-                return True
+                return RunPhase.ENDED
             case unknown:
                 assert_never(unknown)
 
