@@ -329,12 +329,17 @@ class EmbeddedLakehouse:
         await child.terminate(seaweedfs.STOP_GRACE)
 
     async def _end_when_mute(self, child: ChildProcess) -> None:
-        """Restart a SeaweedFS that has stopped answering without ending, which happens."""
-        patience, answered = self._patience, time.monotonic()
-        while time.monotonic() - answered < patience.mute_for:
+        """Restart a SeaweedFS that has stopped answering without ending, which happens. Time in
+        which this process itself stood still is not counted: nobody was asked then."""
+        patience, silent_for = self._patience, 0.0
+        while silent_for < patience.mute_for:
             await asyncio.sleep(patience.mute_poll)
+            asked = time.monotonic()
             if await self.healthy():
-                answered = time.monotonic()
+                silent_for = 0.0
+            else:
+                waited = min(time.monotonic() - asked, HEALTH_TIMEOUT)
+                silent_for += patience.mute_poll + waited
         log.error("SeaweedFS has not answered for %.0f s: restarting it", patience.mute_for)
         child.kill()
 

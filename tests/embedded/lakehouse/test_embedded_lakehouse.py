@@ -142,6 +142,19 @@ async def test_a_seaweedfs_that_stops_answering_is_restarted(tmp_path):
         await assert_data_is_there(lakehouse)
 
 
+async def test_a_gateway_that_stood_still_does_not_take_its_own_silence_for_seaweedfs(tmp_path):
+    async with opened(tmp_path, Patience(mute_for=5.5, mute_poll=0.5)) as lakehouse:
+        pid = lakehouse.pid
+        assert await lakehouse.healthy()
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(6)  # noqa: ASYNC251 -- the whole process stands still
+        assert not await lakehouse.healthy()
+        os.kill(pid, signal.SIGCONT)
+        await until(lakehouse.healthy, 20)
+        assert lakehouse.pid == pid
+        assert lakehouse.restarts == 0
+
+
 async def test_a_seaweedfs_that_hangs_while_starting_is_restarted(tmp_path):
     lakehouse = opened(tmp_path, Patience(ready_within=8))
     opening = asyncio.create_task(lakehouse.__aenter__())
