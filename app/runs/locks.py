@@ -37,15 +37,15 @@ class _Queue:
 
 
 class TargetLocks:
-    """`is_behind(run, fresh)` returns whether another replica has an earlier run queued for the
-    same target. `fresh` asks S3 instead of using the last poll."""
+    """`is_behind(run)` returns whether another replica has an earlier run queued for the same
+    target."""
 
     def __init__(
         self,
         store: "ObjectStore",
         runs: RunStore,
         owner: str,
-        is_behind: Callable[[Run, bool], Awaitable[bool]],
+        is_behind: Callable[[Run], Awaitable[bool]],
     ) -> None:
         self._store = store
         self._runs = runs
@@ -59,7 +59,7 @@ class TargetLocks:
         queue = self._queues.setdefault(run.target, _Queue())
         ticket = (run.created_at, run.run_id)
         insort(queue.waiting, ticket)
-        waited, yields_until = False, None
+        yields_until = None
         delays, blocker = backoff_delays(FIRST_POLL, LONGEST_POLL), ""
         try:
             while True:
@@ -73,7 +73,7 @@ class TargetLocks:
                     queue.holder = run.run_id
                     yields_until = yields_until or time.monotonic() + YIELD_TO_EARLIER
                     yields = time.monotonic() < yields_until
-                    obstacle = await self._try_acquire(run, yields, waited)
+                    obstacle = await self._try_acquire(run, yields)
                     if obstacle is None:
                         return
                     if obstacle:
@@ -89,7 +89,6 @@ class TargetLocks:
                     if behind or queue.waiting[0] != ticket:
                         # Other runs have seen the queue as held.
                         queue.notifier.notify()
-                waited = True
                 await wait_within(changed, pause)
         finally:
             queue.waiting.remove(ticket)
@@ -126,16 +125,16 @@ class TargetLocks:
         if queue.holder is None and not queue.waiting:
             del self._queues[run.target]
 
-    async def _try_acquire(self, run: Run, yields: bool, waited: bool) -> str | None:
+    async def _try_acquire(self, run: Run, yields: bool) -> str | None:
         """Return None if acquired. Otherwise return the id of the run that holds the lock, or ""
         for another obstacle or an error."""
         try:
-            return await self._try_acquire_once(run, yields, waited)
+            return await self._try_acquire_once(run, yields)
         except EngineUnreachable as error:
             log.warning("lock_unreachable", target=run.target, error=error.detail)
             return ""
 
-    async def _try_acquire_once(self, run: Run, yields: bool, waited: bool) -> str | None:
+    async def _try_acquire_once(self, run: Run, yields: bool) -> str | None:
         from app.lakehouse.storage import PreconditionFailed
 
         key, body = _key(run.target), self._body(run)
@@ -146,8 +145,7 @@ class TargetLocks:
             stored = await self._runs.load(holder) if holder else None
             if stored is not None and not stored.run.state.is_terminal:
                 return holder
-            # It is free. A run that has waited has competitors, which justifies a listing.
-            if yields and await self._is_behind(run, waited):
+            if yields and await self._is_behind(run):
                 return ""
         try:
             if existing is None:

@@ -43,26 +43,16 @@ class OpenRuns:
             for other in (await self.all()).values()
         )
 
-    async def is_behind(self, run: Run, fresh: bool) -> bool:
-        """Return whether another replica has an earlier run waiting for the same target. With
-        `fresh`, list the runs now. Otherwise use the last poll, and read only the runs to wait for
-        again."""
-        candidates = await self.stored() if fresh else self.foreign
-        earlier = [
-            run_id
-            for run_id, other in candidates.items()
-            if other.run.target == run.target
+    async def is_behind(self, run: Run) -> bool:
+        """Return whether another replica has an earlier run waiting for the same target, as S3 has
+        it now: the last poll may be older than a run that its caller already knows to be
+        accepted."""
+        return any(
+            other.run.target == run.target
             and position(other.run) < position(run)
             and self._waits_elsewhere(other.run)
-        ]
-        if fresh:
-            return bool(earlier)
-        for run_id in earlier:
-            stored = await self._runs.load(run_id)
-            if stored is not None and self._waits_elsewhere(stored.run):
-                return True
-            self.foreign.pop(run_id, None)
-        return False
+            for other in (await self.stored()).values()
+        )
 
     def counts(self) -> dict[tuple[RunKind, RunState], int]:
         """Return the number of runs that this process owns, for gauges."""
