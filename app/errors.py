@@ -287,7 +287,8 @@ class MethodNotAllowed(AsgardError):
 
 
 class Conflict(AsgardError):
-    """The request conflicts with an existing resource or run. `conflicting_id` names it."""
+    """The request conflicts with an existing resource or run. `conflicting_id` or `ids` names it,
+    if it has an id."""
 
     status = 409
     problem = "conflict"

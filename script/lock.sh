@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Pins every dependency with its hashes. The files name no index, so any mirror can serve them.
+# Pins every dependency of the gateway with its hashes. The files name no index, so any mirror can serve them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [[ "${1:-}" == "--help" ]]; then sed -n '2s/^# //p' "$0"; exit 0; fi

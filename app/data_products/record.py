@@ -67,7 +67,8 @@ class ProductStatus(StrEnum):
 
     @classmethod
     def after(cls, run: Run | None, built_before: bool) -> "ProductStatus":
-        """Return the status after the newest run. A cancelled run restores the status before it."""
+        """Return the status after the newest run. A cancelled run does not count: the
+        product is active if an earlier run built its table."""
         match run.state if run else None:
             case None:
                 return cls.CREATED

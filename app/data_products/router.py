@@ -118,7 +118,7 @@ async def update_data_product(
     caller: CallerDep,
     version: VersionDep,
 ) -> ProductView:
-    """Changes the fields in the body. Once its table has been built, a data product can be
+    """Changes the fields in the body. Once a run has used its table, a data product can be
     renamed only to a name that maps to the same table."""
     product = await service.update(product_id, body, caller, version)
     return _view(product, response)

@@ -132,7 +132,7 @@ class DataProductService:
         expected_version: int | None,
     ) -> Product:
         """Change a product. A new query is checked now and built by the next run. A new name also
-        renames the table before its first build, but not later, since a table may have readers."""
+        renames the table before its first run, but not later, since a table may have readers."""
         current = await self.get(product_id)
         update = change.changes()
         if "sql_query" in update:
