@@ -87,14 +87,16 @@ async def open_context(
         spark = spark_engine(foundation)
         warehouse = sql_engine(foundation)
         sources = SourceResolver(store, manifests)
-        models = ModelRunHandler(warehouse, catalog)
+        products = RecordTable(records, "data_products", ProductDoc, key=lambda doc: doc.table)
+        transformations = RecordTable(
+            records, "transformations", TransformationDoc, key=lambda doc: doc.table
+        )
         handlers: dict[RunKind, RunHandler] = {
             RunKind.INGESTION: IngestionRunHandler(ingestion),
             RunKind.SPARK: SparkRunHandler(spark, catalog, sources, warehouse),
-            RunKind.DBT: models,
-            RunKind.DATA_PRODUCT: models,
+            RunKind.DBT: ModelRunHandler(warehouse, catalog, transformations),
+            RunKind.DATA_PRODUCT: ModelRunHandler(warehouse, catalog, products),
         }
-        products = RecordTable(records, "data_products", ProductDoc, key=lambda doc: doc.table)
         observers: list[Observer] = [partial(count_ended_run, metrics)]
         runs = RunService(
             store=store,
@@ -119,9 +121,7 @@ async def open_context(
             profiles_dir=settings.profiles_dir,
         )
         dbt = DbtService(
-            records=RecordTable(
-                records, "transformations", TransformationDoc, key=lambda doc: doc.table
-            ),
+            records=transformations,
             runs=runs,
             sql_guard=sql_guard,
             engine=warehouse,

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, assert_never
 
-from app.frozen import Frozen
 from app.runs.model import Run, RunState
+from app.warehouse.definitions import Definition
 
 
 class DataProductType(StrEnum):
@@ -84,7 +84,7 @@ class ProductStatus(StrEnum):
                 assert_never(unknown)
 
 
-class ProductDoc(Frozen):
+class ProductDoc(Definition):
     """`sql_query` is the client's text, `guarded_sql` the canonical SQL that passed the guard."""
 
     name: str

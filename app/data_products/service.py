@@ -34,6 +34,7 @@ from app.runs.service import RunService
 from app.runs.submission import RunRequest, Submission
 from app.sql.client import SqlGuardClient
 from app.sql.model import GuardedQuery
+from app.warehouse.definitions import delete_with_table, refuse_deleting
 from app.warehouse.engine import ModelSpec, Preview, SqlEngine
 
 
@@ -139,10 +140,13 @@ class DataProductService:
             update["guarded_sql"] = (await self._check_query(update["sql_query"])).sql
         if "name" in update:
             update["table_name"] = table_name(update["name"])
-            if update["table_name"] != current.record.doc.table_name:
-                await self._refuse_rename(current)
+        before = current.record
+        moves = update.get("table_name", before.doc.table_name) != before.doc.table_name
+        if moves:
+            await self._refuse_rename(before)
 
         def changed(doc: ProductDoc) -> ProductDoc:
+            refuse_deleting(doc)
             return doc.model_copy(update=_with_stored_secrets(update, doc))
 
         record = await self._records.update(
@@ -152,25 +156,40 @@ class DataProductService:
             expected_version,
             check=lambda doc, products: refuse_same_table(doc, product_id, products),
         )
+        if moves:
+            await self._undo_unless_unused(record, before, caller)
         self._on_change()
         return Product(record, current.status, current.last_run)
 
     async def delete(
         self, product_id: str, caller: Caller, *, drop_table: bool, expected_version: int | None
     ) -> None:
-        """Delete the table first: a product whose table is gone can be deleted again, but a table
-        whose product is gone has no owner."""
+        """Delete a product, with its table or without it. Raises `Conflict` while a run builds
+        it."""
         record = await self._record(product_id)
         refuse_version(record, expected_version)
-        await self._refuse_running(product_id)
+
+        async def refuse_running() -> None:
+            await self._refuse_running(product_id)
+
         if drop_table:
-            await self._catalog.drop_table(record.doc.table)
-        await self._records.delete(product_id, caller, expected_version)
+            await delete_with_table(
+                self._records,
+                product_id,
+                caller,
+                expected_version,
+                refuse_running=refuse_running,
+                drop=self._catalog.drop_table,
+            )
+        else:
+            await refuse_running()
+            await self._records.delete(product_id, caller, expected_version)
         self._on_change()
 
     async def run(self, product_id: str, submission: Submission) -> tuple[Product, Run, Claim]:
         """Build the table. A request joins a current run of the same product in the same state."""
         record = await self._record(product_id)
+        refuse_deleting(record.doc)
         spec = model_spec(record, (await self._sql_guard.check_query(record.doc.sql_query)).sql)
         work = spec.model_dump(mode="json")
         request = RunRequest(
@@ -281,15 +300,27 @@ class DataProductService:
                 conflicting_id=run.run_id,
             )
 
-    async def _refuse_rename(self, product: Product) -> None:
-        await self._refuse_running(product.record.id)
-        table = product.record.doc.table
-        if product.last_run is not None:
+    async def _refuse_rename(self, record: ProductRecord) -> None:
+        await self._refuse_running(record.id)
+        last_run = (await self._runs.latest([record.id])).get(record.id)
+        if last_run is not None:
             raise Conflict(
-                f"The new name would change the table, but a run has already used {table}.",
+                "The new name would change the table, but a run has already used "
+                f"{record.doc.table}.",
                 hint="Create a new data product, or choose a name that maps to the same table.",
-                conflicting_id=product.last_run.run_id,
+                conflicting_id=last_run.run_id,
             )
+
+    async def _undo_unless_unused(
+        self, renamed: ProductRecord, before: ProductRecord, caller: Caller
+    ) -> None:
+        """Refuse a rename after all if a run began before it was recorded. One that begins later
+        fails (`require_definition`)."""
+        try:
+            await self._refuse_rename(before)
+        except Conflict:
+            await self._records.update(renamed.id, lambda _: before.doc, caller, renamed.version)
+            raise
 
 
 def _with_stored_secrets(update: Mapping[str, Any], doc: ProductDoc) -> dict[str, Any]:

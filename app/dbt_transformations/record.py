@@ -6,9 +6,9 @@ from enum import StrEnum
 from typing import assert_never
 from uuid import NAMESPACE_URL, uuid5
 
-from app.frozen import Frozen
 from app.lakehouse.records.state import Record
 from app.runs.model import Run, RunState
+from app.warehouse.definitions import Definition
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 
 PRODUCT_PREFIX = "dp_"
@@ -40,7 +40,7 @@ class TransformationStatus(StrEnum):
                 assert_never(unknown)
 
 
-class TransformationDoc(Frozen):
+class TransformationDoc(Definition):
     """`sql_query` is the client's text, `guarded_sql` the canonical SQL that passed the guard."""
 
     name: str

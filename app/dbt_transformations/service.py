@@ -36,6 +36,7 @@ from app.runs.submission import RunRequest, Submission
 from app.sql.client import SqlGuardClient
 from app.warehouse.checks import check_key
 from app.warehouse.dbt.project import DbtProject
+from app.warehouse.definitions import delete_with_table, refuse_deleting
 from app.warehouse.engine import ModelSpec, SqlEngine
 
 RUNS_SHOWN = 20
@@ -106,6 +107,7 @@ class DbtService:
         self, record_id: str, submission: Submission, *, full_refresh: bool
     ) -> tuple[Transformation, Claim]:
         record = await self._record(record_id)
+        refuse_deleting(record.doc)
         spec = record.doc.model(full_refresh=full_refresh)
         run, claim = await self._runs.submit(_run_request(record.id, spec), submission)
         return Transformation(record, run), claim
@@ -128,19 +130,30 @@ class DbtService:
         return Transformation(record, next(iter(page.runs), None)), compiled, page.runs
 
     async def delete(self, record_id: str, caller: Caller, *, drop_table: bool) -> None:
-        """Delete the table first: a record whose table is gone can be deleted again."""
-        record = await self._record(record_id)
-        if run := await self._runs.using(record_id):
-            raise Conflict(
-                f"Run {run.run_id} is building this transformation.",
-                hint="Wait for it to end, or cancel it.",
-                conflicting_id=run.run_id,
-            )
-        if drop_table:
+        """Delete a transformation, with its table or view or without it. Raises `Conflict` while a
+        run builds it."""
+        await self._record(record_id)
+
+        async def refuse_running() -> None:
+            if run := await self._runs.using(record_id):
+                raise Conflict(
+                    f"Run {run.run_id} is building this transformation.",
+                    hint="Wait for it to end, or cancel it.",
+                    conflicting_id=run.run_id,
+                )
+
+        async def drop(table: str) -> None:
             # Whichever exists: a run that was to change the kind may have failed.
-            await self._catalog.drop_view(record.doc.table)
-            await self._catalog.drop_table(record.doc.table)
-        await self._records.delete(record_id, caller)
+            await self._catalog.drop_view(table)
+            await self._catalog.drop_table(table)
+
+        if drop_table:
+            await delete_with_table(
+                self._records, record_id, caller, None, refuse_running=refuse_running, drop=drop
+            )
+        else:
+            await refuse_running()
+            await self._records.delete(record_id, caller)
         self._project.changed()
 
     async def validate(self, sql: str) -> Validation:
@@ -250,6 +263,10 @@ class DbtService:
                         conflicting_id=other.id,
                     )
 
+        def replaced(former: TransformationDoc) -> TransformationDoc:
+            refuse_deleting(former)
+            return doc
+
         while True:
             if await self._records.get(record_id) is None:
                 try:
@@ -260,7 +277,7 @@ class DbtService:
                     if conflict.members.get("conflicting_id") != record_id:
                         raise
             try:
-                return await self._records.update(record_id, lambda _: doc, caller, check=check)
+                return await self._records.update(record_id, replaced, caller, check=check)
             except NotFound:
                 continue  # deleted in this very moment: insert it again
 

@@ -54,10 +54,12 @@ class WarehouseHarness:
     def target(self) -> ProjectTarget:
         return project_target(self.lakehouse.settings, self.lakehouse.lake)
 
-    def apart(self, home: Path) -> "WarehouseHarness":
-        """Return the same engine with transformations and a project of its own."""
-        service, project = _service(self.lakehouse, self.engine, self.runs, self.sql_guard, home)
-        return replace(self, service=service, project=project)
+    @asynccontextmanager
+    async def apart(self, home: Path) -> AsyncIterator["WarehouseHarness"]:
+        """Yield the same engine with runs, transformations and a project of its own."""
+        async with _serving(self.lakehouse, self.engine, self.sql_guard, home) as serving:
+            runs, service, project = serving
+            yield replace(self, runs=runs, service=service, project=project)
 
     async def start(self, name: str, sql: str, **more: Any) -> Run:
         spec = ModelSpec(schema_name="gold", name=name, sql=sql, **more)
@@ -105,25 +107,17 @@ class WarehouseHarness:
 
 @asynccontextmanager
 async def warehouse_harness(lakehouse: Lakehouse, home: Path) -> AsyncIterator[WarehouseHarness]:
-    lake, catalog, store = lakehouse.lake, lakehouse.catalog, lakehouse.store
-    sql_guard = SqlGuardClient(SqlPolicy(bucket=lake.s3.bucket), log_path=home / "sql-guard.log")
+    policy = SqlPolicy(bucket=lakehouse.lake.s3.bucket)
+    sql_guard = SqlGuardClient(policy, log_path=home / "sql-guard.log")
     metrics = Metrics()
     created = _engine(lakehouse, sql_guard, home, Telemetry(metrics))
     engine = created.engine
-    runs = RunService(
-        store=store,
-        catalog=catalog,
-        settings=lakehouse.settings,
-        handlers={RunKind.DBT: ModelRunHandler(engine, catalog)},
-    )
-    service, project = _service(lakehouse, engine, runs, sql_guard, home)
-    await runs.open()
     try:
-        await created.warm()
-        await catalog.run(_make_numbers)
-        yield WarehouseHarness(lakehouse, engine, runs, sql_guard, service, project, metrics)
+        async with _serving(lakehouse, engine, sql_guard, home) as (runs, service, project):
+            await created.warm()
+            await lakehouse.catalog.run(_make_numbers)
+            yield WarehouseHarness(lakehouse, engine, runs, sql_guard, service, project, metrics)
     finally:
-        await runs.close()
         await created.close()
         await sql_guard.close()
 
@@ -155,10 +149,20 @@ def _engine(
     return sql_adapter(settings).create(surroundings)  # type: ignore[arg-type]
 
 
-def _service(
-    lakehouse: Lakehouse, engine: SqlEngine, runs: RunService, sql_guard: SqlGuardClient, home: Path
-) -> tuple[DbtService, DbtProject]:
+@asynccontextmanager
+async def _serving(
+    lakehouse: Lakehouse, engine: SqlEngine, sql_guard: SqlGuardClient, home: Path
+) -> AsyncIterator[tuple[RunService, DbtService, DbtProject]]:
     catalog, folder = lakehouse.catalog, home / "dbt"
+    records = RecordTable(
+        catalog, unique("transformations"), TransformationDoc, key=lambda doc: doc.table
+    )
+    runs = RunService(
+        store=lakehouse.store,
+        catalog=catalog,
+        settings=lakehouse.settings,
+        handlers={RunKind.DBT: ModelRunHandler(engine, catalog, records)},
+    )
     target = project_target(lakehouse.settings, lakehouse.lake)
     project = DbtProject(
         lake=lakehouse.lake,
@@ -168,9 +172,7 @@ def _service(
         profiles_dir=folder,
     )
     service = DbtService(
-        records=RecordTable(
-            catalog, unique("transformations"), TransformationDoc, key=lambda doc: doc.table
-        ),
+        records=records,
         runs=runs,
         sql_guard=sql_guard,
         engine=engine,
@@ -178,7 +180,11 @@ def _service(
         project=project,
     )
     project.follow(service.models)
-    return service, project
+    await runs.open()
+    try:
+        yield runs, service, project
+    finally:
+        await runs.close()
 
 
 def _make_numbers(catalog: Any) -> None:

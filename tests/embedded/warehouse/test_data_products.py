@@ -8,11 +8,14 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from app.caller import Caller
+from app.caller import ANONYMOUS, Caller
 from app.data_products import views
 from app.data_products.metadata import masked_metadata
 from app.data_products.record import ProductDoc
+from app.failure import FailureCause
 from app.lakehouse.records.table import RecordTable
+from app.runs.model import RunKind
+from app.runs.submission import RunRequest, Submission
 from tests.patience import until
 
 if TYPE_CHECKING:
@@ -258,6 +261,71 @@ async def test_a_rename_moves_the_table_only_before_the_first_run(api: httpx.Asy
     assert "a run has already used gold.dp_second_name" in late.json()["detail"]
     same = await api.put(path, json={"name": "SECOND name"})
     assert (same.json()["name"], same.json()["table_name"]) == ("SECOND name", "dp_second_name")
+
+
+async def test_a_run_that_begins_while_a_rename_is_recorded_undoes_it(
+    api: httpx.AsyncClient, lakehouse: "Lakehouse", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product = await create(api, "Raced Name")
+    path = f"/data-products/{product['id']}"
+    records: Any = api._transport.app.state.context.data_products._records  # type: ignore[attr-defined]
+    update, runs = records.update, []
+
+    async def start_before(*args: Any, **more: Any) -> Any:
+        if not runs:
+            runs.append((await api.post(f"{path}/run", params={"wait_seconds": "60"})).json())
+        return await update(*args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "update", start_before)
+        refused = await api.put(path, json={"name": "Raced Elsewhere", "owner": "someone"})
+    assert refused.status_code == 409
+    assert refused.json()["conflicting_id"] == runs[0]["run"]["run_id"]
+    now = (await api.get(path)).json()
+    assert (now["name"], now["table_name"]) == ("Raced Name", "dp_raced_name")
+    assert (now["owner"], now["status"]) == ("analytics-team", "active")
+    assert await lakehouse.catalog.table("gold.dp_raced_name") is not None
+
+
+async def test_a_run_that_begins_after_a_rename_builds_no_table_of_the_former_name(
+    api: httpx.AsyncClient, lakehouse: "Lakehouse"
+) -> None:
+    product = await create(api, "Former Name")
+    runs = api._transport.app.state.context.runs  # type: ignore[attr-defined]
+    assert (
+        await api.put(f"/data-products/{product['id']}", json={"name": "Later Name"})
+    ).is_success
+    late = RunRequest(
+        kind=RunKind.DATA_PRODUCT, target="gold.dp_former_name", spec={}, subject_id=product["id"]
+    )
+    started = await runs.start(late, Submission(ANONYMOUS))
+    ended = await runs.wait(started.run.run_id, 60)
+    assert ended.failure is not None
+    assert ended.failure.cause is FailureCause.CANCELLED
+    assert await lakehouse.catalog.table("gold.dp_former_name") is None
+
+
+async def test_a_product_whose_table_is_being_dropped_cannot_be_changed_or_run(
+    api: httpx.AsyncClient, lakehouse: "Lakehouse", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product = await create(api, "Going Product")
+    path = f"/data-products/{product['id']}"
+    assert (await run(api, product))["status"] == "active"
+    catalog = api._transport.app.state.context.catalog  # type: ignore[attr-defined]
+    drop, refusals = catalog.drop_table, []
+
+    async def drop_meanwhile(table: str) -> bool:
+        refusals.append(await api.put(path, json={"owner": "someone"}))
+        refusals.append(await api.post(f"{path}/run"))
+        dropped: bool = await drop(table)
+        return dropped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog, "drop_table", drop_meanwhile)
+        deleted = await api.delete(path, params={"drop_table": "true"})
+    assert deleted.status_code == 204
+    assert [answer.status_code for answer in refusals] == [409, 409]
+    assert await lakehouse.catalog.table("gold.dp_going_product") is None
 
 
 async def test_a_run_builds_the_table_with_the_columns_of_a_product(

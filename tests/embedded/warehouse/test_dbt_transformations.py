@@ -279,52 +279,52 @@ async def test_silver_and_gold_are_listed_from_their_metadata(harness: Warehouse
 async def test_the_project_builds_by_hand_and_gives_the_same_rows(
     lakehouse: Lakehouse, harness: WarehouseHarness, tmp_path: Path
 ) -> None:
-    harness = harness.apart(tmp_path)
-    base, view, merged, appended, top = (
-        unique(n) for n in ("base", "view", "merged", "appended", "top")
-    )
-    key: dict[str, Any] = {"materialization": "incremental", "unique_key": ("digit",)}
-    await harness.transform(
-        base, "SELECT n % 3 AS digit, sum(n) AS total FROM silver.wh_numbers GROUP BY n % 3"
-    )
-    await harness.transform(
-        view,
-        f"SELECT digit, total / 2 AS half, 'it''s' AS word FROM gold.{base}",
-        materialization="view",
-    )
-    await harness.transform(merged, f"SELECT digit, half FROM gold.{view}", **key)
-    await harness.transform(
-        appended,
-        f"SELECT digit FROM gold.{base}",
-        incremental_strategy="delete_insert",
-        **key,
-    )
-    await harness.transform(
-        top, f"SELECT m.digit, m.half, v.word FROM gold.{merged} m JOIN gold.{view} v "
-        "ON m.digit = v.digit", description="Made of é, \"quotes\" and 'more'", tags=("t",)
-    )  # fmt: skip
-    tables = (base, merged, appended, top)
-    ours = {name: await harness.rows(name) for name in tables}
-    for name in tables:
-        await lakehouse.catalog.drop_table(f"gold.{name}")
-    await lakehouse.catalog.drop_view(f"gold.{view}")
+    async with harness.apart(tmp_path) as harness:
+        base, view, merged, appended, top = (
+            unique(n) for n in ("base", "view", "merged", "appended", "top")
+        )
+        key: dict[str, Any] = {"materialization": "incremental", "unique_key": ("digit",)}
+        await harness.transform(
+            base, "SELECT n % 3 AS digit, sum(n) AS total FROM silver.wh_numbers GROUP BY n % 3"
+        )
+        await harness.transform(
+            view,
+            f"SELECT digit, total / 2 AS half, 'it''s' AS word FROM gold.{base}",
+            materialization="view",
+        )
+        await harness.transform(merged, f"SELECT digit, half FROM gold.{view}", **key)
+        await harness.transform(
+            appended,
+            f"SELECT digit FROM gold.{base}",
+            incremental_strategy="delete_insert",
+            **key,
+        )
+        await harness.transform(
+            top, f"SELECT m.digit, m.half, v.word FROM gold.{merged} m JOIN gold.{view} v "
+            "ON m.digit = v.digit", description="Made of é, \"quotes\" and 'more'", tags=("t",)
+        )  # fmt: skip
+        tables = (base, merged, appended, top)
+        ours = {name: await harness.rows(name) for name in tables}
+        for name in tables:
+            await lakehouse.catalog.drop_table(f"gold.{name}")
+        await lakehouse.catalog.drop_view(f"gold.{view}")
 
-    await harness.project.open()
-    await harness.project.write()
-    folder = tmp_path / "dbt"
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert (folder / "profiles.yml").stat().st_mode & 0o777 == 0o600
-    for _ in range(2):
-        await dbt("build", folder)
+        await harness.project.open()
+        await harness.project.write()
+        folder = tmp_path / "dbt"
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert (folder / "profiles.yml").stat().st_mode & 0o777 == 0o600
+        for _ in range(2):
+            await dbt("build", folder)
+            assert {name: await harness.rows(name) for name in tables} == ours
+        await dbt("run", folder, "--full-refresh")
         assert {name: await harness.rows(name) for name in tables} == ours
-    await dbt("run", folder, "--full-refresh")
-    assert {name: await harness.rows(name) for name in tables} == ours
 
-    await harness.service.delete(transformation_id(top), ANONYMOUS, drop_table=True)
-    await harness.project.write()
-    assert not (folder / "models" / "gold" / f"{top}.sql").exists()
-    assert (folder / "models" / "gold" / f"{base}.sql").exists()
-    await harness.project.close()
+        await harness.service.delete(transformation_id(top), ANONYMOUS, drop_table=True)
+        await harness.project.write()
+        assert not (folder / "models" / "gold" / f"{top}.sql").exists()
+        assert (folder / "models" / "gold" / f"{base}.sql").exists()
+        await harness.project.close()
 
 
 async def test_the_archive_is_the_project_without_its_secrets(harness: WarehouseHarness) -> None:

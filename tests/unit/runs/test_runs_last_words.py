@@ -17,8 +17,8 @@ NOTHING: Any = SimpleNamespace()
 DRIVERS = {
     RunKind.INGESTION: IngestionRunHandler(NOTHING),
     RunKind.SPARK: SparkRunHandler(NOTHING, NOTHING, NOTHING, NOTHING),
-    RunKind.DBT: ModelRunHandler(NOTHING, NOTHING),
-    RunKind.DATA_PRODUCT: ModelRunHandler(NOTHING, NOTHING),
+    RunKind.DBT: ModelRunHandler(NOTHING, NOTHING, NOTHING),
+    RunKind.DATA_PRODUCT: ModelRunHandler(NOTHING, NOTHING, NOTHING),
 }
 SUCCEEDED, FAILED, CANCELLED = RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED
 LOST, STOPPED, LATE = FailureCause.LOST, FailureCause.CANCELLED, FailureCause.TIMEOUT
