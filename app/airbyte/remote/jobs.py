@@ -221,12 +221,25 @@ class AirbyteJobs:
     async def _record_once(self, ingestion: Ingestion, job: AirbyteJob, run_id: str) -> Manifest:
         """Raises `SyncRefused`, after recording it, if the files are not those of a success."""
         paths = lake_paths(ingestion)
+        following: AirbyteJob | None = None
+
+        async def since_next() -> timedelta | None:
+            nonlocal following
+            jobs = await self.newest(ingestion.id)
+            following = next((each for each in reversed(jobs) if each.id > job.id), None)
+            return self._client.now() - following.started_at if following else None
+
         try:
             return await self._manifests.record(
-                ingestion.id, run_id, {JOB_ID: str(job.id)}, paths, wrote_rows=bool(job.rows)
+                ingestion.id,
+                run_id,
+                {JOB_ID: str(job.id)},
+                paths,
+                wrote_rows=bool(job.rows),
+                since_next=since_next,
             )
         except NothingWritten:
-            error = rows_missing(job, paths)
+            error = rows_missing(job, following, paths)
         except FilesDamaged as damaged:
             error = files_damaged(job, damaged.files)
         refused = RefusedSync(job=str(job.id), message=error.detail)

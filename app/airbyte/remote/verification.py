@@ -27,10 +27,14 @@ class SyncRefused(EngineFailed):
     cause = FailureCause.LOST
 
 
-def rows_missing(job: AirbyteJob, paths: Iterable[str]) -> SyncRefused:
+def rows_missing(
+    job: AirbyteJob, following: AirbyteJob | None, paths: Iterable[str]
+) -> SyncRefused:
+    """`following` is the connection's next job, if it began before the files were listed."""
+    replaced = f" Job {following.id} has begun since and may have replaced it." if following else ""
     return SyncRefused(
         f"Airbyte's job {job.id} reports {job.rows} rows, but no new file in {', '.join(paths)} "
-        "has any.",
+        f"has any.{replaced}",
         hint="In Airbyte, check that the destination uses this bucket and these paths, and sets no "
         "path format itself. Then start the sync again.",
         retryable=True,

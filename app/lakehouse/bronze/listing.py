@@ -2,8 +2,8 @@
 sync are valid until the next one, if all of them can be read."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from app.concurrency.together import together
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from app.lakehouse.storage import ObjectInfo, ObjectStore
 
 PARQUET = ".parquet"
+SinceNext = Callable[[], Awaitable[timedelta | None]]
+"""Returns how long ago the next sync of the ingestion began, or None if none has begun."""
 LISTINGS = 4
 """Paths that are listed concurrently. Other requests use the same connections to S3."""
 
@@ -97,8 +99,10 @@ class ExternalBronzeManifests(BronzeManifests):
         streams: Mapping[str, str],
         *,
         wrote_rows: bool = False,
+        since_next: SinceNext,
     ) -> Manifest:
-        """Record the files that are now in the paths of `streams` (path → stream). Repeatable.
+        """Record the files that are now in the paths of `streams` (path → stream), except those
+        that were written since the next sync began: they are that sync's. Repeatable.
 
         Raises `Conflict` when another writer recorded a sync first, `FilesDamaged`, and
         `NothingWritten` when the sync `wrote_rows` but no new file has any. The manifest then stays
@@ -110,7 +114,11 @@ class ExternalBronzeManifests(BronzeManifests):
         previous = current.manifest
         if previous.commit_of(run_id):
             return previous
-        files_by_path = await self._files_in(streams, previous, run_id)
+        listed = await self._listed(streams)
+        if (age := await since_next()) is not None:
+            before = await self._now(ingestion_id) - age
+            listed = {path: _until(before, infos) for path, infos in listed.items()}
+        files_by_path = await self._files_in(listed, previous, run_id)
         outputs = tuple(
             _output(run_id, streams[path], path, files_by_path[path]) for path in streams
         )
@@ -131,12 +139,16 @@ class ExternalBronzeManifests(BronzeManifests):
         )
         return (await self._write(manifest, current)).manifest
 
+    async def _now(self, ingestion_id: str) -> datetime:
+        """Return the time on the clock of S3, which dates the files."""
+        stored = await self._store.get(manifest_key(ingestion_id))
+        return stored.answered_at if stored else datetime.now(UTC)
+
     async def _files_in(
-        self, paths: Iterable[str], previous: Manifest, run_id: str
+        self, listed: Mapping[str, list["ObjectInfo"]], previous: Manifest, run_id: str
     ) -> dict[str, tuple[BronzeFile, ...]]:
-        """Return the files that are now in each path. Raises `FilesDamaged` for new files that are
+        """Return the listed files of each path. Raises `FilesDamaged` for new files that are
         empty or not valid: they would break every reader of the path."""
-        listed = await self._listed(paths)
         recorded = [file for path in listed for file in _recorded(previous, path)]
         files = {(file.key, file.bytes): file for file in recorded}
         new = [i for infos in listed.values() for i in infos if (i.key, i.size) not in files]
@@ -159,6 +171,10 @@ class ExternalBronzeManifests(BronzeManifests):
             return path, sorted((i for i in infos if _is_data(i, path)), key=lambda info: info.key)
 
         return dict(await together(listed(path) for path in paths))
+
+
+def _until(time: datetime, infos: list["ObjectInfo"]) -> list["ObjectInfo"]:
+    return [info for info in infos if info.last_modified <= time]
 
 
 def _recorded(manifest: Manifest, path: str) -> tuple[BronzeFile, ...]:

@@ -1,7 +1,9 @@
 """A sync by Airbyte has the result that its files in bronze have, whatever its job reports."""
 
 import io
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pyarrow as pa
@@ -10,10 +12,11 @@ import pytest
 
 from app.airbyte.engine import DestinationDraft, IngestionDraft, SyncMode
 from app.airbyte.remote.engine import RemoteIngestionEngine
+from app.airbyte.remote.jobs import JOB_ID
 from app.failure import FailureCause
 from app.lakehouse.storage import open_client
 from app.runs.handler import ReconciledAsFailed
-from app.runs.model import Run, RunState
+from app.runs.model import Run, RunKind, RunState
 from tests.harnesses.ingestion import (
     CALLER,
     INCREMENTAL,
@@ -266,3 +269,78 @@ async def test_a_damaged_file_of_airbytes_own_sync_is_reported(
     _, _, verified = await harness.service.last_sync(other.ingestion.id)
     assert verified is not None
     assert (verified.state, verified.rows, verified.error) == (RunState.SUCCEEDED, 5, None)
+
+
+@pytest.mark.parametrize("mode", [SyncMode.FULL_REFRESH_OVERWRITE, APPEND])
+async def test_files_of_the_next_job_are_not_those_of_the_job_before(
+    harness: IngestionHarness, airbyte: AirbyteServer, engine: RemoteIngestionEngine, mode: SyncMode
+) -> None:
+    """The next job began before the gateway listed the files of the one before."""
+    toy = await make(harness, mode, rows=20)
+    body = {"connectionId": toy.ingestion.id, "jobType": "sync"}
+
+    def start() -> Job:
+        _, document = airbyte.state.answer("POST", "/jobs", {}, body)
+        return airbyte.state.jobs[document["jobId"]]
+
+    first = start()
+
+    async def clocks_differ() -> bool:
+        return first.ended and time.time() >= int(first.updated) + 1
+
+    await until(clocks_differ)
+    airbyte.state.sources[toy.ingestion.source_id]["configuration"]["hang_after"] = 20
+    second = start()
+    assert await written(airbyte, toy) is second
+    assert len(await harness.keys(toy.path)) == 4
+    run = Run(
+        run_id=uuid4().hex,
+        kind=RunKind.INGESTION,
+        target=f"ingestion/{toy.ingestion.id}",
+        created_at=datetime.now(UTC),
+        created_by="tester",
+        engine={JOB_ID: first.id},
+    )
+    result = await engine.reconcile_sync(run, toy.ingestion.id)
+    assert result is not None
+    assert result.output is not None
+    assert (result.output.rows_written, result.output.files) == (20, 2)
+    assert await toy.rows() == list(range(1, 21))
+    second.resumed.set()
+
+    async def over() -> bool:
+        return second.ended
+
+    await until(over)
+    await engine.follower.poll()
+    _, _, last = await harness.service.last_sync(toy.ingestion.id)
+    assert last is not None
+    assert (last.id, last.state, last.rows) == (f"airbyte-job-{second.id}", RunState.SUCCEEDED, 20)
+    assert await toy.rows() == sorted([*range(1, 21)] * (2 if mode is APPEND else 1))
+
+
+async def test_a_job_whose_files_the_next_one_has_replaced_is_not_a_success(
+    harness: IngestionHarness, airbyte: AirbyteServer, engine: RemoteIngestionEngine
+) -> None:
+    toy = await make(harness, rows=20)
+    body = {"connectionId": toy.ingestion.id, "jobType": "sync"}
+    for _ in range(2):
+        _, document = airbyte.state.answer("POST", "/jobs", {}, body)
+        job = airbyte.state.jobs[document["jobId"]]
+
+        async def over(job: Job = job) -> bool:
+            return job.ended and time.time() >= int(job.updated) + 1
+
+        await until(over)
+    run = Run(
+        run_id=uuid4().hex,
+        kind=RunKind.INGESTION,
+        target=f"ingestion/{toy.ingestion.id}",
+        created_at=datetime.now(UTC),
+        created_by="tester",
+        engine={JOB_ID: job.id - 1},
+    )
+    with pytest.raises(ReconciledAsFailed, match=f"Job {job.id} has begun since"):
+        await engine.reconcile_sync(run, toy.ingestion.id)
+    await engine.follower.poll()
+    assert await toy.rows() == list(range(1, 21))
