@@ -81,7 +81,7 @@ class RemoteIngestionEngine:
         self._creator = ResourceCreator(self.client, self._claims, self._resources)
         self._taking_paths = asyncio.Lock()
         self._sent = SentSecrets()
-        self._manifests = ExternalBronzeManifests(store, lake.s3)
+        self._manifests = ExternalBronzeManifests(store, lake.s3, settings.home / "logs", telemetry)
         self._jobs = AirbyteJobs(self.client, self._manifests, settings.run_timeout)
 
         self.follower = Follower(self.client, self._manifests, self._jobs, self.ingestion)
@@ -89,6 +89,7 @@ class RemoteIngestionEngine:
     async def close(self) -> None:
         await self.follower.close()
         await self.client.close()
+        await self._manifests.close()
 
     async def connectors(self) -> tuple[Connector, ...]:
         return await self._workspaces.connectors()

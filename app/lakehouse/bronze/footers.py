@@ -1,15 +1,19 @@
-"""Counts the rows of Parquet files by their footers, the only part that is read."""
+"""Counts the rows of Parquet files by their footers, the only part that is read. A confined worker
+parses them."""
 
-import contextlib
-import threading
+from base64 import b64encode
 from collections.abc import Iterable
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
 from app.concurrency.together import together
 from app.errors import EngineUnreachable
+from app.processes import WorkerError, WorkerFailure, WorkerPool, WorkerProcess
+from app.sandbox.policy import Sandbox
+from app.telemetry.calls import SILENT, Telemetry
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -24,16 +28,25 @@ FIRST_BYTES = 64 * 1024
 MOST_BYTES = 4 * 1024**2
 """A longer footer counts as damage: its length is one of the bytes that may be damaged, and Arrow
 takes up to 230 times as much memory to read it."""
+PARSING_SECONDS = 60.0
+WORKER_MEMORY = 2 * 1024**3
 MAGIC = b"PAR1"
 END_BYTES = 8
 """The length of the footer and the magic, which follow it."""
 
 
 class ParquetFooters:
-    def __init__(self, connection: "S3Connection") -> None:
+    def __init__(
+        self, connection: "S3Connection", log_path: Path, telemetry: Telemetry = SILENT
+    ) -> None:
         self._connection = connection
+        self._log_path = log_path
+        self._telemetry = telemetry
         self._limiter = anyio.CapacityLimiter(READERS)
-        self._long_footer = threading.Lock()
+        self._workers = WorkerPool(self._start, 1, max_calls=10_000)
+
+    async def close(self) -> None:
+        await self._workers.close()
 
     async def rows(self, files: Iterable["ObjectInfo"]) -> dict[str, int | None]:
         """Return the rows of each file, by key, or None if it is not a valid Parquet file.
@@ -47,18 +60,38 @@ class ParquetFooters:
     async def _rows(self, info: "ObjectInfo") -> int | None:
         if not info.size:
             return None
-        return await anyio.to_thread.run_sync(self._read, info.key, limiter=self._limiter)
-
-    def _read(self, key: str) -> int | None:
         try:
-            end = self._end(key)
+            end = await anyio.to_thread.run_sync(self._end, info.key, limiter=self._limiter)
         except OSError as error:
             raise EngineUnreachable(f"S3 cannot be read: {error}") from None
-        if end is None:
-            return None
-        # One long footer at a time, for the memory that it takes.
-        with self._long_footer if len(end) > FIRST_BYTES else contextlib.nullcontext():
-            return _rows_in(end)
+        return None if end is None else await self._rows_in(end)
+
+    async def _rows_in(self, end: bytes) -> int | None:
+        """Return None also for a footer that ends its worker, twice: the first one may have been
+        killed for another reason."""
+        message = {"op": "rows", "end": b64encode(end).decode()}
+        for _ in range(2):
+            try:
+                async with self._workers.acquire() as worker:
+                    rows = (await worker.call(message, timeout=PARSING_SECONDS)).get("rows")
+                    return rows if isinstance(rows, int) and rows >= 0 else None
+            except WorkerError:
+                return None
+            except WorkerFailure:
+                continue
+        return None
+
+    async def _start(self) -> WorkerProcess:
+        return await WorkerProcess.start(
+            "app.lakehouse.bronze.footer_worker",
+            name="footer worker",
+            log_path=self._log_path,
+            handshake={},
+            sandbox=Sandbox(),
+            max_rss=WORKER_MEMORY,
+            telemetry=self._telemetry,
+            engine="footers",
+        )
 
     def _end(self, key: str) -> bytes | None:
         """Return the last bytes of the file, with the whole footer, or None if it has none."""
@@ -93,15 +126,3 @@ def _footer_length(end: bytes) -> int | None:
     if len(end) < END_BYTES or not end.endswith(MAGIC):
         return None
     return int.from_bytes(end[-END_BYTES : -len(MAGIC)], "little") + END_BYTES
-
-
-def _rows_in(end: bytes) -> int | None:
-    # Read here, not by Arrow from S3: it reports a damaged footer as a failure to read.
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        rows: int = pq.read_metadata(pa.BufferReader(end)).num_rows
-    except (pa.ArrowException, OSError, ValueError):  # A message may quote bytes that are not text.
-        return None
-    return rows if rows >= 0 else None

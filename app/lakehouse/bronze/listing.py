@@ -4,6 +4,7 @@ sync are valid until the next one, if all of them can be read."""
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.concurrency.together import together
@@ -22,6 +23,7 @@ from app.lakehouse.bronze.manifests import (
     total_rows,
 )
 from app.lakehouse.outputs import StreamOutput
+from app.telemetry.calls import SILENT, Telemetry
 
 if TYPE_CHECKING:
     from app.lakehouse.connection import S3Connection
@@ -47,9 +49,19 @@ class FilesDamaged(Exception):
 
 
 class ExternalBronzeManifests(BronzeManifests):
-    def __init__(self, store: "ObjectStore", connection: "S3Connection") -> None:
+    def __init__(
+        self,
+        store: "ObjectStore",
+        connection: "S3Connection",
+        logs: Path,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
+        """`logs` is the folder for the log of the process that parses footers."""
         super().__init__(store)
-        self._footers = ParquetFooters(connection)
+        self._footers = ParquetFooters(connection, logs / "footers.log", telemetry)
+
+    async def close(self) -> None:
+        await self._footers.close()
 
     async def declare(
         self, ingestion_id: str, source: str, paths: Iterable[str], run_id: str | None = None

@@ -3,9 +3,12 @@
 import asyncio
 import io
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -53,37 +56,59 @@ class Bucket:
         return Reply(206, part, {"Content-Range": f"bytes {first}-{last}/{len(self.body)}"})
 
 
-def footers(port: int) -> ParquetFooters:
-    return ParquetFooters(
-        S3Connection(f"http://127.0.0.1:{port}", "us-east-1", "key", "secret", "lake")
-    )
+class Server:
+    """Answers as the bucket of the current test, so that all tests share one worker."""
+
+    bucket: Callable[[Asked], Reply]
+
+    def __call__(self, asked: Asked) -> Reply:
+        return self.bucket(asked)
 
 
-async def test_only_the_footer_of_a_large_file_is_read() -> None:
+@dataclass
+class Footers:
+    server: Server
+    counting: ParquetFooters
+
+    async def rows(self, bucket: Callable[[Asked], Reply], *infos: ObjectInfo) -> dict[str, Any]:
+        self.server.bucket = bucket
+        return await asyncio.wait_for(self.counting.rows(infos), 60)
+
+    async def of(self, bucket: Bucket) -> int | None:
+        counted: dict[str, int | None] = await self.rows(bucket, info("a.parquet", bucket.body))
+        return counted["a.parquet"]
+
+
+@pytest.fixture(scope="module")
+async def footers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Footers]:
+    log = tmp_path_factory.mktemp("footers") / "footers.log"
+    with replying(server := Server()) as port:
+        connection = S3Connection(f"http://127.0.0.1:{port}", "us-east-1", "key", "secret", "lake")
+        counting = ParquetFooters(connection, log)
+        yield Footers(server, counting)
+        await counting.close()
+
+
+async def test_only_the_footer_of_a_large_file_is_read(footers: Footers) -> None:
     bucket = Bucket(parquet(20_000))
     assert len(bucket.body) > 4_000_000
-    with replying(bucket) as port:
-        assert await footers(port).rows([info("a.parquet", bucket.body)]) == {"a.parquet": 20_000}
+    assert await footers.of(bucket) == 20_000
     assert bucket.sent <= 64 * 1024
 
 
-async def test_a_footer_longer_than_the_first_read_is_read_whole() -> None:
+async def test_a_footer_longer_than_the_first_read_is_read_whole(footers: Footers) -> None:
     bucket = Bucket(parquet(3, columns=3_000))
     length = int.from_bytes(bucket.body[-8:-4], "little")
     assert length > 64 * 1024
-    with replying(bucket) as port:
-        assert await footers(port).rows([info("a.parquet", bucket.body)]) == {"a.parquet": 3}
+    assert await footers.of(bucket) == 3
     assert bucket.sent <= length + 8 + 64 * 1024
 
 
-async def test_many_footers_are_read_at_once() -> None:
+async def test_many_footers_are_read_at_once(footers: Footers) -> None:
     together = threading.Barrier(READERS)
     bucket = Bucket(parquet(2), lambda: together.wait(20) and None)
     keys = [f"{number}.parquet" for number in range(2 * READERS)]
-    with replying(bucket) as port:
-        counted = await asyncio.wait_for(
-            footers(port).rows([info(key, bucket.body) for key in keys]), 60
-        )
+    counted = await footers.rows(bucket, *(info(key, bucket.body) for key in keys))
     assert counted == dict.fromkeys(keys, 2)
 
 
@@ -99,22 +124,18 @@ async def test_many_footers_are_read_at_once() -> None:
         b"PAR1" + bytes(4) + b"PAR1",
     ],
 )
-async def test_what_is_not_parquet_has_no_count(body: bytes) -> None:
-    with replying(Bucket(body)) as port:
-        counted = await asyncio.wait_for(footers(port).rows([info("a.parquet", body)]), 60)
-    assert counted == {"a.parquet": None}
+async def test_what_is_not_parquet_has_no_count(footers: Footers, body: bytes) -> None:
+    assert await footers.of(Bucket(body)) is None
 
 
-async def test_an_empty_file_has_no_count_and_is_not_read() -> None:
-    bucket = Bucket(b"")
-    with replying(bucket) as port:
-        assert await footers(port).rows([info("a.parquet", b"")]) == {"a.parquet": None}
+async def test_an_empty_file_has_no_count_and_is_not_read(footers: Footers) -> None:
+    assert await footers.of(bucket := Bucket(b"")) is None
+    assert bucket.sent == 0
 
 
-async def test_an_outage_is_not_taken_for_damage() -> None:
-    body = parquet(2)
-    with replying(lambda _: Reply(403)) as port, pytest.raises(EngineUnreachable, match="S3"):
-        await footers(port).rows([info("a.parquet", body)])
+async def test_an_outage_is_not_taken_for_damage(footers: Footers) -> None:
+    with pytest.raises(EngineUnreachable, match="S3"):
+        await footers.rows(lambda _: Reply(403), info("a.parquet", parquet(2)))
 
 
 def with_footer_bytes(changed: Callable[[bytes], bytes]) -> bytes:
@@ -133,17 +154,24 @@ def with_footer_bytes(changed: Callable[[bytes], bytes]) -> bytes:
     ],
     ids=["a name that is no text", "a negative number of rows"],
 )
-async def test_a_changed_byte_is_damage(body: bytes) -> None:
+async def test_a_changed_byte_is_damage(footers: Footers, body: bytes) -> None:
     assert body != parquet(3, columns=2)
-    with replying(Bucket(body)) as port:
-        counted = await asyncio.wait_for(footers(port).rows([info("a.parquet", body)]), 60)
-    assert counted == {"a.parquet": None}
+    assert await footers.of(Bucket(body)) is None
 
 
-async def test_a_footer_that_would_take_much_memory_is_not_read() -> None:
+async def test_a_footer_that_would_take_much_memory_is_not_read(footers: Footers) -> None:
     body = b"PAR1" + bytes(5 * 1024**2) + (5 * 1024**2).to_bytes(4, "little") + b"PAR1"
     bucket = Bucket(body)
-    with replying(bucket) as port:
-        counted = await asyncio.wait_for(footers(port).rows([info("a.parquet", body)]), 60)
-    assert counted == {"a.parquet": None}
+    assert await footers.of(bucket) is None
     assert bucket.sent <= 64 * 1024
+
+
+async def test_a_worker_that_dies_is_replaced(footers: Footers) -> None:
+    assert await footers.of(Bucket(parquet(3))) == 3
+    [worker] = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if "app.lakehouse.bronze.footer_worker" in process.cmdline()
+    ]
+    worker.kill()
+    assert await footers.of(Bucket(parquet(4))) == 4
