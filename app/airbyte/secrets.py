@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.secret_marks import MASK, Pointer, is_secret_name, is_secret_text, secret_pointers_of
+from app.secret_marks import MASK, Pointer, is_secret_text, secret_pointers_of
 
 SHORTEST_SECRET = 4
 
@@ -139,17 +139,8 @@ def _is_secret(name: str) -> bool:
     return any(mark in name.lower() for mark in marks)
 
 
-def sure_secrets(config: Any, name: str = "") -> set[str]:
-    """Return the values that are certainly secrets, to be hidden in everything this process logs.
-    Other values, such as a column or a login method, are needed there."""
-    match config:
-        case dict():
-            return {text for key, value in config.items() for text in sure_secrets(value, key)}
-        case list():
-            return {text for value in config for text in sure_secrets(value, name)}
-        case str() if len(config) >= SHORTEST_SECRET and (
-            is_secret_name(name) or is_secret_text(config)
-        ):
-            return {config}
-        case _:
-            return set()
+def sure_secrets(config: Mapping[str, Any]) -> set[str]:
+    """Return the values that are certainly secrets, which clients see masked. They are hidden in
+    everything this process logs. Other values, such as a column or a login method, are needed
+    there."""
+    return set(secret_values(split(config, set())[1]))

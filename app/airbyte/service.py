@@ -128,7 +128,7 @@ class AirbyteService:
         self, draft: DestinationDraft, caller: Caller, key: IdempotencyKey | None = None
     ) -> tuple[Destination, Claim]:
         _refuse_masks(draft.config or {})
-        register_caller_secrets(sure_secrets(draft.config))
+        register_caller_secrets(sure_secrets(draft.config or {}))
         await self._engine.validate_destination(draft)
         claim = await self._idempotency.claim(key, str(uuid4()))
         if claim.replayed:

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from app.airbyte.bronze_paths import bucket_key
-from app.airbyte.secrets import secret_texts
+from app.airbyte.secrets import secret_texts, sure_secrets
 from app.errors import InvalidRequest
 from app.secret_marks import MASK
 
@@ -76,9 +76,10 @@ def s3_config(config: Mapping[str, Any] | None, s3: "S3Connection") -> Config:
     return {name: value for name, value in lake.items() if value}
 
 
-def without_secrets(text: str, config: Any) -> str:
+def without_secrets(text: str, config: Config) -> str:
     """Masks the config's secrets in a message from Airbyte, which may quote them."""
-    for secret in sorted(secret_texts(config), key=len, reverse=True):
+    secrets = secret_texts(config) | sure_secrets(config)
+    for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, MASK)
     return text
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.airbyte.local.secret_store import SecretStore
+from app.airbyte.remote.configs import without_secrets
 from app.airbyte.secrets import (
     MASK,
     every_pointer,
@@ -168,3 +169,20 @@ def test_only_sure_secrets_are_hidden_in_every_log() -> None:
         "host": "db.example.com",
     }
     assert sure_secrets(config) == {"first-one", "second-one", "third", "fourth-one", "fifth-one"}
+
+
+def test_what_clients_see_masked_is_hidden_in_every_log() -> None:
+    config = {
+        "my_pin": 123456789,
+        "headers": [
+            {"name": "X-Auth", "value": "in a pair"},
+            {"name": "X-Color", "value": "green"},
+        ],
+        "credentials": {"user": "someone", "valid": True},
+        "password": {"v": "below a name"},
+        "use_token": True,
+    }
+    assert sure_secrets(config) == {"123456789", "in a pair", "someone", "below a name"}
+    assert (
+        without_secrets("pin 123456789, header in a pair", config) == f"pin {MASK}, header {MASK}"
+    )
