@@ -24,7 +24,9 @@ def expand(
         return tree
     by_name = {fold(name): (name, sql) for name, sql in views.items()}
     prefix = "asgard_view_"
-    while any(prefix in identifier.name for identifier in tree.find_all(exp.Identifier)):
+    # No name anywhere may be one of the CTEs', in the views as little as in the query.
+    texts = [identifier.name for identifier in tree.find_all(exp.Identifier)] + [*views.values()]
+    while any(prefix in fold(text) for text in texts):
         prefix += "_"
     cte_names: dict[str, str] = {}
     ctes: list[exp.CTE] = []

@@ -126,7 +126,9 @@ def bind_script(
 
     def bind(sql: str) -> str:
         tree = parse(sql, SparkSql, slack=SLACK).trees[0]
-        for table in list(physical_tables(tree)):
+        physical = list(physical_tables(tree))
+        rename_ctes(tree)  # Before a table gets the name of a view, which a CTE may have, too.
+        for table in physical:
             if not isinstance(table.this, exp.Identifier):
                 continue
             if not table.db:
@@ -137,7 +139,6 @@ def bind_script(
                 table.set("this", exp.to_identifier(names[PathTable(table.db, key)], quoted=True))
                 table.set("db", None)
         add_catalog(tree)
-        rename_ctes(tree)
         return render(tree, SparkSql, check)
 
     return tuple((name, bind(sql)) for name, sql in script.views), bind(script.select)

@@ -18,6 +18,7 @@ from app.sql.duckdb.functions import DUCKDB
 from app.sql.guard import functions
 from app.sql.guard.allowed_nodes import QUERIES, WRITES, check_printed, check_shape
 from app.sql.guard.paths import PATH_FORMATS, normalise_path
+from app.sql.guard.positions import check_position
 from app.sql.guard.spark_script import SOURCE_NAMES, view_of
 from app.sql.guard.unnamed_columns import unnamed_column
 from app.sql.guard.user_columns import qualify_user_columns
@@ -66,6 +67,7 @@ def check_query_tree(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy) -> tuple
         _check_function(parsed, node, functions.TRINO)
         check_printed(parsed, node)
     for node in nodes:
+        check_position(parsed, tree, node, spark=False)
         if isinstance(node, exp.Identifier):
             node.set("this", fold(node.name))
         elif isinstance(node, exp.Cast):
@@ -183,6 +185,7 @@ class ScriptGuard:
         for node in nodes:
             if isinstance(node, exp.Select):
                 node.set("hint", None)
+            check_position(parsed, tree, node, spark=True)
             if isinstance(node, exp.Table):
                 self._check_table(parsed, node)
         _shorten_columns(tree, self.tables, self._policy)
@@ -234,6 +237,12 @@ class ScriptGuard:
             table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
         table.set("this", exp.to_identifier(SOURCE_NAMES[0], quoted=True))
         table.set("db", None)
+        if cte_of(table) is not None:
+            raise SqlTableRefused(
+                f"A WITH clause has the name {SOURCE_NAMES[0]}, which stands for the source_path.",
+                hint="Give the query in the WITH clause another name.",
+                position=parsed.position(table),
+            )
 
     def _check_path(self, parsed: Parsed, table: exp.Table) -> None:
         if fold(table.name) == "source" and self._has_source_path:

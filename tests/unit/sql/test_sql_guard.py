@@ -251,6 +251,26 @@ def test_syntax_that_is_not_known_to_be_harmless_is_refused(sql: str) -> None:
         check_query(sql, POLICY)
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM LATERAL q",
+        "SELECT * FROM LATERAL a.b",
+        "SELECT * FROM SELECT a",
+        "SELECT * FROM silver.t JOIN SELECT a ON true",
+        'sum("a") UNION SELECT 1',
+        "SELECT any(1) AS a",
+        "SELECT ARRAY(VALUES (1)) AS a",
+        "SELECT ARRAY(SELECT 1) AS a",
+        "SELECT FROM silver.t",
+        "SELECT * FROM silver.t WHERE a IN UNNEST(b)",
+    ],
+)
+def test_a_table_is_read_only_where_the_guard_looks_for_tables(sql: str) -> None:
+    with pytest.raises((SqlRefused, SqlNotSelect)):
+        check_query(sql, POLICY)
+
+
 def test_a_parameter_is_only_a_name() -> None:
     assert check_query("SELECT $1 FROM silver.t", POLICY).sql == 'SELECT "$1" FROM "silver"."t"'
 

@@ -222,3 +222,54 @@ def test_functions_that_open_what_their_xml_names_are_refused(name: str) -> None
 def test_functions_that_open_files_named_in_their_options_are_refused(name: str) -> None:
     with pytest.raises(SqlFunctionRefused):
         check(f"SELECT {name}('<a/>', 'a INT', map('rowValidationXSDPath', 'file:///x')) AS x")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM LATERAL text.`/etc/passwd`",
+        "SELECT * FROM LATERAL iceberg.asgard.audit",
+        "SELECT * FROM LATERAL iceberg.hr.salaries AS s",
+        "SELECT file_path FROM LATERAL iceberg.asgard.audit.files",
+        "SELECT * FROM LATERAL silver.t",
+        "SELECT * FROM silver.t, LATERAL text.`/etc/hostname`",
+        "SELECT * FROM silver.t JOIN LATERAL csv.`s3a://other/x` ON true",
+        "CREATE TEMP VIEW v AS SELECT * FROM LATERAL text.`/etc/hostname`; SELECT * FROM v",
+        "SELECT (SELECT max(value) FROM LATERAL text.`/etc/hostname`) AS h",
+        "SELECT * FROM LATERAL sum(a)",
+        "SELECT * FROM LATERAL VALUES (1)",
+        "SELECT * FROM SELECT a",
+        "SELECT * FROM SELECT ((a))",
+        "SELECT * FROM silver.t JOIN SELECT a ON true",
+        "sum(a) UNION SELECT 1",
+        "SELECT 1 UNION sum(a)",
+        "SELECT array(VALUES (x))",
+        "SELECT array(SELECT 1)",
+        "SELECT FROM silver.t",
+    ],
+)
+def test_a_table_is_read_only_where_the_guard_looks_for_tables(sql: str) -> None:
+    with pytest.raises((SqlRefused, SqlNotSelect)):
+        check(sql)
+
+
+def test_lateral_before_a_function_or_a_subquery_passes() -> None:
+    for sql in (
+        "SELECT * FROM silver.t, LATERAL explode(a) AS x",
+        "SELECT * FROM silver.t JOIN LATERAL (SELECT t.a + 1 AS b) ON true",
+        "SELECT * FROM LATERAL explode(array(1)) AS x",
+        "SELECT * FROM silver.t LATERAL VIEW OUTER explode(a) x AS y LATERAL VIEW explode(b) z",
+    ):
+        assert check(sql).paths == ()
+
+
+def test_no_with_clause_takes_the_place_of_a_path_or_of_the_source() -> None:
+    sql = "WITH asgard_path_1 AS (SELECT 666 AS forged) SELECT p.* FROM parquet.`names` p"
+    _, select = bind_script(
+        script := check(sql), {script.paths[0]: "asgard_path_1"}, None, "iceberg", POLICY
+    )
+    assert select == (
+        "WITH `asgard_cte_0` AS (SELECT 666 AS `forged`) SELECT `p`.* FROM `asgard_path_1` AS `p`"
+    )
+    with pytest.raises(SqlTableRefused, match="source_data"):
+        check("WITH source_data AS (SELECT 1) SELECT * FROM parquet.source")
