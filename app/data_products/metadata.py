@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
+from app.errors import InvalidBody
 from app.free_json import FreeJson
 from app.secret_marks import MASK, plain_secrets
 
@@ -37,9 +38,17 @@ def masked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_stored_secrets(submitted: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
-    """Return `submitted` with the stored value wherever a client sends a masked value back."""
-    restored = _restored(submitted, masked_metadata(stored), stored)
-    return dict(restored)
+    """Return `submitted` with the stored value wherever a client sends a masked value back.
+
+    Raises `InvalidBody` if the value would not be masked there: what makes it a secret may be the
+    name beside it, which the client has changed."""
+    restored = dict(_restored(submitted, masked_metadata(stored), stored))
+    if masked_metadata(restored) != submitted:
+        raise InvalidBody(
+            "metadata has a masked value in another place than the stored metadata.",
+            hint="Leave out what is masked, or send it back unchanged, with the fields beside it.",
+        )
+    return restored
 
 
 def _restored(submitted: Any, shown: Any, stored: Any) -> Any:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.airbyte.secrets import joined, mask_in, masked, split, sure_secrets
 from app.data_products.metadata import masked_metadata, with_stored_secrets
+from app.errors import InvalidBody
 from app.secret_marks import MASK, is_secret_name, is_secret_text, plain_secrets, secret_pointers_of
 
 HUNTER = "hunter2-0815"
@@ -285,3 +286,18 @@ def test_metadata_sent_back_keeps_what_was_masked_and_changes_the_rest() -> None
         "urls": [f"x://me:{HUNTER}@h/", "z"],
         "more": 1,
     }
+
+
+@pytest.mark.parametrize(
+    "submitted",
+    [
+        {"headers": [{"name": "colour", "value": MASK}]},
+        {"headers": [{"title": "Authorization", "value": MASK}]},
+        {"headers": [{"value": MASK}]},
+    ],
+)
+def test_a_masked_value_comes_back_only_where_it_stays_masked(submitted: dict[str, Any]) -> None:
+    stored = {"headers": [{"name": "Authorization", "value": HUNTER}]}
+    assert with_stored_secrets(masked_metadata(stored), stored) == stored
+    with pytest.raises(InvalidBody, match="masked value"):
+        with_stored_secrets(submitted, stored)
