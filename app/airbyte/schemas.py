@@ -151,14 +151,6 @@ class ScheduleBody(Body):
             type=self.scheduleType, cron=self.cronExpression, basic_timing=self.basicTiming
         )
 
-    @classmethod
-    def of(cls, schedule: Schedule) -> "ScheduleBody":
-        return cls.model_construct(
-            scheduleType=schedule.type,
-            cronExpression=schedule.cron,
-            basicTiming=schedule.basic_timing,
-        )
-
 
 class StreamBody(Body):
     name: FieldName = Field(description="Name of the stream, as the source lists it.")

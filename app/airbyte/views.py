@@ -14,12 +14,13 @@ from app.airbyte.engine import (
     EngineJob,
     Ingestion,
     IngestionStatus,
+    Schedule,
+    ScheduleType,
     Source,
     Stream,
     StreamColumn,
     SyncMode,
 )
-from app.airbyte.schemas import ScheduleBody
 from app.runs.model import Run, RunState
 from app.runs.views import RunView
 
@@ -183,6 +184,26 @@ class IngestionStream(BaseModel):
         return cls(**{**fields, "sync_mode": stream.other_mode or stream.sync_mode})
 
 
+class ScheduleView(BaseModel):
+    """A schedule as Airbyte has it: it may have a form that Asgard does not accept."""
+
+    scheduleType: ScheduleType = Field(description="Type of the schedule.")  # noqa: N815
+    cronExpression: str | None = Field(  # noqa: N815
+        description="The times of a `cron` schedule, as Airbyte has them."
+    )
+    basicTiming: str | None = Field(  # noqa: N815
+        description="The interval of a `basic` schedule, as Airbyte has it."
+    )
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> "ScheduleView":
+        return cls(
+            scheduleType=schedule.type,
+            cronExpression=schedule.cron,
+            basicTiming=schedule.basic_timing,
+        )
+
+
 class IngestionView(BaseModel):
     id: str = Field(description="Id of the ingestion.")
     connectionId: str = Field(  # noqa: N815
@@ -196,7 +217,7 @@ class IngestionView(BaseModel):
     )
     name: str = Field(description="Name of the ingestion.")
     status: IngestionStatus = Field(description="Only an active ingestion syncs.")
-    schedule: ScheduleBody = Field(description="When it syncs by itself.")
+    schedule: ScheduleView = Field(description="When it syncs by itself.")
     created: datetime = Field(description="Time of creation.")
     created_by: str = Field(description="The caller that created it.")
     streams: list[IngestionStream] = Field(description="The streams that it reads.")
@@ -210,7 +231,7 @@ class IngestionView(BaseModel):
             destinationId=ingestion.destination_id,
             name=ingestion.name,
             status=ingestion.status,
-            schedule=ScheduleBody.of(ingestion.schedule),
+            schedule=ScheduleView.of(ingestion.schedule),
             created=ingestion.created_at,
             created_by=ingestion.created_by,
             streams=[IngestionStream.of(stream) for stream in ingestion.streams],
@@ -269,7 +290,7 @@ class IngestionStatusView(BaseModel):
     nextSync: datetime | None = Field(  # noqa: N815
         description="When the next sync is due, by the cron expression. Null without one."
     )
-    schedule: ScheduleBody = Field(description="When it syncs by itself.")
+    schedule: ScheduleView = Field(description="When it syncs by itself.")
     last_job: LastJob | None = Field(description="The last sync. Null before the first one.")
 
     @classmethod
@@ -287,7 +308,7 @@ class IngestionStatusView(BaseModel):
             status=ingestion.status,
             lastSync=job.started_at if job else started,
             nextSync=next_time(cron) if cron else None,
-            schedule=ScheduleBody.of(ingestion.schedule),
+            schedule=ScheduleView.of(ingestion.schedule),
             last_job=LastJob.of_engine(job) if job else last,
         )
 

@@ -1,19 +1,21 @@
 """The gateway's authentication with Airbyte: client credentials, basic auth, or nothing."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Callable
 
 import httpx
 
-from app.airbyte.remote.errors import Unanswered, json_of
+from app.airbyte.remote.errors import UNEXPECTED, Unanswered, json_of, not_understood
 from app.config import Settings
 from app.redaction import register_transient_secrets
 
 MARGIN = 0.2
 """The unused fraction of a token's lifetime: requests take time, and clocks differ."""
-DEFAULT_LIFETIME = 180.0
+LIFETIME = 180.0
 """Seconds that a token is valid if Airbyte does not say."""
+TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 def auth_of(settings: Settings, token_url: str) -> httpx.Auth | None:
@@ -85,9 +87,14 @@ class ClientCredentials(httpx.Auth):
         except Unanswered as unanswered:
             # Only a token has been requested from Airbyte yet.
             raise unanswered.error from None
-        self._token = str(grant["access_token"])
-        register_transient_secrets([self._token])
-        lifetime = float(grant.get("expires_in") or DEFAULT_LIFETIME)
+        try:
+            token, lifetime = grant["access_token"], float(grant.get("expires_in") or LIFETIME)
+            if not TOKEN.fullmatch(token):
+                raise ValueError("not a token")
+        except UNEXPECTED as error:
+            raise not_understood(error) from None
+        self._token = token
+        register_transient_secrets([token])
         self._valid_until = self._clock() + lifetime * (1 - MARGIN)
 
     def _set_header(self, request: httpx.Request) -> str:

@@ -4,14 +4,13 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 import stamina
 
 from app.airbyte.remote.auth import auth_of, identity_of
-from app.airbyte.remote.errors import BASE_URL_HINT, Unanswered, json_of, lost
+from app.airbyte.remote.errors import BASE_URL_HINT, Unanswered, json_of, lost, time_of
 from app.config import Settings
 from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachable, NotFound
 from app.telemetry.calls import SILENT, Telemetry
@@ -89,7 +88,7 @@ class AirbyteClient:
                 path, {**(params or {}), "limit": PAGE, "offset": offset}, ATTEMPTS
             )
             items: list[Json] = page["data"]
-            by_id |= {item[id_name]: item for item in items}
+            by_id |= {item[id_name]: item for item in items if isinstance(item.get(id_name), str)}
             offset += len(items)
             if not items or not page.get("next"):
                 return list(by_id.values())
@@ -206,19 +205,17 @@ class AirbyteClient:
         return json_of(response)
 
     def _set_clock(self, response: httpx.Response) -> None:
-        try:
-            at = parsedate_to_datetime(response.headers.get("date", ""))
-        except (TypeError, ValueError):
-            return
-        self._offset = at - datetime.now(UTC)
+        if (at := time_of(response.headers.get("date", ""))) is not None:
+            self._offset = at - datetime.now(UTC)
 
     async def _page(self, path: str, params: Params, attempts: int) -> Json:
         """Returns a list. A server without one is not Airbyte, or the path is wrong."""
         try:
-            page = await self.get(path, params, attempts=attempts)
+            page: Json = await self.get(path, params, attempts=attempts)
         except NotFound as error:
             raise EngineFailed(error.detail, hint=BASE_URL_HINT) from None
-        if not isinstance(page, dict) or not isinstance(page.get("data"), list):
+        items = page.get("data") if isinstance(page, dict) else None
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise EngineFailed(f"Airbyte's response to {path} is not a list.", hint=BASE_URL_HINT)
         return page
 

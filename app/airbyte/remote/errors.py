@@ -1,5 +1,7 @@
 """Translates Airbyte's responses into the error tree, with Airbyte's own words."""
 
+import json
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -17,6 +19,7 @@ from app.errors import (
 )
 from app.failure import FailureCause
 from app.redaction import clean
+from app.shorten import storable
 
 BASE_URL_HINT = "Check AIRBYTE_BASE_URL: it must end in /api/public/v1."
 LOGIN_HINT = (
@@ -25,6 +28,9 @@ LOGIN_HINT = (
 ACCESS_HINT = "Give these credentials access to the workspace in Airbyte."
 RETRY_AFTER = 5
 LONGEST_TEXT = 1000
+SECONDS = re.compile("[0-9]{1,9}")
+UNEXPECTED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What reading a response of another form than Airbyte's raises."""
 
 
 class Unanswered(Exception):
@@ -54,11 +60,13 @@ def json_of(response: httpx.Response) -> Any:
     if "json" not in response.headers.get("content-type", ""):
         raise _not_airbyte(response)
     try:
-        return response.json()
+        return _parsed(response)
     except ValueError:
         raise Unanswered(
             EngineUnreachable("Airbyte's response is not valid JSON: it was cut off.")
         ) from None
+    except RecursionError as error:
+        raise not_understood(error) from error
 
 
 def refusal(response: httpx.Response) -> Exception:
@@ -114,8 +122,8 @@ def message_of(response: httpx.Response) -> str:
     `data.message` comes first: where it exists, `detail` is the same for every problem of a type.
     """
     try:
-        body = response.json()
-    except ValueError:
+        body = _parsed(response)
+    except (ValueError, RecursionError):
         body = None
     if isinstance(body, dict):
         inner = body.get("data")
@@ -129,13 +137,34 @@ def message_of(response: httpx.Response) -> str:
 def retry_after(response: httpx.Response) -> int | None:
     """Returns the seconds, from either of the header's two forms."""
     value = response.headers.get("retry-after", "")
-    if value.isdigit():
+    if SECONDS.fullmatch(value):
         return max(1, int(value))
+    at = time_of(value)
+    return None if at is None else max(1, int((at - datetime.now(UTC)).total_seconds()))
+
+
+def time_of(header: str) -> datetime | None:
+    """Returns the time that a header says, or None if it says none."""
     try:
-        wait = parsedate_to_datetime(value) - datetime.now(UTC)
-    except (TypeError, ValueError):
+        at = parsedate_to_datetime(header)
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError):
         return None
-    return max(1, int(wait.total_seconds()))
+
+
+def not_understood(error: Exception) -> EngineFailed:
+    return EngineFailed(
+        f"Airbyte's response does not have the form of its API ({type(error).__name__}).",
+        hint="See Asgard's log. Check that this version of Airbyte is supported.",
+    )
+
+
+def _parsed(response: httpx.Response) -> Any:
+    """Returns the body's JSON, without lone surrogates: no record or response can have them."""
+    value = response.json()
+    if "\\ud" not in response.text.lower():
+        return value
+    return json.loads(storable(json.dumps(value, ensure_ascii=False)))
 
 
 def _not_airbyte(response: httpx.Response) -> EngineFailed:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, assert_never
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, assert_never
 
 from app.airbyte.cron import quartz
 from app.airbyte.engine import (
@@ -19,12 +20,15 @@ from app.airbyte.engine import (
     SyncMode,
 )
 from app.airbyte.remote.configs import our_name
+from app.airbyte.remote.errors import UNEXPECTED, not_understood
 from app.airbyte.secrets import masked
 from app.errors import NotSupported
 from app.frozen import Frozen
 from app.runs.model import RunState
 
 Json = Mapping[str, Any]
+P = ParamSpec("P")
+T = TypeVar("T")
 PathOf = Callable[[str, str | None], str]
 UNKNOWN_CALLER = "airbyte"
 """The creator of what was not created through this gateway."""
@@ -34,6 +38,21 @@ UNKNOWN_TYPE = "unknown"
 
 OWN = frozenset({"name", "namespace", "syncMode", "cursorField", "primaryKey"})
 """The fields of a connection's stream that Asgard sets."""
+
+
+def _reading(
+    read: Callable[Concatenate[Json, P], T],
+) -> Callable[Concatenate[Json, P], T]:
+    """Let `read` raise `EngineFailed` for JSON of a form that Airbyte's API does not have."""
+
+    @wraps(read)
+    def reading(wire: Json, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read(wire, *args, **kwargs)
+        except UNEXPECTED as error:
+            raise not_understood(error) from error
+
+    return reading
 
 
 class JobStatus(StrEnum):
@@ -82,6 +101,7 @@ class AirbyteJob(Frozen):
         return f"airbyte-job-{self.id}"
 
 
+@_reading
 def job_of(wire: Json) -> AirbyteJob:
     return AirbyteJob(
         id=wire["jobId"],
@@ -94,6 +114,7 @@ def job_of(wire: Json) -> AirbyteJob:
     )
 
 
+@_reading
 def source_of(wire: Json, created_by: str | None) -> Source:
     config = {k: v for k, v in wire["configuration"].items() if k != "sourceType"}
     return Source(
@@ -107,6 +128,7 @@ def source_of(wire: Json, created_by: str | None) -> Source:
     )
 
 
+@_reading
 def destination_of(wire: Json, created_by: str | None) -> Destination:
     config = {k: v for k, v in wire["configuration"].items() if k != "destinationType"}
     return Destination(
@@ -119,6 +141,7 @@ def destination_of(wire: Json, created_by: str | None) -> Destination:
     )
 
 
+@_reading
 def ingestion_of(wire: Json, path_of: PathOf, created_by: str | None) -> Ingestion:
     streams = (wire.get("configurations") or {}).get("streams") or ()
     return Ingestion(
@@ -138,6 +161,7 @@ def streams_of(streams: Iterable[Json]) -> tuple[Stream, ...]:
     return tuple(stream_of(stream) for stream in streams)
 
 
+@_reading
 def stream_of(wire: Json) -> Stream:
     names = (".".join(path) for path in wire.get("propertyFields") or ())
     modes = wire.get("syncModes")

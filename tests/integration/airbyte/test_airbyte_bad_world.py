@@ -706,3 +706,114 @@ async def test_the_doctor_shows_the_address_the_identity_and_the_fix(
     mute = await airbyte_findings(settings_of(lakehouse, airbyte.url, airbyte_timeout=30, **login))
     assert not any(finding.ok for finding in mute)
     assert time.monotonic() - started < BUDGET + 1
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"scheduleType": "cron", "cronExpression": "0 0 12 LW * ?"},
+        {"scheduleType": "cron", "cronExpression": "0 0 12 ? * 6L"},
+        {"scheduleType": "cron", "cronExpression": "0 0 12 ? * FRIL UTC"},
+        {"scheduleType": "manual", "cronExpression": "0 0 12 * * ?"},
+        {"scheduleType": "manual", "basicTiming": "Every 24 HOURS"},
+    ],
+)
+async def test_a_schedule_that_asgard_would_not_accept_is_shown(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer, schedule: dict[str, str]
+) -> None:
+    id_ = await toy(gateway)
+    airbyte.state.connections[id_]["schedule"] = schedule
+    shown = {"cronExpression": None, "basicTiming": None, **schedule}
+    path = f"/airbyte/ingestion/{id_}"
+    assert (await gateway.get(path)).json()["schedule"] == shown
+    assert (await gateway.get(f"{path}/status")).json()["schedule"] == shown
+    listed = (await gateway.get("/airbyte/ingestion")).json()["items"]
+    assert [item["schedule"] for item in listed if item["id"] == id_] == [shown]
+    airbyte.state.connections[id_]["schedule"] = {"scheduleType": "manual"}
+
+
+ODD_ROWS = {
+    "configuration": None,
+    "name": None,
+    "sourceType": 7,
+    "createdAt": 1e300,
+    "workspaceId": ["x"],
+}
+
+
+@pytest.mark.parametrize("field", ODD_ROWS)
+async def test_a_source_of_another_form_is_the_fault_of_airbyte(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer, field: str
+) -> None:
+    id_ = await toy(gateway)
+    source = (await gateway.get(f"/airbyte/ingestion/{id_}")).json()["sourceId"]
+    row = {**airbyte.state.sources[source], field: ODD_ROWS[field]}
+    airbyte.fail("GET /sources.*", times=9, status=200, body=json.dumps({"data": [row], **row}))
+    for path in ("/airbyte/datasource", f"/airbyte/datasource/{source}"):
+        answer = await gateway.get(path)
+        assert answer.status_code in {200, 404, 424}, answer.text
+        if answer.status_code == 424:
+            assert "does not have the form of its API" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["[" * 200_000, '{"data": "x"}', '{"data": [null]}', '{"data": ["x"]}', '{"data": [{}]}', "7"],
+    ids=["deep", "a text", "null", "texts", "no id", "a number"],
+)
+async def test_a_list_of_another_form_is_the_fault_of_airbyte(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer, body: str
+) -> None:
+    airbyte.fail("GET /sources.*", times=9, status=200, body=body)
+    answer = await gateway.get("/airbyte/datasource")
+    assert answer.status_code in {200, 424}, answer.text
+    airbyte.reset()
+    airbyte.fail("GET /sources.*", times=9, status=500, body=body)
+    assert (await gateway.get("/airbyte/datasource")).status_code == 424
+
+
+async def test_half_of_a_surrogate_pair_in_a_name_is_replaced(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    id_ = await toy(gateway)
+    row = airbyte.state.sources[(await gateway.get(f"/airbyte/ingestion/{id_}")).json()["sourceId"]]
+    body = json.dumps({"data": [{**row, "name": "half \ud800"}]})
+    airbyte.fail("GET /sources.*", times=1, status=200, body=body)
+    [item] = (await gateway.get("/airbyte/datasource")).json()["items"]
+    assert item["name"] == "half ?"
+
+
+@pytest.mark.parametrize("value", ["²", "9" * 5000, "Mon, 01 Jan 0001 00:00:00 -0000"])
+async def test_an_odd_retry_after_is_ignored(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer, value: str
+) -> None:
+    headers = {"Retry-After": value, "Date": "Mon, 01 Jan 0001 00:00:00 -0000"}
+    airbyte.fail("GET /sources.*", times=9, status=429, body="{}", headers=headers)
+    assert (await gateway.get("/airbyte/datasource")).status_code == 503
+
+
+@pytest.mark.parametrize(
+    "grant", ["[]", "{}", '{"access_token": "a\\r\\nb"}', '{"access_token": 1}']
+)
+async def test_a_grant_without_a_token_is_the_fault_of_airbyte(
+    lakehouse: Lakehouse, airbyte: AirbyteServer, grant: str
+) -> None:
+    airbyte.fail("POST .*token.*", times=9, status=200, body=grant)
+    credentials = {"airbyte_client_id": "id", "airbyte_client_secret": SECRET}
+    async with engine_of(lakehouse, airbyte.url, **credentials) as engine:
+        problem = await problem_of(engine.sources())
+    assert problem["status"] == 424
+
+
+async def test_what_clients_see_masked_is_hidden_in_failures(
+    gateway: httpx.AsyncClient, airbyte: AirbyteServer
+) -> None:
+    config = {"headers": [{"name": "X-Auth", "value": "hvSECRET6"}], "my_pin": 123456789}
+    airbyte.fail(
+        "POST /sources", times=1, status=422, body='{"message": "no hvSECRET6 for 123456789"}'
+    )
+    body = {"name": "quoting", "type": "toy", "config": {"rows": 1, "stream": "s", **config}}
+    refused = await gateway.post("/airbyte/datasource", json=body)
+    assert refused.status_code == 422
+    assert "hvSECRET6" not in refused.text
+    assert "123456789" not in refused.text
