@@ -155,12 +155,34 @@ def _check(schema: Any) -> None:
                 "give each its own name with AS."
             )
         seen.add(field.name.lower())
+        _check_names(_short(field.name), field.name, field.dataType)
         kind = _kind(field)
         if UNSTORABLE.search(kind):
             raise JobError(
                 f"The column {_short(field.name)} has the type {_short(kind)}, which a table "
                 "cannot hold: give it another type with CAST."
             )
+
+
+def _check_names(path: str, name: str, kind: Any) -> None:
+    """Refuse names that engines cut off or cannot read, at any depth."""
+    if not name or "\0" in name:
+        raise JobError(
+            f"The column {path} has {'a NUL character in its name' if name else 'no name'}: "
+            "give it another one with AS."
+        )
+    seen: set[str] = set()
+    for field in getattr(kind, "fields", ()):
+        if field.name.lower() in seen:
+            raise JobError(
+                f"The column {path} has two fields whose names differ at most in case: "
+                f"{_short(field.name)}. Give one of them another name."
+            )
+        seen.add(field.name.lower())
+        _check_names(_short(f"{path}.{field.name}"), field.name, field.dataType)
+    for part in ("elementType", "keyType", "valueType"):
+        if inner := getattr(kind, part, None):
+            _check_names(path, name, inner)
 
 
 def _aligned(frame: Any, table: str, schema: Any) -> Any:

@@ -82,7 +82,8 @@ def columns_of(json_schema: Mapping[str, Any]) -> tuple[BronzeColumn, ...]:
 
 
 def unique_names(fields: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns column names, none of them empty, and no two equal when case is ignored.
+    """Returns column names, none of them empty, and no two equal when case is ignored. Engines cut
+    names off at NUL, so none has it.
 
     Raises `SourceUnreadable` if there are too many.
     """
@@ -95,7 +96,7 @@ def unique_names(fields: tuple[str, ...]) -> tuple[str, ...]:
     numbers: dict[str, int] = {}
     names = []
     for position, field in enumerate(fields):
-        base = field.strip() or f"column{position}"
+        base = field.replace("\0", "_").strip() or f"column{position}"
         name, number = base, numbers.get(base.lower(), 1)
         while name.lower() in taken:
             name, number = f"{base}_{number}", number + 1

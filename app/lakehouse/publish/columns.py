@@ -32,12 +32,32 @@ if TYPE_CHECKING:
 def lake_schema(schema: pa.Schema) -> pa.Schema:
     """Return the same columns, all optional, with types that Iceberg can hold."""
     columns = pa.schema([pa.field(f.name, lake_type(f.type, f.name), True) for f in schema])
+    for field in columns:
+        _refuse_names(field.name, field)
     if dotted := {name for name in columns.names if "." in name}:
         nested = pa.schema([field for field in columns if t.is_nested(field.type)])
         for field in nested:
             paths = iceberg_schema(pa.schema([field])).column_names
             refuse_paths(dotted - {field.name}, paths)
     return columns
+
+
+def _refuse_names(path: str, field: pa.Field) -> None:
+    """Raise `EngineFailed` for a name that engines cut off or cannot read, at any depth."""
+    if not field.name or "\0" in field.name:
+        fault = "a NUL character in its name" if field.name else "a field without a name"
+        raise EngineFailed(
+            f"The column {path!r} has {fault}.",
+            cause=FailureCause.SQL_ERROR,
+            hint="Give it another name in the SQL.",
+        )
+    inner = [field.type.field(number) for number in range(field.type.num_fields)]
+    if t.is_struct(field.type):
+        _refuse_same_fields(path, (each.name for each in inner))
+    for each in inner:
+        # The entries of lists and maps have names of Arrow's own.
+        below = f"{path}.{each.name}" if t.is_struct(field.type) else path
+        _refuse_names(below, each)
 
 
 def refuse_paths(names: Iterable[str], paths: Iterable[str]) -> None:
@@ -61,6 +81,18 @@ def refuse_spellings(names: Iterable[str]) -> None:
                 cause=FailureCause.SQL_ERROR,
                 hint="Give both the same name with AS, or replace the table's rows and columns.",
             )
+
+
+def _refuse_same_fields(path: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name.lower() in seen:
+            raise EngineFailed(
+                f"The column {path!r} has two fields whose names differ at most in case: {name!r}.",
+                cause=FailureCause.SQL_ERROR,
+                hint="Give one of them another name in the SQL.",
+            )
+        seen.add(name.lower())
 
 
 def lake_type(kind: pa.DataType, column: str) -> pa.DataType:
@@ -162,7 +194,13 @@ def add_columns(transaction: Transaction, columns: list[pa.Field]) -> None:
 
 
 def iceberg_schema(columns: pa.Schema) -> Schema:
-    return assign_fresh_schema_ids(Catalog._convert_schema_if_needed(columns))
+    """Raise `EngineFailed` if the columns cannot be those of one table."""
+    try:
+        return assign_fresh_schema_ids(Catalog._convert_schema_if_needed(columns))
+    except ValueError as error:
+        raise EngineFailed(
+            f"The columns cannot be stored in a table: {error}.", cause=FailureCause.SQL_ERROR
+        ) from None
 
 
 def with_names_of_files(schema: Schema) -> Schema:

@@ -22,6 +22,7 @@ from app.data_transformation.resources import SparkResources
 from app.data_transformation.run_handler import SparkRunHandler
 from app.data_transformation.sail.engine import SparkConnectEngine
 from app.data_transformation.source_files import SourceResolver
+from app.failure import FailureCause
 from app.lakehouse.bronze.manifests import BronzeFile, BronzeManifests
 from app.lakehouse.connection import Lake
 from app.runs.model import Run, RunKind, RunState
@@ -290,6 +291,26 @@ async def test_an_append_that_does_not_fit_is_refused_and_changes_nothing(
     assert says in run.failure.message
     assert await spark.rows("sr_strict") == [{"id": 1}]
     assert await spark.staged(run) == []
+
+
+@pytest.mark.parametrize(
+    ("select", "says"),
+    [
+        ("SELECT named_struct('a', 1, 'A', 2) AS s", "differ at most in case: A"),
+        ("SELECT array(named_struct('a', 1, 'A', 2)) AS s", "differ at most in case: A"),
+        ("SELECT map('k', named_struct('b', named_struct('a', 1, 'A', 2))) AS s", "s.b"),
+        ("SELECT s.* FROM (SELECT named_struct('x\\0a', 1) AS s)", "a NUL character in its name"),
+        ("SELECT named_struct('x', named_struct('y\\0', 1)) AS s", "a NUL character in its name"),
+    ],
+)
+async def test_names_that_no_engine_could_read_again_are_refused(
+    spark: Spark, select: str, says: str
+) -> None:
+    run = await spark.run(select, "sr_names")
+    assert run.failure is not None
+    assert run.failure.cause is FailureCause.SQL_ERROR
+    assert says in run.failure.message
+    assert await spark.lakehouse.catalog.table("silver.sr_names") is None
 
 
 @pytest.mark.parametrize(
