@@ -25,6 +25,9 @@ TIMEOUT = httpx.Timeout(5, connect=3)
 LONGEST_ANSWER = 1024 * 1024
 LONGEST_TOKEN = 16 * 1024
 LONGEST_SUBJECT = 255
+TYPES = frozenset({"jwt", "at+jwt"})
+"""What `typ` of an access token says, if it says anything. Other tokens of an issuer, for example
+those of a logout, are signed with the same keys."""
 log = structlog.get_logger()
 
 
@@ -213,6 +216,8 @@ class TokenVerifier:
             raise TokenRefused("it is not a signed JWT")
         if header.get("alg") not in self._issuer.algorithms:
             raise TokenRefused("its alg is not one of OIDC_ALGORITHMS")
+        if str(header.get("typ") or "JWT").lower().removeprefix("application/") not in TYPES:
+            raise TokenRefused("its typ is that of another kind of token")
         key_id = header.get("kid")
         if key_id is not None and not isinstance(key_id, str):
             raise TokenRefused("its kid is not a string")

@@ -1,5 +1,6 @@
 """Handles what every request has: an id, a caller, limits, a log line and metrics."""
 
+import re
 import time
 import uuid
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -43,6 +44,8 @@ from app.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 METHODS = SAFE_METHODS | {"POST", "PUT", "PATCH", "DELETE"}
 MOST_DIGITS = 18
+LONGEST_METHOD = 20
+ENCODED_SEPARATOR = re.compile(rb"%(2f|5c)", re.IGNORECASE)
 UNTRACED = PROBES | {"/metrics"}
 """Paths that machines request every few seconds."""
 
@@ -85,6 +88,8 @@ class Edge:
         request_id = _request_id(headers)
         token = request_id_of_task.set(request_id)
         origin = self.proxies.origin(scope, headers)
+        # A client may invent a method of any length, and logs and records repeat it.
+        scope = {**scope, "method": scope["method"][:LONGEST_METHOD]}
         method: str = scope["method"]
         is_head = method == "HEAD"
         response = ResponseGuard(send, request_id, origin.is_https, is_head)
@@ -121,7 +126,7 @@ class Edge:
         with ExitStack() as ends:
             opened: OpenRequest | None = None
             try:
-                self._check(scope["method"], request.headers)
+                self._check(scope["method"], scope.get("raw_path") or b"", request.headers)
                 if not self.gatekeeper.is_open(scope["path"]):
                     caller = await self._admit(request, response)
                     share = share_of(caller, request.address)
@@ -199,9 +204,15 @@ class Edge:
             hint="The work may still complete: check before you send the request again.",
         )
 
-    def _check(self, method: str, headers: Headers) -> None:
+    def _check(self, method: str, raw_path: bytes, headers: Headers) -> None:
         if "content-length" in headers and "transfer-encoding" in headers:
             raise MalformedRequest(TWO_LENGTHS)
+        if ENCODED_SEPARATOR.search(raw_path):
+            raise MalformedRequest(
+                "The path has an encoded slash or backslash (%2F or %5C), which not every proxy "
+                "reads as this gateway does.",
+                hint="Address the resource by its id.",
+            )
         refuse_repeated_headers(headers)
         refuse_other_hosts(headers, self.trusted_hosts)
         if method not in SAFE_METHODS and self._is_cross_site(headers):

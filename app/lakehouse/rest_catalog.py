@@ -291,6 +291,8 @@ class TimedRestCatalog(RestCatalog):
 
     def _create_session(self) -> requests.Session:
         session = super()._create_session()
+        # A proxy of the environment would get what is meant for a server of this user.
+        session.trust_env = not self._own_user
         for scheme in ("http://", "https://"):
             adapter = TimedAdapter(
                 self._credentials,

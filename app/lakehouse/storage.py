@@ -185,6 +185,8 @@ def open_client(connection: S3Connection, service: str = "s3") -> Any:
         max_pool_connections=CONCURRENCY,
         s3={"addressing_style": "path" if connection.endpoint else "auto"},
         signature_version="s3v4" if service == "s3" else "v4",
+        # A proxy of the environment would get what is meant for a server of this user.
+        proxies={} if connection.own_user else None,
         # Checksum trailers are new in S3. Some compatible servers do not know them.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

@@ -102,6 +102,16 @@ async def test_a_record_of_a_change_has_caller_action_time_address_and_outcome(c
     assert page["records"][0]["at"].endswith("Z")
 
 
+async def test_an_invented_method_is_recorded_short(closed):
+    gateway, admin, _ = closed
+    sent = {**bearer(admin), "X-Request-Id": "invented"}
+    answer = await gateway.client.request("X" * 5000, "/api/v1/runs", headers=sent)
+    assert answer.status_code == 405
+    page = (await gateway.client.get("/api/v1/audit", headers=bearer(admin))).json()
+    [record] = [item for item in page["records"] if item["request_id"] == "invented"]
+    assert record["method"] == "X" * 20
+
+
 async def test_requests_that_change_nothing_are_not_recorded(closed):
     gateway, admin, _ = closed
     sent = {**bearer(admin), "X-Request-Id": "read-only"}

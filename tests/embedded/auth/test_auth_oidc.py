@@ -110,6 +110,8 @@ def hostile(issuer) -> dict[str, str]:
         ),
         "unknown critical header": f"{encoded({'alg': 'RS256', 'kid': kid, 'crit': ['x'], 'x': 1})}"
         f".{body}.{signature}",
+        "token of a logout": issuer.token(header={"typ": "logout+jwt"}),
+        "proof of possession": issuer.token(header={"typ": "dpop+jwt"}),
         "kid that is no text": f"{encoded({'alg': 'RS256', 'kid': {'a': 1}})}.{body}.{signature}",
         "header that is a text": f"{encoded('alg')}.e30.eHh4",
         "two parts": f"{head}.{body}",
@@ -120,7 +122,9 @@ def hostile(issuer) -> dict[str, str]:
 
 
 async def test_hostile_tokens_are_refused(closed, issuer):
-    assert (await closed.client.get(READS, headers=bearer(issuer.token()))).status_code == 200
+    for header in ({}, {"typ": "JWT"}, {"typ": "at+jwt"}, {"typ": "application/at+jwt"}):
+        token = issuer.token(header=header)
+        assert (await closed.client.get(READS, headers=bearer(token))).status_code == 200
     tokens = hostile(issuer)
     answers = {
         name: await closed.client.get(READS, headers=bearer(token))
