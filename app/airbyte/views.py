@@ -288,7 +288,8 @@ class IngestionStatusView(BaseModel):
     status: IngestionStatus = Field(description="Only an active ingestion syncs.")
     lastSync: datetime | None = Field(description="When the last sync started.")  # noqa: N815
     nextSync: datetime | None = Field(  # noqa: N815
-        description="When the next sync is due, by the cron expression. Null without one."
+        description="When the next sync is due. Null without a cron schedule, while the "
+        "ingestion is inactive, or if Asgard cannot read the expression."
     )
     schedule: ScheduleView = Field(description="When it syncs by itself.")
     last_job: LastJob | None = Field(description="The last sync. Null before the first one.")
@@ -301,7 +302,8 @@ class IngestionStatusView(BaseModel):
         last = LastJob.of(run) if run else None
         started = (run.started_at or run.created_at) if run else None
         active = ingestion.status is IngestionStatus.ACTIVE
-        cron = ingestion.schedule.cron if active else None
+        is_cron = active and ingestion.schedule.type is ScheduleType.CRON
+        cron = ingestion.schedule.cron if is_cron else None
         return cls(
             id=ingestion.id,
             ingestionId=ingestion.id,

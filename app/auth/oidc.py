@@ -217,7 +217,7 @@ class TokenVerifier:
         if header.get("alg") not in self._issuer.algorithms:
             raise TokenRefused("its alg is not one of OIDC_ALGORITHMS")
         if str(header.get("typ") or "JWT").lower().removeprefix("application/") not in TYPES:
-            raise TokenRefused("its typ is that of another kind of token")
+            raise TokenRefused("its typ is not that of an access token")
         key_id = header.get("kid")
         if key_id is not None and not isinstance(key_id, str):
             raise TokenRefused("its kid is not a string")

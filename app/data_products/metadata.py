@@ -45,8 +45,8 @@ def with_stored_secrets(submitted: dict[str, Any], stored: dict[str, Any]) -> di
     restored = dict(_restored(submitted, masked_metadata(stored), stored))
     if masked_metadata(restored) != submitted:
         raise InvalidBody(
-            "metadata has a masked value in another place than the stored metadata.",
-            hint="Leave out what is masked, or send it back unchanged, with the fields beside it.",
+            "A masked value in metadata would no longer be masked.",
+            hint="Leave out the masked value, or send it back with the fields beside it unchanged.",
         )
     return restored
 

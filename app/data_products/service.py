@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +24,7 @@ from app.data_products.rules import (
 )
 from app.data_products.schemas import ProductCreate, ProductUpdate
 from app.data_products.tracing import trace
-from app.errors import Conflict, NotFound
+from app.errors import AsgardError, Conflict, NotFound
 from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.lakehouse.catalog import Catalog, TableInfo
 from app.lakehouse.records.table import RecordTable
@@ -140,14 +140,16 @@ class DataProductService:
             update["guarded_sql"] = (await self._check_query(update["sql_query"])).sql
         if "name" in update:
             update["table_name"] = table_name(update["name"])
-        before = current.record
-        moves = update.get("table_name", before.doc.table_name) != before.doc.table_name
-        if moves:
-            await self._refuse_rename(before)
+            if update["table_name"] != current.record.doc.table_name:
+                await self._refuse_rename(current.record)
+        renamed_from: ProductDoc | None = None
 
         def changed(doc: ProductDoc) -> ProductDoc:
+            nonlocal renamed_from
             refuse_deleting(doc)
-            return doc.model_copy(update=_with_stored_secrets(update, doc))
+            new = doc.model_copy(update=_with_stored_secrets(update, doc))
+            renamed_from = doc if new.table != doc.table else None
+            return new
 
         record = await self._records.update(
             product_id,
@@ -156,8 +158,8 @@ class DataProductService:
             expected_version,
             check=lambda doc, products: refuse_same_table(doc, product_id, products),
         )
-        if moves:
-            await self._undo_unless_unused(record, before, caller)
+        if renamed_from is not None:
+            await self._keep_or_undo_rename(record, renamed_from, update, caller)
         self._on_change()
         return Product(record, current.status, current.last_run)
 
@@ -306,20 +308,31 @@ class DataProductService:
         if last_run is not None:
             raise Conflict(
                 "The new name would change the table, but a run has already used "
-                f"{record.doc.table}.",
+                f"{last_run.target}.",
                 hint="Create a new data product, or choose a name that maps to the same table.",
                 conflicting_id=last_run.run_id,
             )
 
-    async def _undo_unless_unused(
-        self, renamed: ProductRecord, before: ProductRecord, caller: Caller
+    async def _keep_or_undo_rename(
+        self, renamed: ProductRecord, before: ProductDoc, changed: Iterable[str], caller: Caller
     ) -> None:
-        """Refuse a rename after all if a run began before it was recorded. One that begins later
-        fails (`require_definition`)."""
+        """Undo the rename, and raise, unless no run began before it was recorded. A run that begins
+        later fails (`require_definition`)."""
+
+        def restored(doc: ProductDoc) -> ProductDoc:
+            if doc.table != renamed.doc.table:
+                return doc
+            return doc.model_copy(update={name: getattr(before, name) for name in changed})
+
         try:
-            await self._refuse_rename(before)
-        except Conflict:
-            await self._records.update(renamed.id, lambda _: before.doc, caller, renamed.version)
+            await self._refuse_rename(renamed)
+        except AsgardError:
+            await self._records.update(
+                renamed.id,
+                restored,
+                caller,
+                check=lambda doc, products: refuse_same_table(doc, renamed.id, products),
+            )
             raise
 
 

@@ -167,16 +167,14 @@ def _check(schema: Any) -> None:
 def _check_names(path: str, name: str, kind: Any) -> None:
     """Refuse names that engines cut off or cannot read, at any depth."""
     if not name or "\0" in name:
-        raise JobError(
-            f"The column {path} has {'a NUL character in its name' if name else 'no name'}: "
-            "give it another one with AS."
-        )
+        fault = "a NUL character in its name" if name else "no name"
+        raise JobError(f"The column or field {path} has {fault}: give it another one.")
     seen: set[str] = set()
     for field in getattr(kind, "fields", ()):
         if field.name.lower() in seen:
             raise JobError(
-                f"The column {path} has two fields whose names differ at most in case: "
-                f"{_short(field.name)}. Give one of them another name."
+                f"The column {path} has several fields named {_short(field.name)} (case is "
+                "ignored): rename all but one."
             )
         seen.add(field.name.lower())
         _check_names(_short(f"{path}.{field.name}"), field.name, field.dataType)

@@ -122,7 +122,7 @@ class DbtService:
         return [i for i in items if status in (None, TransformationStatus.of(i.run))]
 
     async def get(self, record_id: str) -> tuple[Transformation, str | None, Sequence[Run]]:
-        """Return it with its SQL as the engine runs it, and its newest runs."""
+        """Return it with its compiled SQL and its newest runs."""
         record = await self._record(record_id)
         compiled, page = await asyncio.gather(
             self._compiled(record.doc), self._runs.list(subject_id=record_id, limit=RUNS_SHOWN)
@@ -263,8 +263,8 @@ class DbtService:
                         conflicting_id=other.id,
                     )
 
-        def replaced(former: TransformationDoc) -> TransformationDoc:
-            refuse_deleting(former)
+        def replaced(previous: TransformationDoc) -> TransformationDoc:
+            refuse_deleting(previous)
             return doc
 
         while True:

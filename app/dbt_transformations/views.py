@@ -79,9 +79,9 @@ class TransformationView(_TransformationFields):
 class TransformationDetail(_TransformationFields):
     sql_query: str = Field(description="The SQL as it was sent, in Trino's dialect.")
     compiled_sql: str | None = Field(
-        description="The query in the engine's dialect. On Trino, it stands in the statement for a "
-        "plain table or view, also where a run sends other statements. Null while something that "
-        "it reads is missing."
+        description="The query in the engine's dialect. On Trino, the statement that would build a "
+        "plain table or view with it, even if a run sends other statements. Null while something "
+        "that it reads is missing."
     )
     runs: list[RunView] = Field(description="At most 20 runs, the newest first.")
 

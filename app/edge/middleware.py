@@ -209,8 +209,8 @@ class Edge:
             raise MalformedRequest(TWO_LENGTHS)
         if ENCODED_SEPARATOR.search(raw_path):
             raise MalformedRequest(
-                "The path has an encoded slash or backslash (%2F or %5C), which not every proxy "
-                "reads as this gateway does.",
+                "The path contains an encoded slash or backslash (%2F or %5C). Proxies can read it "
+                "differently from this gateway.",
                 hint="Address the resource by its id.",
             )
         refuse_repeated_headers(headers)

@@ -24,7 +24,7 @@ def expand(
         return tree
     by_name = {fold(name): (name, sql) for name, sql in views.items()}
     prefix = "asgard_view_"
-    # No name anywhere may be one of the CTEs', in the views as little as in the query.
+    # No name in the query or in the views may equal the name of a CTE.
     texts = [identifier.name for identifier in tree.find_all(exp.Identifier)] + [*views.values()]
     while any(prefix in fold(text) for text in texts):
         prefix += "_"

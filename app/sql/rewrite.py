@@ -127,7 +127,7 @@ def bind_script(
     def bind(sql: str) -> str:
         tree = parse(sql, SparkSql, slack=SLACK).trees[0]
         physical = list(physical_tables(tree))
-        rename_ctes(tree)  # Before a table gets the name of a view, which a CTE may have, too.
+        rename_ctes(tree)  # First: a CTE may have the name that a table gets below.
         for table in physical:
             if not isinstance(table.this, exp.Identifier):
                 continue

@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from app.caller import Caller
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, NotFound, VersionMismatch
 from app.failure import FailureCause
 from app.frozen import Frozen
 from app.lakehouse.records.state import Record
@@ -30,7 +31,7 @@ def refuse_deleting(doc: Definition) -> None:
     if doc.deleting:
         raise Conflict(
             f"{doc.table} is being deleted.",
-            hint="If the deletion failed, send the DELETE request again.",
+            hint="If the deletion failed, read the record again and repeat the DELETE request.",
         )
 
 
@@ -40,7 +41,7 @@ def require_definition(run: Run, record: Record[D] | None) -> None:
     doc = record.doc if record else None
     if doc is None or doc.deleting or doc.table != run.target:
         raise NotFound(
-            f"What builds {run.target} was deleted or renamed before the run began.",
+            f"The definition of {run.target} was deleted or renamed before the run began.",
             cause=FailureCause.CANCELLED,
         )
 
@@ -54,22 +55,33 @@ async def delete_with_table(
     refuse_running: Callable[[], Awaitable[None]],
     drop: Callable[[str], Awaitable[object]],
 ) -> None:
-    """Drop the table, then delete the record: one whose table is gone can be deleted again, but a
-    table whose record is gone has no owner.
+    """Drop the table, then delete the record. If the deletion stops halfway, it can be repeated.
+    Without its record, a table would have no owner.
 
     No run may build the table again in between. A run that begins after the mark fails
     (`require_definition`). `refuse_running` finds one that began before it, and raises
     `Conflict`."""
     await refuse_running()
-    marked = await records.update(record_id, _mark(True), caller, expected_version)
+    was_marked = False
+
+    def mark(doc: D) -> D:
+        nonlocal was_marked
+        was_marked = doc.deleting
+        return doc.model_copy(update={"deleting": True})
+
+    marked = await records.update(record_id, mark, caller, expected_version)
     try:
         await refuse_running()
     except Conflict:
-        await records.update(record_id, _mark(False), caller, marked.version)
+        if not was_marked:
+            # Another deletion may have come in between. It then unmarks the record or deletes it.
+            with suppress(VersionMismatch, NotFound):
+                await records.update(record_id, _unmark, caller, marked.version)
         raise
     await drop(marked.doc.table)
-    await records.delete(record_id, caller, marked.version)
+    with suppress(NotFound):  # by another deletion at the same time
+        await records.delete(record_id, caller)
 
 
-def _mark(deleting: bool) -> Callable[[D], D]:
-    return lambda doc: doc.model_copy(update={"deleting": deleting})
+def _unmark(doc: D) -> D:
+    return doc.model_copy(update={"deleting": False})

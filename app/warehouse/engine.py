@@ -115,5 +115,5 @@ class SqlEngine(Protocol):
         """Return the first rows of `schema.table`, a table or a view. Raises `NotFound`."""
 
     async def compiled_sql(self, spec: ModelSpec) -> str:
-        """Return the query in this engine's dialect, on Trino in the statement for a plain table or
-        view."""
+        """Return the query in this engine's dialect. Trino returns the statement for a plain table
+        or view."""

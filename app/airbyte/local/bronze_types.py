@@ -96,7 +96,9 @@ def unique_names(fields: tuple[str, ...]) -> tuple[str, ...]:
     numbers: dict[str, int] = {}
     names = []
     for position, field in enumerate(fields):
-        base = field.replace("\0", "_").strip() or f"column{position}"
+        base = field.strip() or f"column{position}"
+        if "\0" in base:
+            base = base.replace("\0", "_")
         name, number = base, numbers.get(base.lower(), 1)
         while name.lower() in taken:
             name, number = f"{base}_{number}", number + 1

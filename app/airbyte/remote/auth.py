@@ -13,7 +13,7 @@ from app.redaction import register_transient_secrets
 
 MARGIN = 0.2
 """The unused fraction of a token's lifetime: requests take time, and clocks differ."""
-LIFETIME = 180.0
+DEFAULT_LIFETIME = 180.0
 """Seconds that a token is valid if Airbyte does not say."""
 TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -88,7 +88,10 @@ class ClientCredentials(httpx.Auth):
             # Only a token has been requested from Airbyte yet.
             raise unanswered.error from None
         try:
-            token, lifetime = grant["access_token"], float(grant.get("expires_in") or LIFETIME)
+            token, lifetime = (
+                grant["access_token"],
+                float(grant.get("expires_in") or DEFAULT_LIFETIME),
+            )
             if not TOKEN.fullmatch(token):
                 raise ValueError("not a token")
         except UNEXPECTED as error:

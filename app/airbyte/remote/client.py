@@ -88,7 +88,7 @@ class AirbyteClient:
                 path, {**(params or {}), "limit": PAGE, "offset": offset}, ATTEMPTS
             )
             items: list[Json] = page["data"]
-            by_id |= {item[id_name]: item for item in items if isinstance(item.get(id_name), str)}
+            by_id |= {item[id_name]: item for item in items}
             offset += len(items)
             if not items or not page.get("next"):
                 return list(by_id.values())

@@ -28,6 +28,7 @@ from app.airbyte.remote import configs
 from app.airbyte.remote.client import AirbyteClient, Json
 from app.airbyte.remote.create import ResourceCreator
 from app.airbyte.remote.drafts import destination_body, source_body
+from app.airbyte.remote.errors import blames_airbyte
 from app.airbyte.remote.jobs import JOB_ID, LAST_JOB_ID, AirbyteJobs, lake_paths
 from app.airbyte.remote.mapping import (
     destination_of,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
+@blames_airbyte
 class RemoteIngestionEngine:
     """The `IngestionEngine` over Airbyte's public API."""
 

@@ -2,11 +2,15 @@
 
 import json
 import re
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import Any, ParamSpec, TypeVar
 
 import httpx
+import structlog
 
 from app.errors import (
     AsgardError,
@@ -20,6 +24,10 @@ from app.errors import (
 from app.failure import FailureCause
 from app.redaction import clean
 from app.shorten import storable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+log = structlog.get_logger()
 
 BASE_URL_HINT = "Check AIRBYTE_BASE_URL: it must end in /api/public/v1."
 LOGIN_HINT = (
@@ -144,7 +152,7 @@ def retry_after(response: httpx.Response) -> int | None:
 
 
 def time_of(header: str) -> datetime | None:
-    """Returns the time that a header says, or None if it says none."""
+    """Returns the time in a header, or None if it is not valid."""
     try:
         at = parsedate_to_datetime(header)
         return at if at.tzinfo else at.replace(tzinfo=UTC)
@@ -153,16 +161,37 @@ def time_of(header: str) -> datetime | None:
 
 
 def not_understood(error: Exception) -> EngineFailed:
+    log.warning("airbyte_not_understood", exc_info=error)
     return EngineFailed(
         f"Airbyte's response does not have the form of its API ({type(error).__name__}).",
-        hint="See Asgard's log. Check that this version of Airbyte is supported.",
+        hint="Asgard's log has the cause. Check that this version of Airbyte is supported.",
     )
+
+
+def blames_airbyte(engine: type[T]) -> type[T]:
+    """Let every public coroutine of the class raise `EngineFailed` for JSON of a form that
+    Airbyte's API does not have."""
+    for name, method in list(vars(engine).items()):
+        if not name.startswith("_") and iscoroutinefunction(method):
+            setattr(engine, name, _blaming(method))
+    return engine
+
+
+def _blaming(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    @wraps(method)
+    async def blaming(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await method(*args, **kwargs)
+        except UNEXPECTED as error:
+            raise not_understood(error) from error
+
+    return blaming
 
 
 def _parsed(response: httpx.Response) -> Any:
     """Returns the body's JSON, without lone surrogates: no record or response can have them."""
     value = response.json()
-    if "\\ud" not in response.text.lower():
+    if "\\ud" not in response.text.lower() and "\ufffd" not in response.text:
         return value
     return json.loads(storable(json.dumps(value, ensure_ascii=False)))
 

@@ -200,9 +200,14 @@ class AirbyteJobs:
         """Returns the result as the files in the lake show it. Files elsewhere are not verified."""
         output = RunOutput(table=f"ingestion/{ingestion.id}")
         if lake_paths(ingestion):
-            manifest = await retry_while_unreachable(
-                lambda: self._record(ingestion, job, run_id), "recording a sync's files"
-            )
+            try:
+                manifest = await retry_while_unreachable(
+                    lambda: self._record(ingestion, job, run_id), "recording a sync's files"
+                )
+            except AsgardError:
+                # Otherwise the syncs that Airbyte runs by itself would wait for this one.
+                await self._manifests.release(ingestion.id, run_id)
+                raise
             output = manifest.output_of(run_id)
         return RunResult(
             output=output, inputs=inputs, engine=reported_by(job), engine_state=job.status
@@ -225,7 +230,7 @@ class AirbyteJobs:
 
         async def since_next() -> timedelta | None:
             nonlocal following
-            jobs = await self.newest(ingestion.id)
+            jobs = await _as_outage(self.newest(ingestion.id))
             following = next((each for each in reversed(jobs) if each.id > job.id), None)
             return self._client.now() - following.started_at if following else None
 

@@ -6,6 +6,8 @@ from enum import StrEnum
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, assert_never
 
+from pydantic import AwareDatetime
+
 from app.airbyte.cron import quartz
 from app.airbyte.engine import (
     ConfiguredStream,
@@ -91,7 +93,7 @@ class AirbyteJob(Frozen):
     connection_id: str
     type: str
     status: JobStatus
-    started_at: datetime
+    started_at: AwareDatetime
     rows: int | None
     bytes: int | None
 
@@ -251,4 +253,7 @@ def _paths(wire: Any) -> tuple[tuple[str, ...], ...]:
 
 
 def _time(wire: Json) -> datetime:
-    return datetime.fromtimestamp(wire.get("createdAt") or 0, UTC)
+    try:
+        return datetime.fromtimestamp(wire.get("createdAt") or 0, UTC)
+    except OSError as error:  # a year that the system does not know
+        raise ValueError("createdAt is not valid") from error

@@ -30,12 +30,14 @@ class SyncRefused(EngineFailed):
 def rows_missing(
     job: AirbyteJob, following: AirbyteJob | None, paths: Iterable[str]
 ) -> SyncRefused:
-    """`following` is the connection's next job, if it began before the files were listed."""
+    """`following` is the connection's next job, if it began before this check."""
     replaced = f" Job {following.id} has begun since and may have replaced it." if following else ""
     return SyncRefused(
         f"Airbyte's job {job.id} reports {job.rows} rows, but no new file in {', '.join(paths)} "
         f"has any.{replaced}",
-        hint="In Airbyte, check that the destination uses this bucket and these paths, and sets no "
+        hint="Start the sync again."
+        if following
+        else "In Airbyte, check that the destination uses this bucket and these paths, and sets no "
         "path format itself. Then start the sync again.",
         retryable=True,
     )

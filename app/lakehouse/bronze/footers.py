@@ -1,6 +1,7 @@
 """Counts the rows of Parquet files by their footers, the only part that is read. A confined worker
 parses them."""
 
+import asyncio
 from base64 import b64encode
 from collections.abc import Iterable
 from functools import cached_property
@@ -43,7 +44,8 @@ class ParquetFooters:
         self._log_path = log_path
         self._telemetry = telemetry
         self._limiter = anyio.CapacityLimiter(READERS)
-        self._workers = WorkerPool(self._start, 1, max_calls=10_000)
+        self._reading = asyncio.Semaphore(READERS)
+        self._workers = WorkerPool(self._start, 1)
 
     async def close(self) -> None:
         await self._workers.close()
@@ -60,19 +62,20 @@ class ParquetFooters:
     async def _rows(self, info: "ObjectInfo") -> int | None:
         if not info.size:
             return None
-        try:
-            end = await anyio.to_thread.run_sync(self._end, info.key, limiter=self._limiter)
-        except OSError as error:
-            raise EngineUnreachable(f"S3 cannot be read: {error}") from None
-        return None if end is None else await self._rows_in(end)
+        async with self._reading:  # until it is parsed, since each footer takes memory
+            try:
+                end = await anyio.to_thread.run_sync(self._end, info.key, limiter=self._limiter)
+            except OSError as error:
+                raise EngineUnreachable(f"S3 cannot be read: {error}") from None
+            return None if end is None else await self._rows_in(end)
 
     async def _rows_in(self, end: bytes) -> int | None:
-        """Return None also for a footer that ends its worker, twice: the first one may have been
-        killed for another reason."""
-        message = {"op": "rows", "end": b64encode(end).decode()}
+        """Return the rows, or None if the footer is not valid or ends its worker twice. A single
+        death may have another cause."""
         for _ in range(2):
             try:
                 async with self._workers.acquire() as worker:
+                    message = {"op": "rows", "end": b64encode(end).decode()}
                     rows = (await worker.call(message, timeout=PARSING_SECONDS)).get("rows")
                     return rows if isinstance(rows, int) and rows >= 0 else None
             except WorkerError:

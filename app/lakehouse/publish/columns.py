@@ -45,9 +45,9 @@ def lake_schema(schema: pa.Schema) -> pa.Schema:
 def _refuse_names(path: str, field: pa.Field) -> None:
     """Raise `EngineFailed` for a name that engines cut off or cannot read, at any depth."""
     if not field.name or "\0" in field.name:
-        fault = "a NUL character in its name" if field.name else "a field without a name"
+        fault = "a NUL character in its name" if field.name else "no name"
         raise EngineFailed(
-            f"The column {path!r} has {fault}.",
+            f"The column or field {path!r} has {fault}.",
             cause=FailureCause.SQL_ERROR,
             hint="Give it another name in the SQL.",
         )
@@ -88,7 +88,7 @@ def _refuse_same_fields(path: str, names: Iterable[str]) -> None:
     for name in names:
         if name.lower() in seen:
             raise EngineFailed(
-                f"The column {path!r} has two fields whose names differ at most in case: {name!r}.",
+                f"The column {path!r} has several fields named {name!r} (case is ignored).",
                 cause=FailureCause.SQL_ERROR,
                 hint="Give one of them another name in the SQL.",
             )

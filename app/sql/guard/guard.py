@@ -239,8 +239,9 @@ class ScriptGuard:
         table.set("db", None)
         if cte_of(table) is not None:
             raise SqlTableRefused(
-                f"A WITH clause has the name {SOURCE_NAMES[0]}, which stands for the source_path.",
-                hint="Give the query in the WITH clause another name.",
+                f"A WITH clause is named {SOURCE_NAMES[0]}, which is the name of the source_path's "
+                "data.",
+                hint="Rename the WITH clause.",
                 position=parsed.position(table),
             )
 

@@ -12,6 +12,7 @@ from app.sql.guard.allowed_nodes import QUERIES
 from app.sql.guard.functions import SPARK_TABLE_FUNCTIONS
 from app.sql.parse import Parsed
 
+PARENTHESES = "Put a query in parentheses of its own: coalesce((SELECT 1), 2)."
 Kinds = tuple[type[exp.Expr], ...]
 _RELATIONS: Kinds = (exp.Table, exp.Subquery, exp.Values, exp.Unnest, exp.Lateral)
 _OPERANDS: dict[type[exp.Expr], Kinds] = {
@@ -28,7 +29,7 @@ _QUERY_HOLDERS: Kinds = (exp.Subquery, exp.SetOperation, exp.CTE, exp.Exists, ex
 _HOLDERS: dict[type[exp.Expr], Kinds] = {
     exp.Table: (exp.From, exp.Join, exp.Subquery),
     exp.Unnest: (exp.From, exp.Join, exp.Subquery),
-    exp.Values: (*_QUERY_HOLDERS, exp.From, exp.Join),
+    exp.Values: (*_QUERY_HOLDERS, exp.From, exp.Join, exp.In),
     exp.Select: _QUERY_HOLDERS,
     exp.Union: _QUERY_HOLDERS,
     exp.Intersect: _QUERY_HOLDERS,
@@ -45,16 +46,16 @@ def check_position(parsed: Parsed, tree: exp.Expr, node: exp.Expr, *, spark: boo
     """
     for operand in _operands(node):
         if not isinstance(operand, _OPERANDS[type(node)]):
-            raise _refused(parsed, node, "A table, a view or a query in parentheses was expected.")
+            raise _refused(parsed, node, "Expected a table, a view or a query in parentheses.")
     if isinstance(node, exp.Select) and not node.expressions:
         raise _refused(parsed, node, "A SELECT without columns is not supported.")
     if isinstance(node, exp.Lateral):
         _check_lateral(parsed, node, spark)
     elif isinstance(node, exp.Any | exp.All) and not spark:
         if not isinstance(node.this, QUERIES):
-            raise _refused(parsed, node, "ANY and ALL need a subquery after a comparison.")
-    elif node is not tree and not isinstance(node.parent, _HOLDERS.get(type(node), exp.Expr)):
-        raise _refused(parsed, node, "A table or a query is not supported in this place.")
+            raise _refused(parsed, node, "ANY and ALL are supported only with a subquery.")
+    elif node is not tree and not _is_allowed(node):
+        raise _refused(parsed, node, "A table or a query is not allowed here.", PARENTHESES)
 
 
 def _operands(node: exp.Expr) -> list[exp.Expr | None]:
@@ -74,5 +75,12 @@ def _check_lateral(parsed: Parsed, node: exp.Lateral, spark: bool) -> None:
         raise _refused(parsed, node, "LATERAL is not supported in this place.")
 
 
-def _refused(parsed: Parsed, node: exp.Expr, detail: str) -> SqlRefused:
-    return SqlRefused(detail, position=parsed.position(node))
+def _is_allowed(node: exp.Expr) -> bool:
+    # sqlglot reads EXISTS (VALUES …) as a call.
+    is_in_exists = isinstance(node.parent, exp.Anonymous) and call_name(node.parent) == "exists"
+    holders = _HOLDERS.get(type(node), exp.Expr)
+    return isinstance(node.parent, holders) or (is_in_exists and isinstance(node, exp.Values))
+
+
+def _refused(parsed: Parsed, node: exp.Expr, detail: str, hint: str | None = None) -> SqlRefused:
+    return SqlRefused(detail, hint=hint, position=parsed.position(node))

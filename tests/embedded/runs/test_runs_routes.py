@@ -112,7 +112,7 @@ async def test_lists_are_filtered_and_paged(api, runs):
     ("path", "status", "problem"),
     [
         ("/runs/0123456789abcdef", 404, "/problems/not-found"),
-        ("/runs/..%2Fsecret", 404, None),  # Without the edge, which refuses it.
+        ("/runs/..%2Fsecret", 404, None),  # This app has no edge, which would refuse the path.
         ("/runs/0123456789abcdef/logs", 404, "/problems/not-found"),
         ("/runs/0123456789abcdef/events", 404, "/problems/not-found"),
         ("/runs?cursor=nonsense", 400, "/problems/invalid-request"),

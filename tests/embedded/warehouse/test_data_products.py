@@ -278,12 +278,18 @@ async def test_a_run_that_begins_while_a_rename_is_recorded_undoes_it(
 
     with monkeypatch.context() as patch:
         patch.setattr(records, "update", start_before)
-        refused = await api.put(path, json={"name": "Raced Elsewhere", "owner": "someone"})
+        both = await asyncio.gather(
+            api.put(path, json={"name": "Raced Elsewhere", "owner": "someone"}),
+            api.put(path, json={"tags": ["kept"]}),
+        )
+    refused, other = both
+    assert other.status_code == 200
     assert refused.status_code == 409
     assert refused.json()["conflicting_id"] == runs[0]["run"]["run_id"]
     now = (await api.get(path)).json()
     assert (now["name"], now["table_name"]) == ("Raced Name", "dp_raced_name")
     assert (now["owner"], now["status"]) == ("analytics-team", "active")
+    assert now["tags"] == ["kept"], "another caller's change at the same time"
     assert await lakehouse.catalog.table("gold.dp_raced_name") is not None
 
 

@@ -726,7 +726,10 @@ async def test_a_schedule_that_asgard_would_not_accept_is_shown(
     shown = {"cronExpression": None, "basicTiming": None, **schedule}
     path = f"/airbyte/ingestion/{id_}"
     assert (await gateway.get(path)).json()["schedule"] == shown
-    assert (await gateway.get(f"{path}/status")).json()["schedule"] == shown
+    status = (await gateway.get(f"{path}/status")).json()
+    assert status["schedule"] == shown
+    if schedule["scheduleType"] == "manual":
+        assert status["nextSync"] is None
     listed = (await gateway.get("/airbyte/ingestion")).json()["items"]
     assert [item["schedule"] for item in listed if item["id"] == id_] == [shown]
     airbyte.state.connections[id_]["schedule"] = {"scheduleType": "manual"}
@@ -766,7 +769,7 @@ async def test_a_list_of_another_form_is_the_fault_of_airbyte(
 ) -> None:
     airbyte.fail("GET /sources.*", times=9, status=200, body=body)
     answer = await gateway.get("/airbyte/datasource")
-    assert answer.status_code in {200, 424}, answer.text
+    assert answer.status_code == 424, answer.text
     airbyte.reset()
     airbyte.fail("GET /sources.*", times=9, status=500, body=body)
     assert (await gateway.get("/airbyte/datasource")).status_code == 424
@@ -784,7 +787,7 @@ async def test_half_of_a_surrogate_pair_in_a_name_is_replaced(
 
 
 @pytest.mark.parametrize("value", ["²", "9" * 5000, "Mon, 01 Jan 0001 00:00:00 -0000"])
-async def test_an_odd_retry_after_is_ignored(
+async def test_an_odd_retry_after_or_date_does_no_harm(
     gateway: httpx.AsyncClient, airbyte: AirbyteServer, value: str
 ) -> None:
     headers = {"Retry-After": value, "Date": "Mon, 01 Jan 0001 00:00:00 -0000"}

@@ -251,6 +251,11 @@ def test_syntax_that_is_not_known_to_be_harmless_is_refused(sql: str) -> None:
         check_query(sql, POLICY)
 
 
+def test_values_pass_wherever_a_query_may_stand() -> None:
+    for condition in ("x IN (VALUES 1, 2)", "EXISTS (VALUES 1)", "x = ANY (VALUES 1)"):
+        assert tables(f"SELECT x FROM silver.t WHERE {condition}") == ["silver.t"]
+
+
 @pytest.mark.parametrize(
     "sql",
     [
