@@ -56,6 +56,8 @@ class SparkJob(Frozen):
     sources: tuple[SourceFiles, ...]
     views: tuple[tuple[str, str], ...]
     select: str
+    tables: tuple[str, ...]
+    """The tables that the SQL reads, as `schema.table`."""
     destination: str
     write_mode: WriteMode
     resources: SparkResources
@@ -86,6 +88,11 @@ class SparkJob(Frozen):
                 for name, sql in self.views
             ],
             "select": self.select,
+            "reads": [
+                *([destination.partition(".")[0], *name.split(".", 1)] for name in self.tables),
+                *([source.view] for source in self.sources),
+                *([name] for name, _ in self.views),
+            ],
             "destination": destination,
             "mode": mode,
             "align_with": align_with,

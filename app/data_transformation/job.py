@@ -8,10 +8,12 @@ Plain PySpark that imports nothing from Asgard, so that the same file is what `s
      "sources": [{"view": "…", "format": "parquet", "paths": ["s3a://…"]}],
      "statements": ["CREATE OR REPLACE TEMPORARY VIEW …"],
      "select": "SELECT …",
+     "reads": [["iceberg", "silver", "t"], ["a_view"]],
      "destination": "iceberg.silver.t",
      "mode": "create" | "overwrite" | "append",
      "align_with": null | "iceberg.silver.t"}
 
+`reads` lists the tables and views that the SQL may read. Earlier gateways do not give it.
 `align_with` names a table whose columns the result must fit; it is given for appends.
 A job that fails says why in a line of its log that begins with `asgard: failed`.
 """
@@ -21,7 +23,7 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,15 @@ CONDITION = re.compile(r"(?:^|(?:Exception|Error): )\[([A-Z][A-Z0-9_]*(?:\.[A-Z0
 WRAPPERS = ("INTERNAL_ERROR", "TASK_WRITE_FAILED")
 """Conditions that say only where something failed."""
 DEEPEST = 20
+CTE_PREFIX = "asgard_cte_"
+HARMLESS_LEAVES = ("OneRowRelation", "UnresolvedInlineTable", "UnresolvedTableValuedFunction")
+RESERVED_BY_ICEBERG = frozenset(
+    (
+        *("_deleted", "_file", "_last_updated_sequence_number", "_partition", "_pos", "_row_id"),
+        "_spec_id",
+    )
+)
+"""Spark cannot read all columns of a table that has one of these."""
 UNSTORABLE = re.compile(r"\b(void|interval[a-z ]*)")
 
 
@@ -71,9 +82,13 @@ def compute(spark: Any, job: dict[str, Any], log: Callable[[str], None]) -> Any:
     spark.conf.set("spark.sql.session.timeZone", "UTC")
     # Spark would replace ${env:…} in SQL after the guard has checked it.
     spark.conf.set("spark.sql.variable.substitute", "false")
+    # Files are read through views. In SQL, text.`/etc/passwd` is then the name of a table.
+    spark.conf.set("spark.sql.runSQLOnFiles", "false")
     for source in job["sources"]:
         _read(spark, source).createOrReplaceTempView(source["view"])
         log(f"reading {len(source['paths'])} {source['format']} file(s) as {source['view']}")
+    for statement in (*job["statements"], job["select"]):
+        _refuse_other_reads(spark, statement, job.get("reads"))
     for statement in job["statements"]:
         spark.sql(statement)
     frame = spark.sql(job["select"])
@@ -83,6 +98,40 @@ def compute(spark: Any, job: dict[str, Any], log: Callable[[str], None]) -> Any:
     columns = [f"{field.name} {_kind(field)}" for field in frame.schema.fields[:MOST_NAMED]]
     log("columns: " + _listed(columns, len(frame.schema.fields)))
     return frame
+
+
+def _refuse_other_reads(spark: Any, sql: str, reads: list[list[str]] | None) -> None:
+    """Refuse SQL in which Spark's own parser finds another table than those that the guard has
+    found. The embedded engine has no such parser, and its own keys."""
+    session = getattr(spark, "_jsparkSession", None)
+    if session is None or reads is None:
+        return
+    known = {tuple(part.lower() for part in name) for name in reads}
+    plan = session.sessionState().sqlParser().parsePlan(sql)
+    for name in _names_in(plan):
+        if tuple(part.lower() for part in name) not in known and not _is_cte(name):
+            raise JobError(
+                f"The SQL is ambiguous: Spark would read {_short('.'.join(name))}, which it does "
+                "not name as a table."
+            )
+
+
+def _is_cte(name: list[str]) -> bool:
+    return len(name) == 1 and name[0].startswith(CTE_PREFIX)
+
+
+def _names_in(plan: Any) -> Iterator[list[str]]:
+    """Yield the parts of the name of every table in a plan. Refuse other leaves than these."""
+    parts = (plan.children(), plan.innerChildren(), plan.subqueries())
+    inner = [part.apply(number) for part in parts for number in range(part.size())]
+    kind = str(plan.nodeName())
+    if kind == "UnresolvedRelation":
+        name = plan.multipartIdentifier()
+        yield [str(name.apply(number)) for number in range(name.size())]
+    elif not inner and kind not in HARMLESS_LEAVES:
+        raise JobError(f"The SQL is ambiguous: Spark would read it as {kind}.")
+    for each in inner:
+        yield from _names_in(each)
 
 
 def _kind(field: Any) -> str:
@@ -156,6 +205,10 @@ def _check(schema: Any) -> None:
             )
         seen.add(field.name.lower())
         _check_names(_short(field.name), field.name, field.dataType)
+        if field.name.lower() in RESERVED_BY_ICEBERG:
+            raise JobError(
+                f"Iceberg reserves the name of the column {field.name}: give it another one."
+            )
         kind = _kind(field)
         if UNSTORABLE.search(kind):
             raise JobError(

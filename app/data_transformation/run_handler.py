@@ -51,6 +51,7 @@ class SparkRunHandler:
             ),
             views=work.views,
             select=work.select,
+            tables=work.tables,
             destination=work.destination,
             write_mode=work.write_mode,
             resources=work.resources,

@@ -153,6 +153,8 @@ def parse(sql: str, dialect: type[Dialect], slack: int = 1) -> Parsed:
 def generate(tree: exp.Expr, dialect: type[Dialect], **options: Any) -> str:
     """Return SQL text with every identifier quoted. Engines get only text that `render` checked."""
     try:
+        if issubclass(dialect, SparkSql):
+            tree = _with_parentheses(tree.copy())
         return str(
             tree.sql(
                 dialect,
@@ -164,6 +166,18 @@ def generate(tree: exp.Expr, dialect: type[Dialect], **options: Any) -> str:
         )
     except RecursionError as error:
         raise too_deep() from error
+
+
+def _with_parentheses(tree: exp.Expr) -> exp.Expr:
+    """Put VALUES in FROM or JOIN into parentheses, in place. Where Spark cannot read a row of bare
+    VALUES, it goes on with a list of tables."""
+    for values in list(tree.find_all(exp.Values)):
+        if isinstance(values.parent, exp.From | exp.Join):
+            subquery = exp.Subquery(alias=values.args.get("alias"))
+            values.set("alias", None)
+            values.replace(subquery)
+            subquery.set("this", values)
+    return tree
 
 
 def too_deep(position: dict[str, int] | None = None) -> SqlTooLarge:

@@ -120,11 +120,13 @@ class SparkConnectEngine:
                     message=f"Running on Sail in process {worker.pid}",
                 )
                 await self._compute(worker, job, control)
-                await self._check_sources(job)
-                output = await self._publish(worker, job, control)
-                with contextlib.suppress(AsgardError):
-                    # The published table stays, whether or not the worker frees its disk space.
-                    await _call(worker, {"op": "discard"}, control)
+                try:
+                    await self._check_sources(job)
+                    output = await self._publish(worker, job, control)
+                except AsgardError:
+                    await _discard(worker, control)
+                    raise
+                await _discard(worker, control)
             return RunResult(output=output, engine_state=SparkState.COMPLETED)
         finally:
             self._warm_in_background()
@@ -219,6 +221,12 @@ class SparkConnectEngine:
         except WorkerFailure as error:
             log.warning("spark_worker_did_not_start", error=str(error))
             raise EngineUnreachable("The Spark worker did not start. See its log.") from error
+
+
+async def _discard(worker: WorkerProcess, control: RunControl) -> None:
+    """Free the disk space of the result. What was published stays, even if that fails."""
+    with contextlib.suppress(AsgardError):
+        await _call(worker, {"op": "discard"}, control)
 
 
 async def _call(

@@ -17,6 +17,7 @@ from app.sql.calls import as_calls, call_name, is_table_function
 from app.sql.duckdb.functions import DUCKDB
 from app.sql.guard import functions
 from app.sql.guard.allowed_nodes import QUERIES, WRITES, check_printed, check_shape
+from app.sql.guard.iceberg_columns import refuse_added_columns
 from app.sql.guard.paths import PATH_FORMATS, normalise_path
 from app.sql.guard.positions import check_position
 from app.sql.guard.spark_script import SOURCE_NAMES, view_of
@@ -188,12 +189,15 @@ class ScriptGuard:
             check_position(parsed, tree, node, spark=True)
             if isinstance(node, exp.Table):
                 self._check_table(parsed, node)
+        if any(isinstance(node, exp.Table) and _is_of_the_lake(node) for node in nodes):
+            refuse_added_columns(parsed, nodes)
         _shorten_columns(tree, self.tables, self._policy)
         qualify_user_columns(parsed, tree)
 
     def _check_table(self, parsed: Parsed, table: exp.Table) -> None:
         if is_table_function(table):
-            if call_name(table.this) not in functions.SPARK_TABLE_FUNCTIONS:
+            is_listed = call_name(table.this) in functions.SPARK_TABLE_FUNCTIONS
+            if not is_listed or table.db or table.catalog:
                 raise _table_function(parsed, table)
             return
         if cte_of(table) is not None:
@@ -262,6 +266,10 @@ class ScriptGuard:
         table.set("this", exp.to_identifier(f"s3://{self._policy.bucket}/{path}", quoted=True))
 
 
+def _is_of_the_lake(table: exp.Table) -> bool:
+    return bool(table.db) and fold(table.db) not in PATH_FORMATS
+
+
 def _check_count(named: Sized, what: str = "tables") -> None:
     if len(named) > MAX_TABLES:
         raise SqlTooLarge(
@@ -308,7 +316,11 @@ def _check_function(parsed: Parsed, node: exp.Expr, allowed: frozenset[str]) -> 
     name = call_name(node)
     if name is None:
         return
-    if isinstance(node.parent, exp.Dot) and node.arg_key == "expression":
+    called = node
+    while called.parent is not None and isinstance(called.parent, _WRAPPERS):
+        called = called.parent
+    is_in_dot = isinstance(called.parent, exp.Dot) and called.arg_key == "expression"
+    if is_in_dot or isinstance(called.parent, exp.Column):
         raise SqlFunctionRefused(
             f"The function {name[:100]!r} is called with a schema or catalog before its name.",
             hint="Call functions by their plain names.",
@@ -325,6 +337,10 @@ def _check_function(parsed: Parsed, node: exp.Expr, allowed: frozenset[str]) -> 
         function=name[:100],
         suggested_functions=near or None,
     )
+
+
+_WRAPPERS = (exp.Filter, exp.IgnoreNulls, exp.RespectNulls, exp.WithinGroup, exp.Window)
+"""What may stand around the call of an aggregate."""
 
 
 def _table_function(parsed: Parsed, table: exp.Table) -> SqlRefused:

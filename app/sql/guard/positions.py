@@ -30,12 +30,15 @@ _HOLDERS: dict[type[exp.Expr], Kinds] = {
     exp.Table: (exp.From, exp.Join, exp.Subquery),
     exp.Unnest: (exp.From, exp.Join, exp.Subquery),
     exp.Values: (*_QUERY_HOLDERS, exp.From, exp.Join, exp.In),
+    exp.Alias: (exp.Select, exp.Func, exp.Pivot),
+    exp.Aliases: (exp.Select,),
     exp.Select: _QUERY_HOLDERS,
     exp.Union: _QUERY_HOLDERS,
     exp.Intersect: _QUERY_HOLDERS,
     exp.Except: _QUERY_HOLDERS,
 }
 """Where these nodes may stand. A query elsewhere needs parentheses of its own."""
+_GROUPINGS: Kinds = (exp.GroupingSets, exp.Cube, exp.Rollup, exp.Group)
 
 
 def check_position(parsed: Parsed, tree: exp.Expr, node: exp.Expr, *, spark: bool) -> None:
@@ -51,11 +54,14 @@ def check_position(parsed: Parsed, tree: exp.Expr, node: exp.Expr, *, spark: boo
         raise _refused(parsed, node, "A SELECT without columns is not supported.")
     if isinstance(node, exp.Lateral):
         _check_lateral(parsed, node, spark)
-    elif isinstance(node, exp.Any | exp.All) and not spark:
-        if not isinstance(node.this, QUERIES):
+    elif isinstance(node, exp.Any | exp.All):
+        if not isinstance(node.this, (*QUERIES, exp.Tuple, exp.Paren) if spark else QUERIES):
             raise _refused(parsed, node, "ANY and ALL are supported only with a subquery.")
+    elif isinstance(node, exp.Tuple) and not node.expressions:
+        if not isinstance(node.parent, _GROUPINGS):
+            raise _refused(parsed, node, "Empty parentheses are supported only in GROUP BY.")
     elif node is not tree and not _is_allowed(node):
-        raise _refused(parsed, node, "A table or a query is not allowed here.", PARENTHESES)
+        raise _refused(parsed, node, f"{_kind(node)} is not allowed here.", PARENTHESES)
 
 
 def _operands(node: exp.Expr) -> list[exp.Expr | None]:
@@ -80,6 +86,16 @@ def _is_allowed(node: exp.Expr) -> bool:
     is_in_exists = isinstance(node.parent, exp.Anonymous) and call_name(node.parent) == "exists"
     holders = _HOLDERS.get(type(node), exp.Expr)
     return isinstance(node.parent, holders) or (is_in_exists and isinstance(node, exp.Values))
+
+
+def _kind(node: exp.Expr) -> str:
+    match node:
+        case exp.Alias() | exp.Aliases():
+            return "AS"
+        case exp.Table():
+            return "A table"
+        case _:
+            return "A query without parentheses"
 
 
 def _refused(parsed: Parsed, node: exp.Expr, detail: str, hint: str | None = None) -> SqlRefused:

@@ -17,11 +17,12 @@ import psutil
 import pytest
 
 from app.caller import ANONYMOUS
-from app.data_transformation.engine import Reading, SparkWork, WriteMode
+from app.data_transformation.engine import Reading, SparkJob, SparkWork, WriteMode
 from app.data_transformation.resources import SparkResources
 from app.data_transformation.run_handler import SparkRunHandler
 from app.data_transformation.sail.engine import SparkConnectEngine
 from app.data_transformation.source_files import SourceResolver
+from app.errors import EngineFailed
 from app.failure import FailureCause
 from app.lakehouse.bronze.manifests import BronzeFile, BronzeManifests
 from app.lakehouse.connection import Lake
@@ -300,6 +301,7 @@ async def test_an_append_that_does_not_fit_is_refused_and_changes_nothing(
         ("SELECT array(named_struct('a', 1, 'A', 2)) AS s", "several fields named A"),
         ("SELECT map('k', named_struct('b', named_struct('a', 1, 'A', 2))) AS s", "s.b"),
         ("SELECT s.* FROM (SELECT named_struct('x\\0a', 1) AS s)", "a NUL character in its name"),
+        ("SELECT 1 AS _File", "Iceberg reserves the name of the column _File"),
         ("SELECT named_struct('x', named_struct('y\\0', 1)) AS s", "a NUL character in its name"),
     ],
 )
@@ -430,9 +432,20 @@ async def test_a_large_result_is_never_in_memory_as_a_whole(spark: Spark) -> Non
     assert peak < 450 * 2**20  # the rows are 600 MiB, and an idle worker is 250 MiB
 
 
-async def test_the_file_of_a_worker_is_removed_after_its_run(spark: Spark) -> None:
+async def test_the_file_of_a_worker_is_removed_after_its_run(
+    spark: Spark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_: SparkJob) -> None:
+        raise EngineFailed("It is not published.")
+
     await spark.ok("SELECT 1 AS id", "sr_handed_over")
-    assert list((spark.lakehouse.home / "spark").rglob("*.arrow")) == []
+    folder = spark.lakehouse.home / "spark"
+    assert list(folder.rglob("*.arrow")) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(spark.engine, "_check_sources", refuse)
+        run = await spark.run("SELECT 1 AS id", "sr_handed_over")
+    assert run.state is RunState.FAILED
+    assert list(folder.rglob("*.arrow")) == []
 
 
 async def test_a_cancelled_job_is_stopped_and_leaves_nothing(spark: Spark) -> None:

@@ -24,7 +24,9 @@ def main() -> None:
     )
     answers = []
     # As a job of Asgard sets its session up, which reads no source here.
-    job.compute(spark, {"sources": [], "statements": [], "select": "SELECT 1 AS a"}, str)
+    job.compute(
+        spark, {"sources": [], "statements": [], "reads": [], "select": "SELECT 1 AS a"}, str
+    )
     for sql in json.load(sys.stdin):
         try:
             answers.append({"rows": rows_of(spark.sql(sql).collect())})

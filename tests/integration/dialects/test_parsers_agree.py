@@ -36,6 +36,9 @@ VALID = (
     "SELECT a FROM silver.t WHERE EXISTS (SELECT 1 FROM gold.u WHERE u.b = t.a)",
     "SELECT * FROM (SELECT a, b, c FROM silver.t) PIVOT (sum(a) FOR b IN (1, 2))",
     "SELECT rank() OVER (PARTITION BY a ORDER BY b) AS r FROM silver.t TABLESAMPLE (10 PERCENT)",
+    "SELECT * FROM VALUES (a), (b.c), (d) t",
+    "SELECT * FROM silver.t JOIN VALUES (1, 2), (b.c, 3) AS v (x, y) ON true",
+    "CREATE TEMP VIEW any AS SELECT 1 AS one; SELECT z.* FROM VALUES (1), (any(d)) z",
 )
 
 

@@ -21,6 +21,7 @@ def job(mode: str, **resources: Any) -> SparkJob:
         sources=(),
         views=(),
         select="SELECT 1 AS id",
+        tables=(),
         destination="silver.t",
         write_mode=WriteMode(mode),
         resources=SparkResources(**resources),

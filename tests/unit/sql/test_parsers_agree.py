@@ -32,6 +32,7 @@ VALID = (
     "SELECT a > ALL (VALUES 1, 2) AS c, transform(a, x -> x + 1) AS d FROM silver.t",
     "SELECT rank() OVER (PARTITION BY a ORDER BY b) AS r FROM silver.t TABLESAMPLE BERNOULLI (1)",
     "SELECT count(*) FILTER (WHERE a > 1) AS c FROM (silver.t JOIN gold.u USING (id))",
+    "SELECT * FROM (VALUES (1, 2), (3, 4)) AS v (x, y)",
     "SELECT CASE WHEN a THEN 'x' ELSE CAST(b AS varchar) END AS c FROM silver.t",
 )
 

@@ -236,6 +236,20 @@ def test_functions_that_open_files_named_in_their_options_are_refused(name: str)
         "SELECT * FROM silver.t JOIN LATERAL csv.`s3a://other/x` ON true",
         "CREATE TEMP VIEW v AS SELECT * FROM LATERAL text.`/etc/hostname`; SELECT * FROM v",
         "SELECT (SELECT max(value) FROM LATERAL text.`/etc/hostname`) AS h",
+        "SELECT a FROM VALUES (1), (text.`/etc/passwd` AS x) AS t(a)",
+        "SELECT a FROM (VALUES 1, csv.`/etc/passwd` x) AS t(a)",
+        "SELECT x.* FROM VALUES (1), (iceberg.asgard.audit AS x)",
+        "SELECT * FROM silver.t JOIN VALUES (1), (a.b AS s) ON true",
+        "SELECT 1 UNION VALUES (1), (a.b AS x)",
+        "CREATE TEMP VIEW any AS SELECT 1 AS one; SELECT z.* FROM VALUES (1), (ANY d), (hr.t) z",
+        "SELECT * FROM VALUES (), (hr.s)",
+        "SELECT (a AS b) FROM silver.t",
+        "SELECT t.*, _deleted AS was_deleted FROM silver.t",
+        "SELECT `_FILE` FROM silver.t",
+        "SELECT t._metadata.file_path FROM silver.t",
+        "SELECT * FROM iceberg.hr.range(3)",
+        "SELECT hr.sum(a) FILTER (WHERE b) FROM silver.t",
+        "SELECT hr.first_value(a) IGNORE NULLS OVER (ORDER BY a) FROM silver.t",
         "SELECT * FROM LATERAL sum(a)",
         "SELECT * FROM LATERAL VALUES (1)",
         "SELECT * FROM SELECT a",
@@ -251,6 +265,18 @@ def test_functions_that_open_files_named_in_their_options_are_refused(name: str)
 def test_a_table_is_read_only_where_the_guard_looks_for_tables(sql: str) -> None:
     with pytest.raises((SqlRefused, SqlNotSelect)):
         check(sql)
+
+
+def test_values_are_printed_in_parentheses() -> None:
+    script = check("SELECT * FROM VALUES (1, 2), (3, 4) AS t(a, b) JOIN VALUES (5) ON true")
+    assert script.select == (
+        "SELECT * FROM (VALUES (1, 2), (3, 4)) AS `t`(`a`, `b`) JOIN (VALUES (5)) ON TRUE"
+    )
+
+
+def test_a_file_may_have_a_column_with_the_name_of_an_added_one() -> None:
+    view = "CREATE TEMP VIEW v AS SELECT _file AS file FROM parquet.`x`"
+    assert check(f"{view}; SELECT * FROM v JOIN silver.t ON true").paths
 
 
 def test_lateral_before_a_function_or_a_subquery_passes() -> None:
