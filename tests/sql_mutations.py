@@ -13,22 +13,40 @@ _WORDS = (
     *("silver.t", "asgard.audit", "iceberg.asgard.audit", "hr.salaries", "explode(a)", "range(2)"),
     *("text.`/etc/passwd`", "sum(a)", "unnest(a)", "GROUP", "BY", "ORDER", "LIMIT", "WINDOW"),
     *("OVER", "FILTER", "WHERE", "HAVING", "TABLESAMPLE", "PIVOT", "USING", "NATURAL", "OUTER"),
+    *("(hr.s)", ", (hr.s)", "(hr.s, a)", "()", "TABLE hr.s", "IDENTIFIER('hr.s')", "a.*", "#1"),
+    *("STRUCT", "MAP", "INTERVAL", "DAY", "CAST", "NULL", "=>", "::", "[", "]", "{", "}", "?", "@"),
+    *("VERSION", "OF", "TIMESTAMP", "UNPIVOT", "FOR", "SEMI", "ANTI", "FULL", "MINUS", "SOME"),
+    *(
+        "CUBE",
+        "ROLLUP",
+        "GROUPING",
+        "SETS",
+        "QUALIFY",
+        "CLUSTER",
+        "SORT",
+        "struct(a AS b)",
+        "x.f(1)",
+    ),
 )
 
 
 def mutations(texts: Sequence[str], random: Random, words: Sequence[str] = ()) -> Iterator[str]:
     """Yield texts without end, each a valid one with one to three changes."""
     vocabulary = [*_WORDS, *words]
+    valid = [_TOKEN.findall(text) for text in texts]
     while True:
-        tokens = _TOKEN.findall(random.choice(texts))
+        tokens = list(random.choice(valid))
         for _ in range(random.randint(1, 3)):
-            _change(tokens, random, vocabulary)
+            _change(tokens, random, vocabulary, random.choice(valid))
         yield " ".join(tokens)
 
 
-def _change(tokens: list[str], random: Random, vocabulary: Sequence[str]) -> None:
+def _change(
+    tokens: list[str], random: Random, vocabulary: Sequence[str], other: Sequence[str]
+) -> None:
     at = random.randrange(len(tokens) + 1)
-    match random.choice(("insert", "insert", "replace", "delete", "swap", "copy")):
+    until = at + random.randint(1, 6)
+    match random.choice(("insert", "insert", "replace", "delete", "swap", "copy", "mix", "wrap")):
         case "insert":
             tokens.insert(at, random.choice(vocabulary))
         case "replace" if at < len(tokens):
@@ -40,3 +58,8 @@ def _change(tokens: list[str], random: Random, vocabulary: Sequence[str]) -> Non
         case "copy":
             start = random.randrange(len(tokens) + 1)
             tokens[at:at] = tokens[start : start + random.randint(1, 6)]
+        case "mix":
+            start = random.randrange(len(other))
+            tokens[at : at + random.randint(0, 2)] = other[start : start + random.randint(1, 9)]
+        case "wrap":
+            tokens[at:until] = ["(", *tokens[at:until], ")"]
