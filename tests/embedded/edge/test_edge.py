@@ -136,12 +136,12 @@ async def test_a_missing_scope_is_reported_before_a_wrong_parameter(lakehouse, t
         assert await status("runs?limit=2") == 422
 
 
-@pytest.mark.parametrize("path", ["/api%2fv1%2Fruns", "/api/v1/data-products/a%5Cb", "/docs%2F"])
-async def test_an_encoded_separator_in_a_path_is_refused(lakehouse, path):
+async def test_an_encoded_separator_in_a_path_is_refused(lakehouse):
     async with gateway_harness(lakehouse.settings) as gateway:
-        refused = await gateway.client.get(path)
-        assert refused.status_code == 400
-        assert "an encoded slash or backslash" in refused.json()["detail"]
+        for path in ("/api%2fv1%2Fruns", "/api/v1/data-products/a%5Cb", "/docs%2F"):
+            refused = await gateway.client.get(path)
+            assert refused.status_code == 400
+            assert "an encoded slash or backslash" in refused.json()["detail"]
         allowed = await gateway.client.get("/api/v1/runs?target=a%2Fb%5Cc")
         assert allowed.status_code == 200
 
