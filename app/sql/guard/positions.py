@@ -61,7 +61,8 @@ def check_position(parsed: Parsed, tree: exp.Expr, node: exp.Expr, *, spark: boo
         if not isinstance(node.parent, _GROUPINGS):
             raise _refused(parsed, node, "Empty parentheses are supported only in GROUP BY.")
     elif node is not tree and not _is_allowed(node):
-        raise _refused(parsed, node, f"{_kind(node)} is not allowed here.", PARENTHESES)
+        hint = PARENTHESES if isinstance(node, QUERIES) else None
+        raise _refused(parsed, node, f"{_kind(node)} is not allowed here.", hint)
 
 
 def _operands(node: exp.Expr) -> list[exp.Expr | None]:
