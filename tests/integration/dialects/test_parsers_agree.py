@@ -8,7 +8,6 @@ from random import Random
 
 import pytest
 
-from app.errors import AsgardError
 from app.sql.guard.functions import SPARK_TABLE_FUNCTIONS
 from app.sql.guard.guard import check_script
 from app.sql.model import SqlPolicy
@@ -49,7 +48,7 @@ def accepted() -> list[tuple[str, str, frozenset[str]]]:
     for sql in islice(mutations(VALID, Random(SEED), ("source_data", "v", "json.`x`")), TEXTS):
         try:
             script = bound(check_script(sql, POLICY, True), SOURCE, "iceberg", POLICY)
-        except AsgardError:
+        except Exception:  # noqa: BLE001, S112 - sqlglot raises any; the guard's worker refuses then
             continue
         tables = {f"iceberg.{table.qualified}" for table in script.tables}
         views = {name for name, _ in script.views} | {name for _, name in script.paths}

@@ -10,7 +10,6 @@ from typing import Any
 import duckdb
 import pytest
 
-from app.errors import AsgardError
 from app.sql.guard.guard import check_query
 from app.sql.model import SqlPolicy
 from app.sql.rewrite import to_duckdb
@@ -71,7 +70,7 @@ def test_duckdb_reads_the_tables_that_the_guard_has_seen() -> None:
             try:
                 query = check_query(sql, POLICY)
                 text = to_duckdb(query.sql, POLICY)
-            except AsgardError:
+            except Exception:  # noqa: BLE001, S112 - sqlglot raises any; the guard's worker refuses then
                 continue
             read = read_by_duckdb(connection, text)
             if read is None:
