@@ -1,0 +1,1 @@
+from tests.embedded.warehouse.test_deletions import *  # noqa: F403
