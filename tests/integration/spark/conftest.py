@@ -42,7 +42,7 @@ def operator(
     yield operator
     operator.stop()
     print(f"{operator.submits} spark-submits")
-    assert operator.submits <= 14  # each takes some 15 s
+    assert operator.submits <= 14, operator.written  # each takes some 15 s
 
 
 @pytest.fixture(scope="session")

@@ -169,6 +169,8 @@ async def test_a_job_without_enough_memory_fails_with_a_hint_to_request_more(
     status = await ended(client, run_id)
     assert status["failure"]["cause"] == "out_of_memory"
     assert "executor_memory" in status["failure"]["hint"]
+    once = ["SUBMITTED", "RUNNING", "FAILING", "FAILED"]
+    assert operator.written[f"sql-exec-{run_id}"] == once
 
 
 async def test_a_suspended_application_continues_when_it_is_resumed(
