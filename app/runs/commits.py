@@ -50,10 +50,11 @@ class RunTarget:
 
     async def is_unchanged(self, run: Run) -> bool:
         """Return whether a run without a visible snapshot has certainly written nothing."""
-        if not self._hides_history or run.started_at is None:
+        # The head is recorded before anything can write.
+        if not self._hides_history or HEAD not in run.engine:
             return True
-        # Without a recorded head nothing is certain.
-        return HEAD in run.engine and await self._head(run.target) == run.engine[HEAD]
+        recorded: str | None = run.engine[HEAD]
+        return await self._head(run.target) == recorded
 
     async def failure(self, run: Run, error: AsgardError) -> AsgardError:
         """Return `error`, or `hidden` if it suggests repeating a run whose commit may be hidden."""

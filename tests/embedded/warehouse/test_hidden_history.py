@@ -117,12 +117,12 @@ async def test_a_table_that_another_writer_changed_is_not_called_unchanged(
     assert f"It is not known whether the run changed {run.target}" in error.detail
 
 
-async def test_a_run_that_never_started_has_changed_nothing(
-    hidden: Lakehouse, reconcile: Any, run: Run
+@pytest.mark.parametrize("start", [{}, {"state": RunState.QUEUED, "started_at": None}])
+async def test_a_run_that_recorded_no_snapshot_has_changed_nothing(
+    hidden: Lakehouse, reconcile: Any, run: Run, start: dict[str, Any]
 ) -> None:
     await write(hidden, run.target, "another")
-    queued = run.model_copy(update={"state": RunState.QUEUED, "started_at": None, "engine": {}})
-    assert await reconcile(queued) is None
+    assert await reconcile(run.model_copy(update={**start, "engine": {}})) is None
 
 
 async def test_runs_record_what_their_table_was_before(hidden: Lakehouse, tmp_path: Path) -> None:
