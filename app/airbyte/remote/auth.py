@@ -88,10 +88,8 @@ class ClientCredentials(httpx.Auth):
             # Only a token has been requested from Airbyte yet.
             raise unanswered.error from None
         try:
-            token, lifetime = (
-                grant["access_token"],
-                float(grant.get("expires_in") or DEFAULT_LIFETIME),
-            )
+            token = grant["access_token"]
+            lifetime = float(grant.get("expires_in") or DEFAULT_LIFETIME)
             if not TOKEN.fullmatch(token):
                 raise ValueError("not a token")
         except UNEXPECTED as error:
