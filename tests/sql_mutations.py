@@ -1,10 +1,13 @@
 """Random changes of valid SQL, to find texts that the guard and an engine's parser read in two
 ways."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from random import Random
 
+SEED = int(os.environ.get("ASGARD_SQL_SEED", "0")) or Random().randrange(1, 2**31)
+"""Set it to repeat a failure."""
 _TOKEN = re.compile(r"'[^']*'|`[^`]*`|\"[^\"]*\"|[A-Za-z_][A-Za-z0-9_]*|[0-9.]+|->|\S")
 _WORDS = (
     *("SELECT", "FROM", "LATERAL", "VALUES", "UNION", "EXCEPT", "WITH", "AS", "JOIN", "CROSS"),

@@ -271,6 +271,18 @@ async def test_a_damaged_file_of_airbytes_own_sync_is_reported(
     assert (verified.state, verified.rows, verified.error) == (RunState.SUCCEEDED, 5, None)
 
 
+def run_of(toy: Toy, job_id: int) -> Run:
+    """Return a run whose gateway died after it had started the job."""
+    return Run(
+        run_id=uuid4().hex,
+        kind=RunKind.INGESTION,
+        target=f"ingestion/{toy.ingestion.id}",
+        created_at=datetime.now(UTC),
+        created_by="tester",
+        engine={JOB_ID: job_id},
+    )
+
+
 @pytest.mark.parametrize("mode", [SyncMode.FULL_REFRESH_OVERWRITE, APPEND])
 async def test_files_of_the_next_job_are_not_those_of_the_job_before(
     harness: IngestionHarness, airbyte: AirbyteServer, engine: RemoteIngestionEngine, mode: SyncMode
@@ -293,14 +305,7 @@ async def test_files_of_the_next_job_are_not_those_of_the_job_before(
     second = start()
     assert await written(airbyte, toy) is second
     assert len(await harness.keys(toy.path)) == 4
-    run = Run(
-        run_id=uuid4().hex,
-        kind=RunKind.INGESTION,
-        target=f"ingestion/{toy.ingestion.id}",
-        created_at=datetime.now(UTC),
-        created_by="tester",
-        engine={JOB_ID: first.id},
-    )
+    run = run_of(toy, first.id)
     result = await engine.reconcile_sync(run, toy.ingestion.id)
     assert result is not None
     assert result.output is not None
@@ -332,14 +337,7 @@ async def test_a_job_whose_files_the_next_one_has_replaced_is_not_a_success(
             return job.ended and time.time() >= int(job.updated) + 1
 
         await until(over)
-    run = Run(
-        run_id=uuid4().hex,
-        kind=RunKind.INGESTION,
-        target=f"ingestion/{toy.ingestion.id}",
-        created_at=datetime.now(UTC),
-        created_by="tester",
-        engine={JOB_ID: job.id - 1},
-    )
+    run = run_of(toy, job.id - 1)
     with pytest.raises(ReconciledAsFailed, match=f"Job {job.id} has begun since"):
         await engine.reconcile_sync(run, toy.ingestion.id)
     await engine.follower.poll()

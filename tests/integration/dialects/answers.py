@@ -99,10 +99,16 @@ def of_spark(python: str, environment: dict[str, str]) -> list[Answer]:
 def told_by_spark(
     statements: list[str], python: str, environment: dict[str, str]
 ) -> list[dict[str, Any]]:
-    command = [python, "-m", "tests.integration.dialects.spark_session"]
+    told = asked_of_spark("spark_session", statements, {**environment, "PYSPARK_PYTHON": python})
+    answers: list[dict[str, Any]] = told["answers"]
+    return answers
+
+
+def asked_of_spark(module: str, question: Any, environment: dict[str, str]) -> Any:
+    """Return what the module of this folder answers in real Spark's own environment."""
     process = subprocess.run(
-        command,
-        input=json.dumps(statements),
+        [environment["PYSPARK_PYTHON"], "-m", f"tests.integration.dialects.{module}"],
+        input=json.dumps(question),
         capture_output=True,
         text=True,
         check=True,
@@ -110,16 +116,4 @@ def told_by_spark(
         cwd=ROOT,
         env={**environment, "PYTHONPATH": str(ROOT), "TZ": "UTC"},
     )
-    answers: list[dict[str, Any]] = json.loads(process.stdout.splitlines()[-1])["answers"]
-    return answers
-
-
-def of_trino(connection: Any) -> list[Answer]:
-    """Run the cases on a connection of the `trino` client."""
-
-    def run(sql: str) -> Any:
-        cursor = connection.cursor()
-        cursor.execute(sql)
-        return cursor.fetchall()
-
-    return answers(trino_sql, run)
+    return json.loads(process.stdout.splitlines()[-1])

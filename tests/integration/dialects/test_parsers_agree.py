@@ -1,8 +1,5 @@
 """Spark's parser reads no table that the guard has not seen, whatever the text is."""
 
-import json
-import os
-import subprocess
 from itertools import islice
 from random import Random
 
@@ -12,14 +9,12 @@ from app.sql.guard.functions import SPARK_TABLE_FUNCTIONS
 from app.sql.guard.guard import check_script
 from app.sql.model import SqlPolicy
 from app.sql.rewrite import bound
-from tests.integration.dialects.answers import ROOT
-from tests.sql_mutations import mutations
+from tests.integration.dialects.answers import asked_of_spark
+from tests.sql_mutations import SEED, mutations
 
 POLICY = SqlPolicy()
 SOURCE = "asgard_source"
 TEXTS = 12_000
-SEED = int(os.environ.get("ASGARD_SQL_SEED", "0")) or Random().randrange(1, 2**31)
-"""Set it to repeat a failure."""
 VALID = (
     "SELECT a, sum(b) AS s FROM silver.t GROUP BY a ORDER BY 2 LIMIT 3",
     "WITH x AS (SELECT a FROM silver.t), y AS (SELECT * FROM x) SELECT * FROM y JOIN gold.u",
@@ -64,18 +59,8 @@ def test_spark_reads_the_tables_that_the_guard_has_seen(
 ) -> None:
     print(f"ASGARD_SQL_SEED={SEED}")
     texts = accepted()
-    process = subprocess.run(
-        [spark_environment["PYSPARK_PYTHON"], "-m", "tests.integration.dialects.spark_tables"],
-        input=json.dumps([text for _, text, _ in texts]),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=500,
-        cwd=ROOT,
-        env={**spark_environment, "PYTHONPATH": str(ROOT)},
-    )
     parsed = 0
-    answers = json.loads(process.stdout.splitlines()[-1])
+    answers = asked_of_spark("spark_tables", [text for _, text, _ in texts], spark_environment)
     for (sql, text, allowed), names in zip(texts, answers, strict=True):
         parsed += names is not None
         others = {name for name in names or () if not name.startswith("asgard_cte_")} - allowed

@@ -1,13 +1,11 @@
 """A job lets Spark read nothing but the tables that the guard has seen, even if the guard errs."""
 
-import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.dialects.answers import ROOT
+from tests.integration.dialects.answers import asked_of_spark
 
 REFUSED = (
     "SELECT * FROM text.`{file}`",
@@ -58,17 +56,7 @@ def answers(spark_environment: dict[str, str], secret: Path) -> dict[str, Any]:
         for text in texts
     ]
     jobs.append({"statements": [hidden], "select": "SELECT * FROM seen", "reads": [["seen"]]})
-    process = subprocess.run(
-        [spark_environment["PYSPARK_PYTHON"], "-m", "tests.integration.dialects.spark_jobs"],
-        input=json.dumps(jobs),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-        cwd=ROOT,
-        env={**spark_environment, "PYTHONPATH": str(ROOT)},
-    )
-    found = json.loads(process.stdout.splitlines()[-1])
+    found = asked_of_spark("spark_jobs", jobs, spark_environment)
     return dict(zip([*texts, hidden], found, strict=True))
 
 

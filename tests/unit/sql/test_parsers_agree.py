@@ -1,7 +1,6 @@
 """DuckDB's parser reads no table that the guard has not seen, whatever the text is."""
 
 import json
-import os
 from collections.abc import Iterator
 from itertools import islice
 from random import Random
@@ -13,12 +12,10 @@ import pytest
 from app.sql.guard.guard import check_query
 from app.sql.model import SqlPolicy
 from app.sql.rewrite import to_duckdb
-from tests.sql_mutations import mutations
+from tests.sql_mutations import SEED, mutations
 
 POLICY = SqlPolicy()
 TEXTS = 3_000
-SEED = int(os.environ.get("ASGARD_SQL_SEED", "0")) or Random().randrange(1, 2**31)
-"""Set it to repeat a failure."""
 VALID = (
     "SELECT a, sum(b) AS s FROM silver.t GROUP BY a ORDER BY 2 LIMIT 3",
     "WITH x AS (SELECT a FROM silver.t), y AS (SELECT * FROM x) SELECT * FROM y, gold.u",
