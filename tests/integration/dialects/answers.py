@@ -117,3 +117,14 @@ def asked_of_spark(module: str, question: Any, environment: dict[str, str]) -> A
         env={**environment, "PYTHONPATH": str(ROOT), "TZ": "UTC"},
     )
     return json.loads(process.stdout.splitlines()[-1])
+
+
+def of_trino(connection: Any) -> list[Answer]:
+    """Run the cases on a connection of the `trino` client."""
+
+    def run(sql: str) -> Any:
+        cursor = connection.cursor()
+        cursor.execute(sql)
+        return cursor.fetchall()
+
+    return answers(trino_sql, run)
