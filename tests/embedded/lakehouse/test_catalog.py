@@ -2,6 +2,7 @@ import asyncio
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -9,7 +10,6 @@ import pytest
 
 from app.errors import EngineFailed, EngineUnreachable, NotFound
 from app.failure import FailureCause
-from app.lakehouse import rest_catalog
 from app.lakehouse.catalog import RUN_ID_PROPERTY, Catalog, Column
 from app.lakehouse.connection import Lake
 from app.lakehouse.storage import open_client
@@ -205,12 +205,12 @@ async def test_a_token_that_is_refused_is_renewed_and_the_request_repeated(lakeh
 
 
 async def test_a_token_is_renewed_before_it_expires(lakehouse, monkeypatch):
-    catalog = asks_for_tokens(lakehouse.lake).open_catalog()
+    catalog: Any = asks_for_tokens(lakehouse.lake).open_catalog()
     token = catalog._credentials._token
     catalog.list_namespaces()
     assert catalog._credentials._token == token
     now = time.monotonic()
-    monkeypatch.setattr(rest_catalog.time, "monotonic", lambda: now + 3600 - 290)
+    monkeypatch.setattr(time, "monotonic", lambda: now + 3600 - 290)
     fetched = []
     fetch = catalog._credentials._fetch
     monkeypatch.setattr(catalog._credentials, "_fetch", lambda: fetched.append(fetch()))

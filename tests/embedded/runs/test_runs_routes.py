@@ -33,7 +33,6 @@ async def runs(harness: RunsHarness):
 async def serving(app: FastAPI):
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-    server.install_signal_handlers = lambda: None
     task = asyncio.create_task(server.serve([listener]))
     await until(lambda: server.started)
     try:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from app.airbyte.local.secret_store import SecretStore
 from app.airbyte.remote.configs import without_secrets
 from app.airbyte.secrets import (
-    MASK,
     every_pointer,
     joined,
     secret_pointers,
@@ -20,6 +19,7 @@ from app.airbyte.secrets import (
     split,
     sure_secrets,
 )
+from app.secret_marks import MASK
 
 SCHEMA = {
     "properties": {

@@ -15,6 +15,7 @@ from app.data_transformation.states import SparkState
 from app.lakehouse.bronze.manifests import Manifest, StreamFiles, SyncCommit, _at
 from app.lakehouse.outputs import RunOutput, StreamOutput
 from app.lakehouse.tables import Column
+from app.lakehouse.types import iceberg_type
 from app.redaction import MOST_FORMS, Scope
 from app.runs.archive import RunArchive
 from app.runs.history import EndedRun, PackedJson, _parsed, _row
@@ -152,7 +153,6 @@ def test_the_lines_of_a_callers_secrets_are_searched_for_up_to_a_limit() -> None
 
 async def test_columns_of_equal_types_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[str] = []
-    iceberg_type = dependents.iceberg_type
 
     def counted(spelling: str) -> Any:
         parsed.append(spelling)

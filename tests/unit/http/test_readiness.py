@@ -1,11 +1,11 @@
 """Anyone may request readiness: callers share one round of checks, and causes are safe texts."""
 
 import asyncio
+import time
 
 import pytest
 import structlog
 
-from app.edge import health
 from app.edge.health import DENIED, FAILED, SLOW, UNREACHABLE, Rounds, probe
 from app.errors import EngineFailed, EngineTimeout, EngineUnreachable
 from app.failure import FailureCause
@@ -16,7 +16,7 @@ from app.lakehouse.storage_probe import ProbeObject, StorageProbe
 
 async def test_concurrent_and_slightly_later_callers_share_a_round(monkeypatch):
     rounds, now, asked = Rounds(), 100.0, 0
-    monkeypatch.setattr(health.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
 
     async def check() -> None:
         nonlocal asked

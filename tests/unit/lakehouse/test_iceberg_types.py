@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given as given_any
 from hypothesis import strategies as st
+from pyiceberg.types import StructType
 
 from app.lakehouse.types import iceberg_type, trino_type
 from tests.payloads import PAYLOADS
@@ -58,5 +59,6 @@ def test_every_name_of_a_field_survives_conversion_to_iceberg_and_back(names: li
     fields = ", ".join(f'"{name}" bigint' for name in quoted)
     spelling = f"row({fields})"
     struct = iceberg_type(spelling)
+    assert isinstance(struct, StructType)
     assert [field.name for field in struct.fields] == names
     assert trino_type(struct) == spelling

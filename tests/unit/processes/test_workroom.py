@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -119,8 +120,7 @@ async def test_a_lock_that_another_process_holds_is_not_waited_for(
     with (taken / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         names = iter([str(taken)])
-        make = sandbox.mkdtemp
-        monkeypatch.setattr(sandbox, "mkdtemp", lambda **how: next(names, None) or make(**how))
+        monkeypatch.setattr(sandbox, "mkdtemp", lambda **how: next(names, None) or mkdtemp(**how))
         async with directories.for_file("any") as room:
             assert room.private != taken
             assert room.private.parent == tmp_path / "spool"

@@ -9,12 +9,13 @@ import pytest
 from app.airbyte.run_handler import IngestionRunHandler
 from app.data_transformation.run_handler import SparkRunHandler
 from app.failure import Failure, FailureCause
+from app.runs.handler import RunHandler
 from app.runs.model import Run, RunKind, RunState
 from app.warehouse.run_handler import ModelRunHandler
 
 NOW = datetime(2013, 1, 1, tzinfo=UTC)
 NOTHING: Any = SimpleNamespace()
-DRIVERS = {
+DRIVERS: dict[RunKind, RunHandler] = {
     RunKind.INGESTION: IngestionRunHandler(NOTHING),
     RunKind.SPARK: SparkRunHandler(NOTHING, NOTHING, NOTHING, NOTHING),
     RunKind.DBT: ModelRunHandler(NOTHING, NOTHING, NOTHING),

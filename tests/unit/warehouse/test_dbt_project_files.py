@@ -7,7 +7,7 @@ import jinja2
 import pytest
 import yaml
 from dbt.clients.jinja import get_rendered
-from dbt_common.utils import deep_map_render
+from dbt_common.utils.dict import deep_map_render
 from hypothesis import given
 from hypothesis import strategies as st
 
