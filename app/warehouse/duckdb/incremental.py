@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.sql.quoting import quoted
+from app.sql.quoting import quoted, unused
 from app.warehouse.checks import (
     changed_by_cast,
     changed_value,
@@ -37,37 +37,36 @@ class DuckDbMerge:
     """Whether matched rows are updated and keep the columns that the delta does not have. Otherwise
     they are deleted, and the delta is inserted."""
 
-    def _at(self, alias: str) -> str:
+    def _at(self, alias: str = "t") -> str:
         if self.snapshot is None:
             return f"{self.target} AS {alias}"
         return f"{self.target} AS {alias} AT (VERSION => {int(self.snapshot)})"
 
     def sql(self, connection: DuckDBPyConnection) -> str:
-        old = {c.name: c for c in describe(connection, f"SELECT * FROM {self._at('t')}")}
+        old = {c.name: c for c in describe(connection, f"SELECT * FROM {self._at()}")}
         new = {c.name: c for c in self.delta_columns}
         refuse_changed_values(connection, self.delta, old, self.delta_columns)
+        table, delta = (unused(alias, (*old, *new)) for alias in ("old_rows", "new_rows"))
         unmatched, written = [], []
         for name in dict.fromkeys((*old, *new)):
             held_as = (old.get(name) or new[name]).held_as
-            unmatched.append(_pick("t", name, held_as, name in old))
+            unmatched.append(_pick(table, name, held_as, name in old))
             from_delta = name in new
-            written.append(
-                _pick("d" if from_delta else "o", name, held_as, from_delta or self.merge)
-            )
-        match = " AND ".join(f"t.{quoted(k)} = d.{quoted(k)}" for k in self.key)
+            source = delta if from_delta else table
+            written.append(_pick(source, name, held_as, from_delta or self.merge))
+        match = " AND ".join(f"{table}.{quoted(k)} = {delta}.{quoted(k)}" for k in self.key)
+        keeps_values = self.merge and bool(set(old) - set(new))
+        previous = f"LEFT JOIN ({self._one_per_key()}) AS {table} ON {match}"
         return (
-            f"SELECT {', '.join(unmatched)} FROM {self._at('t')} "
-            f"WHERE NOT EXISTS (SELECT 1 FROM {self.delta} AS d WHERE {match}) "
+            f"SELECT {', '.join(unmatched)} FROM {self._at(table)} "
+            f"WHERE NOT EXISTS (SELECT 1 FROM {self.delta} AS {delta} WHERE {match}) "
             f"UNION ALL SELECT {', '.join(written)} "
-            f"FROM {self.delta} AS d {self._previous(old, new)}"
+            f"FROM {self.delta} AS {delta} {previous if keeps_values else ''}"
         )
 
-    def _previous(self, old: dict[str, ResultColumn], new: dict[str, ResultColumn]) -> str:
-        if not self.merge or not set(old) - set(new):
-            return ""
-        keys = ", ".join(f"t.{quoted(k)}" for k in self.key)
-        match = " AND ".join(f"o.{quoted(k)} = d.{quoted(k)}" for k in self.key)
-        return f"LEFT JOIN (SELECT DISTINCT ON ({keys}) * FROM {self._at('t')}) AS o ON {match}"
+    def _one_per_key(self) -> str:
+        keys = ", ".join(quoted(k) for k in self.key)
+        return f"SELECT DISTINCT ON ({keys}) * FROM {self._at()}"
 
 
 def append_sql(
@@ -76,8 +75,9 @@ def append_sql(
     """Return the delta, with the types that the table already has for its columns."""
     old = {c.name: c for c in describe(connection, f"SELECT * FROM {target}")}
     refuse_changed_values(connection, delta, old, columns)
-    picked = [_pick("d", c.name, (old.get(c.name) or c).held_as, True) for c in columns]
-    return f"SELECT {', '.join(picked)} FROM {delta} AS d"
+    alias = unused("new_rows", (column.name for column in columns))
+    picked = [_pick(alias, c.name, (old.get(c.name) or c).held_as, True) for c in columns]
+    return f"SELECT {', '.join(picked)} FROM {delta} AS {alias}"
 
 
 def refuse_changed_values(

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.errors import EngineFailed
 from app.lakehouse.tables import Column
-from app.sql.quoting import literal, quoted
+from app.sql.quoting import literal, quoted, unused
 from app.warehouse.checks import (
     changed_by_cast,
     changed_value,
@@ -70,10 +70,11 @@ class TrinoIncrement:
 
     def _merge(self) -> str:
         changed = [c.name for c in self.new if c.name not in self._key]
-        update = ", ".join(f"{quoted(name)} = d.{quoted(name)}" for name in changed)
+        update = ", ".join(f"{quoted(name)} = {self._delta}.{quoted(name)}" for name in changed)
         matched = f"WHEN MATCHED THEN UPDATE SET {update}\n" if update else ""
         return (
-            f"MERGE INTO {self.target} AS t USING (\n{self._rows()}\n) AS d ON {self._match()}\n"
+            f"MERGE INTO {self.target} AS {self._table} USING (\n{self._rows()}\n) "
+            f"AS {self._delta} ON {self._match()}\n"
             f"{matched}WHEN NOT MATCHED THEN INSERT ({self._names()}) VALUES ({self._values()})"
         )
 
@@ -86,14 +87,15 @@ class TrinoIncrement:
             else f"CAST(NULL AS {self._held(c)}) AS {quoted(c.name)}"
             for c in self.new
         )
+        flag = self._unused("asgard_gone")
         return (
-            f"MERGE INTO {self.target} AS t USING (\n"
+            f"MERGE INTO {self.target} AS {self._table} USING (\n"
             f"WITH rows AS ({self._rows()})\n"
-            f"SELECT {self._names()}, false AS asgard_gone FROM rows\n"
+            f"SELECT {self._names()}, false AS {flag} FROM rows\n"
             f"UNION ALL SELECT {gone}, true FROM (SELECT DISTINCT {keys} FROM rows)\n"
-            f") AS d ON d.asgard_gone AND {self._match()}\n"
+            f") AS {self._delta} ON {self._delta}.{flag} AND {self._match()}\n"
             "WHEN MATCHED THEN DELETE\n"
-            "WHEN NOT MATCHED AND NOT d.asgard_gone "
+            f"WHEN NOT MATCHED AND NOT {self._delta}.{flag} "
             f"THEN INSERT ({self._names()}) VALUES ({self._values()})"
         )
 
@@ -115,10 +117,22 @@ class TrinoIncrement:
         return ", ".join(quoted(column.name) for column in self.new)
 
     def _values(self) -> str:
-        return ", ".join(f"d.{quoted(column.name)}" for column in self.new)
+        return ", ".join(f"{self._delta}.{quoted(column.name)}" for column in self.new)
 
     def _match(self) -> str:
-        return " AND ".join(f"t.{quoted(name)} = d.{quoted(name)}" for name in self._key)
+        names = map(quoted, self._key)
+        return " AND ".join(f"{self._table}.{name} = {self._delta}.{name}" for name in names)
+
+    @property
+    def _table(self) -> str:
+        return self._unused("old_rows")
+
+    @property
+    def _delta(self) -> str:
+        return self._unused("new_rows")
+
+    def _unused(self, alias: str) -> str:
+        return unused(alias, (column.name for column in (*self.old, *self.new)))
 
 
 def unusable_keys(delta: str, key: Sequence[str], *, unique: bool) -> str:

@@ -255,6 +255,25 @@ async def test_delete_insert_replaces_the_rows_of_its_keys(harness: WarehouseHar
     ]
 
 
+@pytest.mark.parametrize("strategy", [MERGE, DELETE_INSERT, APPEND])
+@pytest.mark.parametrize("struct", ["t", "d", "o", "old_rows", "new_rows", "asgard_gone", "rows"])
+async def test_no_name_of_a_column_changes_how_rows_are_matched(
+    harness: WarehouseHarness, struct: str, strategy: dict[str, Any]
+) -> None:
+    name = unique("matched")
+
+    def rows(*given: tuple[int, str]) -> str:
+        values = ", ".join(f"({k}, '{v}')" for k, v in given)
+        row = f"CAST(ROW(99) AS ROW(k integer)) AS {struct}"
+        return f"SELECT k, v, {row} FROM (VALUES {values}) AS x (k, v)"
+
+    await harness.built(name, rows((1, "a"), (2, "b")), **strategy)
+    await harness.built(name, rows((2, "B"), (3, "C")), **strategy)
+    second = [(2, "b")] if strategy is APPEND else []
+    found = [(row["k"], row["v"]) for row in await harness.rows(name)]
+    assert sorted(found) == sorted([(1, "a"), *second, (2, "B"), (3, "C")])
+
+
 async def test_merges_leave_one_file_and_no_delete_files(harness: WarehouseHarness) -> None:
     name = unique("merge")
     for number in range(4):
