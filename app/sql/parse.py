@@ -22,6 +22,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 from app.errors import SqlNotParsed, SqlNotSelect, SqlRefused, SqlTooLarge
 from app.sql.jinja import position_at
 from app.sql.limits import check_size
+from app.sql.words import read_words_as_names, with_sized_literals
 
 MAX_NESTING = 50
 """Parentheses, brackets and CASE within one another."""
@@ -103,6 +104,14 @@ _SPECIAL_SYNTAX = frozenset(
         *("OPENJSON", "XMLELEMENT", "XMLTABLE"),
     )
 )
+_NO_ALIAS_AFTER = {
+    TokenType.SELECT,
+    TokenType.DISTINCT,
+    TokenType.COMMA,
+    TokenType.L_PAREN,
+    TokenType.FROM,
+    TokenType.JOIN,
+}
 _SPARK_TYPES = frozenset(("ARRAY", "MAP", "STRUCT"))
 
 
@@ -133,6 +142,10 @@ def parse(sql: str, dialect: type[Dialect], slack: int = 1) -> Parsed:
     check_size(sql, slack)
     tokens = _tokens(sql, dialect)
     _measure(sql, tokens, dialect.parser_class.TYPE_TOKENS, slack)
+    _refuse_empty_aliases(sql, tokens)
+    read_words_as_names(tokens, dialect)
+    if issubclass(dialect, Trino):
+        tokens = with_sized_literals(tokens)
     for token in tokens:
         token.comments = [" sqlglot.anonymous"] if token.token_type is TokenType.R_PAREN else []
     mask = _mask(sql, tokens, dialect)
@@ -153,11 +166,16 @@ def parse(sql: str, dialect: type[Dialect], slack: int = 1) -> Parsed:
 def generate(tree: exp.Expr, dialect: type[Dialect], **options: Any) -> str:
     """Return SQL text with every identifier quoted. Engines get only text that `render` checked."""
     try:
+        tree = tree.copy()
         if issubclass(dialect, SparkSql):
-            tree = _with_parentheses(tree.copy())
+            _with_parentheses(tree)
+            # sqlglot moves the WITH clauses of a tree that has no parent to the top, where equal
+            # names become one.
+            exp.Tuple(expressions=[tree])
         return str(
             tree.sql(
                 dialect,
+                copy=False,
                 identify=True,
                 normalize_functions=False,
                 comments=False,
@@ -168,7 +186,7 @@ def generate(tree: exp.Expr, dialect: type[Dialect], **options: Any) -> str:
         raise too_deep() from error
 
 
-def _with_parentheses(tree: exp.Expr) -> exp.Expr:
+def _with_parentheses(tree: exp.Expr) -> None:
     """Put VALUES in FROM or JOIN into parentheses, in place. Where Spark cannot read a row of bare
     VALUES, it goes on with a list of tables."""
     for values in list(tree.find_all(exp.Values)):
@@ -177,7 +195,6 @@ def _with_parentheses(tree: exp.Expr) -> exp.Expr:
             values.set("alias", None)
             values.replace(subquery)
             subquery.set("this", values)
-    return tree
 
 
 def too_deep(position: dict[str, int] | None = None) -> SqlTooLarge:
@@ -242,6 +259,16 @@ def _is_empty_item(before: Token | None, token: Token, following: list[Token]) -
     return before is None or before.token_type in _NO_ITEM_BEFORE or after in _NO_ITEM_AFTER
 
 
+def _refuse_empty_aliases(sql: str, tokens: list[Token]) -> None:
+    """Refuse AS without something before it, which sqlglot drops: `SELECT as, a`."""
+    for before, token in pairwise(tokens):
+        if token.token_type is TokenType.ALIAS and before.token_type in _NO_ALIAS_AFTER:
+            raise SqlNotParsed(
+                "The SQL does not parse: AS has nothing before it.",
+                position=position_at(sql, token.start),
+            )
+
+
 def _is_split_number(before: Token, token: Token) -> bool:
     """Return whether the two form a number such as `1_000`, which sqlglot reads as `1 AS _000`."""
     return (
@@ -263,7 +290,10 @@ def _mask(sql: str, tokens: list[Token], dialect: type[Dialect]) -> str:
     mask = "call_"
     while mask in sql:
         mask += "_"
-    for token, following in pairwise(tokens):
+    for number, (token, following) in enumerate(pairwise(tokens)):
+        is_type = number > 0 and tokens[number - 1].token_type is TokenType.ALIAS
+        if is_type and token.token_type is TokenType.CHAR:
+            continue
         if following.token_type is TokenType.L_PAREN and token.text.upper() in names:
             if token.token_type is not TokenType.IDENTIFIER:
                 token.token_type = TokenType.VAR

@@ -150,7 +150,6 @@ SPARK_SHAPE = _COMMON | {
     exp.Distribute,
     exp.Sort,
     exp.Hint,
-    exp.Qualify,
     exp.Pivot,
     exp.PivotAlias,
     exp.PivotAny,
@@ -189,9 +188,7 @@ _ARGS: dict[type[exp.Expr], frozenset[str]] = {
     }.items()
 }
 _SPARK_ARGS: dict[type[exp.Expr], frozenset[str]] = {
-    exp.Select: frozenset(
-        ("hint", "laterals", "qualify", "cluster", "distribute", "sort", "pivots")
-    ),
+    exp.Select: frozenset(("hint", "laterals", "cluster", "distribute", "sort", "pivots")),
     exp.Table: frozenset(("pivots", "laterals")),
     exp.Subquery: frozenset(("pivots", "laterals")),
     exp.Lateral: frozenset(("view", "outer")),
@@ -199,6 +196,9 @@ _SPARK_ARGS: dict[type[exp.Expr], frozenset[str]] = {
     exp.TableSample: frozenset(("rows", "size", "seed")),
 }
 _NONE: frozenset[str] = frozenset()
+_JOIN_WORDS = frozenset(("CROSS", "FULL", "INNER", "LEFT", "NATURAL", "OUTER", "RIGHT"))
+"""ANTI, SEMI and ASOF are names to Trino: `FROM a ANTI JOIN b` calls `a` so."""
+_SPARK_JOIN_WORDS = _JOIN_WORDS | {"ANTI", "SEMI"}
 _ARG_REFUSALS = {
     "version": "Time travel (FOR VERSION/TIMESTAMP AS OF) is not supported: a query reads the "
     "current state of its tables.",
@@ -334,8 +334,16 @@ def check_shape(parsed: Parsed, node: exp.Expr, *, spark: bool) -> None:
                 raise _refused(parsed, node, _ARG_REFUSALS.get(name, detail))
     if isinstance(node, exp.DataType) and kind is exp.DataType and node.this not in _TYPES:
         raise _refused(parsed, node, f"The type {_type_name(node)} is not supported.")
+    if isinstance(node, exp.Join):
+        _check_join(parsed, node, _SPARK_JOIN_WORDS if spark else _JOIN_WORDS)
     if isinstance(node, exp.Group) and not spark and node.args.get("all"):
         raise _refused(parsed, node, "GROUP BY ALL is not supported: name the columns.")
+
+
+def _check_join(parsed: Parsed, join: exp.Join, words: frozenset[str]) -> None:
+    for word in (join.method, join.side, join.kind):
+        if word and word not in words:
+            raise _refused(parsed, join, f"{word} JOIN is not supported in this SQL.")
 
 
 def _is_list(star: exp.Star) -> bool:

@@ -17,7 +17,7 @@ from app.sql.calls import as_calls, call_name, is_table_function
 from app.sql.duckdb.functions import DUCKDB
 from app.sql.guard import functions
 from app.sql.guard.allowed_nodes import QUERIES, WRITES, check_printed, check_shape
-from app.sql.guard.iceberg_columns import refuse_added_columns
+from app.sql.guard.iceberg_columns import refuse_added_columns, refuse_hidden_column
 from app.sql.guard.paths import PATH_FORMATS, normalise_path
 from app.sql.guard.positions import check_position
 from app.sql.guard.spark_script import SOURCE_NAMES, view_of
@@ -70,9 +70,10 @@ def check_query_tree(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy) -> tuple
     for node in nodes:
         check_position(parsed, tree, node, spark=False)
         if isinstance(node, exp.Identifier):
+            refuse_hidden_column(parsed, node)
             node.set("this", fold(node.name))
-        elif isinstance(node, exp.Cast):
-            _size_decimal(node)
+        elif isinstance(node, exp.GroupConcat) and not node.args.get("separator"):
+            node.set("separator", exp.Literal.string(""))  # sqlglot would print a comma
     for node in nodes:
         if not isinstance(node, exp.Table):
             continue
@@ -276,18 +277,6 @@ def _check_count(named: Sized, what: str = "tables") -> None:
             f"The SQL reads more than {MAX_TABLES} {what}.",
             hint=f"Combine {what} into fewer ones, in several steps.",
         )
-
-
-def _size_decimal(node: exp.Cast) -> None:
-    """Give `DECIMAL '1.25'` the digits of its literal. sqlglot writes it as a cast to DECIMAL,
-    which has none after the point. (A cast that was written as one ends with a parenthesis.)"""
-    digits = node.this.name.lstrip("+-") if node.this.is_string else ""
-    if node.to.this != exp.DType.DECIMAL or node.to.expressions or node.comments:
-        return
-    whole, _, fraction = digits.partition(".")
-    width = max(1, len(whole.lstrip("0") + fraction))
-    sizes = (max(width, len(fraction)), len(fraction))
-    node.to.set("expressions", [exp.DataTypeParam(this=exp.Literal.number(n)) for n in sizes])
 
 
 def _only_statement(parsed: Parsed) -> exp.Expr:

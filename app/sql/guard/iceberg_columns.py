@@ -1,5 +1,6 @@
-"""Refuses the columns that Spark adds to every Iceberg table."""
+"""Refuses the columns that Spark and Trino add to every Iceberg table."""
 
+import re
 from collections.abc import Iterable
 
 from sqlglot import exp
@@ -15,6 +16,22 @@ ADDED = frozenset(
     )
 )
 """`_deleted` brings deleted rows back. The others show files and positions."""
+_HIDDEN = re.compile(r"\$[a-z_]+")
+"""Trino's `"$path"`, `"$partition"`, `"$file_modified_time"`, and what it may add one day."""
+
+
+def refuse_hidden_column(parsed: Parsed, identifier: exp.Identifier) -> None:
+    """Check a name in Trino's dialect.
+
+    Raises:
+        SqlRefused: Trino has such names for columns of its own.
+    """
+    if _HIDDEN.fullmatch(fold(identifier.name)):
+        raise SqlRefused(
+            f"{identifier.name} is the name of a column that Trino adds to tables.",
+            hint="Select only columns of the table.",
+            position=parsed.position(identifier),
+        )
 
 
 def refuse_added_columns(parsed: Parsed, nodes: Iterable[exp.Expr]) -> None:

@@ -55,14 +55,27 @@ def check_position(parsed: Parsed, tree: exp.Expr, node: exp.Expr, *, spark: boo
     if isinstance(node, exp.Lateral):
         _check_lateral(parsed, node, spark)
     elif isinstance(node, exp.Any | exp.All):
-        if not isinstance(node.this, (*QUERIES, exp.Tuple, exp.Paren) if spark else QUERIES):
-            raise _refused(parsed, node, "ANY and ALL are supported only with a subquery.")
+        if not isinstance(node.this, QUERIES) and not (spark and _is_plain_any(node)):
+            raise _refused(
+                parsed,
+                node,
+                "ANY and ALL are supported only with a subquery.",
+                "Use bool_or, array_contains or exists." if spark else None,
+            )
     elif isinstance(node, exp.Tuple) and not node.expressions:
         if not isinstance(node.parent, _GROUPINGS):
             raise _refused(parsed, node, "Empty parentheses are supported only in GROUP BY.")
     elif node is not tree and not _is_allowed(node):
         hint = PARENTHESES if isinstance(node, QUERIES) else None
         raise _refused(parsed, node, f"{_kind(node)} is not allowed here.", hint)
+
+
+def _is_plain_any(node: exp.Any | exp.All) -> bool:
+    """Return whether it is Spark's aggregate any(…) or a list of patterns. sqlglot makes an array
+    and a lambda of an operand of any other operator."""
+    is_operand = isinstance(node.parent, exp.Binary)
+    is_pattern = isinstance(node.parent, exp.Like | exp.ILike)
+    return isinstance(node.this, exp.Tuple | exp.Paren) and (is_pattern or not is_operand)
 
 
 def _operands(node: exp.Expr) -> list[exp.Expr | None]:

@@ -1,0 +1,112 @@
+"""SQL reaches an engine with the meaning that the engine gives to the text as it was written."""
+
+import pytest
+
+from app.errors import SqlNotParsed, SqlRefused
+from app.sql.guard.guard import check_query, check_script
+from app.sql.model import SqlPolicy
+from app.sql.rewrite import bound
+
+POLICY = SqlPolicy()
+
+
+def trino(sql: str) -> str:
+    return check_query(sql, POLICY).sql
+
+
+def spark(sql: str) -> str:
+    return bound(check_script(sql, POLICY, False), None, "iceberg", POLICY).select
+
+
+@pytest.mark.parametrize(
+    ("sql", "printed"),
+    [
+        ("SELECT CHAR 'abc' AS a", "SELECT CAST('abc' AS CHAR(3)) AS \"a\""),
+        ("SELECT CAST('abc' AS CHAR(2)) AS a", "SELECT CAST('abc' AS CHAR(2)) AS \"a\""),
+        ("SELECT DECIMAL '-1.25' AS a", "SELECT CAST('-1.25' AS DECIMAL(3, 2)) AS \"a\""),
+        ("SELECT CAST('1.567' AS DECIMAL) AS a", "SELECT CAST('1.567' AS DECIMAL) AS \"a\""),
+        ("SELECT TRY_CAST('1.567' AS DECIMAL) a", "SELECT TRY_CAST('1.567' AS DECIMAL) AS \"a\""),
+        (
+            "SELECT listagg(a) WITHIN GROUP (ORDER BY a) AS l FROM silver.t",
+            'SELECT LISTAGG("a", \'\') WITHIN GROUP (ORDER BY "a") AS "l" FROM "silver"."t"',
+        ),
+        ("SELECT fetch, id FROM silver.t", 'SELECT "fetch", "id" FROM "silver"."t"'),
+        ("SELECT a fetch FROM silver.t", 'SELECT "a" AS "fetch" FROM "silver"."t"'),
+        ("SELECT a FROM silver.t fetch", 'SELECT "a" FROM "silver"."t" AS "fetch"'),
+        ("SELECT max(fetch) AS m FROM silver.t", 'SELECT max("fetch") AS "m" FROM "silver"."t"'),
+        ("SELECT all, a FROM silver.t", 'SELECT "all", "a" FROM "silver"."t"'),
+        ("SELECT all AS a, b FROM silver.t", 'SELECT "all" AS "a", "b" FROM "silver"."t"'),
+        ("SELECT ALL a FROM silver.t", 'SELECT "a" FROM "silver"."t"'),
+        ("SELECT a isnull FROM silver.t", 'SELECT "a" AS "isnull" FROM "silver"."t"'),
+        ("SELECT a notnull FROM silver.t", 'SELECT "a" AS "notnull" FROM "silver"."t"'),
+        (
+            "SELECT a FROM silver.t ORDER BY a FETCH FIRST 2 ROWS ONLY",
+            'SELECT "a" FROM "silver"."t" ORDER BY "a" FETCH FIRST 2 ROWS ONLY',
+        ),
+    ],
+)
+def test_trino_gets_what_was_written(sql: str, printed: str) -> None:
+    assert trino(sql) == printed
+
+
+@pytest.mark.parametrize(
+    ("sql", "printed"),
+    [
+        (
+            "SELECT x.v, y.v AS w FROM (WITH a AS (SELECT 2 AS v) SELECT v FROM a) x, "
+            "(WITH a AS (SELECT 3 AS v) SELECT v FROM a) y",
+            "SELECT `x`.`v`, `y`.`v` AS `w` FROM (WITH `asgard_cte_0` AS (SELECT 2 AS `v`) "
+            "SELECT `v` FROM `asgard_cte_0` AS `a`) AS `x` CROSS JOIN (WITH `asgard_cte_1` AS "
+            "(SELECT 3 AS `v`) SELECT `v` FROM `asgard_cte_1` AS `a`) AS `y`",
+        ),
+        ("SELECT fetch, id FROM silver.t", "SELECT `fetch`, `id` FROM `iceberg`.`silver`.`t`"),
+        ("SELECT id FROM silver.t fetch", "SELECT `id` FROM `iceberg`.`silver`.`t` AS `fetch`"),
+        ("SELECT any(b) AS a FROM silver.t", "SELECT ANY(`b`) AS `a` FROM `iceberg`.`silver`.`t`"),
+    ],
+)
+def test_spark_gets_what_was_written(sql: str, printed: str) -> None:
+    assert spark(sql).replace("`t` AS `t`", "`t`") == printed
+
+
+@pytest.mark.parametrize("word", ["ANTI", "SEMI", "ASOF", "LEFT ANTI", "LEFT SEMI"])
+def test_join_words_that_trino_lacks_are_refused(word: str) -> None:
+    with pytest.raises(SqlRefused, match="JOIN is not supported"):
+        trino(f"SELECT t.a FROM silver.t {word} JOIN silver.u ON t.a = u.a")
+
+
+@pytest.mark.parametrize("word", ["", "LEFT", "RIGHT OUTER", "FULL", "INNER"])
+def test_join_words_of_trino_pass(word: str) -> None:
+    printed = trino(f"SELECT t.a FROM silver.t {word} JOIN silver.u ON t.a = u.a")
+    assert f"{word} JOIN".strip() in printed
+
+
+@pytest.mark.parametrize("word", ["LEFT ANTI", "LEFT SEMI", "FULL OUTER"])
+def test_join_words_of_spark_pass(word: str) -> None:
+    assert f"{word} JOIN" in spark(f"SELECT t.a FROM silver.t {word} JOIN silver.u ON t.a = u.a")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT a FROM silver.t WHERE a = ANY(ARRAY(2))",
+        "SELECT a FROM silver.t WHERE any(b) = true",
+        "SELECT a FROM silver.t QUALIFY row_number() OVER (ORDER BY a) = 1",
+        "SELECT a FROM silver.t ASOF JOIN silver.u ON t.a = u.a",
+    ],
+)
+def test_spark_sql_that_would_be_rewritten_is_refused(sql: str) -> None:
+    with pytest.raises(SqlRefused):
+        spark(sql)
+
+
+@pytest.mark.parametrize("check", [trino, spark])
+@pytest.mark.parametrize("sql", ["SELECT as, a FROM silver.t", "SELECT a, AS b FROM silver.t"])
+def test_an_alias_of_nothing_does_not_parse(check, sql: str) -> None:
+    with pytest.raises(SqlNotParsed, match="AS has nothing before it"):
+        check(sql)
+
+
+@pytest.mark.parametrize("name", ["$path", "$PARTITION", "$file_modified_time"])
+def test_columns_that_trino_adds_to_tables_are_refused(name: str) -> None:
+    with pytest.raises(SqlRefused, match="a column that Trino adds to tables"):
+        trino(f'SELECT t."{name}" AS p FROM silver.t')
