@@ -20,10 +20,26 @@ if [[ ${#groups[@]} -eq 0 ]]; then
   groups=(trino spark trino-seaweedfs airbyte operations dialects chart)  # the longest first
 fi
 
-# Two groups at once: most of a group's time is spent waiting for its servers. Each group's output is
-# printed when it ends. With job control, Ctrl-C lets each group stop its servers.
-set -m
 logs=$(mktemp -d)
+
+test_group() {
+  local group=$1 catalog=nessie sample=1 started=$SECONDS
+  shift
+  printf '\n=== %s ===\n' "$group"
+  [[ $group == *-seaweedfs ]] && catalog=seaweedfs sample=${ASGARD_IT_SAMPLE:-0.34}
+  ASGARD_IT_CATALOG=$catalog ASGARD_IT_SAMPLE=$sample \
+    .venv/bin/python -m pytest "tests/integration/${group%-seaweedfs}" -p no:cacheprovider --timeout 600 \
+    --durations=5 "$@" || touch "$logs/$group.failed"
+  printf '=== %s: %d s ===\n' "$group" $((SECONDS - started))
+}
+
+# Most of a group's time is spent waiting for its servers. The output of one of several groups is
+# printed when it ends.
+test_in_background() {
+  test_group "$@" >"$logs/$1" 2>&1
+  flock "$logs/lock" cat "$logs/$1"
+}
+
 stop_groups() {
   local group
   for group in $(jobs -p); do kill -INT -- "-$group"; done
@@ -31,28 +47,18 @@ stop_groups() {
   rm -r "$logs"
   exit 130
 }
-trap stop_groups INT TERM
 
-run_group() {
-  local group=$1 catalog=nessie sample=1 started=$SECONDS
-  shift
-  [[ $group == *-seaweedfs ]] && catalog=seaweedfs sample=${ASGARD_IT_SAMPLE:-0.34}
-  ASGARD_IT_CATALOG=$catalog ASGARD_IT_SAMPLE=$sample \
-    .venv/bin/python -m pytest "tests/integration/${group%-seaweedfs}" -p no:cacheprovider --timeout 600 \
-    --durations=5 "$@" >"$logs/$group" 2>&1 || touch "$logs/$group.failed"
-  {
-    flock 9
-    printf '\n=== %s ===\n' "$group"
-    cat "$logs/$group"
-    printf '=== %s: %d s ===\n' "$group" $((SECONDS - started))
-  } 9>"$logs/lock"
-}
-
-for group in "${groups[@]}"; do
-  while [[ $(jobs -pr | wc -l) -ge 2 ]]; do wait -n || true; done
-  run_group "$group" "$@" &
-done
-wait
+if [[ ${#groups[@]} -eq 1 ]]; then
+  test_group "${groups[0]}" "$@"
+else
+  set -m # With job control, Ctrl-C lets each group stop its servers.
+  trap stop_groups INT TERM
+  for group in "${groups[@]}"; do
+    while [[ $(jobs -pr | wc -l) -ge 2 ]]; do wait -n || true; done
+    test_in_background "$group" "$@" &
+  done
+  wait
+fi
 failed=()
 for group in "${groups[@]}"; do [[ ! -e $logs/$group.failed ]] || failed+=("$group"); done
 rm -r "$logs"

@@ -4,6 +4,7 @@ sqlglot prints some nodes as they are, without quotes, so a text can mean more t
 every text is parsed and checked again before an engine gets it.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,12 +13,18 @@ from sqlglot.dialects.dialect import Dialect
 
 from app.errors import SqlRefused
 from app.sql.jinja import position_at
-from app.sql.parse import Parsed, SparkSql, generate, parse, too_deep
+from app.sql.parse import DuckDBSql, Parsed, SparkSql, generate, parse, too_deep
 from app.sql.tables import fold, physical_tables
 
 SLACK = 4
 """How many times larger and deeper than a client's text a rendered text may be, since its names are
 quoted and its calls translated."""
+
+_SAME_SHAPE: dict[type[exp.Expr], type[exp.Expr]] = {
+    exp.RawString: exp.Literal,
+    exp.StrPosition: exp.Anonymous,
+}
+"""Spark's r'\\d' is printed as '\\\\d', and position as locate."""
 
 Check = Callable[[Parsed, exp.Expr], None]
 """Checks a tree and brings it, in place, into the form in which it is printed."""
@@ -29,6 +36,7 @@ def render(tree: exp.Expr, dialect: type[Dialect], check: Check, **options: Any)
     Raises:
         SqlRefused: the text is not what the tree says.
     """
+    shape = _shape(tree)
     text = generate(tree, dialect, **options)
     if issubclass(dialect, SparkSql):
         refuse_variables(text)
@@ -49,6 +57,9 @@ def render(tree: exp.Expr, dialect: type[Dialect], check: Check, **options: Any)
         raise _ambiguous("a name, unit or value in it can be read in two ways")
     if _reads(again) != _reads(tree):
         raise _ambiguous("a name in it can be read as another table")
+    # For DuckDB, the tree is our translation.
+    if not issubclass(dialect, DuckDBSql) and _shape(again) != shape:
+        raise _ambiguous("a part of it would be rewritten")
     return text
 
 
@@ -70,6 +81,11 @@ def refuse_variables(text: str) -> None:
 
 def _reads(tree: exp.Expr) -> set[tuple[str, str, str]]:
     return {(table.catalog, table.db, table.name) for table in physical_tables(tree)}
+
+
+def _shape(tree: exp.Expr) -> Counter[type[exp.Expr]]:
+    """Count the nodes of each kind. sqlglot rewrites some constructs as it prints them."""
+    return Counter(_SAME_SHAPE.get(type(node), type(node)) for node in tree.walk())
 
 
 def _ambiguous(why: str) -> SqlRefused:

@@ -5,6 +5,8 @@ import pytest
 from app.errors import SqlNotParsed, SqlRefused
 from app.sql.guard.guard import check_query, check_script
 from app.sql.model import SqlPolicy
+from app.sql.parse import TrinoSql, parse
+from app.sql.render import render
 from app.sql.rewrite import bound
 
 POLICY = SqlPolicy()
@@ -110,3 +112,10 @@ def test_an_alias_of_nothing_does_not_parse(check, sql: str) -> None:
 def test_columns_that_trino_adds_to_tables_are_refused(name: str) -> None:
     with pytest.raises(SqlRefused, match="a column that Trino adds to tables"):
         trino(f'SELECT t."{name}" AS p FROM silver.t')
+
+
+def test_a_rewritten_text_is_refused() -> None:
+    """sqlglot prints an anti join as NOT EXISTS."""
+    (tree,) = parse("SELECT a FROM t ANTI JOIN u ON a = b", TrinoSql).trees
+    with pytest.raises(SqlRefused, match="would be rewritten"):
+        render(tree, TrinoSql, lambda *_: None)
