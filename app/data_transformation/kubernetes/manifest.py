@@ -26,6 +26,25 @@ CATALOG_KEY = "ICEBERG_REST_CREDENTIAL"
 """A key of the same Secret, `CLIENT_ID:CLIENT_SECRET`, for a catalog that requires OAuth2."""
 TOKEN_KEY = "ICEBERG_REST_TOKEN"  # noqa: S105 — a name, not a secret
 """A key of the same Secret, for a catalog that requires a bearer token."""
+PRIVATE = {
+    # Any pod that reaches a driver could otherwise register as its executor, and get its tasks. On
+    # Kubernetes, Spark makes a secret for each application.
+    "spark.authenticate": "true",
+    "spark.network.crypto.enabled": "true",
+    # By default, Spark's encryption does not detect changed messages.
+    "spark.network.crypto.authEngineVersion": "2",
+    "spark.network.crypto.cipher": "AES/GCM/NoPadding",
+    "spark.network.crypto.saslFallback": "false",
+    # The UI has no authentication. It shows SQL, and a GET kills a job.
+    "spark.ui.enabled": "false",
+    "spark.ui.killEnabled": "false",
+}
+"""Settings that keep other pods out of an application."""
+CONTAINER_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,7 @@ def manifest(job: SparkJob, settings: SparkSettings, lake: Lake, request_id: str
         "sparkConf": {
             "spark.kubernetes.executor.podNamePrefix": application_name(job.run_id),
             **_sql_conf(lake),
+            **PRIVATE,
         },
         "hadoopConf": _hadoop_conf(lake),
         "driver": {
@@ -96,7 +116,8 @@ def manifest(job: SparkJob, settings: SparkSettings, lake: Lake, request_id: str
             "maxExecutors": job.resources.executor_instances,
         }
     if settings.prometheus:
-        spec["sparkConf"]["spark.ui.prometheus.enabled"] = "true"
+        # Spark serves the metrics of executors only as a page of its UI.
+        spec["sparkConf"] |= {"spark.ui.enabled": "true", "spark.ui.prometheus.enabled": "true"}
         spec["driver"]["annotations"] = {
             "prometheus.io/scrape": "true",
             "prometheus.io/path": "/metrics/executors/prometheus/",
@@ -124,6 +145,7 @@ def _pod(labels: dict[str, str], settings: SparkSettings, lake: Lake) -> dict[st
         keys.append(TOKEN_KEY)
     return {
         "labels": labels,
+        "securityContext": CONTAINER_SECURITY,
         "envSecretKeyRefs": {key: {"name": settings.secret_name, "key": key} for key in keys},
     }
 

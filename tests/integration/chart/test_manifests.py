@@ -129,6 +129,9 @@ def test_the_chart_needs_kubernetes_1_24() -> None:
         (("s3Bucket=lake", "replicaCount=two"), "'/replicaCount': got string, want integer"),
         (("s3Bucket=Not_A_Bucket",), "'/s3Bucket': 'Not_A_Bucket' does not match pattern"),
         (("s3Bucket=lake", "gateway.enabled=true"), "'/gateway/parentRefs': minItems: got 0"),
+        (("s3Bucket=lake", "networkPolicy.s3.cidrs=null"), "'/networkPolicy/s3': missing property"),
+        (("s3Bucket=lake", "networkPolicy.s3.ports=null"), "'/networkPolicy/s3': missing property"),
+        (("s3Bucket=lake", "networkPolicy.apiServer=null"), "missing property 'apiServer'"),
         (("s3Bucket=lake", "config.dbtWorkers=0"), "'/config/dbtWorkers': minimum: got 0, want 1"),
     ],
 )

@@ -37,6 +37,7 @@ EVERYTHING: dict[str, Any] = {
     "networkPolicy": {
         "enabled": True,
         "ingressFrom": [{"podSelector": {}}],
+        "sparkMetricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
         "extraEgress": [{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}],
     },
     "ingress": {

@@ -88,6 +88,14 @@ def test_a_manifest_is_valid(
         )
         keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "ICEBERG_REST_CREDENTIAL"}
         assert set(references) == ({"ICEBERG_REST_TOKEN"} if aws else keys)
+        assert spec[pod]["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+    conf = spec["sparkConf"]
+    assert (conf["spark.authenticate"], conf["spark.network.crypto.enabled"]) == ("true", "true")
+    assert conf["spark.ui.enabled"] == ("true" if changes.get("prometheus") else "false")
     assert "bearer-of-asgard" not in str(created)
     assert str(lakehouse.lake.s3.secret_key) not in str(created)
 
