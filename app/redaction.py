@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from app.shorten import shortened
 
@@ -39,6 +39,9 @@ MOST_OF_MEMBERS = 64 * 1024
 DEEPEST = 10
 SHORTEST_LINE = 16
 """Applies to secrets with several lines, such as keys in PEM format."""
+SHORTEST_KEY_LINE = 8
+"""The last line of a key may be short. A shorter rest tells at most five bytes of the key, and
+other texts may contain it by chance."""
 PATTERNS = (
     # Credentials in an address; a password may hold an @.
     (re.compile(r"(\w://)[^\s\"'/<>]+@"), rf"\1{HIDDEN}@"),
@@ -227,14 +230,26 @@ def _newest_forms(secrets: OrderedDict[str, None]) -> Iterable[str]:
 
 
 def _forms(secret: str) -> Iterable[str]:
-    """Yield the secret as it is, and in its spellings in JSON and in an address."""
-    lines = secret.splitlines()
-    parts = [secret] if len(lines) < 2 else [line for line in lines if len(line) >= SHORTEST_LINE]
-    for part in parts:
+    """Yield the secret as it is, and in its spellings in JSON, in Python and in an address."""
+    for part in _parts(secret):
         if len(part) >= SHORTEST:
             yield part
             yield json.dumps(part)[1:-1]
+            yield json.dumps(part, ensure_ascii=False)[1:-1]
+            yield repr(part)[1:-1]
             yield quote(part, safe="")
+            yield quote(part)
+            yield quote_plus(part)
+            yield quote_plus(part, safe="/")
+
+
+def _parts(secret: str) -> list[str]:
+    """Return the secret, and those of its lines that may stand alone in a log."""
+    lines = secret.splitlines()
+    if len(lines) < 2:
+        return [secret]
+    shortest = SHORTEST_KEY_LINE if "-----BEGIN" in secret else SHORTEST_LINE
+    return [secret.strip(), *(line for line in lines if len(line) >= shortest)]
 
 
 PROCESS = Redactor()

@@ -5,8 +5,10 @@ import io
 import json
 import logging
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 import structlog
@@ -56,6 +58,49 @@ def test_what_is_hidden_and_what_stays(text: str, shown: str) -> None:
         ["tell-nobody", 'with "quotes" and \\', "p@ss/word&more", "abc", None, "", PEM]
     )
     assert redactor.clean(text) == shown
+
+
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "JSON": json.dumps,
+    "JSON in Unicode": lambda secret: json.dumps(secret, ensure_ascii=False),
+    "Python": repr,
+    "address": lambda secret: quote(secret, safe=""),
+    "path": quote,
+    "form": quote_plus,
+    "form with slashes": lambda secret: quote_plus(secret, safe="/"),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize(
+    "secret",
+    ["a b/c+d", 'pässwörd/"1"', "it's \\ \t tabbed", "both ' and \"/ ü", PEM, "a-1\nb-2\nc-3"],
+    ids=ascii,
+)
+def test_every_spelling_of_a_secret_is_hidden(spelling: str, secret: str) -> None:
+    text = SPELLINGS[spelling](secret)
+    with within(Scope()):
+        register_caller_secrets([secret])
+        assert clean(f"before {text} after").replace('"', "").replace("'", "") == (
+            f"before {HIDDEN} after"
+        )
+
+
+@pytest.mark.parametrize(
+    ("rest", "shown"), [("AoIBAQDk", HIDDEN), ("AoIBAQ==", HIDDEN), ("Ao8=", "Ao8=")]
+)
+def test_the_short_last_line_of_a_key_is_hidden_alone(rest: str, shown: str) -> None:
+    """Four characters are three bytes, and could be a part of any word."""
+    redactor = Redactor()
+    redactor.register_secrets([PEM.replace("\n-----END", f"\n{rest}\n-----END")])
+    assert redactor.clean(f"its last line: {rest}") == f"its last line: {shown}"
+
+
+def test_a_short_line_of_another_secret_stays() -> None:
+    redactor = Redactor()
+    redactor.register_secrets(["user: reader\npassword: a-long-password"])
+    assert redactor.clean("user: reader, password: a-long-password") == f"user: reader, {HIDDEN}"
 
 
 def test_the_longer_of_two_secrets_is_hidden_whole() -> None:
