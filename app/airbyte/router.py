@@ -116,7 +116,7 @@ async def delete_source(source_id: SourceRef, service: ServiceDep, caller: Calle
 async def check_source(source_id: SourceRef, service: ServiceDep, caller: CallerDep) -> CheckView:
     """Checks whether the source can be reached and read with its config."""
     result = await service.check_source(source_id, caller)
-    return CheckView(succeeded=result.succeeded, message=result.message)
+    return CheckView.of(result)
 
 
 @router.get("/datasource/{source_id}/streams", response_model=StreamList, dependencies=[AsksSource])

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from app.airbyte.cron import next_time
 from app.airbyte.engine import (
+    CheckResult,
     ConfiguredStream,
     Connector,
     Destination,
@@ -21,6 +22,7 @@ from app.airbyte.engine import (
     StreamColumn,
     SyncMode,
 )
+from app.redaction import clean, clean_value
 from app.runs.model import Run, RunState
 from app.runs.views import RunView
 
@@ -84,6 +86,11 @@ class CheckView(BaseModel):
     succeeded: bool = Field(description="Whether the source could be reached and read.")
     message: str = Field(description="The connector's message, or the cause of the failure.")
 
+    @classmethod
+    def of(cls, result: CheckResult) -> "CheckView":
+        """A connector may quote the config that it was given, in any spelling."""
+        return cls(succeeded=result.succeeded, message=clean(result.message))
+
 
 class StreamView(BaseModel):
     name: str = Field(description="Name of the stream.")
@@ -102,7 +109,9 @@ class StreamView(BaseModel):
 
     @classmethod
     def of(cls, stream: Stream) -> "StreamView":
-        return cls(**stream.model_dump(include=set(cls.model_fields)))
+        """The names come from the connector, which may quote the config that it was given."""
+        fields = stream.model_dump(mode="json", include=set(cls.model_fields))
+        return cls(**clean_value(fields))
 
 
 class StreamList(BaseModel):

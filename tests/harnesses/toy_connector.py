@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 SPEC = {
     "type": "object",
@@ -70,6 +71,12 @@ def state(sent, n):
     )
 
 
+def spellings(text):
+    """Return the ways in which connectors and their libraries quote a config."""
+    in_json = (json.dumps(text), json.dumps(text, ensure_ascii=False), repr(text))
+    return (text, *in_json, quote(text), quote(text, safe=""), quote_plus(text))
+
+
 def stops(config, n):
     """Read at which row to hang from a file, so that a test can remove it again."""
     path = config.get("stop_file")
@@ -123,6 +130,8 @@ def main():
     elif command == "check":
         ok = config["rows"] != 13
         message = None if ok else f"13 is bad luck, {config.get('password')}"
+        if config["rows"] == 14:
+            message = " ".join(spellings(config["password"]))
         status = {"status": "SUCCEEDED" if ok else "FAILED", "message": message}
         say(type="CONNECTION_STATUS", connectionStatus=status)
     elif command == "discover":

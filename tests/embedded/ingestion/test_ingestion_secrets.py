@@ -16,7 +16,7 @@ from app.airbyte.engine import DestinationDraft, Source, SourceDraft
 from app.airbyte.local import records
 from app.airbyte.local.records import DestinationDoc, SourceDoc
 from app.airbyte.secrets import masked
-from app.airbyte.views import SinkView, SourceView
+from app.airbyte.views import CheckView, SinkView, SourceView, StreamList
 from app.config import Settings
 from app.errors import InvalidBody
 from app.lakehouse.embedded.lakehouse import embedded_lakehouse
@@ -34,6 +34,7 @@ from tests.harnesses.ingestion import (
     local_ingestion_harness,
     make,
 )
+from tests.harnesses.toy_connector import spellings
 from tests.patience import until
 
 HUNTER = "hunter2-0815-hunter"
@@ -174,7 +175,7 @@ async def test_records_of_old_versions_are_masked_and_still_work(
     assert source.config == {**clear, "password": MASK, "renewed_password": MASK}
     run = await toy.sync()
     assert run.state is RunState.SUCCEEDED, run.failure
-    assert f"with {MASK}" in await harness.runs.logs(run.run_id)
+    assert "with ***" in await harness.runs.logs(run.run_id)
     # The connector got the values, because it renewed its password with one of them.
     assert json.loads(file.read_text())["password"] == f"renewed-{HUNTER}"
 
@@ -259,6 +260,45 @@ async def test_two_concurrent_sources_hide_only_their_own_secrets(
     assert two not in messages[1]
     assert f"*** beside {two}" in messages[0]
     assert f"*** beside {one}" in messages[1]
+
+
+QUOTED = [
+    'pass wörd/+"1"',
+    'it\'s a "pass\\word" ü',
+    "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nAoIBAQ==\n-----END KEY-----",
+]
+
+
+@pytest.mark.parametrize("secret", QUOTED, ids=ascii)
+async def test_a_check_hides_every_spelling_of_a_secret(
+    local_harness: IngestionHarness, secret: str
+) -> None:
+    source = await local_harness.source("toy", rows=14, stream="a", password=secret)
+    with within(Scope()):
+        result = await local_harness.service.check_source(source.id, CALLER)
+        shown = CheckView.of(result).message.replace('"', "").replace("'", "")
+    assert result.succeeded
+    assert shown == " ".join(["***"] * len(spellings(secret)))
+
+
+@pytest.mark.parametrize("secret", QUOTED[:2], ids=ascii)
+async def test_a_list_of_streams_hides_every_spelling_of_a_secret(
+    local_harness: IngestionHarness, secret: str
+) -> None:
+    for spelling in spellings(secret):
+        name = f"by {spelling}"
+        columns = [f"with {spelling}"]
+        source = await local_harness.source(
+            "toy", rows=1, stream=name, password=secret, columns=columns
+        )
+        with within(Scope()):
+            streams = StreamList.of(await local_harness.service.streams(source.id)).streams
+        assert [s.name.replace('"', "").replace("'", "") for s in streams] == [
+            "by ***",
+            "by ***_more",
+        ]
+        last = streams[0].columns[-1].name
+        assert last.replace('"', "").replace("'", "") == "with ***"
 
 
 async def test_a_request_hides_nothing_in_the_responses_to_others(

@@ -23,7 +23,7 @@ import app.processes.launch
 from app.airbyte.local.bronze_types import MOST_COLUMNS_OF_SOURCE
 from app.errors import EngineFailed
 from app.failure import FailureCause
-from app.secret_marks import MASK
+from app.redaction import Scope, clean, within
 
 Message = dict[str, Any]
 Log = Callable[[str], None]
@@ -48,12 +48,13 @@ here."""
 
 @dataclass(frozen=True)
 class Program:
-    """An installed connector. `secrets` are values that no log line may show."""
+    """An installed connector."""
 
     path: Path
     directory: Path
     """A private directory for its configuration, removed by the caller."""
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    secrets: Scope = field(default_factory=Scope, repr=False)
+    """Values that no text of the connector may show, in any spelling."""
 
     def write(self, name: str, content: Any) -> Path:
         return self.write_json(name, orjson.dumps(content))
@@ -68,9 +69,8 @@ class Program:
 
     def hide(self, text: str) -> str:
         """Mask the secrets in the text. Keep only the start of a very long text."""
-        for secret in self.secrets:
-            text = text.replace(secret, MASK)
-        return text[:LONGEST_TEXT]
+        with within(self.secrets):
+            return clean(text)[:LONGEST_TEXT]
 
 
 def spec(program: Program, log: Log) -> Message:

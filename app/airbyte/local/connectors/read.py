@@ -13,6 +13,7 @@ from app.airbyte.local.connectors.process import Program, read
 from app.airbyte.local.connectors.requested import NamedStream, RequestedStreams
 from app.airbyte.local.stream_keys import GLOBAL, LEGACY, stream_key
 from app.errors import EngineFailed
+from app.redaction import Scope
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -188,6 +189,6 @@ def _protocol_state(states: Mapping[str, str]) -> str:
 
 
 def program_of(message: dict[str, Any]) -> Program:
-    return Program(
-        Path(message["program"]), Path(message["directory"]), tuple(message.get("secrets", ()))
-    )
+    secrets = Scope()
+    secrets.register_secrets(message.get("secrets", ()))
+    return Program(Path(message["program"]), Path(message["directory"]), secrets)
