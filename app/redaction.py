@@ -55,7 +55,8 @@ PATTERNS = (
 class Scope:
     """The secrets of one request or run. They are hidden only in what belongs to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_OF_CALLER, most_forms: int = MOST_FORMS) -> None:
+        self._most, self._most_forms = most, most_forms
         self._secrets: OrderedDict[str, None] = OrderedDict()
         self._registering = threading.Lock()
         self.forms: tuple[str, ...] = ()
@@ -67,9 +68,9 @@ class Scope:
                 if secret and len(secret) >= SHORTEST:
                     self._secrets[secret] = None
                     self._secrets.move_to_end(secret)
-            while len(self._secrets) > MOST_OF_CALLER:
+            while len(self._secrets) > self._most:
                 self._secrets.popitem(last=False)
-            self.forms = _longest_first(_newest_forms(self._secrets))
+            self.forms = _longest_first(_newest_forms(self._secrets, self._most_forms))
 
 
 _scope: ContextVar[Scope | None] = ContextVar("secrets of a caller", default=None)
@@ -89,6 +90,16 @@ def within(scope: Scope | None) -> Iterator[None]:
         yield
     finally:
         _scope.reset(token)
+
+
+@contextmanager
+def within_also(scope: Scope) -> Iterator[None]:
+    """Use `scope` in the block, in addition to the current one."""
+    current = _scope.get()
+    both = Scope()
+    both.forms = _longest_first((*scope.forms, *(current.forms if current else ())))
+    with within(both):
+        yield
 
 
 def register_caller_secrets(secrets: Iterable[str | None]) -> None:
@@ -219,14 +230,14 @@ def _longest_first(forms: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(forms), key=len, reverse=True))
 
 
-def _newest_forms(secrets: OrderedDict[str, None]) -> Iterable[str]:
+def _newest_forms(secrets: OrderedDict[str, None], most: int) -> Iterable[str]:
     """Return the spellings of the newest secrets, as many as may be searched for."""
     forms: dict[str, None] = {}
     for secret in reversed(secrets):
         forms |= dict.fromkeys(_forms(secret))
-        if len(forms) >= MOST_FORMS:
+        if len(forms) >= most:
             break
-    return islice(forms, MOST_FORMS)
+    return islice(forms, most)
 
 
 def _forms(secret: str) -> Iterable[str]:

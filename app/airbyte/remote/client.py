@@ -11,6 +11,7 @@ import stamina
 
 from app.airbyte.remote.auth import auth_of, identity_of
 from app.airbyte.remote.errors import BASE_URL_HINT, Unanswered, json_of, lost, time_of
+from app.airbyte.remote.sent_secrets import SentSecrets
 from app.config import Settings
 from app.errors import AsgardError, EngineFailed, EngineTimeout, EngineUnreachable, NotFound
 from app.telemetry.calls import SILENT, Telemetry
@@ -33,8 +34,14 @@ PAGE = 100
 class AirbyteClient:
     """A client that raises only errors of the tree in `app/errors.py`, never `Unanswered`."""
 
-    def __init__(self, settings: Settings, telemetry: Telemetry = SILENT) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        telemetry: Telemetry = SILENT,
+        sent_secrets: SentSecrets | None = None,
+    ) -> None:
         self._telemetry = telemetry
+        self.sent_secrets = sent_secrets or SentSecrets()
         base = str(settings.airbyte_base_url).rstrip("/")
         self.base_url = base
         self._shown_url = re.sub(r"//[^/@]*@", "//", base)
@@ -202,7 +209,10 @@ class AirbyteClient:
                 raise EngineFailed(f"AIRBYTE_BASE_URL is not a valid address: {error}") from None
             call.outcome = Outcome.of_status(response.status_code)
         self._set_clock(response)
-        return json_of(response)
+        if response.is_success:
+            return json_of(response)
+        with self.sent_secrets.hidden():
+            return json_of(response)
 
     def _set_clock(self, response: httpx.Response) -> None:
         if (at := time_of(response.headers.get("date", ""))) is not None:

@@ -76,13 +76,13 @@ class RemoteIngestionEngine:
     ) -> None:
         self._s3 = lake.s3
         self._prefixes = settings.s3_allowed_prefixes
-        self.client = AirbyteClient(settings, telemetry)
+        self._sent = SentSecrets()
+        self.client = AirbyteClient(settings, telemetry, self._sent)
         self._workspaces = Workspaces(self.client, settings.airbyte_workspace)
         self._claims = Claims(store)
         self._resources = AirbyteResources(self.client, self._workspaces, self._claims)
         self._creator = ResourceCreator(self.client, self._claims, self._resources)
         self._taking_paths = asyncio.Lock()
-        self._sent = SentSecrets()
         self._manifests = ExternalBronzeManifests(store, lake.s3, settings.home / "logs", telemetry)
         self._jobs = AirbyteJobs(self.client, self._manifests, settings.run_timeout)
 
@@ -107,12 +107,14 @@ class RemoteIngestionEngine:
 
     async def create_source(self, source_id: str, draft: SourceDraft, caller: Caller) -> Source:
         body, same = await source_body(draft, self._workspaces, self._s3, self._prefixes)
+        secrets = sure_secrets(draft.config)
+        self._sent.add(source_id, secrets)
         try:
             created = await self._creator.create(SOURCE, source_id, body, same, caller.subject)
         except InvalidRequest as error:
             message = configs.without_secrets(error.detail, draft.config)
             raise InvalidBody(f"config: {message}") from None
-        self._sent.add(created["sourceId"], sure_secrets(draft.config))
+        self._sent.add(created["sourceId"], secrets)
         return source_of(created, caller.subject)
 
     async def sources(self) -> list[Source]:
@@ -153,6 +155,8 @@ class RemoteIngestionEngine:
         self, destination_id: str, draft: DestinationDraft, caller: Caller
     ) -> Destination:
         body, same = await destination_body(draft, self._workspaces, self._s3)
+        secrets = sure_secrets(body["configuration"])
+        self._sent.add(destination_id, secrets)
         try:
             created = await self._creator.create(
                 DESTINATION, destination_id, body, same, caller.subject
@@ -160,6 +164,7 @@ class RemoteIngestionEngine:
         except InvalidRequest as error:
             message = configs.without_secrets(error.detail, body["configuration"])
             raise InvalidBody(f"config: {message}") from None
+        self._sent.add(created["destinationId"], secrets)
         return destination_of(created, caller.subject)
 
     async def destinations(self) -> list[Destination]:
@@ -263,7 +268,7 @@ class RemoteIngestionEngine:
 
     async def sync(self, ingestion_id: str, control: RunControl) -> RunResult:
         ingestion = await self.ingestion(ingestion_id)
-        self._sent.register_secrets(ingestion.source_id)
+        self._sent.register_secrets(ingestion.source_id, ingestion.destination_id)
         source = await self.source(ingestion.source_id)
         return await self._jobs.sync(ingestion, source.name, control)
 
@@ -276,7 +281,7 @@ class RemoteIngestionEngine:
             ingestion = await self.ingestion(ingestion_id)
         except NotFound:
             return None
-        self._sent.register_secrets(ingestion.source_id)
+        self._sent.register_secrets(ingestion.source_id, ingestion.destination_id)
         return await self._jobs.reconcile(run, ingestion)
 
     async def _connection_body(

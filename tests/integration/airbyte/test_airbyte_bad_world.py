@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -820,3 +821,57 @@ async def test_what_clients_see_masked_is_hidden_in_failures(
     assert refused.status_code == 422
     assert "hvSECRET6" not in refused.text
     assert "123456789" not in refused.text
+
+
+@pytest.mark.parametrize("status", [403, 409, 500])
+async def test_no_route_shows_a_secret_that_an_error_of_airbyte_quotes(
+    gateway: httpx.AsyncClient,
+    airbyte: AirbyteServer,
+    capsys: pytest.CaptureFixture[str],
+    status: int,
+) -> None:
+    """No route has asked for the other resource, whose secret the error may quote, too."""
+    secrets = [f"source/{status} {uuid4().hex}", f"sink/{status} {uuid4().hex}"]
+    ingestion = await toy(gateway, password=secrets[0])
+    got = (await gateway.get(f"/airbyte/ingestion/{ingestion}")).json()
+    sink_config = {
+        "s3_bucket_name": "theirs",
+        "s3_bucket_region": "us-east-1",
+        "s3_bucket_path": "in",
+        "access_key_id": "AKIAEXAMPLE",
+        "secret_access_key": secrets[1],
+        "format": {"format_type": "Parquet"},
+    }
+    body = {"name": f"sink {status}", "type": "s3", "config": sink_config}
+    created = await gateway.post("/airbyte/sink", json=body)
+    assert created.status_code == 201, created.text
+    source, sink = got["sourceId"], created.json()["id"]
+    quoted = " ".join(spelling for secret in secrets for spelling in (secret, quote(secret)))
+    airbyte.fail(".*", times=10_000, status=status, body=json.dumps({"message": f"<{quoted}>"}))
+    calls = [
+        ("GET", "datasource", None),
+        ("GET", f"datasource/{source}", None),
+        ("GET", f"datasource/{source}/streams", None),
+        ("POST", f"datasource/{source}/check", None),
+        ("DELETE", f"datasource/{source}", None),
+        ("GET", "sink", None),
+        ("GET", f"sink/{sink}", None),
+        ("DELETE", f"sink/{sink}", None),
+        ("GET", "ingestion", None),
+        ("GET", f"ingestion/{ingestion}", None),
+        ("GET", f"ingestion/{ingestion}/status", None),
+        ("PATCH", f"ingestion/{ingestion}", {"name": "other"}),
+        ("POST", f"ingestion/{ingestion}/sync", None),
+        ("DELETE", f"ingestion/{ingestion}", None),
+        ("POST", "ingestion", {"name": "more", "sourceId": source, "destinationId": sink}),
+    ]
+    texts = []
+    for method, path, sent in calls:
+        answer = await gateway.request(method, f"/airbyte/{path}", json=sent)
+        texts.append(f"{method} {path} {answer.status_code} {answer.text}")
+    assert sum("<*** *** *** ***>" in text for text in texts) >= len(calls) - 3, texts
+    runs = await gateway.get("/runs", params={"limit": 5})
+    captured = capsys.readouterr()
+    texts += [runs.text, captured.out, captured.err]
+    for secret in secrets:
+        assert not [text for text in texts if secret in text or quote(secret) in text]
