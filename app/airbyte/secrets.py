@@ -7,30 +7,32 @@ names are.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from app.airbyte.json_schema import UnreadableSchema, applied_schemas, schemas_of_member
 from app.secret_marks import MASK, Pointer, is_secret_text, secret_pointers_of
 
 SHORTEST_SECRET = 4
 
 
 def secret_pointers(schema: Mapping[str, Any], config: Any) -> set[Pointer]:
-    """Return the pointers to the config's values that the JSON Schema marks `airbyte_secret`."""
+    """Return the pointers to the config's values that the JSON Schema marks `airbyte_secret`. Where
+    the schema says more than Asgard can read, any value may be a secret."""
+    return _marked([schema], config, schema)
+
+
+def _marked(schemas: Iterable[Any], value: Any, root: Mapping[str, Any]) -> set[Pointer]:
+    try:
+        applied = applied_schemas(schemas, root)
+    except UnreadableSchema:
+        return every_pointer(value)
     pointers: set[Pointer] = set()
-    if schema.get("airbyte_secret"):
+    if any(schema.get("airbyte_secret") for schema in applied):
         pointers.add(())
-    for key in ("oneOf", "anyOf", "allOf"):
-        for branch in schema.get(key) or ():
-            pointers |= secret_pointers(branch, config)
-    if isinstance(config, dict):
-        for name, inner in (schema.get("properties") or {}).items():
-            if name in config and isinstance(inner, dict):
-                pointers |= {(name, *rest) for rest in secret_pointers(inner, config[name])}
-    if isinstance(config, list) and isinstance(schema.get("items"), dict):
-        for position, value in enumerate(config):
-            below = secret_pointers(schema["items"], value)
-            pointers |= {(position, *rest) for rest in below}
+    for step, inner in _members(value):
+        below = [lower for schema in applied for lower in schemas_of_member(schema, step)]
+        pointers |= {(step, *rest) for rest in _marked(below, inner, root)}
     return pointers
 
 
@@ -41,17 +43,21 @@ def every_pointer(config: Any) -> set[Pointer]:
 
 def _values(config: Any) -> Iterator[tuple[Pointer, Any]]:
     """Yield every value with its pointer, in order."""
-    match config:
-        case dict():
-            inner: Iterator[tuple[str | int, Any]] = iter(config.items())
-        case list():
-            inner = iter(enumerate(config))
-        case _:
-            yield (), config
-            return
-    for step, value in inner:
+    if not isinstance(config, dict | list):
+        yield (), config
+    for step, value in _members(config):
         for rest, leaf in _values(value):
             yield (step, *rest), leaf
+
+
+def _members(value: Any) -> Iterable[tuple[str | int, Any]]:
+    match value:
+        case dict():
+            return value.items()
+        case list():
+            return enumerate(value)
+        case _:
+            return ()
 
 
 def split(

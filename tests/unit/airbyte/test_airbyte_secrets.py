@@ -6,6 +6,7 @@ import string
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +41,87 @@ CONFIG = {
     "tunnel": {"method": "key", "key/with~odd": "k3y-k3y"},
     "tokens": [{"value": "t0ken-1", "name": "a"}, {"value": "t0ken-2"}],
 }
+
+
+SECRET: dict[str, Any] = {"type": "string", "airbyte_secret": True}
+OBJECT: dict[str, Any] = {"properties": {"hush": SECRET, "said": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#/definitions/a~1b%20c"},
+        {"allOf": [{"$ref": "#/definitions/loop"}]},
+        {"patternProperties": {"^hu": SECRET}},
+        {"patternProperties": {"[broken": SECRET}, "properties": {"said": {}}},
+        {"additionalProperties": SECRET, "properties": {"said": {}}},
+        {"additionalProperties": SECRET, "patternProperties": {"^s": {}}},
+        {"unevaluatedProperties": SECRET, "properties": {"said": {}}},
+        {"if": {"required": ["said"]}, "then": OBJECT},
+        {"if": False, "else": OBJECT},
+        {"dependentSchemas": {"said": OBJECT}},
+        {"dependencies": {"said": OBJECT, "hush": ["said"]}},
+    ],
+    ids=str,
+)
+def test_a_schema_is_followed_to_its_marks(schema: dict[str, Any]) -> None:
+    definitions = {
+        "a/b c": OBJECT,
+        "loop": {"anyOf": [{"$ref": "#/definitions/loop"}, {"$ref": "#/definitions/back"}]},
+        "back": {"allOf": [{"$ref": "#/definitions/loop"}, OBJECT]},
+    }
+    root = {"properties": {"inner": schema, "host": {}}, "definitions": definitions}
+    pointers = secret_pointers(root, {"inner": {"hush": "h", "said": "s"}, "host": "h"})
+    broken = "[broken" in str(schema)
+    assert pointers == {("inner", "hush"), *([("inner", "said")] if broken else [])}
+
+
+@pytest.mark.parametrize(
+    ("schema", "marked"),
+    [
+        ({"items": [SECRET]}, {0}),
+        ({"items": [{}], "additionalItems": SECRET}, {1}),
+        ({"prefixItems": [{}, SECRET], "items": {}}, {1}),
+        ({"items": {"$ref": "#/definitions/secret"}}, {0, 1}),
+        ({"contains": SECRET}, {0, 1}),
+    ],
+    ids=str,
+)
+def test_items_are_followed_to_their_marks(schema: dict[str, Any], marked: set[int]) -> None:
+    root = {"properties": {"list": schema}, "definitions": {"secret": SECRET}}
+    assert secret_pointers(root, {"list": ["a", "b"]}) == {("list", at) for at in marked}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "https://example.com/other.json"},
+        {"$ref": "#anchor"},
+        {"$ref": "#/definitions/missing"},
+        {"ofTheFuture": [{"hush": SECRET}]},
+        {"propertyNames": {"$ref": "#/definitions/any"}},
+    ],
+    ids=str,
+)
+def test_every_value_under_an_unreadable_schema_may_be_a_secret(schema: dict[str, Any]) -> None:
+    root = {"properties": {"inner": schema, "host": {"type": "string"}}}
+    config = {"inner": {"hush": "h", "list": ["s"]}, "host": "example.com"}
+    assert secret_pointers(root, config) == {("inner", "hush"), ("inner", "list", 0)}
+
+
+def test_values_in_a_schema_are_no_marks() -> None:
+    schema = {"const": {"airbyte_secret": True}, "examples": [{"$ref": "x"}], "group": {"id": 1}}
+    assert secret_pointers({"properties": {"a": schema}}, {"a": {"b": "c"}}) == set()
+
+
+def test_a_reference_to_the_whole_is_followed_as_deep_as_the_config() -> None:
+    schema = {"properties": {"hush": SECRET, "below": {"$ref": "#"}}}
+    config = {"hush": "a", "below": {"hush": "b", "below": {"hush": "c", "said": "d"}}}
+    assert secret_pointers(schema, config) == {
+        ("hush",),
+        ("below", "hush"),
+        ("below", "below", "hush"),
+    }
 
 
 def test_marked_fields_are_found_at_any_depth() -> None:
