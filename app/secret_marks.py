@@ -108,12 +108,15 @@ def secret_pointers_of(value: Any) -> set[Pointer]:
 
 
 def plain_secrets(value: Any) -> Iterator[Pointer]:
-    """Yield where free JSON certainly has a secret. Empty texts, numbers and masked values are not
-    secrets."""
+    """Yield where free JSON certainly has a secret. Empty texts and masked values are not secrets.
+    A number is one only under a name in the singular: others are counts, such as `tokens`."""
     for place, leaf, is_named in _leaves(value, _plainly_named):
         if not isinstance(leaf, str) or not leaf or leaf == MASK:
             continue
         if is_named or is_secret_text(leaf):
+            yield _pointer(place)
+    for place, leaf, is_named in _leaves(value, _singly_named):
+        if is_named and isinstance(leaf, int | float) and not isinstance(leaf, bool):
             yield _pointer(place)
 
 
@@ -165,8 +168,20 @@ def _plainly_named(fields: dict[str, Any], place: "_Place", within: bool) -> Ite
         yield (place, name), inner, inherits or _CERTAIN_NAMES.search(plain) is not None
 
 
+def _singly_named(fields: dict[str, Any], place: "_Place", within: bool) -> Iterator["_Found"]:
+    named = within or _is_named_pair(fields, _is_single_name)
+    for name, inner in fields.items():
+        inherits = named and _plain(name) == "value"
+        yield (place, name), inner, inherits or _is_single_name(name)
+
+
 def _is_certain_name(name: str) -> bool:
     return _CERTAIN_NAMES.search(_plain(name)) is not None
+
+
+def _is_single_name(name: str) -> bool:
+    """Return whether a number with this name is a secret. `pass` may be the number of tests."""
+    return _is_certain_name(name) and not _plain(name).endswith("s")
 
 
 def _pointer(place: "_Place") -> Pointer:

@@ -257,6 +257,23 @@ def test_metadata_with_a_secret_is_found_and_masked(
 
 
 @pytest.mark.parametrize(
+    ("metadata", "where"),
+    [
+        ({"PASSWORD": 123456}, ("PASSWORD",)),
+        ({"db": {"pwd": [123456.5]}}, ("db", "pwd", 0)),
+        ({"password": {"value": 123456}}, ("password", "value")),
+        ({"headers": [{"name": "api-key", "value": 123456}]}, ("headers", 0, "value")),
+    ],
+)
+def test_a_number_under_a_secret_s_name_is_a_secret(
+    metadata: dict[str, Any], where: tuple[str | int, ...]
+) -> None:
+    assert list(plain_secrets(metadata)) == [where]
+    assert "123456" not in json.dumps(masked_metadata(metadata))
+    assert with_stored_secrets(masked_metadata(metadata), metadata) == metadata
+
+
+@pytest.mark.parametrize(
     "metadata",
     [
         {"secret_name": "shop-db", "token_count": 5, "tokenization": "none", "max_tokens": "4"},
@@ -267,6 +284,8 @@ def test_metadata_with_a_secret_is_found_and_masked(
         {"credentials": {"secret_name": "shop-db", "vault": "shop", "auth_type": "oauth2.0"}},
         {"columns": [{"name": "password", "type": "varchar", "description": "a hash"}]},
         {"labels": [{"key": "sort_key", "value": "at"}, {"name": "token_count", "value": "5"}]},
+        {"pass": 97, "fail": 3, "secret": True, "cookies": 2.5, "password": {"length": 12}},
+        {"labels": [{"name": "tokens", "value": 5}], "credentials": {"port": 5432}},
     ],
 )
 def test_metadata_without_a_secret_stays(metadata: dict[str, Any]) -> None:
