@@ -106,6 +106,18 @@ DENIED = {
     "setxattrat": (463, 463),
     "removexattrat": (466, 466),
 }
+READS_ATTRIBUTES = {
+    "getxattr": (191, 8),
+    "lgetxattr": (192, 9),
+    "fgetxattr": (193, 10),
+    "listxattr": (194, 11),
+    "llistxattr": (195, 12),
+    "flistxattr": (196, 13),
+    "getxattrat": (464, 464),
+    "listxattrat": (465, 465),
+}
+"""Landlock does not look at these either. They fail as on a file system without extended
+attributes, which libraries expect."""
 DENIED_ON_X86 = {
     "chmod": 90,
     "chown": 92,
@@ -207,6 +219,8 @@ def program(sockets: bool, datagrams: bool, servers: bool, pid: int) -> Program:
         lines += _if(OPEN_ON_X86, [_argument(1), *_writes_if_it_truncates()])
     for numbers in (DENIED if servers else DENIED | SERVES).values():
         lines += _denied(numbers[column])
+    for numbers in READS_ATTRIBUTES.values():
+        lines += _denied(numbers[column], errno.ENOTSUP)
     lines += _denied(CLONE3[column], errno.ENOSYS)
     clone_flags = NAMESPACES | CLONE_PARENT
     lines += _if(CLONE[column], [_argument(0), (ANY_BIT, 0, 1, clone_flags), _refuse()])

@@ -50,6 +50,9 @@ def own_server():
 def empty(mode):
     os.close(os.open(Path(outside, "secret"), mode | os.O_TRUNC))
     return "emptied"
+def opened(name):
+    "Return a file of the child itself: the filter cannot tell whose file is open."
+    return os.open(Path(folder, name), os.O_CREAT | os.O_RDWR)
 def ioctl(command):
     "Fails only if the filter denies it: the file system may not know it."
     try:
@@ -66,6 +69,14 @@ def newer(number):
             raise
     return "passed"
 parent = os.getppid()
+def known(number):
+    "Fails only if the filter denies it: the kernel may not know it."
+    try:
+        call((number, number), -1, 0, 0, 0, 0, 0)
+    except OSError as error:
+        if error.errno == 95:
+            raise
+    return "passed"
 def connect(port, host="127.0.0.1"):
     with socket.create_connection((host, int(port)), 2) as opened:
         return opened.recv(100).decode()
@@ -105,6 +116,15 @@ attempts = {
     "mode of a file": lambda: os.chmod(Path(outside, "secret"), 0o666) or "changed",
     "times of a file": lambda: os.utime(Path(outside, "secret"), (1, 1)) or "changed",
     "attribute": lambda: os.setxattr(Path(outside, "secret"), "user.a", b"x") or "set",
+    "read attribute": lambda: os.getxattr(Path(outside, "secret"), "user.b"),
+    "read attribute of a link": lambda: os.getxattr(
+        Path(outside, "secret"), "user.b", follow_symlinks=False),
+    "attributes": lambda: os.listxattr(Path(outside, "secret")),
+    "attributes of a link": lambda: os.listxattr(Path(outside, "secret"), follow_symlinks=False),
+    "read attribute of an open file": lambda: os.getxattr(opened("attr"), "user.b"),
+    "attributes of an open file": lambda: os.listxattr(opened("attr")),
+    "getxattrat": lambda: known(464),
+    "listxattrat": lambda: known(465),
     "own session": lambda: os.setsid() and "left",
     "MPTCP": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262) and "made",
     "fast open": lambda: socket.socket().sendto(b"x", 0x20000000, ("127.0.0.1", int(other))),
@@ -205,6 +225,7 @@ async def reached(tmp_path: Path, without: str | None = None, **options: Any) ->
     folder.mkdir()
     outside.mkdir()
     (outside / "secret").write_text("secret")
+    os.setxattr(outside / "secret", "user.b", b"an attribute")
     async with greeting() as allowed, greeting() as other:
         options.setdefault("hosts", (("127.0.0.1", allowed),))
         sandbox = Sandbox(folder, **options)
