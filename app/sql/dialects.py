@@ -9,6 +9,7 @@ from sqlglot.errors import ErrorLevel, UnsupportedError
 
 from app.errors import NotSupported
 from app.sql.calls import as_calls
+from app.sql.duckdb.names import hide_aliases, order_using_columns
 from app.sql.duckdb.operators import restore_null_skippers
 from app.sql.duckdb.translate import translate
 from app.sql.duckdb.virtual_columns import hide_rows, hide_virtual_columns
@@ -43,7 +44,8 @@ def _duckdb_tree(sql: str, policy: SqlPolicy, catalog: str, views: Mapping[str, 
     try:
         tree = expand(checked_tree(sql, policy), views, lambda view: checked_tree(view, policy))
         rename_ctes(tree)
-        tree = translate(tree)
+        order_using_columns(tree)
+        tree = translate(hide_aliases(tree))
         hide_rows(tree)
         hide_virtual_columns(tree)
     except RecursionError as error:
