@@ -1,13 +1,20 @@
 """Translates functions of Trino whose form in DuckDB depends on their arguments."""
 
+import re
 from collections.abc import Callable
 
 from sqlglot import exp
 
+from app.errors import NotSupported
 from app.sql.duckdb.dates import joda_format, mysql_format
-from app.sql.duckdb.functions import DATE_UNITS
+from app.sql.duckdb.functions import DATE_UNITS, TEMPLATES
 from app.sql.duckdb.numbers import mod
-from app.sql.duckdb.templates import WITNESS, filled, operand, unsupported
+from app.sql.duckdb.templates import WITNESS, filled, filled_once, operand, unsupported
+from app.sql.duckdb.trim import trimmed
+
+_JSON_PATH = re.compile(r"\$(?:\.\w+|\[\d+\]|\[\"[^\"\\\]]+\"\])*")
+_JSON_KEY = re.compile(r"\[(\"[^\"]+\")\]")
+_MONTHS = {"month": 1, "year": 12}
 
 
 def _date_add(args: list[exp.Expr]) -> exp.Expr:
@@ -105,6 +112,91 @@ def _re2_replacement(text: str) -> str:
     return result
 
 
+def _substring(args: list[exp.Expr]) -> exp.Expr:
+    """Return no text for a start before the text, where DuckDB starts with the text."""
+    if len(args) not in (2, 3):
+        raise unsupported("substr without two or three arguments")
+    call = f"substr({', '.join(f'_{number}' for number in range(len(args)))})"
+    empty = [] if _is_whole(args[1], at_least=1) else ["_1 = 0 OR _1 < -length(_0)"]
+    empty += ["_2 < 1"] if len(args) == 3 and not _is_whole(args[2], at_least=0) else []
+    if not empty:
+        return filled(call, args)
+    return filled_once(f"CASE WHEN {' OR '.join(empty)} THEN left(_0, 0) ELSE {call} END", args)
+
+
+def _is_whole(value: exp.Expr, at_least: int) -> bool:
+    is_number = isinstance(value, exp.Literal) and not value.is_string and value.name.isdigit()
+    return is_number and int(value.name) >= at_least
+
+
+def _replace(args: list[exp.Expr]) -> exp.Expr:
+    two, three = TEMPLATES["replace"]
+    if len(args) == 3 and args[1].is_string and args[1].name:
+        return filled("replace(_0, _1, _2)", args)
+    if len(args) not in (2, 3):
+        raise unsupported("replace without two or three arguments")
+    return filled(two, args) if len(args) == 2 else filled_once(three, args)
+
+
+def _split_part(args: list[exp.Expr]) -> exp.Expr:
+    if len(args) != 3:
+        raise unsupported("split_part without three arguments")
+    if _is_whole(args[2], at_least=1):
+        return filled("str_split(_0, _1)[_2]", args)
+    return filled(TEMPLATES["split_part"][0], args)
+
+
+def _trimmed(name: str) -> Callable[[list[exp.Expr]], exp.Expr]:
+    return lambda args: trimmed(name, *args)
+
+
+def _json(name: str) -> Callable[[list[exp.Expr]], exp.Expr]:
+    """Read only paths that mean the same to both, since DuckDB reads others as something else."""
+
+    def call(args: list[exp.Expr]) -> exp.Expr:
+        if len(args) != 2:
+            raise unsupported(f"{name} without two arguments")
+        path = args[1]
+        if path.is_string:
+            if not _JSON_PATH.fullmatch(path.name):
+                raise NotSupported(
+                    "The embedded SQL engine reads only JSON paths like $.a, $.a[0] and "
+                    f'$["a b"], not {path.name[:100]!r}.',
+                    setting="TRINO_HOST",
+                )
+            path = exp.Literal.string(_JSON_KEY.sub(r".\1", path.name))
+        return filled(TEMPLATES[name][0], [args[0], path])
+
+    return call
+
+
+def _sequence(args: list[exp.Expr]) -> exp.Expr:
+    """Count months from the first date. DuckDB adds them to each previous one, and so drifts."""
+    step = args[2] if len(args) == 3 else None
+    unit = step.text("unit").lower() if isinstance(step, exp.Interval) else ""
+    if unit not in _MONTHS:
+        if len(args) not in (2, 3):
+            raise unsupported("sequence without two or three arguments")
+        return filled(TEMPLATES["sequence"][len(args) - 2], args)
+    if step is None or not re.fullmatch(r"-?[1-9]\d{0,4}", step.name):
+        raise unsupported("sequence with this step")
+    months = int(step.name) * _MONTHS[unit]
+    return filled_once(
+        "list_filter(list_transform("
+        f"generate_series(0, (abs(date_sub('month', _0, _1)) + 1) // {abs(months)} + 1), "
+        "LAMBDA asgard_i : "
+        f"cast_to_type(_0 + to_months(CAST(asgard_i AS INTEGER) * ({months})), {WITNESS}(_0))), "
+        f"LAMBDA asgard_x : asgard_x {'<=' if months > 0 else '>='} _1)",
+        args[:2],
+    )
+
+
+def _regexp_split(args: list[exp.Expr]) -> exp.Expr:
+    if len(args) != 2 or (args[1].is_string and not args[1].name):
+        raise unsupported("regexp_split with an empty pattern")
+    return exp.Anonymous(this="regexp_split_to_array", expressions=[arg.copy() for arg in args])
+
+
 SPECIAL: dict[str, Callable[[list[exp.Expr]], exp.Expr]] = {
     "approx_distinct": _first_only("approx_count_distinct(_0)", 2),
     "concat": _concat,
@@ -118,6 +210,16 @@ SPECIAL: dict[str, Callable[[list[exp.Expr]], exp.Expr]] = {
     "parse_datetime": _formatted("parse_datetime", "strptime", joda_format),
     "greatest": _extreme("greatest"),
     "least": _extreme("least"),
+    "json_extract": _json("json_extract"),
+    "json_extract_scalar": _json("json_extract_scalar"),
+    "ltrim": _trimmed("ltrim"),
     "mod": mod,
     "regexp_replace": _regexp_replace,
+    "regexp_split": _regexp_split,
+    "replace": _replace,
+    "rtrim": _trimmed("rtrim"),
+    "sequence": _sequence,
+    "split_part": _split_part,
+    "substr": _substring,
+    "substring": _substring,
 }

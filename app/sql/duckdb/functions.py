@@ -30,7 +30,6 @@ SAME = frozenset(
 RENAMED = {
     "any_value": "any_value",
     "arbitrary": "any_value",
-    "arrays_overlap": "list_has_any",
     "bitwise_and_agg": "bit_and",
     "bitwise_or_agg": "bit_or",
     "bitwise_xor": "xor",
@@ -38,7 +37,6 @@ RENAMED = {
     "char_length": "length",
     "character_length": "length",
     "codepoint": "unicode",
-    "contains": "list_contains",
     "day_of_month": "day",
     "day_of_week": "isodow",
     "day_of_year": "dayofyear",
@@ -57,7 +55,6 @@ RENAMED = {
     "levenshtein_distance": "levenshtein",
     "rand": "random",
     "regexp_like": "regexp_matches",
-    "regexp_split": "regexp_split_to_array",
     "split": "str_split",
     "to_hex": "hex",
     "to_unixtime": "epoch",
@@ -69,20 +66,33 @@ RENAMED = {
     "yow": "isoyear",
 }
 
+_IS_FIRST = "list_position({0}, asgard_x) = asgard_i"
+"""In a lambda of an element and its place: unlike DuckDB, Trino keeps order and NULL in sets."""
+
 # By the number of arguments, which are _0, _1, …
 TEMPLATES: dict[str, tuple[str, ...]] = {
-    "all_match": ("len(list_filter(_0, _1)) = len(_0)",),
-    "any_match": ("len(list_filter(_0, _1)) > 0",),
-    "none_match": ("len(list_filter(_0, _1)) = 0",),
+    "all_match": (
+        "CASE WHEN list_contains(list_transform(_0, _1), false) THEN false "
+        "WHEN list_count(list_transform(_0, _1)) = len(_0) THEN true END",
+    ),
+    "any_match": (
+        "CASE WHEN list_contains(list_transform(_0, _1), true) THEN true "
+        "WHEN list_count(list_transform(_0, _1)) = len(_0) THEN false END",
+    ),
+    "none_match": (
+        "CASE WHEN list_contains(list_transform(_0, _1), true) THEN false "
+        "WHEN list_count(list_transform(_0, _1)) = len(_0) THEN true END",
+    ),
     "approx_percentile": ("approx_quantile(_0, _1)",),
-    "array_distinct": (
-        "CASE WHEN list_count(_0) < len(_0) THEN list_append(list_distinct(_0), NULL) "
-        "ELSE list_distinct(_0) END",
-    ),
+    "array_distinct": (f"list_filter(_0, LAMBDA asgard_x, asgard_i : {_IS_FIRST.format('_0')})",),
     "array_except": (
-        "list_distinct(list_filter(_0, LAMBDA asgard_x : NOT list_contains(_1, asgard_x)))",
+        "CASE WHEN _1 IS NOT NULL THEN list_filter(_0, LAMBDA asgard_x, asgard_i : "
+        f"{_IS_FIRST.format('_0')} AND list_position(_1, asgard_x) IS NULL) END",
     ),
-    "array_intersect": ("list_intersect(_0, _1)",),
+    "array_intersect": (
+        "CASE WHEN _1 IS NOT NULL THEN list_filter(_0, LAMBDA asgard_x, asgard_i : "
+        f"{_IS_FIRST.format('_0')} AND list_position(_1, asgard_x) IS NOT NULL) END",
+    ),
     "array_join": (
         "array_to_string(_0, _1)",
         "array_to_string(list_transform(_0, "
@@ -94,10 +104,20 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "CASE WHEN _0 IS NOT NULL AND _1 IS NOT NULL "
         "THEN coalesce(CAST(list_position(_0, _1) AS BIGINT), 0) END",
     ),
-    "array_remove": ("list_filter(_0, LAMBDA asgard_x : asgard_x IS DISTINCT FROM _1)",),
+    "array_remove": (
+        "CASE WHEN _1 IS NOT NULL "
+        "THEN list_filter(_0, LAMBDA asgard_x : asgard_x IS DISTINCT FROM _1) END",
+    ),
     "array_sort": ("list_sort(_0, 'ASC', 'NULLS LAST')",),
     "array_sum": ("coalesce(list_sum(_0), 0)",),
-    "array_union": ("list_distinct(list_concat(_0, _1))",),
+    "array_union": (
+        "CASE WHEN _0 IS NOT NULL AND _1 IS NOT NULL THEN list_filter(list_concat(_0, _1), "
+        f"LAMBDA asgard_x, asgard_i : {_IS_FIRST.format('list_concat(_0, _1)')}) END",
+    ),
+    "arrays_overlap": (
+        "CASE WHEN list_has_any(_0, _1) THEN true WHEN len(_0) = 0 OR len(_1) = 0 OR "
+        "list_count(_0) = len(_0) AND list_count(_1) = len(_1) THEN false END",
+    ),
     "at_timezone": ("timezone(_1, CAST(_0 AS TIMESTAMPTZ))",),
     # The median has the type that an average has in Trino.
     "avg": (
@@ -111,6 +131,10 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "bitwise_or": ("_0 | _1",),
     "bitwise_right_shift_arithmetic": ("CAST(_0 AS BIGINT) >> _1",),
     "cardinality": ("len(_0)",),
+    "contains": (
+        "CASE WHEN list_contains(_0, _1) THEN true "
+        "WHEN _1 IS NOT NULL AND list_count(_0) = len(_0) THEN false END",
+    ),
     "count_if": ("count(CASE WHEN _0 THEN 1 END)",),
     "date": ("CAST(_0 AS DATE)",),
     "date_trunc": ("cast_to_type(date_trunc(_0, _1), asgard_witness(_1))",),
@@ -125,7 +149,10 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "CASE WHEN _0 > 0 OR _0 IS NULL THEN ln(_0) "
         "WHEN _0 = 0 THEN CAST('-inf' AS DOUBLE) ELSE CAST('nan' AS DOUBLE) END",
     ),
-    "json_array_length": ("CAST(json_array_length(_0) AS BIGINT)",),
+    "json_array_length": (
+        "CASE WHEN json_valid(CAST(_0 AS VARCHAR)) THEN CASE WHEN json_type(_0) = 'ARRAY' "
+        "THEN CAST(json_array_length(_0) AS BIGINT) END END",
+    ),
     "json_extract": ("CASE WHEN json_valid(CAST(_0 AS VARCHAR)) THEN json_extract(_0, _1) END",),
     "json_extract_scalar": (
         "CASE WHEN json_valid(CAST(_0 AS VARCHAR)) THEN CASE WHEN json_type(_0, _1) "
@@ -150,10 +177,16 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "array_agg(_1) FILTER (WHERE _0 IS NOT NULL))",
     ),
     "map_concat": ("map_concat(_0, _1)", "map_concat(_0, _1, _2)"),
-    "max_by": ("arg_max_null(_0, _1)", "arg_max(_0, _1, _2)"),
+    "max_by": (
+        "arg_max_null(_0, _1)",
+        "arg_max_nulls_last(_0, _1, _2) FILTER(WHERE _1 IS NOT NULL)",
+    ),
     "md5": ("unhex(md5(_0))",),
     "millisecond": ("millisecond(_0) % 1000",),
-    "min_by": ("arg_min_null(_0, _1)", "arg_min(_0, _1, _2)"),
+    "min_by": (
+        "arg_min_null(_0, _1)",
+        "arg_min_nulls_last(_0, _1, _2) FILTER(WHERE _1 IS NOT NULL)",
+    ),
     "nan": ("CAST('nan' AS DOUBLE)",),
     "normalize": ("nfc_normalize(_0)",),
     "random": ("random()", "CAST(floor(random() * _0) AS BIGINT)"),
@@ -165,18 +198,28 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "regexp_extract_all": ("regexp_extract_all(_0, _1)", "regexp_extract_all(_0, _1, _2)"),
     "reduce": ("list_transform([list_reduce(_0, _2, _1)], _3)[1]",),
     "repeat": ("repeat([_0], _1)",),
-    "replace": ("replace(_0, _1, '')", "replace(_0, _1, _2)"),
+    "replace": (
+        "replace(_0, _1, '')",
+        "CASE WHEN _1 = '' THEN CASE WHEN _0 = '' THEN _2 "
+        "ELSE _2 || array_to_string(str_split(_0, ''), _2) || _2 END "
+        "ELSE replace(_0, _1, _2) END",
+    ),
     "sequence": (
         "generate_series(_0, _1, CASE WHEN _0 <= _1 THEN 1 ELSE -1 END)",
         "cast_to_type(generate_series(_0, _1, _2), [asgard_witness(_0)])",
     ),
     "round": ("round(_0)", "cast_to_type(round(_0, _1), _0 + _0)"),
+    # DuckDB's skewness is that of a sample.
+    "skewness": ("skewness(_0) * (count(_0) - 2) / sqrt(count(_0) * (count(_0) - 1))",),
     "sign": ("cast_to_type(sign(_0), trunc(_0))",),
     "sqrt": ("CASE WHEN _0 < 0 THEN CAST('nan' AS DOUBLE) ELSE sqrt(_0) END",),
     "sha1": ("unhex(sha1(_0))",),
     "sha256": ("unhex(sha256(_0))",),
     "slice": ("list_slice(_0, _1, _1 + _2 - 1)",),
-    "split_part": ("str_split(_0, _1)[_2]",),
+    "split_part": (
+        "CASE WHEN _2 < 1 THEN error('The index of split_part must be greater than zero') "
+        "ELSE str_split(_0, _1)[_2] END",
+    ),
     "to_base": ("lower(to_base(_0, _1))",),
     "truncate": ("trunc(_0)", "trunc(_0, _1)"),
     # Unlike DuckDB, Trino keeps the sharp s.
@@ -245,10 +288,10 @@ JODA_DATE_FORMAT = {
 
 _CALLED = re.compile(r"\b([a-z_0-9]+)\(")
 _BUILT = """
-approx_count_distinct array case cast cast_to_type date_sub error exists extract greatest if
-json_array_length json_extract json_keys least left list list_contains list_value listagg
-regexp_replace strftime string_agg strptime struct to_json today trim try_cast typeof unhex
-unnest
+approx_count_distinct array case cast cast_to_type date_sub encode error exists extract greatest
+if json_array_length json_extract json_keys least left list list_contains list_value listagg
+regexp_extract regexp_replace regexp_split_to_array strftime string_agg strptime struct to_json
+today trim try_cast typeof unhex unnest
 """
 
 DUCKDB: frozenset[str] = frozenset(

@@ -1,4 +1,4 @@
-"""Translates divisions, casts and subscripts, whose errors, rounding and types differ from DuckDB.
+"""Translates divisions and subscripts, whose errors, rounding and types differ from DuckDB.
 
 Types are not known here. DuckDB knows them when it binds, and drops the branches that do not apply.
 """
@@ -7,7 +7,6 @@ from sqlglot import exp
 
 from app.sql.duckdb.templates import filled_once, operand, unsupported
 
-_INTEGERS = frozenset((exp.DType.TINYINT, exp.DType.SMALLINT, exp.DType.INT, exp.DType.BIGINT))
 _MOST_DIGITS = 18
 # A quotient has the type that a remainder has: an integer, a double, or the wider scale of two
 # decimals, with at least 10 digits before the point (`% 1` ensures this: an integer has 10).
@@ -27,10 +26,6 @@ _CHECKED_QUOTIENT = (
 _CHECKED_REMAINDER = (
     "CASE WHEN _1 = 0 AND _0 IS NOT NULL AND typeof(_0 % _1) NOT IN ('FLOAT', 'DOUBLE') "
     "THEN error('Division by zero') ELSE _0 % _1 END"
-)
-_ROUNDED = (
-    "CASE WHEN typeof(_0) IN ('FLOAT', 'DOUBLE') "
-    "THEN CAST(round(TRY_CAST(_0 AS DOUBLE)) AS BIGINT) ELSE CAST(_0 AS BIGINT) END"
 )
 _SUBSCRIPT = (
     "CASE WHEN _0[_1] IS NULL AND typeof(_0) LIKE '%[]' AND _0 IS NOT NULL "
@@ -61,22 +56,6 @@ def mod(args: list[exp.Expr]) -> exp.Expr:
     if len(args) != 2:
         raise unsupported("mod without exactly two arguments")
     return remainder(exp.Mod(this=operand(args[0]), expression=operand(args[1])))
-
-
-def rounded(node: exp.Expr) -> exp.Expr:
-    """Translate a cast to an integer type, which rounds halves away from zero. DuckDB's own casts
-    round doubles half to even, and decimals as Trino does."""
-    value, to = node.this, node.args["to"]
-    exact = isinstance(value, exp.Literal) and (value.is_string or "e" not in value.name.lower())
-    if to.this not in _INTEGERS or exact:
-        return node
-    cast = filled_once(_ROUNDED, [value])
-    for part in cast.find_all(exp.Cast):
-        if part.to.this == exp.DType.BIGINT and part.parent is not None:
-            part.set("to", to.copy())
-            if isinstance(node, exp.TryCast):
-                part.replace(exp.TryCast(this=part.this.copy(), to=part.to.copy()))
-    return cast
 
 
 def subscript(node: exp.Expr) -> exp.Expr:

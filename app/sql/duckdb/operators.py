@@ -4,37 +4,12 @@ from collections.abc import Callable
 
 from sqlglot import exp
 
-from app.sql.duckdb.functions import EXTRACT_FIELDS
-from app.sql.duckdb.numbers import divide, remainder, rounded, subscript
+from app.sql.duckdb.casts import cast
+from app.sql.duckdb.functions import EXTRACT_FIELDS, TEMPLATES
+from app.sql.duckdb.numbers import divide, remainder, subscript
 from app.sql.duckdb.templates import filled, unsupported, witness
+from app.sql.duckdb.trim import trim
 from app.sql.tables import fold
-
-
-def _cast(node: exp.Expr) -> exp.Expr:
-    to: exp.DataType = node.args["to"]
-    for part in to.find_all(exp.DataType):
-        if part.this == exp.DType.DECIMAL and not part.expressions:
-            part.set(
-                "expressions", [exp.DataTypeParam(this=exp.Literal.number(n)) for n in (38, 0)]
-            )
-    if to.this == exp.DType.JSON:
-        return exp.Anonymous(this="to_json", expressions=[node.this.copy()])
-    if to.this in (exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ) and to.expressions:
-        return _timestamp(node, to)
-    if to.this in (exp.DType.VARCHAR, exp.DType.CHAR) and to.expressions:
-        width = to.expressions[0].this.copy()
-        node.set("to", exp.DataType(this=exp.DType.VARCHAR))
-        return exp.Anonymous(this="left", expressions=[node.copy(), width])
-    return rounded(node)
-
-
-def _timestamp(node: exp.Expr, to: exp.DataType) -> exp.Expr:
-    """Round by a cast to DuckDB's type for seconds or milliseconds, but do not keep that type."""
-    plain = exp.DataType(this=to.this)
-    if to.this == exp.DType.TIMESTAMP and int(to.expressions[0].name) <= 3:
-        return exp.Cast(this=node.copy(), to=plain)
-    node.set("to", plain)
-    return node
 
 
 def _shift(node: exp.Expr) -> exp.Expr:
@@ -52,6 +27,18 @@ def _extract(node: exp.Expr) -> exp.Expr:
     field = node.name.lower()
     node.set("this", exp.var(EXTRACT_FIELDS.get(field, field).upper()))
     return node
+
+
+def _filter(node: exp.Expr) -> exp.Expr:
+    """Average decimals to a decimal with FILTER, too: by a CASE, since the template calls more."""
+    call = node.this
+    if not isinstance(call, exp.Anonymous) or call.name != "avg" or len(call.expressions) != 1:
+        return node
+    value = call.expressions[0]
+    if isinstance(node.parent, exp.Window) or isinstance(value, exp.Distinct):
+        return node
+    chosen = filled("CASE WHEN _1 THEN _0 END", [value, node.expression.this])
+    return filled(TEMPLATES["avg"][0], [chosen])
 
 
 def _ignore_nulls(node: exp.Expr) -> exp.Expr:
@@ -117,13 +104,14 @@ _NULL_SKIPPERS: dict[str, type[exp.Expr]] = {
 }
 RULES: dict[type[exp.Expr], Callable[[exp.Expr], exp.Expr]] = {
     exp.Add: _shift,
-    exp.Cast: _cast,
+    exp.Cast: cast,
     exp.Bracket: subscript,
     exp.CurrentDate: _call("today()"),
     exp.CurrentTime: _never("CURRENT_TIME"),
     exp.CurrentTimestamp: _call("now()"),
     exp.Div: divide,
     exp.Extract: _extract,
+    exp.Filter: _filter,
     exp.IgnoreNulls: _ignore_nulls,
     exp.IntervalSpan: _never("INTERVAL YEAR TO MONTH or DAY TO SECOND"),
     exp.LimitOptions: _limit_options,
@@ -132,6 +120,7 @@ RULES: dict[type[exp.Expr], Callable[[exp.Expr], exp.Expr]] = {
     exp.Mod: remainder,
     exp.RespectNulls: lambda node: node.this.copy(),
     exp.Sub: _shift,
-    exp.TryCast: _cast,
+    exp.Trim: trim,
+    exp.TryCast: cast,
     exp.Unnest: _unnest,
 }

@@ -1,0 +1,131 @@
+"""Translates casts, which read and write other texts in DuckDB, and round otherwise.
+
+Types are not known here. DuckDB knows them when it binds, and drops the branches that do not apply.
+"""
+
+import re
+
+from sqlglot import exp
+
+from app.sql.duckdb.templates import filled_once
+from app.sql.duckdb.zones import wall_clock
+
+_INTEGERS = frozenset((exp.DType.TINYINT, exp.DType.SMALLINT, exp.DType.INT, exp.DType.BIGINT))
+_INTEGER = r"^\s*[-+]?[0-9]+\s*$"
+_DATE = r"^\s*[-+]?[0-9]+-[0-9]{1,2}-[0-9]{1,2}\s*$"
+_TEXT = "CAST(_0 AS VARCHAR)"
+_ROUNDED = (
+    "CASE WHEN typeof(_0) IN ('FLOAT', 'DOUBLE') "
+    "THEN CAST(round(TRY_CAST(_0 AS DOUBLE)) AS BIGINT) ELSE CAST(_0 AS BIGINT) END"
+)
+# Doubles are rounded as the decimals that they are written as.
+_DECIMAL = (
+    f"CASE WHEN typeof(_0) IN ('FLOAT', 'DOUBLE') THEN CAST({_TEXT} AS BIGINT) "
+    "ELSE CAST(_0 AS BIGINT) END"
+)
+_BYTES = f"CASE WHEN typeof(_0) = 'VARCHAR' THEN encode({_TEXT}) ELSE CAST(_0 AS BLOB) END"
+_DIGITS = "trim(regexp_replace({0}, '[-.]|e.*', '', 'g'), '0')"
+_EXPONENT = (
+    "CASE WHEN {0} LIKE '%e%' THEN TRY_CAST(regexp_extract({0}, 'e(.*)', 1) AS INTEGER) "
+    "WHEN ltrim({0}, '-') LIKE '0%' THEN -length(regexp_extract({0}, '0[.](0*)', 1)) - 1 "
+    "ELSE length(regexp_extract({0}, '[0-9]+')) - 1 END"
+)
+_DOUBLE = (
+    "CASE WHEN {0} IN ('0.0', '-0.0') THEN '0E0' WHEN {0} LIKE '%n%' "
+    "THEN replace(replace(ltrim({0}, '-'), 'nan', 'NaN'), 'inf', "
+    "CASE WHEN {0} LIKE '-%' THEN '-Infinity' ELSE 'Infinity' END) "
+    f"ELSE CASE WHEN {{0}} LIKE '-%' THEN '-' ELSE '' END || left({_DIGITS}, 1) || '.' || "
+    f"coalesce(nullif(substr({_DIGITS}, 2), ''), '0') || 'E' || {_EXPONENT} END"
+)
+_JSON = "json_extract_string(to_json(_0), '$')"
+_STRING = (
+    "CASE WHEN typeof(_0) = 'JSON' THEN "
+    "CASE WHEN json_type(to_json(_0)) IN ('OBJECT', 'ARRAY') THEN {no} "
+    f"WHEN json_type(to_json(_0)) = 'DOUBLE' THEN "
+    f"{_DOUBLE.format(f'CAST(TRY_CAST({_JSON} AS DOUBLE) AS VARCHAR)')} ELSE {_JSON} END "
+    f"WHEN typeof(_0) IN ('FLOAT', 'DOUBLE') THEN {_DOUBLE.format(_TEXT)} ELSE {_TEXT} END"
+)
+
+
+def cast(node: exp.Expr) -> exp.Expr:
+    to: exp.DataType = node.args["to"]
+    for part in to.find_all(exp.DataType):
+        if part.this == exp.DType.DECIMAL and not part.expressions:
+            part.set(
+                "expressions", [exp.DataTypeParam(this=exp.Literal.number(n)) for n in (38, 0)]
+            )
+    if to.this == exp.DType.JSON:
+        return exp.Anonymous(this="to_json", expressions=[node.this.copy()])
+    if to.this in (exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ):
+        return wall_clock(node) or _timestamp(node, to)
+    if to.this in (exp.DType.VARCHAR, exp.DType.TEXT, exp.DType.CHAR):
+        return _string(node, to)
+    if to.this == exp.DType.DATE:
+        return _strict(node, _DATE, "a date", "DATE", "CAST(_0 AS DATE)")
+    if to.this == exp.DType.VARBINARY:
+        return filled_once(_BYTES, [node.this])
+    if to.this == exp.DType.DECIMAL and not _is_exact(node.this):
+        return _typed(node, filled_once(_DECIMAL, [node.this]))
+    if to.this in _INTEGERS:
+        return _typed(node, _strict(node, _INTEGER, "an integer", "BIGINT", _ROUNDED))
+    return node
+
+
+def _strict(node: exp.Expr, pattern: str, what: str, to: str, template: str) -> exp.Expr:
+    """Translate a cast for which Trino reads fewer texts than DuckDB."""
+    value = node.this
+    if isinstance(value, exp.Literal) and not (value.is_string or "e" in value.name.lower()):
+        return node
+    if isinstance(value, exp.Literal) and value.is_string and re.search(pattern, value.name):
+        return node
+    return filled_once(
+        f"CASE WHEN typeof(_0) = 'VARCHAR' AND NOT regexp_matches({_TEXT}, '{pattern}') "
+        f"THEN {_failure(node, what, to)} ELSE {template} END",
+        [value],
+    )
+
+
+def _failure(node: exp.Expr, what: str, to: str) -> str:
+    """Fail by a cast. The function `error` is volatile, which TRY refuses."""
+    if isinstance(node, exp.TryCast):
+        return "NULL"
+    if to == "VARCHAR":
+        return f"CAST({_failure(node, what, 'BIGINT')} AS VARCHAR)"
+    return f"CAST('not {what}: ' || {_TEXT} AS {to})"
+
+
+def _typed(node: exp.Expr, cast: exp.Expr) -> exp.Expr:
+    """Put the cast's own type, and TRY_CAST, for each CAST AS BIGINT of a filled template."""
+    if cast is node:
+        return node
+    for part in list(cast.find_all(exp.Cast)):
+        if part.to.this == exp.DType.BIGINT and part.parent is not None:
+            part.set("to", node.args["to"].copy())
+            if isinstance(node, exp.TryCast):
+                part.replace(exp.TryCast(this=part.this.copy(), to=part.to.copy()))
+    return cast
+
+
+def _string(node: exp.Expr, to: exp.DataType) -> exp.Expr:
+    width = to.expressions[0].this.copy() if to.expressions else None
+    node.set("to", exp.DataType(this=exp.DType.VARCHAR))
+    text: exp.Expr = node.copy()
+    if not (isinstance(node.this, exp.Literal) and (node.this.is_string or _is_exact(node.this))):
+        no = _failure(node, "a string, number or boolean", "VARCHAR")
+        text = filled_once(_STRING.replace("{no}", no), [node.this])
+    return exp.Anonymous(this="left", expressions=[text, width]) if width else text
+
+
+def _is_exact(value: exp.Expr) -> bool:
+    return isinstance(value, exp.Literal) and (value.is_string or "e" not in value.name.lower())
+
+
+def _timestamp(node: exp.Expr, to: exp.DataType) -> exp.Expr:
+    """Round by a cast to DuckDB's type for seconds or milliseconds, but do not keep that type."""
+    plain = exp.DataType(this=to.this)
+    if to.this == exp.DType.TIMESTAMP and not to.expressions:
+        to.set("expressions", [exp.DataTypeParam(this=exp.Literal.number(3))])
+    if to.this == exp.DType.TIMESTAMP and int(to.expressions[0].name) <= 3:
+        return exp.Cast(this=node.copy(), to=plain)
+    node.set("to", plain)
+    return node

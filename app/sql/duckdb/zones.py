@@ -1,0 +1,48 @@
+"""Reads times with a zone as their zone's wall clock where Trino does. DuckDB has only instants."""
+
+import re
+
+from sqlglot import exp
+
+from app.sql.calls import call_name
+from app.sql.duckdb.templates import unsupported
+
+_LITERAL = re.compile(r"\s*(\d+-\d+-\d+(?:[ T]\d+:\d+(?::\d+(?:\.\d+)?)?)?)\s*([A-Za-z+-].*)")
+_UTC = ("utc", "z", "gmt", "+00:00")
+_READERS = frozenset(
+    """
+    date date_format day day_of_month day_of_week day_of_year dow doy extract format_datetime hour
+    last_day_of_month millisecond minute month quarter second week week_of_year year year_of_week
+    yow
+    """.split()  # noqa: SIM905
+)
+_KEEPERS = frozenset(("date_trunc", "typeof", "format", "timezone_hour", "timezone_minute"))
+_DATES = (exp.DType.DATE, exp.DType.TIME, exp.DType.TIMESTAMP)
+_TEXTS = (exp.DType.VARCHAR, exp.DType.TEXT, exp.DType.CHAR)
+
+
+def wall_clock(node: exp.Expr) -> exp.Expr | None:
+    """Return the wall clock of a literal with a zone, or of `with_timezone`, if it is read.
+
+    Raises:
+        NotSupported: the zone itself is read, for example by a cast to VARCHAR.
+    """
+    if isinstance(node, exp.Cast):
+        match = _LITERAL.fullmatch(node.this.name) if node.this.is_string else None
+        if match is None or match[2].strip().lower() in _UTC:
+            return None
+        clock: exp.Expr = exp.Literal.string(match[1])
+    else:
+        clock = node.expressions[0].copy()
+    around = node.parent
+    while isinstance(around, exp.Paren):
+        around = around.parent
+    if around is None:
+        return None
+    name = call_name(around)
+    to = around.args["to"].this if isinstance(around, exp.Cast) else None
+    if name in _KEEPERS or to in _TEXTS:
+        raise unsupported("The text or the zone of a time with a zone")
+    if name in _READERS or to in _DATES:
+        return exp.Cast(this=clock, to=exp.DataType(this=exp.DType.TIMESTAMP))
+    return None
