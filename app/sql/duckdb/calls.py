@@ -9,6 +9,7 @@ from app.errors import NotSupported
 from app.sql.duckdb.dates import joda_format, mysql_format
 from app.sql.duckdb.functions import DATE_UNITS, TEMPLATES
 from app.sql.duckdb.numbers import mod
+from app.sql.duckdb.regexps import may_be_left_out
 from app.sql.duckdb.templates import WITNESS, filled, filled_once, operand, unsupported
 from app.sql.duckdb.trim import trimmed
 
@@ -44,10 +45,21 @@ def _formatted(
         format_ = convert(args[1].name) if len(args) == 2 and args[1].is_string else None
         if format_ is None:
             raise unsupported(f"{name} with this format")
+        if name.startswith("date_") and "%f" in format_:
+            return _with_fraction(function, args[0], format_)
         literal = exp.Literal.string(format_)
         return exp.Anonymous(this=function, expressions=[args[0].copy(), literal])
 
     return call
+
+
+def _with_fraction(function: str, value: exp.Expr, format_: str) -> exp.Expr:
+    """Round to milliseconds, which is all that Trino's %f writes and reads."""
+    if function == "strptime":
+        literal = exp.Literal.string(format_)
+        return filled("date_trunc('millisecond', strptime(_0, _1))", [value, literal])
+    literal = exp.Literal.string(format_.replace("%f", "%g000"))
+    return filled("strftime(CAST(CAST(_0 AS TIMESTAMP_MS) AS TIMESTAMP), _1)", [value, literal])
 
 
 def _first_only(template: str, max_arguments: int) -> Callable[[list[exp.Expr]], exp.Expr]:
@@ -191,6 +203,19 @@ def _sequence(args: list[exp.Expr]) -> exp.Expr:
     )
 
 
+def _regexp_group(name: str) -> Callable[[list[exp.Expr]], exp.Expr]:
+    def call(args: list[exp.Expr]) -> exp.Expr:
+        if len(args) not in (2, 3):
+            raise unsupported(f"{name} without two or three arguments")
+        if len(args) == 3 and args[1].is_string:
+            number = int(args[2].name) if _is_whole(args[2], at_least=0) else 1
+            if may_be_left_out(args[1].name, number):
+                raise unsupported(f"{name} of a group that a match may leave out")
+        return filled(TEMPLATES[name][len(args) - 2], args)
+
+    return call
+
+
 def _regexp_split(args: list[exp.Expr]) -> exp.Expr:
     if len(args) != 2 or (args[1].is_string and not args[1].name):
         raise unsupported("regexp_split with an empty pattern")
@@ -214,6 +239,8 @@ SPECIAL: dict[str, Callable[[list[exp.Expr]], exp.Expr]] = {
     "json_extract_scalar": _json("json_extract_scalar"),
     "ltrim": _trimmed("ltrim"),
     "mod": mod,
+    "regexp_extract": _regexp_group("regexp_extract"),
+    "regexp_extract_all": _regexp_group("regexp_extract_all"),
     "regexp_replace": _regexp_replace,
     "regexp_split": _regexp_split,
     "replace": _replace,

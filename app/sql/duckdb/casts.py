@@ -7,7 +7,7 @@ import re
 
 from sqlglot import exp
 
-from app.sql.duckdb.templates import filled_once
+from app.sql.duckdb.templates import filled_once, unsupported
 from app.sql.duckdb.zones import wall_clock
 
 _INTEGERS = frozenset((exp.DType.TINYINT, exp.DType.SMALLINT, exp.DType.INT, exp.DType.BIGINT))
@@ -43,7 +43,10 @@ _STRING = (
     "CASE WHEN json_type(to_json(_0)) IN ('OBJECT', 'ARRAY') THEN {no} "
     f"WHEN json_type(to_json(_0)) = 'DOUBLE' THEN "
     f"{_DOUBLE.format(f'CAST(TRY_CAST({_JSON} AS DOUBLE) AS VARCHAR)')} ELSE {_JSON} END "
-    f"WHEN typeof(_0) IN ('FLOAT', 'DOUBLE') THEN {_DOUBLE.format(_TEXT)} ELSE {_TEXT} END"
+    f"WHEN typeof(_0) IN ('FLOAT', 'DOUBLE') THEN {_DOUBLE.format(_TEXT)} "
+    f"WHEN typeof(_0) = 'TIMESTAMP' THEN strftime(TRY_CAST({_TEXT} AS TIMESTAMP), '{{time}}') "
+    f"WHEN typeof(_0) = 'TIMESTAMP WITH TIME ZONE' THEN "
+    f"strftime(TRY_CAST({_TEXT} AS TIMESTAMP), '{{time}} UTC') ELSE {_TEXT} END"
 )
 
 
@@ -112,8 +115,22 @@ def _string(node: exp.Expr, to: exp.DataType) -> exp.Expr:
     text: exp.Expr = node.copy()
     if not (isinstance(node.this, exp.Literal) and (node.this.is_string or _is_exact(node.this))):
         no = _failure(node, "a string, number or boolean", "VARCHAR")
-        text = filled_once(_STRING.replace("{no}", no), [node.this])
+        template = _STRING.replace("{no}", no).replace("{time}", _time_format(node.this))
+        text = filled_once(template, [node.this])
     return exp.Anonymous(this="left", expressions=[text, width]) if width else text
+
+
+def _time_format(value: exp.Expr) -> str:
+    """Return the format with the digits that the type has in Trino: 6 in tables of the lake."""
+    rounded = value.unnest()
+    inner = rounded.this if isinstance(rounded, exp.Cast) else None
+    digits = "6"
+    if isinstance(inner, exp.Cast) and inner.to.this == exp.DType.TIMESTAMP:
+        digits = inner.to.expressions[0].name if inner.to.expressions else digits
+    fraction = {"0": "", "3": ".%g", "6": ".%f"}.get(digits)
+    if fraction is None:
+        raise unsupported(f"CAST of a TIMESTAMP({digits}) to VARCHAR")
+    return f"%Y-%m-%d %H:%M:%S{fraction}"
 
 
 def _is_exact(value: exp.Expr) -> bool:

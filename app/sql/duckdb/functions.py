@@ -8,6 +8,10 @@ Known differences remain. Decimals divide and average as doubles, then rounded t
 that Trino gives, and windows average them as doubles. `sum` of integers is a HUGEINT, which the
 warehouse casts. `x AT TIME ZONE z` inside a query is a timestamp without zone, of the same wall
 clock, and may not be compared.
+
+NaN equals itself and is greater than all numbers, in comparisons, `max` and `greatest`: a check in
+each comparison would keep DuckDB from planning joins. `reverse` keeps a letter and its accents
+together, `json_format` keeps the order of keys, and `$` in a pattern is only the end of the text.
 """
 
 import re

@@ -9,7 +9,7 @@ from app.sql.duckdb.calls import SPECIAL
 from app.sql.duckdb.functions import RENAMED, SAME, TEMPLATES
 from app.sql.duckdb.operators import RULES
 from app.sql.duckdb.templates import arity, filled, unsupported
-from app.sql.duckdb.zones import wall_clock
+from app.sql.duckdb.zones import refuse_text, wall_clock
 
 
 def translate(tree: exp.Expr) -> exp.Expr:
@@ -39,6 +39,8 @@ def _call(node: exp.Anonymous) -> exp.Expr:
     args: list[exp.Expr] = node.expressions
     if name == "avg" and _is_modified(node):
         return exp.Anonymous(this=name, expressions=args)
+    if name == "at_timezone":
+        refuse_text(node)
     if name == "at_timezone" and (moment := _moment(node)):
         return moment
     if name == "with_timezone" and len(args) == 2 and (clock := wall_clock(node)):

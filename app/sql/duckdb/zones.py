@@ -34,15 +34,26 @@ def wall_clock(node: exp.Expr) -> exp.Expr | None:
         clock: exp.Expr = exp.Literal.string(match[1])
     else:
         clock = node.expressions[0].copy()
+    name, to = _reader(node)
+    if name in _KEEPERS:
+        raise unsupported(f"{name} of a time with a zone")
+    refuse_text(node)
+    if name in _READERS or to in _DATES:
+        return exp.Cast(this=clock, to=exp.DataType(this=exp.DType.TIMESTAMP))
+    return None
+
+
+def refuse_text(node: exp.Expr) -> None:
+    """Refuse a cast to VARCHAR of a time with a zone, which would show the zone."""
+    if _reader(node)[1] in _TEXTS:
+        raise unsupported("CAST of a time with a zone to VARCHAR")
+
+
+def _reader(node: exp.Expr) -> tuple[str | None, exp.DType | None]:
+    """Return the call around a value, or the type to which it is cast."""
     around = node.parent
     while isinstance(around, exp.Paren):
         around = around.parent
     if around is None:
-        return None
-    name = call_name(around)
-    to = around.args["to"].this if isinstance(around, exp.Cast) else None
-    if name in _KEEPERS or to in _TEXTS:
-        raise unsupported("The text or the zone of a time with a zone")
-    if name in _READERS or to in _DATES:
-        return exp.Cast(this=clock, to=exp.DataType(this=exp.DType.TIMESTAMP))
-    return None
+        return None, None
+    return call_name(around), around.args["to"].this if isinstance(around, exp.Cast) else None
