@@ -25,7 +25,13 @@ DuckDB divides and averages decimals as doubles, with 15 significant digits. Asg
 rounds the results to the scale that Trino returns, and rounds halves away from zero. A quotient
 with more digits before its decimal point than either operand, and with more than ten, fails. As a
 column of the result, `AT TIME ZONE` returns the instant. Inside a query, it returns the zone's
-wall-clock time. In a comparison, it is refused.
+wall-clock time. In a comparison, and as text, it is refused.
+
+A timestamp becomes a text with six digits after the point, as the columns of the lake have them.
+DuckDB takes NaN for equal to itself and greater than every number, also in `max` and `greatest`.
+In its patterns, `$` does not match before a newline at the end. It refuses JSON paths other than
+`$.a`, `$.a[0]` and `$["a b"]`, groups of `regexp_extract` that a match may leave out, and
+`SELECT *` over joins with `USING` if the columns of each table are not known.
 """
 
 Pair = tuple[Sequence[Answer], Sequence[Answer]]
