@@ -15,12 +15,18 @@ while [[ $# -gt 0 && $1 != "--" ]]; do
   groups+=("$1")
   shift
 done
+for group in "${groups[@]}"; do
+  [[ -d tests/integration/${group%-seaweedfs} && $group != */* ]] && continue
+  printf 'There is no group %s.\n' "$group" >&2
+  exit 2
+done
 [[ "${1:-}" == "--" ]] && shift
 if [[ ${#groups[@]} -eq 0 ]]; then
   groups=(trino spark trino-seaweedfs airbyte operations dialects chart)  # the longest first
 fi
 
 logs=$(mktemp -d)
+trap 'rm -r "$logs"' EXIT
 
 test_group() {
   local group=$1 catalog=nessie sample=1 started=$SECONDS
@@ -29,22 +35,21 @@ test_group() {
   [[ $group == *-seaweedfs ]] && catalog=seaweedfs sample=${ASGARD_IT_SAMPLE:-0.34}
   ASGARD_IT_CATALOG=$catalog ASGARD_IT_SAMPLE=$sample \
     .venv/bin/python -m pytest "tests/integration/${group%-seaweedfs}" -p no:cacheprovider --timeout 600 \
-    --durations=5 "$@" || touch "$logs/$group.failed"
+    --durations=5 "$@" && touch "$logs/$group.passed"
   printf '=== %s: %d s ===\n' "$group" $((SECONDS - started))
 }
 
 # Most of a group's time is spent waiting for its servers. The output of one of several groups is
 # printed when it ends.
 test_in_background() {
-  test_group "$@" >"$logs/$1" 2>&1
+  test_group "$@" >"$logs/$1" 2>&1 </dev/null
   flock "$logs/lock" cat "$logs/$1"
 }
 
 stop_groups() {
   local group
-  for group in $(jobs -p); do kill -INT -- "-$group"; done
+  for group in $(jobs -p); do kill -INT -- "-$group" || true; done
   wait
-  rm -r "$logs"
   exit 130
 }
 
@@ -60,8 +65,7 @@ else
   wait
 fi
 failed=()
-for group in "${groups[@]}"; do [[ ! -e $logs/$group.failed ]] || failed+=("$group"); done
-rm -r "$logs"
+for group in "${groups[@]}"; do [[ -e $logs/$group.passed ]] || failed+=("$group"); done
 if [[ ${#failed[@]} -gt 0 ]]; then
   printf 'failed: %s\n' "${failed[*]}" >&2
   exit 1

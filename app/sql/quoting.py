@@ -12,8 +12,8 @@ def literal(text: str) -> str:
 
 
 def unused(alias: str, names: Iterable[str]) -> str:
-    """Return the alias, made longer until no column has its name in any spelling. DuckDB reads
-    `t.k` as the field `k` of a column `t` before it looks for a table `t`."""
+    """Return the alias, made longer until no column has its name in upper or lower case. DuckDB
+    reads `t.k` as the field `k` of a column `t` before it looks for a table `t`."""
     taken = {name.lower() for name in names}
     while alias in taken:
         alias += "_"

@@ -20,11 +20,11 @@ SLACK = 4
 """How many times larger and deeper than a client's text a rendered text may be, since its names are
 quoted and its calls translated."""
 
-_SAME_SHAPE: dict[type[exp.Expr], type[exp.Expr]] = {
-    exp.RawString: exp.Literal,
-    exp.StrPosition: exp.Anonymous,
-}
-"""Spark's r'\\d' is printed as '\\\\d', and position as locate."""
+_STRUCTURE = (
+    *(exp.Select, exp.SetOperation, exp.Values, exp.CTE, exp.Join, exp.Lateral, exp.Unnest),
+    *(exp.Where, exp.Group, exp.Having, exp.Qualify, exp.Order, exp.Limit, exp.Offset, exp.Fetch),
+    *(exp.Distinct, exp.Window, exp.Filter, exp.Pivot, exp.Lambda, exp.Any, exp.All),
+)
 
 Check = Callable[[Parsed, exp.Expr], None]
 """Checks a tree and brings it, in place, into the form in which it is printed."""
@@ -36,7 +36,7 @@ def render(tree: exp.Expr, dialect: type[Dialect], check: Check, **options: Any)
     Raises:
         SqlRefused: the text is not what the tree says.
     """
-    shape = _shape(tree)
+    structure = _structure(tree)
     text = generate(tree, dialect, **options)
     if issubclass(dialect, SparkSql):
         refuse_variables(text)
@@ -58,8 +58,11 @@ def render(tree: exp.Expr, dialect: type[Dialect], check: Check, **options: Any)
     if _reads(again) != _reads(tree):
         raise _ambiguous("a name in it can be read as another table")
     # For DuckDB, the tree is our translation.
-    if not issubclass(dialect, DuckDBSql) and _shape(again) != shape:
-        raise _ambiguous("a part of it would be rewritten")
+    if not issubclass(dialect, DuckDBSql) and _structure(again) != structure:
+        raise SqlRefused(
+            "The SQL is ambiguous: its parts would be rewritten for the engine.",
+            hint="Write it with simpler parts: subqueries, joins and WHERE.",
+        )
     return text
 
 
@@ -83,9 +86,9 @@ def _reads(tree: exp.Expr) -> set[tuple[str, str, str]]:
     return {(table.catalog, table.db, table.name) for table in physical_tables(tree)}
 
 
-def _shape(tree: exp.Expr) -> Counter[type[exp.Expr]]:
-    """Count the nodes of each kind. sqlglot rewrites some constructs as it prints them."""
-    return Counter(_SAME_SHAPE.get(type(node), type(node)) for node in tree.walk())
+def _structure(tree: exp.Expr) -> Counter[type[exp.Expr]]:
+    """Count the parts of each kind. sqlglot rewrites some of them as it prints them."""
+    return Counter(type(node) for node in tree.find_all(*_STRUCTURE))
 
 
 def _ambiguous(why: str) -> SqlRefused:

@@ -1,33 +1,35 @@
 """Corrects tokens that sqlglot reads in another way than the engine, before it parses them."""
 
+import re
 from itertools import pairwise
 
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.dialects.trino import Trino
 from sqlglot.tokenizer_core import Token, TokenType
 
+from app.errors import SqlNotParsed
+
 _POSTFIX_OPERATORS = {TokenType.ISNULL, TokenType.NOTNULL}
-_STARTS_NO_ITEM = {
-    TokenType.ALIAS,
-    TokenType.COMMA,
-    TokenType.DOT,
-    TokenType.EXCEPT,
-    TokenType.FROM,
-    TokenType.INTERSECT,
-    TokenType.LIMIT,
-    TokenType.ORDER_BY,
-    TokenType.R_PAREN,
-    TokenType.SEMICOLON,
-    TokenType.UNION,
-    TokenType.WHERE,
+_CANNOT_START_ITEM = {
+    *(TokenType.ALIAS, TokenType.COMMA, TokenType.DOT, TokenType.FROM, TokenType.R_PAREN),
+    *(TokenType.L_BRACKET, TokenType.SEMICOLON, TokenType.SLASH, TokenType.PERCENT),
+    *(TokenType.EQ, TokenType.NEQ, TokenType.GT, TokenType.GTE, TokenType.LT, TokenType.LTE),
+    *(TokenType.AND, TokenType.OR, TokenType.IS, TokenType.IN, TokenType.LIKE, TokenType.BETWEEN),
+    *(TokenType.DPIPE, TokenType.WHERE, TokenType.GROUP_BY, TokenType.HAVING, TokenType.WINDOW),
+    *(TokenType.ORDER_BY, TokenType.LIMIT, TokenType.OFFSET, TokenType.FETCH),
+    *(TokenType.UNION, TokenType.EXCEPT, TokenType.INTERSECT),
 }
+_OPERATORS = {TokenType.IN, TokenType.ANY, TokenType.ALL, TokenType.SOME}
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
+MOST_DIGITS = 38
 _SIZED = {TokenType.CHAR, TokenType.DECIMAL}
-"""Types whose size a literal such as `DECIMAL '1.25'` takes from its text. sqlglot makes a cast of
-it, and a cast to CHAR has one character, one to DECIMAL no digits after the point."""
+"""Types whose literals, such as `DECIMAL '1.25'`, take their size from the text. sqlglot reads such
+a literal as a cast. A cast to CHAR keeps one character, one to DECIMAL no digits after the
+point."""
 
 
 def read_words_as_names(tokens: list[Token], dialect: type[Dialect]) -> None:
-    """Turn words into names, in place, where they are no keywords to the engine."""
+    """Turn words that the engine does not read as keywords into names, in place."""
     for number, token in enumerate(tokens):
         following = tokens[number + 1 : number + 3]
         is_name = (
@@ -64,9 +66,18 @@ def _is_clause(following: list[Token], dialect: type[Dialect]) -> bool:
 
 
 def _is_column(before: list[Token], following: list[Token]) -> bool:
-    """Return whether ALL is a column of a SELECT list, not the opposite of DISTINCT."""
-    is_first = bool(before) and before[-1].token_type is TokenType.SELECT
-    return is_first and (not following or following[0].token_type in _STARTS_NO_ITEM)
+    """Return whether ALL is a column, not the opposite of DISTINCT in a SELECT or a call."""
+    is_quantifier_place = bool(before) and (
+        before[-1].token_type is TokenType.SELECT or _opens_call(before)
+    )
+    is_item = bool(following) and following[0].token_type not in _CANNOT_START_ITEM
+    return is_quantifier_place and not is_item
+
+
+def _opens_call(before: list[Token]) -> bool:
+    if len(before) < 2 or before[-1].token_type is not TokenType.L_PAREN:
+        return False
+    return before[-2].text.replace("_", "").isalnum() and before[-2].token_type not in _OPERATORS
 
 
 def _cast(type_: Token, text: Token) -> list[Token]:
@@ -90,10 +101,12 @@ def _cast(type_: Token, text: Token) -> list[Token]:
 
 def _sizes(type_: TokenType, text: str) -> tuple[int, ...]:
     if type_ is TokenType.CHAR:
-        return (len(text),)
+        return (len(text.encode("utf-16-le", "surrogatepass")) // 2,)  # as Trino counts
     whole, _, fraction = text.lstrip("+-").partition(".")
-    width = max(1, len(whole.lstrip("0") + fraction))
-    return max(width, len(fraction)), len(fraction)
+    width = max(1, len(whole.lstrip("0") + fraction), len(fraction))
+    if not _DECIMAL.fullmatch(text) or width > MOST_DIGITS:
+        raise SqlNotParsed(f"The SQL does not parse: {text[:40]!r} is not a valid DECIMAL literal.")
+    return width, len(fraction)
 
 
 def _like(place: Token, kind: TokenType, text: str) -> Token:

@@ -111,6 +111,8 @@ def _typed(node: exp.Expr, cast: exp.Expr) -> exp.Expr:
 
 def _string(node: exp.Expr, to: exp.DataType) -> exp.Expr:
     width = to.expressions[0].this.copy() if to.expressions else None
+    if to.this == exp.DType.CHAR and not _has_width(node.this, width):
+        raise unsupported("CAST to CHAR, which pads its texts,")
     node.set("to", exp.DataType(this=exp.DType.VARCHAR))
     text: exp.Expr = node.copy()
     if not (isinstance(node.this, exp.Literal) and (node.this.is_string or _is_exact(node.this))):
@@ -118,6 +120,11 @@ def _string(node: exp.Expr, to: exp.DataType) -> exp.Expr:
         template = _STRING.replace("{no}", no).replace("{time}", _time_format(node.this))
         text = filled_once(template, [node.this])
     return exp.Anonymous(this="left", expressions=[text, width]) if width else text
+
+
+def _has_width(value: exp.Expr, width: exp.Expr | None) -> bool:
+    is_text = isinstance(value, exp.Literal) and value.is_string
+    return is_text and width is not None and len(value.name) == int(width.name)
 
 
 def _time_format(value: exp.Expr) -> str:

@@ -197,7 +197,7 @@ _SPARK_ARGS: dict[type[exp.Expr], frozenset[str]] = {
 }
 _NONE: frozenset[str] = frozenset()
 _JOIN_WORDS = frozenset(("CROSS", "FULL", "INNER", "LEFT", "NATURAL", "OUTER", "RIGHT"))
-"""ANTI, SEMI and ASOF are names to Trino: `FROM a ANTI JOIN b` calls `a` so."""
+"""ANTI, SEMI and ASOF are names to Trino: `FROM a ANTI JOIN b` gives `a` the alias ANTI."""
 _SPARK_JOIN_WORDS = _JOIN_WORDS | {"ANTI", "SEMI"}
 _ARG_REFUSALS = {
     "version": "Time travel (FOR VERSION/TIMESTAMP AS OF) is not supported: a query reads the "
@@ -343,7 +343,9 @@ def check_shape(parsed: Parsed, node: exp.Expr, *, spark: bool) -> None:
 def _check_join(parsed: Parsed, join: exp.Join, words: frozenset[str]) -> None:
     for word in (join.method, join.side, join.kind):
         if word and word not in words:
-            raise _refused(parsed, join, f"{word} JOIN is not supported in this SQL.")
+            raise _refused(
+                parsed, join, f"{word.removesuffix('_JOIN')} JOIN is not supported in this SQL."
+            )
 
 
 def _is_list(star: exp.Star) -> bool:

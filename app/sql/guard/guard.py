@@ -3,7 +3,6 @@
 from collections.abc import Sized
 
 from sqlglot import exp
-from sqlglot.transforms import add_recursive_cte_column_names
 
 from app.errors import (
     PathRefused,
@@ -73,8 +72,6 @@ def check_query_tree(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy) -> tuple
         if isinstance(node, exp.Identifier):
             refuse_hidden_column(parsed, node)
             node.set("this", fold(node.name))
-        elif isinstance(node, exp.With):
-            add_recursive_cte_column_names(node)  # Trino requires them.
         elif isinstance(node, exp.GroupConcat) and not node.args.get("separator"):
             node.set("separator", exp.Literal.string(""))  # sqlglot would print a comma
     for node in nodes:

@@ -28,8 +28,9 @@ def refuse_hidden_column(parsed: Parsed, identifier: exp.Identifier) -> None:
     """
     if _HIDDEN.fullmatch(fold(identifier.name)):
         raise SqlRefused(
-            f"{identifier.name} is the name of a column that Trino adds to tables.",
-            hint="Select only columns of the table.",
+            f"The name {identifier.name} is not supported: Trino adds columns with such names to "
+            "tables.",
+            hint="Select only columns of the table, and use names that do not begin with $.",
             position=parsed.position(identifier),
         )
 

@@ -60,7 +60,9 @@ def check_position(parsed: Parsed, tree: exp.Expr, node: exp.Expr, *, spark: boo
                 parsed,
                 node,
                 "ANY and ALL are supported only with a subquery.",
-                "Use bool_or, array_contains or exists." if spark else None,
+                "Use bool_or, array_contains or exists, or put any(…) into parentheses."
+                if spark
+                else None,
             )
     elif isinstance(node, exp.Tuple) and not node.expressions:
         if not isinstance(node.parent, _GROUPINGS):
@@ -74,7 +76,7 @@ def _is_plain_any(node: exp.Any | exp.All) -> bool:
     """Return whether it is Spark's aggregate any(…) or a list of patterns. sqlglot makes an array
     and a lambda of an operand of any other operator."""
     is_operand = isinstance(node.parent, exp.Binary)
-    is_pattern = isinstance(node.parent, exp.Like | exp.ILike)
+    is_pattern = isinstance(node.parent, exp.Like | exp.ILike) and node.arg_key == "expression"
     return isinstance(node.this, exp.Tuple | exp.Paren) and (is_pattern or not is_operand)
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from app.errors import SqlNotParsed, SqlRefused
+from app.errors import AsgardError, SqlNotParsed, SqlRefused
 from app.sql.guard.guard import check_query, check_script
 from app.sql.model import SqlPolicy
 from app.sql.parse import TrinoSql, parse
 from app.sql.render import render
-from app.sql.rewrite import bound
+from app.sql.rewrite import bound, to_duckdb
 
 POLICY = SqlPolicy()
 
@@ -38,6 +38,15 @@ def spark(sql: str) -> str:
         ("SELECT max(fetch) AS m FROM silver.t", 'SELECT max("fetch") AS "m" FROM "silver"."t"'),
         ("SELECT all, a FROM silver.t", 'SELECT "all", "a" FROM "silver"."t"'),
         ("SELECT all AS a, b FROM silver.t", 'SELECT "all" AS "a", "b" FROM "silver"."t"'),
+        ("SELECT count(all) AS c FROM silver.t", 'SELECT count("all") AS "c" FROM "silver"."t"'),
+        ("SELECT max(ALL a) AS c FROM silver.t", 'SELECT max("a") AS "c" FROM "silver"."t"'),
+        ("SELECT all[1] AS c FROM silver.t", 'SELECT "all"[1] AS "c" FROM "silver"."t"'),
+        ("SELECT all = 1 AS c FROM silver.t", 'SELECT "all" = 1 AS "c" FROM "silver"."t"'),
+        ("SELECT CHAR '\U0001d4b3a' AS c", "SELECT CAST('\U0001d4b3a' AS CHAR(3)) AS \"c\""),
+        (
+            "WITH RECURSIVE x AS (SELECT 1 AS A) SELECT * FROM x",
+            'WITH RECURSIVE "x"("a") AS (SELECT 1 AS "a") SELECT * FROM "x"',
+        ),
         ("SELECT ALL a FROM silver.t", 'SELECT "a" FROM "silver"."t"'),
         ("SELECT a isnull FROM silver.t", 'SELECT "a" AS "isnull" FROM "silver"."t"'),
         ("SELECT a notnull FROM silver.t", 'SELECT "a" AS "notnull" FROM "silver"."t"'),
@@ -63,6 +72,15 @@ def test_trino_gets_what_was_written(sql: str, printed: str) -> None:
         ),
         ("SELECT fetch, id FROM silver.t", "SELECT `fetch`, `id` FROM `iceberg`.`silver`.`t`"),
         ("SELECT id FROM silver.t fetch", "SELECT `id` FROM `iceberg`.`silver`.`t` AS `fetch`"),
+        (
+            "SELECT a FROM silver.t WHERE d >= DATE '2020-01-01'",
+            "SELECT `a` FROM `iceberg`.`silver`.`t` WHERE `d` >= CAST('2020-01-01' AS DATE)",
+        ),
+        ("SELECT current_timestamp AS a", "SELECT CURRENT_TIMESTAMP() AS `a`"),
+        (
+            "SELECT trim(LEADING FROM a) AS d FROM silver.t",
+            "SELECT LTRIM(`a`) AS `d` FROM `iceberg`.`silver`.`t`",
+        ),
         ("SELECT any(b) AS a FROM silver.t", "SELECT ANY(`b`) AS `a` FROM `iceberg`.`silver`.`t`"),
     ],
 )
@@ -110,7 +128,7 @@ def test_an_alias_of_nothing_does_not_parse(check, sql: str) -> None:
 
 @pytest.mark.parametrize("name", ["$path", "$PARTITION", "$file_modified_time"])
 def test_columns_that_trino_adds_to_tables_are_refused(name: str) -> None:
-    with pytest.raises(SqlRefused, match="a column that Trino adds to tables"):
+    with pytest.raises(SqlRefused, match="Trino adds columns with such names"):
         trino(f'SELECT t."{name}" AS p FROM silver.t')
 
 
@@ -119,3 +137,15 @@ def test_a_rewritten_text_is_refused() -> None:
     (tree,) = parse("SELECT a FROM t ANTI JOIN u ON a = b", TrinoSql).trees
     with pytest.raises(SqlRefused, match="would be rewritten"):
         render(tree, TrinoSql, lambda *_: None)
+
+
+@pytest.mark.parametrize("text", ["1e1", " 1.5", "abc", "1_000.5", "+-1", "1" * 39])
+def test_decimals_that_trino_cannot_read_do_not_parse(text: str) -> None:
+    with pytest.raises(SqlNotParsed, match="not a valid DECIMAL literal"):
+        trino(f"SELECT DECIMAL '{text}' AS a")
+
+
+def test_char_that_duckdb_would_not_pad_is_refused_there() -> None:
+    with pytest.raises(AsgardError, match="CAST to CHAR"):
+        to_duckdb(trino("SELECT CAST('a' AS CHAR(3)) AS a"), POLICY)
+    assert to_duckdb(trino("SELECT CHAR 'abc' AS a"), POLICY)
