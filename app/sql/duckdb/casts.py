@@ -89,12 +89,14 @@ def _strict(node: exp.Expr, pattern: str, what: str, to: str, template: str) -> 
 
 
 def _failure(node: exp.Expr, what: str, to: str) -> str:
-    """Fail by a cast. The function `error` is volatile, which TRY refuses."""
+    """Fail by a cast, of other text if DuckDB would take this one. The function `error` is
+    volatile, which TRY refuses."""
     if isinstance(node, exp.TryCast):
         return "NULL"
     if to == "VARCHAR":
-        return f"CAST({_failure(node, what, 'BIGINT')} AS VARCHAR)"
-    return f"CAST('not {what}: ' || {_TEXT} AS {to})"
+        return f"CAST(CAST('not {what}: ' || {_TEXT} AS BIGINT) AS VARCHAR)"
+    why = f"CASE WHEN TRY_CAST({_TEXT} AS {to}) IS NULL THEN '' ELSE 'not {what}: ' END"
+    return f"CAST({why} || {_TEXT} AS {to})"
 
 
 def _typed(node: exp.Expr, cast: exp.Expr) -> exp.Expr:

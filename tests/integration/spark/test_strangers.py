@@ -150,7 +150,7 @@ def test_the_page_of_metrics_comes_without_a_way_to_kill_jobs(
     conf = spark_conf(lakehouse, prometheus=True) | {"spark.ui.port": str(port)}
     if kills:
         conf["spark.ui.killEnabled"] = "true"
-    with driver(distribution, tmp_path, conf), httpx.Client() as client:
+    with driver(distribution, tmp_path, conf), httpx.Client(timeout=60) as client:
         url = f"http://127.0.0.1:{port}"
         assert "metrics_executor" in client.get(f"{url}/metrics/executors/prometheus/").text
         until_now(lambda: "activeJob-table" in client.get(f"{url}/jobs/").text)

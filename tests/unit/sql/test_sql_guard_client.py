@@ -114,7 +114,7 @@ async def test_sql_is_not_blamed_for_a_worker_that_was_killed(tmp_path: Path) ->
     others = set(psutil.Process().children())
     await sql_guard.warm()
     workers = set(psutil.Process().children()) - others
-    columns = ", ".join(f"coalesce(a, {n}) AS c{n}" for n in range(5000))
+    columns = ", ".join(f"coalesce(a, {n}) AS c{n}" for n in range(2000))
     checking = asyncio.create_task(sql_guard.check_query(f"SELECT {columns} FROM silver.t"))
     await asyncio.sleep(0.05)
     for worker in workers:
