@@ -126,7 +126,10 @@ def test_an_executor_without_the_secret_is_refused(
         assert told["ui"] is None
         log = join(distribution, tmp_path, told["port"])
     assert REGISTERED not in log
-    assert "IllegalStateException" in log or "IllegalArgumentException" in log, log
+    # The driver answers with an error and closes the connection: either may arrive first.
+    closed = f"Connection from /127.0.0.1:{told['port']} closed"
+    refusals = ("IllegalStateException", "IllegalArgumentException", closed)
+    assert any(refusal in log for refusal in refusals), log
 
 
 def test_an_executor_joins_a_driver_without_authentication(
