@@ -3,11 +3,10 @@
 import asyncio
 import contextlib
 import json
-import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from app.failure import FailureCause
 from app.processes import worker_spans
 from app.processes.child import PIPE_LIMIT, ChildProcess, Limits
 from app.processes.errors import WorkerDied, WorkerError, WorkerTimeout
+from app.processes.family import family
 from app.processes.worker_main import CALL
 from app.processes.worker_messages import Message, WrongMessage, checked_spans, read_message
 from app.redaction import scope, within
@@ -113,19 +113,11 @@ class WorkerProcess:
 
     def rss(self) -> int:
         """Return the resident bytes of the process, its children and its session, or 0 if it is
-        gone.
-
-        A sandboxed process cannot leave the session, which also has the processes whose parent
-        has ended."""
+        gone."""
         import psutil
 
-        try:
-            children = psutil.Process(self.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return 0
-        family = {self.pid, *(child.pid for child in children), *_session(self.pid)}
         total = 0
-        for member in family:
+        for member in family(self.pid):
             with contextlib.suppress(psutil.NoSuchProcess):
                 total += psutil.Process(member).memory_info().rss
         return total
@@ -298,15 +290,6 @@ class WorkerProcess:
             if await asyncio.to_thread(self.rss) > self._max_rss:
                 self._outgrown = True
                 self.kill()
-
-
-def _session(leader: int) -> Iterator[int]:
-    import psutil
-
-    for pid in psutil.pids():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if os.getsid(pid) == leader:
-                yield pid
 
 
 def _out_of_memory(max_rss: int | None) -> EngineFailed:
