@@ -89,7 +89,7 @@ class WorkerPool:
         if worker not in self._workers:
             return
         worn_out = worker.calls >= self._max_calls or worker.age >= self._max_age
-        if self._closed or worn_out or not worker.alive or worker.rss() >= self._max_rss:
+        if self._closed or worn_out or not worker.alive or worker.recent_rss() >= self._max_rss:
             self._retire(worker)
         else:
             self._idle.append(worker)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import math
 import secrets
 import sys
 import time
@@ -52,6 +53,7 @@ class WorkerProcess:
         self._telemetry = telemetry
         self._engine = engine
         self._max_rss = max_rss
+        self._measured, self._measured_at = 0, -math.inf
         self._outgrown = False
         self._busy = False
         self._killed = False
@@ -110,6 +112,14 @@ class WorkerProcess:
     @property
     def age(self) -> float:
         return time.monotonic() - self.started_at
+
+    def recent_rss(self) -> int:
+        """Return what `rss` was at most `MEMORY_POLL` seconds ago: measuring costs as much as a
+        small call."""
+        now = time.monotonic()
+        if now - self._measured_at > MEMORY_POLL:
+            self._measured, self._measured_at = self.rss(), now
+        return self._measured
 
     def rss(self) -> int:
         """Return the resident bytes of the process, its children and its session, or 0 if it is

@@ -528,6 +528,12 @@ async def test_a_worker_is_used_again(tmp_path):
     await workers.close()
 
 
+async def test_a_worker_that_holds_too_much_memory_is_replaced(tmp_path):
+    workers = pool(tmp_path, max_rss=2**20)
+    assert await pid_of_next(workers) != await pid_of_next(workers)
+    await workers.close()
+
+
 async def test_a_worker_that_is_killed_while_it_starts_is_started_again(tmp_path):
     starts = 0
 
