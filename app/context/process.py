@@ -39,6 +39,7 @@ from app.runs.supervisor import Observer
 from app.telemetry.calls import Telemetry
 from app.telemetry.metrics import Metrics
 from app.warehouse.dbt.project import DbtProject
+from app.warehouse.definitions import DEFINITION_KEYS
 from app.warehouse.run_handler import ModelRunHandler
 
 T = TypeVar("T")
@@ -87,9 +88,9 @@ async def open_context(
         spark = spark_engine(foundation)
         warehouse = sql_engine(foundation)
         sources = SourceResolver(store, manifests)
-        products = RecordTable(records, "data_products", ProductDoc, key=lambda doc: doc.table)
+        products = RecordTable(records, "data_products", ProductDoc, keys=DEFINITION_KEYS)
         transformations = RecordTable(
-            records, "transformations", TransformationDoc, key=lambda doc: doc.table
+            records, "transformations", TransformationDoc, keys=DEFINITION_KEYS
         )
         handlers: dict[RunKind, RunHandler] = {
             RunKind.INGESTION: IngestionRunHandler(ingestion),

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, assert_never
 
-from app.runs.model import Run, RunState
+from app.runs.model import RunState
+from app.runs.pages import AnyRun
 from app.warehouse.definitions import Definition
 
 
@@ -66,7 +67,7 @@ class ProductStatus(StrEnum):
     FAILED = "failed"
 
     @classmethod
-    def after(cls, run: Run | None, built_before: bool) -> "ProductStatus":
+    def after(cls, run: AnyRun | None, built_before: bool) -> "ProductStatus":
         """Return the status after the newest run. A cancelled run does not count: the
         product is active if an earlier run built its table."""
         match run.state if run else None:
@@ -87,7 +88,6 @@ class ProductStatus(StrEnum):
 class ProductDoc(Definition):
     """`sql_query` is the client's text, `guarded_sql` the canonical SQL that passed the guard."""
 
-    name: str
     table_name: str
     schema_name: str
     description: str

@@ -96,9 +96,9 @@ async def list_data_products(
     ] = None,
 ) -> Response:
     """Lists the data products, the newest first. `search` covers names, descriptions and tags."""
-    products = await service.search(ProductFilter(owner, data_product_type, tag, status, search))
-    shown = products[page.offset : page.offset + page.page_size]
-    return await listed(ProductPage.of, shown, len(products), page.page, page.page_size)
+    criteria = ProductFilter(owner, data_product_type, tag, status, search)
+    products, total = await service.search(criteria, page.offset, page.page_size)
+    return await listed(ProductPage.of, products, total, page.page, page.page_size)
 
 
 @router.get("/{product_id}")

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.data_products.record import DataProductType, ProductDoc, ProductStatus
 from app.errors import Conflict, InvalidRequest, VersionMismatch
 from app.lakehouse.records.state import Record, Records
+from app.warehouse.definitions import TABLE
 from app.warehouse.engine import ExtraColumn, Materialization, ModelSpec
 
 ProductRecord = Record[ProductDoc]
@@ -28,6 +29,10 @@ class ProductFilter:
     status: ProductStatus | None = None
     search: str | None = None
     """Text to find in the name, the description or a tag, ignoring case."""
+
+
+def recorded_model(record: ProductRecord) -> ModelSpec:
+    return model_spec(record, record.doc.guarded_sql)
 
 
 def model_spec(record: ProductRecord, guarded_sql: str) -> ModelSpec:
@@ -53,20 +58,31 @@ def fingerprint(table: str, work: Mapping[str, Any]) -> str:
     return hashlib.sha256(f"{table}\n{json.dumps(work, sort_keys=True)}".encode()).hexdigest()
 
 
-def matches(record: ProductRecord, criteria: ProductFilter) -> bool:
-    doc = record.doc
-    text = "\n".join((doc.name, doc.description, *doc.tags)).casefold()
+def matching(records: Sequence[ProductRecord], criteria: ProductFilter) -> list[ProductRecord]:
+    """Return the records that match, whatever their status."""
+    found = [record for record in records if _matches(record.doc, criteria)]
+    if criteria.search is None:
+        return found
+    text = criteria.search.casefold()
+    return [record for record in found if text in record.derive(_searched)]
+
+
+def _matches(doc: ProductDoc, criteria: ProductFilter) -> bool:
     return (
         criteria.owner in (None, doc.owner)
         and criteria.data_product_type in (None, doc.data_product_type)
         and (criteria.tag is None or criteria.tag in doc.tags)
-        and (criteria.search is None or criteria.search.casefold() in text)
     )
+
+
+def _searched(record: ProductRecord) -> str:
+    doc = record.doc
+    return "\n".join((doc.name, doc.description, *doc.tags)).casefold()
 
 
 def refuse_same_table(doc: ProductDoc, product_id: str, products: Records[ProductDoc]) -> None:
     """`products` have their tables as keys."""
-    for other in products.with_key(doc.table):
+    for other in products.with_key(TABLE, doc.table):
         if other.id != product_id:
             raise Conflict(
                 f"{doc.name!r} would use the table {doc.table}, which belongs to the data product "

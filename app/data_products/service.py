@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,8 +16,9 @@ from app.data_products.rules import (
     ProductFilter,
     ProductRecord,
     fingerprint,
-    matches,
+    matching,
     model_spec,
+    recorded_model,
     refuse_added_columns,
     refuse_same_table,
     refuse_version,
@@ -30,11 +31,12 @@ from app.lakehouse.catalog import Catalog, TableInfo
 from app.lakehouse.records.table import RecordTable
 from app.names import Named, id_of
 from app.runs.model import Run, RunKind, RunState
+from app.runs.pages import AnyRun
 from app.runs.service import RunService
 from app.runs.submission import RunRequest, Submission
 from app.sql.client import SqlGuardClient
 from app.sql.model import GuardedQuery
-from app.warehouse.definitions import delete_with_table, refuse_deleting
+from app.warehouse.definitions import NAME, delete_with_table, refuse_deleting
 from app.warehouse.engine import ModelSpec, Preview, SqlEngine
 
 
@@ -44,7 +46,7 @@ class Product:
 
     record: ProductRecord
     status: ProductStatus
-    last_run: Run | None
+    last_run: AnyRun | None
 
 
 @dataclass(frozen=True)
@@ -113,17 +115,42 @@ class DataProductService:
 
     async def get(self, product_id: str) -> Product:
         # Concurrently, since each asks the lake for changes.
-        record, latest = await asyncio.gather(
-            self._record(product_id), self._runs.latest([product_id])
+        record, newest = await asyncio.gather(
+            self._record(product_id), self._runs.newest([product_id])
         )
-        return (await self._products([record], latest))[0]
+        return (await self._products([record], newest))[0]
 
-    async def search(self, criteria: ProductFilter) -> list[Product]:
-        """Return the products that match, the newest first."""
-        records = [record for record in await self._records.all() if matches(record, criteria)]
-        records.sort(key=lambda record: (record.created_at, record.id), reverse=True)
-        products = await self._products(records, await self._runs.latest())
-        return [item for item in products if criteria.status in (None, item.status)]
+    async def search(
+        self, criteria: ProductFilter, offset: int, limit: int
+    ) -> tuple[list[Product], int]:
+        """Return a page of the products that match, the newest first, and how many match."""
+        found = await self._records.newest_first()
+        if criteria != ProductFilter():
+            # In a thread: there may be very many.
+            found = await asyncio.to_thread(matching, found, criteria)
+        page = slice(offset, offset + limit)
+        asked = found[page] if criteria.status is None else found
+        newest = await self._runs.newest([record.id for record in asked])
+        if criteria.status is not None:
+            found = await self._having(found, newest, criteria.status)
+        return await self._products(found[page], newest), len(found)
+
+    async def _having(
+        self,
+        records: list[ProductRecord],
+        newest: Mapping[str, AnyRun],
+        status: ProductStatus,
+    ) -> list[ProductRecord]:
+        built = await self._built_before(records, newest)
+
+        def having() -> list[ProductRecord]:
+            return [
+                record
+                for record in records
+                if ProductStatus.after(newest.get(record.id), record.id in built) is status
+            ]
+
+        return await asyncio.to_thread(having)
 
     async def update(
         self,
@@ -246,11 +273,12 @@ class DataProductService:
 
     async def id_of(self, reference: str) -> str:
         """Return the id of the data product with this id or name, as `names.id_of` does."""
-        return await id_of(reference, "data product", self._named)
+        return await id_of(reference, "data product", lambda: self._named(reference))
 
     async def models(self) -> list[ModelSpec]:
         """Return every product as a model of the generated dbt project."""
-        return [model_spec(record, record.doc.guarded_sql) for record in await self._records.all()]
+        records = await self._records.all()
+        return await asyncio.to_thread(lambda: [r.derive(recorded_model) for r in records])
 
     async def _check_query(self, sql: str) -> GuardedQuery:
         guarded = await self._sql_guard.check_query(sql)
@@ -258,8 +286,9 @@ class DataProductService:
         refuse_added_columns(column.name for column in await self._engine.columns(guarded))
         return guarded
 
-    async def _named(self) -> list[Named]:
-        return [(record.id, record.doc.name) for record in await self._records.all()]
+    async def _named(self, reference: str) -> list[Named]:
+        records = await self._records.with_key(NAME, reference)
+        return [(record.id, record.doc.name) for record in records]
 
     async def _record(self, product_id: str) -> ProductRecord:
         record = await self._records.get(product_id)
@@ -268,25 +297,32 @@ class DataProductService:
         return record
 
     async def _products(
-        self, records: Sequence[ProductRecord], latest: Mapping[str, Run]
+        self, records: Sequence[ProductRecord], newest: Mapping[str, AnyRun]
     ) -> list[Product]:
-        runs = [latest.get(record.id) for record in records]
-        # A cancelled run changes nothing: what counts is whether an earlier run built the table.
+        built = await self._built_before(records, newest)
+        products = []
+        for record in records:
+            run = newest.get(record.id)
+            status = ProductStatus.after(run, record.id in built)
+            products.append(Product(record, status, run))
+        return products
+
+    async def _built_before(
+        self, records: Sequence[ProductRecord], newest: Mapping[str, AnyRun]
+    ) -> Container[str]:
+        """Return the ids of those whose newest run was cancelled, but which an earlier run built: a
+        cancelled run changes nothing."""
         cancelled = [
             record
-            for record, run in zip(records, runs, strict=True)
-            if run and run.state is RunState.CANCELLED
+            for record in records
+            if (run := newest.get(record.id)) and run.state is RunState.CANCELLED
         ]
-        built = await self._builds(cancelled) if cancelled else {}
-        return [
-            Product(record, ProductStatus.after(run, record.id in built), run)
-            for record, run in zip(records, runs, strict=True)
-        ]
+        return await self._builds(cancelled) if cancelled else ()
 
-    async def _builds(self, records: Sequence[ProductRecord]) -> dict[str, Run]:
+    async def _builds(self, records: Sequence[ProductRecord]) -> dict[str, AnyRun]:
         """Return the newest run of each product that built its table, by the product's id. A run of
         a deleted product with the same table is not one of them."""
-        runs = await self._runs.latest_success({record.doc.table for record in records})
+        runs = await self._runs.newest_success({record.doc.table for record in records})
         return {
             record.id: run
             for record in records
@@ -304,7 +340,7 @@ class DataProductService:
 
     async def _refuse_rename(self, record: ProductRecord) -> None:
         await self._refuse_running(record.id)
-        last_run = (await self._runs.latest([record.id])).get(record.id)
+        last_run = (await self._runs.newest([record.id])).get(record.id)
         if last_run is not None:
             raise Conflict(
                 "The new name would change the table, but a run has already used "

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from app.caller import Caller
 from app.data_products.lineage import Lineage, LineageEdge, Node, NodeType
 from app.data_products.metadata import masked_metadata
-from app.data_products.record import DataProductType, ProductDoc, ProductStatus, UpdateFrequency
+from app.data_products.record import DataProductType, ProductStatus, UpdateFrequency
 from app.data_products.rules import ProductRecord
 from app.data_products.service import Product, Stats
 from app.runs.model import Run
@@ -17,8 +17,8 @@ from app.runs.views import RunView
 from app.warehouse.engine import Preview
 
 
-def _shown_metadata(doc: ProductDoc) -> dict[str, Any]:
-    return masked_metadata(doc.metadata)
+def _shown_metadata(record: ProductRecord) -> dict[str, Any]:
+    return masked_metadata(record.doc.metadata)
 
 
 class _ProductFields(BaseModel):

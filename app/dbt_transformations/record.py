@@ -7,7 +7,8 @@ from typing import assert_never
 from uuid import NAMESPACE_URL, uuid5
 
 from app.lakehouse.records.state import Record
-from app.runs.model import Run, RunState
+from app.runs.model import RunState
+from app.runs.pages import AnyRun
 from app.warehouse.definitions import Definition
 from app.warehouse.engine import IncrementalStrategy, Materialization, ModelSpec
 
@@ -23,7 +24,7 @@ class TransformationStatus(StrEnum):
     CANCELLED = "cancelled"
 
     @classmethod
-    def of(cls, run: Run | None) -> "TransformationStatus":
+    def of(cls, run: AnyRun | None) -> "TransformationStatus":
         """Return the status: pending without a run (after a crash between record and first run)."""
         match run.state if run else None:
             case None | RunState.QUEUED:
@@ -43,7 +44,6 @@ class TransformationStatus(StrEnum):
 class TransformationDoc(Definition):
     """`sql_query` is the client's text, `guarded_sql` the canonical SQL that passed the guard."""
 
-    name: str
     schema_name: str
     sql_query: str
     guarded_sql: str

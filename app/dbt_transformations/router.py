@@ -78,9 +78,8 @@ async def list_transformations(
     ] = None,
 ) -> Response:
     """Lists the transformations, the newest first."""
-    matches = await service.search(status)
-    shown = matches[page.offset : page.offset + page.page_size]
-    return await listed(TransformationPage.of, shown, len(matches), page.page, page.page_size)
+    shown, total = await service.search(status, page.offset, page.page_size)
+    return await listed(TransformationPage.of, shown, total, page.page, page.page_size)
 
 
 @router.get("/transformations/{transformation_id}")

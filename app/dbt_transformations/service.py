@@ -36,7 +36,7 @@ from app.runs.submission import RunRequest, Submission
 from app.sql.client import SqlGuardClient
 from app.warehouse.checks import check_key
 from app.warehouse.dbt.project import DbtProject
-from app.warehouse.definitions import delete_with_table, refuse_deleting
+from app.warehouse.definitions import NAME, TABLE, delete_with_table, refuse_deleting
 from app.warehouse.engine import ModelSpec, SqlEngine
 
 RUNS_SHOWN = 20
@@ -112,14 +112,18 @@ class DbtService:
         run, claim = await self._runs.submit(_run_request(record.id, spec), submission)
         return Transformation(record, run), claim
 
-    async def search(self, status: TransformationStatus | None) -> list[Transformation]:
-        """Return the transformations with this status, the newest first."""
-        records = sorted(
-            await self._records.all(), key=lambda r: (r.created_at, r.id), reverse=True
-        )
-        latest = await self._runs.latest([r.id for r in records]) if records else {}
-        items = [Transformation(record, latest.get(record.id)) for record in records]
-        return [i for i in items if status in (None, TransformationStatus.of(i.run))]
+    async def search(
+        self, status: TransformationStatus | None, offset: int, limit: int
+    ) -> tuple[list[Transformation], int]:
+        """Return a page of the transformations with this status, the newest first, and how many
+        have it."""
+        records = await self._records.newest_first()
+        if status is not None:
+            newest = await self._runs.newest([record.id for record in records])
+            records = [r for r in records if TransformationStatus.of(newest.get(r.id)) is status]
+        shown = records[offset : offset + limit]
+        latest = await self._runs.latest([record.id for record in shown])
+        return [Transformation(record, latest.get(record.id)) for record in shown], len(records)
 
     async def get(self, record_id: str) -> tuple[Transformation, str | None, Sequence[Run]]:
         """Return it with its compiled SQL and its newest runs."""
@@ -180,11 +184,12 @@ class DbtService:
 
     async def id_of(self, reference: str) -> str:
         """Return the id of the transformation with this id or name, as `names.id_of` does."""
-        return await id_of(reference, "transformation", self._named)
+        return await id_of(reference, "transformation", lambda: self._named(reference))
 
     async def models(self) -> list[ModelSpec]:
         """Return every transformation as a model of the generated dbt project."""
-        return [record.doc.model() for record in await self._records.all()]
+        records = await self._records.all()
+        return await asyncio.to_thread(lambda: [r.derive(_recorded_model) for r in records])
 
     @property
     def catalog_name(self) -> str:
@@ -255,7 +260,7 @@ class DbtService:
         record_id = transformation_id(doc.name)
 
         def check(_: TransformationDoc, others: Records[TransformationDoc]) -> None:
-            for other in others.with_key(doc.table):
+            for other in others.with_key(TABLE, doc.table):
                 if other.id != record_id:
                     raise Conflict(
                         f"{doc.name} differs from the transformation {other.doc.name} only in "
@@ -281,8 +286,9 @@ class DbtService:
             except NotFound:
                 continue  # deleted in this very moment: insert it again
 
-    async def _named(self) -> list[Named]:
-        return [(record.id, record.doc.name) for record in await self._records.all()]
+    async def _named(self, reference: str) -> list[Named]:
+        records = await self._records.with_key(NAME, reference)
+        return [(record.id, record.doc.name) for record in records]
 
     async def _record(self, record_id: str) -> TransformationRecord:
         record = await self._records.get(record_id)
@@ -295,6 +301,10 @@ class DbtService:
             return await self._engine.compiled_sql(doc.model())
         except AsgardError:
             return None
+
+
+def _recorded_model(record: TransformationRecord) -> ModelSpec:
+    return record.doc.model()
 
 
 def _invalid(error: AsgardError) -> Validation:

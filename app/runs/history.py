@@ -1,6 +1,6 @@
 """Ended runs: the Iceberg table `asgard.runs`. Rows already read stay in memory."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -55,6 +55,7 @@ class EndedRun:
     engine_state: str | None
     target: str
     subject_id: str | None
+    finished_at: datetime | None
     document: PackedJson
 
     def read(self) -> Run:
@@ -92,13 +93,14 @@ class RunHistory:
     def all(self) -> Iterable[EndedRun]:
         return self._runs.values()
 
-    def latest_of_subject(self) -> dict[str, EndedRun]:
-        return dict(self._latest_of_subject)
+    @property
+    def latest_of_subject(self) -> Mapping[str, EndedRun]:
+        return self._latest_of_subject
 
-    def latest_success(self) -> dict[str, EndedRun]:
-        """Return the runs by the name of what they wrote: a table, or the bronze path of a
-        stream."""
-        return dict(self._latest_success)
+    @property
+    def latest_success(self) -> Mapping[str, EndedRun]:
+        """The runs by the name of what they wrote: a table, or the bronze path of a stream."""
+        return self._latest_success
 
     async def append(self, runs: Sequence[Run]) -> None:
         """Append the runs in one commit, except runs that the table already has."""
@@ -149,6 +151,7 @@ def _parsed(row: Row) -> ParsedRun | None:
         engine_state=run.engine_state,
         target=run.target,
         subject_id=run.subject_id,
+        finished_at=run.finished_at,
         document=PackedJson.of(row.doc),
     )
     is_success = run.state is RunState.SUCCEEDED

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -11,12 +11,14 @@ from app.concurrency.notify import RunNotifiers, wait_within
 from app.errors import NotFound
 from app.runs.archive import RunArchive
 from app.runs.history import EndedRun, RunHistory, outputs_of
-from app.runs.model import Run, RunEvent, RunKind, RunState
+from app.runs.model import Run, RunEvent, RunState
 from app.runs.open_runs import OpenRuns
-from app.runs.pages import RunFilter, RunPage, page_of, position
+from app.runs.pages import AnyRun, RunFilter, RunPage, page_of, position
 from app.runs.store import RunStore
 
 RUN_ID = re.compile(r"^[0-9a-f]{12,64}$")
+FEW = 100
+"""Names that are looked up on the event loop. More would hold it."""
 
 
 @dataclass(frozen=True)
@@ -95,30 +97,30 @@ class RunReader:
         # In a thread: each run on the page is parsed, and may list a thousand streams.
         return await asyncio.to_thread(page_of, matches, cursor, limit, page)
 
-    async def latest(
-        self, subject_ids: Collection[str] | None = None, kind: RunKind | None = None
-    ) -> dict[str, Run]:
-        """Return the newest run of each subject, open or ended."""
+    async def newest(self, subject_ids: Collection[str]) -> dict[str, AnyRun]:
+        """Return the newest run of each subject, open or ended, without parsing those that have
+        ended."""
         open_runs = await self._list_open()
-        # In a thread: the newest run of every subject is parsed.
-        return await asyncio.to_thread(
-            _newest,
-            self._history.latest_of_subject(),
-            [(run.subject_id, run) for run in open_runs.values() if run.subject_id is not None],
-            subject_ids,
-            kind,
-        )
+        by_subject = [(run.subject_id, run) for run in open_runs.values() if run.subject_id]
+        return await _of_names(self._history.latest_of_subject, by_subject, subject_ids)
 
-    async def latest_success(self, targets: Collection[str] | None = None) -> dict[str, Run]:
-        """Return the newest successful run of each table or bronze path."""
+    async def newest_success(self, targets: Collection[str] | None = None) -> dict[str, AnyRun]:
+        """Return the newest successful run of each table or bronze path, by default of all, without
+        parsing those that have ended."""
         open_runs = await self._list_open()
         succeeded = [run for run in open_runs.values() if run.state is RunState.SUCCEEDED]
-        return await asyncio.to_thread(
-            _newest,
-            self._history.latest_success(),
-            [(name, run) for run in succeeded for name in outputs_of(run)],
-            targets,
-        )
+        by_target = [(name, run) for run in succeeded for name in outputs_of(run)]
+        ended = self._history.latest_success
+        names = targets if targets is not None else {*ended, *(name for name, _ in by_target)}
+        return await _of_names(ended, by_target, names)
+
+    async def latest(self, subject_ids: Collection[str]) -> dict[str, Run]:
+        """Return the newest run of each subject, open or ended."""
+        return await asyncio.to_thread(_read, await self.newest(subject_ids))
+
+    async def latest_success(self, targets: Collection[str] | None = None) -> dict[str, Run]:
+        """Return the newest successful run of each table or bronze path, by default of all."""
+        return await asyncio.to_thread(_read, await self.newest_success(targets))
 
     async def using(self, subject_id: str) -> Run | None:
         """Return a run of the subject that has not ended."""
@@ -169,20 +171,31 @@ class RunReader:
         return self._archive.get(run_id) or self._history.get(run_id)
 
 
+async def _of_names(
+    ended: Mapping[str, EndedRun], open_runs: Sequence[tuple[str, Run]], names: Collection[str]
+) -> dict[str, AnyRun]:
+    if len(names) <= FEW:
+        return _newest(ended, open_runs, names)
+    return await asyncio.to_thread(_newest, ended, open_runs, names)
+
+
 def _newest(
-    ended: Mapping[str, EndedRun],
-    open_runs: list[tuple[str, Run]],
-    names: Collection[str] | None,
-    kind: RunKind | None = None,
-) -> dict[str, Run]:
-    newest: dict[str, Run | EndedRun] = {}
-    candidates: list[tuple[str, Run | EndedRun]] = [*ended.items(), *open_runs]
-    for name, run in candidates:
-        if (names is not None and name not in names) or kind not in {None, run.kind}:
-            continue
+    ended: Mapping[str, EndedRun], open_runs: Sequence[tuple[str, Run]], names: Collection[str]
+) -> dict[str, AnyRun]:
+    newest: dict[str, AnyRun] = {name: ended[name] for name in names if name in ended}
+    wanted = frozenset(names) if open_runs else frozenset()
+    for name, run in open_runs:
         current = newest.get(name)
-        if current is None or (position(current), current.version) < (position(run), run.version):
+        if name in wanted and (current is None or _is_newer(run, current)):
             newest[name] = run
+    return newest
+
+
+def _is_newer(run: Run, current: AnyRun) -> bool:
+    return (position(current), current.version) < (position(run), run.version)
+
+
+def _read(newest: Mapping[str, AnyRun]) -> dict[str, Run]:
     # A sync is the newest run of each of its paths.
     distinct = {run.run_id: run for run in newest.values() if isinstance(run, EndedRun)}
     read = {run_id: run.read() for run_id, run in distinct.items()}

@@ -184,10 +184,14 @@ class RunService:
     async def wait(self, run_id: str, seconds: float) -> Run:
         return await self._reader.wait(run_id, seconds)
 
-    async def latest(
-        self, subject_ids: Collection[str] | None = None, kind: RunKind | None = None
-    ) -> dict[str, Run]:
-        return await self._reader.latest(subject_ids, kind)
+    async def newest(self, subject_ids: Collection[str]) -> dict[str, AnyRun]:
+        return await self._reader.newest(subject_ids)
+
+    async def newest_success(self, targets: Collection[str]) -> dict[str, AnyRun]:
+        return await self._reader.newest_success(targets)
+
+    async def latest(self, subject_ids: Collection[str]) -> dict[str, Run]:
+        return await self._reader.latest(subject_ids)
 
     async def latest_success(self, targets: Collection[str] | None = None) -> dict[str, Run]:
         return await self._reader.latest_success(targets)

@@ -1,7 +1,7 @@
 """Definitions of tables: what transformations and data products have in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from app.runs.model import Run
 
 
 class Definition(Frozen, ABC):
+    name: str
     deleting: bool = False
     """Whether a deletion has begun that drops the table first."""
 
@@ -25,6 +26,12 @@ class Definition(Frozen, ABC):
 
 
 D = TypeVar("D", bound=Definition)
+TABLE, NAME = "table", "name"
+DEFINITION_KEYS: Mapping[str, Callable[[Definition], str]] = {
+    TABLE: lambda doc: doc.table,
+    NAME: lambda doc: doc.name,
+}
+"""The indexes of definitions."""
 
 
 def refuse_deleting(doc: Definition) -> None:

@@ -42,11 +42,11 @@ def create_records(lake: str, kind: str, names: list[str], answer: Connection) -
 
 
 async def _create_records(lake: Lake, kind: str, names: list[str], answer: Connection) -> None:
-    table = RecordTable(Catalog(lake), kind, Named, key=lambda doc: doc.name)
+    table = RecordTable(Catalog(lake), kind, Named, keys={"name": lambda doc: doc.name})
 
     async def create(name: str) -> tuple[str | None, str]:
         def check(doc: Named, records: Records[Named]) -> None:
-            if records.with_key(doc.name):
+            if records.with_key("name", doc.name):
                 raise Conflict(name)
 
         record_id = str(uuid4())

@@ -27,6 +27,7 @@ from app.warehouse.adapter import CreatedEngine
 from app.warehouse.adapters import sql_adapter
 from app.warehouse.dbt.profiles import ProjectTarget
 from app.warehouse.dbt.project import DbtProject
+from app.warehouse.definitions import DEFINITION_KEYS
 from app.warehouse.engine import ModelSpec, SqlEngine
 from app.warehouse.run_handler import ModelRunHandler
 from tests.conftest import Lakehouse
@@ -155,7 +156,7 @@ async def _serving(
 ) -> AsyncIterator[tuple[RunService, DbtService, DbtProject]]:
     catalog, folder = lakehouse.catalog, home / "dbt"
     records = RecordTable(
-        catalog, unique("transformations"), TransformationDoc, key=lambda doc: doc.table
+        catalog, unique("transformations"), TransformationDoc, keys=DEFINITION_KEYS
     )
     runs = RunService(
         store=lakehouse.store,

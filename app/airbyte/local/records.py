@@ -147,8 +147,8 @@ def destination_prefix(config: Mapping[str, Any] | None, bucket: str) -> str:
     return path
 
 
-def _shown_config(doc: SourceDoc | DestinationDoc) -> dict[str, Any]:
-    return masked(doc.config)
+def _shown_config(record: Record[SourceDoc] | Record[DestinationDoc]) -> dict[str, Any]:
+    return masked(record.doc.config)
 
 
 def to_source(record: Record[SourceDoc]) -> Source:

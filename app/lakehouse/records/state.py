@@ -1,6 +1,7 @@
 """The records of a table in memory, and a draft of them for each commit."""
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -11,6 +12,8 @@ from app.lakehouse.records.log import Row
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
+Keys = Mapping[str, Callable[[M], str]]
+"""The names of indexes, and what each finds a document by."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,11 @@ class Record(Generic[M]):
     doc: M
     _derived: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False, compare=False)
 
-    def derive(self, make: Callable[[M], T]) -> T:
-        """Return `make(doc)`, made once: a version of a record never changes. Callers must not
+    def derive(self, make: "Callable[[Record[M]], T]") -> T:
+        """Return `make(record)`, made once: a version of a record never changes. Callers must not
         change it either."""
         if make not in self._derived:
-            self._derived[make] = make(self.doc)
+            self._derived[make] = make(self)
         made: T = self._derived[make]
         return made
 
@@ -50,23 +53,23 @@ class Entry(Generic[M]):
 
 
 class Records(Generic[M]):
-    """The newest version of each record, by id and by `key`. A draft holds only what differs from
-    the records `below` it, which do not change while it is used."""
+    """The newest version of each record, by id, by `keys` and by age. A draft holds only what
+    differs from the records `below` it, which do not change while it is used."""
 
-    def __init__(
-        self, key: Callable[[M], str] | None = None, below: "Records[M] | None" = None
-    ) -> None:
-        self._key = key
+    def __init__(self, keys: Keys[M] | None = None, below: "Records[M] | None" = None) -> None:
+        self._keys = keys or {}
         self._below = below
         self._entries: dict[str, Entry[M]] = {}
-        self._ids: dict[str, set[str]] = {}
+        self._ids: dict[tuple[str, str], set[str]] = {}
+        self._by_age: list[Record[M]] = []
 
     def draft(self) -> "Records[M]":
-        return Records(self._key, below=self)
+        return Records(self._keys, below=self)
 
     def clear(self) -> None:
         self._entries.clear()
         self._ids.clear()
+        self._by_age.clear()
 
     def get(self, record_id: str) -> Record[M] | None:
         entry = self._entry(record_id)
@@ -88,13 +91,16 @@ class Records(Generic[M]):
         if self._below is not None:
             yield from (record for record in self._below if record.id not in self._entries)
 
-    def with_key(self, key: str) -> list[Record[M]]:
-        """Return the records whose document has this key."""
-        if self._key is None:
-            raise ValueError("These records have no key.")
-        found = filter(None, map(self.get, self._ids_of(key)))
+    def newest_first(self) -> list[Record[M]]:
+        """Return the records without those below."""
+        return self._by_age[::-1]
+
+    def with_key(self, name: str, key: str) -> list[Record[M]]:
+        """Return the records whose document has this key in the index of this name."""
+        key_of = self._keys[name]
+        found = filter(None, map(self.get, self._ids_of(name, key)))
         # The ids below a draft may be those of records that it changes.
-        return [record for record in found if self._key(record.doc) == key]
+        return [record for record in found if key_of(record.doc) == key]
 
     def put(self, item: ParsedRow[M]) -> None:
         """Take the row unless a newer version of its record is here."""
@@ -116,14 +122,31 @@ class Records(Generic[M]):
             return self._below._entry(record_id)
         return entry
 
-    def _ids_of(self, key: str) -> set[str]:
-        below = self._below._ids_of(key) if self._below is not None else set()
-        return below | self._ids.get(key, set())
+    def _ids_of(self, name: str, key: str) -> set[str]:
+        below = self._below._ids_of(name, key) if self._below is not None else set()
+        return below | self._ids.get((name, key), set())
 
     def _index(self, older: Record[M] | None, record: Record[M] | None) -> None:
-        if self._key is None:
-            return
-        if older is not None and (ids := self._ids.get(self._key(older.doc))):
-            ids.discard(older.id)
+        for name, key_of in self._keys.items():
+            if older is not None and (ids := self._ids.get((name, key_of(older.doc)))):
+                ids.discard(older.id)
+                if not ids:
+                    del self._ids[name, key_of(older.doc)]
+            if record is not None:
+                self._ids.setdefault((name, key_of(record.doc)), set()).add(record.id)
+        if self._below is None:
+            self._order(older, record)
+
+    def _order(self, older: Record[M] | None, record: Record[M] | None) -> None:
+        if older is not None:
+            place = bisect_left(self._by_age, _age(older), key=_age)
+            if record is not None and _age(record) == _age(older):
+                self._by_age[place] = record
+                return
+            del self._by_age[place]
         if record is not None:
-            self._ids.setdefault(self._key(record.doc), set()).add(record.id)
+            insort(self._by_age, record, key=_age)
+
+
+def _age(record: Record[M]) -> tuple[datetime, str]:
+    return record.created_at, record.id

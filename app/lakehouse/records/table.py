@@ -13,7 +13,7 @@ from app.caller import Caller
 from app.errors import Conflict, Gone, InvalidBody, NotFound, VersionMismatch
 from app.lakehouse.records.log import RecordLog, Row, new_commit_id
 from app.lakehouse.records.shared_log import SharedLog
-from app.lakehouse.records.state import M, ParsedRow, Record, Records
+from app.lakehouse.records.state import Keys, M, ParsedRow, Record, Records
 from app.stored_json import stored_json
 
 if TYPE_CHECKING:
@@ -38,15 +38,15 @@ class RecordTable(Generic[M]):
         kind: str,
         model: type[M],
         namespace: str = "asgard",
-        key: Callable[[M], str] | None = None,
+        keys: Keys[M] | None = None,
     ) -> None:
-        """`key` is what `Records.with_key` finds records by."""
+        """`keys` are the indexes of `with_key`."""
         self.kind = kind
         self._model = model
         self._log = SharedLog(
             catalog, RecordLog(namespace, kind), self._parse, self._apply, self._begin
         )
-        self._records = Records[M](key)
+        self._records = Records[M](keys)
         self._draft = self._records
         """The records as they are once the rows that were made before are committed."""
 
@@ -61,8 +61,16 @@ class RecordTable(Generic[M]):
 
     async def all(self) -> list[Record[M]]:
         """Return all records, oldest first."""
+        return (await self.newest_first())[::-1]
+
+    async def newest_first(self) -> list[Record[M]]:
         await self._log.refresh()
-        return sorted(self._records, key=lambda record: (record.created_at, record.id))
+        return self._records.newest_first()
+
+    async def with_key(self, name: str, key: str) -> list[Record[M]]:
+        """Return the records whose document has this key in the index of this name."""
+        await self._log.refresh()
+        return self._records.with_key(name, key)
 
     async def insert(
         self,

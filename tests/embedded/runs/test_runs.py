@@ -321,7 +321,7 @@ async def test_an_ended_run_moves_into_history_and_is_always_listed_once(harness
 
         await until(seen)
         again = await end_of(service, "moving", subject_id="mover")
-        assert (await other.latest())["mover"].run_id == again.run_id
+        assert (await other.latest(["mover"]))["mover"].run_id == again.run_id
 
 
 async def test_the_newest_ended_runs_are_parsed_in_a_thread(harness, monkeypatch):

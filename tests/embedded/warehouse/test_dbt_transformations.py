@@ -55,7 +55,7 @@ async def test_a_transformation_is_built_and_described(harness: WarehouseHarness
     assert compiled is not None
     assert "iceberg" in compiled
     assert [run.run_id for run in runs] == [view.run_id]
-    listed = await harness.service.search(TransformationStatus.COMPLETED)
+    listed, _ = await harness.service.search(TransformationStatus.COMPLETED, 0, 1000)
     assert view.transformation_id in {item.record.id for item in listed}
 
 

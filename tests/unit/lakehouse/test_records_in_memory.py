@@ -29,7 +29,7 @@ def parsed(
 
 @pytest.fixture
 def records() -> Records[Doc]:
-    found = Records[Doc](key=lambda doc: doc.table)
+    found = Records[Doc](keys={"table": lambda doc: doc.table})
     for item in (parsed("a", 1, "one"), parsed("b", 1, "two"), parsed("c", 1, "three")):
         found.put(item)
     return found
@@ -43,24 +43,28 @@ def test_an_older_version_changes_nothing(records: Records[Doc]) -> None:
     records.put(parsed("a", 3, "newer"))
     records.put(parsed("a", 2, "late"))
     assert records.version("a") == 3
-    assert [ids(records.with_key(key)) for key in ("one", "late", "newer")] == [[], [], ["a"]]
+    assert [ids(records.with_key("table", key)) for key in ("one", "late", "newer")] == [
+        [],
+        [],
+        ["a"],
+    ]
 
 
 def test_a_deleted_record_keeps_its_version(records: Records[Doc]) -> None:
     records.put(parsed("a", 2, None))
     assert (records.get("a"), records.version("a"), records.is_deleted("a")) == (None, 2, True)
     assert ids(records) == ["b", "c"]
-    assert records.with_key("one") == []
+    assert records.with_key("table", "one") == []
     records.put(parsed("a", 3, "one", created=1))
-    assert (records.is_deleted("a"), ids(records.with_key("one"))) == (False, ["a"])
+    assert (records.is_deleted("a"), ids(records.with_key("table", "one"))) == (False, ["a"])
 
 
 def test_a_version_that_cannot_be_read_leaves_the_older_one(records: Records[Doc]) -> None:
     records.put(parsed("a", 2, "unreadable", readable=False))
     assert records.version("a") == 2
-    assert ids(records.with_key("one")) == ["a"]
+    assert ids(records.with_key("table", "one")) == ["a"]
     records.put(parsed("a", 3, "another one", readable=False, created=1))
-    assert (records.get("a"), records.with_key("one")) == (None, [])
+    assert (records.get("a"), records.with_key("table", "one")) == (None, [])
 
 
 def test_a_draft_shows_its_changes_and_what_is_below(records: Records[Doc]) -> None:
@@ -70,14 +74,32 @@ def test_a_draft_shows_its_changes_and_what_is_below(records: Records[Doc]) -> N
     draft.put(parsed("d", 1, "one"))
     assert ids(draft) == ["a", "c", "d"]
     keys = ("one", "moved", "two", "three")
-    assert [ids(draft.with_key(key)) for key in keys] == [["d"], ["a"], [], ["c"]]
+    assert [ids(draft.with_key("table", key)) for key in keys] == [["d"], ["a"], [], ["c"]]
     assert (draft.version("a"), draft.version("c"), draft.is_deleted("b")) == (2, 1, True)
     # What is below does not change.
     assert ids(records) == ["a", "b", "c"]
-    assert [ids(records.with_key(key)) for key in keys] == [["a"], [], ["b"], ["c"]]
+    assert [ids(records.with_key("table", key)) for key in keys] == [["a"], [], ["b"], ["c"]]
     assert (records.version("a"), records.is_deleted("b")) == (1, False)
 
 
-def test_records_without_a_key_are_not_asked_for_one() -> None:
-    with pytest.raises(ValueError, match="no key"):
-        Records[Doc]().with_key("one")
+def test_records_come_newest_first(records: Records[Doc]) -> None:
+    changes = (
+        parsed("d", 1, "four", created=-1),
+        parsed("b", 2, "changed"),
+        parsed("a", 2, None),
+        parsed("e", 1, "five", created=5),
+        parsed("c", 2, None),
+        parsed("c", 3, "again", created=3),
+        parsed("d", 2, "unreadable", readable=False, created=-1),
+    )
+    for change in changes:
+        records.put(change)
+    assert [record.id for record in records.newest_first()] == ["e", "c", "b", "d"]
+    assert [record.doc.table for record in records.newest_first()] == [
+        "five",
+        "again",
+        "changed",
+        "four",
+    ]
+    records.clear()
+    assert records.newest_first() == []
