@@ -7,8 +7,9 @@ followed here, and no folder of another user is used.
 import errno
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 from pathlib import Path, PurePosixPath
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -53,12 +54,15 @@ def opened(root: Path, *parts: str) -> Iterator[int]:
         os.close(folder)
 
 
-def write_file(root: Path, name: str, text: str) -> None:
-    """Write the file whole or not at all, by rename, with mode 0600. `name` is below `root`."""
+def write_file(root: Path, name: str, text: str, before: float = inf) -> bool:
+    """Write the file whole or not at all, by rename, with mode 0600. `name` is below `root`. Return
+    False, and leave the file, if it has other text and was written at `before` or later."""
     *parents, last = PurePosixPath(name).parts
     with opened(root, *parents) as folder:
         if _holds(folder, last, text):
-            return
+            return True
+        if _written_at(folder, last) >= before:
+            return False
         temporary = f".{last}.{os.getpid()}.tmp"
         with suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=folder)
@@ -66,15 +70,35 @@ def write_file(root: Path, name: str, text: str) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         os.rename(temporary, last, src_dir_fd=folder, dst_dir_fd=folder)
+        return True
 
 
-def remove_files(root: Path, folder: str, suffix: str, kept: Collection[str]) -> None:
-    """Remove the files with this suffix below `folder`, except those that `kept` names."""
+def files_below(root: Path, folder: str, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Yield the names, below `root`, of the files below `folder` that end so."""
     with opened(root, folder) as top:
-        for below, _, files, descriptor in os.fwalk(".", dir_fd=top):
+        for below, _, files, _ in os.fwalk(".", dir_fd=top):
             for file in files:
-                if file.endswith(suffix) and str(PurePosixPath(folder, below, file)) not in kept:
-                    os.unlink(file, dir_fd=descriptor)
+                if file.endswith(suffixes):
+                    yield str(PurePosixPath(folder, below, file))
+
+
+def remove_file(root: Path, name: str, before: float) -> bool:
+    """Return False, and leave the file, if it was written at `before` or later."""
+    *parents, last = PurePosixPath(name).parts
+    with opened(root, *parents) as folder:
+        if _written_at(folder, last) >= before:
+            return False
+        with suppress(FileNotFoundError):
+            os.unlink(last, dir_fd=folder)
+        return True
+
+
+def _written_at(folder: int, name: str) -> float:
+    """Return the time in seconds since the epoch, and minus infinity for a missing file."""
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
+    except FileNotFoundError:
+        return -inf
 
 
 def _holds(folder: int, name: str, text: str) -> bool:

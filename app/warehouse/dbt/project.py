@@ -4,7 +4,8 @@ import asyncio
 import gzip
 import io
 import tarfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Set
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ from app.sql.model import TableName
 from app.warehouse.dbt import own_folder
 from app.warehouse.dbt import project_files as files
 from app.warehouse.dbt.profiles import ProjectTarget
+from app.warehouse.dbt.project_folder import CLOCK_STEP, ProjectFolder
 from app.warehouse.engine import ModelSpec
 
 Models = Callable[[], Awaitable[list[ModelSpec]]]
 
 MARK = ".asgard"
 RETRY_SECONDS = 5.0
+PAUSE = 4.0
+"""The pause after writing, in times that the writing took: changes gather in it."""
 REFUSALS = (InvalidRequest, InvalidBody, NotSupported)
 """Errors of one model that stay until the model changes."""
 log = structlog.get_logger(__name__)
@@ -52,6 +56,8 @@ class DbtProject:
         self._folder = project_dir
         self._profiles = profiles_dir
         self._sources: list[Models] = []
+        self._files = ProjectFolder(project_dir)
+        self._rendering = asyncio.Lock()
         self._changed = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
         self._texts: dict[tuple[str, frozenset[str]], str] = {}
@@ -79,8 +85,12 @@ class DbtProject:
             await asyncio.gather(self._writer, return_exceptions=True)
 
     async def write(self) -> None:
-        content = await self._content()
-        await asyncio.to_thread(self._write, content)
+        while True:
+            read_at = time.time()
+            content = await self._content()
+            if await asyncio.to_thread(self._write, content, read_at):
+                return
+            await asyncio.sleep(CLOCK_STEP)
 
     async def archive(self) -> bytes:
         """Return a `.tar.gz` without secrets: the profile names environment variables."""
@@ -97,8 +107,10 @@ class DbtProject:
         while True:
             await self._changed.wait()
             self._changed.clear()
+            started = time.monotonic()
             try:
                 await self.write()
+                await asyncio.sleep(PAUSE * (time.monotonic() - started))
             except (AsgardError, OSError) as error:
                 log.warning("dbt_project_not_written", error=str(error), folder=str(self._folder))
                 await self._try_again_later()
@@ -112,27 +124,31 @@ class DbtProject:
         await asyncio.sleep(RETRY_SECONDS)
 
     async def _content(self) -> dict[str, str]:
-        specs = [spec for models in self._sources for spec in await models()]
-        reads, left_out = await self._readable(specs)
-        models, refs = await self._model_texts(specs, reads, left_out)
-        self._log_once(left_out)
-        self._forget_former_sql({spec.sql for spec in specs})
-        sources = [
-            table
-            for name, tables in reads.items()
-            for table in tables
-            if table.schema != self._lake.gold_schema or table.name not in refs[name]
-        ]
-        # In a thread: callers decide the number and the length of the texts.
-        return await asyncio.to_thread(self._render, models, sources, left_out)
+        async with self._rendering:
+            specs = [spec for models in self._sources for spec in await models()]
+            reads, left_out = await self._readable(specs)
+            models, refs = await self._model_texts(specs, reads, left_out)
+            self._log_once(left_out)
+            # In threads: callers decide the number and the length of the texts.
+            return await asyncio.to_thread(self._render, specs, models, reads, refs, left_out)
 
     def _render(
         self,
-        models: list[files.ModelText],
-        sources: list[TableName],
+        specs: Sequence[ModelSpec],
+        models: Sequence[files.ModelText],
+        reads: Mapping[str, tuple[TableName, ...]],
+        refs: Mapping[str, Set[str]],
         left_out: Mapping[str, AsgardError],
     ) -> dict[str, str]:
         """Return the files of the project. Only those of changed models are rendered again."""
+        self._forget_former_sql({spec.sql for spec in specs})
+        gold = self._lake.gold_schema
+        sources = {
+            table
+            for name, tables in reads.items()
+            for table in tables
+            if table.schema != gold or table.name not in refs[name]
+        }
         database, previous = self._target.views_database, self._rendered
         self._rendered = {m: previous.get(m) or files.model_files(m, database) for m in models}
         project = {
@@ -146,48 +162,74 @@ class DbtProject:
         return project
 
     async def _readable(
-        self, specs: list[ModelSpec]
+        self, specs: Sequence[ModelSpec]
     ) -> tuple[dict[str, tuple[TableName, ...]], dict[str, AsgardError]]:
         """Return the tables that each model reads, and the models that are refused."""
-        reads: dict[str, tuple[TableName, ...]] = {}
-        left_out: dict[str, AsgardError] = {}
-        for spec in specs:
+        refused: dict[str, AsgardError] = {}
+        unread = await asyncio.to_thread(
+            lambda: {spec.sql for spec in specs if spec.sql not in self._reads}
+        )
+        for sql in unread:
             try:
-                reads[spec.name] = await self._tables(spec.sql)
+                self._reads[sql] = await self._tables(sql)
             except REFUSALS as refusal:
-                left_out[spec.name] = refusal
-        return reads, left_out
+                refused[sql] = refusal
+
+        def by_name() -> tuple[dict[str, tuple[TableName, ...]], dict[str, AsgardError]]:
+            reads = {spec.name: self._reads[spec.sql] for spec in specs if spec.sql not in refused}
+            return reads, {s.name: refused[s.sql] for s in specs if s.sql in refused}
+
+        return await asyncio.to_thread(by_name)
 
     async def _model_texts(
         self,
-        specs: list[ModelSpec],
+        specs: Sequence[ModelSpec],
         reads: dict[str, tuple[TableName, ...]],
         left_out: dict[str, AsgardError],
     ) -> tuple[list[files.ModelText], dict[str, set[str]]]:
         """Return the models and their refs. Refused ones are moved from `reads` to `left_out`, and
         the others are written again without refs to them."""
-        views = {spec.name for spec in specs if spec.materialization.is_view}
         while True:
-            # In a thread: callers decide how many models read one another.
-            refs = await asyncio.to_thread(files.allowed_refs, self._gold_names(reads), views)
-            models: list[files.ModelText] = []
-            for spec in sorted(specs, key=lambda spec: spec.name):
-                if spec.name not in reads:
-                    continue
+            refs = await asyncio.to_thread(self._refs, specs, reads)
+            missing = await asyncio.to_thread(self._untranslated, specs, refs)
+            refused: dict[str, AsgardError] = {}
+            for spec in missing:
+                key = spec.sql, frozenset(refs[spec.name])
                 try:
-                    text = await self._text(spec.sql, frozenset(refs[spec.name]))
+                    self._texts[key] = await self._text(*key)
                 except REFUSALS as refusal:
-                    left_out[spec.name] = refusal
-                else:
-                    models.append(files.ModelText(spec, text))
-            if len(models) == len(reads):
-                return models, refs
-            for name in left_out:
-                reads.pop(name, None)
+                    refused[spec.name] = refusal
+            if not refused:
+                return await asyncio.to_thread(self._models, specs, refs), refs
+            left_out |= refused
+            for name in refused:
+                del reads[name]
 
-    def _gold_names(self, reads: dict[str, tuple[TableName, ...]]) -> dict[str, list[str]]:
+    def _refs(
+        self, specs: Sequence[ModelSpec], reads: Mapping[str, tuple[TableName, ...]]
+    ) -> dict[str, set[str]]:
+        views = {spec.name for spec in specs if spec.materialization.is_view}
         gold = self._lake.gold_schema
-        return {n: [t.name for t in tables if t.schema == gold] for n, tables in reads.items()}
+        names = {n: [t.name for t in tables if t.schema == gold] for n, tables in reads.items()}
+        return files.allowed_refs(names, views)
+
+    def _untranslated(
+        self, specs: Sequence[ModelSpec], refs: Mapping[str, set[str]]
+    ) -> list[ModelSpec]:
+        return [
+            spec
+            for spec in specs
+            if spec.name in refs and (spec.sql, frozenset(refs[spec.name])) not in self._texts
+        ]
+
+    def _models(
+        self, specs: Sequence[ModelSpec], refs: Mapping[str, set[str]]
+    ) -> list[files.ModelText]:
+        return [
+            files.ModelText(spec, self._texts[spec.sql, frozenset(refs[spec.name])])
+            for spec in sorted(specs, key=lambda spec: spec.name)
+            if spec.name in refs
+        ]
 
     def _log_once(self, left_out: dict[str, AsgardError]) -> None:
         for name, refusal in left_out.items():
@@ -196,18 +238,12 @@ class DbtProject:
         self._left_out = set(left_out)
 
     async def _tables(self, sql: str) -> tuple[TableName, ...]:
-        if sql not in self._reads:
-            with self._remembered(sql, None):
-                self._reads[sql] = (await self._sql_guard.check_query(sql)).tables
-        return self._reads[sql]
+        with self._remembered(sql, None):
+            return (await self._sql_guard.check_query(sql)).tables
 
     async def _text(self, sql: str, refs: frozenset[str]) -> str:
-        if (sql, refs) not in self._texts:
-            with self._remembered(sql, refs):
-                self._texts[sql, refs] = await self._sql_guard.to_dbt_model(
-                    sql, set(refs), self._target.dialect
-                )
-        return self._texts[sql, refs]
+        with self._remembered(sql, refs):
+            return await self._sql_guard.to_dbt_model(sql, set(refs), self._target.dialect)
 
     def _forget_former_sql(self, current: Set[str]) -> None:
         self._reads = {sql: tables for sql, tables in self._reads.items() if sql in current}
@@ -246,14 +282,12 @@ class DbtProject:
                 f"DBT_PROFILES_DIR: {self._profiles}/profiles.yml is not valid YAML"
             ) from error
 
-    def _write(self, content: dict[str, str]) -> None:
+    def _write(self, content: Mapping[str, str], read_at: float) -> bool:
         # Other gateways may write to the same directory.
         with locked(self._folder / MARK):
-            for name, text in content.items():
-                own_folder.write_file(self._folder, name, text)
-            for suffix in (".sql", ".yml"):
-                own_folder.remove_files(self._folder, "models", suffix, content)
+            is_current = self._files.update(content, read_at)
             own_folder.write_file(self._profiles, "profiles.yml", self._merged_profiles())
+        return is_current
 
     def _merged_profiles(self) -> str:
         """Return profiles.yml with our profile. Other profiles in it are left alone."""

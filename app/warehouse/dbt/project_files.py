@@ -78,8 +78,8 @@ def allowed_refs(reads: Mapping[str, Sequence[str]], views: set[str]) -> dict[st
     circle must be a `source()`, but never one to a view: views exist only as models.
     """
     refs: dict[str, set[str]] = {name: set() for name in reads}
-    reachable = _Reachable(reads)
     edges = [(a, b) for a in sorted(reads) for b in sorted(set(reads[a])) if b in reads and a != b]
+    reachable = _Reachable(sorted({name for edge in edges for name in edge}))
     for reader, read in sorted(edges, key=lambda edge: edge[1] not in views):
         if read in views or not reachable.leads(read, reader):
             refs[reader].add(read)
