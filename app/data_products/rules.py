@@ -60,19 +60,18 @@ def fingerprint(table: str, work: Mapping[str, Any]) -> str:
 
 def matching(records: Sequence[ProductRecord], criteria: ProductFilter) -> list[ProductRecord]:
     """Return the records that match, whatever their status."""
-    found = [record for record in records if _matches(record.doc, criteria)]
-    if criteria.search is None:
-        return found
-    text = criteria.search.casefold()
-    return [record for record in found if text in record.derive(_searched)]
-
-
-def _matches(doc: ProductDoc, criteria: ProductFilter) -> bool:
-    return (
-        criteria.owner in (None, doc.owner)
-        and criteria.data_product_type in (None, doc.data_product_type)
-        and (criteria.tag is None or criteria.tag in doc.tags)
-    )
+    found = list(records)
+    if criteria.owner is not None:
+        found = [record for record in found if record.doc.owner == criteria.owner]
+    if criteria.data_product_type is not None:
+        kind = criteria.data_product_type
+        found = [record for record in found if record.doc.data_product_type is kind]
+    if criteria.tag is not None:
+        found = [record for record in found if criteria.tag in record.doc.tags]
+    if criteria.search is not None:
+        text = criteria.search.casefold()
+        found = [record for record in found if text in record.derive(_searched)]
+    return found
 
 
 def _searched(record: ProductRecord) -> str:

@@ -6,10 +6,10 @@ Readers compare sets of data files, not snapshot chains: expiry, compaction and 
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ MOST_FILES = 100
 BATCH_ROWS = 1_000
 READERS_DONE_AFTER = 900.0
 """Seconds after which no reader uses the files of a former snapshot."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TABLE_PROPERTIES = {
     # A lost race must be checked again by us, not repeated blindly by pyiceberg.
     "commit.retry.num-retries": "0",
@@ -379,9 +380,25 @@ def _read_file(io: "FileIO", path: str) -> list[Row]:
     with io.new_input(path).open() as source:
         # In batches, because other threads wait while one becomes objects.
         for batch in pq.ParquetFile(source).iter_batches(batch_size=BATCH_ROWS):
-            rows += map(_row, batch.to_pylist())
+            rows += _rows(batch)
     return rows
 
 
-def _row(values: dict[str, Any]) -> Row:
-    return Row(**{name: values.pop(name) for name in COLUMNS}, extra=values)
+def _rows(batch: "pa.RecordBatch") -> Iterator[Row]:
+    columns = {name: _values(batch.column(name)) for name in batch.schema.names}
+    known = [columns.pop(name) for name in COLUMNS]
+    extra = [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ] or [{} for _ in range(batch.num_rows)]
+    return map(Row, *known, extra)
+
+
+def _values(column: "pa.Array") -> list[Any]:
+    """Return the same values as `to_pylist`, which takes 7 µs for each time with a zone."""
+    import pyarrow as pa
+
+    if not pa.types.is_timestamp(column.type):
+        values: list[Any] = column.to_pylist()
+        return values
+    microseconds = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64()).to_pylist()
+    return [None if at is None else EPOCH + timedelta(microseconds=at) for at in microseconds]
