@@ -1,8 +1,7 @@
 """Ended runs: the Iceberg table `asgard.runs`. Rows already read stay in memory."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -10,7 +9,8 @@ from pydantic import ValidationError
 
 from app.lakehouse.records.log import RecordLog, Row, new_commit_id
 from app.lakehouse.records.shared_log import SharedLog
-from app.runs.model import Run, RunKind, RunState
+from app.runs.ended_runs import EndedRun, EndedRuns, PackedJson
+from app.runs.model import Run, RunState
 
 if TYPE_CHECKING:
     from app.lakehouse.catalog import Catalog
@@ -18,48 +18,9 @@ if TYPE_CHECKING:
 KIND = "runs"
 EXTRA = ("kind", "state", "target", "subject_id", "finished_at")
 SCHEMA_VERSION = 1
-CODEC = "zstd"
+MANY = 100
+"""Runs that are sorted instead of inserted one by one."""
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class PackedJson:
-    """A compressed JSON document. Runs stay in memory, and the SQL of one is up to 256 KiB."""
-
-    packed: bytes
-    size: int
-
-    @classmethod
-    def of(cls, document: str) -> "PackedJson":
-        import pyarrow as pa
-
-        encoded = document.encode()
-        return cls(pa.compress(encoded, codec=CODEC, asbytes=True), len(encoded))
-
-    def unpacked(self) -> bytes:
-        import pyarrow as pa
-
-        unpacked: bytes = pa.decompress(self.packed, self.size, codec=CODEC, asbytes=True)
-        return unpacked
-
-
-@dataclass(frozen=True, slots=True)
-class EndedRun:
-    """A run in memory: the fields that lists filter on, and the whole run as JSON."""
-
-    run_id: str
-    version: int
-    created_at: datetime
-    kind: RunKind
-    state: RunState
-    engine_state: str | None
-    target: str
-    subject_id: str | None
-    finished_at: datetime | None
-    document: PackedJson
-
-    def read(self) -> Run:
-        return Run.model_validate_json(self.document.unpacked())
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +36,7 @@ class RunHistory:
 
     def __init__(self, catalog: "Catalog", namespace: str = "asgard") -> None:
         self._log = SharedLog(catalog, RecordLog(namespace, KIND, EXTRA), self._parse, self._apply)
-        self._runs: dict[str, EndedRun] = {}
+        self.runs = EndedRuns()
         self._latest_of_subject: dict[str, EndedRun] = {}
         self._latest_success: dict[str, EndedRun] = {}
 
@@ -84,14 +45,11 @@ class RunHistory:
         await self._log.refresh()
 
     def get(self, run_id: str) -> Run | None:
-        ended = self._runs.get(run_id)
+        ended = self.runs.get(run_id)
         return ended.read() if ended else None
 
     def __contains__(self, run_id: str) -> bool:
-        return run_id in self._runs
-
-    def all(self) -> Iterable[EndedRun]:
-        return self._runs.values()
+        return run_id in self.runs
 
     @property
     def latest_of_subject(self) -> Mapping[str, EndedRun]:
@@ -107,28 +65,37 @@ class RunHistory:
         commit_id = new_commit_id()
 
         def rows(_: Sequence[Row]) -> Sequence[Row]:
-            return [_row(run, commit_id) for run in runs if run.run_id not in self._runs]
+            return [_row(run, commit_id) for run in runs if run.run_id not in self.runs]
 
         await self._log.write(commit_id, rows)
 
     def _parse(self, rows: Sequence[Row], reset: bool) -> list[ParsedRun]:
-        known = {} if reset else self._runs
-        unread = (row for row in rows if row.id not in known or known[row.id].version < row.version)
+        known = EndedRuns() if reset else self.runs
+        unread = (row for row in rows if known.version(row.id) < row.version)
         return [parsed for parsed in map(_parsed, unread) if parsed is not None]
 
     def _apply(self, parsed: Sequence[ParsedRun], reset: bool) -> None:
         if reset:
-            self._runs.clear()
+            self.runs.clear()
             self._latest_of_subject.clear()
             self._latest_success.clear()
+        newest: dict[str, ParsedRun] = {}
         for item in parsed:
-            previous = self._runs.get(item.ended.run_id)
-            if previous is None or previous.version < item.ended.version:
-                self._index(item)
+            run_id = item.ended.run_id
+            known = newest[run_id].ended.version if run_id in newest else self.runs.version(run_id)
+            if known < item.ended.version:
+                newest[run_id] = item
+        ended = [item.ended for item in newest.values()]
+        if len(ended) > MANY:
+            self.runs.put_all(ended)
+        else:
+            for run in ended:
+                self.runs.put(run)
+        for item in newest.values():
+            self._index(item)
 
     def _index(self, item: ParsedRun) -> None:
         ended = item.ended
-        self._runs[ended.run_id] = ended
         if ended.subject_id is not None:
             _keep_newest(self._latest_of_subject, ended.subject_id, ended)
         for name in item.outputs:

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from app.runs.archive import RunArchive
+from app.runs.ended_runs import position
 from app.runs.model import Run, RunKind, RunState
 from app.runs.owned_run import OwnedRun
-from app.runs.pages import position
 from app.runs.store import RunStore, StoredRun
 
 if TYPE_CHECKING:

@@ -2,16 +2,16 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable
+import heapq
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from app.errors import InvalidRequest
-from app.runs.history import EndedRun
+from app.runs.ended_runs import FIELDS, EndedRun, Position, position
 from app.runs.model import Run
-
-Position = tuple[datetime, str]
-
 
 AnyRun = Run | EndedRun
 
@@ -33,6 +33,19 @@ class RunFilter:
             and (self.condition is None or self.condition(run))
         )
 
+    def matching(self, runs: Sequence[EndedRun]) -> list[EndedRun]:
+        return [run for run in runs if self.matches(run)]
+
+    @property
+    def fields(self) -> dict[str, str]:
+        named = {name: getattr(self, name) for name in FIELDS}
+        return {name: value for name, value in named.items() if value is not None}
+
+    @property
+    def is_indexed(self) -> bool:
+        """Return whether `EndedRuns.having` returns just the runs that match."""
+        return self.condition is None and len(self.fields) <= 1
+
 
 @dataclass(frozen=True)
 class RunPage:
@@ -41,23 +54,50 @@ class RunPage:
     total_count: int
 
 
-def position(run: AnyRun) -> Position:
-    return run.created_at, run.run_id
+@dataclass(frozen=True)
+class FoundPage:
+    """A page whose ended runs are not parsed yet."""
+
+    runs: tuple[AnyRun, ...]
+    next_cursor: str | None
+    total_count: int
+
+    def read(self) -> RunPage:
+        runs = tuple(run.read() if isinstance(run, EndedRun) else run for run in self.runs)
+        return RunPage(runs, self.next_cursor, self.total_count)
 
 
-def page_of(runs: Iterable[AnyRun], cursor: str | None, limit: int, page: int = 1) -> RunPage:
-    """Return one page. `page` counts from the cursor, or from the newest run. Raises
+def page_of(
+    runs: Collection[AnyRun],
+    cursor: str | None,
+    limit: int,
+    page: int = 1,
+    *,
+    ended: Sequence[EndedRun] = (),
+    hidden: Iterable[Run] = (),
+) -> FoundPage:
+    """Return one page of both, newest first. `ended` is in order, oldest first, and does not count
+    the runs that are `hidden`. `page` counts from the cursor, or from the newest run. Raises
     `InvalidRequest` for a cursor that does not come from a page."""
     start = decode_cursor(cursor) if cursor is not None else None
-    ordered = sorted(runs, key=position, reverse=True)
-    remaining = [run for run in ordered if start is None or position(run) < start]
-    shown = remaining[(page - 1) * limit : page * limit]
-    more = len(remaining) > page * limit
-    return RunPage(
-        runs=tuple(run.read() if isinstance(run, EndedRun) else run for run in shown),
-        next_cursor=encode_cursor(position(shown[-1])) if more and shown else None,
-        total_count=len(ordered),
+    without = {run.run_id for run in hidden if _has(ended, run)}
+    end = len(ended) if start is None else bisect_left(ended, start, key=position)
+    older = (run for at in reversed(range(end)) if (run := ended[at]).run_id not in without)
+    newest_first = sorted(runs, key=position, reverse=True)
+    remaining = (run for run in newest_first if start is None or position(run) < start)
+    merged = heapq.merge(remaining, older, key=position, reverse=True)
+    found = tuple(islice(merged, (page - 1) * limit, page * limit + 1))
+    shown = found[:limit]
+    return FoundPage(
+        runs=shown,
+        next_cursor=encode_cursor(position(shown[-1])) if len(found) > limit and shown else None,
+        total_count=len(runs) + len(ended) - len(without),
     )
+
+
+def _has(ended: Sequence[EndedRun], run: Run) -> bool:
+    at = bisect_left(ended, position(run), key=position)
+    return at < len(ended) and ended[at].run_id == run.run_id
 
 
 def encode_cursor(at: Position) -> str:

@@ -10,10 +10,11 @@ from app.concurrency.backoff import retry_while_unreachable
 from app.concurrency.notify import RunNotifiers, wait_within
 from app.errors import NotFound
 from app.runs.archive import RunArchive
-from app.runs.history import EndedRun, RunHistory, outputs_of
+from app.runs.ended_runs import EndedRun, position
+from app.runs.history import RunHistory, outputs_of
 from app.runs.model import Run, RunEvent, RunState
 from app.runs.open_runs import OpenRuns
-from app.runs.pages import AnyRun, RunFilter, RunPage, page_of, position
+from app.runs.pages import AnyRun, RunFilter, RunPage, page_of
 from app.runs.store import RunStore
 
 RUN_ID = re.compile(r"^[0-9a-f]{12,64}$")
@@ -87,15 +88,18 @@ class RunReader:
         self, run_filter: RunFilter, cursor: str | None, limit: int, page: int
     ) -> RunPage:
         """Return a page of runs, newest first. Raises `InvalidRequest` for an unknown cursor."""
-        runs: dict[str, Run | EndedRun] = {}
-        runs.update(await self._list_open())
-        for ended in self._history.all():
-            listed = runs.get(ended.run_id)
-            if listed is None or listed.version < ended.version:
-                runs[ended.run_id] = ended
-        matches = [run for run in runs.values() if run_filter.matches(run)]
+        ended = self._history.runs
+        open_runs = await self._list_open()
+        # Ended meanwhile, if history has a newer version.
+        current = [run for run in open_runs.values() if ended.version(run.run_id) <= run.version]
+        matches = [run for run in current if run_filter.matches(run)]
+        found = ended.having(run_filter.fields)
+        if not run_filter.is_indexed:
+            found = await asyncio.to_thread(run_filter.matching, list(found))
+        # At once, since `found` may change.
+        shown = page_of(matches, cursor, limit, page, ended=found, hidden=current)
         # In a thread: each run on the page is parsed, and may list a thousand streams.
-        return await asyncio.to_thread(page_of, matches, cursor, limit, page)
+        return await asyncio.to_thread(shown.read)
 
     async def newest(self, subject_ids: Collection[str]) -> dict[str, AnyRun]:
         """Return the newest run of each subject, open or ended, without parsing those that have

@@ -235,8 +235,7 @@ class RecordTable(Generic[M]):
     def _apply(self, parsed: Sequence[ParsedRow[M]], reset: bool) -> None:
         if reset:
             self._records.clear()
-        for item in parsed:
-            self._records.put(item)
+        self._records.put_all(parsed)
 
 
 def _with_doc(row: Row, doc: M) -> Record[M]:

@@ -10,8 +10,8 @@ import pytest
 from app.errors import EngineFailed, EngineUnreachable, NotFound, TooManyRequests
 from app.failure import FailureCause
 from app.idempotency import IdempotencyKey
+from app.runs.ended_runs import EndedRun
 from app.runs.handler import RunControl, RunResult
-from app.runs.history import EndedRun
 from app.runs.model import Run, RunState
 from app.runs.reader import RunEnd
 from app.runs.store import open_key

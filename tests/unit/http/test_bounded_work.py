@@ -18,10 +18,11 @@ from app.lakehouse.tables import Column
 from app.lakehouse.types import iceberg_type
 from app.redaction import MOST_FORMS, Scope
 from app.runs.archive import RunArchive
-from app.runs.history import EndedRun, PackedJson, _parsed, _row
+from app.runs.ended_runs import EndedRun, PackedJson
+from app.runs.history import _parsed, _row
 from app.runs.model import Run, RunInput, RunKind, RunState
 from app.runs.pages import RunFilter, page_of
-from app.runs.reader import _newest
+from app.runs.reader import _read
 from app.runs.store import StoredRun
 from app.warehouse import dependents
 from app.warehouse.dbt.project_files import allowed_refs
@@ -103,7 +104,7 @@ def test_many_paths_are_traced_to_many_streams() -> None:
 def test_the_newest_run_of_many_paths_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = an_ended_run(a_run(1, "ingestion/1", [], ["bronze/a"]))
     reads = reads_of_runs(monkeypatch)
-    newest = _newest({f"bronze/{number}": ended for number in range(1000)}, [], None)
+    newest = _read({f"bronze/{number}": ended for number in range(1000)})
     assert len(newest) == 1000
     assert len(reads) == 1
 
@@ -117,7 +118,7 @@ def test_a_filtered_list_reads_only_the_runs_that_it_shows(monkeypatch: pytest.M
     ]
     reads = reads_of_runs(monkeypatch)
     only = RunFilter(condition=lambda run: SparkState.of(run) is SparkState.SUBMISSION_FAILED)
-    page = page_of([run for run in runs if only.matches(run)], None, 20)
+    page = page_of([], None, 20, ended=only.matching(runs)).read()
     assert page.total_count == 500
     assert {run.engine_state for run in page.runs} == {SparkState.SUBMISSION_FAILED}
     assert len(reads) == 20

@@ -103,3 +103,21 @@ def test_records_come_newest_first(records: Records[Doc]) -> None:
     ]
     records.clear()
     assert records.newest_first() == []
+
+
+@pytest.mark.parametrize("many", [0, 1000])
+def test_a_batch_gives_the_same_as_its_rows(monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+    rows = [
+        parsed(id_, version, table, readable=readable, created=created)
+        for version, created in ((1, 3), (2, 3), (3, 1))
+        for id_, table, readable in (("a", "x", True), ("b", None, True), ("c", "y", version < 2))
+    ]
+    monkeypatch.setattr("app.lakehouse.records.state.MANY", many)
+    one_by_one, at_once = Records[Doc](), Records[Doc]()
+    for row in rows:
+        one_by_one.put(row)
+    at_once.put_all(rows)
+    assert at_once.newest_first() == one_by_one.newest_first()
+    assert ids(at_once) == ["a"]
+    at_once.put_all([parsed("d", 1, "z", created=-1), parsed("a", 4, None)])
+    assert [record.id for record in at_once.newest_first()] == ["d"]

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import InvalidRequest
+from app.runs.ended_runs import position
 from app.runs.model import Run, RunKind
-from app.runs.pages import decode_cursor, encode_cursor, page_of, position
+from app.runs.pages import decode_cursor, encode_cursor, page_of
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 run_ids = st.text("0123456789abcdef", min_size=12, max_size=32)
