@@ -4,12 +4,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from app.data_products.record import DataProductType, ProductDoc, ProductStatus
 from app.errors import Conflict, InvalidRequest, VersionMismatch
 from app.lakehouse.records.state import Record, Records
-from app.warehouse.definitions import TABLE
+from app.warehouse.definitions import TABLE, DefinedModel
 from app.warehouse.engine import ExtraColumn, Materialization, ModelSpec
 
 ProductRecord = Record[ProductDoc]
@@ -31,8 +32,11 @@ class ProductFilter:
     """Text to find in the name, the description or a tag, ignoring case."""
 
 
-def recorded_model(record: ProductRecord) -> ModelSpec:
-    return model_spec(record, record.doc.guarded_sql)
+def defined_model(record: ProductRecord) -> DefinedModel:
+    doc = record.doc
+    version = (record.id, record.version)
+    spec = partial(model_spec, record, doc.guarded_sql)
+    return DefinedModel(doc.table_name, doc.guarded_sql, False, version, spec)
 
 
 def model_spec(record: ProductRecord, guarded_sql: str) -> ModelSpec:

@@ -15,10 +15,10 @@ from app.data_products.record import BuildAge, ProductDoc, ProductStatus
 from app.data_products.rules import (
     ProductFilter,
     ProductRecord,
+    defined_model,
     fingerprint,
     matching,
     model_spec,
-    recorded_model,
     refuse_added_columns,
     refuse_same_table,
     refuse_version,
@@ -36,8 +36,8 @@ from app.runs.service import RunService
 from app.runs.submission import RunRequest, Submission
 from app.sql.client import SqlGuardClient
 from app.sql.model import GuardedQuery
-from app.warehouse.definitions import NAME, delete_with_table, refuse_deleting
-from app.warehouse.engine import ModelSpec, Preview, SqlEngine
+from app.warehouse.definitions import NAME, DefinedModel, delete_with_table, refuse_deleting
+from app.warehouse.engine import Preview, SqlEngine
 
 
 @dataclass(frozen=True)
@@ -275,10 +275,10 @@ class DataProductService:
         """Return the id of the data product with this id or name, as `names.id_of` does."""
         return await id_of(reference, "data product", lambda: self._named(reference))
 
-    async def models(self) -> list[ModelSpec]:
+    async def models(self) -> list[DefinedModel]:
         """Return every product as a model of the generated dbt project."""
         records = await self._records.all()
-        return await asyncio.to_thread(lambda: [r.derive(recorded_model) for r in records])
+        return await asyncio.to_thread(lambda: [defined_model(record) for record in records])
 
     async def _check_query(self, sql: str) -> GuardedQuery:
         guarded = await self._sql_guard.check_query(sql)

@@ -36,7 +36,7 @@ from app.runs.submission import RunRequest, Submission
 from app.sql.client import SqlGuardClient
 from app.warehouse.checks import check_key
 from app.warehouse.dbt.project import DbtProject
-from app.warehouse.definitions import NAME, TABLE, delete_with_table, refuse_deleting
+from app.warehouse.definitions import NAME, TABLE, DefinedModel, delete_with_table, refuse_deleting
 from app.warehouse.engine import ModelSpec, SqlEngine
 
 RUNS_SHOWN = 20
@@ -186,10 +186,10 @@ class DbtService:
         """Return the id of the transformation with this id or name, as `names.id_of` does."""
         return await id_of(reference, "transformation", lambda: self._named(reference))
 
-    async def models(self) -> list[ModelSpec]:
+    async def models(self) -> list[DefinedModel]:
         """Return every transformation as a model of the generated dbt project."""
         records = await self._records.all()
-        return await asyncio.to_thread(lambda: [r.derive(_recorded_model) for r in records])
+        return await asyncio.to_thread(lambda: [_defined_model(record) for record in records])
 
     @property
     def catalog_name(self) -> str:
@@ -303,8 +303,11 @@ class DbtService:
             return None
 
 
-def _recorded_model(record: TransformationRecord) -> ModelSpec:
-    return record.doc.model()
+def _defined_model(record: TransformationRecord) -> DefinedModel:
+    doc = record.doc
+    version = (record.id, record.version)
+    is_view = doc.materialization.is_view
+    return DefinedModel(doc.table_name, doc.guarded_sql, is_view, version, doc.model)
 
 
 def _invalid(error: AsgardError) -> Validation:

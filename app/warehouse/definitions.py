@@ -1,8 +1,9 @@
 """Definitions of tables: what transformations and data products have in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from app.caller import Caller
@@ -12,6 +13,7 @@ from app.frozen import Frozen
 from app.lakehouse.records.state import Record
 from app.lakehouse.records.table import RecordTable
 from app.runs.model import Run
+from app.warehouse.engine import ModelSpec
 
 
 class Definition(Frozen, ABC):
@@ -23,6 +25,18 @@ class Definition(Frozen, ABC):
     @abstractmethod
     def table(self) -> str:
         """Return `schema.table`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DefinedModel:
+    """A model of the dbt project. Its `spec` takes much memory, so it is made where it is needed,
+    and changes only with `version`."""
+
+    name: str
+    sql: str
+    is_view: bool
+    version: Hashable
+    spec: Callable[[], ModelSpec] = field(compare=False)
 
 
 D = TypeVar("D", bound=Definition)

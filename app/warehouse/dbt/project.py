@@ -5,7 +5,7 @@ import gzip
 import io
 import tarfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,11 @@ from app.warehouse.dbt import own_folder
 from app.warehouse.dbt import project_files as files
 from app.warehouse.dbt.profiles import ProjectTarget
 from app.warehouse.dbt.project_folder import CLOCK_STEP, ProjectFolder
-from app.warehouse.engine import ModelSpec
+from app.warehouse.definitions import DefinedModel
 
-Models = Callable[[], Awaitable[list[ModelSpec]]]
+Models = Callable[[], Awaitable[list[DefinedModel]]]
+Text = tuple[DefinedModel, str]
+"""A model and the template of its SQL, in the dialect of the project's engine."""
 
 MARK = ".asgard"
 RETRY_SECONDS = 5.0
@@ -64,7 +66,7 @@ class DbtProject:
         self._reads: dict[str, tuple[TableName, ...]] = {}
         self._refused: dict[tuple[str, frozenset[str] | None], AsgardError] = {}
         self._left_out: set[str] = set()
-        self._rendered: dict[files.ModelText, dict[str, str]] = {}
+        self._rendered: dict[tuple[Hashable, str], dict[str, str]] = {}
 
     def follow(self, models: Models) -> None:
         """Add the models of a domain to the project."""
@@ -125,23 +127,23 @@ class DbtProject:
 
     async def _content(self) -> dict[str, str]:
         async with self._rendering:
-            specs = [spec for models in self._sources for spec in await models()]
-            reads, left_out = await self._readable(specs)
-            models, refs = await self._model_texts(specs, reads, left_out)
+            defined = [model for models in self._sources for model in await models()]
+            reads, left_out = await self._readable(defined)
+            models, refs = await self._model_texts(defined, reads, left_out)
             self._log_once(left_out)
             # In threads: callers decide the number and the length of the texts.
-            return await asyncio.to_thread(self._render, specs, models, reads, refs, left_out)
+            return await asyncio.to_thread(self._render, defined, models, reads, refs, left_out)
 
     def _render(
         self,
-        specs: Sequence[ModelSpec],
-        models: Sequence[files.ModelText],
+        defined: Sequence[DefinedModel],
+        models: Sequence[Text],
         reads: Mapping[str, tuple[TableName, ...]],
         refs: Mapping[str, Set[str]],
         left_out: Mapping[str, AsgardError],
     ) -> dict[str, str]:
         """Return the files of the project. Only those of changed models are rendered again."""
-        self._forget_former_sql({spec.sql for spec in specs})
+        self._forget_former_sql({model.sql for model in defined})
         gold = self._lake.gold_schema
         sources = {
             table
@@ -150,7 +152,11 @@ class DbtProject:
             if table.schema != gold or table.name not in refs[name]
         }
         database, previous = self._target.views_database, self._rendered
-        self._rendered = {m: previous.get(m) or files.model_files(m, database) for m in models}
+        self._rendered = {
+            (model.version, text): previous.get((model.version, text))
+            or files.model_files(files.ModelText(model.spec(), text), database)
+            for model, text in models
+        }
         project = {
             "dbt_project.yml": files.project_file(self._lake, self._target.settings),
             "README.md": self._target.readme + files.left_out_text(left_out),
@@ -162,12 +168,12 @@ class DbtProject:
         return project
 
     async def _readable(
-        self, specs: Sequence[ModelSpec]
+        self, defined: Sequence[DefinedModel]
     ) -> tuple[dict[str, tuple[TableName, ...]], dict[str, AsgardError]]:
         """Return the tables that each model reads, and the models that are refused."""
         refused: dict[str, AsgardError] = {}
         unread = await asyncio.to_thread(
-            lambda: {spec.sql for spec in specs if spec.sql not in self._reads}
+            lambda: {model.sql for model in defined if model.sql not in self._reads}
         )
         for sql in unread:
             try:
@@ -176,59 +182,59 @@ class DbtProject:
                 refused[sql] = refusal
 
         def by_name() -> tuple[dict[str, tuple[TableName, ...]], dict[str, AsgardError]]:
-            reads = {spec.name: self._reads[spec.sql] for spec in specs if spec.sql not in refused}
-            return reads, {s.name: refused[s.sql] for s in specs if s.sql in refused}
+            reads = {m.name: self._reads[m.sql] for m in defined if m.sql not in refused}
+            return reads, {m.name: refused[m.sql] for m in defined if m.sql in refused}
 
         return await asyncio.to_thread(by_name)
 
     async def _model_texts(
         self,
-        specs: Sequence[ModelSpec],
+        defined: Sequence[DefinedModel],
         reads: dict[str, tuple[TableName, ...]],
         left_out: dict[str, AsgardError],
-    ) -> tuple[list[files.ModelText], dict[str, set[str]]]:
+    ) -> tuple[list[Text], dict[str, set[str]]]:
         """Return the models and their refs. Refused ones are moved from `reads` to `left_out`, and
         the others are written again without refs to them."""
         while True:
-            refs = await asyncio.to_thread(self._refs, specs, reads)
-            missing = await asyncio.to_thread(self._untranslated, specs, refs)
+            refs = await asyncio.to_thread(self._refs, defined, reads)
+            missing = await asyncio.to_thread(self._untranslated, defined, refs)
             refused: dict[str, AsgardError] = {}
-            for spec in missing:
-                key = spec.sql, frozenset(refs[spec.name])
+            for model in missing:
+                key = model.sql, frozenset(refs[model.name])
                 try:
                     self._texts[key] = await self._text(*key)
                 except REFUSALS as refusal:
-                    refused[spec.name] = refusal
+                    refused[model.name] = refusal
             if not refused:
-                return await asyncio.to_thread(self._models, specs, refs), refs
+                return await asyncio.to_thread(self._texts_of, defined, refs), refs
             left_out |= refused
             for name in refused:
                 del reads[name]
 
     def _refs(
-        self, specs: Sequence[ModelSpec], reads: Mapping[str, tuple[TableName, ...]]
+        self, defined: Sequence[DefinedModel], reads: Mapping[str, tuple[TableName, ...]]
     ) -> dict[str, set[str]]:
-        views = {spec.name for spec in specs if spec.materialization.is_view}
+        views = {model.name for model in defined if model.is_view}
         gold = self._lake.gold_schema
         names = {n: [t.name for t in tables if t.schema == gold] for n, tables in reads.items()}
         return files.allowed_refs(names, views)
 
     def _untranslated(
-        self, specs: Sequence[ModelSpec], refs: Mapping[str, set[str]]
-    ) -> list[ModelSpec]:
+        self, defined: Sequence[DefinedModel], refs: Mapping[str, set[str]]
+    ) -> list[DefinedModel]:
         return [
-            spec
-            for spec in specs
-            if spec.name in refs and (spec.sql, frozenset(refs[spec.name])) not in self._texts
+            model
+            for model in defined
+            if model.name in refs and (model.sql, frozenset(refs[model.name])) not in self._texts
         ]
 
-    def _models(
-        self, specs: Sequence[ModelSpec], refs: Mapping[str, set[str]]
-    ) -> list[files.ModelText]:
+    def _texts_of(
+        self, defined: Sequence[DefinedModel], refs: Mapping[str, set[str]]
+    ) -> list[Text]:
         return [
-            files.ModelText(spec, self._texts[spec.sql, frozenset(refs[spec.name])])
-            for spec in sorted(specs, key=lambda spec: spec.name)
-            if spec.name in refs
+            (model, self._texts[model.sql, frozenset(refs[model.name])])
+            for model in sorted(defined, key=lambda model: model.name)
+            if model.name in refs
         ]
 
     def _log_once(self, left_out: dict[str, AsgardError]) -> None:

@@ -12,8 +12,10 @@ from app.failure import FailureCause
 from app.lakehouse.publish import publish
 from app.sql.quoting import quoted
 from app.warehouse.dbt.project import DbtProject
+from app.warehouse.definitions import DefinedModel
 from app.warehouse.engine import ExtraColumn, Materialization, ModelSpec
 from tests.dbt_command import dbt
+from tests.harnesses.dbt_models import defined
 from tests.harnesses.warehouse import WarehouseHarness, unique
 from tests.payloads import CANARY, JINJA, PAYLOADS
 
@@ -82,8 +84,8 @@ async def test_the_project_shows_dbt_every_text_and_has_it_read_none(
         profiles_dir=tmp_path,
     )
 
-    async def models() -> list[ModelSpec]:
-        return specs
+    async def models() -> list[DefinedModel]:
+        return list(map(defined, specs))
 
     project.follow(models)
     await project.open()

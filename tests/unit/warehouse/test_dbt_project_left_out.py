@@ -14,8 +14,10 @@ from app.lakehouse.connection import CatalogConnection, Lake, S3Connection
 from app.sql.client import SqlGuardClient
 from app.sql.model import SqlPolicy
 from app.warehouse.dbt.project import DbtProject
+from app.warehouse.definitions import DefinedModel
 from app.warehouse.duckdb.dbt_project import DuckDbTarget
 from app.warehouse.engine import ModelSpec
+from tests.harnesses.dbt_models import defined
 from tests.patience import until
 
 LAKE = Lake(
@@ -54,8 +56,11 @@ def project_of(guard: SqlGuardClient, folder: Path, models: dict[str, str]) -> D
         profiles_dir=folder,
     )
 
-    async def specs() -> list[ModelSpec]:
-        return [ModelSpec(schema_name="gold", name=name, sql=sql) for name, sql in models.items()]
+    async def specs() -> list[DefinedModel]:
+        return [
+            defined(ModelSpec(schema_name="gold", name=name, sql=sql))
+            for name, sql in models.items()
+        ]
 
     project.follow(specs)
     return project
