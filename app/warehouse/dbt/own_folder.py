@@ -54,23 +54,37 @@ def opened(root: Path, *parts: str) -> Iterator[int]:
         os.close(folder)
 
 
-def write_file(root: Path, name: str, text: str, before: float = inf) -> bool:
-    """Write the file whole or not at all, by rename, with mode 0600. `name` is below `root`. Return
-    False, and leave the file, if it has other text and was written at `before` or later."""
+def write_file(root: Path, name: str, text: str) -> None:
+    """Write the file whole or not at all, by rename, with mode 0600. `name` is below `root`."""
     *parents, last = PurePosixPath(name).parts
     with opened(root, *parents) as folder:
-        if _holds(folder, last, text):
-            return True
-        if _written_at(folder, last) >= before:
-            return False
-        temporary = f".{last}.{os.getpid()}.tmp"
-        with suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=folder)
-        descriptor = os.open(temporary, NEW_FILE, PRIVATE_FILE, dir_fd=folder)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.rename(temporary, last, src_dir_fd=folder, dst_dir_fd=folder)
+        write_in(folder, last, text)
+
+
+def write_in(folder: int, name: str, text: str, before: float = inf) -> bool:
+    """Write a file as `write_file` does. Return False, and leave the file, if it has other text and
+    was written at `before` or later."""
+    if _holds(folder, name, text):
         return True
+    if _written_at(folder, name) >= before:
+        return False
+    temporary = f".{name}.{os.getpid()}.tmp"
+    with suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=folder)
+    descriptor = os.open(temporary, NEW_FILE, PRIVATE_FILE, dir_fd=folder)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    return True
+
+
+def remove_in(folder: int, name: str, before: float) -> bool:
+    """Return False, and leave the file, if it was written at `before` or later."""
+    if _written_at(folder, name) >= before:
+        return False
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+    return True
 
 
 def files_below(root: Path, folder: str, suffixes: tuple[str, ...]) -> Iterator[str]:
@@ -80,17 +94,6 @@ def files_below(root: Path, folder: str, suffixes: tuple[str, ...]) -> Iterator[
             for file in files:
                 if file.endswith(suffixes):
                     yield str(PurePosixPath(folder, below, file))
-
-
-def remove_file(root: Path, name: str, before: float) -> bool:
-    """Return False, and leave the file, if it was written at `before` or later."""
-    *parents, last = PurePosixPath(name).parts
-    with opened(root, *parents) as folder:
-        if _written_at(folder, last) >= before:
-            return False
-        with suppress(FileNotFoundError):
-            os.unlink(last, dir_fd=folder)
-        return True
 
 
 def _written_at(folder: int, name: str) -> float:

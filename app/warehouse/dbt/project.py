@@ -23,10 +23,12 @@ from app.sql.model import TableName
 from app.warehouse.dbt import own_folder
 from app.warehouse.dbt import project_files as files
 from app.warehouse.dbt.profiles import ProjectTarget
-from app.warehouse.dbt.project_folder import CLOCK_STEP, ProjectFolder
+from app.warehouse.dbt.project_folder import CLOCK_STEP, ProjectFolder, Stopped
 from app.warehouse.definitions import DefinedModel
 
 Models = Callable[[], Awaitable[list[DefinedModel]]]
+Reading = tuple[str, frozenset[str]]
+"""The SQL of a model, and the models that it may `ref()`."""
 Text = tuple[DefinedModel, str]
 """A model and the template of its SQL, in the dialect of the project's engine."""
 
@@ -62,7 +64,7 @@ class DbtProject:
         self._rendering = asyncio.Lock()
         self._changed = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
-        self._texts: dict[tuple[str, frozenset[str]], str] = {}
+        self._texts: dict[Reading, str] = {}
         self._reads: dict[str, tuple[TableName, ...]] = {}
         self._refused: dict[tuple[str, frozenset[str] | None], AsgardError] = {}
         self._left_out: set[str] = set()
@@ -82,6 +84,7 @@ class DbtProject:
         self._writer = asyncio.create_task(self._keep_writing(), name="dbt project")
 
     async def close(self) -> None:
+        self._files.stop()
         if self._writer:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
@@ -113,6 +116,8 @@ class DbtProject:
             try:
                 await self.write()
                 await asyncio.sleep(PAUSE * (time.monotonic() - started))
+            except Stopped:
+                return
             except (AsgardError, OSError) as error:
                 log.warning("dbt_project_not_written", error=str(error), folder=str(self._folder))
                 await self._try_again_later()
@@ -199,12 +204,11 @@ class DbtProject:
             refs = await asyncio.to_thread(self._refs, defined, reads)
             missing = await asyncio.to_thread(self._untranslated, defined, refs)
             refused: dict[str, AsgardError] = {}
-            for model in missing:
-                key = model.sql, frozenset(refs[model.name])
+            for key, names in missing.items():
                 try:
                     self._texts[key] = await self._text(*key)
                 except REFUSALS as refusal:
-                    refused[model.name] = refusal
+                    refused |= dict.fromkeys(names, refusal)
             if not refused:
                 return await asyncio.to_thread(self._texts_of, defined, refs), refs
             left_out |= refused
@@ -221,12 +225,15 @@ class DbtProject:
 
     def _untranslated(
         self, defined: Sequence[DefinedModel], refs: Mapping[str, set[str]]
-    ) -> list[DefinedModel]:
-        return [
-            model
-            for model in defined
-            if model.name in refs and (model.sql, frozenset(refs[model.name])) not in self._texts
-        ]
+    ) -> dict[Reading, list[str]]:
+        """Return the SQL that has no text yet, with the names of its models."""
+        missing: dict[Reading, list[str]] = {}
+        for model in defined:
+            if model.name in refs:
+                key = model.sql, frozenset(refs[model.name])
+                if key not in self._texts:
+                    missing.setdefault(key, []).append(model.name)
+        return missing
 
     def _texts_of(
         self, defined: Sequence[DefinedModel], refs: Mapping[str, set[str]]

@@ -1,7 +1,10 @@
 """The files of the dbt project on disk, which other gateways may write, too."""
 
-from collections.abc import Mapping
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from threading import Event
 
 from app.warehouse.dbt import own_folder
 
@@ -9,6 +12,12 @@ MODELS = "models"
 SUFFIXES = (".sql", ".yml")
 CLOCK_STEP = 0.02
 """Seconds. The time of a file may be as much older than the clock says."""
+BREATH_EVERY, BREATH = 20, 0.005
+"""Files, and seconds of pause after them: other threads answer requests meanwhile."""
+
+
+class Stopped(Exception):
+    """The gateway stops before all files are written."""
 
 
 class ProjectFolder:
@@ -19,6 +28,11 @@ class ProjectFolder:
         self._folder = folder
         self._written: dict[str, str] = {}
         self._is_known = False
+        self._stopping = Event()
+
+    def stop(self) -> None:
+        """Make `update` raise `Stopped` from now on."""
+        self._stopping.set()
 
     def update(self, content: Mapping[str, str], read_at: float) -> bool:
         """Make the folder hold the content, as it was at `read_at`, in seconds since the epoch.
@@ -30,22 +44,41 @@ class ProjectFolder:
         self._is_known = False
         written = self._written if known else {}
         changed = {name: text for name, text in content.items() if written.get(name) != text}
-        newer = {
-            name
-            for name, text in changed.items()
-            if not own_folder.write_file(self._folder, name, text, before)
-        }
-        newer |= self._remove(content, before, known)
+        newer = self._each(
+            changed,
+            lambda folder, last, name: own_folder.write_in(folder, last, changed[name], before),
+        )
+        newer |= self._each(
+            self._gone(content, known),
+            lambda folder, last, _: own_folder.remove_in(folder, last, before),
+        )
         self._written = {name: text for name, text in content.items() if name not in newer}
         # A file that should be removed, but is newer, is found by comparing all files.
         self._is_known = newer <= content.keys()
         return not newer
 
-    def _remove(self, content: Mapping[str, str], before: float, known: bool) -> set[str]:
-        """Remove what is not in the content, and return what is too new for that."""
+    def _gone(self, content: Mapping[str, str], known: bool) -> set[str]:
         if known:
-            gone = self._written.keys() - content.keys()
-        else:
-            found = own_folder.files_below(self._folder, MODELS, SUFFIXES)
-            gone = set(found) - content.keys()
-        return {name for name in gone if not own_folder.remove_file(self._folder, name, before)}
+            return self._written.keys() - content.keys()
+        found = set(own_folder.files_below(self._folder, MODELS, SUFFIXES))
+        return found - content.keys()
+
+    def _each(self, names: Iterable[str], do: Callable[[int, str, str], bool]) -> set[str]:
+        """Call `do` with the folder, the last part and the whole of each name. Return the names for
+        which it returns False."""
+        refused: set[str] = set()
+        paths = sorted(map(PurePosixPath, names))
+        for parent, inside in groupby(paths, lambda path: path.parent):
+            with own_folder.opened(self._folder, *parent.parts) as folder:
+                for path in self._unhurried(inside):
+                    if not do(folder, path.name, str(path)):
+                        refused.add(str(path))
+        return refused
+
+    def _unhurried(self, paths: Iterable[PurePosixPath]) -> Iterator[PurePosixPath]:
+        for number, path in enumerate(paths, start=1):
+            if self._stopping.is_set():
+                raise Stopped
+            yield path
+            if number % BREATH_EVERY == 0:
+                time.sleep(BREATH)

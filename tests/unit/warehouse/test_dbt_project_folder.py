@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.warehouse.dbt.project_folder import ProjectFolder
+from app.warehouse.dbt.project_folder import ProjectFolder, Stopped
 
 A, B, NOTE = "models/gold/a.sql", "models/gold/b.sql", "README.md"
 OLD = time.time() - 60
@@ -78,3 +78,12 @@ def test_all_files_are_compared_after_a_failure(tmp_path: Path) -> None:
         files.update({A: "1", B: "1", "models/gold/c.sql": "1"}, time.time())
     assert files.update({A: "1", B: "1"}, time.time())
     assert texts(tmp_path) == {A: "1", B: "1"}
+
+
+def test_a_gateway_that_stops_does_not_wait_for_all_files(tmp_path: Path) -> None:
+    files = ProjectFolder(tmp_path)
+    assert files.update({A: "1"}, time.time())
+    files.stop()
+    with pytest.raises(Stopped):
+        files.update({A: "1", B: "1"}, time.time())
+    assert texts(tmp_path) == {A: "1"}

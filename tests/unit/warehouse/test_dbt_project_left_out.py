@@ -112,6 +112,17 @@ async def test_a_refused_model_is_asked_and_logged_once(guard: AskedGuard, tmp_p
     assert "dbt_project_not_written" not in {entry["event"] for entry in logged}
 
 
+async def test_models_with_the_same_sql_are_asked_once(guard: AskedGuard, tmp_path: Path) -> None:
+    same = {f"good_{number}": "SELECT 5 AS a" for number in range(9)}
+    same |= {f"bad_{number}": REFUSED["forbidden"] for number in range(9)}
+    project = project_of(guard, tmp_path, same)
+    asked = guard.asked
+    await project.write()
+    assert guard.asked == asked + 3
+    assert len(list((tmp_path / "models/gold").glob("*.sql"))) == 9
+    assert (tmp_path / "README.md").read_text().count("- `bad_") == 9
+
+
 async def test_former_sql_is_forgotten(guard: AskedGuard, tmp_path: Path) -> None:
     models = {**GOOD, **REFUSED}
     project = project_of(guard, tmp_path, models)
