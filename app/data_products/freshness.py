@@ -3,30 +3,30 @@ asks. While the catalog is unreachable, the last known builds count."""
 
 import asyncio
 import time
-from collections import Counter
 from functools import partial
 
 import structlog
 
-from app.data_products.record import BuildAge, UpdateFrequency
+from app.data_products.record import BuildTimes, UpdateFrequency
 from app.data_products.service import DataProductService
 from app.errors import AsgardError
 from app.runs.model import Run, RunKind
 from app.telemetry.metrics import Metrics
 
 EVERY = 30.0
-STATES = ("fresh", "stale", "never_built")
 log = structlog.get_logger()
 
 
 class FreshnessWatch:
     def __init__(self, products: DataProductService, metrics: Metrics) -> None:
         self._products = products
-        self._built: list[BuildAge] = []
+        self._built = BuildTimes()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        for state in STATES:
-            metrics.products.labels(state).set_function(partial(self._count, state))
+        gauges = metrics.products
+        gauges.labels("fresh").set_function(lambda: self._built.fresh(time.time()))
+        gauges.labels("stale").set_function(lambda: self._built.stale(time.time()))
+        gauges.labels("never_built").set_function(lambda: self._built.never_built)
         for frequency in UpdateFrequency:
             gauge = metrics.oldest_product.labels(frequency.value)
             gauge.set_function(partial(self._oldest, frequency))
@@ -47,7 +47,7 @@ class FreshnessWatch:
         while True:
             self._changed.clear()
             try:
-                self._built = await self._products.build_ages()
+                self._built = await self._products.build_times()
             except AsgardError as error:
                 log.warning("freshness_unavailable", error=error.detail)
             except Exception:
@@ -59,12 +59,5 @@ class FreshnessWatch:
             except TimeoutError:
                 continue
 
-    def _count(self, state: str) -> float:
-        now = time.time()
-        return Counter(built.freshness(now) for built in self._built)[state]
-
     def _oldest(self, frequency: UpdateFrequency) -> float:
-        now = time.time()
-        return max(
-            (built.age(now) for built in self._built if built.frequency is frequency), default=0.0
-        )
+        return self._built.oldest(frequency, time.time())

@@ -1,6 +1,9 @@
 """Defines the record of a data product and what follows from it alone."""
 
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, assert_never
 
@@ -42,20 +45,38 @@ _LIMITS = {
 
 
 @dataclass(frozen=True)
-class BuildAge:
-    """Records `at`, the time of a table's last successful build, in seconds since the epoch."""
+class BuildTimes:
+    """When the tables were last built, in seconds since the epoch, sorted by frequency and time."""
 
-    frequency: UpdateFrequency
-    at: float | None
+    never_built: int = 0
+    times: Mapping[UpdateFrequency, Sequence[float]] = field(default_factory=dict)
 
-    def age(self, now: float) -> float:
-        """Return the age in seconds, 0 before the first build."""
-        return 0.0 if self.at is None else max(0.0, now - self.at)
+    @classmethod
+    def of(cls, builds: Iterable[tuple[UpdateFrequency, datetime | None]]) -> "BuildTimes":
+        """Take the time of each table's last successful build, None before the first one."""
+        never_built = 0
+        times: dict[UpdateFrequency, list[float]] = {}
+        for frequency, at in builds:
+            if at is None:
+                never_built += 1
+            else:
+                times.setdefault(frequency, []).append(at.timestamp())
+        return cls(never_built, {frequency: sorted(found) for frequency, found in times.items()})
 
-    def freshness(self, now: float) -> str:
-        if self.at is None:
-            return "never_built"
-        return "stale" if self.age(now) > self.frequency.limit_seconds else "fresh"
+    def stale(self, now: float) -> int:
+        """Return how many tables are older than their frequency allows."""
+        return sum(
+            bisect_left(times, now - frequency.limit_seconds)
+            for frequency, times in self.times.items()
+        )
+
+    def fresh(self, now: float) -> int:
+        return sum(map(len, self.times.values())) - self.stale(now)
+
+    def oldest(self, frequency: UpdateFrequency, now: float) -> float:
+        """Return the age of the oldest table in seconds, 0 if there is none."""
+        times = self.times.get(frequency)
+        return max(0.0, now - times[0]) if times else 0.0
 
 
 class ProductStatus(StrEnum):

@@ -11,7 +11,7 @@ from app.caller import Caller
 from app.data_products.lineage import Lineage, ProductTable
 from app.data_products.metadata import with_stored_secrets
 from app.data_products.naming import table_name
-from app.data_products.record import BuildAge, ProductDoc, ProductStatus
+from app.data_products.record import BuildTimes, ProductDoc, ProductStatus
 from app.data_products.rules import (
     ProductFilter,
     ProductRecord,
@@ -249,18 +249,18 @@ class DataProductService:
         stale = age > record.doc.update_frequency.limit_seconds
         return Stats(record, table, "stale" if stale else "fresh", age)
 
-    async def build_ages(self) -> list[BuildAge]:
-        """Return the build age of every product by its runs, without reading tables."""
-        records = await self._records.all()
+    async def build_times(self) -> BuildTimes:
+        """Return when each product was built last, by its runs, without reading tables."""
+        records = await self._records.newest_first()
         builds = await self._builds(records)
-        ends = {id_: run.finished_at for id_, run in builds.items() if run.finished_at}
-        return [
-            BuildAge(
-                record.doc.update_frequency,
-                ends[record.id].timestamp() if record.id in ends else None,
+
+        def times() -> BuildTimes:
+            return BuildTimes.of(
+                (record.doc.update_frequency, run.finished_at if run else None)
+                for record, run in ((record, builds.get(record.id)) for record in records)
             )
-            for record in records
-        ]
+
+        return await asyncio.to_thread(times)
 
     async def preview(self, product_id: str, limit: int) -> tuple[ProductRecord, Preview]:
         record = await self._record(product_id)
@@ -320,12 +320,17 @@ class DataProductService:
     async def _builds(self, records: Sequence[ProductRecord]) -> dict[str, AnyRun]:
         """Return the newest run of each product that built its table, by the product's id. A run of
         a deleted product with the same table is not one of them."""
-        runs = await self._runs.newest_success({record.doc.table for record in records})
-        return {
-            record.id: run
-            for record in records
-            if (run := runs.get(record.doc.table)) and run.subject_id == record.id
-        }
+        tables = await asyncio.to_thread(lambda: [record.doc.table for record in records])
+        runs = await self._runs.newest_success(tables)
+
+        def of_products() -> dict[str, AnyRun]:
+            return {
+                record.id: run
+                for record in records
+                if (run := runs.get(record.doc.table)) and run.subject_id == record.id
+            }
+
+        return await asyncio.to_thread(of_products)
 
     async def _refuse_running(self, product_id: str) -> None:
         run = await self._runs.using(product_id)
