@@ -10,10 +10,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.processes.log_pipe import LogPipe
 from app.redaction import Scope
 from app.sandbox.policy import Sandbox
+
+if TYPE_CHECKING:
+    import psutil
 
 LAUNCH = Path(__file__).with_name("launch.py")
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
@@ -63,6 +67,7 @@ class ChildProcess:
         self.log_path = log.path if log else None
         self._log = log
         self._log_start = log_start
+        self._listed: psutil.Process | None = None
         self._watcher = asyncio.create_task(self._watch(), name=f"child {name}")
 
     @classmethod
@@ -141,7 +146,8 @@ class ChildProcess:
         if self._process.returncode is not None:
             return False
         try:
-            return psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
+            self._listed = self._listed or psutil.Process(self.pid)
+            return self._listed.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 
