@@ -7,6 +7,7 @@ followed here, and no folder of another user is used.
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from math import inf
@@ -66,7 +67,7 @@ def write_in(folder: int, name: str, text: str, before: float = inf) -> bool:
     was written at `before` or later."""
     if _holds(folder, name, text):
         return True
-    if _written_at(folder, name) >= before:
+    if _is_newer(folder, name, before):
         return False
     temporary = f".{name}.{os.getpid()}.tmp"
     with suppress(FileNotFoundError):
@@ -80,7 +81,7 @@ def write_in(folder: int, name: str, text: str, before: float = inf) -> bool:
 
 def remove_in(folder: int, name: str, before: float) -> bool:
     """Return False, and leave the file, if it was written at `before` or later."""
-    if _written_at(folder, name) >= before:
+    if _is_newer(folder, name, before):
         return False
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)
@@ -96,12 +97,14 @@ def files_below(root: Path, folder: str, suffixes: tuple[str, ...]) -> Iterator[
                     yield str(PurePosixPath(folder, below, file))
 
 
-def _written_at(folder: int, name: str) -> float:
-    """Return the time in seconds since the epoch, and minus infinity for a missing file."""
+def _is_newer(folder: int, name: str, before: float) -> bool:
+    """Return whether the file was written at `before` or later. A time in the future says nothing:
+    the clock was set back."""
     try:
-        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
+        written = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
     except FileNotFoundError:
-        return -inf
+        return False
+    return before <= written <= time.time()
 
 
 def _holds(folder: int, name: str, text: str) -> bool:

@@ -35,7 +35,9 @@ Text = tuple[DefinedModel, str]
 MARK = ".asgard"
 RETRY_SECONDS = 5.0
 PAUSE = 4.0
-"""The pause after writing, in times that the writing took: changes gather in it."""
+LONGEST_PAUSE = 30.0
+"""The pause after writing, in which changes gather: a multiple of the time that the writing took,
+and the maximum in seconds."""
 REFUSALS = (InvalidRequest, InvalidBody, NotSupported)
 """Errors of one model that stay until the model changes."""
 log = structlog.get_logger(__name__)
@@ -115,7 +117,8 @@ class DbtProject:
             started = time.monotonic()
             try:
                 await self.write()
-                await asyncio.sleep(PAUSE * (time.monotonic() - started))
+                took = time.monotonic() - started
+                await asyncio.sleep(min(PAUSE * took, LONGEST_PAUSE))
             except Stopped:
                 return
             except (AsgardError, OSError) as error:

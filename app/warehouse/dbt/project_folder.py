@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import groupby
 from pathlib import Path, PurePosixPath
 from threading import Event
 
@@ -67,18 +66,20 @@ class ProjectFolder:
         """Call `do` with the folder, the last part and the whole of each name. Return the names for
         which it returns False."""
         refused: set[str] = set()
-        paths = sorted(map(PurePosixPath, names))
-        for parent, inside in groupby(paths, lambda path: path.parent):
-            with own_folder.opened(self._folder, *parent.parts) as folder:
-                for path in self._unhurried(inside):
-                    if not do(folder, path.name, str(path)):
-                        refused.add(str(path))
+        inside: dict[str, list[str]] = {}
+        for name in names:
+            inside.setdefault(str(PurePosixPath(name).parent), []).append(name)
+        for parent, files in inside.items():
+            with own_folder.opened(self._folder, *PurePosixPath(parent).parts) as folder:
+                for name in self._unhurried(files):
+                    if not do(folder, PurePosixPath(name).name, name):
+                        refused.add(name)
         return refused
 
-    def _unhurried(self, paths: Iterable[PurePosixPath]) -> Iterator[PurePosixPath]:
-        for number, path in enumerate(paths, start=1):
+    def _unhurried(self, names: Iterable[str]) -> Iterator[str]:
+        for number, name in enumerate(names, start=1):
             if self._stopping.is_set():
                 raise Stopped
-            yield path
+            yield name
             if number % BREATH_EVERY == 0:
                 time.sleep(BREATH)

@@ -66,6 +66,18 @@ def test_what_another_gateway_wrote_since_is_not_overwritten(
     assert texts(tmp_path) == content
 
 
+@pytest.mark.parametrize("content", [{A: "2"}, {}])
+def test_a_file_of_the_future_is_written_and_removed(
+    tmp_path: Path, content: dict[str, str]
+) -> None:
+    """The clock was set back. To wait until it has caught up would take forever."""
+    files = ProjectFolder(tmp_path)
+    assert files.update({A: "1"}, time.time())
+    age(tmp_path, A, -3600)
+    assert files.update(content, time.time())
+    assert texts(tmp_path) == content
+
+
 def test_all_files_are_compared_after_a_failure(tmp_path: Path) -> None:
     files = ProjectFolder(tmp_path)
     assert files.update({A: "1", B: "1"}, time.time())
