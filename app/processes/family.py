@@ -32,10 +32,16 @@ def _descendants(pid: int) -> Iterator[int]:
         except psutil.NoSuchProcess:
             raise ProcessLookupError(pid) from None
         return
-    for child in _children(pid):
-        yield child
-        with contextlib.suppress(ProcessLookupError):
-            yield from _descendants(child)
+    # Not by recursion: a hostile child may fork to any depth.
+    seen = {pid}
+    unread = _children(pid)
+    while unread:
+        child = unread.pop()
+        if child not in seen:
+            seen.add(child)
+            yield child
+            with contextlib.suppress(ProcessLookupError):
+                unread += _children(child)
 
 
 def _children(pid: int) -> list[int]:

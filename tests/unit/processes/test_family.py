@@ -43,3 +43,9 @@ def test_a_family_has_descendants_of_every_thread_and_session(
             os.kill(pid, signal.SIGKILL)
         process.communicate()
     assert family(process.pid) == set()
+
+
+def test_a_deep_chain_of_processes_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sandboxed code may fork to any depth, and its memory still counts."""
+    monkeypatch.setattr(module, "_children", lambda pid: [pid + 1] if pid < 5000 else [])
+    assert set(module._descendants(1)) == set(range(2, 5001))
