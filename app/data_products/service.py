@@ -312,10 +312,9 @@ class DataProductService:
     ) -> Container[str]:
         """Return the ids of those whose newest run was cancelled, but which an earlier run built: a
         cancelled run changes nothing."""
-        cancelled = {id_ for id_, run in newest.items() if run.state is RunState.CANCELLED}
-        if not cancelled:
-            return ()
-        return await self._builds([record for record in records if record.id in cancelled])
+        ids = {id_ for id_, run in newest.items() if run.state is RunState.CANCELLED}
+        cancelled = [record for record in records if record.id in ids] if ids else []
+        return await self._builds(cancelled) if cancelled else ()
 
     async def _builds(self, records: Sequence[ProductRecord]) -> dict[str, AnyRun]:
         """Return the newest run of each product that built its table, by the product's id. A run of

@@ -9,6 +9,7 @@ from app.runs.model import Run, RunKind, RunState
 
 CODEC = "zstd"
 FIELDS = ("kind", "state", "target", "subject_id")
+MOST_INSERTIONS = 10
 Position = tuple[datetime, str]
 
 
@@ -85,7 +86,12 @@ class EndedRuns:
             insort(runs, run, key=position)
 
     def put_all(self, runs: Sequence[EndedRun]) -> None:
-        """Put many runs with different ids: sorting is faster than many insertions."""
+        """Put runs with different ids. Where they are many for what is here, sorting is faster than
+        insertions."""
+        if len(runs) * MOST_INSERTIONS <= len(self._all):
+            for run in runs:
+                self.put(run)
+            return
         changed: dict[int, list[EndedRun]] = {}
         for run in runs:
             self._remove(run.run_id)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 KIND = "runs"
 EXTRA = ("kind", "state", "target", "subject_id", "finished_at")
 SCHEMA_VERSION = 1
-MANY = 100
-"""Runs that are sorted instead of inserted one by one."""
 log = structlog.get_logger()
 
 
@@ -86,11 +84,7 @@ class RunHistory:
             if known < item.ended.version:
                 newest[run_id] = item
         ended = [item.ended for item in newest.values()]
-        if len(ended) > MANY:
-            self.runs.put_all(ended)
-        else:
-            for run in ended:
-                self.runs.put(run)
+        self.runs.put_all(ended)
         for item in newest.values():
             self._index(item)
 

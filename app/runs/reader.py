@@ -186,7 +186,11 @@ async def _of_names(
 def _newest(
     ended: Mapping[str, EndedRun], open_runs: Sequence[tuple[str, Run]], names: Collection[str]
 ) -> dict[str, AnyRun]:
-    newest: dict[str, AnyRun] = {name: ended[name] for name in names if name in ended}
+    newest: dict[str, AnyRun] = {}
+    for name in names:
+        # Looked up once: the event loop may clear the index meanwhile.
+        if (latest := ended.get(name)) is not None:
+            newest[name] = latest
     wanted = frozenset(names) if open_runs else frozenset()
     for name, run in open_runs:
         current = newest.get(name)

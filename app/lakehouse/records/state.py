@@ -14,7 +14,7 @@ M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 Keys = Mapping[str, Callable[[M], str]]
 """The names of indexes, and what each finds a document by."""
-MANY = 100
+MOST_INSERTIONS = 10
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ class Records(Generic[M]):
         return [record for record in found if key_of(record.doc) == key]
 
     def put_all(self, items: Sequence[ParsedRow[M]]) -> None:
-        """Put many rows: sorting is faster than many insertions."""
-        if len(items) <= MANY:
+        """Put the rows. Where they are many for what is here, sorting is faster than insertions."""
+        if len(items) * MOST_INSERTIONS <= len(self._entries):
             for item in items:
                 self.put(item)
             return
