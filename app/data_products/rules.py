@@ -34,7 +34,7 @@ class ProductFilter:
 
 def defined_model(record: ProductRecord) -> DefinedModel:
     doc = record.doc
-    version = (record.id, record.version)
+    version = (record.id, record.created_at, record.version)
     spec = partial(model_spec, record, doc.guarded_sql)
     return DefinedModel(doc.table_name, doc.guarded_sql, False, version, spec)
 

@@ -305,7 +305,7 @@ class DbtService:
 
 def _defined_model(record: TransformationRecord) -> DefinedModel:
     doc = record.doc
-    version = (record.id, record.version)
+    version = (record.id, record.created_at, record.version)
     is_view = doc.materialization.is_view
     return DefinedModel(doc.table_name, doc.guarded_sql, is_view, version, doc.model)
 

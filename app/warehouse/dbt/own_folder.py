@@ -7,10 +7,8 @@ followed here, and no folder of another user is used.
 import errno
 import os
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from math import inf
 from pathlib import Path, PurePosixPath
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -62,13 +60,10 @@ def write_file(root: Path, name: str, text: str) -> None:
         write_in(folder, last, text)
 
 
-def write_in(folder: int, name: str, text: str, before: float = inf) -> bool:
-    """Write a file as `write_file` does. Return False, and leave the file, if it has other text and
-    was written at `before` or later."""
+def write_in(folder: int, name: str, text: str) -> None:
+    """Write a file as `write_file` does."""
     if _holds(folder, name, text):
-        return True
-    if _is_newer(folder, name, before):
-        return False
+        return
     temporary = f".{name}.{os.getpid()}.tmp"
     with suppress(FileNotFoundError):
         os.unlink(temporary, dir_fd=folder)
@@ -76,16 +71,6 @@ def write_in(folder: int, name: str, text: str, before: float = inf) -> bool:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    return True
-
-
-def remove_in(folder: int, name: str, before: float) -> bool:
-    """Return False, and leave the file, if it was written at `before` or later."""
-    if _is_newer(folder, name, before):
-        return False
-    with suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=folder)
-    return True
 
 
 def files_below(root: Path, folder: str, suffixes: tuple[str, ...]) -> Iterator[str]:
@@ -95,16 +80,6 @@ def files_below(root: Path, folder: str, suffixes: tuple[str, ...]) -> Iterator[
             for file in files:
                 if file.endswith(suffixes):
                     yield str(PurePosixPath(folder, below, file))
-
-
-def _is_newer(folder: int, name: str, before: float) -> bool:
-    """Return whether the file was written at `before` or later. A time in the future says nothing:
-    the clock was set back."""
-    try:
-        written = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
-    except FileNotFoundError:
-        return False
-    return before <= written <= time.time()
 
 
 def _holds(folder: int, name: str, text: str) -> bool:

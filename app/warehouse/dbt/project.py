@@ -15,7 +15,6 @@ import yaml
 
 from app.config import ConfigurationError
 from app.errors import AsgardError, InvalidBody, InvalidRequest, NotSupported
-from app.files import locked
 from app.lakehouse.connection import Lake
 from app.processes import WorkerTimeout
 from app.sql.client import SqlGuardClient
@@ -23,7 +22,7 @@ from app.sql.model import TableName
 from app.warehouse.dbt import own_folder
 from app.warehouse.dbt import project_files as files
 from app.warehouse.dbt.profiles import ProjectTarget
-from app.warehouse.dbt.project_folder import CLOCK_STEP, ProjectFolder, Stopped
+from app.warehouse.dbt.project_folder import ProjectFolder, Stopped
 from app.warehouse.definitions import DefinedModel
 
 Models = Callable[[], Awaitable[list[DefinedModel]]]
@@ -34,8 +33,7 @@ Text = tuple[DefinedModel, str]
 
 MARK = ".asgard"
 RETRY_SECONDS = 5.0
-PAUSE = 4.0
-LONGEST_PAUSE = 30.0
+PAUSE, LONGEST_PAUSE = 4.0, 30.0
 """The pause after writing, in which changes gather: a multiple of the time that the writing took,
 and the maximum in seconds."""
 REFUSALS = (InvalidRequest, InvalidBody, NotSupported)
@@ -93,11 +91,10 @@ class DbtProject:
 
     async def write(self) -> None:
         while True:
-            read_at = time.time()
+            generation = await asyncio.to_thread(self._files.generation)
             content = await self._content()
-            if await asyncio.to_thread(self._write, content, read_at):
+            if await asyncio.to_thread(self._write, content, generation):
                 return
-            await asyncio.sleep(CLOCK_STEP)
 
     async def archive(self) -> bytes:
         """Return a `.tar.gz` without secrets: the profile names environment variables."""
@@ -298,11 +295,14 @@ class DbtProject:
                 f"DBT_PROFILES_DIR: {self._profiles}/profiles.yml is not valid YAML"
             ) from error
 
-    def _write(self, content: Mapping[str, str], read_at: float) -> bool:
+    def _write(self, content: Mapping[str, str], generation: str) -> bool:
         # Other gateways may write to the same directory.
-        with locked(self._folder / MARK):
-            is_current = self._files.update(content, read_at)
+        lock = self._files.lock(self._folder / MARK)
+        try:
+            is_current = self._files.update(content, generation)
             own_folder.write_file(self._profiles, "profiles.yml", self._merged_profiles())
+        finally:
+            lock.close()
         return is_current
 
     def _merged_profiles(self) -> str:

@@ -1,18 +1,22 @@
 """The files of the dbt project on disk, which other gateways may write, too."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from threading import Event
 
+from app.files import FileLock
 from app.warehouse.dbt import own_folder
 
 MODELS = "models"
 SUFFIXES = (".sql", ".yml")
-CLOCK_STEP = 0.02
-"""Seconds. The time of a file may be as much older than the clock says."""
+GENERATION = ".generation"
+"""The file with the id of the last update. It changes before the first file of an update does."""
 BREATH_EVERY, BREATH = 20, 0.005
 """Files, and seconds of pause after them: other threads answer requests meanwhile."""
+LOCK_PAUSE = 0.2
 
 
 class Stopped(Exception):
@@ -20,41 +24,59 @@ class Stopped(Exception):
 
 
 class ProjectFolder:
-    """Writes and removes only what changed since this process last wrote it. The first time, it
-    compares every file, and removes models that it does not know."""
+    """Writes and removes only what changed since the last update, if that was this process's own.
+    Otherwise it compares every file, and removes models that it does not know."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._written: dict[str, str] = {}
-        self._is_known = False
+        self._own_generation: str | None = None
         self._stopping = Event()
 
     def stop(self) -> None:
         """Make `update` raise `Stopped` from now on."""
         self._stopping.set()
 
-    def update(self, content: Mapping[str, str], read_at: float) -> bool:
-        """Make the folder hold the content, as it was at `read_at`, in seconds since the epoch.
+    def lock(self, path: Path) -> FileLock:
+        """Wait for the file's lock, which another gateway may hold for long. Raises `Stopped`."""
+        lock = FileLock(path)
+        while not lock.try_exclusive():
+            try:
+                self._pause(LOCK_PAUSE)
+            except Stopped:
+                lock.close()
+                raise
+        return lock
 
-        Return False if another gateway has written one of the files since then, so that the content
-        may be older than the file. The file then stays as it is, and the content is to be read
-        again. If this raises, the next call compares every file."""
-        before, known = read_at - CLOCK_STEP, self._is_known
-        self._is_known = False
+    def generation(self) -> str:
+        """Return the id of the last update, by whichever gateway."""
+        try:
+            return (self._folder / GENERATION).read_text("utf-8")
+        except FileNotFoundError:
+            return ""
+
+    def update(self, content: Mapping[str, str], generation: str) -> bool:
+        """Make the folder hold the content. The caller holds its lock.
+
+        `generation` is that from before the content was read. Return False, and change nothing, if
+        there has been an update since: it may have written newer content. If this raises, the next
+        call compares every file."""
+        if self.generation() != generation:
+            return False
+        known, self._own_generation = self._own_generation == generation, None
         written = self._written if known else {}
         changed = {name: text for name, text in content.items() if written.get(name) != text}
-        newer = self._each(
-            changed,
-            lambda folder, last, name: own_folder.write_in(folder, last, changed[name], before),
-        )
-        newer |= self._each(
-            self._gone(content, known),
-            lambda folder, last, _: own_folder.remove_in(folder, last, before),
-        )
-        self._written = {name: text for name, text in content.items() if name not in newer}
-        # A file that should be removed, but is newer, is found by comparing all files.
-        self._is_known = newer <= content.keys()
-        return not newer
+        gone = self._gone(content, known)
+        if changed or gone:
+            generation = uuid.uuid4().hex
+            own_folder.write_file(self._folder, GENERATION, generation)
+        for folder, last, name in self._opened(changed):
+            own_folder.write_in(folder, last, changed[name])
+        for folder, last, _ in self._opened(gone):
+            with suppress(FileNotFoundError):
+                os.unlink(last, dir_fd=folder)
+        self._written, self._own_generation = dict(content), generation
+        return True
 
     def _gone(self, content: Mapping[str, str], known: bool) -> set[str]:
         if known:
@@ -62,24 +84,21 @@ class ProjectFolder:
         found = set(own_folder.files_below(self._folder, MODELS, SUFFIXES))
         return found - content.keys()
 
-    def _each(self, names: Iterable[str], do: Callable[[int, str, str], bool]) -> set[str]:
-        """Call `do` with the folder, the last part and the whole of each name. Return the names for
-        which it returns False."""
-        refused: set[str] = set()
+    def _opened(self, names: Iterable[str]) -> Iterator[tuple[int, str, str]]:
+        """Yield the folder, the last part and the whole of each name."""
         inside: dict[str, list[str]] = {}
         for name in names:
             inside.setdefault(str(PurePosixPath(name).parent), []).append(name)
         for parent, files in inside.items():
             with own_folder.opened(self._folder, *PurePosixPath(parent).parts) as folder:
                 for name in self._unhurried(files):
-                    if not do(folder, PurePosixPath(name).name, name):
-                        refused.add(name)
-        return refused
+                    yield folder, PurePosixPath(name).name, name
 
     def _unhurried(self, names: Iterable[str]) -> Iterator[str]:
         for number, name in enumerate(names, start=1):
-            if self._stopping.is_set():
-                raise Stopped
+            self._pause(BREATH if number % BREATH_EVERY == 0 else 0)
             yield name
-            if number % BREATH_EVERY == 0:
-                time.sleep(BREATH)
+
+    def _pause(self, seconds: float) -> None:
+        if self._stopping.wait(seconds) if seconds else self._stopping.is_set():
+            raise Stopped

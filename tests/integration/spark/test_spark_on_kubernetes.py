@@ -170,7 +170,8 @@ async def test_a_job_without_enough_memory_fails_with_a_hint_to_request_more(
     assert status["failure"]["cause"] == "out_of_memory"
     assert "executor_memory" in status["failure"]["hint"]
     once = ["SUBMITTED", "RUNNING", "FAILING", "FAILED"]
-    assert operator.written[f"sql-exec-{run_id}"] == once
+    log = (await client.get(f"/runs/{run_id}/logs")).text
+    assert operator.written[f"sql-exec-{run_id}"] == once, log[-5000:]
 
 
 async def test_a_suspended_application_continues_when_it_is_resumed(
