@@ -11,6 +11,9 @@ REASON = re.compile(r"^(?:[\d-]{10} [\d:,]{12} )?asgard: failed (.*)$", re.MULTI
 MEMORY = re.compile(
     r"OutOfMemoryError|OOMKilled|SparkOutOfMemoryError|GC overhead limit", re.IGNORECASE
 )
+JVM_MEMORY = re.compile(
+    r'^(?:Caused by: |Exception in thread ".*" )?java\.lang\.OutOfMemoryError\b', re.MULTILINE
+)
 EXECUTOR_KILLED = re.compile(r"exit code:? ?137|exited with code 137", re.IGNORECASE)
 """Spark calls that a "possible" lack of memory. If it is one, Kubernetes says OOMKilled."""
 UNREACHABLE = re.compile(
@@ -35,9 +38,12 @@ def failure_in(log: str) -> AsgardError | None:
     try:
         # The job's own line is the last one: a text of the data may look like one.
         report = json.loads(reasons[-1])
-        return translated(report["kind"], report["condition"] or "", report["message"])
+        error = translated(report["kind"], report["condition"] or "", report["message"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+    if error.cause is FailureCause.INTERNAL and JVM_MEMORY.search(log):
+        return out_of_memory()  # What fails next in such a JVM may not name the reason.
+    return error
 
 
 def out_of_memory() -> EngineFailed:

@@ -134,3 +134,38 @@ def test_a_traceback_has_a_bounded_length() -> None:
         traceback = job._traceback()
     assert len(traceback) < (job.MOST_NAMED + 1) * job.LONGEST
     assert "ValueError: xxx" in traceback
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "java.lang.OutOfMemoryError: Java heap space",
+        "Caused by: java.lang.OutOfMemoryError: Java heap space",
+        'Exception in thread "dispatcher-1" java.lang.OutOfMemoryError: Java heap space',
+    ],
+)
+def test_a_failure_without_a_reason_after_memory_ran_out_is_lack_of_memory(line: str) -> None:
+    """What fails next in a JVM without memory may be anything, and would fail again."""
+    report = job._failure(Py4JJavaError(Throwable("Futures timed out after [10 seconds]")))
+    without = spark_errors.failure_in(f"INFO x\n{report}\n")
+    assert without is not None
+    assert without.cause is FailureCause.INTERNAL
+    error = spark_errors.failure_in(f"INFO x\n{line}\n\tat y\n{report}\n")
+    assert error is not None
+    assert error.cause is FailureCause.OUT_OF_MEMORY
+
+
+def test_a_failure_with_a_reason_keeps_it_after_memory_ran_out() -> None:
+    reason = Throwable("[TABLE_OR_VIEW_NOT_FOUND] The table or view `silver`.`t` cannot be found.")
+    error = spark_errors.failure_in(
+        "java.lang.OutOfMemoryError: Java heap space\n" + job._failure(Py4JJavaError(reason))
+    )
+    assert error is not None
+    assert error.cause is not FailureCause.OUT_OF_MEMORY
+
+
+def test_a_text_of_the_data_is_no_sign_of_lack_of_memory() -> None:
+    report = job._failure(Py4JJavaError(Throwable("Futures timed out")))
+    error = spark_errors.failure_in(f"INFO row: 'java.lang.OutOfMemoryError'\n{report}\n")
+    assert error is not None
+    assert error.cause is FailureCause.INTERNAL
