@@ -44,7 +44,7 @@ class AirbyteClient:
         self.sent_secrets = sent_secrets or SentSecrets()
         base = str(settings.airbyte_base_url).rstrip("/")
         self.base_url = base
-        self._shown_url = re.sub(r"//[^/@]*@", "//", base)
+        self._shown_url = re.sub(r"//[^/?#]*@", "//", base)
         """The address for messages, without the password that some people put into it."""
         self.identity = identity_of(settings)
         self._config_url = base.replace("/api/public/v1", "/api/v1")
