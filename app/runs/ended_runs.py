@@ -1,15 +1,14 @@
 """Ended runs in memory: by id, and in their order by each field that lists filter on."""
 
-from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from app.ordered import insert_all, remove
 from app.runs.model import Run, RunKind, RunState
 
 CODEC = "zstd"
 FIELDS = ("kind", "state", "target", "subject_id")
-MOST_INSERTIONS = 10
 Position = tuple[datetime, str]
 
 
@@ -79,41 +78,23 @@ class EndedRuns:
             return self._all
         return min((self._by_field.get(field, []) for field in fields.items()), key=len)
 
-    def put(self, run: EndedRun) -> None:
-        self._remove(run.run_id)
-        self._by_id[run.run_id] = run
-        for runs in self._lists(run):
-            insort(runs, run, key=position)
-
     def put_all(self, runs: Sequence[EndedRun]) -> None:
-        """Put runs with different ids. Where they are many for what is here, sorting is faster than
-        insertions."""
-        if len(runs) * MOST_INSERTIONS <= len(self._all):
-            for run in runs:
-                self.put(run)
-            return
-        changed: dict[int, list[EndedRun]] = {}
+        """Put runs with different ids."""
+        added: dict[int, tuple[list[EndedRun], list[EndedRun]]] = {}
         for run in runs:
-            self._remove(run.run_id)
-        for run in runs:
+            if (older := self._by_id.get(run.run_id)) is not None:
+                for listed in self._lists(older):
+                    remove(listed, older, position)
             self._by_id[run.run_id] = run
             for listed in self._lists(run):
-                listed.append(run)
-                changed[id(listed)] = listed
-        for listed in changed.values():
-            listed.sort(key=position)
+                added.setdefault(id(listed), (listed, []))[1].append(run)
+        for listed, new in added.values():
+            insert_all(listed, new, position)
 
     def clear(self) -> None:
         self._by_id.clear()
         self._all.clear()
         self._by_field.clear()
-
-    def _remove(self, run_id: str) -> None:
-        older = self._by_id.pop(run_id, None)
-        if older is None:
-            return
-        for runs in self._lists(older):
-            del runs[bisect_left(runs, position(older), key=position)]
 
     def _lists(self, run: EndedRun) -> list[list[EndedRun]]:
         values = ((field, getattr(run, field)) for field in FIELDS)

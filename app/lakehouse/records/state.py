@@ -1,6 +1,5 @@
 """The records of a table in memory, and a draft of them for each commit."""
 
-from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,12 +8,12 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from app.lakehouse.records.log import Row
+from app.ordered import insert_all, remove
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 Keys = Mapping[str, Callable[[M], str]]
 """The names of indexes, and what each finds a document by."""
-MOST_INSERTIONS = 10
 
 
 @dataclass(frozen=True)
@@ -103,21 +102,21 @@ class Records(Generic[M]):
         # The ids below a draft may be those of records that it changes.
         return [record for record in found if key_of(record.doc) == key]
 
-    def put_all(self, items: Sequence[ParsedRow[M]]) -> None:
-        """Put the rows. Where they are many for what is here, sorting is faster than insertions."""
-        if len(items) * MOST_INSERTIONS <= len(self._entries):
-            for item in items:
-                self.put(item)
-            return
-        for item in items:
-            self._put(item)
-        self._by_age = sorted(self, key=_age)
-
     def put(self, item: ParsedRow[M]) -> None:
         """Take the row unless a newer version of its record is here."""
-        older, record = self._put(item)
-        if self._below is None:
-            self._order(older, record)
+        self.put_all([item])
+
+    def put_all(self, items: Sequence[ParsedRow[M]]) -> None:
+        added: dict[str, Record[M]] = {}
+        for item in items:
+            older, record = self._put(item)
+            if self._below is not None:
+                continue  # A draft has no order.
+            if older is not None and added.pop(older.id, None) is None:
+                remove(self._by_age, older, _age)
+            if record is not None:
+                added[record.id] = record
+        insert_all(self._by_age, list(added.values()), _age)
 
     def _put(self, item: ParsedRow[M]) -> tuple[Record[M] | None, Record[M] | None]:
         """Return the record that was here, and the one that is."""
@@ -152,16 +151,6 @@ class Records(Generic[M]):
                     del self._ids[name, key_of(older.doc)]
             if record is not None:
                 self._ids.setdefault((name, key_of(record.doc)), set()).add(record.id)
-
-    def _order(self, older: Record[M] | None, record: Record[M] | None) -> None:
-        if older is not None:
-            place = bisect_left(self._by_age, _age(older), key=_age)
-            if record is not None and _age(record) == _age(older):
-                self._by_age[place] = record
-                return
-            del self._by_age[place]
-        if record is not None:
-            insort(self._by_age, record, key=_age)
 
 
 def _age(record: Record[M]) -> tuple[datetime, str]:

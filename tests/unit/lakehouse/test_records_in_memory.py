@@ -105,16 +105,16 @@ def test_records_come_newest_first(records: Records[Doc]) -> None:
     assert records.newest_first() == []
 
 
-@pytest.mark.parametrize("insertions", [0, 1000])
+@pytest.mark.parametrize("sort_from", [0, 1000])
 def test_a_batch_gives_the_same_as_its_rows(
-    monkeypatch: pytest.MonkeyPatch, insertions: int
+    monkeypatch: pytest.MonkeyPatch, sort_from: int
 ) -> None:
     rows = [
         parsed(id_, version, table, readable=readable, created=created)
         for version, created in ((1, 3), (2, 3), (3, 1))
         for id_, table, readable in (("a", "x", True), ("b", None, True), ("c", "y", version < 2))
     ]
-    monkeypatch.setattr("app.lakehouse.records.state.MOST_INSERTIONS", insertions)
+    monkeypatch.setattr("app.ordered.SORT_FROM", sort_from)
     one_by_one, at_once = Records[Doc](), Records[Doc]()
     for row in rows:
         one_by_one.put(row)

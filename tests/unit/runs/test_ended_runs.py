@@ -64,7 +64,7 @@ def indexed(runs: Sequence[EndedRun], batches: bool) -> EndedRuns:
             index.put_all(list({run.run_id: run for run in runs[at : at + 5]}.values()))
         else:
             for run in runs[at : at + 5]:
-                index.put(run)
+                index.put_all([run])
     return index
 
 
