@@ -79,22 +79,30 @@ class EndedRuns:
         return min((self._by_field.get(field, []) for field in fields.items()), key=len)
 
     def put_all(self, runs: Sequence[EndedRun]) -> None:
-        """Put runs with different ids."""
+        """Put runs with different ids. If one raises, those before it are there."""
         added: dict[int, tuple[list[EndedRun], list[EndedRun]]] = {}
-        for run in runs:
-            if (older := self._by_id.get(run.run_id)) is not None:
-                for listed in self._lists(older):
-                    remove(listed, older, position)
-            self._by_id[run.run_id] = run
-            for listed in self._lists(run):
-                added.setdefault(id(listed), (listed, []))[1].append(run)
-        for listed, new in added.values():
-            insert_all(listed, new, position)
+        try:
+            for run in runs:
+                self._replace(run, added)
+        finally:
+            for listed, new in added.values():
+                insert_all(listed, new, position)
 
     def clear(self) -> None:
         self._by_id.clear()
         self._all.clear()
         self._by_field.clear()
+
+    def _replace(
+        self, run: EndedRun, added: dict[int, tuple[list[EndedRun], list[EndedRun]]]
+    ) -> None:
+        """Put the run, except into its lists, to which it is to be added."""
+        if (older := self._by_id.get(run.run_id)) is not None:
+            for listed in self._lists(older):
+                remove(listed, older, position)
+        self._by_id[run.run_id] = run
+        for listed in self._lists(run):
+            added.setdefault(id(listed), (listed, []))[1].append(run)
 
     def _lists(self, run: EndedRun) -> list[list[EndedRun]]:
         values = ((field, getattr(run, field)) for field in FIELDS)

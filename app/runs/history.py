@@ -83,10 +83,10 @@ class RunHistory:
             known = newest[run_id].ended.version if run_id in newest else self.runs.version(run_id)
             if known < item.ended.version:
                 newest[run_id] = item
-        ended = [item.ended for item in newest.values()]
-        self.runs.put_all(ended)
+        # Last, since it makes them known: what fails before it is passed again.
         for item in newest.values():
             self._index(item)
+        self.runs.put_all([item.ended for item in newest.values()])
 
     def _index(self, item: ParsedRun) -> None:
         ended = item.ended

@@ -107,16 +107,19 @@ class Records(Generic[M]):
         self.put_all([item])
 
     def put_all(self, items: Sequence[ParsedRow[M]]) -> None:
+        """Take the rows as `put` does. If one raises, those before it are taken."""
         added: dict[str, Record[M]] = {}
-        for item in items:
-            older, record = self._put(item)
-            if self._below is not None:
-                continue  # A draft has no order.
-            if older is not None and added.pop(older.id, None) is None:
-                remove(self._by_age, older, _age)
-            if record is not None:
-                added[record.id] = record
-        insert_all(self._by_age, list(added.values()), _age)
+        try:
+            for item in items:
+                older, record = self._put(item)
+                if self._below is not None:
+                    continue  # A draft has no order.
+                if older is not None and added.pop(older.id, None) is None:
+                    remove(self._by_age, older, _age)
+                if record is not None:
+                    added[record.id] = record
+        finally:
+            insert_all(self._by_age, list(added.values()), _age)
 
     def _put(self, item: ParsedRow[M]) -> tuple[Record[M] | None, Record[M] | None]:
         """Return the record that was here, and the one that is."""

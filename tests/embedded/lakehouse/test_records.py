@@ -326,17 +326,27 @@ async def test_a_row_that_cannot_be_read_does_not_hide_others(lakehouse, kind, m
     assert [record.id for record in await reopened.all()] == ["a", "b", "broken"]
 
 
-async def test_rows_that_could_not_be_applied_are_passed_again(table, other, monkeypatch):
+@pytest.mark.parametrize("applied", [0, 1])
+async def test_rows_that_could_not_be_applied_are_passed_again(table, other, monkeypatch, applied):
+    """Also if rows before them were applied, now or earlier."""
     await table.insert("a", Doc(name="one"), "me")
+    assert await other.get("a") is not None
+    await table.insert("b", Doc(name="two"), "me")
+    await table.insert("c", Doc(name="three"), "me")
+    put = other._records._put
+    rows: list[object] = []
 
-    def fail(row: object) -> None:
-        raise MemoryError
+    def fail(row: object) -> object:
+        rows.append(row)
+        if len(rows) > applied:
+            raise MemoryError
+        return put(row)
 
     with monkeypatch.context() as patch:
-        patch.setattr(other._records, "put", fail)
+        patch.setattr(other._records, "_put", fail)
         with pytest.raises(MemoryError):
             await other.all()
-    assert [record.id for record in await other.all()] == ["a"]
+    assert [record.id for record in await other.all()] == ["a", "b", "c"]
 
 
 async def test_a_deleted_record_stays_deleted_if_a_newer_one_cannot_be_read(
