@@ -60,9 +60,15 @@ def write_file(root: Path, name: str, text: str) -> None:
         write_in(folder, last, text)
 
 
+def read_file(root: Path, name: str) -> bytes | None:
+    """Return the bytes of a file in `root`, or None for anything but a private file of our own."""
+    with opened(root) as folder:
+        return _read(folder, name)
+
+
 def write_in(folder: int, name: str, text: str) -> None:
     """Write a file as `write_file` does."""
-    if _holds(folder, name, text):
+    if _read(folder, name) == text.encode():
         return
     temporary = f".{name}.{os.getpid()}.tmp"
     with suppress(FileNotFoundError):
@@ -82,15 +88,16 @@ def files_below(root: Path, folder: str, suffixes: tuple[str, ...]) -> Iterator[
                     yield str(PurePosixPath(folder, below, file))
 
 
-def _holds(folder: int, name: str, text: str) -> bool:
+def _read(folder: int, name: str) -> bytes | None:
+    """Return the file's bytes, or None for anything but a private file of our own."""
     try:
         file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     except OSError:
-        return False
+        return None
     with os.fdopen(file, "rb") as opened_file:
         status = os.fstat(file)
         own = status.st_uid == os.getuid() and status.st_mode == stat.S_IFREG | PRIVATE_FILE
-        return own and opened_file.read() == text.encode()
+        return opened_file.read() if own else None
 
 
 def _require_trust(folder: int, path: Path) -> None:

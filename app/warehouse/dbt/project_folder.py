@@ -50,10 +50,7 @@ class ProjectFolder:
 
     def generation(self) -> str:
         """Return the id of the last update, by whichever gateway."""
-        try:
-            return (self._folder / GENERATION).read_text("utf-8")
-        except FileNotFoundError:
-            return ""
+        return (own_folder.read_file(self._folder, GENERATION) or b"").decode("utf-8", "replace")
 
     def update(self, content: Mapping[str, str], generation: str) -> bool:
         """Make the folder hold the content. The caller holds its lock.

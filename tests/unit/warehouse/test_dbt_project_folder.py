@@ -1,5 +1,6 @@
 """Several gateways keep one dbt project on disk."""
 
+import os
 import random
 import threading
 from pathlib import Path
@@ -75,6 +76,26 @@ def test_nothing_to_change_is_no_update(tmp_path: Path) -> None:
     assert files.generation() == before
     update(other, {A: "2"})
     assert files.generation() != before
+
+
+@pytest.mark.parametrize("planted", ["pipe", "link", "bytes"])
+def test_a_planted_generation_is_replaced(tmp_path: Path, planted: str) -> None:
+    """Another user may have put it there before the folder became private."""
+    folder, precious = tmp_path / "dbt", tmp_path / "precious"
+    folder.mkdir()
+    precious.write_text("of the victim")
+    match planted:
+        case "pipe":
+            os.mkfifo(folder / GENERATION)
+        case "link":
+            (folder / GENERATION).symlink_to(precious)
+        case _:
+            (folder / GENERATION).write_bytes(b"\xff")
+    files = ProjectFolder(folder)
+    update(files, {A: "1"})
+    assert texts(folder) == {A: "1"}
+    assert len(files.generation()) == 32
+    assert precious.read_text() == "of the victim"
 
 
 def test_all_files_are_compared_after_a_failure(tmp_path: Path) -> None:
