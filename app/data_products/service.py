@@ -29,14 +29,14 @@ from app.errors import AsgardError, Conflict, NotFound
 from app.idempotency import Claim, IdempotencyKey, IdempotencyStore
 from app.lakehouse.catalog import Catalog, TableInfo
 from app.lakehouse.records.table import RecordTable
-from app.names import Named, id_of
+from app.names import id_of
 from app.runs.model import Run, RunKind, RunState
 from app.runs.pages import AnyRun
 from app.runs.service import RunService
 from app.runs.submission import RunRequest, Submission
 from app.sql.client import SqlGuardClient
 from app.sql.model import GuardedQuery
-from app.warehouse.definitions import NAME, DefinedModel, delete_with_table, refuse_deleting
+from app.warehouse.definitions import DefinedModel, delete_with_table, named, refuse_deleting
 from app.warehouse.engine import Preview, SqlEngine
 
 
@@ -118,7 +118,7 @@ class DataProductService:
         record, newest = await asyncio.gather(
             self._record(product_id), self._runs.newest([product_id])
         )
-        return (await self._products([record], newest))[0]
+        return await self._product(record, newest)
 
     async def search(
         self, criteria: ProductFilter, offset: int, limit: int
@@ -131,26 +131,10 @@ class DataProductService:
         page = slice(offset, offset + limit)
         asked = found[page] if criteria.status is None else found
         newest = await self._runs.newest([record.id for record in asked])
+        built = await self._built_before(asked, newest)
         if criteria.status is not None:
-            found = await self._having(found, newest, criteria.status)
-        return await self._products(found[page], newest), len(found)
-
-    async def _having(
-        self,
-        records: list[ProductRecord],
-        newest: Mapping[str, AnyRun],
-        status: ProductStatus,
-    ) -> list[ProductRecord]:
-        built = await self._built_before(records, newest)
-
-        def having() -> list[ProductRecord]:
-            return [
-                record
-                for record in records
-                if ProductStatus.after(newest.get(record.id), record.id in built) is status
-            ]
-
-        return await asyncio.to_thread(having)
+            found = await asyncio.to_thread(_having, criteria.status, found, newest, built)
+        return _products(found[page], newest, built), len(found)
 
     async def update(
         self,
@@ -229,7 +213,7 @@ class DataProductService:
             fingerprint=fingerprint(record.doc.table, work),
         )
         run, claim = await self._runs.submit(request, submission)
-        return (await self._products([record], {product_id: run}))[0], run, claim
+        return await self._product(record, {product_id: run}), run, claim
 
     async def lineage(self, product_id: str) -> tuple[ProductRecord, Lineage]:
         record = await self._record(product_id)
@@ -273,7 +257,7 @@ class DataProductService:
 
     async def id_of(self, reference: str) -> str:
         """Return the id of the data product with this id or name, as `names.id_of` does."""
-        return await id_of(reference, "data product", lambda: self._named(reference))
+        return await id_of(reference, "data product", lambda: named(self._records, reference))
 
     async def models(self) -> list[DefinedModel]:
         """Return every product as a model of the generated dbt project."""
@@ -286,26 +270,15 @@ class DataProductService:
         refuse_added_columns(column.name for column in await self._engine.columns(guarded))
         return guarded
 
-    async def _named(self, reference: str) -> list[Named]:
-        records = await self._records.with_key(NAME, reference)
-        return [(record.id, record.doc.name) for record in records]
-
     async def _record(self, product_id: str) -> ProductRecord:
         record = await self._records.get(product_id)
         if record is None:
             raise NotFound(f"There is no data product {product_id}.")
         return record
 
-    async def _products(
-        self, records: Sequence[ProductRecord], newest: Mapping[str, AnyRun]
-    ) -> list[Product]:
-        built = await self._built_before(records, newest)
-        products = []
-        for record in records:
-            run = newest.get(record.id)
-            status = ProductStatus.after(run, record.id in built)
-            products.append(Product(record, status, run))
-        return products
+    async def _product(self, record: ProductRecord, newest: Mapping[str, AnyRun]) -> Product:
+        built = await self._built_before([record], newest)
+        return _products([record], newest, built)[0]
 
     async def _built_before(
         self, records: Sequence[ProductRecord], newest: Mapping[str, AnyRun]
@@ -319,8 +292,7 @@ class DataProductService:
     async def _builds(self, records: Sequence[ProductRecord]) -> dict[str, AnyRun]:
         """Return the newest run of each product that built its table, by the product's id. A run of
         a deleted product with the same table is not one of them."""
-        tables = await asyncio.to_thread(lambda: [record.doc.table for record in records])
-        runs = await self._runs.newest_success(tables)
+        runs = await self._runs.newest_success([record.doc.table for record in records])
 
         def of_products() -> dict[str, AnyRun]:
             return {
@@ -372,6 +344,26 @@ class DataProductService:
                 check=lambda doc, products: refuse_same_table(doc, renamed.id, products),
             )
             raise
+
+
+def _products(
+    records: Sequence[ProductRecord], newest: Mapping[str, AnyRun], built: Container[str]
+) -> list[Product]:
+    products = []
+    for record in records:
+        run = newest.get(record.id)
+        products.append(Product(record, ProductStatus.after(run, record.id in built), run))
+    return products
+
+
+def _having(
+    status: ProductStatus,
+    records: Sequence[ProductRecord],
+    newest: Mapping[str, AnyRun],
+    built: Container[str],
+) -> list[ProductRecord]:
+    products = _products(records, newest, built)
+    return [product.record for product in products if product.status is status]
 
 
 def _with_stored_secrets(update: Mapping[str, Any], doc: ProductDoc) -> dict[str, Any]:

@@ -29,14 +29,15 @@ from app.idempotency import Claim
 from app.lakehouse.catalog import Catalog, Column, TableInfo
 from app.lakehouse.records.state import Records
 from app.lakehouse.records.table import RecordTable
-from app.names import Named, id_of
+from app.names import id_of
 from app.runs.model import Run, RunKind
+from app.runs.pages import AnyRun
 from app.runs.service import RunService
 from app.runs.submission import RunRequest, Submission
 from app.sql.client import SqlGuardClient
 from app.warehouse.checks import check_key
 from app.warehouse.dbt.project import DbtProject
-from app.warehouse.definitions import NAME, TABLE, DefinedModel, delete_with_table, refuse_deleting
+from app.warehouse.definitions import TABLE, DefinedModel, delete_with_table, named, refuse_deleting
 from app.warehouse.engine import ModelSpec, SqlEngine
 
 RUNS_SHOWN = 20
@@ -118,12 +119,15 @@ class DbtService:
         """Return a page of the transformations with this status, the newest first, and how many
         have it."""
         records = await self._records.newest_first()
+        page = slice(offset, offset + limit)
+        asked = records[page] if status is None else records
+        newest = await self._runs.newest([record.id for record in asked])
         if status is not None:
-            newest = await self._runs.newest([record.id for record in records])
-            records = [r for r in records if TransformationStatus.of(newest.get(r.id)) is status]
-        shown = records[offset : offset + limit]
-        latest = await self._runs.latest([record.id for record in shown])
-        return [Transformation(record, latest.get(record.id)) for record in shown], len(records)
+            # In a thread: there may be very many.
+            records = await asyncio.to_thread(_having, status, records, newest)
+        shown = records[page]
+        runs = await self._runs.parsed({r.id: newest[r.id] for r in shown if r.id in newest})
+        return [Transformation(record, runs.get(record.id)) for record in shown], len(records)
 
     async def get(self, record_id: str) -> tuple[Transformation, str | None, Sequence[Run]]:
         """Return it with its compiled SQL and its newest runs."""
@@ -184,7 +188,7 @@ class DbtService:
 
     async def id_of(self, reference: str) -> str:
         """Return the id of the transformation with this id or name, as `names.id_of` does."""
-        return await id_of(reference, "transformation", lambda: self._named(reference))
+        return await id_of(reference, "transformation", lambda: named(self._records, reference))
 
     async def models(self) -> list[DefinedModel]:
         """Return every transformation as a model of the generated dbt project."""
@@ -286,10 +290,6 @@ class DbtService:
             except NotFound:
                 continue  # deleted in this very moment: insert it again
 
-    async def _named(self, reference: str) -> list[Named]:
-        records = await self._records.with_key(NAME, reference)
-        return [(record.id, record.doc.name) for record in records]
-
     async def _record(self, record_id: str) -> TransformationRecord:
         record = await self._records.get(record_id)
         if record is None:
@@ -301,6 +301,14 @@ class DbtService:
             return await self._engine.compiled_sql(doc.model())
         except AsgardError:
             return None
+
+
+def _having(
+    status: TransformationStatus,
+    records: Sequence[TransformationRecord],
+    newest: Mapping[str, AnyRun],
+) -> list[TransformationRecord]:
+    return [r for r in records if TransformationStatus.of(newest.get(r.id)) is status]
 
 
 def _defined_model(record: TransformationRecord) -> DefinedModel:

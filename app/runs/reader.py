@@ -120,11 +120,15 @@ class RunReader:
 
     async def latest(self, subject_ids: Collection[str]) -> dict[str, Run]:
         """Return the newest run of each subject, open or ended."""
-        return await asyncio.to_thread(_read, await self.newest(subject_ids))
+        return await self.parsed(await self.newest(subject_ids))
 
     async def latest_success(self, targets: Collection[str] | None = None) -> dict[str, Run]:
         """Return the newest successful run of each table or bronze path, by default of all."""
-        return await asyncio.to_thread(_read, await self.newest_success(targets))
+        return await self.parsed(await self.newest_success(targets))
+
+    @staticmethod
+    async def parsed(runs: Mapping[str, AnyRun]) -> dict[str, Run]:
+        return await asyncio.to_thread(_read, runs)
 
     async def using(self, subject_id: str) -> Run | None:
         """Return a run of the subject that has not ended."""

@@ -190,6 +190,9 @@ class RunService:
     async def newest_success(self, targets: Collection[str]) -> dict[str, AnyRun]:
         return await self._reader.newest_success(targets)
 
+    async def parsed(self, runs: Mapping[str, AnyRun]) -> dict[str, Run]:
+        return await self._reader.parsed(runs)
+
     async def latest(self, subject_ids: Collection[str]) -> dict[str, Run]:
         return await self._reader.latest(subject_ids)
 

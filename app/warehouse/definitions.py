@@ -12,6 +12,7 @@ from app.failure import FailureCause
 from app.frozen import Frozen
 from app.lakehouse.records.state import Record
 from app.lakehouse.records.table import RecordTable
+from app.names import Named
 from app.runs.model import Run
 from app.warehouse.engine import ModelSpec
 
@@ -46,6 +47,10 @@ DEFINITION_KEYS: Mapping[str, Callable[[Definition], str]] = {
     NAME: lambda doc: doc.name,
 }
 """The indexes of definitions."""
+
+
+async def named(records: RecordTable[D], name: str) -> list[Named]:
+    return [(record.id, record.doc.name) for record in await records.with_key(NAME, name)]
 
 
 def refuse_deleting(doc: Definition) -> None:
