@@ -16,7 +16,8 @@ from app.config.validation import find_faults
 
 Finder = Callable[[Settings], Iterable[ConfigProblem]]
 LONGEST_SHOWN = 80
-IN_AN_ADDRESS = re.compile(r"//.*@")
+LOGIN = re.compile(r"^(https?:/*)?.*@", re.IGNORECASE | re.DOTALL)
+"""What stands before an @ may be a login, even in a mistyped address."""
 
 
 def load_settings(*further: Finder) -> Settings:
@@ -69,7 +70,7 @@ def _fault(item: Any) -> ConfigProblem:
 def _shown(value: Any) -> str:
     """Return the value on one line, without a password that is part of an address."""
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    text = IN_AN_ADDRESS.sub("//…@", text)
+    text = LOGIN.sub(r"\1…@", text)
     if len(text) > LONGEST_SHOWN:
         text = f"{text[:LONGEST_SHOWN]}…"
     return text if text.isprintable() else repr(text)

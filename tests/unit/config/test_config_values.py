@@ -125,6 +125,9 @@ def test_an_invalid_size_is_refused(
         ("http://a.example.com/v1?token=1", "It has a query or a fragment"),
         (f"http://me:{SECRET}@a.example.com:x", "//…@a.example.com:x"),
         (f"http://me:{SECRET}/@a.example.com", "//…@a.example.com"),
+        (f"http:/me:{SECRET}@a.example.com", "=http:/…@a.example.com"),
+        (f"htp:me:{SECRET}@a.example.com", "=…@a.example.com"),
+        (f"me:{SECRET}@a.example.com", "=…@a.example.com"),
     ],
 )
 def test_an_invalid_url_is_refused(
