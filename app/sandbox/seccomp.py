@@ -49,6 +49,18 @@ DENIED = {
     "msgget": (68, 186),
     "semget": (64, 190),
     "mq_open": (240, 180),
+    # The same, by an id or a name that another process has.
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
+    "semctl": (66, 191),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
+    "msgctl": (71, 187),
+    "mq_unlink": (241, 181),
+    # The kernel's log.
+    "syslog": (103, 116),
     # These report the names of files that the process may not list.
     "inotify_add_watch": (254, 27),
     "fanotify_init": (300, 262),

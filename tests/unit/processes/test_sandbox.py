@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -26,7 +28,8 @@ UNSHARE, LANDLOCK = "272 if platform.machine() == 'x86_64' else 97", "444"
 ATTEMPTS = """
 import ctypes, fcntl, json, os, platform, socket, stat, struct, sys, threading
 from pathlib import Path
-folder, outside, allowed, other, token, own_port = sys.argv[1:7]
+folder, outside, allowed, other, token, own_port, *shared = sys.argv[1:]
+segment, queue, semaphore = map(int, shared)
 libc = ctypes.CDLL(None, use_errno=True)
 x86 = platform.machine() == "x86_64"
 def call(numbers, *arguments):
@@ -173,6 +176,19 @@ attempts = {
     "shared segment": lambda: call((29, 194), 0, 4096, 0o1600) + 1,
     "message queue": lambda: call((68, 186), 0, 0o1600) + 1,
     "semaphore": lambda: call((64, 190), 0, 1, 0o1600) + 1,
+    "segment of the gateway": lambda: call((30, 196), segment, 0, 0o10000) and "attached",
+    "state of a segment": lambda: call((31, 195), segment, 2, ctypes.create_string_buffer(200)) + 1,
+    "send to a queue": lambda: call((69, 189), queue, struct.pack("l8s", 1, b"x"), 8, 0o4000) + 1,
+    "receive from a queue": lambda: call(
+        (70, 188), queue, ctypes.create_string_buffer(16), 8, 1, 0o4000) + 1,
+    "state of a queue": lambda: call((71, 187), queue, 2, ctypes.create_string_buffer(200)) + 1,
+    "semaphore of the gateway": lambda: call(
+        (65, 193), semaphore, struct.pack("Hhh", 0, 1, 0o4000), 1) + 1,
+    "timed semaphore": lambda: call(
+        (220, 192), semaphore, struct.pack("Hhh", 0, 1, 0o4000), 1, None) + 1,
+    "value of a semaphore": lambda: call((66, 191), semaphore, 0, 12) + 1,
+    "named queue": lambda: call((241, 181), token.encode()) + 1,
+    "log of the kernel": lambda: call((103, 116), 10, None, 0) + 1,
     "watch": lambda: call((254, 27), libc.inotify_init(), str(outside).encode(), 0xfff),
     "keys of the system": lambda: os.listdir("/etc/ssl/private"),
     "device": lambda: os.mknod(Path(folder, "device"), stat.S_IFCHR, os.makedev(1, 8)) or "made",
@@ -208,6 +224,26 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 @asynccontextmanager
+async def shared_objects(name: str) -> AsyncIterator[tuple[int, int, int]]:
+    """Make System V objects (a segment, a queue with a message, a semaphore) and a POSIX queue with
+    this name. Return the ids of the first three."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    segment, queue = libc.shmget(0, 4096, 0o1600), libc.msgget(0, 0o1600)
+    semaphore = libc.semget(0, 1, 0o1600)
+    named = libc.mq_open(f"/{name}".encode(), os.O_CREAT | os.O_RDWR, 0o600, None)
+    try:
+        assert min(segment, queue, semaphore, named) >= 0
+        assert libc.msgsnd(queue, struct.pack("l8s", 1, b"message"), 8, 0) == 0
+        yield segment, queue, semaphore
+    finally:
+        libc.shmctl(segment, 0, None)
+        libc.msgctl(queue, 0, None)
+        libc.semctl(semaphore, 0, 0)
+        libc.mq_unlink(f"/{name}".encode())
+        os.close(named)
+
+
+@asynccontextmanager
 async def greeting() -> AsyncIterator[int]:
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"hello")
@@ -226,7 +262,7 @@ async def reached(tmp_path: Path, without: str | None = None, **options: Any) ->
     outside.mkdir()
     (outside / "secret").write_text("secret")
     os.setxattr(outside / "secret", "user.b", b"an attribute")
-    async with greeting() as allowed, greeting() as other:
+    async with greeting() as allowed, greeting() as other, shared_objects(token) as shared:
         options.setdefault("hosts", (("127.0.0.1", allowed),))
         sandbox = Sandbox(folder, **options)
         program = [
@@ -239,6 +275,7 @@ async def reached(tmp_path: Path, without: str | None = None, **options: Any) ->
             other,
             token,
             sandbox.own_port or 1,
+            *shared,
         ]
         launch = {"parent": os.getpid(), "limits": {}, "protocol": False}
         argv = [LAUNCH, json.dumps({**launch, "sandbox": sandbox.options()}), *program]
