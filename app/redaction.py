@@ -6,9 +6,7 @@ are known only within the request or run to which they belong (`within`). Otherw
 could hide words that others need.
 """
 
-import heapq
 import json
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -16,20 +14,19 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
 from typing import Any
-from urllib.parse import quote, quote_plus
 
+from app.secret_parts import SHORTEST, parts_of
+from app.secret_patterns import HIDDEN, PATTERNS
 from app.shorten import shortened
+from app.spellings import replace_spelled, unescaped
 
-HIDDEN = "***"
-SHORTEST = 4
-"""Characters. Hiding a shorter secret would hide half of every log and protect nothing."""
 SHORTEST_TRANSIENT = 8
 MOST_TRANSIENT = 500
 """Tokens are renewed for as long as the process runs, so only the latest are kept."""
 MOST_OF_CALLER = 500
 """Each one is searched for in every text. More would slow down the gateway for all callers."""
 MOST_FORMS = 1500
-"""Spellings of a caller's secrets. Each line of a secret has its own."""
+"""Parts of a caller's secrets. Each line of a secret is one."""
 LONGEST_FORM = 8 * 1024
 """Characters. A part of a longer secret may remain where `clean_start` cuts a text."""
 LONGEST_NAME = 200
@@ -37,19 +34,6 @@ LONGEST_VALUE = 2000
 MOST_OF_MEMBERS = 64 * 1024
 """The approximate number of characters in all texts and other values of an error's member."""
 DEEPEST = 10
-SHORTEST_LINE = 16
-"""Applies to secrets with several lines, such as keys in PEM format."""
-SHORTEST_KEY_LINE = 8
-"""The last line of a key may be short. A shorter rest tells at most five bytes of the key, and
-other texts may contain it by chance."""
-PATTERNS = (
-    # Credentials in an address; a password may hold an @.
-    (re.compile(r"(\w://)[^\s\"'/<>]+@"), rf"\1{HIDDEN}@"),
-    (re.compile(r"\b((?i:bearer|basic)) +(?=\S*[0-9A-Z])[\w.~+/=-]{8,}"), rf"\1 {HIDDEN}"),
-    # A JWT or an Asgard key.
-    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), HIDDEN),
-    (re.compile(r"\basgard_[0-9a-f]{12}_[\w-]{20,}"), HIDDEN),
-)
 
 
 class Scope:
@@ -60,7 +44,7 @@ class Scope:
         self._secrets: OrderedDict[str, None] = OrderedDict()
         self._registering = threading.Lock()
         self.forms: tuple[str, ...] = ()
-        """Every spelling of the secrets, the longest first."""
+        """The secrets and their parts."""
 
     def register_secrets(self, secrets: Iterable[str | None]) -> None:
         with self._registering:
@@ -70,7 +54,7 @@ class Scope:
                     self._secrets.move_to_end(secret)
             while len(self._secrets) > self._most:
                 self._secrets.popitem(last=False)
-            self.forms = _longest_first(_newest_forms(self._secrets, self._most_forms))
+            self.forms = tuple(_newest_forms(self._secrets, self._most_forms))
 
 
 _scope: ContextVar[Scope | None] = ContextVar("secrets of a caller", default=None)
@@ -97,7 +81,7 @@ def within_also(scope: Scope) -> Iterator[None]:
     """Use `scope` in the block, in addition to the current one."""
     current = _scope.get()
     both = Scope()
-    both.forms = _longest_first((*scope.forms, *(current.forms if current else ())))
+    both.forms = (*scope.forms, *(current.forms if current else ()))
     with within(both):
         yield
 
@@ -142,15 +126,12 @@ class Redactor:
 
     def _update_forms(self) -> None:
         secrets = (*self._lasting, *self._transient)
-        self._forms = _longest_first(form for secret in secrets for form in _forms(secret))
+        self._forms = tuple({form for secret in secrets for form in _forms(secret)})
 
     def clean(self, text: str) -> str:
         current = _scope.get()
         caller_forms = current.forms if current else ()
-        # The longest goes first: a part of it may be another secret.
-        for form in heapq.merge(self._forms, caller_forms, key=len, reverse=True):
-            if form in text:
-                text = text.replace(form, HIDDEN)
+        text = replace_spelled(text, (*self._forms, *caller_forms), HIDDEN)
         for pattern, hidden in PATTERNS:
             text = pattern.sub(hidden, text)
         return text
@@ -226,12 +207,8 @@ class _Member:
         return retained
 
 
-def _longest_first(forms: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(set(forms), key=len, reverse=True))
-
-
 def _newest_forms(secrets: OrderedDict[str, None], most: int) -> Iterable[str]:
-    """Return the spellings of the newest secrets, as many as may be searched for."""
+    """Return the parts of the newest secrets, as many as may be searched for."""
     forms: dict[str, None] = {}
     for secret in reversed(secrets):
         forms |= dict.fromkeys(_forms(secret))
@@ -241,26 +218,12 @@ def _newest_forms(secrets: OrderedDict[str, None], most: int) -> Iterable[str]:
 
 
 def _forms(secret: str) -> Iterable[str]:
-    """Yield the secret as it is, and in its spellings in JSON, in Python and in an address."""
-    for part in _parts(secret):
-        if len(part) >= SHORTEST:
-            yield part
-            yield json.dumps(part)[1:-1]
-            yield json.dumps(part, ensure_ascii=False)[1:-1]
-            yield repr(part)[1:-1]
-            yield quote(part, safe="")
-            yield quote(part)
-            yield quote_plus(part)
-            yield quote_plus(part, safe="/")
-
-
-def _parts(secret: str) -> list[str]:
-    """Return the secret, and those of its lines that may stand alone in a log."""
-    lines = secret.splitlines()
-    if len(lines) < 2:
-        return [secret]
-    shortest = SHORTEST_KEY_LINE if "-----BEGIN" in secret else SHORTEST_LINE
-    return [secret.strip(), *(line for line in lines if len(line) >= shortest)]
+    """Yield what to search for in a text as it is, and in one without escapes. Without escapes, a
+    text does not show where its backslashes end, so JSON's spelling is searched for as well."""
+    for part in parts_of(secret):
+        for form in (part, json.dumps(part)[1:-1], unescaped(part)):
+            if len(form) >= SHORTEST:
+                yield form
 
 
 PROCESS = Redactor()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from app.free_json import MAX_DEPTH, is_deeper
-from app.redaction import PATTERNS
+from app.secret_patterns import PATTERNS
 
 MASK = "**********"
 Pointer = tuple[str | int, ...]
@@ -51,7 +51,6 @@ _ABOUT_SECRETS = re.compile(
 """Names of fields that describe the secret around them, for example where it is kept."""
 _FORMS = (
     *(pattern for pattern, _ in PATTERNS),
-    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"),
     # Tokens of well-known services, by their published prefixes.
     re.compile(r"(?<![\w-])(gh[pousr]_|github_pat_|xox[abpr]-|sk_live_|rk_live_|glpat-)[\w-]{10,}"),
     # A JAAS text, a connection string, the query of an address, or a shared access signature.

@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 SPEC = {
     "type": "object",
@@ -74,7 +74,16 @@ def state(sent, n):
 def spellings(text):
     """Return the ways in which connectors and their libraries quote a config."""
     in_json = (json.dumps(text), json.dumps(text, ensure_ascii=False), repr(text))
-    return (text, *in_json, quote(text), quote(text, safe=""), quote_plus(text))
+    encoded = (quote(text), quote(text, safe=""), quote_plus(text), quote(quote(text)))
+    escaped = "".join(f"\\u{ord(character):04x}" for character in text)
+    return (text, *in_json, *encoded, escaped, repr(text.encode()).removeprefix("b"))
+
+
+def parts(text):
+    """Return what a connector has left of a config that it has parsed."""
+    if text.startswith("{"):
+        return [json.loads(text)["private_key"].splitlines()[1]]
+    return [urlsplit(text).password, unquote(urlsplit(text).password)]
 
 
 def stops(config, n):
@@ -132,6 +141,8 @@ def main():
         message = None if ok else f"13 is bad luck, {config.get('password')}"
         if config["rows"] == 14:
             message = " ".join(spellings(config["password"]))
+        if config["rows"] == 15:
+            message = " ".join(parts(config["password"]))
         status = {"status": "SUCCEEDED" if ok else "FAILED", "message": message}
         say(type="CONNECTION_STATUS", connectionStatus=status)
     elif command == "discover":

@@ -281,6 +281,21 @@ async def test_a_check_hides_every_spelling_of_a_secret(
     assert shown == " ".join(["***"] * len(spellings(secret)))
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [json.dumps({"private_key": QUOTED[2]}), "postgresql://me:p%40ss%2fword@db.example.com/x"],
+    ids=ascii,
+)
+async def test_a_check_hides_what_the_connector_has_parsed(
+    local_harness: IngestionHarness, secret: str
+) -> None:
+    source = await local_harness.source("toy", rows=15, stream="a", password=secret)
+    with within(Scope()):
+        result = await local_harness.service.check_source(source.id, CALLER)
+        shown = CheckView.of(result).message
+    assert set(shown.split()) == {"***"}
+
+
 @pytest.mark.parametrize("secret", QUOTED[:2], ids=ascii)
 async def test_a_list_of_streams_hides_every_spelling_of_a_secret(
     local_harness: IngestionHarness, secret: str

@@ -1,9 +1,11 @@
 """No log line contains a known secret, or a text that looks like one."""
 
 import asyncio
+import html
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +14,14 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from app.config import Settings
 from app.errors import EngineFailed
 from app.processes import ChildProcess, WorkerProcess
 from app.redaction import (
-    HIDDEN,
     MOST_OF_CALLER,
     Redactor,
     Scope,
@@ -27,6 +30,7 @@ from app.redaction import (
     register_secrets,
     within,
 )
+from app.secret_patterns import HIDDEN
 from app.telemetry.logs import configure_logging
 from tests.unit.processes.workers import WORKER
 
@@ -69,6 +73,22 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "path": quote,
     "form": quote_plus,
     "form with slashes": lambda secret: quote_plus(secret, safe="/"),
+    "address in lower case": lambda secret: re.sub(
+        "%..", lambda code: code[0].lower(), quote(secret, safe="")
+    ),
+    "address in an address": lambda secret: quote(quote(secret, safe=""), safe=""),
+    "JSON in JSON": lambda secret: json.dumps(json.dumps(secret)[1:-1]),
+    "JSON in an address": lambda secret: quote(json.dumps(secret)[1:-1]),
+    "address in JSON": lambda secret: json.dumps(quote(secret)),
+    "every character as a code": lambda secret: "".join(f"\\u{ord(c):04X}" for c in secret),
+    "slashes escaped": lambda secret: json.dumps(secret).replace("/", r"\/"),
+    "bytes": lambda secret: repr(secret.encode())[1:],
+    "bytes in Python": lambda secret: repr(repr(secret.encode())[2:-1]),
+    "ASCII": ascii,
+    "HTML": html.escape,
+    "HTML by numbers": lambda secret: "".join(f"&#{ord(c)};" for c in secret),
+    "SQL": lambda secret: secret.replace("'", "''"),
+    "CSV": lambda secret: secret.replace('"', '""'),
 }
 
 
@@ -287,3 +307,97 @@ def test_errors_do_not_contain_a_secret_that_an_engine_quotes() -> None:
     )
     assert (error.detail, str(error), error.hint) == ("at ***", "at ***", "see ***")
     assert error.members == {"seen": [{"at": "***"}]}
+
+
+DOCUMENT = json.dumps(
+    {
+        "type": "service_account",
+        "project_id": "reporting-project",
+        "private_key_id": "0123456789abcdef",
+        "private_key": PEM.replace("KEY", "PRIVATE KEY"),
+        "client_email": "loader@reporting.example.com",
+        "nested": {"pw": "deep", "other": ["undisclosed"]},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("secret", "text", "shown"),
+    [
+        (DOCUMENT, f"invalid key: {PEM.splitlines()[1]}", "invalid key: ***"),
+        (DOCUMENT, f"invalid: {PEM.replace('KEY', 'PRIVATE KEY').encode()!r}", "invalid: b'***'"),
+        (DOCUMENT, "deep and undisclosed in reporting-project", "*** and *** in reporting-project"),
+        (
+            "postgresql://me:p%40ss%2fw@db.example.com/x",
+            "password 'p@ss/w' of me",
+            "password '***' of me",
+        ),
+        (
+            "mongodb://me:pa:ss@a.example.com,b.example.com",
+            "password pa:ss of me",
+            "password *** of me",
+        ),
+        ("https://only-token@example.com", "token only-token", "token ***"),
+        ("Server=db;Uid=me;Pwd=one,two;", "one,two of me at db", "*** of me at db"),
+        ("user=me,password=one-two,ssl=1", "one-two of me", "*** of me"),
+        ("host=db password='with space' user=me", "with space", HIDDEN),
+        ('Login required username="me" password="of-jaas";', "of-jaas of me", "*** of me"),
+        ("https://x.example.com/?sv=1&sig=a%2Bb%3D&x=2", "signature a+b=", "signature ***"),
+        ("Endpoint=sb://x;SharedAccessKey=c2hhcmVk=", "key c2hhcmVk=", "key ***"),
+    ],
+)
+def test_a_part_of_a_secret_that_a_program_has_read_is_hidden(
+    secret: str, text: str, shown: str
+) -> None:
+    with within(Scope()):
+        register_caller_secrets([secret])
+        assert clean(text) == shown
+
+
+@pytest.mark.parametrize("newline", ["\n", "\\n", "%0A"])
+def test_an_unknown_private_key_is_hidden(newline: str) -> None:
+    key = PEM.replace("KEY", "RSA PRIVATE KEY").replace("\n", newline)
+    assert clean(f"before {key} after") == "before *** after"
+    assert clean(f"before {key[:70]}") == "before ***"
+
+
+ENCODINGS: list[Callable[[str], str]] = [
+    lambda text: text,
+    lambda text: quote(text, safe=""),
+    lambda text: json.dumps(text)[1:-1],
+    lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    lambda text: repr(text.encode())[2:-1],
+    html.escape,
+    lambda text: "".join(f"\\u{ord(c):04x}" if ord(c) < 2**16 else c for c in text),
+    lambda text: "".join(f"%{byte:02x}" for byte in text.encode()),
+]
+
+
+@given(
+    pieces=st.lists(
+        st.tuples(
+            st.text(st.characters(exclude_categories=["Cs"], exclude_characters="*"), min_size=1),
+            st.sampled_from(ENCODINGS),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    around=st.lists(st.sampled_from(ENCODINGS), max_size=2),
+)
+def test_a_secret_in_a_mixture_of_spellings_is_hidden(
+    pieces: list[tuple[str, Callable[[str], str]]], around: list[Callable[[str], str]]
+) -> None:
+    secret = f"<{''.join(piece for piece, _ in pieces)}-secret>"
+    spelled = f"<{''.join(encode(piece) for piece, encode in pieces)}-secret>"
+    for encode in around:
+        spelled = encode(spelled)
+    redactor = Redactor()
+    redactor.register_secrets([secret])
+    assert redactor.clean(f"before {spelled} after") == f"before {HIDDEN} after"
+
+
+@given(st.text(st.sampled_from("\\%25u0041xn&#amp;'+a\ud83d\ude00"), max_size=200))
+def test_a_text_without_a_secret_stays(text: str) -> None:
+    redactor = Redactor()
+    redactor.register_secrets(["tell-nobody"])
+    assert redactor.clean(text) == text
