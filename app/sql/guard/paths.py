@@ -27,6 +27,11 @@ def normalise_path(raw: str, policy: SqlPolicy) -> str:
     path = _decoded(raw, policy)
     key = _key(path, raw, policy)
     parts = [part for part in key.split("/") if part not in ("", ".")]
+    # Spaces around a path are not a part of it, even before a slash at its end.
+    while parts and parts[-1].strip() in ("", "."):
+        parts.pop()
+    if parts:
+        parts[-1] = parts[-1].rstrip()
     if ".." in parts:
         raise _refused(raw, policy, "it contains `..`")
     key = "/".join(parts)

@@ -1,7 +1,7 @@
 """Paths are normalised before they are compared with what is allowed."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.errors import PathRefused
@@ -74,6 +74,10 @@ def test_paths_outside_of_the_allowed_prefixes_are_refused(raw: str) -> None:
 
 
 @given(st.text(alphabet="abronze/.%2eEfs3:ailk*\\~ ", max_size=40) | st.text(max_size=40))
+@example("2 /")
+@example("2%20")
+@example("2/ ./.")
+@example("2/.. /")
 def test_a_normalised_path_is_below_a_prefix_and_normalises_to_itself(raw: str) -> None:
     try:
         key = normalise_path(raw, POLICY)
