@@ -22,7 +22,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 from app.errors import SqlNotParsed, SqlNotSelect, SqlRefused, SqlTooLarge
 from app.sql.jinja import position_at
 from app.sql.limits import check_size
-from app.sql.words import read_words_as_names, with_sized_literals
+from app.sql.words import read_hexadecimal_numbers, read_words_as_names, with_sized_literals
 
 MAX_NESTING = 50
 """Parentheses, brackets and CASE within one another."""
@@ -144,6 +144,7 @@ def parse(sql: str, dialect: type[Dialect], slack: int = 1) -> Parsed:
     _measure(sql, tokens, dialect.parser_class.TYPE_TOKENS, slack)
     _refuse_empty_aliases(sql, tokens)
     read_words_as_names(tokens, dialect)
+    read_hexadecimal_numbers(sql, tokens, dialect)
     if issubclass(dialect, Trino):
         tokens = with_sized_literals(tokens)
     for token in tokens:

@@ -12,6 +12,7 @@ from app.sql.expand_views import expand
 from app.sql.guard.guard import ScriptGuard, render_query
 from app.sql.guard.paths import PATH_FORMATS
 from app.sql.guard.spark_script import SOURCE_NAMES
+from app.sql.guard.spark_units import keep_units
 from app.sql.jinja import printed, string
 from app.sql.model import BoundScript, GuardedScript, PathTable, SqlPolicy, TableName
 from app.sql.parse import Parsed, SparkSql, generate, parse, too_deep
@@ -128,6 +129,7 @@ def bind_script(
         tree = parse(sql, SparkSql, slack=SLACK).trees[0]
         physical = list(physical_tables(tree))
         rename_ctes(tree)  # First: a CTE may have the name that a table gets below.
+        keep_units(tree.walk())
         for table in physical:
             if not isinstance(table.this, exp.Identifier):
                 continue

@@ -8,6 +8,7 @@ from sqlglot.dialects.trino import Trino
 from sqlglot.tokenizer_core import Token, TokenType
 
 from app.errors import SqlNotParsed
+from app.sql.jinja import position_at
 
 _POSTFIX_OPERATORS = {TokenType.ISNULL, TokenType.NOTNULL}
 _CANNOT_START_ITEM = {
@@ -22,6 +23,7 @@ _CANNOT_START_ITEM = {
 _OPERATORS = {TokenType.IN, TokenType.ANY, TokenType.ALL, TokenType.SOME}
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
 MOST_DIGITS = 38
+MOST_INTEGER = 2**63 - 1
 _SIZED = {TokenType.CHAR, TokenType.DECIMAL}
 """Types whose literals, such as `DECIMAL '1.25'`, take their size from the text. sqlglot reads such
 a literal as a cast. A cast to CHAR keeps one character, one to DECIMAL no digits after the
@@ -39,6 +41,22 @@ def read_words_as_names(tokens: list[Token], dialect: type[Dialect]) -> None:
         )
         if is_name:
             token.token_type = TokenType.VAR
+
+
+def read_hexadecimal_numbers(sql: str, tokens: list[Token], dialect: type[Dialect]) -> None:
+    """Turn `0x1F` into the number 31, in place, as Trino reads it. sqlglot takes it for `X'1F'`."""
+    for token in tokens:
+        written = sql[token.start : token.end + 1]
+        if token.token_type is not TokenType.HEX_STRING or not written.lower().startswith("0x"):
+            continue
+        value = int(token.text, 16) if token.text.isalnum() else MOST_INTEGER + 1
+        if not issubclass(dialect, Trino) or value > MOST_INTEGER:
+            raise SqlNotParsed(
+                f"The SQL does not parse: {written[:40]} is not a number here. Write its decimal "
+                "digits.",
+                position=position_at(sql, token.start),
+            )
+        token.token_type, token.text = TokenType.NUMBER, str(value)
 
 
 def with_sized_literals(tokens: list[Token]) -> list[Token]:

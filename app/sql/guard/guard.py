@@ -20,7 +20,9 @@ from app.sql.guard.allowed_nodes import QUERIES, WRITES, check_printed, check_sh
 from app.sql.guard.iceberg_columns import refuse_added_columns, refuse_hidden_column
 from app.sql.guard.paths import PATH_FORMATS, normalise_path
 from app.sql.guard.positions import check_position
+from app.sql.guard.qualified_columns import shorten_columns
 from app.sql.guard.spark_script import SOURCE_NAMES, view_of
+from app.sql.guard.spark_units import keep_units
 from app.sql.guard.unnamed_columns import unnamed_column
 from app.sql.guard.user_columns import qualify_user_columns
 from app.sql.jinja import check_sql_text
@@ -71,7 +73,8 @@ def check_query_tree(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy) -> tuple
         check_position(parsed, tree, node, spark=False)
         if isinstance(node, exp.Identifier):
             refuse_hidden_column(parsed, node)
-            node.set("this", fold(node.name))
+            if not _is_field_as_written(node):
+                node.set("this", fold(node.name))
         elif isinstance(node, exp.GroupConcat) and not node.args.get("separator"):
             node.set("separator", exp.Literal.string(""))  # sqlglot would print a comma
     for node in nodes:
@@ -85,9 +88,15 @@ def check_query_tree(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy) -> tuple
             _check_count(tables)
             node.set("db", exp.to_identifier(name.schema, quoted=True))
             node.set("catalog", None)
-    _shorten_columns(tree, tables, policy)
+    shorten_columns(parsed, tree, tables, policy)
     as_calls(tree)
     return tuple(tables)
+
+
+def _is_field_as_written(name: exp.Identifier) -> bool:
+    """Return whether it is the quoted name of a field in a type, whose case Trino keeps: JSON of
+    `CAST(… AS ROW("userId" INTEGER))` has that key."""
+    return bool(name.args.get("quoted")) and name.find_ancestor(exp.DataType) is not None
 
 
 def check_duckdb_tree(parsed: Parsed, tree: exp.Expr, policy: SqlPolicy, catalog: str) -> None:
@@ -192,7 +201,8 @@ class ScriptGuard:
                 self._check_table(parsed, node)
         if any(isinstance(node, exp.Table) and _is_of_the_lake(node) for node in nodes):
             refuse_added_columns(parsed, nodes)
-        _shorten_columns(tree, self.tables, self._policy)
+        shorten_columns(parsed, tree, self.tables, self._policy)
+        keep_units(nodes)
         qualify_user_columns(parsed, tree)
 
     def _check_table(self, parsed: Parsed, table: exp.Table) -> None:
@@ -340,14 +350,3 @@ def _table_function(parsed: Parsed, table: exp.Table) -> SqlRefused:
         position=parsed.position(table),
         function=name[:100],
     )
-
-
-def _shorten_columns(tree: exp.Expr, tables: dict[TableName, None], policy: SqlPolicy) -> None:
-    """Shorten `silver.t.x` to `t.x`: the schema may have another name where the SQL runs."""
-    names = {(fold(table.schema), fold(table.name)) for table in tables}
-    logical = {"silver": policy.silver_schema, "gold": policy.gold_schema}
-    for column in tree.find_all(exp.Column):
-        schema = fold(column.db)
-        if schema and (fold(logical.get(schema, schema)), fold(column.table)) in names:
-            column.set("db", None)
-            column.set("catalog", None)

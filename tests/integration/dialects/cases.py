@@ -66,7 +66,13 @@ CASES = (
         "SELECT CAST(day AS STRING) AS d FROM data ORDER BY id",
     ),
     Case("casts", "SELECT CAST('2024-02-29' AS DATE) AS d"),
+    Case(
+        "casts",
+        'SELECT json_format(CAST(CAST(ROW(1) AS ROW("userId" INTEGER)) AS JSON)) AS j',
+        "SELECT to_json(named_struct('userId', 1)) AS j",
+    ),
     # Numbers
+    Case("numbers", "SELECT 0x1F AS a, 0xff + 1 AS b", "SELECT 31 AS a, 255 + 1 AS b"),
     Case("integer division", "SELECT id, id / 2 AS half, id % 2 AS rest FROM data ORDER BY id"),
     Case("integer division", "SELECT -7 / 2 AS q, -7 % 2 AS r, mod(-7, 2) AS m"),
     Case(

@@ -149,3 +149,87 @@ def test_char_that_duckdb_would_not_pad_is_refused_there() -> None:
     with pytest.raises(AsgardError, match="CAST to CHAR"):
         to_duckdb(trino("SELECT CAST('a' AS CHAR(3)) AS a"), POLICY)
     assert to_duckdb(trino("SELECT CHAR 'abc' AS a"), POLICY)
+
+
+@pytest.mark.parametrize(
+    ("sql", "printed"),
+    [
+        ("SELECT 0x1F AS a, X'1F' AS b", 'SELECT 31 AS "a", x\'1F\' AS "b"'),
+        ("SELECT -0Xff + 0x7FFFFFFFFFFFFFFF AS a", 'SELECT -255 + 9223372036854775807 AS "a"'),
+        (
+            'SELECT CAST(r AS ROW("userId" INTEGER, Ab BIGINT)) AS "X" FROM silver.t',
+            'SELECT CAST("r" AS ROW("userId" INTEGER, "ab" BIGINT)) AS "x" FROM "silver"."t"',
+        ),
+    ],
+)
+def test_numbers_and_fields_reach_trino_as_they_were_written(sql: str, printed: str) -> None:
+    assert trino(sql) == printed
+    assert trino(printed) == printed
+
+
+@pytest.mark.parametrize("number", ["0x8000000000000000", "0x1_F"])
+def test_hexadecimal_numbers_that_may_be_read_otherwise_do_not_parse(number: str) -> None:
+    with pytest.raises(SqlNotParsed, match=f"{number} is not a number here"):
+        trino(f"SELECT {number} AS a")
+
+
+def test_spark_has_no_hexadecimal_numbers() -> None:
+    with pytest.raises(SqlNotParsed, match="0x1F is not a number here"):
+        spark("SELECT 0x1F AS a")
+
+
+@pytest.mark.parametrize("check", [trino, spark])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT silver.t.a, (SELECT max(gold.t.a) FROM gold.t WHERE gold.t.b = silver.t.b) AS m "
+        "FROM silver.t",
+        "SELECT silver.t.a FROM silver.t JOIN gold.t ON true",
+        "SELECT silver.t.a FROM silver.t, (SELECT 1 AS a) AS t",
+        "SELECT silver.t.a FROM silver.t, gold.u AS T",
+        "WITH t AS (SELECT a FROM gold.t) SELECT (SELECT a FROM t WHERE t.a = silver.t.a) AS m "
+        "FROM silver.t",
+        "SELECT silver.t.a FROM silver.t AS u JOIN gold.t ON true",
+    ],
+)
+def test_a_column_whose_short_name_means_more_than_one_table_is_refused(check, sql: str) -> None:
+    with pytest.raises(SqlRefused, match="not the only table or alias with the name t"):
+        check(sql)
+
+
+@pytest.mark.parametrize("check", [trino, spark])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT silver.t.a FROM silver.t AS u",
+        "SELECT silver.t.a FROM (SELECT silver.t.a FROM silver.t) AS q",
+        "SELECT a FROM silver.t UNION SELECT silver.t.a FROM silver.u",
+    ],
+)
+def test_a_column_of_a_table_that_its_query_does_not_have_is_refused(check, sql: str) -> None:
+    with pytest.raises(SqlRefused, match="no FROM around it has this table without an alias"):
+        check(sql)
+
+
+def test_a_column_may_name_the_schema_of_a_table_around_it() -> None:
+    printed = trino(
+        "SELECT silver.t.a, (SELECT max(u.a) FROM gold.t AS u WHERE u.b = SILVER.T.b) AS m "
+        "FROM silver.t ORDER BY silver.t.a"
+    )
+    assert printed == (
+        'SELECT "t"."a", (SELECT max("u"."a") FROM "gold"."t" AS "u" WHERE "u"."b" = "t"."b") '
+        'AS "m" FROM "silver"."t" ORDER BY "t"."a"'
+    )
+
+
+def test_a_view_of_a_script_can_take_the_name_of_a_table() -> None:
+    with pytest.raises(SqlRefused, match="not the only table or alias with the name t"):
+        spark("CREATE TEMP VIEW t AS SELECT 1 AS a; SELECT silver.t.a FROM silver.t, t")
+
+
+@pytest.mark.parametrize("name", ["dateadd", "date_add", "datediff", "date_diff"])
+def test_units_of_sparks_functions_stay_words(name: str) -> None:
+    printed = spark(f"SELECT {name}(day, a, b) AS c, {name}(a, b) AS d FROM silver.t")
+    assert printed == (
+        f"SELECT {name}(DAY, `a`, `b`) AS `c`, {name}(`a`, `b`) AS `d` FROM `iceberg`.`silver`.`t`"
+    )
