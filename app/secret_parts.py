@@ -4,6 +4,7 @@ in an address, a member of a JSON document."""
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from app.free_json import MAX_DEPTH, is_deeper
@@ -20,9 +21,22 @@ SHORTEST_MEMBER = 8
 """Applies to members of a document whose names do not say that they are secret."""
 LONGEST_DOCUMENT = 256 * 1024
 
-_LOGIN = re.compile(r"\w://(?P<login>[^\s\"'<>]+)@")
+_ADDRESS = re.compile(r"\w:\\?/\\?/")
+_REST = re.compile(r"[^\s\"'<>]*")
+MOST_ADDRESSES = 50
+MOST_ENDS = 8
+"""Each @ in an address can be the end of the login: a password may hold one, and a query too."""
+MOST_VALUES = 100
+MOST_PARTS = 400
+"""Parts of one secret. Each is searched for in every text."""
+MOST_DOCUMENTS = 3
+"""Documents within one another: JSON as a text in JSON."""
 _NAME = re.compile(r"(?<![\w.-])([\w.-]{1,200})\s{0,9}[=:]\s{0,9}")
-_VALUE = re.compile(r"\"(?P<quoted>[^\"]*)\"|'(?P<single>[^']*)'|(?P<bare>[^\s;&]+)")
+_VALUE = re.compile(
+    r"\"(?P<quoted>(?:[^\"\\]|\\.|\"\"){0,4000})\"|'(?P<single>(?:[^'\\]|\\.|'')*)'"
+    r"|\{(?P<braced>(?:[^}]|\}\}){0,4000})\}|(?P<bare>[^\s;&]+)",
+    re.DOTALL,
+)
 _SIGNATURE = re.compile("sig(nature)?", re.IGNORECASE)
 _HARMLESS = re.compile(
     r"(^|_)(type|kind|id|email|uri|url|endpoint|domain|region|host|hostname|port|user|username"
@@ -34,15 +48,20 @@ _HARMLESS = re.compile(
 
 def parts_of(secret: str) -> Iterator[str]:
     """Yield the secret, and what may stand alone of it. Parts can be repeated."""
+    return islice(_parts(secret, MOST_DOCUMENTS), MOST_PARTS)
+
+
+def _parts(secret: str, documents: int) -> Iterator[str]:
     yield secret
     yield from _lines(secret)
     yield from _passwords(secret)
     yield from _values(secret)
-    for member in _members(secret):
-        yield member
-        yield from _lines(member)
-        yield from _passwords(member)
-        yield from _values(member)
+    for member, is_harmless in _members(secret) if documents else ():
+        if is_harmless:
+            yield from _passwords(member)
+            yield from _values(member)
+        else:
+            yield from _parts(member, documents - 1)
 
 
 def _lines(secret: str) -> Iterator[str]:
@@ -56,45 +75,51 @@ def _lines(secret: str) -> Iterator[str]:
 
 def _passwords(secret: str) -> Iterator[str]:
     """Yield the password in an address, or its whole login if it has only one part."""
-    for match in _LOGIN.finditer(secret):
-        user, colon, password = match["login"].partition(":")
-        yield password if colon else user
+    for address in islice(_ADDRESS.finditer(secret), MOST_ADDRESSES):
+        rest = _REST.match(secret, address.end())
+        *logins, _ = rest[0].split("@", MOST_ENDS) if rest else ("",)
+        for count in range(1, len(logins) + 1):
+            user, colon, password = "@".join(logins[:count]).partition(":")
+            yield password if colon else user
 
 
 def _values(secret: str) -> Iterator[str]:
     """Yield the secret values of a connection string, a JAAS text or the query of an address. Only
     some separate them by commas."""
-    for name in _NAME.finditer(secret):
-        value = _VALUE.match(secret, name.end())
-        if value and (is_secret_name(name[1]) or _SIGNATURE.fullmatch(name[1])):
+    names = (name for name in _NAME.finditer(secret) if _is_secret(name[1]))
+    for name in islice(names, MOST_VALUES):
+        if value := _VALUE.match(secret, name.end()):
             text = value[value.lastgroup or 0]
             yield text
             yield text.partition(",")[0]
 
 
-def _members(secret: str) -> Iterator[str]:
-    """Yield the texts of a JSON document that are not certainly harmless."""
+def _is_secret(name: str) -> bool:
+    return is_secret_name(name) or _SIGNATURE.fullmatch(name) is not None
+
+
+def _members(secret: str) -> Iterator[tuple[str, bool]]:
+    """Yield the texts and numbers of a JSON document, and whether messages need them."""
     if secret.lstrip()[:1] not in {"{", "["} or len(secret) > LONGEST_DOCUMENT:
         return
     try:
-        document = json.loads(secret, parse_int=float)
+        document = json.loads(secret, parse_int=str)
     except (ValueError, RecursionError):
         return
     if not is_deeper(document, MAX_DEPTH):
-        yield from _texts(document, "")
+        yield from _texts(document, "", is_secret=False)
 
 
-def _texts(value: Any, name: str) -> Iterator[str]:
+def _texts(value: Any, name: str, is_secret: bool) -> Iterator[tuple[str, bool]]:
     match value:
         case dict():
             for inner_name, inner in value.items():
-                yield from _texts(inner, inner_name)
+                yield from _texts(inner, inner_name, is_secret or is_secret_name(inner_name))
         case list():
             for inner in value:
-                yield from _texts(inner, name)
-        case str() if is_secret_name(name):
-            yield value
-        case str() if len(value) >= SHORTEST_MEMBER and _HARMLESS.search(name) is None:
-            yield value
+                yield from _texts(inner, name, is_secret)
+        case str():
+            is_harmless = _HARMLESS.search(name) is not None and not is_secret_name(name)
+            yield value, is_harmless or (len(value) < SHORTEST_MEMBER and not is_secret)
         case _:
             return

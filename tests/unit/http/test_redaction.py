@@ -344,6 +344,23 @@ DOCUMENT = json.dumps(
         ('Login required username="me" password="of-jaas";', "of-jaas of me", "*** of me"),
         ("https://x.example.com/?sv=1&sig=a%2Bb%3D&x=2", "signature a+b=", "signature ***"),
         ("Endpoint=sb://x;SharedAccessKey=c2hhcmVk=", "key c2hhcmVk=", "key ***"),
+        ("https://me:of-mail@h.example.com/?to=a@example.com", "of-mail of me", "*** of me"),
+        ("amqp://a:of-one@h1,amqp://b:of-two@h2", "of-one and of-two", "*** and ***"),
+        ("Driver=x;Password={se;cret};Uid=me", "se;cret of me", "*** of me"),
+        ('password="of \\"jaas\\""', 'of "jaas"', HIDDEN),
+        ("password='it''s-me' user=x", "it's-me", HIDDEN),
+        (json.dumps({"config": json.dumps({"pin": "1234"})}), "pin 1234", "pin ***"),
+        ('{"password": 12345678, "port": 54321098}', "12345678 at 54321098", "*** at 54321098"),
+        (
+            '{"password": {"value": "abc1234", "type": "x-password"}}',
+            "abc1234 x-password",
+            "*** x-password",
+        ),
+        (
+            '{"database_url": "postgres:\\/\\/u:of-url@h.example.com"}',
+            "of-url at h.example.com",
+            "*** at h.example.com",
+        ),
     ],
 )
 def test_a_part_of_a_secret_that_a_program_has_read_is_hidden(
@@ -401,3 +418,10 @@ def test_a_text_without_a_secret_stays(text: str) -> None:
     redactor = Redactor()
     redactor.register_secrets(["tell-nobody"])
     assert redactor.clean(text) == text
+
+
+def test_a_secret_of_many_lines_leaves_room_for_older_ones() -> None:
+    with within(Scope()):
+        register_caller_secrets(["an-older-one"])
+        register_caller_secrets(["\n".join(f"line-{n:016}" for n in range(5_000))])
+        assert clean("an-older-one") == HIDDEN
