@@ -158,6 +158,21 @@ def _split_part(args: list[exp.Expr]) -> exp.Expr:
     return filled(TEMPLATES["split_part"][0], args)
 
 
+def _whole(name: str) -> Callable[[list[exp.Expr]], exp.Expr]:
+    """Keep an integer what it is. DuckDB makes it a double."""
+
+    def call(args: list[exp.Expr]) -> exp.Expr:
+        if len(args) != 1:
+            raise unsupported(f"{name} without exactly one argument")
+        return filled_once(
+            "CASE WHEN typeof(_0) LIKE '%INT%' THEN trunc(_0) "
+            f"ELSE cast_to_type({name}(_0), trunc(_0)) END",
+            args,
+        )
+
+    return call
+
+
 def _trimmed(name: str) -> Callable[[list[exp.Expr]], exp.Expr]:
     return lambda args: trimmed(name, *args)
 
@@ -224,6 +239,8 @@ def _regexp_split(args: list[exp.Expr]) -> exp.Expr:
 
 SPECIAL: dict[str, Callable[[list[exp.Expr]], exp.Expr]] = {
     "approx_distinct": _first_only("approx_count_distinct(_0)", 2),
+    "ceil": _whole("ceil"),
+    "ceiling": _whole("ceil"),
     "concat": _concat,
     "current_timestamp": _first_only("now()", 1),
     "localtimestamp": _first_only("CAST(now() AS TIMESTAMP)", 1),
@@ -231,6 +248,7 @@ SPECIAL: dict[str, Callable[[list[exp.Expr]], exp.Expr]] = {
     "date_diff": _date_diff,
     "date_format": _formatted("date_format", "strftime", mysql_format),
     "date_parse": _formatted("date_parse", "strptime", mysql_format),
+    "floor": _whole("floor"),
     "format_datetime": _formatted("format_datetime", "strftime", joda_format),
     "parse_datetime": _formatted("parse_datetime", "strptime", joda_format),
     "greatest": _extreme("greatest"),

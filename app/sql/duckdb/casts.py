@@ -8,7 +8,7 @@ import re
 from sqlglot import exp
 
 from app.sql.duckdb.templates import filled_once, unsupported
-from app.sql.duckdb.zones import wall_clock
+from app.sql.duckdb.zones import INSTANT, wall_clock
 
 _INTEGERS = frozenset((exp.DType.TINYINT, exp.DType.SMALLINT, exp.DType.INT, exp.DType.BIGINT))
 _INTEGER = r"^\s*[-+]?[0-9]+\s*$"
@@ -36,6 +36,10 @@ _DOUBLE = (
     "CASE WHEN {0} LIKE '-%' THEN '-Infinity' ELSE 'Infinity' END) "
     f"ELSE CASE WHEN {{0}} LIKE '-%' THEN '-' ELSE '' END || left({_DIGITS}, 1) || '.' || "
     f"coalesce(nullif(substr({_DIGITS}, 2), ''), '0') || 'E' || {_EXPONENT} END"
+)
+_INSTANT = (
+    f"CASE WHEN typeof(_0) = 'VARCHAR' THEN {INSTANT.format(_TEXT)} "
+    "ELSE CAST(_0 AS TIMESTAMPTZ) END"
 )
 _JSON = "json_extract_string(to_json(_0), '$')"
 _STRING = (
@@ -154,4 +158,13 @@ def _timestamp(node: exp.Expr, to: exp.DataType) -> exp.Expr:
     if to.this == exp.DType.TIMESTAMP and int(to.expressions[0].name) <= 3:
         return exp.Cast(this=node.copy(), to=plain)
     node.set("to", plain)
+    if to.this == exp.DType.TIMESTAMPTZ and not isinstance(node.this, exp.Literal):
+        return _with_own_zone(node)
     return node
+
+
+def _with_own_zone(node: exp.Expr) -> exp.Expr:
+    template = _INSTANT
+    if isinstance(node, exp.TryCast):
+        template = template.replace("CAST(", "TRY_CAST(")
+    return filled_once(template, [node.this])

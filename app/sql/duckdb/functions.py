@@ -5,9 +5,8 @@ answers that it is not supported. `tests/unit/sql/test_sql_semantics.py` runs ea
 and compares with the values that Trino's documentation gives.
 
 Known differences remain. Decimals divide and average as doubles, then rounded to the decimal
-that Trino gives, and windows average them as doubles. `sum` of integers is a HUGEINT, which the
-warehouse casts. `x AT TIME ZONE z` inside a query is a timestamp without zone, of the same wall
-clock, and may not be compared.
+that Trino gives, and windows average them as doubles. `x AT TIME ZONE z` inside a query is a
+timestamp without zone, of the same wall clock, and may not be compared.
 
 NaN equals itself and is greater than all numbers, in comparisons, `max` and `greatest`: a check in
 each comparison would keep DuckDB from planning joins. `reverse` keeps a letter and its accents
@@ -16,17 +15,19 @@ together, `json_format` keeps the order of keys, and `$` in a pattern is only th
 
 import re
 
+from app.sql.duckdb.zones import INSTANT
+
 # Same name, same arguments, same values.
 SAME = frozenset(
     """
-    abs acos array_agg asin atan atan2 bool_and bool_or cbrt ceil ceiling chr coalesce concat_ws
+    abs acos array_agg asin atan atan2 bool_and bool_or cbrt chr coalesce concat_ws
     corr cos cosh count covar_pop covar_samp cume_dist day degrees dense_rank exp first_value
-    flatten floor from_base64 grouping hour kurtosis lag last_value lead length lower lpad ltrim
+    flatten from_base64 grouping hour kurtosis lag last_value lead length lower lpad ltrim
     map map_entries map_from_entries map_keys map_values max md5 min minute month now nth_value
     ntile nullif percent_rank pi pow power quarter radians random rank regr_avgx regr_avgy
     regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy replace reverse
     row row_number rpad rtrim second sin sinh skewness starts_with stddev stddev_pop
-    stddev_samp strpos substr substring sum tan tanh to_base64 translate try uuid var_pop
+    stddev_samp strpos substr substring tan tanh to_base64 translate try uuid var_pop
     var_samp variance year
     """.split()  # noqa: SIM905
 )
@@ -145,7 +146,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "e": ("exp(1.0)",),
     "element_at": ("_0[_1]",),
     "from_iso8601_date": ("CAST(_0 AS DATE)",),
-    "from_iso8601_timestamp": ("CAST(_0 AS TIMESTAMPTZ)",),
+    "from_iso8601_timestamp": (INSTANT.format("_0"),),
     "from_unixtime": ("to_timestamp(CAST(_0 AS DOUBLE))",),
     "histogram": ("histogram(_0)",),
     "infinity": ("CAST('inf' AS DOUBLE)",),
@@ -292,10 +293,10 @@ JODA_DATE_FORMAT = {
 
 _CALLED = re.compile(r"\b([a-z_0-9]+)\(")
 _BUILT = """
-approx_count_distinct array case cast cast_to_type date_sub encode error exists extract greatest
-if json_array_length json_extract json_keys least left list list_contains list_value listagg
-regexp_extract regexp_replace regexp_split_to_array strftime string_agg strptime struct to_json
-today trim try_cast typeof unhex unnest
+any_value approx_count_distinct array case cast cast_to_type ceil date_sub encode error exists
+extract floor greatest if json_array_length json_extract json_keys least left list list_contains
+list_value listagg regexp_extract regexp_replace regexp_split_to_array strftime string_agg
+strptime struct sum to_json today trim try_cast typeof unhex unnest
 """
 
 DUCKDB: frozenset[str] = frozenset(

@@ -14,6 +14,8 @@ MAX_NODES = 20_000
 SMALL = 8
 """Nodes of an argument that may be repeated."""
 WITNESS = "asgard_witness"
+PARAMETERS = frozenset(("asgard_i", "asgard_let", "asgard_x"))
+"""The names of parameters of lambdas in templates."""
 _PLACE = re.compile(r"\b_(\d)\b")
 _BARE_ARGUMENTS = (exp.Paren, exp.Lambda, exp.Distinct, exp.Order, exp.Subquery, exp.IgnoreNulls)
 

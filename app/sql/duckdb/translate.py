@@ -7,7 +7,9 @@ from sqlglot import exp
 from app.sql.calls import call_name
 from app.sql.duckdb.calls import SPECIAL
 from app.sql.duckdb.functions import RENAMED, SAME, TEMPLATES
+from app.sql.duckdb.lambdas import keep_parameters
 from app.sql.duckdb.operators import RULES
+from app.sql.duckdb.sums import is_sum, typed_sum
 from app.sql.duckdb.templates import arity, filled, unsupported
 from app.sql.duckdb.zones import refuse_text, wall_clock
 
@@ -18,6 +20,7 @@ def translate(tree: exp.Expr) -> exp.Expr:
     Raises:
         NotSupported: DuckDB has no equivalent that gives the values of Trino.
     """
+    keep_parameters(tree)
     root = exp.Paren(this=tree)
     for node in reversed(list(tree.walk())):
         translated = _translated(node)
@@ -30,6 +33,8 @@ def translate(tree: exp.Expr) -> exp.Expr:
 def _translated(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.Anonymous):
         return _call(node)
+    if is_sum(node):
+        return typed_sum(node)
     rule = RULES.get(type(node))
     return rule(node) if rule else node
 
@@ -37,6 +42,9 @@ def _translated(node: exp.Expr) -> exp.Expr:
 def _call(node: exp.Anonymous) -> exp.Expr:
     name = call_name(node) or ""
     args: list[exp.Expr] = node.expressions
+    if name == "sum":
+        node.set("this", name)
+        return typed_sum(node)
     if name == "avg" and _is_modified(node):
         return exp.Anonymous(this=name, expressions=args)
     if name == "at_timezone":

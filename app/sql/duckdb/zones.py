@@ -8,6 +8,11 @@ from app.sql.calls import call_name
 from app.sql.duckdb.templates import unsupported
 
 _LITERAL = re.compile(r"\s*(\d+-\d+-\d+(?:[ T]\d+:\d+(?::\d+(?:\.\d+)?)?)?)\s*([A-Za-z+-].*)")
+INSTANT = (
+    r"CASE WHEN regexp_matches({0}, '^\s*[-+]?[0-9]+-[0-9]+-[0-9]+([ T][0-9:.]*)?\s*$') "
+    "THEN timezone('UTC', CAST({0} AS TIMESTAMP)) ELSE CAST({0} AS TIMESTAMPTZ) END"
+)
+"""Reads a text that names no zone in UTC. DuckDB reads it in the zone that an earlier row named."""
 _UTC = ("utc", "z", "gmt", "+00:00")
 _READERS = frozenset(
     """

@@ -74,6 +74,26 @@ CASES = (
     # Numbers
     Case("numbers", "SELECT 0x1F AS a, 0xff + 1 AS b", "SELECT 31 AS a, 255 + 1 AS b"),
     Case("integer division", "SELECT id, id / 2 AS half, id % 2 AS rest FROM data ORDER BY id"),
+    Case(
+        "numbers",
+        "SELECT floor(id) / 2 AS f, ceil(id) / 2 AS c FROM data ORDER BY id",
+        "SELECT floor(id) div 2 AS f, ceil(id) div 2 AS c FROM data ORDER BY id",
+    ),
+    Case(
+        "sums",
+        "SELECT round(100.0 * sum(id) / 7, 2) AS share, sum(id) / 2.0 AS half FROM data",
+        sail_differs="Sail gives a quotient of decimals fewer digits than Spark",
+    ),
+    Case(
+        "sums",
+        "SELECT id, 100.0 * id / sum(id) OVER () AS share FROM data ORDER BY id",
+        sail_differs="Sail gives a quotient of decimals fewer digits than Spark",
+    ),
+    Case(
+        "sums",
+        "SELECT sum(price) / sum(id) AS mean FROM data",
+        sail_differs="Sail gives a quotient of decimals fewer digits than Spark",
+    ),
     Case("integer division", "SELECT -7 / 2 AS q, -7 % 2 AS r, mod(-7, 2) AS m"),
     Case(
         "integer division",

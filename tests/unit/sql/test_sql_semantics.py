@@ -89,6 +89,10 @@ SCALARS: list[tuple[str, Any]] = [
     ("truncate(1.57, 1)", Decimal("1.5")),
     ("round(2.5), round(-2.5)", (Decimal(3), Decimal(-3))),
     ("ceil(1.2), floor(-1.2), ceiling(1.2)", (Decimal(2), Decimal(-2), Decimal(2))),
+    ("floor(7) / 2, ceil(7) / 2, CAST(ceil(7) AS varchar)", (3, 3, "7")),
+    ("floor(9007199254740993), ceiling(-9007199254740993)",
+     (9007199254740993, -9007199254740993)),
+    ("floor(2.7e0), ceil(2.1e0), floor(floor(floor(7 / 2) / 2) / 1)", (2.0, 3.0, 1)),
     ("log(2, 8e0)", 3.0),
     ("e() > 2.718, pi() > 3.14", (True, True)),
     ("infinity()", float("inf")),
@@ -215,6 +219,10 @@ SCALARS: list[tuple[str, Any]] = [
     ("reduce(ARRAY[1, 2, 3], 0, (s, x) -> s + x, s -> s * 10)", 60),
     ("any_match(ARRAY[1, 2], x -> x > 1), all_match(ARRAY[1, 2], x -> x > 1)", (True, False)),
     ("none_match(ARRAY[1, 2], x -> x > 2)", True),
+    ("transform(a, t -> t.p), transform(a, u -> u.p) FROM (SELECT ARRAY[CAST(ROW(1) AS "
+     "ROW(p integer))] AS a, 9 AS p) t CROSS JOIN (SELECT 7 AS p) u", ([1], [1])),
+    ("transform(ARRAY[ARRAY[1, 2]], x -> transform(x, x -> x + 1))", [[2, 3]]),
+    ("transform(ARRAY[1, 2], e -> array_remove(ARRAY[1, 2, 3], e))", [[2, 3], [1, 3]]),
     ("array_position(ARRAY[1, 2], 2), array_position(ARRAY[1, 2], 5)", (2, 0)),
     ("array_join(ARRAY[1, NULL, 2], ','), array_join(ARRAY[1, NULL], ',', '-')", ("1,2", "1,-")),
     ("array_sort(ARRAY[3, 1, NULL, 2]), array_distinct(ARRAY[1, 1, NULL])",
@@ -252,6 +260,20 @@ SCALARS: list[tuple[str, Any]] = [
     # aggregates and windows, over 1, 2, 2, NULL
     ("count(*), count(x), count(DISTINCT x), sum(x) FROM t", (4, 3, 2, 5)),
     ("sum(x) / count(x), avg(x) FROM t", (1, 5 / 3)),
+    ("round(100.0 * sum(x) / sum(y), 2) FROM (VALUES (1, 3)) u(x, y)", Decimal("33.3")),
+    ("sum(d) / sum(x), sum(d * x) / sum(x) FROM (VALUES (1, 1.50), (2, 2.50)) u(x, d)",
+     (Decimal("1.33"), Decimal("2.17"))),
+    ("s / 3.0 FROM (SELECT sum(x) AS s FROM (VALUES 7) u(x)) v", Decimal("2.3")),
+    ("CAST(sum(x) / 2.0 AS varchar), coalesce(sum(x), 0) / 2.0 FROM (VALUES 7) u(x)",
+     ("3.5", Decimal("3.5"))),
+    ("sum(DISTINCT x) / 2.0, sum(x) FILTER (WHERE x > 1) / 3.0 FROM t",
+     (Decimal("1.5"), Decimal("1.3"))),
+    ("min(p), max(p) FROM (SELECT 100.0 * x / sum(x) OVER () AS p FROM (VALUES 1, 2) u(x)) v",
+     (Decimal("33.3"), Decimal("66.7"))),
+    ("min(p), max(p) FROM (SELECT sum(x) * 100.0 / sum(sum(x)) OVER () AS p "
+     "FROM (VALUES 1, 2) u(x) GROUP BY x) v", (Decimal("33.3"), Decimal("66.7"))),
+    ("max(p) FROM (SELECT sum(x) FILTER (WHERE x > 1) OVER (ORDER BY x) / 4.0 AS p "
+     "FROM (VALUES 1, 2) u(x)) v", Decimal("0.5")),
     ("count_if(x > 1), count(*) FILTER (WHERE x > 1) FROM t", (2, 2)),
     ("array_agg(x ORDER BY x DESC) FROM t", [2, 2, 1, None]),
     ("listagg(CAST(x AS varchar), ';') WITHIN GROUP (ORDER BY x DESC) FROM t", "2;2;1"),
@@ -328,6 +350,11 @@ def test_an_expression_that_fails_on_trino_fails_here(
         ("sign(d)", "DECIMAL(10,0)"),
         ("CAST(f AS integer)", "INTEGER"),
         ("sum(d) / count(*)", "DECIMAL(38,2)"),
+        ("sum(d)", "DECIMAL(38,2)"),
+        ("sum(x)", "BIGINT"),
+        ("sum(CAST(f AS real))", "FLOAT"),
+        ("floor(x)", "INTEGER"),
+        ("ceil(f)", "DOUBLE"),
     ],
 )
 def test_results_have_the_types_that_trino_gives(
@@ -336,6 +363,31 @@ def test_results_have_the_types_that_trino_gives(
     values = "VALUES (1, 2, CAST(1 AS decimal(10, 2)), 1e0)"
     sql = f"SELECT {expression} AS r FROM ({values}) AS u(x, y, d, f)"
     assert str(engine.execute(translated(sql)).description[0][1]) == type_
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        "CAST(t AS timestamp with time zone)",
+        "TRY_CAST(t AS timestamp with time zone)",
+        "from_iso8601_timestamp(t)",
+    ],
+)
+def test_a_text_without_a_zone_is_read_in_utc_whatever_text_came_before(
+    read: str, engine: duckdb.DuckDBPyConnection
+) -> None:
+    texts = ["2024-01-01T10:00:00", "2024-01-01T10:00:00+09:00", "2024-01-01T10:00:00.5"]
+    values = ", ".join(f"({n}, '{text}')" for n, text in enumerate([*texts, "2024-07-01"]))
+    sql = translated(f"SELECT to_unixtime({read}) AS r FROM (VALUES {values}) v(n, t) ORDER BY n")
+    seconds = [row[0] for row in engine.execute(sql).fetchall()]
+    assert seconds == [1704103200.0, 1704070800.0, 1704103200.5, 1719792000.0]
+
+
+@pytest.mark.parametrize("name", ["asgard_x", "ASGARD_I", "asgard_let"])
+def test_names_of_parameters_in_templates_are_refused(name: str) -> None:
+    for sql in (f"SELECT {name} FROM gold.t", f"SELECT 1 AS a FROM gold.t AS {name}"):
+        with pytest.raises(NotSupported, match=f"The name {name.lower()} is not supported"):
+            translated(sql)
 
 
 def test_a_column_holds_the_instant_and_functions_see_its_wall_clock(
