@@ -13,6 +13,7 @@ from app.sql.duckdb.names import hide_aliases, order_using_columns
 from app.sql.duckdb.operators import restore_null_skippers
 from app.sql.duckdb.translate import translate
 from app.sql.duckdb.virtual_columns import hide_rows, hide_virtual_columns
+from app.sql.duckdb.zones import mark_uses
 from app.sql.expand_views import expand
 from app.sql.guard.guard import check_duckdb_tree, check_query, render_query
 from app.sql.jinja import check_sql_text
@@ -45,6 +46,7 @@ def _duckdb_tree(sql: str, policy: SqlPolicy, catalog: str, views: Mapping[str, 
         tree = expand(checked_tree(sql, policy), views, lambda view: checked_tree(view, policy))
         rename_ctes(tree)
         order_using_columns(tree)
+        mark_uses(tree)
         tree = translate(hide_aliases(tree))
         hide_rows(tree)
         hide_virtual_columns(tree)

@@ -8,7 +8,7 @@ import re
 from sqlglot import exp
 
 from app.sql.duckdb.templates import filled_once, unsupported
-from app.sql.duckdb.zones import INSTANT, wall_clock
+from app.sql.duckdb.zones import INSTANT, zoned_literal
 
 _INTEGERS = frozenset((exp.DType.TINYINT, exp.DType.SMALLINT, exp.DType.INT, exp.DType.BIGINT))
 _INTEGER = r"^\s*[-+]?[0-9]+\s*$"
@@ -64,7 +64,7 @@ def cast(node: exp.Expr) -> exp.Expr:
     if to.this == exp.DType.JSON:
         return exp.Anonymous(this="to_json", expressions=[node.this.copy()])
     if to.this in (exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ):
-        return wall_clock(node) or _timestamp(node, to)
+        return zoned_literal(node) or _timestamp(node, to)
     if to.this in (exp.DType.VARCHAR, exp.DType.TEXT, exp.DType.CHAR):
         return _string(node, to)
     if to.this == exp.DType.DATE:

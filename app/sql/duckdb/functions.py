@@ -5,8 +5,7 @@ answers that it is not supported. `tests/unit/sql/test_sql_semantics.py` runs ea
 and compares with the values that Trino's documentation gives.
 
 Known differences remain. Decimals divide and average as doubles, then rounded to the decimal
-that Trino gives, and windows average them as doubles. `x AT TIME ZONE z` inside a query is a
-timestamp without zone, of the same wall clock, and may not be compared.
+that Trino gives, and windows average them as doubles.
 
 NaN equals itself and is greater than all numbers, in comparisons, `max` and `greatest`: a check in
 each comparison would keep DuckDB from planning joins. `reverse` keeps a letter and its accents

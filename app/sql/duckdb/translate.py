@@ -11,7 +11,7 @@ from app.sql.duckdb.lambdas import keep_parameters
 from app.sql.duckdb.operators import RULES
 from app.sql.duckdb.sums import is_sum, typed_sum
 from app.sql.duckdb.templates import arity, filled, unsupported
-from app.sql.duckdb.zones import refuse_text, wall_clock
+from app.sql.duckdb.zones import zoned_call
 
 
 def translate(tree: exp.Expr) -> exp.Expr:
@@ -47,12 +47,8 @@ def _call(node: exp.Anonymous) -> exp.Expr:
         return typed_sum(node)
     if name == "avg" and _is_modified(node):
         return exp.Anonymous(this=name, expressions=args)
-    if name == "at_timezone":
-        refuse_text(node)
-    if name == "at_timezone" and (moment := _moment(node)):
-        return moment
-    if name == "with_timezone" and len(args) == 2 and (clock := wall_clock(node)):
-        return clock
+    if zoned := zoned_call(node):
+        return zoned
     if special := SPECIAL.get(name):
         result = special(args)
     elif name in TEMPLATES:
@@ -71,24 +67,6 @@ def _from_templates(name: str, args: Sequence[exp.Expr]) -> exp.Expr:
         if arity(template) == len(args):
             return filled(template, args)
     raise unsupported(f"The function {name} with {len(args)} argument(s)")
-
-
-def _moment(node: exp.Anonymous) -> exp.Expr | None:
-    """Translate to the instant where that counts, not the zone's wall clock. DuckDB has only one.
-
-    A column of the result is the instant, because an Iceberg table stores only that.
-    """
-    around = node.parent
-    while isinstance(around, exp.Paren | exp.Alias) and around.parent is not None:
-        around = around.parent
-    if isinstance(around, exp.Predicate) and not isinstance(around, exp.Is):
-        raise unsupported("AT TIME ZONE in a comparison")
-    if not isinstance(around, exp.Select) or around.args.get("group"):
-        return None
-    root = around.parent
-    if not isinstance(root, exp.Paren) or root.parent is not None:
-        return None
-    return filled("CAST(_0 AS TIMESTAMPTZ)", [node.expressions[0]])
 
 
 def _is_modified(node: exp.Expr) -> bool:

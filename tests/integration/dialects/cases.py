@@ -161,6 +161,21 @@ CASES = (
     ),
     # Dates and time zones
     Case(
+        "time zones",
+        "SELECT id, to_unixtime(date_trunc('day', at AT TIME ZONE 'Europe/Berlin')) AS s FROM data ORDER BY id",
+        "SELECT id, unix_timestamp(to_utc_timestamp(date_trunc('day', from_utc_timestamp(at, 'Europe/Berlin')), 'Europe/Berlin')) * 1e0 AS s FROM data ORDER BY id",
+    ),
+    Case(
+        "time zones",
+        "SELECT id, to_unixtime(date_trunc('hour', at AT TIME ZONE 'Asia/Kolkata')) AS s FROM data ORDER BY id",
+        "SELECT id, unix_timestamp(to_utc_timestamp(date_trunc('hour', from_utc_timestamp(at, 'Asia/Kolkata')), 'Asia/Kolkata')) * 1e0 AS s FROM data ORDER BY id",
+    ),
+    Case(
+        "time zones",
+        "SELECT TIMESTAMP '2024-10-27 02:30:00 Europe/Berlin' = TIMESTAMP '2024-10-27 00:30:00 UTC' AS first",
+        "SELECT true AS first",
+    ),
+    Case(
         "dates",
         "SELECT year(day) AS y, month(day) AS m, day(day) AS d, quarter(day) AS q FROM data ORDER BY id",
     ),

@@ -23,9 +23,12 @@ index beyond the end is an error, never a null that nobody requested. `TRY_CAST`
 
 DuckDB divides and averages decimals as doubles, with 15 significant digits. Asgard's rewriting
 rounds the results to the scale that Trino returns, and rounds halves away from zero. A quotient
-with more digits before its decimal point than either operand, and with more than ten, fails. As a
-column of the result, `AT TIME ZONE` returns the instant. Inside a query, it returns the zone's
-wall-clock time. In a comparison, and as text, it is refused.
+with more digits before its decimal point than either operand, and with more than ten, fails.
+
+A time with a zone, for example of `AT TIME ZONE`, keeps its zone in Trino only. As a column of the
+result and in a comparison, DuckDB uses its instant, in `hour`, `date_format`, `CAST(… AS DATE)` and
+similar functions the zone's wall clock, and `date_trunc` starts at the zone's unit. Everywhere else
+it is refused: as text, in `coalesce` or `max`, as a column of a subquery or view that is read on.
 
 A timestamp becomes a text with six digits after the point, as the columns of the lake have them.
 DuckDB takes NaN for equal to itself and greater than every number, also in `max` and `greatest`.

@@ -189,6 +189,14 @@ SCALARS: list[tuple[str, Any]] = [
     ("current_timestamp(3) = current_timestamp, now() > TIMESTAMP '2020-01-01 00:00:00 UTC'",
      (True, True)),
     ("hour(TIMESTAMP '2024-01-05 23:00:00 Europe/Berlin')", 23),
+    ("z AT TIME ZONE 'Asia/Tokyo' < TIMESTAMP '2024-01-01 00:00:01 UTC', "
+     "to_unixtime(z AT TIME ZONE 'Asia/Tokyo'), count(DISTINCT z AT TIME ZONE 'Asia/Tokyo') "
+     "FROM (VALUES TIMESTAMP '2024-01-01 00:00:00 UTC') u(z) GROUP BY z", (True, 1704067200.0, 1)),
+    ("hour(date_trunc('day', TIMESTAMP '2024-03-31 00:30:00 UTC' AT TIME ZONE 'Asia/Tokyo'))", 0),
+    # the hour that comes twice is the first, and the one that does not exist is the next
+    ("TIMESTAMP '2024-10-27 02:30:00 Europe/Berlin' = TIMESTAMP '2024-10-27 00:30:00 UTC', "
+     "TIMESTAMP '2024-03-31 02:30:00 Europe/Berlin' = TIMESTAMP '2024-03-31 01:30:00 UTC'",
+     (True, True)),
     ("CAST(TIMESTAMP '2024-01-05 23:00:00 America/New_York' AS date)", date(2024, 1, 5)),
     ("hour(with_timezone(TIMESTAMP '2024-01-05 23:00:00', 'America/New_York'))", 23),
     ("TIMESTAMP '2024-01-05 23:00:00 America/New_York' = TIMESTAMP '2024-01-06 04:00:00 UTC'",
@@ -399,6 +407,50 @@ def test_a_column_holds_the_instant_and_functions_see_its_wall_clock(
     assert (moment.timestamp(), wall, hour) == (1577880000, "07:00", 7)
 
 
+@pytest.mark.parametrize(
+    ("unit", "zone", "moments", "starts"),
+    [
+        (
+            "day",
+            "Europe/Berlin",
+            ["2024-03-31 00:30", "2024-03-31 21:59"],
+            ["2024-03-30 23:00"] * 2,
+        ),
+        ("month", "America/New_York", ["2024-04-01 03:59"], ["2024-03-01 05:00"]),
+        ("hour", "Asia/Kolkata", ["2024-03-31 00:45"], ["2024-03-31 00:30"]),
+        (
+            "hour",
+            "Europe/Berlin",
+            ["2024-10-27 00:45", "2024-10-27 01:45"],
+            ["2024-10-27 00:00", "2024-10-27 01:00"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("around", ["", " GROUP BY 1", " GROUP BY {0}", " ORDER BY {0}"])
+def test_a_column_of_truncated_times_holds_the_instants_at_which_the_zones_units_begin(
+    unit: str,
+    zone: str,
+    moments: list[str],
+    starts: list[str],
+    around: str,
+    engine: duckdb.DuckDBPyConnection,
+) -> None:
+    for moment, start in zip(moments, starts, strict=True):
+        call = f"date_trunc('{unit}', z AT TIME ZONE '{zone}')"
+        values = f"(VALUES TIMESTAMP '{moment}:00 UTC') u(z)"
+        sql = translated(f"SELECT {call} AS z FROM {values}{around.format(call)}")
+        ((value,),) = engine.execute(sql).fetchall()
+        assert f"{value:%Y-%m-%d %H:%M}" == start
+
+
+def test_the_preview_of_a_view_shows_its_instants() -> None:
+    views = {"gold.v": "SELECT z AT TIME ZONE 'Asia/Tokyo' AS l FROM gold.t"}
+    assert 'CAST("z" AS TIMESTAMPTZ)' in to_duckdb("SELECT * FROM gold.v", POLICY, views=views)
+    for sql in ("SELECT hour(l) AS h FROM gold.v", "SELECT * FROM gold.v WHERE hour(l) > 3"):
+        with pytest.raises(NotSupported):
+            to_duckdb(sql, POLICY, views=views)
+
+
 def test_nulls_come_last_in_either_direction(engine: duckdb.DuckDBPyConnection) -> None:
     for direction in ("ASC", "DESC"):
         sql = f"SELECT x FROM (VALUES 1, NULL, 2) u(x) ORDER BY x {direction}"
@@ -418,7 +470,13 @@ def test_nulls_come_last_in_either_direction(engine: duckdb.DuckDBPyConnection) 
         "regexp_extract_all('abc', '[()](a)|(b)', 2)",
         "CAST(TIMESTAMP '2024-01-05 23:00:00 Europe/Berlin' AS varchar)",
         "sequence(DATE '2024-01-31', DATE '2024-04-30', INTERVAL '0' MONTH)",
-        "now() AT TIME ZONE 'Asia/Tokyo' > TIMESTAMP '2020-01-01 00:00:00'",
+        "hour(l) FROM (SELECT now() AT TIME ZONE 'Asia/Tokyo' AS l) t",
+        "* FROM (SELECT now() AT TIME ZONE 'Asia/Tokyo' AS l) t WHERE hour(l) > 3",
+        "coalesce(now() AT TIME ZONE 'Asia/Tokyo', now())",
+        "date_diff('day', now(), now() AT TIME ZONE 'Asia/Tokyo')",
+        "max(now() AT TIME ZONE 'Asia/Tokyo')",
+        "(SELECT now() AT TIME ZONE 'Asia/Tokyo')",
+        "date_trunc('day', TIMESTAMP '2024-01-05 23:00:00 Europe/Berlin')",
         "url_extract_host('http://x')",
         "concat_ws(',', ARRAY['a', 'b'])",
         "regexp_replace('a', 'a', x -> upper(x[1]))",
