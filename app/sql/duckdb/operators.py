@@ -7,6 +7,7 @@ from sqlglot import exp
 from app.sql.duckdb.casts import cast
 from app.sql.duckdb.functions import EXTRACT_FIELDS, TEMPLATES
 from app.sql.duckdb.numbers import divide, remainder, subscript
+from app.sql.duckdb.rows import case, equality, membership, order
 from app.sql.duckdb.templates import filled, unsupported, witness
 from app.sql.duckdb.trim import trim
 from app.sql.tables import fold
@@ -104,20 +105,29 @@ _NULL_SKIPPERS: dict[str, type[exp.Expr]] = {
 }
 RULES: dict[type[exp.Expr], Callable[[exp.Expr], exp.Expr]] = {
     exp.Add: _shift,
+    exp.Between: order,
+    exp.Case: case,
     exp.Cast: cast,
     exp.Bracket: subscript,
     exp.CurrentDate: _call("today()"),
     exp.CurrentTime: _never("CURRENT_TIME"),
     exp.CurrentTimestamp: _call("now()"),
     exp.Div: divide,
+    exp.EQ: equality,
     exp.Extract: _extract,
     exp.Filter: _filter,
+    exp.GT: order,
+    exp.GTE: order,
     exp.IgnoreNulls: _ignore_nulls,
+    exp.In: membership,
     exp.IntervalSpan: _never("INTERVAL YEAR TO MONTH or DAY TO SECOND"),
     exp.LimitOptions: _limit_options,
+    exp.LT: order,
+    exp.LTE: order,
     exp.Localtime: _call("CAST(CAST(now() AS TIMESTAMP) AS TIME)"),
     exp.Localtimestamp: _call("CAST(now() AS TIMESTAMP)"),
     exp.Mod: remainder,
+    exp.NEQ: equality,
     exp.RespectNulls: lambda node: node.this.copy(),
     exp.Sub: _shift,
     exp.Trim: trim,

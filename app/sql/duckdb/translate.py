@@ -9,6 +9,7 @@ from app.sql.duckdb.calls import SPECIAL
 from app.sql.duckdb.functions import RENAMED, SAME, TEMPLATES
 from app.sql.duckdb.lambdas import keep_parameters
 from app.sql.duckdb.operators import RULES
+from app.sql.duckdb.rows import refuse_nested
 from app.sql.duckdb.sums import is_sum, typed_sum
 from app.sql.duckdb.templates import arity, filled, unsupported
 from app.sql.duckdb.zones import zoned_call
@@ -49,6 +50,8 @@ def _call(node: exp.Anonymous) -> exp.Expr:
         return exp.Anonymous(this=name, expressions=args)
     if zoned := zoned_call(node):
         return zoned
+    if name == "nullif":
+        refuse_nested(name, args)
     if special := SPECIAL.get(name):
         result = special(args)
     elif name in TEMPLATES:

@@ -43,6 +43,16 @@ CASES = (
     Case("nulls", "SELECT sum(id) AS s, avg(id) AS a, max(name) AS m FROM data WHERE id > 99"),
     Case("nulls", "SELECT id, name IN ('Ann', NULL) AS known FROM data ORDER BY id"),
     Case("nulls", "SELECT id, greatest(id, 3) AS g, least(id, 3) AS l FROM data ORDER BY id"),
+    Case(
+        "nulls",
+        "SELECT id, (id, ratio) = (4, 1.5e0) AS same, (id, ratio) <> (1, ratio) AS other FROM data ORDER BY id",
+        "SELECT id, id = 4 AND ratio = 1.5e0 AS same, NOT (id = 1 AND ratio = ratio) AS other FROM data ORDER BY id",
+    ),
+    Case(
+        "nulls",
+        "SELECT id, (id, ratio) NOT IN ((4, 1e0), (1, 1.5e0)) AS missing FROM data ORDER BY id",
+        "SELECT id, NOT ((id = 4 AND ratio = 1e0) OR (id = 1 AND ratio = 1.5e0)) AS missing FROM data ORDER BY id",
+    ),
     Case("booleans", "SELECT id, flag AND id > 1 AS both, flag OR id > 4 AS any FROM data"),
     Case("booleans", "SELECT bool_and(flag) AS every_one, bool_or(flag) AS some_one FROM data"),
     Case(
