@@ -43,7 +43,7 @@ def _formatted(
 ) -> Callable[[list[exp.Expr]], exp.Expr]:
     def call(args: list[exp.Expr]) -> exp.Expr:
         format_ = convert(args[1].name) if len(args) == 2 and args[1].is_string else None
-        if format_ is None:
+        if format_ is None or (function == "strptime" and "%Y" not in format_):
             raise unsupported(f"{name} with this format")
         if name.startswith("date_") and "%f" in format_:
             return _with_fraction(function, args[0], format_)

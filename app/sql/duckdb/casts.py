@@ -13,6 +13,8 @@ from app.sql.duckdb.zones import INSTANT, zoned_literal
 _INTEGERS = frozenset((exp.DType.TINYINT, exp.DType.SMALLINT, exp.DType.INT, exp.DType.BIGINT))
 _INTEGER = r"^\s*[-+]?[0-9]+\s*$"
 _DATE = r"^\s*[-+]?[0-9]+-[0-9]{1,2}-[0-9]{1,2}\s*$"
+_NUMBER = r"^\s*[-+]?(([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-9]+)?|NaN|Infinity)\s*$"
+_BOOLEAN = "(?i)^(t|f|true|false|1|0)$"
 _TEXT = "CAST(_0 AS VARCHAR)"
 _ROUNDED = (
     "CASE WHEN typeof(_0) IN ('FLOAT', 'DOUBLE') "
@@ -69,6 +71,10 @@ def cast(node: exp.Expr) -> exp.Expr:
         return _string(node, to)
     if to.this == exp.DType.DATE:
         return _strict(node, _DATE, "a date", "DATE", "CAST(_0 AS DATE)")
+    if to.this == exp.DType.BOOLEAN:
+        return _strict(node, _BOOLEAN, "a boolean", "BOOLEAN", "CAST(_0 AS BOOLEAN)")
+    if to.this == exp.DType.DOUBLE:
+        return _strict(node, _NUMBER, "a double", "DOUBLE", "CAST(_0 AS DOUBLE)")
     if to.this == exp.DType.VARBINARY:
         return filled_once(_BYTES, [node.this])
     if to.this == exp.DType.DECIMAL and not _is_exact(node.this):

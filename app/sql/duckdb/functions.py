@@ -51,12 +51,10 @@ RENAMED = {
     "from_hex": "unhex",
     "from_utf8": "decode",
     "geometric_mean": "geomean",
-    "hamming_distance": "hamming",
     "is_finite": "isfinite",
     "is_infinite": "isinf",
     "is_nan": "isnan",
     "last_day_of_month": "last_day",
-    "levenshtein_distance": "levenshtein",
     "rand": "random",
     "regexp_like": "regexp_matches",
     "split": "str_split",
@@ -72,6 +70,23 @@ RENAMED = {
 
 _IS_FIRST = "list_position({0}, asgard_x) = asgard_i"
 """In a lambda of an element and its place: unlike DuckDB, Trino keeps order and NULL in sets."""
+
+_MAY_LOSE_DIGITS = (
+    "regexp_matches(CAST(_0 AS VARCHAR), '[0-9.]{17}') AND NOT regexp_matches("
+    "CAST(_0 AS VARCHAR), replace(replace(json_extract_string(_0, _1), '.', '[.]'), '+', '[+]') "
+    "|| '([^0-9]|$)')"
+)
+"""DuckDB reads a number with a fraction as a double. It is then spelled `1.1` for `1.10`."""
+_UNLIKE_TRINO = (
+    r"typeof(_0) SIMILAR TO '(DOUBLE|FLOAT|TIME.*|JSON)\[\]' THEN "
+    "error('The embedded SQL engine joins no arrays of doubles, times or JSON')"
+)
+_DISTANCE = (
+    "CASE WHEN strlen(_0) = length(_0) AND strlen(_1) = length(_1) "
+    "THEN CAST({0}(_0, _1) AS BIGINT) WHEN _0 IS NOT NULL AND _1 IS NOT NULL THEN "
+    "error('The embedded SQL engine measures the distance of ASCII texts only') END"
+)
+"""DuckDB counts the bytes that differ, not the characters."""
 
 # By the number of arguments, which are _0, _1, …
 TEMPLATES: dict[str, tuple[str, ...]] = {
@@ -98,9 +113,9 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         f"{_IS_FIRST.format('_0')} AND list_position(_1, asgard_x) IS NOT NULL) END",
     ),
     "array_join": (
-        "array_to_string(_0, _1)",
-        "array_to_string(list_transform(_0, "
-        "LAMBDA asgard_x : coalesce(CAST(asgard_x AS VARCHAR), _2)), _1)",
+        f"CASE WHEN {_UNLIKE_TRINO} ELSE array_to_string(_0, _1) END",
+        f"CASE WHEN {_UNLIKE_TRINO} ELSE array_to_string(list_transform(_0, "
+        "LAMBDA asgard_x : coalesce(CAST(asgard_x AS VARCHAR), _2)), _1) END",
     ),
     "array_max": ("CASE WHEN list_count(_0) = len(_0) THEN list_max(_0) END",),
     "array_min": ("CASE WHEN list_count(_0) = len(_0) THEN list_min(_0) END",),
@@ -147,8 +162,10 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "from_iso8601_date": ("CAST(_0 AS DATE)",),
     "from_iso8601_timestamp": (INSTANT.format("_0"),),
     "from_unixtime": ("to_timestamp(CAST(_0 AS DOUBLE))",),
+    "hamming_distance": (_DISTANCE.format("hamming"),),
     "histogram": ("histogram(_0)",),
     "infinity": ("CAST('inf' AS DOUBLE)",),
+    "levenshtein_distance": (_DISTANCE.format("levenshtein"),),
     "ln": (
         "CASE WHEN _0 > 0 OR _0 IS NULL THEN ln(_0) "
         "WHEN _0 = 0 THEN CAST('-inf' AS DOUBLE) ELSE CAST('nan' AS DOUBLE) END",
@@ -159,8 +176,11 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     ),
     "json_extract": ("CASE WHEN json_valid(CAST(_0 AS VARCHAR)) THEN json_extract(_0, _1) END",),
     "json_extract_scalar": (
-        "CASE WHEN json_valid(CAST(_0 AS VARCHAR)) THEN CASE WHEN json_type(_0, _1) "
-        "NOT IN ('OBJECT', 'ARRAY') THEN json_extract_string(_0, _1) END END",
+        "CASE WHEN json_valid(CAST(_0 AS VARCHAR)) THEN CASE json_type(_0, _1) "
+        "WHEN 'OBJECT' THEN NULL WHEN 'ARRAY' THEN NULL WHEN 'DOUBLE' THEN "
+        f"CASE WHEN {_MAY_LOSE_DIGITS} THEN error('The embedded SQL engine does not keep the "
+        "digits of a number in JSON: ' || json_extract_string(_0, _1)) "
+        "ELSE json_extract_string(_0, _1) END ELSE json_extract_string(_0, _1) END END",
     ),
     "json_format": ("CAST(_0 AS VARCHAR)",),
     "json_parse": ("CAST(_0 AS JSON)",),
@@ -219,7 +239,13 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "sqrt": ("CASE WHEN _0 < 0 THEN CAST('nan' AS DOUBLE) ELSE sqrt(_0) END",),
     "sha1": ("unhex(sha1(_0))",),
     "sha256": ("unhex(sha256(_0))",),
-    "slice": ("list_slice(_0, _1, _1 + _2 - 1)",),
+    "slice": (
+        "CASE WHEN _1 = 0 THEN list_slice(_0, 1, "
+        "CAST(error('SQL array indices start at 1') AS INT)) "
+        "WHEN _1 > 0 THEN list_slice(_0, _1, _1 + _2 - 1) "
+        "WHEN _1 >= -len(_0) THEN list_slice(_0, len(_0) + _1 + 1, len(_0) + _1 + _2) "
+        "WHEN _0 IS NOT NULL AND _1 IS NOT NULL AND _2 IS NOT NULL THEN list_slice(_0, 1, 0) END",
+    ),
     "split_part": (
         "CASE WHEN _2 < 1 THEN error('The index of split_part must be greater than zero') "
         "ELSE str_split(_0, _1)[_2] END",
