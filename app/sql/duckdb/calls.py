@@ -192,7 +192,7 @@ def _json(name: str) -> Callable[[list[exp.Expr]], exp.Expr]:
                     setting="TRINO_HOST",
                 )
             path = exp.Literal.string(_JSON_KEY.sub(r".\1", path.name))
-        return filled(TEMPLATES[name][0], [args[0], path])
+        return filled_once(TEMPLATES[name][0], [args[0], path])
 
     return call
 

@@ -71,9 +71,11 @@ RENAMED = {
 _IS_FIRST = "list_position({0}, asgard_x) = asgard_i"
 """In a lambda of an element and its place: unlike DuckDB, Trino keeps order and NULL in sets."""
 
+_DOCUMENT = "CASE WHEN json_valid(CAST(_0 AS VARCHAR)) THEN _0 END"
+"""In each call, because DuckDB evaluates a call that it finds twice before it looks at a CASE."""
 _MAY_LOSE_DIGITS = (
-    "regexp_matches(CAST(_0 AS VARCHAR), '[0-9.]{17}') AND NOT regexp_matches("
-    "CAST(_0 AS VARCHAR), replace(replace(json_extract_string(_0, _1), '.', '[.]'), '+', '[+]') "
+    "regexp_matches(CAST(_0 AS VARCHAR), '[0-9.]{17}') AND NOT regexp_matches(CAST(_0 AS VARCHAR), "
+    f"replace(replace(json_extract_string({_DOCUMENT}, _1), '.', '[.]'), '+', '[+]') "
     "|| '([^0-9]|$)')"
 )
 """DuckDB reads a number with a fraction as a double. It is then spelled `1.1` for `1.10`."""
@@ -176,11 +178,10 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     ),
     "json_extract": ("CASE WHEN json_valid(CAST(_0 AS VARCHAR)) THEN json_extract(_0, _1) END",),
     "json_extract_scalar": (
-        "CASE WHEN json_valid(CAST(_0 AS VARCHAR)) THEN CASE json_type(_0, _1) "
-        "WHEN 'OBJECT' THEN NULL WHEN 'ARRAY' THEN NULL WHEN 'DOUBLE' THEN "
-        f"CASE WHEN {_MAY_LOSE_DIGITS} THEN error('The embedded SQL engine does not keep the "
-        "digits of a number in JSON: ' || json_extract_string(_0, _1)) "
-        "ELSE json_extract_string(_0, _1) END ELSE json_extract_string(_0, _1) END END",
+        f"CASE WHEN json_type({_DOCUMENT}, _1) IN ('OBJECT', 'ARRAY') THEN NULL "
+        f"WHEN json_type({_DOCUMENT}, _1) = 'DOUBLE' AND {_MAY_LOSE_DIGITS} "
+        "THEN error('The embedded SQL engine does not keep all digits of a number in JSON') "
+        f"ELSE json_extract_string({_DOCUMENT}, _1) END",
     ),
     "json_format": ("CAST(_0 AS VARCHAR)",),
     "json_parse": ("CAST(_0 AS JSON)",),

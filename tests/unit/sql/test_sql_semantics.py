@@ -208,6 +208,8 @@ SCALARS: list[tuple[str, Any]] = [
     # JSON
     ("json_extract_scalar('{\"a\": 10.5, \"b\": [-0.25]}', '$.a'), "
      "json_extract_scalar('{\"a\": 10.5, \"b\": [-0.25]}', '$.b[0]')", ("10.5", "-0.25")),
+    ("min(json_extract_scalar(d, '$.a')), count(json_extract_scalar(d, '$.a')) FROM (VALUES "
+     "'{\"a\": 2.5}', 'none', NULL, '{\"a\":1', '{\"a\": [1]}') u(d)", ("2.5", 1)),
     ("json_extract_scalar('{\"a\": 3.141592653589793}', '$.a')", "3.141592653589793"),
     ("CAST(json_extract('{\"a\":\"x\"}', '$.a') AS varchar)", "x"),
     ("CAST(json_extract('{\"a\":null}', '$.a') AS varchar)", None),
