@@ -16,6 +16,8 @@ SMALL = 8
 WITNESS = "asgard_witness"
 PARAMETERS = frozenset(("asgard_i", "asgard_let", "asgard_x"))
 """The names of parameters of lambdas in templates."""
+_VOLATILE = frozenset(("random", "uuid"))
+_AGGREGATE = re.compile(r"\b(any_value|arg_\w+|array_agg|avg|count|skewness|sum)\(")
 _PLACE = re.compile(r"\b_(\d)\b")
 _BARE_ARGUMENTS = (exp.Paren, exp.Lambda, exp.Distinct, exp.Order, exp.Subquery, exp.IgnoreNulls)
 
@@ -26,6 +28,8 @@ def filled(template: str, args: Sequence[exp.Expr]) -> exp.Expr:
     uses = [column.name for column in pattern.find_all(exp.Column)]
     if sum(size * uses.count(f"_{number}") for number, size in enumerate(sizes)) > MAX_NODES:
         raise too_deep()
+    if _changes_where_repeated(template, args):
+        return _let(template, args)
     root = exp.Paren(this=pattern.copy())
     for column in list(root.find_all(exp.Column)):
         number = column.name.removeprefix("_")
@@ -42,9 +46,31 @@ def filled_once(template: str, args: Sequence[exp.Expr]) -> exp.Expr:
     """Fill as `filled` does, but repeat no large argument, so that nested calls stay small."""
     if all(sum(1 for _ in arg.walk()) <= SMALL for arg in args):
         return filled(template, args)
+    return _let(template, args)
+
+
+def _let(template: str, args: Sequence[exp.Expr]) -> exp.Expr:
     values = ", ".join(f"'v{number}': _{number}" for number in range(len(args)))
     body = _PLACE.sub(r"asgard_let.v\1", template)
     return filled(f"list_transform([{{{values}}}], LAMBDA asgard_let : {body})[1]", args)
+
+
+def _changes_where_repeated(template: str, args: Sequence[exp.Expr]) -> bool:
+    """Return whether an argument would be computed several times, with another value each time."""
+    # An aggregate reads its rows once; what it repeats is only their type or number.
+    if _AGGREGATE.search(template):
+        return False
+    places = list(_pattern(template).find_all(exp.Column))
+    for number, arg in enumerate(args):
+        if not any(call.name in _VOLATILE for call in arg.find_all(exp.Anonymous)):
+            continue
+        uses = [place for place in places if place.name == f"_{number}"]
+        if len(uses) < 2 and not any(use.find_ancestor(exp.Lambda) for use in uses):
+            continue
+        if isinstance(arg, exp.Lambda):
+            raise unsupported("random or uuid in a lambda of this function")
+        return True
+    return False
 
 
 def witness(value: exp.Expr) -> exp.Expr:

@@ -322,6 +322,13 @@ SCALARS: list[tuple[str, Any]] = [
     ("max(s) FROM (SELECT sum(x) OVER w AS s FROM t WINDOW w AS (ORDER BY x)) u", 5),
     ("array_agg(l ORDER BY y) FROM (SELECT y, lag(x) IGNORE NULLS OVER (ORDER BY y) AS l "
      "FROM (VALUES (1, 1), (NULL, 2), (3, 3)) v(x, y)) u", [None, 1, 1]),
+    # a value that changes with each call is one value
+    ("min(cardinality(array_distinct(ARRAY[random(), random(), 5e0]))) "
+     "FROM UNNEST(sequence(1, 100)) u(n)", 3),
+    ("count(sqrt(random() - 0.5e0)) FROM UNNEST(sequence(1, 500)) u(n)", 500),
+    ("count(*) FROM (SELECT random() / random() AS q FROM UNNEST(sequence(1, 9)) u(n)) v", 9),
+    ("avg(random()) < 1, sum(random()) > 0, count_if(random() < 2) FROM t", (True, True, 4)),
+    ("max_by(x, random()) > 0, round(random() * 100, 2) < 101 FROM (VALUES 1) u(x)", (True, True)),
     # queries
     ("u.n, u.o FROM (VALUES ARRAY[5]) a(x) CROSS JOIN UNNEST(x) WITH ORDINALITY AS u(n, o)",
      (5, 1)),
@@ -419,6 +426,11 @@ def test_a_text_without_a_zone_is_read_in_utc_whatever_text_came_before(
     sql = translated(f"SELECT to_unixtime({read}) AS r FROM (VALUES {values}) v(n, t) ORDER BY n")
     seconds = [row[0] for row in engine.execute(sql).fetchall()]
     assert seconds == [1704103200.0, 1704070800.0, 1704103200.5, 1719792000.0]
+
+
+def test_a_lambda_of_changing_values_that_a_template_repeats_is_refused() -> None:
+    with pytest.raises(NotSupported, match="random or uuid in a lambda"):
+        translated("SELECT any_match(ARRAY[1], x -> random() > 0.5) AS a FROM gold.t")
 
 
 @pytest.mark.parametrize("name", ["asgard_x", "ASGARD_I", "asgard_let"])
