@@ -13,8 +13,9 @@ from app.sql.duckdb.zones import INSTANT, zoned_literal
 _INTEGERS = frozenset((exp.DType.TINYINT, exp.DType.SMALLINT, exp.DType.INT, exp.DType.BIGINT))
 _INTEGER = r"^\s*[-+]?[0-9]+\s*$"
 _DATE = r"^\s*[-+]?[0-9]+-[0-9]{1,2}-[0-9]{1,2}\s*$"
-_NUMBER = r"^\s*[-+]?(([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-9]+)?|NaN|Infinity)\s*$"
-_BOOLEAN = "(?i)^(t|f|true|false|1|0)$"
+_BOOLEAN = "(?i)^(t|true|1|f|false|0)$"
+_NUMBER = r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"
+_FLOATING = rf"^\s*({_NUMBER}[dDfF]?|[-+]?Infinity|[-+]?NaN)\s*$"
 _TEXT = "CAST(_0 AS VARCHAR)"
 _ROUNDED = (
     "CASE WHEN typeof(_0) IN ('FLOAT', 'DOUBLE') "
@@ -24,6 +25,10 @@ _ROUNDED = (
 _DECIMAL = (
     f"CASE WHEN typeof(_0) IN ('FLOAT', 'DOUBLE') THEN CAST({_TEXT} AS BIGINT) "
     "ELSE CAST(_0 AS BIGINT) END"
+)
+_FLOAT = (
+    "CASE WHEN typeof(_0) = 'VARCHAR' "
+    rf"THEN CAST(regexp_replace({_TEXT}, '[dDfF]?\s*$', '') AS BIGINT) ELSE CAST(_0 AS BIGINT) END"
 )
 _BYTES = f"CASE WHEN typeof(_0) = 'VARCHAR' THEN encode({_TEXT}) ELSE CAST(_0 AS BLOB) END"
 _DIGITS = "trim(regexp_replace({0}, '[-.]|e.*', '', 'g'), '0')"
@@ -63,6 +68,7 @@ def cast(node: exp.Expr) -> exp.Expr:
             part.set(
                 "expressions", [exp.DataTypeParam(this=exp.Literal.number(n)) for n in (38, 0)]
             )
+    kind = "TRY_CAST" if isinstance(node, exp.TryCast) else "CAST"
     if to.this == exp.DType.JSON:
         return exp.Anonymous(this="to_json", expressions=[node.this.copy()])
     if to.this in (exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ):
@@ -71,14 +77,14 @@ def cast(node: exp.Expr) -> exp.Expr:
         return _string(node, to)
     if to.this == exp.DType.DATE:
         return _strict(node, _DATE, "a date", "DATE", "CAST(_0 AS DATE)")
-    if to.this == exp.DType.BOOLEAN:
-        return _strict(node, _BOOLEAN, "a boolean", "BOOLEAN", "CAST(_0 AS BOOLEAN)")
-    if to.this == exp.DType.DOUBLE:
-        return _strict(node, _NUMBER, "a double", "DOUBLE", "CAST(_0 AS DOUBLE)")
     if to.this == exp.DType.VARBINARY:
         return filled_once(_BYTES, [node.this])
-    if to.this == exp.DType.DECIMAL and not _is_exact(node.this):
-        return _typed(node, filled_once(_DECIMAL, [node.this]))
+    if to.this == exp.DType.BOOLEAN:
+        return _strict(node, _BOOLEAN, "a boolean", "BOOLEAN", f"{kind}(_0 AS BOOLEAN)")
+    if to.this in (exp.DType.DOUBLE, exp.DType.FLOAT):
+        return _typed(node, _strict(node, _FLOATING, "a number", "BIGINT", _FLOAT))
+    if to.this == exp.DType.DECIMAL:
+        return _typed(node, _strict(node, f"^{_NUMBER}$", "a decimal", "BIGINT", _DECIMAL))
     if to.this in _INTEGERS:
         return _typed(node, _strict(node, _INTEGER, "an integer", "BIGINT", _ROUNDED))
     return node
@@ -89,7 +95,9 @@ def _strict(node: exp.Expr, pattern: str, what: str, to: str, template: str) -> 
     value = node.this
     if isinstance(value, exp.Literal) and not (value.is_string or "e" in value.name.lower()):
         return node
-    if isinstance(value, exp.Literal) and value.is_string and re.search(pattern, value.name):
+    has_suffix = value.name[-1:] in "dDfF"
+    is_text = isinstance(value, exp.Literal) and value.is_string
+    if is_text and re.search(pattern, value.name) and not has_suffix:
         return node
     return filled_once(
         f"CASE WHEN typeof(_0) = 'VARCHAR' AND NOT regexp_matches({_TEXT}, '{pattern}') "
@@ -131,7 +139,24 @@ def _string(node: exp.Expr, to: exp.DataType) -> exp.Expr:
         no = _failure(node, "a string, number or boolean", "VARCHAR")
         template = _STRING.replace("{no}", no).replace("{time}", _time_format(node.this))
         text = filled_once(template, [node.this])
-    return exp.Anonymous(this="left", expressions=[text, width]) if width else text
+    if width is None:
+        return text
+    if isinstance(node.this, exp.Literal) and node.this.is_string:
+        return exp.Anonymous(this="left", expressions=[text, width])
+    return _fitting(node, text, width)
+
+
+def _fitting(node: exp.Expr, text: exp.Expr, width: exp.Expr) -> exp.Expr:
+    """Cut off a text. Trino cuts off no number, date or boolean."""
+    why = f"longer than {width.name} characters: "
+    failure = "NULL"
+    if not isinstance(node, exp.TryCast):
+        failure = f"CAST(CAST('{why}' || _1 AS BIGINT) AS VARCHAR)"
+    return filled_once(
+        f"CASE WHEN typeof(_0) = 'VARCHAR' OR length(_1) <= {width.name} "
+        f"THEN left(_1, {width.name}) ELSE {failure} END",
+        [node.this, text],
+    )
 
 
 def _has_width(value: exp.Expr, width: exp.Expr | None) -> bool:

@@ -83,12 +83,13 @@ _UNLIKE_TRINO = (
     r"typeof(_0) SIMILAR TO '(DOUBLE|FLOAT|TIME.*|JSON)\[\]' THEN "
     "error('The embedded SQL engine joins no arrays of doubles, times or JSON')"
 )
-_DISTANCE = (
-    "CASE WHEN strlen(_0) = length(_0) AND strlen(_1) = length(_1) "
-    "THEN CAST({0}(_0, _1) AS BIGINT) WHEN _0 IS NOT NULL AND _1 IS NOT NULL THEN "
-    "error('The embedded SQL engine measures the distance of ASCII texts only') END"
+_ASCII = (
+    "CASE WHEN strlen(_0) = length(_0) AND strlen(_1) = length(_1) THEN {0}(_0, _1) "
+    "WHEN _0 IS NOT NULL AND _1 IS NOT NULL "
+    "THEN CAST('On this engine, {0} compares ASCII only, not ' || _0 || ', ' || _1 AS BIGINT) END"
 )
-"""DuckDB counts the bytes that differ, not the characters."""
+"""DuckDB counts bytes, Trino characters."""
+_FIRST_INDEX = "CAST('Array indices start at 1, not at ' || CAST(_1 AS VARCHAR) AS BIGINT)"
 
 # By the number of arguments, which are _0, _1, …
 TEMPLATES: dict[str, tuple[str, ...]] = {
@@ -147,10 +148,17 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "ELSE cast_to_type(avg(_0), list_median([any_value(_0)])) END",
     ),
     "bitwise_and": ("_0 & _1",),
-    "bitwise_left_shift": ("CAST(_0 AS BIGINT) << _1",),
+    # Trino drops the bits that the type of the value does not hold.
+    "bitwise_left_shift": (
+        "cast_to_type(CASE WHEN _1 < 0 THEN error('A shift must not be negative') "
+        "WHEN typeof(_0) = 'BIGINT' "
+        "THEN CASE WHEN _1 < 64 THEN CAST(_0 AS BIGINT) << _1 ELSE 0 END "
+        "WHEN _1 >= 32 THEN 0 ELSE ((CAST(_0 AS BIGINT) * (CAST(1 AS BIGINT) << least(_1, 31)) "
+        "+ 2147483648) & 4294967295) - 2147483648 END, _0)",
+    ),
     "bitwise_not": ("~_0",),
     "bitwise_or": ("_0 | _1",),
-    "bitwise_right_shift_arithmetic": ("CAST(_0 AS BIGINT) >> _1",),
+    "bitwise_right_shift_arithmetic": ("CAST(_0 AS BIGINT) >> least(_1, 63)",),
     "cardinality": ("len(_0)",),
     "contains": (
         "CASE WHEN list_contains(_0, _1) THEN true "
@@ -160,14 +168,17 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "date": ("CAST(_0 AS DATE)",),
     "date_trunc": ("cast_to_type(date_trunc(_0, _1), asgard_witness(_1))",),
     "e": ("exp(1.0)",),
-    "element_at": ("_0[_1]",),
+    "element_at": (
+        "_0[CASE WHEN typeof(_0) LIKE '%[]' AND CAST(_1 AS VARCHAR) = '0' "
+        f"THEN cast_to_type({_FIRST_INDEX}, _1) ELSE _1 END]",
+    ),
     "from_iso8601_date": ("CAST(_0 AS DATE)",),
     "from_iso8601_timestamp": (INSTANT.format("_0"),),
     "from_unixtime": ("to_timestamp(CAST(_0 AS DOUBLE))",),
-    "hamming_distance": (_DISTANCE.format("hamming"),),
+    "hamming_distance": (_ASCII.format("hamming"),),
     "histogram": ("histogram(_0)",),
     "infinity": ("CAST('inf' AS DOUBLE)",),
-    "levenshtein_distance": (_DISTANCE.format("levenshtein"),),
+    "levenshtein_distance": (_ASCII.format("levenshtein"),),
     "ln": (
         "CASE WHEN _0 > 0 OR _0 IS NULL THEN ln(_0) "
         "WHEN _0 = 0 THEN CAST('-inf' AS DOUBLE) ELSE CAST('nan' AS DOUBLE) END",
@@ -241,11 +252,11 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "sha1": ("unhex(sha1(_0))",),
     "sha256": ("unhex(sha256(_0))",),
     "slice": (
-        "CASE WHEN _1 = 0 THEN list_slice(_0, 1, "
-        "CAST(error('SQL array indices start at 1') AS INT)) "
+        f"CASE WHEN _1 = 0 THEN [_0[{_FIRST_INDEX}]] "
+        "WHEN _2 < 0 THEN [_0[CAST('A length must not be negative: ' || _2 AS BIGINT)]] "
         "WHEN _1 > 0 THEN list_slice(_0, _1, _1 + _2 - 1) "
-        "WHEN _1 >= -len(_0) THEN list_slice(_0, len(_0) + _1 + 1, len(_0) + _1 + _2) "
-        "WHEN _0 IS NOT NULL AND _1 IS NOT NULL AND _2 IS NOT NULL THEN list_slice(_0, 1, 0) END",
+        "WHEN _1 < -len(_0) OR _2 = 0 THEN list_slice(_0, 2, 1) "
+        "ELSE list_slice(_0, len(_0) + _1 + 1, len(_0) + _1 + _2) END",
     ),
     "split_part": (
         "CASE WHEN _2 < 1 THEN error('The index of split_part must be greater than zero') "

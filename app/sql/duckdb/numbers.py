@@ -28,7 +28,8 @@ _CHECKED_REMAINDER = (
     "THEN error('Division by zero') ELSE _0 % _1 END"
 )
 _SUBSCRIPT = (
-    "CASE WHEN _0[_1] IS NULL AND typeof(_0) LIKE '%[]' AND _0 IS NOT NULL "
+    "CASE WHEN (_0[_1] IS NULL OR TRY_CAST(_1 AS BIGINT) < 0) AND typeof(_0) LIKE '%[]' "
+    "AND _0 IS NOT NULL "
     "AND TRY_CAST(_1 AS BIGINT) NOT BETWEEN 1 AND json_array_length(to_json(_0)) "
     "THEN error('Array subscript is out of bounds') "
     "WHEN _0[_1] IS NULL AND typeof(_0) LIKE 'MAP(%' AND _0 IS NOT NULL AND _1 IS NOT NULL "

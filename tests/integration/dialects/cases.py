@@ -544,4 +544,66 @@ CASES = (
         "SELECT n FROM (VALUES 1, 1, 2) AS t (n) INTERSECT ALL SELECT 1",
         sail_differs="Sail repeats each row of the left side",
     ),
+    Case(
+        "casts",
+        "SELECT try_cast(x AS BOOLEAN) AS b, try_cast(x AS DOUBLE) AS d, "
+        "try_cast(x AS DECIMAL(9,2)) AS p FROM (VALUES 'yes', 'T', '1', '0', '1_0', 'inf', ' 1 ', "
+        "'1.255', '.5', '1d', '-2E1', 'n', '') AS t (x)",
+        "SELECT try_cast('1_0' AS INT) AS n, try_cast('12' AS INT) AS m",
+    ),
+    Case(
+        "casts",
+        "SELECT try_cast(id AS VARCHAR(1)) AS i, try_cast(id * 100 AS VARCHAR(2)) AS n, "
+        "CAST(name AS VARCHAR(2)) AS t FROM data ORDER BY id",
+        "SELECT CAST(name AS STRING) AS t FROM data ORDER BY id",
+    ),
+    Case(
+        "bad data", "SELECT CAST(flag AS VARCHAR(3)) AS f FROM data", "SELECT CAST('x' AS INT) AS f"
+    ),
+    Case(
+        "bad data",
+        "SELECT CAST(at AS VARCHAR(10)) AS f FROM data",
+        "SELECT CAST('x' AS BOOLEAN) AS f",
+    ),
+    Case(
+        "arrays",
+        "SELECT slice(a, -1, 2) AS l, slice(a, -2, 5) AS m, slice(a, -9, 2) AS e, slice(a, 2,"
+        " 0) AS z, slice(a, 3, 9) AS t, slice(a, -1, 0) AS n FROM (VALUES ARRAY[1, 2, 3]) AS "
+        "t (a)",
+        "SELECT slice(array(1, 2, 3), -2, 2) AS m",
+    ),
+    Case(
+        "arrays",
+        "SELECT element_at(a, -9) AS o FROM (VALUES ARRAY[1, 2, 3]) AS t (a)",
+        "SELECT element_at(array(1, 2, 3), -3) AS e",
+    ),
+    Case(
+        "bad data",
+        "SELECT element_at(a, 0) AS e FROM (VALUES ARRAY[1, 2, 3]) AS t (a)",
+        "SELECT element_at(array(1), 0) AS e",
+    ),
+    Case(
+        "bad data",
+        "SELECT slice(a, 0, 1) AS e FROM (VALUES ARRAY[1, 2, 3]) AS t (a)",
+        "SELECT slice(array(1), 0, 1) AS e",
+    ),
+    Case(
+        "arrays",
+        "SELECT ARRAY[1, 2][-1] AS e",
+        "SELECT array(1, 2)[-1] AS e",
+    ),
+    Case(
+        "bits",
+        "SELECT bitwise_left_shift(x, 40) AS o, bitwise_left_shift(x, 31) AS h, "
+        "bitwise_left_shift(x, 2) AS l, bitwise_right_shift_arithmetic(x, 64) AS r FROM "
+        "(VALUES 1, 5, -3) AS t (x)",
+        "SELECT shiftleft(1, 2) AS l",
+    ),
+    Case(
+        "bits",
+        "SELECT bitwise_left_shift(BIGINT '1', 40) AS o, bitwise_left_shift(BIGINT '5', 64) "
+        "AS h, bitwise_right_shift_arithmetic(BIGINT '-8', 64) AS r, "
+        "bitwise_right_shift_arithmetic(BIGINT '8', 70) AS p",
+        "SELECT shiftright(-8, 1) AS r",
+    ),
 )
