@@ -43,10 +43,23 @@ def filled(template: str, args: Sequence[exp.Expr]) -> exp.Expr:
 
 
 def filled_once(template: str, args: Sequence[exp.Expr]) -> exp.Expr:
-    """Fill as `filled` does, but repeat no large argument, so that nested calls stay small."""
-    if all(sum(1 for _ in arg.walk()) <= SMALL for arg in args):
+    """Fill as `filled` does, but repeat no large argument, so that nested calls stay small. In a
+    HAVING, DuckDB takes the parameter of a lambda for a column that is not grouped."""
+    is_small = all(_size(arg) <= SMALL for arg in args)
+    if is_small or any(arg.find_ancestor(exp.Having) for arg in args):
         return filled(template, args)
     return _let(template, args)
+
+
+def _size(value: exp.Expr) -> int:
+    """Count the nodes, without those that only say to which type something is cast."""
+    return sum(1 for _ in value.walk(prune=_is_typed)) + sum(
+        _size(cast.expressions[0]) for cast in value.walk(prune=_is_typed) if _is_typed(cast)
+    )
+
+
+def _is_typed(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Anonymous) and node.name == "cast_to_type"
 
 
 def _let(template: str, args: Sequence[exp.Expr]) -> exp.Expr:

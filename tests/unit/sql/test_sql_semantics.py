@@ -316,6 +316,9 @@ SCALARS: list[tuple[str, Any]] = [
     ("sum(d) / sum(x), sum(d * x) / sum(x) FROM (VALUES (1, 1.50), (2, 2.50)) u(x, d)",
      (Decimal("1.33"), Decimal("2.17"))),
     ("s / 3.0 FROM (SELECT sum(x) AS s FROM (VALUES 7) u(x)) v", Decimal("2.3")),
+    ("max(g) FROM (SELECT g FROM (VALUES (1, 3), (2, 4)) u(g, x) GROUP BY g "
+     "HAVING sum(x) / count(*) > 3 AND round(100.0 * sum(x) / sum(g), 2) > 1 "
+     "AND floor(sum(x)) > 1 AND CAST(avg(x * 1e0 + g * 2e0 + 3) AS integer) > 1) v", 2),
     ("CAST(sum(x) / 2.0 AS varchar), coalesce(sum(x), 0) / 2.0 FROM (VALUES 7) u(x)",
      ("3.5", Decimal("3.5"))),
     ("sum(DISTINCT x) / 2.0, sum(x) FILTER (WHERE x > 1) / 3.0 FROM t",
