@@ -7,6 +7,7 @@ import re
 
 from sqlglot import exp
 
+from app.sql.duckdb.rows import is_row
 from app.sql.duckdb.templates import filled_once, unsupported
 from app.sql.duckdb.zones import INSTANT, zoned_literal
 
@@ -17,13 +18,16 @@ _BOOLEAN = "(?i)^(t|true|1|f|false|0)$"
 _NUMBER = r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"
 _FLOATING = rf"^\s*({_NUMBER}[dDfF]?|[-+]?Infinity|[-+]?NaN)\s*$"
 _TEXT = "CAST(_0 AS VARCHAR)"
+_IS_FRACTION_IN_JSON = "typeof(_0) = 'JSON' AND json_type(to_json(_0)) = 'DOUBLE'"
 _ROUNDED = (
-    "CASE WHEN typeof(_0) IN ('FLOAT', 'DOUBLE') "
+    f"CASE WHEN typeof(_0) IN ('FLOAT', 'DOUBLE') OR {_IS_FRACTION_IN_JSON} "
     "THEN CAST(round(TRY_CAST(_0 AS DOUBLE)) AS BIGINT) ELSE CAST(_0 AS BIGINT) END"
 )
 # Doubles are rounded as the decimals that they are written as.
 _DECIMAL = (
     f"CASE WHEN typeof(_0) IN ('FLOAT', 'DOUBLE') THEN CAST({_TEXT} AS BIGINT) "
+    f"WHEN {_IS_FRACTION_IN_JSON} "
+    "THEN CAST(json_extract_string(to_json(_0), '$') AS BIGINT) "
     "ELSE CAST(_0 AS BIGINT) END"
 )
 _FLOAT = (
@@ -68,6 +72,8 @@ def cast(node: exp.Expr) -> exp.Expr:
             part.set(
                 "expressions", [exp.DataTypeParam(this=exp.Literal.number(n)) for n in (38, 0)]
             )
+    if (members := _by_members(node, to)) is not None:
+        return members
     kind = "TRY_CAST" if isinstance(node, exp.TryCast) else "CAST"
     if to.this == exp.DType.JSON:
         return exp.Anonymous(this="to_json", expressions=[node.this.copy()])
@@ -88,6 +94,27 @@ def cast(node: exp.Expr) -> exp.Expr:
     if to.this in _INTEGERS:
         return _typed(node, _strict(node, _INTEGER, "an integer", "BIGINT", _ROUNDED))
     return node
+
+
+def _by_members(node: exp.Expr, to: exp.DataType) -> exp.Expr | None:
+    """Cast each member of an array or a row that is written out, or return None."""
+    value = node.this.unnest()
+    if isinstance(node, exp.TryCast) or not value.expressions:
+        return None
+    kinds = [part.args.get("kind", part) for part in to.expressions]
+    if to.this == exp.DType.ARRAY and isinstance(value, exp.Array):
+        kinds = kinds * len(value.expressions)
+    elif to.this != exp.DType.STRUCT or not is_row(value):
+        return None
+    if len(kinds) != len(value.expressions):
+        return None
+    members = [
+        cast(exp.Cast(this=member.copy(), to=kind.copy()))
+        for member, kind in zip(value.expressions, kinds, strict=True)
+    ]
+    written = value.copy()
+    written.set("expressions", members)
+    return exp.Cast(this=written, to=to.copy())
 
 
 def _strict(node: exp.Expr, pattern: str, what: str, to: str, template: str) -> exp.Expr:

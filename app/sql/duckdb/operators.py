@@ -7,7 +7,7 @@ from sqlglot import exp
 from app.sql.duckdb.casts import cast
 from app.sql.duckdb.functions import EXTRACT_FIELDS, TEMPLATES
 from app.sql.duckdb.numbers import divide, remainder, subscript
-from app.sql.duckdb.rows import case, equality, membership, order
+from app.sql.duckdb.rows import case, equality, is_row, membership, order
 from app.sql.duckdb.templates import filled, unsupported, witness
 from app.sql.duckdb.trim import trim
 from app.sql.tables import fold
@@ -73,7 +73,9 @@ def restore_null_skippers(tree: exp.Expr) -> None:
 def _unnest(node: exp.Expr) -> exp.Expr:
     alias = node.args.get("alias")
     names = len(alias.columns) if isinstance(alias, exp.TableAlias) else 0
-    if len(node.expressions) != 1 or names > 1:
+    (first, *more) = node.expressions
+    has_rows = isinstance(first, exp.Array) and any(map(is_row, first.expressions))
+    if more or names > 1 or has_rows:
         raise unsupported("UNNEST of several arrays, of a map or of rows")
     return node
 

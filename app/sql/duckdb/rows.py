@@ -51,6 +51,12 @@ def case(node: exp.Expr) -> exp.Expr:
     return node
 
 
+def is_row(value: exp.Expr) -> bool:
+    """Return whether the value is a row that is written out."""
+    is_call = isinstance(value, exp.Anonymous) and value.name == "row"
+    return is_call or isinstance(value, exp.Tuple)
+
+
 def refuse_nested(name: str, arguments: Sequence[exp.Expr]) -> None:
     """Refuse a function that compares its arguments."""
     if any(map(_is_nested, arguments)):
@@ -73,8 +79,7 @@ def _equal(left: exp.Expr, right: exp.Expr) -> exp.Expr:
 
 def _members(value: exp.Expr) -> Sequence[exp.Expr] | None:
     value = value.unnest()
-    is_row = isinstance(value, exp.Anonymous) and value.name == "row"
-    return value.expressions or None if is_row or isinstance(value, exp.Tuple) else None
+    return value.expressions or None if is_row(value) else None
 
 
 def _is_nested(value: exp.Expr) -> bool:

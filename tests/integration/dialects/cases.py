@@ -81,6 +81,16 @@ CASES = (
         'SELECT json_format(CAST(CAST(ROW(1) AS ROW("userId" INTEGER)) AS JSON)) AS j',
         "SELECT to_json(named_struct('userId', 1)) AS j",
     ),
+    Case(
+        "casts",
+        "SELECT CAST(ARRAY[2.5e0, 0.5e0] AS ARRAY(BIGINT)) AS a, CAST(ARRAY[2.5e0] AS ARRAY(VARCHAR)) AS t",
+        "SELECT array(3L, 1L) AS a, array('2.5E0') AS t",
+    ),
+    Case(
+        "casts",
+        "SELECT CAST(json_parse('2.5') AS INTEGER) AS i, CAST(json_parse('1.255') AS DECIMAL(10,2)) AS d",
+        "SELECT 3 AS i, CAST('1.26' AS DECIMAL(10,2)) AS d",
+    ),
     # Numbers
     Case("numbers", "SELECT 0x1F AS a, 0xff + 1 AS b", "SELECT 31 AS a, 255 + 1 AS b"),
     Case("integer division", "SELECT id, id / 2 AS half, id % 2 AS rest FROM data ORDER BY id"),

@@ -65,6 +65,13 @@ SCALARS: list[tuple[str, Any]] = [
      "FROM (VALUES 100e0) u(x)", ("1.5E0", "1.0E2", "-1.0E-1")),
     ("CAST(0e0 AS varchar), CAST(1e300 AS varchar), CAST(-1.25e-10 AS varchar), "
      "CAST(123456789.123e0 AS varchar)", ("0E0", "1.0E300", "-1.25E-10", "1.23456789123E8")),
+    ("CAST(ARRAY[2.5e0, NULL] AS array(bigint)), "
+     "CAST(ARRAY[ARRAY[2.5e0]] AS array(array(varchar)))", ([3, None], [["2.5E0"]])),
+    ("CAST(ROW(2.5e0, 'a') AS ROW(x bigint, y varchar)), CAST((1, 2.5e0) AS ROW(x integer, "
+     "y varchar)).y", ({"x": 3, "y": "a"}, "2.5E0")),
+    ("CAST(json_parse('2.5') AS integer), CAST(json_parse('1.255') AS decimal(10, 2)), "
+     "CAST(json_parse('9007199254740993') AS bigint), CAST(json_parse('null') AS integer)",
+     (3, Decimal("1.26"), 9007199254740993, None)),
     ("TRY_CAST('y' AS boolean), TRY_CAST(x AS boolean), CAST('T' AS boolean), CAST(1 AS boolean) "
      "FROM (VALUES 'yes') u(x)", (None, None, True, True)),
     ("TRY_CAST('1_0' AS double), TRY_CAST(x AS double), CAST(' 1.5e1 ' AS double), "
@@ -383,6 +390,7 @@ def test_values_are_those_of_trino(
         ("x % y FROM (VALUES (1, 0)) u(x, y)", "Division by zero"),
         ("mod(x, y) FROM (VALUES (1.5, 0)) u(x, y)", "Division by zero"),
         ("sum(x) / sum(y) FROM (VALUES (1, 0)) u(x, y)", "Division by zero"),
+        ("CAST(ARRAY['1.7'] AS array(bigint))", "not an integer"),
         ("slice(ARRAY[1, 2], 0, 1)", "indices start at 1"),
         ("levenshtein_distance('é', 'e')", "compares ASCII only"),
         ("hamming_distance('e', 'é')", "compares ASCII only"),
@@ -560,6 +568,7 @@ def test_nulls_come_last_in_either_direction(engine: duckdb.DuckDBPyConnection) 
         "date_trunc('day', TIMESTAMP '2024-01-05 23:00:00 Europe/Berlin')",
         "url_extract_host('http://x')",
         "ARRAY[1, NULL] = ARRAY[1, NULL]",
+        "x FROM UNNEST(ARRAY[ROW(1), ROW(2)]) AS t(x)",
         "(1, 2) IN (SELECT 1, 2)",
         "1 WHERE (1, 2) NOT IN (SELECT 1, NULL)",
         "CASE ROW(1, NULL) WHEN ROW(1, NULL) THEN 1 END",
