@@ -3,12 +3,14 @@ in an address, a member of a JSON document."""
 
 import json
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from app.free_json import MAX_DEPTH, is_deeper
 from app.secret_marks import is_secret_name
+from app.spellings import unescaped
 
 SHORTEST = 4
 """Characters. Hiding a shorter secret would hide half of every log and protect nothing."""
@@ -22,16 +24,29 @@ SHORTEST_MEMBER = 8
 LONGEST_DOCUMENT = 256 * 1024
 
 _ADDRESS = re.compile(r"\w:\\?/\\?/")
-_REST = re.compile(r"[^\s\"'<>]*")
+_LINE = re.compile(r"[^\r\n]*")
 MOST_ADDRESSES = 50
 MOST_ENDS = 8
 """Each @ in an address can be the end of the login: a password may hold one, and a query too."""
 MOST_VALUES = 100
+MOST_NAMES = 200
+LONGEST_VALUE = 4000
 MOST_PARTS = 400
 """Parts of one secret. Each is searched for in every text."""
 MOST_DOCUMENTS = 3
 """Documents within one another: JSON as a text in JSON."""
-_NAME = re.compile(r"(?<![\w.-])([\w.-]{1,200})\s{0,9}[=:]\s{0,9}")
+_NAME = re.compile(r"(?<![\w.-])([\w.-]{1,200})[\"']?\s{0,9}[=:]\s{0,9}")
+_WORD_BEFORE = re.compile(
+    r"(?i)(?<!\w)(?:bearer|basic|digest|token|apikey|password|passwd|pwd|secret)\s{1,9}(\S{4,4000})"
+)
+"""The scheme of an `Authorization` header, or a name in a `.netrc`."""
+_ELEMENT = re.compile(r"<([\w:.-]{1,200})[^<>]{0,200}>([^<]{4,4000})</")
+_BARE_LOGIN = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}[:/]([^\s@]{4,200})@")
+"""A login without a scheme, as Oracle's and Go's drivers take it."""
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{8,}={0,2}\s*")
+_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(.*?)(?:-----END|\Z)", re.DOTALL)
+_AROUND = " \t\r\n\v\f\u00a0\u200b\ufeff"
+"""Programs remove these around a secret."""
 _VALUE = re.compile(
     r"\"(?P<quoted>(?:[^\"\\]|\\.|\"\"){0,4000})\"|'(?P<single>(?:[^'\\]|\\.|'')*)'"
     r"|\{(?P<braced>(?:[^}]|\}\}){0,4000})\}|(?P<bare>[^\s;&]+)",
@@ -40,7 +55,8 @@ _VALUE = re.compile(
 _SIGNATURE = re.compile("sig(nature)?", re.IGNORECASE)
 _HARMLESS = re.compile(
     r"(^|_)(type|kind|id|email|uri|url|endpoint|domain|region|host|hostname|port|user|username"
-    r"|database|schema|warehouse|role|name|project|account|version|scopes?)$",
+    r"|database|schema|warehouse|role|name|project|account|version|scopes?|uid|server|address"
+    r"|source|driver|catalog|path|https?|postgres|postgresql|mysql|mongodb|jdbc)$",
     re.IGNORECASE,
 )
 """Endings of names in a document whose values an operator needs in a message."""
@@ -53,8 +69,11 @@ def parts_of(secret: str) -> Iterator[str]:
 
 def _parts(secret: str, documents: int) -> Iterator[str]:
     yield secret
-    yield from _lines(secret)
+    secret = secret.strip(_AROUND)
+    yield secret
+    yield from _keys(unescaped(secret))
     yield from _passwords(secret)
+    yield from _logins(secret)
     yield from _values(secret)
     for member, is_harmless in _members(secret) if documents else ():
         if is_harmless:
@@ -62,13 +81,23 @@ def _parts(secret: str, documents: int) -> Iterator[str]:
             yield from _values(member)
         else:
             yield from _parts(member, documents - 1)
+    if documents and (decoded := _from_base64(secret)):
+        yield from _parts(decoded, documents - 1)
+    yield from _lines(secret)
+
+
+def _keys(text: str) -> Iterator[str]:
+    """Yield the lines of private keys, also of a key that has lost its line breaks."""
+    for key in _KEY.finditer(text):
+        lines = key[1].split()
+        yield "".join(lines)
+        yield from (line for line in lines if len(line) >= SHORTEST_KEY_LINE)
 
 
 def _lines(secret: str) -> Iterator[str]:
     lines = secret.splitlines()
     if len(lines) < 2:
         return
-    yield secret.strip()
     shortest = SHORTEST_KEY_LINE if "-----BEGIN" in secret else SHORTEST_LINE
     yield from (line for line in lines if len(line) >= shortest)
 
@@ -76,22 +105,62 @@ def _lines(secret: str) -> Iterator[str]:
 def _passwords(secret: str) -> Iterator[str]:
     """Yield the password in an address, or its whole login if it has only one part."""
     for address in islice(_ADDRESS.finditer(secret), MOST_ADDRESSES):
-        rest = _REST.match(secret, address.end())
+        rest = _LINE.match(secret, address.end())
         *logins, _ = rest[0].split("@", MOST_ENDS) if rest else ("",)
         for count in range(1, len(logins) + 1):
             user, colon, password = "@".join(logins[:count]).partition(":")
             yield password if colon else user
 
 
+def _logins(secret: str) -> Iterator[str]:
+    """Yield what follows the scheme of a header, and the password of a login without an address."""
+    for words in islice(_WORD_BEFORE.finditer(secret), MOST_VALUES):
+        yield words[1]
+        login = _from_base64(words[1])
+        if login and ":" in login:
+            yield login.partition(":")[2]
+    for login_ in islice(_BARE_LOGIN.finditer(secret), MOST_VALUES):
+        yield login_[1]
+        yield login_[1].rpartition("/")[2]
+        yield login_[1].rpartition(":")[2]
+    if ":" in secret and not any(character.isspace() for character in secret):
+        yield secret.partition(":")[2]
+        yield secret.rpartition(":")[2]
+    if "," in secret:
+        yield from (item.strip() for item in secret.split(",") if len(item) >= SHORTEST_MEMBER)
+
+
 def _values(secret: str) -> Iterator[str]:
-    """Yield the secret values of a connection string, a JAAS text or the query of an address. Only
-    some separate them by commas."""
-    names = (name for name in _NAME.finditer(secret) if _is_secret(name[1]))
-    for name in islice(names, MOST_VALUES):
-        if value := _VALUE.match(secret, name.end()):
-            text = value[value.lastgroup or 0]
-            yield text
-            yield text.partition(",")[0]
+    """Yield the values of a connection string, a JAAS text, a cookie, the query of an address or
+    XML that are not certainly harmless. Only some separate them by commas or spaces."""
+    for name in islice(_NAME.finditer(secret), MOST_NAMES):
+        value = _VALUE.match(secret, name.end())
+        if value is None or _is_harmless(name[1]):
+            continue
+        text = value[value.lastgroup or 0].replace("}}", "}")
+        whole = secret[name.end() : name.end() + LONGEST_VALUE].partition(";")[0].strip()
+        shortest = SHORTEST if _is_secret(name[1]) else SHORTEST_MEMBER
+        for part in (text, text.partition(",")[0], text.rstrip("}])"), whole):
+            if len(part) >= shortest:
+                yield part
+    for element in islice(_ELEMENT.finditer(secret), MOST_VALUES):
+        if _is_secret(element[1]):
+            yield element[2]
+
+
+def _from_base64(text: str) -> str | None:
+    """Return the text that base64 holds, or None."""
+    if len(text) > LONGEST_DOCUMENT or _BASE64.fullmatch(text) is None:
+        return None
+    compact = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return b64decode(compact + "=" * (-len(compact) % 4)).decode()
+    except ValueError:
+        return None
+
+
+def _is_harmless(name: str) -> bool:
+    return _HARMLESS.search(name) is not None and not _is_secret(name)
 
 
 def _is_secret(name: str) -> bool:
@@ -103,7 +172,7 @@ def _members(secret: str) -> Iterator[tuple[str, bool]]:
     if secret.lstrip()[:1] not in {"{", "["} or len(secret) > LONGEST_DOCUMENT:
         return
     try:
-        document = json.loads(secret, parse_int=str)
+        document = json.loads(secret, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
         return
     if not is_deeper(document, MAX_DEPTH):
@@ -119,7 +188,7 @@ def _texts(value: Any, name: str, is_secret: bool) -> Iterator[tuple[str, bool]]
             for inner in value:
                 yield from _texts(inner, name, is_secret)
         case str():
-            is_harmless = _HARMLESS.search(name) is not None and not is_secret_name(name)
+            is_harmless = _is_harmless(name)
             yield value, is_harmless or (len(value) < SHORTEST_MEMBER and not is_secret)
         case _:
             return

@@ -4,6 +4,7 @@ A message can quote a secret in JSON, in Python, in SQL, in HTML or in an addres
 character escaped or only some, and repeatedly. Both texts are compared without their escapes.
 """
 
+import codecs
 import re
 from collections.abc import Iterable, Iterator
 from html import unescape
@@ -15,16 +16,18 @@ MOST_ROUNDS = 4
 """A text can be encoded in several ways, one around the other."""
 _ESCAPE = re.compile(
     r"(?P<percent>(?:%(?:25)*[0-9A-Fa-f]{2})+)"
-    r"|(?P<bytes>(?:\\+x[0-9A-Fa-f]{2})+)"
-    r"|(?P<utf16>(?:\\+u[0-9A-Fa-f]{4})+)"
-    r"|\\+U(?P<point>00[01][0-9A-Fa-f]{5})"
+    r"|(?P<bytes>(?:\\+(?:x[0-9A-Fa-f]{2}|[0-3][0-7]{2}))+)"
+    r"|(?P<utf16>(?:(?:\\+u|%u)[0-9A-Fa-f]{4})+)"
+    r"|\\+(?:U(?P<point>00[01][0-9A-Fa-f]{5})|u\{(?P<braced>[0-9A-Fa-f]{1,6})\})"
     r"|\\+(?P<control>[nrtbfv])"
-    r"|(?P<entity>&(?:\#\d{1,7}|\#[xX][0-9A-Fa-f]{1,6}|amp|lt|gt|quot|apos);)"
+    r"|(?P<entity>&(?:\#\d{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,8});)"
     r"|(?P<quotes>''+|\"\"+)"
     r"|(?P<plus>\+)"
     r"|\\+"
 )
-_HEX = re.compile("(?:x|%(?:25)*)([0-9A-Fa-f]{2})")
+_BYTE = re.compile(r"(?:x|%(?:25)*)([0-9A-Fa-f]{2})|([0-3][0-7]{2})")
+_UNIT = re.compile("u([0-9A-Fa-f]{4})")
+_LATIN = "asgard-latin-1"
 _CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v"}
 
 
@@ -103,12 +106,12 @@ def _meaning(escape: re.Match[str]) -> str:
     text = escape[0]
     match escape.lastgroup:
         case "percent" | "bytes":
-            return _of_bytes(bytes.fromhex("".join(_HEX.findall(text))))
+            return bytes(map(_byte, _BYTE.findall(text))).decode(errors=_LATIN)
         case "utf16":
-            units = "".join(text.replace("\\", "").split("u"))
+            units = "".join(_UNIT.findall(text))
             return bytes.fromhex(units).decode("utf-16-be", errors="replace")
-        case "point":
-            point = int(escape["point"], 16)
+        case "point" | "braced":
+            point = int(escape[escape.lastgroup], 16)
             return chr(point) if point <= 0x10FFFF else ""
         case "control":
             return _CONTROLS[escape["control"]]
@@ -122,9 +125,16 @@ def _meaning(escape: re.Match[str]) -> str:
             return ""
 
 
-def _of_bytes(data: bytes) -> str:
+def _byte(code: tuple[str, str]) -> int:
+    in_hex, in_octal = code
+    return int(in_hex, 16) if in_hex else int(in_octal, 8)
+
+
+def _as_latin(error: UnicodeError) -> tuple[str, int]:
     """An escape can stand for a byte of UTF-8, or for a character with that number."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+codecs.register_error(_LATIN, _as_latin)

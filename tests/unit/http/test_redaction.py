@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import sys
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,9 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "ASCII": ascii,
     "HTML": html.escape,
     "HTML by numbers": lambda secret: "".join(f"&#{ord(c)};" for c in secret),
+    "bytes in octal": lambda secret: "".join(f"\\{byte:03o}" for byte in secret.encode()),
+    "JavaScript": lambda secret: "".join(f"\\u{{{ord(c):x}}}" for c in secret),
+    "escape()": lambda secret: "".join(f"%u{ord(c):04x}" for c in secret),
     "SQL": lambda secret: secret.replace("'", "''"),
     "CSV": lambda secret: secret.replace('"', '""'),
 }
@@ -344,6 +348,30 @@ DOCUMENT = json.dumps(
         ('Login required username="me" password="of-jaas";', "of-jaas of me", "*** of me"),
         ("https://x.example.com/?sv=1&sig=a%2Bb%3D&x=2", "signature a+b=", "signature ***"),
         ("Endpoint=sb://x;SharedAccessKey=c2hhcmVk=", "key c2hhcmVk=", "key ***"),
+        ("\ufeff hunter2-Xy9!\n", "it is hunter2-Xy9!", "it is ***"),
+        (
+            PEM.replace("KEY", "PRIVATE KEY").replace("\n", "\\n"),
+            "MIIEvQIBADANBgkqhkiG9w0B",
+            HIDDEN,
+        ),
+        (PEM.replace("KEY", "PRIVATE KEY").replace("\n", " "), "AQEFAASCBKcwggSjAgEAAoIB", HIDDEN),
+        ("Bearer tok_abcdefghijk", "bad token tok_abcdefghijk", "bad token ***"),
+        ("Authorization: token of-header", "of-header", HIDDEN),
+        ("Basic Ym9iOmh1bnRlcjI=", "hunter2 of bob", "*** of bob"),
+        ("session=of-cookie; Path=/", "of-cookie for /", "*** for /"),
+        ('\ufeff{"pw": "of-bom-1"}', "of-bom-1", HIDDEN),
+        ("{'password': 'of-python'}", "of-python", HIDDEN),
+        ("{user: bob, password: of-flow}", "of-flow of bob", "*** of bob"),
+        ('{"password": "of-comma",}', "of-comma", HIDDEN),
+        (b64encode(DOCUMENT.encode()).decode(), PEM.splitlines()[1], HIDDEN),
+        ("<login><password>of-xml</password></login>", "of-xml", HIDDEN),
+        ("machine h.example.com login bob password of-netrc", "of-netrc of bob", "*** of bob"),
+        ("h.example.com:5432:db:bob:of-pgpass", "of-pgpass", HIDDEN),
+        ("jdbc:oracle:thin:bob/of-oracle@//h:1521/x", "of-oracle", HIDDEN),
+        ("bob:of-go@tcp(h.example.com:3306)/db", "of-go at h.example.com", "*** at h.example.com"),
+        ("Server=h;Password=my long pass phrase;Database=x", "my long pass phrase", HIDDEN),
+        ("Driver=x;PWD={hunt}}er2;xx};Uid=me", "hunt}er2;xx of me", "*** of me"),
+        ("postgres://bob:hun ter2@h.example.com/db", "hun ter2 of bob", "*** of bob"),
         ("https://me:of-mail@h.example.com/?to=a@example.com", "of-mail of me", "*** of me"),
         ("amqp://a:of-one@h1,amqp://b:of-two@h2", "of-one and of-two", "*** and ***"),
         ("Driver=x;Password={se;cret};Uid=me", "se;cret of me", "*** of me"),
@@ -425,3 +453,19 @@ def test_a_secret_of_many_lines_leaves_room_for_older_ones() -> None:
         register_caller_secrets(["an-older-one"])
         register_caller_secrets(["\n".join(f"line-{n:016}" for n in range(5_000))])
         assert clean("an-older-one") == HIDDEN
+
+
+def test_a_key_after_a_long_chain_of_certificates_is_hidden_by_line() -> None:
+    chain = "\n".join(f"{n:064}" for n in range(420))
+    with within(Scope()):
+        register_caller_secrets([f"{chain}\n{PEM.replace('KEY', 'PRIVATE KEY')}"])
+        assert clean(PEM.splitlines()[2]) == HIDDEN
+
+
+@pytest.mark.parametrize("around", [r"\x84{}", r"{}\xff", "%FF{}", "{}%E4"])
+def test_bytes_beside_a_secret_do_not_show_it(around: str) -> None:
+    secret = "äGeheimwort-ü"
+    codes = quote(secret) if "%" in around else repr(secret.encode())[2:-1]
+    with within(Scope()):
+        register_caller_secrets([secret])
+        assert clean(around.format(codes)) == HIDDEN
