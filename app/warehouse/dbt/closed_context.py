@@ -22,6 +22,7 @@ from dbt.adapters.base.impl import BaseAdapter
 from dbt.adapters.base.query_headers import QueryHeaderContextWrapper
 from dbt.adapters.base.relation import BaseRelation
 from dbt.adapters.contracts.connection import AdapterResponse
+from dbt.adapters.contracts.relation import FakeAPIObject
 from dbt.context.base import BaseContext, Var
 from dbt.context.macros import MacroNamespace
 from dbt.context.providers import (
@@ -39,13 +40,15 @@ from jinja2.utils import Cycler, Joiner, Namespace
 
 CLOSED = ("env_var", "load_agate_table", "submit_python_job")
 """Functions of dbt's context that raise."""
+CLOSED_OF_RELATION = ("create_from", "create_from_source")
+"""dbt-duckdb formats a text with the node from which it makes a relation."""
 CLOSED_OF_ADAPTER = ("get_catalog_integration", "get_seed_file_path", "store_relation")
 
 VALUES = (
     *(NoneType, bool, int, float, complex, Decimal, str, bytes, date, time, timedelta, tzinfo),
     *(list, tuple, set, frozenset, dict, MappedSequence, Match, Pattern, Flags),
     *(LoopContext, Undefined, Cycler, Joiner, Namespace),
-    *(BaseRelation, RelationProxy, Column, AdapterResponse, MacroNamespace),
+    *(Column, AdapterResponse, MacroNamespace),
 )
 """Types whose attributes lead only to values and to SQL."""
 _CONFIG = {"get", "meta_get", "meta_require", "persist_column_docs", "persist_relation_docs"}
@@ -68,12 +71,15 @@ def close_context() -> None:
         if "submit_python_job" in vars(adapter):
             adapter.submit_python_job = _closed("submit_python_job")
     MacroFuzzEnvironment.is_safe_attribute = _is_shown  # type: ignore[method-assign]
+    FakeAPIObject.__getitem__ = _item  # type: ignore[method-assign]
 
 
 def _is_shown(self: SandboxedEnvironment, obj: Any, attr: str, value: Any) -> bool:
     if not SandboxedEnvironment.is_safe_attribute(self, obj, attr, value):
         return False
     kind = obj if isinstance(obj, type) else type(obj)
+    if issubclass(kind, BaseRelation | RelationProxy):
+        return attr not in CLOSED_OF_RELATION
     if issubclass(kind, VALUES):
         return True
     if issubclass(kind, BaseDatabaseWrapper):
@@ -81,6 +87,16 @@ def _is_shown(self: SandboxedEnvironment, obj: Any, attr: str, value: Any) -> bo
     if issubclass(kind, dbtClassMixin | QueryHeaderContextWrapper):
         return attr == "get" or not callable(value)
     return any(attr in names for shown, names in SHOWN if issubclass(kind, shown))
+
+
+def _item(self: FakeAPIObject, name: str) -> Any:
+    """Return an attribute of a relation as an item of it, which Jinja does not check."""
+    if name.startswith("_") or name in CLOSED_OF_RELATION:
+        raise DbtRuntimeError(f"A relation has no item {name[:100]!r} in Asgard's workers.")
+    try:
+        return getattr(self, name)
+    except AttributeError:
+        raise KeyError(name) from None
 
 
 def _closed(name: str) -> Any:

@@ -25,6 +25,12 @@ HOSTILE = """
 {% endmaterialization %}
 """
 PYTHON = "open('CANARY', 'w').write('x')"
+FORMATTED = (
+    "namespace(identifier='i', name='n', schema='s', database='d', resource_type='source', "
+    "tags=[], config=namespace(extra={}), quoting_dict={}, quoting={}, catalog_name=none, "
+    "meta={'external_location': '{o.model.unique_id}', 'o': ref})"
+)
+"""A source whose location is a format string over dbt's own objects."""
 LOOK = [
     "{{ TELL(env_var('PATH')) }}",
     "{{ TELL(env_var('NOTHING', 'default')) }}",
@@ -49,6 +55,13 @@ LOOK = [
     "{{ TELL(modules.datetime.sys) }}",
     "{{ TELL(exceptions.warn.__closure__) }}",
     "{{ TELL(load_agate_table()) }}",
+    "{{ TELL(this['__class__']) }}",
+    "{{ TELL(this['__dict__']) }}",
+    "{{ TELL(this['path']['__class__']) }}",
+    "{{ TELL(this['create_from_source']) }}",
+    "{{ TELL(this.create_from_source) }}",
+    "{{ TELL(api.Relation.create_from_source(namespace(quoting={}), FORMATTED).external) }}",
+    "{{ TELL(api.Relation.create_from(namespace(quoting={}), FORMATTED).external) }}",
 ]
 WRITE = [
     "{{ ref.model.write_node('/', 'CANARY', 'x') }}",
@@ -100,6 +113,7 @@ def test_a_template_of_asgard_is_rendered(workspace: Workspace) -> None:
 @pytest.mark.parametrize("template", LOOK)
 def test_a_template_sees_no_environment_and_no_python(workspace: Workspace, template: str) -> None:
     tell = "exceptions.raise_compiler_error('told: <' ~ "
+    template = template.replace("FORMATTED", FORMATTED)
     error = attempt(workspace, template.replace("TELL(", tell).replace(") }}", " ~ '>') }}"))
     assert "told: <>" in error or "told" not in error, error
 
