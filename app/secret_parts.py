@@ -4,13 +4,13 @@ in an address, a member of a JSON document."""
 import json
 import re
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from enum import IntEnum
 from itertools import islice
 from typing import Any
 
 from app.free_json import MAX_DEPTH, is_deeper
 from app.secret_marks import is_secret_name
-from app.spellings import unescaped
 
 SHORTEST = 4
 """Characters. Hiding a shorter secret would hide half of every log and protect nothing."""
@@ -29,9 +29,8 @@ MOST_ADDRESSES = 50
 MOST_ENDS = 8
 """Each @ in an address can be the end of the login: a password may hold one, and a query too."""
 MOST_VALUES = 100
-MOST_NAMES = 200
 LONGEST_VALUE = 4000
-MOST_PARTS = 400
+MOST_PARTS, MOST_GUESSES = 400, 50
 """Parts of one secret. Each is searched for in every text."""
 MOST_DOCUMENTS = 3
 """Documents within one another: JSON as a text in JSON."""
@@ -45,6 +44,7 @@ _BARE_LOGIN = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}[:/]([^\s@]{4,200})@")
 """A login without a scheme, as Oracle's and Go's drivers take it."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{8,}={0,2}\s*")
 _KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(.*?)(?:-----END|\Z)", re.DOTALL)
+_WRITTEN_BREAK = re.compile(r"\\+[nr]|%0[AaDd]")
 _AROUND = " \t\r\n\v\f\u00a0\u200b\ufeff"
 """Programs remove these around a secret."""
 _VALUE = re.compile(
@@ -62,33 +62,65 @@ _HARMLESS = re.compile(
 """Endings of names in a document whose values an operator needs in a message."""
 
 
+class _Kind(IntEnum):
+    """What a member of a document is, by its name."""
+
+    SECRET = 0
+    UNKNOWN = 1
+    HARMLESS = 2
+    """Messages need its value, or it is too short to be hidden."""
+
+
 def parts_of(secret: str) -> Iterator[str]:
-    """Yield the secret, and what may stand alone of it. Parts can be repeated."""
-    return islice(_parts(secret, MOST_DOCUMENTS), MOST_PARTS)
+    """Yield the secret, and what may stand alone of it: first what is certainly a part, and then
+    guesses, which have a limit of their own."""
+    yield from islice(_unique(_certain(secret, MOST_DOCUMENTS)), MOST_PARTS)
+    yield from islice(_unique(_guesses(secret.strip(_AROUND))), MOST_GUESSES)
 
 
-def _parts(secret: str, documents: int) -> Iterator[str]:
+def _certain(secret: str, documents: int) -> Iterator[str]:
     yield secret
     secret = secret.strip(_AROUND)
     yield secret
-    yield from _keys(unescaped(secret))
+    yield from _keys(secret)
+    yield from _after_words(secret)
+    yield from _values(secret, of_secrets=True)
     yield from _passwords(secret)
-    yield from _logins(secret)
-    yield from _values(secret)
-    for member, is_harmless in _members(secret) if documents else ():
-        if is_harmless:
-            yield from _passwords(member)
-            yield from _values(member)
-        else:
-            yield from _parts(member, documents - 1)
-    if documents and (decoded := _from_base64(secret)):
-        yield from _parts(decoded, documents - 1)
+    if documents:
+        for member, kind in sorted(_members(secret), key=lambda member: member[1]):
+            if kind is _Kind.HARMLESS:
+                yield from _passwords(member)
+                yield from _values(member, of_secrets=True)
+            else:
+                yield from _certain(member, documents - 1)
+        if decoded := _from_base64(secret):
+            yield from _certain(decoded, documents - 1)
     yield from _lines(secret)
 
 
-def _keys(text: str) -> Iterator[str]:
+def _guesses(secret: str) -> Iterator[str]:
+    """Yield what could be a part of a text that is not a document."""
+    if any(True for _ in _members(secret)):
+        return
+    found = [*_values(secret, of_secrets=False)]
+    if ":" in secret and not any(character.isspace() for character in secret):
+        found += (secret.partition(":")[2], secret.rpartition(":")[2])
+    if "," in secret:
+        found += (item.strip() for item in secret.split(","))
+    yield from (part for part in found if len(part) >= SHORTEST_MEMBER and not part.isdecimal())
+
+
+def _unique(parts: Iterable[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for part in parts:
+        if part not in seen:
+            seen.add(part)
+            yield part
+
+
+def _keys(secret: str) -> Iterator[str]:
     """Yield the lines of private keys, also of a key that has lost its line breaks."""
-    for key in _KEY.finditer(text):
+    for key in _KEY.finditer(_WRITTEN_BREAK.sub("\n", secret)):
         lines = key[1].split()
         yield "".join(lines)
         yield from (line for line in lines if len(line) >= SHORTEST_KEY_LINE)
@@ -112,40 +144,36 @@ def _passwords(secret: str) -> Iterator[str]:
             yield password if colon else user
 
 
-def _logins(secret: str) -> Iterator[str]:
+def _after_words(secret: str) -> Iterator[str]:
     """Yield what follows the scheme of a header, and the password of a login without an address."""
     for words in islice(_WORD_BEFORE.finditer(secret), MOST_VALUES):
         yield words[1]
         login = _from_base64(words[1])
         if login and ":" in login:
             yield login.partition(":")[2]
-    for login_ in islice(_BARE_LOGIN.finditer(secret), MOST_VALUES):
-        yield login_[1]
-        yield login_[1].rpartition("/")[2]
-        yield login_[1].rpartition(":")[2]
-    if ":" in secret and not any(character.isspace() for character in secret):
-        yield secret.partition(":")[2]
-        yield secret.rpartition(":")[2]
-    if "," in secret:
-        yield from (item.strip() for item in secret.split(",") if len(item) >= SHORTEST_MEMBER)
+    for bare in islice(_BARE_LOGIN.finditer(secret), MOST_VALUES):
+        yield bare[1]
+        yield bare[1].rpartition("/")[2]
+        yield bare[1].rpartition(":")[2]
 
 
-def _values(secret: str) -> Iterator[str]:
+def _values(secret: str, of_secrets: bool) -> Iterator[str]:
     """Yield the values of a connection string, a JAAS text, a cookie, the query of an address or
-    XML that are not certainly harmless. Only some separate them by commas or spaces."""
-    for name in islice(_NAME.finditer(secret), MOST_NAMES):
-        value = _VALUE.match(secret, name.end())
-        if value is None or _is_harmless(name[1]):
-            continue
-        text = value[value.lastgroup or 0].replace("}}", "}")
-        whole = secret[name.end() : name.end() + LONGEST_VALUE].partition(";")[0].strip()
-        shortest = SHORTEST if _is_secret(name[1]) else SHORTEST_MEMBER
-        for part in (text, text.partition(",")[0], text.rstrip("}])"), whole):
-            if len(part) >= shortest:
-                yield part
-    for element in islice(_ELEMENT.finditer(secret), MOST_VALUES):
-        if _is_secret(element[1]):
-            yield element[2]
+    XML: those under a secret's name, or else those that are not certainly harmless. Only some
+    separate them by commas or spaces."""
+    names = (
+        name
+        for name in _NAME.finditer(secret)
+        if _is_secret(name[1]) == of_secrets and not _is_harmless(name[1])
+    )
+    for name in islice(names, MOST_VALUES):
+        if value := _VALUE.match(secret, name.end()):
+            text = value[value.lastgroup or 0].replace("}}", "}")
+            yield from (text, text.partition(",")[0], text.rstrip("}])"))
+            yield secret[name.end() : name.end() + LONGEST_VALUE].partition(";")[0].strip()
+    elements = (e for e in _ELEMENT.finditer(secret) if of_secrets and _is_secret(e[1]))
+    for element in islice(elements, MOST_VALUES):
+        yield element[2]
 
 
 def _from_base64(text: str) -> str | None:
@@ -167,8 +195,8 @@ def _is_secret(name: str) -> bool:
     return is_secret_name(name) or _SIGNATURE.fullmatch(name) is not None
 
 
-def _members(secret: str) -> Iterator[tuple[str, bool]]:
-    """Yield the texts and numbers of a JSON document, and whether messages need them."""
+def _members(secret: str) -> Iterator[tuple[str, _Kind]]:
+    """Yield the texts and numbers of a JSON document."""
     if secret.lstrip()[:1] not in {"{", "["} or len(secret) > LONGEST_DOCUMENT:
         return
     try:
@@ -179,7 +207,7 @@ def _members(secret: str) -> Iterator[tuple[str, bool]]:
         yield from _texts(document, "", is_secret=False)
 
 
-def _texts(value: Any, name: str, is_secret: bool) -> Iterator[tuple[str, bool]]:
+def _texts(value: Any, name: str, is_secret: bool) -> Iterator[tuple[str, _Kind]]:
     match value:
         case dict():
             for inner_name, inner in value.items():
@@ -187,8 +215,11 @@ def _texts(value: Any, name: str, is_secret: bool) -> Iterator[tuple[str, bool]]
         case list():
             for inner in value:
                 yield from _texts(inner, name, is_secret)
+        case str() if _is_harmless(name):
+            yield value, _Kind.HARMLESS
+        case str() if is_secret:
+            yield value, _Kind.SECRET
         case str():
-            is_harmless = _is_harmless(name)
-            yield value, is_harmless or (len(value) < SHORTEST_MEMBER and not is_secret)
+            yield value, _Kind.UNKNOWN if len(value) >= SHORTEST_MEMBER else _Kind.HARMLESS
         case _:
             return

@@ -355,6 +355,35 @@ DOCUMENT = json.dumps(
             HIDDEN,
         ),
         (PEM.replace("KEY", "PRIVATE KEY").replace("\n", " "), "AQEFAASCBKcwggSjAgEAAoIB", HIDDEN),
+        (
+            r"-----BEGIN PRIVATE KEY-----\nMII+vQ/BADANBg+q\nhkiG9w0BAQ+F\n"
+            "-----END PRIVATE KEY-----",
+            "MII+vQ/BADANBg+q and hkiG9w0BAQ+F",
+            "*** and ***",
+        ),
+        (
+            json.dumps(
+                {**{f"o{n}": f"setting-{n}" for n in range(600)}, "password": "hunter2-Xy9!"}
+            ),
+            "login hunter2-Xy9!",
+            "login ***",
+        ),
+        (
+            json.dumps({"notes": "lorem ipsum dolor, " * 420, "password": "hunter2-Xy9!"}),
+            "login hunter2-Xy9!",
+            "login ***",
+        ),
+        (
+            " ".join([*(f"option{n}=setting-{n}" for n in range(600)), "password=hunter2-Xy9!"]),
+            "login hunter2-Xy9!",
+            "login ***",
+        ),
+        (
+            ";".join([*(f"host{n}name=x{n}" for n in range(600)), "PWD=hunter2-Xy9!"]),
+            "login hunter2-Xy9!",
+            "login ***",
+        ),
+        ("localhost:5432", "15432 rows", "15432 rows"),
         ("Bearer tok_abcdefghijk", "bad token tok_abcdefghijk", "bad token ***"),
         ("Authorization: token of-header", "of-header", HIDDEN),
         ("Basic Ym9iOmh1bnRlcjI=", "hunter2 of bob", "*** of bob"),
