@@ -118,10 +118,10 @@ def lost(error: httpx.TransportError, base_url: str, seconds: float) -> Unanswer
             hint="Retry. If Airbyte is just slow, raise AIRBYTE_TIMEOUT.",
         )
         return Unanswered(timed_out, sent=not isinstance(error, httpx.PoolTimeout))
-    interrupted = EngineUnreachable(
-        f"Airbyte's response was cut off: {error or type(error).__name__}"
-    )
-    return Unanswered(interrupted)
+    # The text of a protocol error can quote the body of another response.
+    is_quoted = isinstance(error, httpx.RemoteProtocolError)
+    why = type(error).__name__ if is_quoted else error or type(error).__name__
+    return Unanswered(EngineUnreachable(f"Airbyte's response was cut off: {why}"))
 
 
 def message_of(response: httpx.Response) -> str:

@@ -1,5 +1,6 @@
 """Airbyte's paths, schedules and messages as the gateway reads and writes them."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from app.airbyte.cron import next_time, quartz
 from app.airbyte.remote.configs import without_secrets
-from app.airbyte.remote.errors import message_of, retry_after
+from app.airbyte.remote.errors import lost, message_of, retry_after
 from app.airbyte.remote.s3_paths import stream_path
 from app.airbyte.secrets import masked
 from app.errors import InvalidRequest
@@ -116,3 +117,20 @@ def test_secrets_are_masked_wherever_they_appear() -> None:
     }
     text = "reader with s3cret and private"
     assert without_secrets(text, config) == "reader with ********** and **********"
+
+
+async def test_a_response_that_is_not_http_is_not_quoted() -> None:
+    """A body after a 204 is read as the start of the next response on the connection."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'{"message": "the password is of-the-body"}\r\n\r\n')
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, httpx.AsyncClient() as client:
+        host, port = server.sockets[0].getsockname()
+        with pytest.raises(httpx.RemoteProtocolError, match="of-the-body") as raised:
+            await client.get(f"http://{host}:{port}")
+    error = lost(raised.value, "http://airbyte.example.com", 1).error
+    assert error.detail == "Airbyte's response was cut off: RemoteProtocolError"
