@@ -1,6 +1,10 @@
-"""Finds what DuckDB's regular expressions cannot tell: whether a group took part in a match."""
+"""Finds what DuckDB's regular expressions cannot tell, or read in another way."""
 
+import re
 from dataclasses import dataclass
+
+_ESCAPED = re.compile(r"\\.|\[:\^?[a-z]+:", re.DOTALL)
+"""Also the names of classes, `[:alpha:]`, which both engines read."""
 
 
 @dataclass
@@ -24,6 +28,23 @@ def may_be_left_out(pattern: str, number: int) -> bool:
         if group.is_optional or (around is not None and around.has_alternatives):
             return True
         group = around
+    return False
+
+
+def combines_classes(pattern: str) -> bool:
+    """Return whether a class holds another one, as in `[a-z&&[^aeiou]]`: DuckDB takes `&` and `[`
+    for members."""
+    at = 0
+    while at < len(pattern):
+        if pattern[at] == "\\":
+            at += 1
+        elif pattern[at] == "[":
+            end = _end_of_class(pattern, at)
+            members = _ESCAPED.sub("", pattern[at + 1 : end])
+            if "&&" in members or "[" in members:
+                return True
+            at = end
+        at += 1
     return False
 
 

@@ -9,6 +9,7 @@ from app.sql.duckdb.calls import SPECIAL
 from app.sql.duckdb.functions import RENAMED, SAME, TEMPLATES
 from app.sql.duckdb.lambdas import keep_parameters
 from app.sql.duckdb.operators import RULES
+from app.sql.duckdb.regexps import combines_classes
 from app.sql.duckdb.rows import refuse_nested
 from app.sql.duckdb.sums import is_sum, typed_sum
 from app.sql.duckdb.templates import arity, filled, unsupported
@@ -50,6 +51,9 @@ def _call(node: exp.Anonymous) -> exp.Expr:
         return exp.Anonymous(this=name, expressions=args)
     if zoned := zoned_call(node):
         return zoned
+    has_pattern = name.startswith("regexp_") and len(args) > 1 and args[1].is_string
+    if has_pattern and combines_classes(args[1].name):
+        raise unsupported(f"{name} with a class inside of a class")
     if name == "nullif":
         refuse_nested(name, args)
     if special := SPECIAL.get(name):

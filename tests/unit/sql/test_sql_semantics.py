@@ -264,6 +264,8 @@ SCALARS: list[tuple[str, Any]] = [
     ("none_match(ARRAY[1, 2], x -> x > 2)", True),
     ("transform(a, t -> t.p), transform(a, u -> u.p) FROM (SELECT ARRAY[CAST(ROW(1) AS "
      "ROW(p integer))] AS a, 9 AS p) t CROSS JOIN (SELECT 7 AS p) u", ([1], [1])),
+    ("regexp_replace('a[b]&', '[\\[\\]&]', ''), regexp_like('1', '[[:digit:]]'), "
+     "regexp_like('a&&b', 'a&&b')", ("ab", True, True)),
     ("transform(ARRAY[ARRAY[1, 2]], x -> transform(x, x -> x + 1))", [[2, 3]]),
     ("transform(ARRAY[1, 2], e -> array_remove(ARRAY[1, 2, 3], e))", [[2, 3], [1, 3]]),
     ("array_position(ARRAY[1, 2], 2), array_position(ARRAY[1, 2], 5)", (2, 0)),
@@ -554,6 +556,9 @@ def test_nulls_come_last_in_either_direction(engine: duckdb.DuckDBPyConnection) 
         "CAST(now() AT TIME ZONE 'Asia/Tokyo' AS varchar)",
         "json_extract('{}', '$.a[*]')",
         "regexp_split('abc', '')",
+        "regexp_replace('abc&', '[a-c&&[^b]]', 'x')",
+        "regexp_like('[', '[[a]]')",
+        "regexp_count('a', 'x|[^[a]]')",
         "regexp_extract('abc', '(x)?abc', 1)",
         "regexp_extract('abc', '(?:(x)|a)b', 1)",
         "regexp_extract_all('abc', '[()](a)|(b)', 2)",
