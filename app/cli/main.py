@@ -1,6 +1,7 @@
 """The console command: `asgard serve | demo | doctor | schemas | openapi | keys`."""
 
 import contextlib
+import importlib.metadata
 import json
 import resource
 import socket
@@ -30,12 +31,29 @@ main = typer.Typer(
     name="asgard",
     no_args_is_help=True,
     add_completion=False,
-    help="The lakehouse gateway.",
-    epilog=examples("asgard demo", "asgard serve"),
+    epilog=examples("asgard demo", "asgard serve", "asgard --version"),
 )
 
 
 main.add_typer(keys, name="keys")
+
+
+def _show_version(is_requested: bool) -> None:
+    if is_requested:
+        typer.echo(f"asgard {importlib.metadata.version('asgard')}")
+        raise typer.Exit
+
+
+@main.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """The lakehouse gateway."""
 
 
 @main.command(

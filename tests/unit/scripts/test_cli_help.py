@@ -1,4 +1,6 @@
-"""The help of each command shows examples."""
+"""The help of each command shows examples, and the command shows its version."""
+
+import importlib.metadata
 
 import pytest
 from typer.testing import CliRunner
@@ -34,3 +36,11 @@ def test_the_help_of_a_command_shows_examples(command: list[str]) -> None:
     shown = lines[lines.index("Examples:") + 1 :]
     start = " ".join(("asgard", *command))
     assert any(line.startswith(start) for line in shown), result.output
+
+
+def test_the_version_is_shown_without_a_command() -> None:
+    result = CliRunner().invoke(main, ["--version"])
+    assert (result.exit_code, result.output) == (
+        0,
+        f"asgard {importlib.metadata.version('asgard')}\n",
+    )
