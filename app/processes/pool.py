@@ -9,6 +9,7 @@ import structlog
 from app.errors import EngineUnreachable
 from app.processes.errors import WorkerDied, WorkerError, WorkerFailure
 from app.processes.worker import WorkerProcess
+from app.telemetry.calls import SILENT, Telemetry
 
 log = structlog.get_logger()
 
@@ -25,12 +26,17 @@ class WorkerPool:
         max_calls: int = 200,
         max_rss: int = 400 * 1024 * 1024,
         max_age: float = 50 * 60,
+        engine: str = "worker",
+        telemetry: Telemetry = SILENT,
     ) -> None:
+        """`engine` names the workers in the metrics."""
         self._factory = factory
         self._slots = asyncio.Semaphore(size)
         self._max_calls = max_calls
         self._max_rss = max_rss
         self._max_age = max_age
+        self._engine = engine
+        self._telemetry = telemetry
         self._idle: list[WorkerProcess] = []
         self._workers: set[WorkerProcess] = set()
         self._closing: set[asyncio.Task[None]] = set()
@@ -40,12 +46,16 @@ class WorkerPool:
     async def acquire(self) -> AsyncIterator[WorkerProcess]:
         """Wait for a free worker. Raises `EngineUnreachable` if no worker starts, because it died
         twice or a dependency (above all the lake) cannot be reached."""
-        async with self._slots:
+        with self._telemetry.waiting(self._engine):
+            await self._slots.acquire()
+        try:
             worker = await self._take()
             try:
                 yield worker
             finally:
                 self._give_back(worker)
+        finally:
+            self._slots.release()
 
     async def warm(self) -> None:
         """Start one worker, so that the first call does not wait for it."""

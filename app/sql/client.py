@@ -15,6 +15,8 @@ from app.sql.limits import CPU_SECONDS, DEADLINE_SECONDS, check_size
 from app.sql.model import BoundScript, GuardedQuery, SqlPolicy
 from app.telemetry.calls import SILENT, Telemetry
 
+ENGINE = "sql-judge"
+"""The name of the workers in metrics and traces."""
 WORKERS = 2
 WORKER_MEMORY = 2**30
 QUEUE_SECONDS = 15.0
@@ -42,7 +44,14 @@ class SqlGuardClient:
         self._deadline = deadline
         self._cpu_seconds = cpu_seconds
         self._replacing: set[asyncio.Task[None]] = set()
-        self._pool = WorkerPool(self._start, WORKERS, max_calls=100_000, max_age=24 * 3600)
+        self._pool = WorkerPool(
+            self._start,
+            WORKERS,
+            max_calls=100_000,
+            max_age=24 * 3600,
+            engine=ENGINE,
+            telemetry=telemetry,
+        )
 
     async def warm(self) -> None:
         """Start a worker in advance: the first one takes about a second to start."""
@@ -100,7 +109,7 @@ class SqlGuardClient:
             sandbox=Sandbox(),
             max_rss=WORKER_MEMORY,
             telemetry=self._telemetry,
-            engine="sql-judge",
+            engine=ENGINE,
         )
 
     async def _call(self, op: str, **message: Any) -> Any:

@@ -115,6 +115,15 @@ class Telemetry:
         if self._tracing:
             self._tracing.take(spans, process, pid)
 
+    @contextmanager
+    def waiting(self, engine: str) -> Iterator[None]:
+        """Count a call as waiting for a worker process."""
+        if self._metrics is None:
+            yield
+            return
+        with self._metrics.calls_waiting.labels(engine).track_inprogress():
+            yield
+
     def commit_again(self, table: str, reason: str) -> None:
         """Count a repeated commit. `table` is `records` or `published`, `reason` is `stale` or
         `unknown`."""

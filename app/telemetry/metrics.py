@@ -1,6 +1,19 @@
 """The gateway's own Prometheus series. `docs/observability.md` has the same table."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import importlib.metadata
+import platform
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+# They double the series of each counter, and nothing reads them.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 RUN_BUCKETS = (0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
@@ -14,6 +27,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._gauge(
+            "asgard_build_info", "1, with the versions of this process", "version", "python_version"
+        ).labels(importlib.metadata.version("asgard"), platform.python_version()).set(1)
         self.requests = self._counter(
             "asgard_http_requests_total", "Completed requests", "method", "route", "status"
         )
@@ -55,7 +72,9 @@ class Metrics:
             "operation",
         )
         self.calls_waiting = self._gauge(
-            "asgard_engine_calls_waiting", "Calls that wait for a free connection", "engine"
+            "asgard_engine_calls_waiting",
+            "Calls that wait for a free connection or worker process",
+            "engine",
         )
         self.commit_retries = self._counter(
             "asgard_commit_retries_total",

@@ -30,6 +30,11 @@ class WorkerKind:
     hosts: tuple[Address, ...]
     """The hosts that its sandbox lets it reach."""
 
+    @property
+    def engine(self) -> str:
+        """Return the name of its processes in metrics and traces."""
+        return self.name.removesuffix("-worker")
+
 
 class Workers:
     def __init__(
@@ -71,7 +76,13 @@ class Workers:
         return [pool for pool in (self._planners, self._builders) if pool]
 
     def _pool(self, kind: WorkerKind, size: int, **limits: Any) -> WorkerPool:
-        return WorkerPool(lambda: self._folders.start(partial(self._start, kind)), size, **limits)
+        return WorkerPool(
+            lambda: self._folders.start(partial(self._start, kind)),
+            size,
+            engine=kind.engine,
+            telemetry=self._telemetry,
+            **limits,
+        )
 
     async def _start(self, kind: WorkerKind, folder: Path) -> WorkerProcess:
         return await WorkerProcess.start(
@@ -83,5 +94,5 @@ class Workers:
             sandbox=Sandbox(folder, kind.hosts),
             max_rss=LIMIT_RSS,
             telemetry=self._telemetry,
-            engine=kind.name.removesuffix("-worker"),
+            engine=kind.engine,
         )

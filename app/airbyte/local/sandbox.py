@@ -101,7 +101,12 @@ class WorkDirectories:
         self._spool = home / "spool"
         self._logs = home / "logs"
         self._folders = WorkerFolders(home / "files")
-        self._files = WorkerPool(lambda: self._folders.start(self._file_worker), file_workers)
+        self._files = WorkerPool(
+            lambda: self._folders.start(self._file_worker),
+            file_workers,
+            engine="files",
+            telemetry=telemetry,
+        )
         self._reads: WeakKeyDictionary[WorkerProcess, Identities] = WeakKeyDictionary()
 
     async def open(self) -> None:

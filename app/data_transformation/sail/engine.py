@@ -83,7 +83,11 @@ class SparkConnectEngine:
         self._log_path = home / "logs" / "spark-worker.log"
         self._folders = WorkerFolders(home / "spark")
         self._pool = WorkerPool(
-            lambda: self._folders.start(self._start_worker), workers, max_rss=WORKER_MAX_RSS
+            lambda: self._folders.start(self._start_worker),
+            workers,
+            max_rss=WORKER_MAX_RSS,
+            engine="spark",
+            telemetry=telemetry,
         )
         self._leftovers = Leftovers(store, catalog)
         self._publishers = Publishers(

@@ -45,7 +45,7 @@ class ParquetFooters:
         self._telemetry = telemetry
         self._limiter = anyio.CapacityLimiter(READERS)
         self._reading = asyncio.Semaphore(READERS)
-        self._workers = WorkerPool(self._start, 1)
+        self._workers = WorkerPool(self._start, 1, engine="footers", telemetry=telemetry)
 
     async def close(self) -> None:
         await self._workers.close()

@@ -39,7 +39,9 @@ class Publishers:
         self._log_path = home / "logs" / "publisher.log"
         self._telemetry = telemetry
         self._folders = WorkerFolders(home / "publishers")
-        self._pool = WorkerPool(lambda: self._folders.start(self._start), size)
+        self._pool = WorkerPool(
+            lambda: self._folders.start(self._start), size, engine="publisher", telemetry=telemetry
+        )
 
     async def warm(self) -> None:
         await self._pool.warm()

@@ -316,6 +316,16 @@ async def test_a_commit_that_loses_a_race_is_counted(lakehouse: "Lakehouse") -> 
         await catalog.close()
 
 
+async def test_a_scrape_shows_version_and_memory_but_no_times_of_creation(
+    gateway: GatewayHarness,
+) -> None:
+    now = await scrape(gateway)
+    version = (await gateway.client.get("/health")).json()["version"]
+    assert now.sum("asgard_build_info", version=version) == 1
+    assert now.sum("process_resident_memory_bytes") > 2**20
+    assert [sample.name for sample in now.samples if sample.name.endswith("_created")] == []
+
+
 async def test_metrics_require_their_scope(lakehouse: "Lakehouse", tmp_path: Path) -> None:
     reader, admin = key_of("runs:read"), key_of("admin")
     write_keys(tmp_path / "keys.json", reader[1], admin[1])

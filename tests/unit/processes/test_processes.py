@@ -27,6 +27,8 @@ from app.processes import (
     child,
 )
 from app.processes.worker_messages import MOST_PARTS, WrongMessage, read_message
+from app.telemetry.calls import Telemetry
+from app.telemetry.metrics import Metrics
 from app.warehouse.worker_calls import Artifacts, call_worker
 from tests.unit.processes.workers import WORKER
 
@@ -607,3 +609,21 @@ async def test_closing_the_pool_ends_idle_and_busy_workers(tmp_path):
     assert not any(is_running(pid) for pid in pids)
     outcomes = await asyncio.gather(*busy, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [WorkerDied, WorkerDied]
+
+
+async def test_calls_that_wait_for_a_worker_are_counted(tmp_path):
+    metrics = Metrics()
+    workers = pool(tmp_path, engine="dbt", telemetry=Telemetry(metrics))
+
+    def waiting() -> float | None:
+        labels = {"engine": "dbt"}
+        return metrics.registry.get_sample_value("asgard_engine_calls_waiting", labels)
+
+    async with workers.acquire():
+        others = [asyncio.create_task(pid_of_next(workers)) for _ in range(3)]
+        await until(lambda: waiting() == 3)
+        others[0].cancel()
+        await until(lambda: waiting() == 2)
+    assert len(set(await asyncio.gather(*others[1:]))) == 1
+    assert waiting() == 0
+    await workers.close()
