@@ -13,6 +13,8 @@ from structlog.typing import EventDict
 from app.redaction import clean_json, register_secrets
 
 RENDER = structlog.processors.JSONRenderer()
+FIRST_FIELDS = ("timestamp", "level", "event")
+"""The fields at the start of each line, so that a person can read the lines as they are."""
 SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -48,13 +50,18 @@ def configure_logging(level: str, secrets: Iterable[str]) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    for server in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        # Started without `asgard serve`, uvicorn writes lines of its own, one for each request.
+        logging.getLogger(server).handlers = []
+        logging.getLogger(server).propagate = server != "uvicorn.access"
     for noisy in ("botocore", "boto3", "urllib3", "pyiceberg", "httpx", "httpcore", "s3transfer"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
 
 
 def _line(logger: Any, name: str, event: EventDict) -> str:
     """Render a line without secrets, which exceptions and objects may also contain."""
-    return clean_json(str(RENDER(logger, name, event)))
+    first = {field: event.pop(field) for field in FIRST_FIELDS if field in event}
+    return clean_json(str(RENDER(logger, name, {**first, **event})))
 
 
 def _readable_line(logger: Any, name: str, event: EventDict) -> str:

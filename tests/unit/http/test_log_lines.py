@@ -3,11 +3,13 @@
 import io
 import json
 import logging
+import logging.config
 import sys
 from collections.abc import Iterator
 
 import pytest
 import structlog
+import uvicorn.config
 
 from app.telemetry.logs import configure_logging
 
@@ -52,4 +54,22 @@ def test_everything_else_gets_json(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [json.loads(line) for line in written(monkeypatch, io.StringIO())]
     assert [line["event"] for line in lines] == ["request", "request_failed"]
     assert lines[0]["status"] == 200
+    assert [list(line)[:3] for line in lines] == [["timestamp", "level", "event"]] * 2
     assert "hide-this-secret" not in str(lines)
+
+
+def test_lines_of_uvicorn_have_the_same_form_and_requests_are_logged_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logging.config.dictConfig(uvicorn.config.LOGGING_CONFIG)
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    configure_logging("INFO", [])
+    logging.getLogger("uvicorn.error").info("Application startup complete.")
+    # Without handlers, uvicorn writes no line of its own for a request.
+    assert not logging.getLogger("uvicorn.access").hasHandlers()
+    [line] = stream.getvalue().splitlines()
+    assert list(json.loads(line).items())[1:3] == [
+        ("level", "info"),
+        ("event", "Application startup complete."),
+    ]
