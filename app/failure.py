@@ -21,6 +21,11 @@ class FailureCause(StrEnum):
     LOST = "lost"
     INTERNAL = "internal"
 
+    @property
+    def is_callers(self) -> bool:
+        """Whether only the caller can correct it, for example its SQL."""
+        return self in {self.SQL_ERROR, self.TABLE_NOT_FOUND, self.CANCELLED}
+
 
 def _detail(text: str) -> str:
     return shortened(text, LONGEST_DETAIL)

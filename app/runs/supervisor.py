@@ -10,6 +10,7 @@ from app.concurrency.notify import RunNotifiers
 from app.errors import AsgardError, EngineTimeout, EngineUnreachable
 from app.redaction import Scope, within
 from app.runs.archive import RunArchive
+from app.runs.ending_line import log_ended_run
 from app.runs.handler import CancelRequested, ReconciledAsFailed, RunHandler, RunResult, Superseded
 from app.runs.locks import TargetLocks
 from app.runs.model import Run, RunKind, RunState
@@ -254,7 +255,7 @@ class Supervisor:
         )
         self._archive.add(active.stored)
         with within(None):  # operators need these values, even if callers send them as secrets
-            log.info("run_ended", state=run.state, cause=run.failure.cause if run.failure else None)
+            log_ended_run(run)
         for observer in self._observers:
             observer(run)
 
