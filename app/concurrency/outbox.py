@@ -1,6 +1,7 @@
 """Moves durable items in batches to where they belong, in the background."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Generic, TypeVar
@@ -38,6 +39,7 @@ class Outbox(Generic[T]):
         self._upkeep = upkeep
         self._batching = batching
         self._items: dict[str, T] = {}
+        self._added_at: dict[str, float] = {}
         self._added = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -52,7 +54,14 @@ class Outbox(Generic[T]):
     def add(self, item_id: str, item: T) -> None:
         """Add an item, or replace the one of this id."""
         self._items[item_id] = item
+        self._added_at.setdefault(item_id, time.monotonic())
         self._added.set()
+
+    @property
+    def oldest_seconds(self) -> float:
+        """Return how long the oldest item has waited, or 0 if none waits."""
+        oldest = min(self._added_at.values(), default=None)
+        return 0.0 if oldest is None else time.monotonic() - oldest
 
     def open(self) -> None:
         self._task = asyncio.create_task(self._deliver_forever())
@@ -100,6 +109,7 @@ class Outbox(Generic[T]):
             await self._deliver(list(batch.values()))
             for item_id in batch:
                 self._items.pop(item_id, None)
+                self._added_at.pop(item_id, None)
 
 
 def _delays() -> Iterator[float]:

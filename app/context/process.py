@@ -201,6 +201,7 @@ def _register_gauges(
     """Register the values that are read when metrics are requested."""
     watch_open_runs(metrics, runs.counts)
     metrics.endings_waiting.set_function(lambda: runs.endings_waiting)
+    metrics.oldest_ending.set_function(lambda: runs.oldest_ending_seconds)
     metrics.audit_waiting.set_function(lambda: audit.waiting)
     store, catalog = foundation.store, foundation.catalog
     metrics.calls_waiting.labels("s3").set_function(lambda: store.waiting)

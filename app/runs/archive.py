@@ -42,6 +42,10 @@ class RunArchive:
     def waiting(self) -> int:
         return len(self._outbox)
 
+    @property
+    def oldest_seconds(self) -> float:
+        return self._outbox.oldest_seconds
+
     def get(self, run_id: str) -> Run | None:
         if run_id in self._archived:
             return self._archived[run_id][0].run

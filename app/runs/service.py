@@ -132,6 +132,11 @@ class RunService:
         """Return the number of ended runs that are not in Iceberg yet."""
         return self._archive.waiting
 
+    @property
+    def oldest_ending_seconds(self) -> float:
+        """Return how long the oldest of them has waited, or 0 if none waits."""
+        return self._archive.oldest_seconds
+
     async def submit(self, request: RunRequest, submission: Submission) -> tuple[Run, Claim]:
         """Start or join a run, and wait for it. If an earlier request with the same idempotency
         key has started a run, wait for that one. Raises `IdempotencyMismatch` if the key was used

@@ -54,6 +54,9 @@ class Metrics:
         self.endings_waiting = self._gauge(
             "asgard_run_endings_waiting", "Ended runs that wait to be written to Iceberg"
         )
+        self.oldest_ending = self._gauge(
+            "asgard_run_endings_oldest_seconds", "Time that the oldest of them has waited"
+        )
         self.audit_waiting = self._gauge(
             "asgard_audit_records_waiting", "Audit records that wait to be written to Iceberg"
         )

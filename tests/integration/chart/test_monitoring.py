@@ -60,11 +60,13 @@ def test_every_expression_is_promql_over_series_that_exist(source: Any) -> None:
                 assert labels <= own[series] | FROM_THE_SCRAPE, name
 
 
-def test_the_documented_five_are_there() -> None:
+def test_the_documented_alerts_are_there() -> None:
     assert list(alerts()) == [
         "AsgardApiFailures",
         "AsgardSparkRunsFail",
         "AsgardDbtRunsFail",
         "AsgardS3Errors",
+        "AsgardStaleDataProducts",
+        "AsgardRunEndingsWait",
         "AsgardHighResourceUsage",
     ]

@@ -74,3 +74,15 @@ async def test_an_item_that_arrives_while_nothing_waits_is_delivered() -> None:
     outbox.add("a", 1)
     await until(lambda: ledger.batches == [[1]])
     await outbox.stop()
+
+
+async def test_the_age_of_the_oldest_item_starts_again_once_everything_is_delivered() -> None:
+    outbox = outbox_of(Ledger())
+    assert outbox.oldest_seconds == 0
+    outbox.add("first", 1)
+    await until(lambda: outbox.oldest_seconds > 0.05)
+    outbox.add("second", 2)
+    outbox.add("first", 3)
+    assert outbox.oldest_seconds > 0.05
+    await outbox.flush(10)
+    assert outbox.oldest_seconds == 0
