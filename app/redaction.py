@@ -29,6 +29,8 @@ MOST_FORMS = 1500
 """Parts of a caller's secrets. Each line of a secret is one."""
 LONGEST_FORM = 8 * 1024
 """Characters. A part of a longer secret may remain where `clean_start` cuts a text."""
+LONGEST_UNESCAPED = 64 * 1024
+"""Characters. A longer secret is found only as it is and in JSON."""
 LONGEST_NAME = 200
 LONGEST_VALUE = 2000
 MOST_OF_MEMBERS = 64 * 1024
@@ -221,7 +223,8 @@ def _forms(secret: str) -> Iterable[str]:
     """Yield what to search for in a text as it is, and in one without escapes. Without escapes, a
     text does not show where its backslashes end, so JSON's spelling is searched for as well."""
     for part in parts_of(secret):
-        for form in (part, json.dumps(part)[1:-1], unescaped(part)):
+        plain = unescaped(part) if len(part) <= LONGEST_UNESCAPED else part
+        for form in (part, json.dumps(part)[1:-1], plain):
             if len(form) >= SHORTEST:
                 yield form
 

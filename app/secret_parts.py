@@ -6,7 +6,7 @@ import re
 from base64 import b64decode
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from app.free_json import MAX_DEPTH, is_deeper
@@ -24,7 +24,7 @@ SHORTEST_MEMBER = 8
 LONGEST_DOCUMENT = 256 * 1024
 
 _ADDRESS = re.compile(r"\w:\\?/\\?/")
-_LINE = re.compile(r"[^\r\n]*")
+_LINE = re.compile(r"[^\r\n]{0,4000}")
 MOST_ADDRESSES = 50
 MOST_ENDS = 8
 """Each @ in an address can be the end of the login: a password may hold one, and a query too."""
@@ -32,6 +32,8 @@ MOST_VALUES = 100
 LONGEST_VALUE = 4000
 MOST_PARTS, MOST_GUESSES = 400, 50
 """Parts of one secret. Each is searched for in every text."""
+LONGEST_PART, MOST_CHARACTERS = 16 * 1024, 128 * 1024
+"""Characters of one part, and of all parts of one secret."""
 MOST_DOCUMENTS = 3
 """Documents within one another: JSON as a text in JSON."""
 _NAME = re.compile(r"(?<![\w.-])([\w.-]{1,200})[\"']?\s{0,9}[=:]\s{0,9}")
@@ -74,8 +76,19 @@ class _Kind(IntEnum):
 def parts_of(secret: str) -> Iterator[str]:
     """Yield the secret, and what may stand alone of it: first what is certainly a part, and then
     guesses, which have a limit of their own."""
-    yield from islice(_unique(_certain(secret, MOST_DOCUMENTS)), MOST_PARTS)
-    yield from islice(_unique(_guesses(secret.strip(_AROUND))), MOST_GUESSES)
+    yield secret
+    if len(secret) > LONGEST_DOCUMENT:
+        yield from islice(_lines(secret), MOST_PARTS)
+        return
+    parts = chain(
+        islice(_unique(_certain(secret, MOST_DOCUMENTS)), MOST_PARTS),
+        islice(_unique(_guesses(secret.strip(_AROUND))), MOST_GUESSES),
+    )
+    room = MOST_CHARACTERS
+    for part in parts:
+        if len(part) <= min(LONGEST_PART, room):
+            room -= len(part)
+            yield part
 
 
 def _certain(secret: str, documents: int) -> Iterator[str]:

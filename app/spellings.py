@@ -1,7 +1,7 @@
 """Finds a text in another one, whatever escapes it is written with there.
 
 A message can quote a secret in JSON, in Python, in SQL, in HTML or in an address, with every
-character escaped or only some, and repeatedly. Both texts are compared without their escapes.
+character escaped or only some, and more than once. Both texts are compared without their escapes.
 """
 
 import codecs

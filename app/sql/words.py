@@ -49,11 +49,12 @@ def read_hexadecimal_numbers(sql: str, tokens: list[Token], dialect: type[Dialec
         written = sql[token.start : token.end + 1]
         if token.token_type is not TokenType.HEX_STRING or not written.lower().startswith("0x"):
             continue
-        value = int(token.text, 16) if token.text.isalnum() else MOST_INTEGER + 1
+        is_whole = token.text.isalnum() and sql[token.end + 1 : token.end + 2] != "."
+        value = int(token.text, 16) if is_whole else MOST_INTEGER + 1
         if not issubclass(dialect, Trino) or value > MOST_INTEGER:
             raise SqlNotParsed(
-                f"The SQL does not parse: {written[:40]} is not a number here. Write its decimal "
-                "digits.",
+                f"The SQL does not parse: {written[:40]} is not a number here. Write it in "
+                "decimal.",
                 position=position_at(sql, token.start),
             )
         token.token_type, token.text = TokenType.NUMBER, str(value)

@@ -108,10 +108,11 @@ def _by_members(node: exp.Expr, to: exp.DataType) -> exp.Expr | None:
         return None
     if len(kinds) != len(value.expressions):
         return None
-    members = [
-        cast(exp.Cast(this=member.copy(), to=kind.copy()))
-        for member, kind in zip(value.expressions, kinds, strict=True)
-    ]
+    members = []
+    for member, kind in zip(value.expressions, kinds, strict=True):
+        member_cast = exp.Cast(this=member.copy(), to=kind.copy())
+        member_cast.parent = node  # A HAVING around it matters.
+        members.append(cast(member_cast))
     written = value.copy()
     written.set("expressions", members)
     return exp.Cast(this=written, to=to.copy())

@@ -81,12 +81,14 @@ _MAY_LOSE_DIGITS = (
 """DuckDB reads a number with a fraction as a double. It is then spelled `1.1` for `1.10`."""
 _UNLIKE_TRINO = (
     r"typeof(_0) SIMILAR TO '(DOUBLE|FLOAT|TIME.*|JSON)\[\]' THEN "
-    "error('The embedded SQL engine joins no arrays of doubles, times or JSON')"
+    "CAST(CAST('The embedded SQL engine does not join arrays of doubles, times or JSON: ' "
+    "|| CAST(_0 AS VARCHAR) AS BIGINT) AS VARCHAR)"
 )
 _ASCII = (
     "CASE WHEN strlen(_0) = length(_0) AND strlen(_1) = length(_1) THEN {0}(_0, _1) "
     "WHEN _0 IS NOT NULL AND _1 IS NOT NULL "
-    "THEN CAST('On this engine, {0} compares ASCII only, not ' || _0 || ', ' || _1 AS BIGINT) END"
+    "THEN CAST('On this engine, {0}_distance compares only ASCII texts: ' || _0 || ', ' || _1 "
+    "AS BIGINT) END"
 )
 """DuckDB counts bytes, Trino characters."""
 _FIRST_INDEX = "CAST('Array indices start at 1, not at ' || CAST(_1 AS VARCHAR) AS BIGINT)"
@@ -150,7 +152,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "bitwise_and": ("_0 & _1",),
     # Trino drops the bits that the type of the value does not hold.
     "bitwise_left_shift": (
-        "cast_to_type(CASE WHEN _1 < 0 THEN error('A shift must not be negative') "
+        "cast_to_type(CASE WHEN _1 < 0 THEN CAST('A shift must not be negative: ' || _1 AS BIGINT) "
         "WHEN typeof(_0) = 'BIGINT' "
         "THEN CASE WHEN _1 < 64 THEN CAST(_0 AS BIGINT) << _1 ELSE 0 END "
         "WHEN _1 >= 32 THEN 0 ELSE ((CAST(_0 AS BIGINT) * (CAST(1 AS BIGINT) << least(_1, 31)) "
@@ -191,7 +193,8 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "json_extract_scalar": (
         f"CASE WHEN json_type({_DOCUMENT}, _1) IN ('OBJECT', 'ARRAY') THEN NULL "
         f"WHEN json_type({_DOCUMENT}, _1) = 'DOUBLE' AND {_MAY_LOSE_DIGITS} "
-        "THEN error('The embedded SQL engine does not keep all digits of a number in JSON') "
+        "THEN CAST(CAST('The embedded SQL engine may not keep all digits of a number in this "
+        "JSON: ' || CAST(_0 AS VARCHAR) AS BIGINT) AS VARCHAR) "
         f"ELSE json_extract_string({_DOCUMENT}, _1) END",
     ),
     "json_format": ("CAST(_0 AS VARCHAR)",),

@@ -26,14 +26,18 @@ def membership(node: exp.Expr) -> exp.Expr:
     values: Sequence[exp.Expr] = node.expressions
     if not any(map(_is_nested, (node.this, *values))):
         return node
-    if node.args.get("query") or not values:
+    if node.args.get("query") or not values or isinstance(values[0], exp.Values | exp.Subquery):
         raise unsupported("IN with a row and a subquery")
-    found = _equal(node.this, values[0])
-    for value in values[1:]:
-        found = exp.Or(
-            this=exp.Paren(this=found), expression=exp.Paren(this=_equal(node.this, value))
-        )
-    return exp.Paren(this=found)
+    return exp.Paren(this=_any(node.this, values))
+
+
+def _any(value: exp.Expr, values: Sequence[exp.Expr]) -> exp.Expr:
+    """Compare with each value, in a balanced tree: a list may be long."""
+    if len(values) == 1:
+        return _equal(value, values[0])
+    half = len(values) // 2
+    left, right = _any(value, values[:half]), _any(value, values[half:])
+    return exp.Or(this=exp.Paren(this=left), expression=exp.Paren(this=right))
 
 
 def order(node: exp.Expr) -> exp.Expr:

@@ -88,10 +88,7 @@ def _has_zone(node: exp.Expr) -> bool:
 
 
 def _zoned_literal(node: exp.Expr) -> re.Match[str] | None:
-    is_time = isinstance(node, exp.Cast) and node.to.this in (
-        exp.DType.TIMESTAMP,
-        exp.DType.TIMESTAMPTZ,
-    )
+    is_time = isinstance(node, exp.Cast) and node.to.this == exp.DType.TIMESTAMPTZ
     match = _LITERAL.fullmatch(node.this.name) if is_time and node.this.is_string else None
     return match if match and match[2].strip().lower() not in _UTC else None
 
@@ -112,13 +109,28 @@ def _use(node: exp.Expr) -> str:
     if name in _TAKE_INSTANTS or isinstance(around, _COMPARED) or is_partition:
         return _MOMENT
     if isinstance(around, exp.Select) and child.arg_key == "expressions" and _is_result(around):
+        _refuse_order_by(around, fold(child.alias))
         return _MOMENT
-    if name is not None and not isinstance(around, exp.Cast):
+    if isinstance(around, exp.Anonymous) and name is not None:
         raise unsupported(f"{name} of a time with a zone")
     raise unsupported(
-        "A time with a zone, other than as a column of the result, in a comparison, or in a "
-        "function that reads a part of it,"
+        "This use of a time with a zone (not as a column of the result, in a comparison, or in a "
+        "function that reads a part of it)"
     )
+
+
+def _refuse_order_by(select: exp.Expr, alias: str) -> None:
+    """Refuse an ORDER BY that reads the zone of the column with this alias."""
+    node: exp.Expr | None = select
+    while node is not None:
+        order = node.args.get("order")
+        for column in order.find_all(exp.Column) if isinstance(order, exp.Order) else ():
+            takes_instant = isinstance(column.parent, exp.Ordered | exp.Predicate) or (
+                isinstance(column.parent, exp.Anonymous) and column.parent.name in _TAKE_INSTANTS
+            )
+            if alias and fold(column.name) == alias and not takes_instant:
+                raise unsupported("ORDER BY with a part of a time with a zone")
+        node = node.parent
 
 
 def _use_in_date_trunc(node: exp.Expr, call: exp.Expr | None) -> str:
@@ -126,9 +138,13 @@ def _use_in_date_trunc(node: exp.Expr, call: exp.Expr | None) -> str:
     unit = call.expressions[0] if isinstance(call, exp.Anonymous) and is_call else None
     is_known = unit is not None and unit.name.lower() in (*_CLOCK_UNITS, *_DAY_UNITS)
     if call is None or not is_known or not isinstance(node, exp.Anonymous):
-        raise unsupported("date_trunc of such a time with a zone")
+        raise unsupported(
+            "date_trunc of a time with a zone that is not written as x AT TIME ZONE 'ZONE'"
+        )
     if _use(call) == _MOMENT and (node.name != "at_timezone" or not node.expressions[1].is_string):
-        raise unsupported("date_trunc of such a time with a zone")
+        raise unsupported(
+            "date_trunc of a time with a zone that is not written as x AT TIME ZONE 'ZONE'"
+        )
     return _WALL
 
 

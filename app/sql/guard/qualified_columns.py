@@ -1,7 +1,7 @@
 """Shortens `silver.t.x` to `t.x`: the schema may have another name where the SQL runs.
 
 The short name must mean the same. Another relation of that name, in the same query or around it,
-could take its place, and without the table a column `t` could.
+could take its place, and so could a column named `t` if the table is missing.
 """
 
 from collections.abc import Iterable, Iterator

@@ -498,3 +498,33 @@ def test_bytes_beside_a_secret_do_not_show_it(around: str) -> None:
     with within(Scope()):
         register_caller_secrets([secret])
         assert clean(around.format(codes)) == HIDDEN
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "".join(f"{chr(97 + n % 26)}://x{n}" for n in range(50)) + "y" * 200_000 + "@@@@@@@@h",
+        json.dumps({f"k{n}": "value number " * 100 for n in range(500)}),
+        "password=" + "x" * 100_000 + ";" + "token=y" * 20_000,
+    ],
+    ids=["addresses", "document", "values"],
+)
+def test_the_parts_of_a_large_secret_are_bounded(secret: str) -> None:
+    scope = Scope()
+    scope.register_secrets([secret])
+    assert sum(map(len, scope.forms)) <= 3 * len(secret) + 400_000
+
+
+def test_a_secret_member_is_hidden_among_many_others() -> None:
+    others = {f"k{n}": f"value number {n}" for n in range(500)}
+    for indent in (None, 1):
+        with within(Scope()):
+            document = json.dumps({**others, "private_key": "hunter2secret99"}, indent=indent)
+            register_caller_secrets([document])
+            assert clean("bad hunter2secret99") == "bad ***"
+
+
+def test_ports_and_other_numbers_stay() -> None:
+    with within(Scope()):
+        register_caller_secrets(["redis://:hunter2@redis:6379", "postgres://a:of-url@h:5432/db"])
+        assert clean("6379 rows at 5432/db") == "6379 rows at 5432/db"
