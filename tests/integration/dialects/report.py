@@ -28,8 +28,8 @@ with more digits before its decimal point than either operand, and with more tha
 Only Trino keeps the zone of a time, for example of the value of `AT TIME ZONE`. DuckDB uses the
 instant in comparisons and as a column of the result, and the zone's wall clock in `hour`,
 `date_format`, `CAST(… AS DATE)` and similar functions. `date_trunc` starts at the beginning of the
-unit in the zone. Asgard refuses it everywhere else: as text, in `coalesce` or `max`, and as a column
-of a subquery or view that the query goes on to read.
+unit in the zone. Asgard refuses it everywhere else: as text, in `coalesce` or `max`, and as a
+column of a subquery or view that the query goes on to read.
 
 A timestamp becomes a text with six digits after the point, as the columns of the lake have them.
 DuckDB takes NaN for equal to itself and greater than every number, also in `max` and `greatest`.
