@@ -99,17 +99,20 @@ def register_caller_secrets(secrets: Iterable[str | None]) -> None:
 
 class Redactor:
     def __init__(self) -> None:
-        self._lasting: set[str] = set()
-        self._transient: OrderedDict[str, None] = OrderedDict()
+        self._lasting: dict[str, tuple[str, ...]] = {}
+        """The forms of each secret. Finding them takes longer than anything else here, and a
+        token is registered with each renewal."""
+        self._transient: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._forms: tuple[str, ...] = ()
         self._registering = threading.Lock()
 
     def register_secrets(self, secrets: Iterable[str | None]) -> None:
         """Register the gateway's own secrets, for as long as it runs."""
         with self._registering:
-            new = {secret for secret in secrets if secret and len(secret) >= SHORTEST}
-            if not new <= self._lasting:
-                self._lasting |= new
+            given = {secret for secret in secrets if secret and len(secret) >= SHORTEST}
+            new = given - self._lasting.keys()
+            if new:
+                self._lasting |= {secret: tuple(_forms(secret)) for secret in new}
                 self._update_forms()
 
     def register_transient_secrets(self, secrets: Iterable[str | None]) -> None:
@@ -118,8 +121,9 @@ class Redactor:
             new = False
             for secret in secrets:
                 if secret and len(secret) >= SHORTEST_TRANSIENT:
-                    new = new or secret not in self._transient
-                    self._transient[secret] = None
+                    if secret not in self._transient:
+                        self._transient[secret] = tuple(_forms(secret))
+                        new = True
                     self._transient.move_to_end(secret)
             while len(self._transient) > MOST_TRANSIENT:
                 self._transient.popitem(last=False)
@@ -127,8 +131,8 @@ class Redactor:
                 self._update_forms()
 
     def _update_forms(self) -> None:
-        secrets = (*self._lasting, *self._transient)
-        self._forms = tuple({form for secret in secrets for form in _forms(secret)})
+        found = (*self._lasting.values(), *self._transient.values())
+        self._forms = tuple({form for forms in found for form in forms})
 
     def clean(self, text: str) -> str:
         current = _scope.get()

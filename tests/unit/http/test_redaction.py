@@ -11,6 +11,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -24,6 +25,7 @@ from app.errors import EngineFailed
 from app.processes import ChildProcess, WorkerProcess
 from app.redaction import (
     MOST_OF_CALLER,
+    MOST_TRANSIENT,
     Redactor,
     Scope,
     clean,
@@ -528,3 +530,34 @@ def test_ports_and_other_numbers_stay() -> None:
     with within(Scope()):
         register_caller_secrets(["redis://:hunter2@redis:6379", "postgres://a:of-url@h:5432/db"])
         assert clean("6379 rows at 5432/db") == "6379 rows at 5432/db"
+
+
+def test_a_new_token_does_not_take_the_earlier_ones_apart_again() -> None:
+    redactor = Redactor()
+    calls = [_calls(redactor, f"token-number-{number}-of-many") for number in range(60)]
+    assert len(set(calls[1:])) == 1
+    assert redactor.clean("it was token-number-1-of-many") == f"it was {HIDDEN}"
+
+
+def test_a_token_is_no_longer_hidden_after_many_newer_ones() -> None:
+    redactor = Redactor()
+    for number in range(MOST_TRANSIENT + 1):
+        redactor.register_transient_secrets([f"token-number-{number}-of-many"])
+    text = "token-number-0-of-many token-number-1-of-many"
+    assert redactor.clean(text) == f"token-number-0-of-many {HIDDEN}"
+
+
+def _calls(redactor: Redactor, token: str) -> int:
+    """Return how many times functions of `app.secret_parts` are called to register a token."""
+    called = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal called
+        called += event == "call" and frame.f_globals["__name__"] == "app.secret_parts"
+
+    sys.setprofile(count)
+    try:
+        redactor.register_transient_secrets([token])
+    finally:
+        sys.setprofile(None)
+    return called
