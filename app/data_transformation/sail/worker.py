@@ -7,6 +7,7 @@ token that it was started with, so each job gets a new one. This process can rea
 cannot change it: it writes a job's rows into a file for the publisher.
 """
 
+import atexit
 import json
 import os
 import tempfile
@@ -122,6 +123,8 @@ def _session(configuration: dict[str, str], port: int) -> Iterator[Any]:
             yield spark
         finally:
             spark.stop()
+            # Otherwise, the interpreter keeps the client and its channel until it ends.
+            atexit.unregister(spark.client._on_exit)
     finally:
         server.stop()
 
