@@ -43,7 +43,8 @@ class Scope:
 
     def __init__(self, most: int = MOST_OF_CALLER, most_forms: int = MOST_FORMS) -> None:
         self._most, self._most_forms = most, most_forms
-        self._secrets: OrderedDict[str, None] = OrderedDict()
+        self._secrets: OrderedDict[str, tuple[str, ...] | None] = OrderedDict()
+        """With their forms, once these are found."""
         self._registering = threading.Lock()
         self.forms: tuple[str, ...] = ()
         """The secrets and their parts."""
@@ -52,7 +53,7 @@ class Scope:
         with self._registering:
             for secret in secrets:
                 if secret and len(secret) >= SHORTEST:
-                    self._secrets[secret] = None
+                    self._secrets.setdefault(secret, None)
                     self._secrets.move_to_end(secret)
             while len(self._secrets) > self._most:
                 self._secrets.popitem(last=False)
@@ -213,11 +214,15 @@ class _Member:
         return retained
 
 
-def _newest_forms(secrets: OrderedDict[str, None], most: int) -> Iterable[str]:
-    """Return the parts of the newest secrets, as many as may be searched for."""
+def _newest_forms(secrets: OrderedDict[str, tuple[str, ...] | None], most: int) -> Iterable[str]:
+    """Return the parts of the newest secrets, as many as may be searched for. Keep those that are
+    found in `secrets`."""
     forms: dict[str, None] = {}
     for secret in reversed(secrets):
-        forms |= dict.fromkeys(_forms(secret))
+        found = secrets[secret]
+        if found is None:
+            found = secrets[secret] = tuple(_forms(secret))
+        forms |= dict.fromkeys(found)
         if len(forms) >= most:
             break
     return islice(forms, most)

@@ -534,9 +534,18 @@ def test_ports_and_other_numbers_stay() -> None:
 
 def test_a_new_token_does_not_take_the_earlier_ones_apart_again() -> None:
     redactor = Redactor()
-    calls = [_calls(redactor, f"token-number-{number}-of-many") for number in range(60)]
+    register = redactor.register_transient_secrets
+    calls = [_calls(register, f"token-number-{number}-of-many") for number in range(60)]
     assert len(set(calls[1:])) == 1
     assert redactor.clean("it was token-number-1-of-many") == f"it was {HIDDEN}"
+
+
+def test_a_callers_new_secret_does_not_take_the_earlier_ones_apart_again() -> None:
+    scope = Scope()
+    calls = [_calls(scope.register_secrets, f"secret-{number:02}-of-many") for number in range(60)]
+    assert len(set(calls[1:])) == 1
+    with within(scope):
+        assert clean("it was secret-01-of-many") == f"it was {HIDDEN}"
 
 
 def test_a_token_is_no_longer_hidden_after_many_newer_ones() -> None:
@@ -547,8 +556,8 @@ def test_a_token_is_no_longer_hidden_after_many_newer_ones() -> None:
     assert redactor.clean(text) == f"token-number-0-of-many {HIDDEN}"
 
 
-def _calls(redactor: Redactor, token: str) -> int:
-    """Return how many times functions of `app.secret_parts` are called to register a token."""
+def _calls(register: Callable[[list[str]], None], secret: str) -> int:
+    """Return how many times functions of `app.secret_parts` are called to register a secret."""
     called = 0
 
     def count(frame: FrameType, event: str, _: object) -> None:
@@ -557,7 +566,7 @@ def _calls(redactor: Redactor, token: str) -> int:
 
     sys.setprofile(count)
     try:
-        redactor.register_transient_secrets([token])
+        register([secret])
     finally:
         sys.setprofile(None)
     return called
