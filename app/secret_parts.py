@@ -86,7 +86,7 @@ def parts_of(secret: str) -> Iterator[str]:
     )
     room = MOST_CHARACTERS
     for part in parts:
-        if len(part) <= min(LONGEST_PART, room):
+        if part != secret and len(part) <= min(LONGEST_PART, room):
             room -= len(part)
             yield part
 
@@ -191,7 +191,7 @@ def _values(secret: str, of_secrets: bool) -> Iterator[str]:
 
 def _from_base64(text: str) -> str | None:
     """Return the text that base64 holds, or None."""
-    if len(text) > LONGEST_DOCUMENT or _BASE64.fullmatch(text) is None:
+    if _BASE64.fullmatch(text) is None:
         return None
     compact = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
     try:
@@ -210,7 +210,7 @@ def _is_secret(name: str) -> bool:
 
 def _members(secret: str) -> Iterator[tuple[str, _Kind]]:
     """Yield the texts and numbers of a JSON document."""
-    if secret.lstrip()[:1] not in {"{", "["} or len(secret) > LONGEST_DOCUMENT:
+    if secret.lstrip()[:1] not in {"{", "["}:
         return
     try:
         document = json.loads(secret, parse_int=str, parse_float=str)

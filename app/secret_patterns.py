@@ -1,4 +1,4 @@
-"""The forms that a text with a credential has, whoever wrote it."""
+"""The forms of a text that holds a credential, no matter which program wrote it."""
 
 import re
 
