@@ -269,15 +269,20 @@ QUOTED = [
 ]
 
 
+async def checked(harness: IngestionHarness, password: str, rows: int) -> CheckView:
+    """Return what a client sees of a check. The number of rows says what the connector quotes."""
+    source = await harness.source("toy", rows=rows, stream="a", password=password)
+    with within(Scope()):
+        return CheckView.of(await harness.service.check_source(source.id, CALLER))
+
+
 @pytest.mark.parametrize("secret", QUOTED, ids=ascii)
 async def test_a_check_hides_every_spelling_of_a_secret(
     local_harness: IngestionHarness, secret: str
 ) -> None:
-    source = await local_harness.source("toy", rows=14, stream="a", password=secret)
-    with within(Scope()):
-        result = await local_harness.service.check_source(source.id, CALLER)
-        shown = CheckView.of(result).message.replace('"', "").replace("'", "")
-    assert result.succeeded
+    check = await checked(local_harness, secret, rows=14)
+    shown = check.message.replace('"', "").replace("'", "")
+    assert check.succeeded
     assert shown == " ".join(["***"] * len(spellings(secret)))
 
 
@@ -289,11 +294,8 @@ async def test_a_check_hides_every_spelling_of_a_secret(
 async def test_a_check_hides_what_the_connector_has_parsed(
     local_harness: IngestionHarness, secret: str
 ) -> None:
-    source = await local_harness.source("toy", rows=15, stream="a", password=secret)
-    with within(Scope()):
-        result = await local_harness.service.check_source(source.id, CALLER)
-        shown = CheckView.of(result).message
-    assert set(shown.split()) == {"***"}
+    check = await checked(local_harness, secret, rows=15)
+    assert set(check.message.split()) == {"***"}
 
 
 @pytest.mark.parametrize("secret", QUOTED[:2], ids=ascii)
