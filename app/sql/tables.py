@@ -69,6 +69,14 @@ def _earlier(with_: exp.With, inside: exp.Expr, name: str, *, in_arm: bool) -> e
     return match
 
 
+def unused_prefix(tree: exp.Expr, prefix: str) -> str:
+    """Return the prefix, with underscores added until no name in the tree begins with it."""
+    names = {fold(identifier.name) for identifier in tree.find_all(exp.Identifier)}
+    while any(name.startswith(prefix) for name in names):
+        prefix += "_"
+    return prefix
+
+
 def rename_ctes(tree: exp.Expr) -> None:
     """Give the CTEs generated names, in place. An engine that reads such a name as anything but a
     CTE finds nothing. It would take other names for files or views of its catalog."""

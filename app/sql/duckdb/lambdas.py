@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from sqlglot import exp
 
 from app.sql.duckdb.templates import PARAMETERS, unsupported
-from app.sql.tables import fold
+from app.sql.tables import fold, unused_prefix
 
 _PREFIX = "asgard_element_"
 _NAMES_SOMETHING = (exp.Column, exp.ColumnDef, exp.Alias, exp.TableAlias, exp.Table, exp.DataType)
@@ -24,9 +24,7 @@ def keep_parameters(tree: exp.Expr) -> None:
     names = {fold(identifier.name) for identifier in tree.find_all(exp.Identifier)}
     if reserved := names & PARAMETERS:
         raise unsupported(f"The name {min(reserved)}")
-    prefix = _PREFIX
-    while any(name.startswith(prefix) for name in names):
-        prefix += "_"
+    prefix = unused_prefix(tree, _PREFIX)
     # The inner ones first: an inner parameter hides an outer one of its name.
     for number, lambda_ in enumerate(reversed(list(tree.find_all(exp.Lambda)))):
         for place, parameter in enumerate(lambda_.expressions):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from sqlglot import exp
 
 from app.sql.duckdb.templates import unsupported
-from app.sql.tables import fold
+from app.sql.tables import fold, unused_prefix
 
 _PREFIX = "asgard_column_"
 _CLAUSES = ("where", "group", "having", "windows")
@@ -20,7 +20,7 @@ def hide_aliases(tree: exp.Expr) -> exp.Expr:
     A query around the SELECT gives the column its name again.
     """
     root = exp.Paren(this=tree)
-    prefix = _free_prefix(tree)
+    prefix = unused_prefix(tree, _PREFIX)
     for number, select in enumerate(reversed(list(tree.find_all(exp.Select)))):
         renamed = _rename_aliases(select, f"{prefix}{number}_")
         if renamed and _has_visible_names(select):
@@ -37,14 +37,6 @@ def order_using_columns(tree: exp.Expr) -> None:
         if any(join.args.get("using") for join in joins):
             items = [part for item in select.expressions for part in _spelled(select, joins, item)]
             select.set("expressions", items)
-
-
-def _free_prefix(tree: exp.Expr) -> str:
-    prefix = _PREFIX
-    names = {fold(identifier.name) for identifier in tree.find_all(exp.Identifier)}
-    while any(name.startswith(prefix) for name in names):
-        prefix += "_"
-    return prefix
 
 
 def _rename_aliases(select: exp.Select, prefix: str) -> dict[str, exp.Identifier]:
