@@ -18,6 +18,7 @@ _BOOLEAN = "(?i)^(t|true|1|f|false|0)$"
 _NUMBER = r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"
 _FLOATING = rf"^\s*({_NUMBER}[dDfF]?|[-+]?Infinity|[-+]?NaN)\s*$"
 _TEXT = "CAST(_0 AS VARCHAR)"
+_JSON = "json_extract_string(to_json(_0), '$')"
 _IS_FRACTION_IN_JSON = "typeof(_0) = 'JSON' AND json_type(to_json(_0)) = 'DOUBLE'"
 _ROUNDED = (
     f"CASE WHEN typeof(_0) IN ('FLOAT', 'DOUBLE') OR {_IS_FRACTION_IN_JSON} "
@@ -26,8 +27,7 @@ _ROUNDED = (
 # Doubles are rounded as the decimals that they are written as.
 _DECIMAL = (
     f"CASE WHEN typeof(_0) IN ('FLOAT', 'DOUBLE') THEN CAST({_TEXT} AS BIGINT) "
-    f"WHEN {_IS_FRACTION_IN_JSON} "
-    "THEN CAST(json_extract_string(to_json(_0), '$') AS BIGINT) "
+    f"WHEN {_IS_FRACTION_IN_JSON} THEN CAST({_JSON} AS BIGINT) "
     "ELSE CAST(_0 AS BIGINT) END"
 )
 _FLOAT = (
@@ -52,7 +52,6 @@ _INSTANT = (
     f"CASE WHEN typeof(_0) = 'VARCHAR' THEN {INSTANT.format(_TEXT)} "
     "ELSE CAST(_0 AS TIMESTAMPTZ) END"
 )
-_JSON = "json_extract_string(to_json(_0), '$')"
 _STRING = (
     "CASE WHEN typeof(_0) = 'JSON' THEN "
     "CASE WHEN json_type(to_json(_0)) IN ('OBJECT', 'ARRAY') THEN {no} "

@@ -14,8 +14,6 @@ decimal. The planner keeps only a cast."""
 
 def typed_sum(node: exp.Expr) -> exp.Expr:
     """Cast a sum to its type, together with the FILTER and OVER that are around it."""
-    if isinstance(node.parent, exp.Filter | exp.Window) and node.arg_key == "this":
-        return node
     value = node.copy()
     call = _call_in(value)
     arguments: list[exp.Expr] = call.expressions

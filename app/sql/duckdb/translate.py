@@ -33,10 +33,10 @@ def translate(tree: exp.Expr) -> exp.Expr:
 
 
 def _translated(node: exp.Expr) -> exp.Expr:
+    if is_sum(node):
+        return node if _is_modified(node) else typed_sum(node)
     if isinstance(node, exp.Anonymous):
         return _call(node)
-    if is_sum(node):
-        return typed_sum(node)
     rule = RULES.get(type(node))
     return rule(node) if rule else node
 
@@ -44,9 +44,6 @@ def _translated(node: exp.Expr) -> exp.Expr:
 def _call(node: exp.Anonymous) -> exp.Expr:
     name = call_name(node) or ""
     args: list[exp.Expr] = node.expressions
-    if name == "sum":
-        node.set("this", name)
-        return typed_sum(node)
     if name == "avg" and _is_modified(node):
         return exp.Anonymous(this=name, expressions=args)
     if zoned := zoned_call(node):

@@ -137,15 +137,13 @@ def _use_in_date_trunc(node: exp.Expr, call: exp.Expr | None) -> str:
     is_call = isinstance(call, exp.Anonymous) and len(call.expressions) == 2
     unit = call.expressions[0] if isinstance(call, exp.Anonymous) and is_call else None
     is_known = unit is not None and unit.name.lower() in (*_CLOCK_UNITS, *_DAY_UNITS)
-    if call is None or not is_known or not isinstance(node, exp.Anonymous):
-        raise unsupported(
-            "date_trunc of a time with a zone that is not written as x AT TIME ZONE 'ZONE'"
-        )
-    if _use(call) == _MOMENT and (node.name != "at_timezone" or not node.expressions[1].is_string):
-        raise unsupported(
-            "date_trunc of a time with a zone that is not written as x AT TIME ZONE 'ZONE'"
-        )
-    return _WALL
+    if call is not None and is_known and isinstance(node, exp.Anonymous):
+        has_known_zone = node.name == "at_timezone" and node.expressions[1].is_string
+        if has_known_zone or _use(call) == _WALL:
+            return _WALL
+    raise unsupported(
+        "date_trunc of a time with a zone that is not written as x AT TIME ZONE 'ZONE'"
+    )
 
 
 def _is_result(select: exp.Expr) -> bool:

@@ -59,7 +59,7 @@ def _require_one_meaning(
             position=parsed.position(column),
         )
     around = {id(select) for select in _selects_around(column)}
-    if not any(n == name and around & {id(s) for s in _nearest(table)} for table, n in sources):
+    if not any(n == name and id(table.find_ancestor(exp.Select)) in around for table, n in sources):
         raise SqlRefused(
             f"The SQL reads a column of {written[:100]}, but no FROM around it has this table "
             "without an alias.",
@@ -86,10 +86,3 @@ def _selects_around(node: exp.Expr) -> Iterator[exp.Expr]:
     while (node_around := node.find_ancestor(exp.Select)) is not None:
         yield node_around
         node = node_around
-
-
-def _nearest(table: exp.Table) -> Iterator[exp.Expr]:
-    """Yield the SELECT in whose FROM the table is."""
-    select = table.find_ancestor(exp.Select)
-    if select is not None:
-        yield select
